@@ -1,0 +1,1 @@
+//! Keepgate's benches.

@@ -1,0 +1,1 @@
+//! The operators' listener: health, metrics, inventory. Cannot reach the data path.

@@ -1,0 +1,1 @@
+//! The keepgate binary: commands, configuration, signals, wiring.

@@ -1,0 +1,2 @@
+//! The `keepgate` binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The layers a call passes, the stack that orders them, and the endpoint clients speak to.

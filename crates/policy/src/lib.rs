@@ -1,0 +1,1 @@
+//! Rego policies: loading, judging, testing. The only crate that knows regorus.
