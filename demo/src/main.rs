@@ -1,0 +1,2 @@
+//! The demo's binary.
+fn main() {}
