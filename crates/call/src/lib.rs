@@ -1,1 +1,18 @@
-//! The vocabulary of a call: caller, target, call, verdict, refusal, reply; data only.
+//! The vocabulary of a call: who asks, what for, what was decided and what came back.
+//!
+//! Data only. Nothing here decides, waits or does IO; the layers in `gateway` carry these values and the crates of the
+//! floor above produce them. The crate stays small on purpose: what only one crate needs lives in that crate.
+
+mod call;
+mod caller;
+mod id;
+mod refusal;
+mod reply;
+mod target;
+
+pub use call::{Ask, Call, Origin, Passed};
+pub use caller::{Caller, CallerKind};
+pub use id::DecisionId;
+pub use refusal::{Code, Fault, Refusal};
+pub use reply::{Answer, Cut, Events, Item, Reply};
+pub use target::{ServerName, Tenant};

@@ -1,0 +1,74 @@
+//! One call as the endpoint hands it to the stack.
+
+use std::{net::SocketAddr, sync::Arc, time::SystemTime};
+
+use bytes::Bytes;
+use keepgate_mcp::{message::Message, revision::Revision};
+
+use crate::{Caller, DecisionId, ServerName};
+
+/// Who set the call going.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// A client, over HTTP.
+    Client,
+    /// The gateway itself, for a client's sake: to learn which tools a server has.
+    Gateway,
+}
+
+impl Origin {
+    /// The word used in audit records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Gateway => "gateway",
+        }
+    }
+}
+
+/// The header lines that travel on, as they came. Everything else a client sends stays here.
+#[derive(Debug, Clone, Default)]
+pub struct Passed {
+    /// `Mcp-Param-*` lines of 2026-07-28 (name in lower case, value): unknown ones are forwarded (SEP-2243).
+    pub params: Vec<(Box<str>, Bytes)>,
+    /// `Last-Event-ID`, for a stream that resumes.
+    pub last_event_id: Option<Bytes>,
+}
+
+/// What a client asks of the endpoint.
+#[derive(Debug, Clone)]
+pub enum Ask {
+    /// A message was posted.
+    Message(Message),
+    /// The server's own messages are wanted: `GET`, in the revisions that have it.
+    Listen,
+    /// The session shall end: `DELETE`, in the revisions that have it.
+    End,
+}
+
+/// One thing a client asks of one server.
+///
+/// A batch becomes several calls. A message holds the very bytes that were judged, and they are what goes upstream.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The decision this call is, from the first layer to the last record.
+    pub id: DecisionId,
+    /// When the message had arrived whole.
+    pub received: SystemTime,
+    /// Who set it going.
+    pub origin: Origin,
+    /// Who asks.
+    pub caller: Arc<Caller>,
+    /// Which server it is for.
+    pub server: ServerName,
+    /// The revision the message is in.
+    pub revision: Revision,
+    /// The session id the client presented, not yet looked up.
+    pub session: Option<Bytes>,
+    /// What is asked.
+    pub ask: Ask,
+    /// The header lines that travel on.
+    pub passed: Passed,
+    /// The network address of the peer.
+    pub peer: Option<SocketAddr>,
+}

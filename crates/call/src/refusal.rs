@@ -1,0 +1,182 @@
+//! The one way a call is turned away.
+
+use std::{borrow::Cow, error::Error, fmt, sync::Arc};
+
+use crate::DecisionId;
+
+/// Whose doing a refusal is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// The client sent something that cannot be accepted.
+    Client,
+    /// A rule said no.
+    Policy,
+    /// The server behind Keepgate failed.
+    Upstream,
+    /// Keepgate could not do its part, so it refused.
+    Gateway,
+}
+
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])+ $name:ident = $text:literal, $fault:ident;)+) => {
+        /// Why a call was refused. The text form is stable: clients, alerts and records key on it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Code { $($(#[doc = $doc])+ $name,)+ }
+
+        impl Code {
+            /// Every code, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// The stable text.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+
+            /// Whose doing it is.
+            pub fn fault(self) -> Fault {
+                match self { $(Self::$name => Fault::$fault,)+ }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The path names no server of this installation.
+    PathUnknown = "path_unknown", Client;
+    /// The endpoint does not take this HTTP method.
+    HttpMethod = "http_method", Client;
+    /// The `Host` header names a host this gateway does not serve.
+    HostRefused = "host_refused", Client;
+    /// The `Origin` header names a site that may not call this gateway.
+    OriginRefused = "origin_refused", Client;
+    /// A header line is missing, doubled or unreadable.
+    HeaderInvalid = "header_invalid", Client;
+    /// The body is not `application/json`, or carries a content encoding.
+    MediaType = "media_type", Client;
+    /// The client accepts neither of the two answers the protocol has.
+    NotAcceptable = "not_acceptable", Client;
+    /// The body is longer than the limit.
+    BodyTooLarge = "body_too_large", Client;
+    /// The body did not arrive in time or broke off.
+    BodyIncomplete = "body_incomplete", Client;
+    /// The body is not strict JSON.
+    JsonInvalid = "json_invalid", Client;
+    /// The body is JSON, but not a JSON-RPC message this gateway accepts.
+    MessageInvalid = "message_invalid", Client;
+    /// Headers and body speak of different things.
+    HeaderMismatch = "header_mismatch", Client;
+    /// The protocol revision is not supported.
+    RevisionUnsupported = "revision_unsupported", Client;
+    /// A member that the revision demands is missing from `_meta`.
+    MetaMissing = "meta_missing", Client;
+    /// The method is unknown, or the revision does not have it.
+    MethodUnknown = "method_unknown", Client;
+    /// The parameters cannot be judged: a name or URI is missing, or can be read in two ways.
+    ParamsInvalid = "params_invalid", Client;
+    /// No credential came with the request.
+    AuthnMissing = "authn_missing", Client;
+    /// The credential is not valid.
+    AuthnInvalid = "authn_invalid", Client;
+    /// The revision needs a session, and the request names none.
+    SessionMissing = "session_missing", Client;
+    /// The session is unknown, has ended, or belongs to another caller.
+    SessionUnknown = "session_unknown", Client;
+    /// The caller, or the gateway, holds as many sessions as it may.
+    SessionLimit = "session_limit", Client;
+    /// The answer does not belong to a request this session was asked.
+    ResponseForeign = "response_foreign", Client;
+    /// Another request with the same id is still running.
+    RequestIdInUse = "request_id_in_use", Client;
+    /// The event id was not issued to this session.
+    EventUnknown = "event_unknown", Client;
+    /// The tool, prompt or resource does not exist for this caller.
+    NotFound = "not_found", Policy;
+    /// A rule denied the call, or none allowed it.
+    PolicyDenied = "policy_denied", Policy;
+    /// Policy could not be evaluated.
+    PolicyFailed = "policy_failed", Gateway;
+    /// The call needs an approval that cannot be asked for here.
+    ApprovalRequired = "approval_required", Policy;
+    /// The record of the call could not be written.
+    AuditUnavailable = "audit_unavailable", Gateway;
+    /// As many calls are running as may run at once.
+    Overloaded = "overloaded", Gateway;
+    /// The gateway is shutting down.
+    Draining = "draining", Gateway;
+    /// The server behind the gateway cannot be reached.
+    UpstreamUnreachable = "upstream_unreachable", Upstream;
+    /// The server behind the gateway did not answer in time.
+    UpstreamTimeout = "upstream_timeout", Upstream;
+    /// The server behind the gateway broke the protocol or its limits.
+    UpstreamInvalid = "upstream_invalid", Upstream;
+    /// The server behind the gateway refused the HTTP request.
+    UpstreamRefused = "upstream_refused", Upstream;
+    /// A bug in the gateway.
+    Internal = "internal", Gateway;
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A call that was turned away: why, what may be said of it, and what only the log may know.
+#[derive(Clone)]
+pub struct Refusal {
+    /// Why, by stable code.
+    pub code: Code,
+    /// What the client may be told beyond the wording of the code: the name it asked for, an author's deny message.
+    /// Never a rule's text, a secret or an upstream's error.
+    pub detail: Option<Cow<'static, str>>,
+    /// The rules that spoke, by their authors' codes and messages.
+    pub reasons: Vec<(Arc<str>, Arc<str>)>,
+    /// The revision of the policy that decided, if one did.
+    pub policy: Option<Arc<str>>,
+    /// The decision the refusal belongs to; set once a call has one.
+    pub decision: Option<DecisionId>,
+    /// The cause, for the log alone.
+    pub source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+impl Refusal {
+    /// A refusal that says no more than its code.
+    pub fn new(code: Code) -> Self {
+        Self { code, detail: None, reasons: Vec::new(), policy: None, decision: None, source: None }
+    }
+
+    /// Adds what the client may be told.
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// Adds the cause, for the log.
+    #[must_use]
+    pub fn source(mut self, source: impl Error + Send + Sync + 'static) -> Self {
+        self.source = Some(Arc::new(source));
+        self
+    }
+
+    /// Adds the decision, unless one is named already.
+    #[must_use]
+    pub fn decision(mut self, id: DecisionId) -> Self {
+        self.decision.get_or_insert(id);
+        self
+    }
+}
+
+impl fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refusal").field("code", &self.code).field("detail", &self.detail).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code.as_str())
+    }
+}
+
+impl Error for Refusal {}

@@ -1,0 +1,76 @@
+//! What comes back.
+
+use std::{fmt, pin::Pin};
+
+use bytes::Bytes;
+use futures_core::Stream;
+use keepgate_mcp::message::Message;
+
+/// The reply to one call.
+#[derive(Debug)]
+pub struct Reply {
+    /// What is answered.
+    pub answer: Answer,
+    /// The session the reply opens: our own id, never the upstream's. Set on the reply to `initialize` alone.
+    pub session: Option<Box<str>>,
+}
+
+/// The four forms a reply has.
+pub enum Answer {
+    /// Taken note of; nothing to say (HTTP 202).
+    Accepted,
+    /// One message: the response (HTTP 200, `application/json`).
+    Message(Message),
+    /// A stream of events (HTTP 200, `text/event-stream`); the response is among them.
+    Stream(Events),
+    /// The server's own refusal at the HTTP level: its status and its JSON-RPC body, unchanged, because clients tell
+    /// the protocol era by it (2026-07-28 `basic/versioning`).
+    Passed {
+        /// The server's status, 4xx.
+        status: u16,
+        /// The server's body: one strict JSON-RPC message, or empty.
+        body: Bytes,
+    },
+}
+
+/// One event of a stream, decoded once where it arrived.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// The event id, if the stream can be resumed after this event.
+    pub id: Option<Bytes>,
+    /// How many milliseconds a client should wait before it reconnects.
+    pub retry: Option<u64>,
+    /// The message; `None` for an event that only carries an id (2025-11-25 primes streams so).
+    pub message: Option<Message>,
+}
+
+/// The events of a stream, in order. Dropping it gives up the upstream's part of it.
+pub type Events = Pin<Box<dyn Stream<Item = Result<Item, Cut>> + Send>>;
+
+/// Why a stream ended before its end. The text is for the log; clients learn only which side it was.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Cut {
+    /// The server's side broke off, timed out, broke the protocol or went over a limit.
+    #[error("the upstream stream broke: `{0}`")]
+    Upstream(String),
+    /// The gateway ended the stream: an outcome could not be recorded, a session ended, the gateway drains.
+    #[error("the gateway ended the stream: `{0}`")]
+    Gateway(String),
+}
+
+impl From<Answer> for Reply {
+    fn from(answer: Answer) -> Self {
+        Self { answer, session: None }
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accepted => f.write_str("Accepted"),
+            Self::Message(_) => f.write_str("Message"),
+            Self::Stream(_) => f.write_str("Stream"),
+            Self::Passed { status, .. } => write!(f, "Passed({status})"),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What the gateway is told: valid values only, made by `cli` from the configuration file.
+
+use std::{collections::BTreeMap, num::NonZeroUsize, path::PathBuf, time::Duration};
+
+use keepgate_call::ServerName;
+
+/// Everything the data plane is told.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The servers behind the gateway, by name.
+    pub servers: BTreeMap<ServerName, Server>,
+    /// The hosts (lower case, with or without port) that a `Host` header may name. Loopback names are always accepted
+    /// on loopback listeners; see `edge/origin.rs`.
+    pub hosts: Vec<String>,
+    /// The origins (`scheme://host[:port]`, lower case) that an `Origin` header may name. Empty: none but loopback.
+    pub origins: Vec<String>,
+    /// What may be held and for how long.
+    pub limits: Limits,
+    /// Whose arguments stand in clear in audit records, as (server, tool).
+    pub clear_arguments: Vec<(ServerName, String)>,
+}
+
+/// Bounds of the edge and of sessions. Sizes in bytes.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// The longest request body.
+    pub body: usize,
+    /// The longest result that is held whole.
+    pub result: usize,
+    /// The longest event of a stream.
+    pub event: usize,
+    /// How deep JSON may nest.
+    pub depth: usize,
+    /// How many calls may run at once; one more is refused, never queued.
+    pub in_flight: NonZeroUsize,
+    /// How long a request body may take to arrive.
+    pub read_deadline: Duration,
+    /// How long a session may rest before it ends.
+    pub session_idle: Duration,
+    /// How many sessions may exist.
+    pub sessions: NonZeroUsize,
+    /// How many sessions one caller may hold.
+    pub sessions_per_caller: NonZeroUsize,
+    /// The silence after which a stream carries a keep-alive comment.
+    pub keep_alive: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        const MIB: usize = 1024 * 1024;
+        Self {
+            body: MIB,
+            result: 8 * MIB,
+            event: MIB,
+            depth: 64,
+            in_flight: NonZeroUsize::new(1024).unwrap_or(NonZeroUsize::MIN),
+            read_deadline: Duration::from_secs(30),
+            session_idle: Duration::from_secs(30 * 60),
+            sessions: NonZeroUsize::new(10_000).unwrap_or(NonZeroUsize::MIN),
+            sessions_per_caller: NonZeroUsize::new(100).unwrap_or(NonZeroUsize::MIN),
+            keep_alive: Duration::from_secs(15),
+        }
+    }
+}
+
+/// One server behind the gateway.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// How it is reached.
+    pub upstream: Upstream,
+    /// Who answers for it; shown in the inventory and to policy.
+    pub owner: Option<String>,
+    /// Production, staging and the like; shown in the inventory and to policy.
+    pub environment: Option<String>,
+    /// How far the operator trusts it; a word for policy.
+    pub trust: Option<String>,
+    /// Free labels for policy.
+    pub labels: Vec<String>,
+    /// How long to wait for it.
+    pub timeouts: Timeouts,
+}
+
+/// How a server is reached.
+#[derive(Debug, Clone)]
+pub enum Upstream {
+    /// Streamable HTTP.
+    Http {
+        /// The endpoint, `http` or `https`, without user, query or fragment.
+        url: http::Uri,
+        /// Certificates (PEM) that are trusted beside the system's.
+        ca: Option<PathBuf>,
+    },
+    /// A child process that speaks over its standard input and output.
+    Child {
+        /// The program.
+        program: String,
+        /// Its arguments.
+        arguments: Vec<String>,
+        /// Its environment beyond the minimum every child gets.
+        environment: BTreeMap<String, String>,
+        /// Where it runs.
+        directory: Option<PathBuf>,
+        /// Whether one process serves all callers. Otherwise each caller (each session, in the revisions that have
+        /// sessions) has its own.
+        shared: bool,
+    },
+}
+
+/// How long to wait for a server.
+#[derive(Debug, Clone)]
+pub struct Timeouts {
+    /// For a connection.
+    pub connect: Duration,
+    /// For the first byte of an answer.
+    pub request: Duration,
+    /// For the next event of a stream.
+    pub idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            request: Duration::from_secs(120),
+            idle: Duration::from_secs(15 * 60),
+        }
+    }
+}
