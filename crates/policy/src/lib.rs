@@ -1,1 +1,25 @@
 //! Rego policies: loading, judging, testing. The only crate that knows regorus.
+//!
+//! Authors write partial sets in `package mcp.authz` (`allow`, `deny`, `approve`, `visible`); a library embedded in
+//! this crate assembles them into one decision, so that the default cannot be forgotten: nothing matched is a
+//! refusal, and so is every error, timeout, panic and answer of an unknown shape.
+//!
+//! [`Policy`] holds the policies in force; [`Policy::judge`] answers one call and [`Policy::visible`] one page of a
+//! list. Both are synchronous, bounded in time, and never panic. What a rule sees is built from [`Facts`] and is
+//! described by `policies/schema/input.schema.json`.
+
+mod decision;
+mod facts;
+mod policy;
+mod problem;
+mod settings;
+
+pub use decision::{Approval, Decision, Effect, Reason, Visible};
+pub use facts::{
+    CallerFacts, CallerFields, ClientFacts, ClientFields, CompletionKind, Facts, FactsError, Item,
+    Phase, RequestFacts, ResourceFacts, ServerFacts, ServerFields, SessionFacts, Subject,
+    ToolFacts, ToolFields,
+};
+pub use policy::{Generation, Policy};
+pub use problem::{LoadErrors, Problem};
+pub use settings::Settings;

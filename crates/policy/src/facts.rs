@@ -1,0 +1,262 @@
+//! What is known about a call, in the shape the rules see it.
+//!
+//! Facts that outlive a call (caller, client, server, tool) are converted once and then shared by reference count;
+//! per call only the rest is built and the arguments are read.
+
+use std::net::IpAddr;
+
+use regorus::Value;
+
+/// Everything known about one call.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// What the decision is for.
+    pub phase: Phase,
+    /// Who calls.
+    pub caller: &'a CallerFacts,
+    /// The server called, or calling.
+    pub server: &'a ServerFacts,
+    /// What the client says about itself. Self-asserted: no ground for an allowance.
+    pub client: Option<&'a ClientFacts>,
+    /// The session or, for stateless revisions, what stands for it.
+    pub session: Option<SessionFacts<'a>>,
+    /// The tenant; empty when there are none.
+    pub tenant: &'a str,
+    /// The JSON-RPC method.
+    pub method: &'a str,
+    /// What the method is about. Ignored by [`crate::Policy::visible`], which asks about its items.
+    pub subject: Subject<'a>,
+    /// `params.arguments` as it came and will be forwarded: valid JSON without duplicate keys.
+    pub arguments: Option<&'a str>,
+    /// The request that carried the call.
+    pub request: RequestFacts,
+}
+
+/// What a decision is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// May the caller see this item of a list? There are no arguments.
+    List,
+    /// May the caller make this call?
+    Call,
+    /// May the server send this request to the caller's client (sampling, elicitation, roots)?
+    ServerRequest,
+}
+
+/// What a method is about.
+#[derive(Debug, Clone, Copy)]
+pub enum Subject<'a> {
+    /// Nothing beyond the method itself.
+    None,
+    /// A tool: `tools/call` and the items of `tools/list`.
+    Tool {
+        /// The name as the server knows it.
+        name: &'a str,
+        /// Its definition, when a list has shown it.
+        definition: Option<&'a ToolFacts>,
+    },
+    /// A prompt: `prompts/get` and the items of `prompts/list`.
+    Prompt {
+        /// The name as the server knows it.
+        name: &'a str,
+    },
+    /// A resource or template: read, subscribe, listen, and the items of the two lists.
+    Resource(ResourceFacts<'a>),
+    /// An argument to be completed. The rules see the prompt or resource it belongs to as well, so that a rule
+    /// against reading it is also one against having its values listed.
+    Completion {
+        /// What the argument belongs to.
+        of: CompletionKind<'a>,
+        /// Name of the argument.
+        argument: &'a str,
+        /// What the user typed so far.
+        value: &'a str,
+    },
+    /// A task of the caller's own.
+    Task {
+        /// The id.
+        id: &'a str,
+    },
+    /// A request of the server to the client; the method says which.
+    ServerRequest {
+        /// `params` as it came: valid JSON without duplicate keys.
+        params: Option<&'a str>,
+    },
+}
+
+/// An item of a list: a tool, prompt, resource or template.
+pub type Item<'a> = Subject<'a>;
+
+/// A resource or a template of resources, by its address.
+#[derive(Debug, Clone, Copy)]
+pub struct ResourceFacts<'a> {
+    /// Normalised: percent-decoding and dot segments resolved.
+    pub uri: &'a str,
+    /// Lower case, without the colon.
+    pub scheme: &'a str,
+    /// Host and port, when the scheme has them.
+    pub authority: Option<&'a str>,
+    /// Decoded segments of the path, without empty ones.
+    pub path: &'a [&'a str],
+    /// Whether `uri` is a template (RFC 6570) rather than an address.
+    pub template: bool,
+}
+
+/// What a completed argument belongs to.
+#[derive(Debug, Clone, Copy)]
+pub enum CompletionKind<'a> {
+    /// A prompt, by name.
+    Prompt(&'a str),
+    /// A resource or template.
+    Resource(ResourceFacts<'a>),
+}
+
+/// The session a call belongs to.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionFacts<'a> {
+    /// The gateway's id; `None` for stateless revisions.
+    pub id: Option<&'a str>,
+    /// Seconds since it began; `None` for stateless revisions.
+    pub age_s: Option<u64>,
+    /// The protocol revision, for instance `2025-11-25`.
+    pub revision: &'a str,
+    /// `http` or `stdio`.
+    pub transport: &'a str,
+}
+
+/// The request that carried the call.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestFacts {
+    /// When it came: nanoseconds since 1970-01-01T00:00:00Z.
+    pub unix_nanos: u64,
+    /// Where it came from; `None` for a local pipe.
+    pub ip: Option<IpAddr>,
+    /// Size of its body in bytes.
+    pub size: u64,
+}
+
+/// A fact could not be taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum FactsError {
+    /// Raw JSON inside a fact was not JSON.
+    #[error("failed to read the JSON of fact `{0}`")]
+    Json(&'static str),
+}
+
+/// What a [`CallerFacts`] is made from. No token and no secret belongs here.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CallerFields<'a> {
+    /// Subject: who it is, within the issuer.
+    pub subject: &'a str,
+    /// Issuer of the identity; empty when there is none.
+    pub issuer: &'a str,
+    /// `anonymous`, `key`, `user`, `agent` or `service`.
+    pub kind: &'a str,
+    /// Roles.
+    pub roles: &'a [&'a str],
+    /// Groups.
+    pub groups: &'a [&'a str],
+    /// Scopes of the credential.
+    pub scopes: &'a [&'a str],
+    /// Verified claims as a JSON object; `None` for none.
+    pub claims: Option<&'a str>,
+    /// Subject of the agent that acts for the caller, when it is someone else.
+    pub actor: Option<&'a str>,
+    /// Authentication context class, when known.
+    pub acr: Option<&'a str>,
+    /// When the caller authenticated: seconds since 1970, when known.
+    pub auth_time: Option<u64>,
+}
+
+/// A caller, ready to be shared by all its calls.
+#[derive(Debug, Clone)]
+pub struct CallerFacts(pub(crate) Value);
+
+impl CallerFacts {
+    /// Converts a caller once.
+    ///
+    /// # Errors
+    /// [`FactsError::Json`] when `claims` is not a JSON object.
+    pub fn new(_fields: &CallerFields<'_>) -> Result<Self, FactsError> {
+        Ok(Self(Value::new_object()))
+    }
+}
+
+/// What a [`ServerFacts`] is made from.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ServerFields<'a> {
+    /// Name in the configuration.
+    pub name: &'a str,
+    /// Owner; empty when not set.
+    pub owner: &'a str,
+    /// Environment, for instance `production`; empty when not set.
+    pub environment: &'a str,
+    /// Trust the operator puts in it; empty when not set.
+    pub trust: &'a str,
+    /// Labels the operator gave it.
+    pub labels: &'a [(&'a str, &'a str)],
+}
+
+/// A server, ready to be shared by all calls to it.
+#[derive(Debug, Clone)]
+pub struct ServerFacts(pub(crate) Value);
+
+impl ServerFacts {
+    /// Converts a server once.
+    #[must_use]
+    pub fn new(_fields: &ServerFields<'_>) -> Self {
+        Self(Value::new_object())
+    }
+}
+
+/// What a [`ClientFacts`] is made from. All of it is the client's own word.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ClientFields<'a> {
+    /// OAuth client id, when the credential names one.
+    pub id: Option<&'a str>,
+    /// `clientInfo.name`.
+    pub name: &'a str,
+    /// `clientInfo.version`.
+    pub version: &'a str,
+}
+
+/// A client, ready to be shared by all its calls.
+#[derive(Debug, Clone)]
+pub struct ClientFacts(pub(crate) Value);
+
+impl ClientFacts {
+    /// Converts a client once.
+    #[must_use]
+    pub fn new(_fields: &ClientFields<'_>) -> Self {
+        Self(Value::new_object())
+    }
+}
+
+/// What a [`ToolFacts`] is made from.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ToolFields<'a> {
+    /// The name as the server knows it.
+    pub name: &'a str,
+    /// `annotations` as the server sent it: a JSON object. The server's own word.
+    pub annotations: Option<&'a str>,
+    /// Whether the operator trusts this server's annotations.
+    pub annotations_trusted: bool,
+    /// Digest of the definition, when taken.
+    pub fingerprint: Option<&'a str>,
+    /// Labels the operator gave it.
+    pub labels: &'a [(&'a str, &'a str)],
+}
+
+/// A tool's definition, ready to be shared by all calls to it.
+#[derive(Debug, Clone)]
+pub struct ToolFacts(pub(crate) Value);
+
+impl ToolFacts {
+    /// Converts a tool once.
+    ///
+    /// # Errors
+    /// [`FactsError::Json`] when `annotations` is not a JSON object.
+    pub fn new(_fields: &ToolFields<'_>) -> Result<Self, FactsError> {
+        Ok(Self(Value::new_object()))
+    }
+}
