@@ -1,1 +1,12 @@
 //! Both ends of Streamable HTTP, and stdio child processes; bytes to messages; knows no policy.
+//!
+//! Two faces. Towards clients: [`http::server`] accepts connections and hands requests to a service; [`body::Body`] is the
+//! one response body. Towards servers: [`http::upstream::Endpoint`] sends a
+//! message over HTTP, [`stdio::Connection`] sends it to a child process. Only this crate opens sockets to upstreams or
+//! spawns processes.
+
+pub mod body;
+pub mod http;
+pub mod stdio;
+
+pub use body::Body;

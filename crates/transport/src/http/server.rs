@@ -1,0 +1,282 @@
+//! The listening end: TCP or TLS, HTTP/1.1 or HTTP/2, limits on what a peer may hold, and a drain that ends.
+//!
+//! A client that goes away is noticed at once: the service's future, or the response body, is dropped. The cancel of the
+//! stateless revision (2026-07-28) hangs on that, so half-closed connections are not kept.
+
+mod connection;
+mod patience;
+
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::Service;
+
+use super::tls::Tls;
+use crate::body::Body;
+
+/// What a listener allows its peers.
+#[derive(Debug, Clone)]
+pub struct ListenerSettings {
+    /// Certificate and key; `None` is plain TCP.
+    pub tls: Option<Tls>,
+    /// Time for the TLS handshake, and for the head of a request from its first byte on.
+    pub header_timeout: Duration,
+    /// Time a connection may rest between two requests.
+    pub idle_timeout: Duration,
+    /// Time a peer may take none of the bytes we have for it.
+    pub write_timeout: Duration,
+    /// Most header fields of a request.
+    pub max_headers: usize,
+    /// Most bytes of a request's head.
+    pub max_header_bytes: usize,
+    /// Most connections open at a time; further ones wait in the kernel's queue.
+    pub max_connections: usize,
+    /// Time running requests get after the shutdown token before they are cut.
+    pub drain: Duration,
+    /// Limits of HTTP/2.
+    pub h2: H2Limits,
+}
+
+impl Default for ListenerSettings {
+    fn default() -> Self {
+        Self {
+            tls: None,
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            write_timeout: Duration::from_secs(30),
+            max_headers: 100,
+            max_header_bytes: 32 * 1024,
+            max_connections: 4096,
+            drain: Duration::from_secs(30),
+            h2: H2Limits::default(),
+        }
+    }
+}
+
+/// Limits of one HTTP/2 connection.
+#[derive(Debug, Clone)]
+pub struct H2Limits {
+    /// Most streams open at a time.
+    pub max_streams: u32,
+    /// Bytes a peer may send on one stream before we take them.
+    pub stream_window: u32,
+    /// Bytes a peer may send on all streams before we take them.
+    pub connection_window: u32,
+    /// Streams opened and reset before we saw them (rapid reset, CVE-2023-44487) that end the connection.
+    pub max_pending_resets: usize,
+    /// Streams we had to reset for the peer's errors that end the connection.
+    pub max_error_resets: usize,
+    /// Bytes held back for a slow reader, per stream.
+    pub send_buffer: usize,
+    /// Time between pings on a quiet connection, and for their answer.
+    pub ping: Duration,
+}
+
+impl Default for H2Limits {
+    fn default() -> Self {
+        Self {
+            max_streams: 100,
+            stream_window: 64 * 1024,
+            connection_window: 1024 * 1024,
+            max_pending_resets: 20,
+            max_error_resets: 256,
+            send_buffer: 128 * 1024,
+            ping: Duration::from_secs(20),
+        }
+    }
+}
+
+/// Who is at the other end of the connection a request came on; in the request's extensions.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// Address of the other end.
+    pub addr: SocketAddr,
+    /// Address of this end.
+    pub local: SocketAddr,
+    /// What TLS agreed on; `None` on plain TCP.
+    pub tls: Option<Arc<PeerTls>>,
+}
+
+/// Facts of a TLS connection.
+#[derive(Debug, Clone)]
+pub struct PeerTls {
+    /// The name the client asked for (SNI), not trusted for anything but routing.
+    pub server_name: Option<String>,
+    /// Whether it is TLS 1.3.
+    pub tls13: bool,
+}
+
+/// Why a listener could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The address could not be bound.
+    #[error("could not listen on `{addr}`")]
+    Bind {
+        /// The address asked for.
+        addr: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A bound socket with its settings.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    addr: SocketAddr,
+    settings: Arc<ListenerSettings>,
+}
+
+impl Listener {
+    /// Binds `addr`; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// [`ListenError::Bind`] with the system's reason.
+    pub async fn bind(addr: SocketAddr, settings: ListenerSettings) -> Result<Self, ListenError> {
+        let bound = async {
+            let socket = TcpListener::bind(addr).await?;
+            let addr = socket.local_addr()?;
+            Ok((socket, addr))
+        };
+        let (socket, addr) = bound
+            .await
+            .map_err(|source| ListenError::Bind { addr, source })?;
+        Ok(Self {
+            socket,
+            addr,
+            settings: Arc::new(settings),
+        })
+    }
+
+    /// The address that was bound.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+}
+
+/// What a server runs: any cloneable tower service over requests that cannot fail.
+pub trait HttpService:
+    Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send>
+    + Clone
+    + Send
+    + 'static
+{
+}
+
+impl<S> HttpService for S where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static
+{
+}
+
+/// Serves until `shutdown` is cancelled, then drains: no new connections, GOAWAY and `Connection: close` on the open
+/// ones, running requests up to the drain deadline, then the rest is cut. Returns when nothing is left.
+///
+/// Errors of accepting (no file descriptors left, a peer that was gone already) never end the loop.
+pub async fn serve<S: HttpService>(
+    listener: Listener,
+    service: S,
+    shutdown: CancellationToken,
+) -> Drained {
+    let Listener {
+        socket,
+        addr,
+        settings,
+    } = listener;
+    let tracker = TaskTracker::new();
+    let cut = CancellationToken::new();
+    let room = Arc::new(Semaphore::new(settings.max_connections));
+    let accepted = accept_all(&socket, &room, |stream, peer, permit| {
+        let peer = Peer {
+            addr: peer,
+            local: addr,
+            tls: None,
+        };
+        let open = connection::Open {
+            settings: Arc::clone(&settings),
+            service: service.clone(),
+            drain: shutdown.clone(),
+            tracker: tracker.clone(),
+        };
+        let cut = cut.clone();
+        tracker.spawn(async move {
+            // Dropping the connection at the cut drops its socket and all it was doing.
+            cut.run_until_cancelled(open.run(stream, peer)).await;
+            drop(permit);
+        });
+    });
+    shutdown.run_until_cancelled(accepted).await;
+    drop(socket);
+    tracker.close();
+    let drained = tokio::time::timeout(settings.drain, tracker.wait())
+        .await
+        .is_ok();
+    let left = tracker.len();
+    cut.cancel();
+    tracker.wait().await;
+    if drained {
+        Drained::Whole
+    } else {
+        Drained::Cut { tasks: left }
+    }
+}
+
+/// How a drain ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drained {
+    /// Everything that ran came to its end.
+    Whole,
+    /// Something was cut at the deadline.
+    Cut {
+        /// Connections and HTTP/2 streams still open then.
+        tasks: usize,
+    },
+}
+
+/// Accepts for ever.
+async fn accept_all(
+    socket: &TcpListener,
+    room: &Arc<Semaphore>,
+    start: impl Fn(TcpStream, SocketAddr, OwnedSemaphorePermit),
+) {
+    /// The pause after an error that will not pass by itself; the kernel's queue holds what comes meanwhile.
+    const PAUSE: Duration = Duration::from_millis(100);
+    loop {
+        // The room comes before the accept, so that what cannot be served is not taken out of the kernel's queue.
+        let Ok(permit) = Arc::clone(room).acquire_owned().await else {
+            return;
+        };
+        match socket.accept().await {
+            Ok((stream, peer)) => start(stream, peer, permit),
+            Err(error) if is_of_the_peer(&error) => {
+                tracing::debug!(%error, "a connection was gone before it was accepted");
+            }
+            Err(error) => {
+                tracing::error!(%error, "could not accept a connection");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Errors of `accept` that speak of one connection and not of the listener.
+fn is_of_the_peer(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,253 @@
+//! A socket that loses patience: with a head that does not end, with a connection at rest, with a reader that does not read.
+//!
+//! One timer serves a whole connection. It is moved by writing an instant, and looked at only when the socket has nothing
+//! to do; a request costs no timer of its own.
+
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep, sleep_until},
+};
+
+/// The number of requests running on a connection, from the end of their heads to the end of their response bodies.
+#[derive(Debug, Default)]
+pub(super) struct Running {
+    /// Begun since the connection is open.
+    begun: AtomicUsize,
+    /// Running now.
+    now: AtomicUsize,
+}
+
+impl Running {
+    /// Counts one more, until the guard is dropped.
+    pub(super) fn begin(self: &Arc<Self>) -> RunningGuard {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.now.fetch_add(1, Ordering::Relaxed);
+        RunningGuard(Arc::clone(self))
+    }
+
+    fn is_idle(&self) -> bool {
+        self.now.load(Ordering::Relaxed) == 0
+    }
+
+    fn begun(&self) -> usize {
+        self.begun.load(Ordering::Relaxed)
+    }
+}
+
+/// One running request.
+#[derive(Debug)]
+pub(super) struct RunningGuard(Arc<Running>);
+
+impl Drop for RunningGuard {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How long the socket waits for what.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// For the rest of a head, from its first byte; `None` where a head cannot be told from other frames (HTTP/2).
+    pub(super) head: Option<Duration>,
+    /// For the next request.
+    pub(super) idle: Duration,
+    /// For the peer to take bytes.
+    pub(super) write: Duration,
+}
+
+/// An alarm that is cheap to move: the timer is armed again only when it rings too early.
+#[derive(Debug, Default)]
+struct Alarm {
+    at: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Alarm {
+    /// Sets the alarm if it is not set.
+    fn set(&mut self, after: Duration) {
+        if self.at.is_none() {
+            self.at = Some(Instant::now() + after);
+        }
+    }
+
+    /// Takes the alarm back; the timer stays and may ring for nothing once.
+    fn clear(&mut self) {
+        self.at = None;
+    }
+
+    /// Whether the instant has passed. Registers the task to be woken at it otherwise.
+    fn rings(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(at) = self.at else { return false };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        // An instant before the armed one can only be the shorter wait for a head.
+        if timer.deadline() > at {
+            timer.as_mut().reset(at);
+        }
+        loop {
+            if timer.as_mut().poll(context).is_pending() {
+                return false;
+            }
+            if Instant::now() >= at {
+                return true;
+            }
+            timer.as_mut().reset(at);
+        }
+    }
+}
+
+/// What a read is waiting for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    /// A request is running: its own deadlines hold.
+    Nothing,
+    /// The first byte of the next request.
+    Request,
+    /// The rest of a head.
+    Head,
+}
+
+pin_project_lite::pin_project! {
+    /// A socket with limits on waiting.
+    pub(super) struct Patient<T> {
+        #[pin]
+        socket: T,
+        limits: Limits,
+        running: Arc<Running>,
+        // Requests begun when the waiting began: one more, and what was waited for has come.
+        begun: usize,
+        waiting: Waiting,
+        read: Alarm,
+        write: Alarm,
+    }
+}
+
+impl<T> Patient<T> {
+    /// Wraps a socket. `running` is told by the service which requests run.
+    pub(super) fn new(socket: T, limits: Limits, running: Arc<Running>) -> Self {
+        Self {
+            socket,
+            limits,
+            running,
+            begun: 0,
+            waiting: Waiting::Nothing,
+            read: Alarm::default(),
+            write: Alarm::default(),
+        }
+    }
+}
+
+impl<T: AsyncRead> AsyncRead for Patient<T> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.project();
+        let begun = this.running.begun();
+        if *this.begun != begun {
+            *this.begun = begun;
+            *this.waiting = Waiting::Nothing;
+            this.read.clear();
+        }
+        let before = buffer.filled().len();
+        if let Poll::Ready(read) = this.socket.poll_read(context, buffer) {
+            if this.running.is_idle() && buffer.filled().len() > before {
+                let begins = *this.waiting != Waiting::Head;
+                if let Some(head) = this.limits.head.filter(|_| begins) {
+                    *this.waiting = Waiting::Head;
+                    this.read.clear();
+                    this.read.set(head);
+                }
+            }
+            return Poll::Ready(read);
+        }
+        if !this.running.is_idle() {
+            return Poll::Pending;
+        }
+        if *this.waiting == Waiting::Nothing {
+            *this.waiting = Waiting::Request;
+            this.read.clear();
+            this.read.set(this.limits.idle);
+        }
+        if this.read.rings(context) {
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "no request in time",
+            )));
+        }
+        Poll::Pending
+    }
+}
+
+impl<T: AsyncWrite> Patient<T> {
+    /// Judges the outcome of a write: bytes taken clear the alarm, none set it.
+    fn judge<R>(
+        write: &mut Alarm,
+        limit: Duration,
+        context: &mut Context<'_>,
+        outcome: Poll<io::Result<R>>,
+    ) -> Poll<io::Result<R>> {
+        if outcome.is_ready() {
+            write.clear();
+            return outcome;
+        }
+        write.set(limit);
+        if write.rings(context) {
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the peer does not read",
+            )));
+        }
+        Poll::Pending
+    }
+}
+
+impl<T: AsyncWrite> AsyncWrite for Patient<T> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.project();
+        let outcome = this.socket.poll_write(context, data);
+        Self::judge(this.write, this.limits.write, context, outcome)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.project();
+        let outcome = this.socket.poll_write_vectored(context, slices);
+        Self::judge(this.write, this.limits.write, context, outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.project();
+        let outcome = this.socket.poll_flush(context);
+        Self::judge(this.write, this.limits.write, context, outcome)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.project();
+        let outcome = this.socket.poll_shutdown(context);
+        Self::judge(this.write, this.limits.write, context, outcome)
+    }
+}

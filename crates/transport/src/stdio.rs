@@ -1,0 +1,5 @@
+//! MCP over the standard streams of a child process.
+
+pub mod child;
+
+pub use child::{Child, ChildSettings};
