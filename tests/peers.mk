@@ -1,0 +1,9 @@
+# Targets for the real peers; included by the root Makefile.
+
+.PHONY: peers peers-direct
+
+peers: ## Install the pinned MCP clients, servers and conformance suite into .peers/
+	@tests/peers/install.sh
+
+peers-direct: peers ## Run every peer against the fixture without Keepgate
+	@tests/peers/direct.sh
