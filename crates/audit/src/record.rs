@@ -1,0 +1,279 @@
+//! The record: one event, written as one canonical JSON object (RFC 8785). This file is the contract of the format.
+//!
+//! Members stand in the order of their names, without white space; strings are escaped as RFC 8785 §3.2.2.2 says; numbers
+//! are integers below 2^53. What is not known is left out. There is no other member than those written here.
+
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
+
+mod write;
+
+pub(crate) use write::{LogNote, Stamp, write};
+
+/// Version of the record format, member `v`.
+pub(crate) const VERSION: u64 = 1;
+
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum $name {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl $name {
+            /// Every value there is.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The word that stands in the record.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)+
+                }
+            }
+
+            /// The value with this word, if there is one.
+            #[must_use]
+            pub fn from_word(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|known| known.as_str() == word)
+            }
+        }
+    };
+}
+
+words! {
+    /// What happened, member `kind`.
+    Kind {
+        /// A call is about to be sent upstream. Durable before it is.
+        CallIntent = "call.intent",
+        /// The upstream began to answer with a stream.
+        CallOpen = "call.open",
+        /// A call that had an intent is over.
+        CallOutcome = "call.outcome",
+        /// A call was refused before it had an intent.
+        CallRefused = "call.refused",
+        /// A list went to a client, with what it may not see taken out.
+        ListFiltered = "list.filtered",
+        /// A session began.
+        SessionStart = "session.start",
+        /// A session ended.
+        SessionEnd = "session.end",
+        /// Someone could not prove who they are.
+        AuthDenied = "auth.denied",
+        /// An upstream asked something of the client (sampling, elicitation, roots) and it was judged.
+        ServerRequest = "server_request",
+        /// A policy revision took effect.
+        PolicyActivated = "policy.activated",
+        /// A policy revision was refused; the last good one stays.
+        PolicyRejected = "policy.rejected",
+        /// The log was opened; says what was found.
+        LogOpened = "log.opened",
+        /// The log was closed in order.
+        LogClosed = "log.closed",
+        /// Records could not be kept; says how many.
+        LogLoss = "log.loss",
+        /// The log is alive.
+        Heartbeat = "heartbeat",
+    }
+}
+
+impl Kind {
+    /// Whether this kind may use the reserve of a full disk: it ends something already begun, or is about the log itself.
+    #[must_use]
+    pub(crate) const fn may_use_reserve(self) -> bool {
+        match self {
+            Self::CallOpen
+            | Self::CallOutcome
+            | Self::SessionEnd
+            | Self::PolicyActivated
+            | Self::PolicyRejected
+            | Self::LogOpened
+            | Self::LogClosed
+            | Self::LogLoss
+            | Self::Heartbeat => true,
+            Self::CallIntent
+            | Self::CallRefused
+            | Self::ListFiltered
+            | Self::SessionStart
+            | Self::AuthDenied
+            | Self::ServerRequest => false,
+        }
+    }
+}
+
+words! {
+    /// What the policy said, member `decision`.
+    Decision {
+        /// The call may go.
+        Allow = "allow",
+        /// The call may not go.
+        Deny = "deny",
+        /// Somebody has to approve the call first.
+        Approve = "approve",
+    }
+}
+
+words! {
+    /// How a call ended, member `result.status`.
+    Status {
+        /// The upstream answered with a result.
+        Ok = "ok",
+        /// The upstream answered with a JSON-RPC error.
+        Error = "error",
+        /// The tool ran and said `isError`.
+        ToolError = "tool_error",
+        /// The client went away before the end.
+        Abandoned = "abandoned",
+        /// The client cancelled.
+        Cancelled = "cancelled",
+        /// The upstream could not be reached, broke the protocol or ended in the middle.
+        UpstreamFailed = "upstream_failed",
+        /// The gateway held the answer back or cut the call.
+        Withheld = "withheld",
+    }
+}
+
+/// Who called, as authenticated.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller<'a> {
+    /// `anonymous`, `key`, `user`… (member `caller_kind`).
+    pub kind: &'a str,
+    /// Issuer and subject (member `user_id`).
+    pub user_id: &'a str,
+    /// The API key's id, never the key (member `key_id`).
+    pub key_id: Option<&'a str>,
+}
+
+/// What the client says of itself; a claim, never proof (member `client`).
+#[derive(Debug, Clone, Copy)]
+pub struct Client<'a> {
+    /// `clientInfo.name`.
+    pub name: &'a str,
+    /// `clientInfo.version`.
+    pub version: &'a str,
+}
+
+/// One reason of a decision (member `reasons`).
+#[derive(Debug, Clone, Copy)]
+pub struct Reason<'a> {
+    /// Stable code.
+    pub code: &'a str,
+    /// What the author of the rule wrote; may be empty, then left out.
+    pub message: &'a str,
+}
+
+/// How a call ended (member `result`).
+#[derive(Debug, Clone, Copy)]
+pub struct Outcome<'a> {
+    /// How it ended.
+    pub status: Status,
+    /// HTTP status of the upstream's answer.
+    pub http_status: Option<u16>,
+    /// Bytes of the answer given to the client.
+    pub bytes: Option<u64>,
+    /// Time the upstream took; whole milliseconds in the record (member `upstream_ms`).
+    pub upstream: Option<Duration>,
+    /// Keyed digest of the answer, from [`crate::Log::digest`].
+    pub result_digest: Option<&'a str>,
+}
+
+impl Outcome<'_> {
+    /// An outcome of which only the status is known.
+    #[must_use]
+    pub const fn new(status: Status) -> Self {
+        Self {
+            status,
+            http_status: None,
+            bytes: None,
+            upstream: None,
+            result_digest: None,
+        }
+    }
+}
+
+/// One event. Build it with [`Record::new`] and struct update syntax.
+///
+/// The log adds `v`, `event_id` (UUIDv7), `seq`, `node` and `boot_id`. A record longer than 65,535 bytes loses first
+/// `input_params`, then the ends of its strings, and says so in member `cut`.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
+    /// What happened (member `kind`).
+    pub kind: Kind,
+    /// When it happened, to the microsecond (member `timestamp`, RFC 3339, UTC).
+    pub at: SystemTime,
+    /// Joins the records of one call, and is told to the client (member `decision_id`).
+    pub decision_id: Option<&'a str>,
+    /// Keyed digest of the session's id, never the id (member `session_id`).
+    pub session_id: Option<&'a str>,
+    /// Tenant (member `tenant`).
+    pub tenant: Option<&'a str>,
+    /// Who called.
+    pub caller: Option<Caller<'a>>,
+    /// What the client says of itself.
+    pub client: Option<Client<'a>>,
+    /// Where the connection came from (member `src.ip`).
+    pub source: Option<IpAddr>,
+    /// Who began it: `human`, `schedule`, `agent`; a claim (member `initiated_by`).
+    pub initiated_by: Option<&'a str>,
+    /// The server's name in the configuration (member `server`).
+    pub server: Option<&'a str>,
+    /// The MCP method (member `method`).
+    pub method: Option<&'a str>,
+    /// The tool (member `tool_name`).
+    pub tool_name: Option<&'a str>,
+    /// The resource's URI (member `resource`).
+    pub resource: Option<&'a str>,
+    /// The prompt's name (member `prompt`).
+    pub prompt: Option<&'a str>,
+    /// The MCP revision (member `protocol_version`).
+    pub protocol_version: Option<&'a str>,
+    /// Keyed digest of the arguments, from [`crate::Log::digest`] (member `args_digest`).
+    pub args_digest: Option<&'a str>,
+    /// The arguments in clear, the very JSON text that was judged, kept as a string (member `input_params`). Opt-in.
+    pub input_params: Option<&'a str>,
+    /// Bytes of the request (member `request_bytes`).
+    pub request_bytes: Option<u64>,
+    /// What the policy said (member `decision`).
+    pub decision: Option<Decision>,
+    /// Which policy said it (member `policy_rev`).
+    pub policy_rev: Option<&'a str>,
+    /// Why; left out when empty (member `reasons`).
+    pub reasons: &'a [Reason<'a>],
+    /// Stable code of the refusal (member `refusal`).
+    pub refusal: Option<&'a str>,
+    /// How the call ended (member `result`).
+    pub result: Option<Outcome<'a>>,
+}
+
+impl Record<'_> {
+    /// A record of which only kind and time are known.
+    #[must_use]
+    pub const fn new(kind: Kind, at: SystemTime) -> Self {
+        Self {
+            kind,
+            at,
+            decision_id: None,
+            session_id: None,
+            tenant: None,
+            caller: None,
+            client: None,
+            source: None,
+            initiated_by: None,
+            server: None,
+            method: None,
+            tool_name: None,
+            resource: None,
+            prompt: None,
+            protocol_version: None,
+            args_digest: None,
+            input_params: None,
+            request_bytes: None,
+            decision: None,
+            policy_rev: None,
+            reasons: &[],
+            refusal: None,
+            result: None,
+        }
+    }
+}
