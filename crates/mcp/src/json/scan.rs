@@ -1,0 +1,594 @@
+//! The one pass over a body: grammar, caps, keys, and where the members of a message are.
+
+use smallvec::SmallVec;
+
+use super::{Limits, MAX_DEPTH, MAX_NUMBER, text};
+use crate::error::{DecodeError, DecodeFault};
+
+/// A stretch of the text, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+}
+
+impl Span {
+    pub(crate) fn range(self) -> std::ops::Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
+/// Which object of a message a member belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The message itself.
+    Root,
+    /// `params`
+    Params,
+    /// `result`
+    Result,
+    /// `error`
+    Error,
+    /// `params._meta` or `result._meta`
+    Meta,
+    /// Anywhere else: only grammar and equal keys are judged.
+    Elsewhere,
+}
+
+/// A member of `params`, `result`, `error` or `_meta`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Member {
+    pub(crate) place: Place,
+    /// The key with its quotes.
+    pub(crate) key: Span,
+    pub(crate) value: Span,
+}
+
+/// Where the parts of one message are, counted from its first byte.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Envelope {
+    pub(crate) jsonrpc: Option<Span>,
+    pub(crate) id: Option<Span>,
+    pub(crate) method: Option<Span>,
+    pub(crate) params: Option<Span>,
+    pub(crate) result: Option<Span>,
+    pub(crate) error: Option<Span>,
+    pub(crate) members: SmallVec<[Member; 12]>,
+}
+
+/// A key of an object still open, for the comparison at its end.
+#[derive(Clone, Copy)]
+struct Key {
+    /// The first eight bytes (zeros after the end): settles most comparisons without touching the text.
+    prefix: u64,
+    start: u32,
+    len: u32,
+    /// The decoded text is in the arena, because the key has escapes.
+    decoded: bool,
+    /// Where the key's opening quote is in the text.
+    quote: u32,
+}
+
+/// Keys of objects up to this size are compared pair by pair; larger objects are sorted, so that no choice of keys is slow.
+const PAIRWISE: usize = 12;
+
+/// The members of `params` and `_meta` we or a policy read. Another spelling of one of them is refused even when it stands
+/// alone: a peer that ignores case would read what we did not.
+const READ: &[&str] = &[
+    "_meta",
+    "name",
+    "arguments",
+    "uri",
+    "ref",
+    "argument",
+    "context",
+    "cursor",
+    "level",
+    "task",
+    "taskId",
+    "requestId",
+    "requestState",
+    "inputResponses",
+    "inputRequests",
+    "notifications",
+    "progressToken",
+    "protocolVersion",
+    "capabilities",
+    "clientInfo",
+    "io.modelcontextprotocol/protocolVersion",
+    "io.modelcontextprotocol/clientInfo",
+    "io.modelcontextprotocol/clientCapabilities",
+    "io.modelcontextprotocol/logLevel",
+];
+
+/// The members of a JSON-RPC message.
+const ROOT: &[&str] = &["jsonrpc", "id", "method", "params", "result", "error"];
+
+pub(crate) struct Scanner<'a> {
+    text: &'a [u8],
+    at: usize,
+    depth: usize,
+    nodes: usize,
+    /// Where the message being read starts.
+    origin: usize,
+    envelope: Envelope,
+    keys: SmallVec<[Key; 32]>,
+    arena: Vec<u8>,
+}
+
+type Step = Result<(), DecodeError>;
+
+impl<'a> Scanner<'a> {
+    pub(crate) fn new(text: &'a [u8], limits: &Limits) -> Result<Self, DecodeError> {
+        if text.len() > limits.bytes || u32::try_from(text.len()).is_err() {
+            return Err(fault(DecodeFault::TooLarge, limits.bytes.min(text.len())));
+        }
+        if text.starts_with(b"\xef\xbb\xbf") {
+            return Err(fault(DecodeFault::ByteOrderMark, 0));
+        }
+        if simdutf8::basic::from_utf8(text).is_err() {
+            // The fast check does not say where; the slow one does, and only refused bodies pay for it.
+            let offset = std::str::from_utf8(text)
+                .err()
+                .map_or(0, |error| error.valid_up_to());
+            return Err(fault(DecodeFault::Utf8, offset));
+        }
+        Ok(Self {
+            text,
+            at: 0,
+            depth: limits.depth.min(MAX_DEPTH),
+            nodes: limits.nodes,
+            origin: 0,
+            envelope: Envelope::default(),
+            keys: SmallVec::new(),
+            arena: Vec::new(),
+        })
+    }
+
+    /// The next byte that is not space, without taking it.
+    pub(crate) fn peek(&mut self) -> Option<u8> {
+        self.space();
+        self.text.get(self.at).copied()
+    }
+
+    /// Takes the byte just peeked.
+    pub(crate) fn advance(&mut self) {
+        self.at += 1;
+    }
+
+    /// One value of any kind and nothing after it.
+    pub(crate) fn document(&mut self) -> Result<Span, DecodeError> {
+        self.space();
+        let start = self.at;
+        self.value(1, Place::Elsewhere)?;
+        let span = self.span(start);
+        self.end()?;
+        Ok(span)
+    }
+
+    /// One message (an object): where it stands in the text, and where its parts are.
+    pub(crate) fn message(&mut self, depth: usize) -> Result<(Span, Envelope), DecodeError> {
+        if self.peek() != Some(b'{') {
+            return Err(match self.text.get(self.at) {
+                Some(_) => self.fault(DecodeFault::NotAnObject),
+                None => self.fault(DecodeFault::UnexpectedEnd),
+            });
+        }
+        self.origin = self.at;
+        let start = self.at;
+        self.value(depth, Place::Root)?;
+        let span = Span {
+            start: narrow(start),
+            end: narrow(self.at),
+        };
+        Ok((span, std::mem::take(&mut self.envelope)))
+    }
+
+    /// Nothing but space may follow.
+    pub(crate) fn end(&mut self) -> Step {
+        match self.peek() {
+            None => Ok(()),
+            Some(_) => Err(self.fault(DecodeFault::TrailingBytes)),
+        }
+    }
+
+    pub(crate) fn fault(&self, kind: DecodeFault) -> DecodeError {
+        fault(kind, self.at)
+    }
+
+    /// What is wrong at a byte the grammar has no place for, or at the end.
+    fn unexpected(&self) -> DecodeError {
+        match self.text.get(self.at) {
+            Some(_) => self.fault(DecodeFault::UnexpectedCharacter),
+            None => self.fault(DecodeFault::UnexpectedEnd),
+        }
+    }
+
+    fn span(&self, start: usize) -> Span {
+        Span {
+            start: narrow(start - self.origin),
+            end: narrow(self.at - self.origin),
+        }
+    }
+
+    fn space(&mut self) {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.text.get(self.at) {
+            self.at += 1;
+        }
+    }
+
+    fn value(&mut self, depth: usize, place: Place) -> Step {
+        let Some(left) = self.nodes.checked_sub(1) else {
+            return Err(self.fault(DecodeFault::TooManyNodes));
+        };
+        self.nodes = left;
+        match self.text.get(self.at) {
+            Some(b'"') => self.string().map(|_| ()),
+            Some(b'{') => self.object(depth, place),
+            Some(b'[') => self.array(depth),
+            Some(b't') => self.word(b"true"),
+            Some(b'f') => self.word(b"false"),
+            Some(b'n') => self.word(b"null"),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(_) | None => Err(self.unexpected()),
+        }
+    }
+
+    fn word(&mut self, word: &[u8]) -> Step {
+        for expected in word {
+            if self.text.get(self.at) != Some(expected) {
+                return Err(self.unexpected());
+            }
+            self.at += 1;
+        }
+        Ok(())
+    }
+
+    fn number(&mut self) -> Step {
+        let start = self.at;
+        if self.text.get(self.at) == Some(&b'-') {
+            self.at += 1;
+        }
+        match self.text.get(self.at) {
+            Some(b'0') => self.at += 1,
+            Some(b'1'..=b'9') => self.digits()?,
+            Some(_) | None => return Err(self.fault(DecodeFault::InvalidNumber)),
+        }
+        if self.text.get(self.at) == Some(&b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if let Some(b'e' | b'E') = self.text.get(self.at) {
+            self.at += 1;
+            if let Some(b'+' | b'-') = self.text.get(self.at) {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        // A digit here means a leading zero.
+        if self.at - start > MAX_NUMBER || self.text.get(self.at).is_some_and(u8::is_ascii_digit) {
+            return Err(fault(DecodeFault::InvalidNumber, start));
+        }
+        Ok(())
+    }
+
+    fn digits(&mut self) -> Step {
+        let start = self.at;
+        while self.text.get(self.at).is_some_and(u8::is_ascii_digit) {
+            self.at += 1;
+        }
+        if self.at == start {
+            return Err(self.fault(DecodeFault::InvalidNumber));
+        }
+        Ok(())
+    }
+
+    /// Passes over a string; says whether it has escapes.
+    fn string(&mut self) -> Result<bool, DecodeError> {
+        let mut escaped = false;
+        self.at += 1;
+        loop {
+            self.at = text::plain_end(self.text, self.at);
+            match self.text.get(self.at) {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(escaped);
+                }
+                Some(b'\\') => {
+                    escaped = true;
+                    self.escape()?;
+                }
+                Some(_) => return Err(self.fault(DecodeFault::ControlCharacter)),
+                None => return Err(self.fault(DecodeFault::UnexpectedEnd)),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Step {
+        match self.text.get(self.at + 1) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
+                self.at += 2;
+                Ok(())
+            }
+            Some(b'u') => self.unicode_escape(),
+            Some(_) => Err(self.fault(DecodeFault::InvalidEscape)),
+            None => Err(self.fault(DecodeFault::UnexpectedEnd)),
+        }
+    }
+
+    fn unicode_escape(&mut self) -> Step {
+        let rest = self.text.get(self.at + 2..).unwrap_or_default();
+        let Some((first, rest)) = text::hex_unit(rest) else {
+            return Err(self.fault(DecodeFault::InvalidEscape));
+        };
+        match first {
+            0xd800..0xdc00 => {
+                let second = rest.strip_prefix(b"\\u").and_then(text::hex_unit);
+                if !second.is_some_and(|(unit, _)| (0xdc00..0xe000).contains(&unit)) {
+                    return Err(self.fault(DecodeFault::LoneSurrogate));
+                }
+                self.at += 12;
+            }
+            0xdc00..0xe000 => return Err(self.fault(DecodeFault::LoneSurrogate)),
+            _ => self.at += 6,
+        }
+        Ok(())
+    }
+
+    fn deeper(&self, depth: usize) -> Step {
+        if depth > self.depth {
+            return Err(self.fault(DecodeFault::TooDeep));
+        }
+        Ok(())
+    }
+
+    fn array(&mut self, depth: usize) -> Step {
+        self.deeper(depth)?;
+        self.at += 1;
+        if self.peek() == Some(b']') {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            self.space();
+            self.value(depth + 1, Place::Elsewhere)?;
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b']') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                Some(_) | None => return Err(self.unexpected()),
+            }
+        }
+    }
+
+    fn object(&mut self, depth: usize, place: Place) -> Step {
+        self.deeper(depth)?;
+        self.at += 1;
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            return Ok(());
+        }
+        let base = self.keys.len();
+        let arena = self.arena.len();
+        loop {
+            if self.peek() != Some(b'"') {
+                return Err(self.unexpected());
+            }
+            let start = self.at;
+            let key = self.key()?;
+            let name = self.span(start);
+            if self.peek() != Some(b':') {
+                return Err(self.unexpected());
+            }
+            self.at += 1;
+            self.space();
+            let start = self.at;
+            let inner = self.place_of(place, key)?;
+            self.value(depth + 1, inner)?;
+            self.record(place, key, name, start);
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b'}') => {
+                    self.at += 1;
+                    break;
+                }
+                Some(_) | None => return Err(self.unexpected()),
+            }
+        }
+        self.equal_keys(base)?;
+        if place != Place::Elsewhere {
+            self.case_variants(base, place)?;
+        }
+        self.keys.truncate(base);
+        self.arena.truncate(arena);
+        Ok(())
+    }
+
+    /// Reads a key and remembers it for the comparison at the object's end.
+    fn key(&mut self) -> Result<Key, DecodeError> {
+        let quote = self.at;
+        let escaped = self.string()?;
+        let inner = self.text.get(quote + 1..self.at - 1).unwrap_or_default();
+        let (start, len) = if escaped {
+            let start = self.arena.len();
+            // The scanner passed the string, so this cannot fail.
+            text::unescape(inner, &mut self.arena)
+                .ok_or(fault(DecodeFault::InvalidEscape, quote))?;
+            (start, self.arena.len() - start)
+        } else {
+            (quote + 1, inner.len())
+        };
+        let mut key = Key {
+            prefix: 0,
+            start: narrow(start),
+            len: narrow(len),
+            decoded: escaped,
+            quote: narrow(quote),
+        };
+        key.prefix = prefix(self.key_text(key));
+        self.keys.push(key);
+        Ok(key)
+    }
+
+    fn key_text(&self, key: Key) -> &[u8] {
+        let source = if key.decoded { &self.arena } else { self.text };
+        let start = key.start as usize;
+        source
+            .get(start..start + key.len as usize)
+            .unwrap_or_default()
+    }
+
+    /// Which place the value of that key opens.
+    fn place_of(&self, place: Place, key: Key) -> Result<Place, DecodeError> {
+        Ok(match (place, self.key_text(key)) {
+            (Place::Root, b"params") => Place::Params,
+            (Place::Root, b"result") => Place::Result,
+            (Place::Root, b"error") => Place::Error,
+            (Place::Root, b"jsonrpc" | b"id" | b"method") => Place::Elsewhere,
+            (Place::Root, other) => {
+                let variant = is_variant(other, ROOT);
+                let kind = if variant {
+                    DecodeFault::CaseVariantKey
+                } else {
+                    DecodeFault::UnknownMember
+                };
+                return Err(fault(kind, key.quote as usize));
+            }
+            (Place::Params | Place::Result, b"_meta") => Place::Meta,
+            (Place::Params | Place::Result | Place::Error | Place::Meta | Place::Elsewhere, _) => {
+                Place::Elsewhere
+            }
+        })
+    }
+
+    /// Keeps where the value that started at `start` and ends here is, if its place is one we look things up in.
+    fn record(&mut self, place: Place, key: Key, name: Span, start: usize) {
+        let value = self.span(start);
+        match place {
+            Place::Elsewhere => {}
+            Place::Root => {
+                let slot = match self.key_text(key) {
+                    b"jsonrpc" => &mut self.envelope.jsonrpc,
+                    b"id" => &mut self.envelope.id,
+                    b"method" => &mut self.envelope.method,
+                    b"params" => &mut self.envelope.params,
+                    b"result" => &mut self.envelope.result,
+                    _ => &mut self.envelope.error,
+                };
+                *slot = Some(value);
+            }
+            Place::Params | Place::Result | Place::Error | Place::Meta => {
+                self.envelope.members.push(Member {
+                    place,
+                    key: name,
+                    value,
+                })
+            }
+        }
+    }
+
+    /// Refuses equal keys among those from `base` on.
+    fn equal_keys(&mut self, base: usize) -> Step {
+        let open = self.keys.get(base..).unwrap_or_default();
+        if open.len() <= PAIRWISE {
+            for (count, later) in open.iter().enumerate() {
+                let twin = open.iter().take(count).any(|earlier| {
+                    earlier.prefix == later.prefix
+                        && earlier.len == later.len
+                        && self.key_text(*earlier) == self.key_text(*later)
+                });
+                if twin {
+                    return Err(fault(DecodeFault::DuplicateKey, later.quote as usize));
+                }
+            }
+            return Ok(());
+        }
+        let mut sorted = open.to_vec();
+        sorted.sort_unstable_by(|one, two| {
+            (one.prefix, one.len)
+                .cmp(&(two.prefix, two.len))
+                .then_with(|| self.key_text(*one).cmp(self.key_text(*two)))
+                .then(one.quote.cmp(&two.quote))
+        });
+        for pair in sorted.windows(2) {
+            if let [one, two] = pair
+                && self.key_text(*one) == self.key_text(*two)
+            {
+                return Err(fault(DecodeFault::DuplicateKey, two.quote as usize));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses keys that differ in case only, and other spellings of keys we read.
+    fn case_variants(&self, base: usize, place: Place) -> Step {
+        let open = self.keys.get(base..).unwrap_or_default();
+        let reads = matches!(place, Place::Params | Place::Meta);
+        let mut folded: SmallVec<[(String, u32); PAIRWISE]> = SmallVec::new();
+        let lower = open.iter().all(|key| {
+            let text = self.key_text(*key);
+            text.iter()
+                .all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase())
+        });
+        // All lower-case ASCII: no two can differ in case only, and the keys we read were compared exactly.
+        if lower && !reads {
+            return Ok(());
+        }
+        for key in open {
+            let text = self.key_text(*key);
+            if reads && is_variant(text, READ) {
+                return Err(fault(DecodeFault::CaseVariantKey, key.quote as usize));
+            }
+            if !lower {
+                folded.push((fold_bytes(text), key.quote));
+            }
+        }
+        folded.sort_unstable();
+        for pair in folded.windows(2) {
+            if let [(one, _), (two, quote)] = pair
+                && one == two
+            {
+                return Err(fault(DecodeFault::CaseVariantKey, *quote as usize));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether `key` is another spelling of one of `names`, equal to it but for case.
+fn is_variant(key: &[u8], names: &[&str]) -> bool {
+    if key.is_ascii() {
+        return names.iter().any(|name| {
+            name.len() == key.len()
+                && name.as_bytes() != key
+                && key.eq_ignore_ascii_case(name.as_bytes())
+        });
+    }
+    let folded = fold_bytes(key);
+    names.iter().any(|name| folded.eq_ignore_ascii_case(name))
+}
+
+fn fold_bytes(key: &[u8]) -> String {
+    text::fold(simdutf8::basic::from_utf8(key).unwrap_or_default())
+}
+
+fn prefix(text: &[u8]) -> u64 {
+    match text.first_chunk::<8>() {
+        Some(chunk) => u64::from_le_bytes(*chunk),
+        None => text
+            .iter()
+            .rev()
+            .fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    }
+}
+
+/// The body is shorter than 4 GiB, so every offset fits.
+fn narrow(offset: usize) -> u32 {
+    u32::try_from(offset).unwrap_or(u32::MAX)
+}
+
+fn fault(fault: DecodeFault, offset: usize) -> DecodeError {
+    DecodeError { fault, offset }
+}

@@ -1,0 +1,1 @@
+//! Tests of the scanner and the raw view.

@@ -1,0 +1,53 @@
+//! 2025-03-26: the first Streamable HTTP, and the only one with batches.
+
+use super::{Era, Facts};
+use crate::Method;
+
+pub(super) static FACTS: Facts = Facts {
+    name: "2025-03-26",
+    era: Era::Stateful,
+    handshake: true,
+    sessions: true,
+    batches: true,
+    version_header: false,
+    mirrored_headers: false,
+    get_stream: true,
+    delete: true,
+    resume: true,
+    disconnect_cancels: false,
+    server_requests: true,
+    clients_may_respond: true,
+    caching_hints: false,
+    url_elicitation_error: false,
+    to_server: &[
+        Method::Initialize,
+        Method::Ping,
+        Method::ToolsList,
+        Method::ToolsCall,
+        Method::PromptsList,
+        Method::PromptsGet,
+        Method::ResourcesList,
+        Method::ResourcesTemplatesList,
+        Method::ResourcesRead,
+        Method::ResourcesSubscribe,
+        Method::ResourcesUnsubscribe,
+        Method::CompletionComplete,
+        Method::LoggingSetLevel,
+        Method::Initialized,
+        Method::Cancelled,
+        Method::Progress,
+        Method::RootsChanged,
+    ],
+    to_client: &[
+        Method::Ping,
+        Method::SamplingCreateMessage,
+        Method::RootsList,
+        Method::Cancelled,
+        Method::Progress,
+        Method::LogMessage,
+        Method::ToolsChanged,
+        Method::PromptsChanged,
+        Method::ResourcesChanged,
+        Method::ResourceUpdated,
+    ],
+};
