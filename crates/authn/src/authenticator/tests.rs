@@ -1,0 +1,138 @@
+//! Which header makes whom.
+
+use std::time::Duration;
+
+use super::*;
+use crate::store::{CreatedKey, KeyRequest};
+
+fn noon() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+}
+
+fn create(directory: &Path, expires: Option<SystemTime>) -> CreatedKey {
+    let request = KeyRequest {
+        subject: "agent-1".to_owned(),
+        expires,
+        ..KeyRequest::default()
+    };
+    ApiKeys::open(directory)
+        .unwrap()
+        .create(request, noon())
+        .unwrap()
+}
+
+#[test]
+fn only_the_right_key_is_somebody() {
+    let directory = tempfile::tempdir().unwrap();
+    let created = create(directory.path(), None);
+    let other = create(directory.path(), None);
+    let authenticator = Authenticator::keys(directory.path()).unwrap();
+    let ask = |header: &str| authenticator.authenticate(Some(header.as_bytes()), noon());
+
+    let key = created.secret.as_str();
+    let caller = ask(&format!("Bearer {key}")).unwrap();
+    assert_eq!(&*caller.subject, "agent-1");
+    assert_eq!(caller.key_id.as_deref(), Some(created.key.id.as_str()));
+    assert!(
+        Arc::ptr_eq(&caller, &ask(&format!("bEARER   {key}")).unwrap()),
+        "shared, not made anew"
+    );
+
+    let secret_at = key.len() - 43;
+    let crossed = format!("{}{}", &key[..secret_at], &other.secret[secret_at..]);
+    let unknown = key.replacen(&created.key.id, "0000000000000000", 1);
+    for header in [
+        "",
+        "Bearer",
+        "Bearer ",
+        key,
+        &format!("Basic {key}"),
+        &format!("Bearer{key}"),
+        &format!("Bearer {key} "),
+        &format!("Bearer {key},Bearer {key}"),
+        &format!("Bearer {crossed}"),
+        &format!("Bearer {unknown}"),
+    ] {
+        assert_eq!(ask(header), Err(AuthnError::Invalid), "{header:?}");
+    }
+    assert_eq!(
+        authenticator.authenticate(None, noon()),
+        Err(AuthnError::Missing)
+    );
+}
+
+#[test]
+fn every_flipped_letter_is_another_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let created = create(directory.path(), None);
+    let authenticator = Authenticator::keys(directory.path()).unwrap();
+    let header = format!("Bearer {}", created.secret.as_str()).into_bytes();
+    for at in b"Bearer ".len()..header.len() {
+        let mut flipped = header.clone();
+        flipped[at] ^= 1;
+        assert_eq!(
+            authenticator.authenticate(Some(&flipped), noon()),
+            Err(AuthnError::Invalid),
+            "{at}"
+        );
+    }
+}
+
+#[test]
+fn dead_keys_are_told_apart_only_with_their_secret() {
+    let directory = tempfile::tempdir().unwrap();
+    let end = noon() + Duration::from_secs(10);
+    let created = create(directory.path(), Some(end));
+    let authenticator = Authenticator::keys(directory.path()).unwrap();
+    let right = format!("Bearer {}", created.secret.as_str());
+    let wrong = format!(
+        "Bearer {}{}",
+        &created.secret[..created.secret.len() - 1],
+        "-"
+    );
+    let ask = |header: &str, now| {
+        authenticator
+            .authenticate(Some(header.as_bytes()), now)
+            .map(|caller| caller.expires)
+    };
+
+    assert_eq!(ask(&right, end - Duration::from_secs(1)), Ok(Some(end)));
+    assert_eq!(ask(&right, end), Err(AuthnError::Expired));
+    ApiKeys::open(directory.path())
+        .unwrap()
+        .revoke(&created.key.id, noon())
+        .unwrap();
+    authenticator.reload().unwrap();
+    assert_eq!(ask(&right, noon()), Err(AuthnError::Revoked));
+    assert_eq!(ask(&wrong, noon()), Err(AuthnError::Invalid));
+}
+
+#[test]
+fn reload_sees_new_keys_and_keeps_the_old_ones_when_it_fails() {
+    let directory = tempfile::tempdir().unwrap();
+    let authenticator = Authenticator::keys(directory.path()).unwrap();
+    let created = create(directory.path(), None);
+    let header = format!("Bearer {}", created.secret.as_str());
+    let ask = || {
+        authenticator
+            .authenticate(Some(header.as_bytes()), noon())
+            .map(|_| ())
+    };
+
+    assert_eq!(ask(), Err(AuthnError::Invalid));
+    assert_eq!(authenticator.reload().unwrap(), 1);
+    assert_eq!(ask(), Ok(()));
+    crate::private_file::replace(&directory.path().join(ApiKeys::FILE), b"{").unwrap();
+    assert!(authenticator.reload().is_err());
+    assert_eq!(ask(), Ok(()));
+}
+
+#[test]
+fn anonymous_mode_looks_at_no_header() {
+    let authenticator = Authenticator::anonymous();
+    for header in [None, Some(&b"Bearer nonsense"[..])] {
+        let caller = authenticator.authenticate(header, noon()).unwrap();
+        assert_eq!(*caller, Caller::anonymous());
+    }
+    assert_eq!(authenticator.reload().unwrap(), 0);
+}
