@@ -1,0 +1,120 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::bare::Reading;
+use crate::drive::Task;
+use crate::row::Row;
+use crate::run::Plan;
+use crate::traffic::Destination;
+use crate::workload::Workload;
+
+/// What a call through Keepgate costs on this machine, beside a bare hyper proxy.
+#[derive(Debug, Parser)]
+#[command(name = "keepgate-bench")]
+pub(crate) struct Arguments {
+    /// A smoke run of a few seconds; its figures mean little.
+    #[arg(long)]
+    quick: bool,
+    /// Print every figure as JSON instead of the table.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// How often each proxy meets each workload.
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
+    /// How long each meeting is measured, in milliseconds.
+    #[arg(long, default_value_t = 1500)]
+    measure: u64,
+    /// How long each meeting is warmed up, in milliseconds.
+    #[arg(long, default_value_t = 300)]
+    warm: u64,
+    /// Only these proxies (the bare one is always among them).
+    #[arg(long, value_enum, value_delimiter = ',')]
+    rows: Vec<Row>,
+    /// Only these workloads.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    workloads: Vec<Workload>,
+    /// One process of a run; started by the run itself.
+    #[command(subcommand)]
+    pub(crate) part: Option<Part>,
+}
+
+/// The processes of a run.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Part {
+    /// The MCP server behind every proxy.
+    Upstream,
+    /// A bare hyper proxy.
+    Bare {
+        /// Where it sends requests.
+        upstream: SocketAddr,
+        /// How much of the messages it reads.
+        #[arg(long, value_enum, default_value = "nothing")]
+        reading: Reading,
+    },
+    /// The load generator.
+    Drive(Drive),
+}
+
+/// What the load generator is told.
+#[derive(Debug, Args)]
+pub(crate) struct Drive {
+    /// The proxy's address.
+    address: SocketAddr,
+    /// The endpoint's path.
+    #[arg(long, default_value = "/bench/mcp")]
+    path: String,
+    /// The API key to call with.
+    #[arg(long)]
+    key: Option<String>,
+    /// Which calls to make.
+    #[arg(long, value_enum, default_value = "small")]
+    workload: Workload,
+    /// How long to call before measuring, in milliseconds.
+    #[arg(long, default_value_t = 300)]
+    warm: u64,
+    /// How long to measure, in milliseconds.
+    #[arg(long, default_value_t = 2000)]
+    measure: u64,
+}
+
+impl Drive {
+    /// The arguments as the driver takes them.
+    pub(crate) fn to_task(&self) -> Task {
+        Task {
+            to: Destination {
+                address: self.address,
+                path: self.path.clone(),
+                key: self.key.clone(),
+            },
+            workload: self.workload,
+            warm: Duration::from_millis(self.warm),
+            measure: Duration::from_millis(self.measure),
+        }
+    }
+}
+
+impl Arguments {
+    /// The run these arguments ask for.
+    pub(crate) fn plan(&self) -> Plan {
+        let chosen =
+            |row: &Row| *row == Row::Bare || self.rows.is_empty() || self.rows.contains(row);
+        let met =
+            |workload: &Workload| self.workloads.is_empty() || self.workloads.contains(workload);
+        let (rounds, measure, warm) = if self.quick {
+            (1, 150, 50)
+        } else {
+            (self.rounds.max(1), self.measure, self.warm)
+        };
+        Plan {
+            rows: Row::ALL.into_iter().filter(chosen).collect(),
+            workloads: Workload::ALL.into_iter().filter(met).collect(),
+            rounds,
+            measure: Duration::from_millis(measure),
+            warm: Duration::from_millis(warm),
+        }
+    }
+}

@@ -1,1 +1,0 @@
-//! Keepgate's benches.

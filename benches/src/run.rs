@@ -1,0 +1,174 @@
+//! One run: every row of the table in turn, round after round, each round in another order.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::drive::{READY, Report};
+use crate::error::Error;
+use crate::process::{Cores, Part};
+use crate::row::{Row, Started};
+use crate::serve::LISTENING;
+use crate::usage::{Usage, machine, resident};
+use crate::workload::Workload;
+
+/// How much to measure.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// The rows, in the table's order.
+    pub(crate) rows: Vec<Row>,
+    /// The columns, in the table's order.
+    pub(crate) workloads: Vec<Workload>,
+    /// How many times each row meets each workload.
+    pub(crate) rounds: usize,
+    /// How long each meeting is measured.
+    pub(crate) measure: Duration,
+    /// How long each meeting is warmed up.
+    pub(crate) warm: Duration,
+}
+
+/// What one row showed on one workload in one round.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sample {
+    /// The proxy's CPU microseconds per call.
+    pub(crate) cpu: f64,
+    /// Median latency in microseconds.
+    pub(crate) p50: f64,
+    /// Calls per second.
+    pub(crate) rate: f64,
+}
+
+/// Everything a run measured.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    /// The machine, in words.
+    pub(crate) machine: String,
+    /// Whether proxy and others had a core each.
+    pub(crate) pinned: bool,
+    /// One sample a round.
+    pub(crate) samples: BTreeMap<(Row, Workload), Vec<Sample>>,
+    /// Resident memory after the run, in MiB.
+    pub(crate) memory: BTreeMap<Row, f64>,
+}
+
+/// Starts the upstream on the core of the others and gives its address.
+pub(crate) fn upstream(cores: Option<Cores>) -> Result<(Part, SocketAddr), Error> {
+    let core = cores.map(|cores| cores.others);
+    let mut part = Part::own("upstream", &["upstream"], core)?;
+    let address = part.hear(LISTENING)?;
+    match address.parse() {
+        Ok(address) => Ok((part, address)),
+        Err(_) => Err(Error::Reply(address)),
+    }
+}
+
+/// Carries out the plan. `progress` hears a line before each round.
+pub(crate) fn run(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<Measured, Error> {
+    let cores = Cores::find();
+    let (_upstream, upstream) = upstream(cores)?;
+    let mut measured = Measured {
+        machine: machine(),
+        pinned: cores.is_some(),
+        samples: BTreeMap::new(),
+        memory: BTreeMap::new(),
+    };
+    let mut proxies = Vec::new();
+    for row in &plan.rows {
+        proxies.push((*row, row.start(upstream, cores.map(|cores| cores.proxy))?));
+    }
+    for round in 0..plan.rounds {
+        for workload in &plan.workloads {
+            progress(&format!(
+                "round {} of {}: {}",
+                round + 1,
+                plan.rounds,
+                workload.title()
+            ));
+            for turn in 0..proxies.len() {
+                // Each round begins one row later, so that no row always follows the same one.
+                let at = (round + turn) % proxies.len();
+                let Some((row, proxy)) = proxies.get(at) else {
+                    continue;
+                };
+                if !row.meets(*workload) {
+                    continue;
+                }
+                let sample = sample(plan, *row, proxy, *workload, cores)?;
+                let samples = measured.samples.entry((*row, *workload)).or_default();
+                samples.push(sample);
+            }
+        }
+    }
+    for (row, proxy) in &proxies {
+        if let Some(id) = proxy.id() {
+            measured.memory.insert(*row, resident(id)?);
+        }
+    }
+    Ok(measured)
+}
+
+fn sample(
+    plan: &Plan,
+    row: Row,
+    proxy: &Started,
+    workload: Workload,
+    cores: Option<Cores>,
+) -> Result<Sample, Error> {
+    let mut driver = driver(proxy, workload, plan.warm, plan.measure, cores)?;
+    driver.hear(READY)?;
+    let before = proxy.id().map(Usage::of).transpose()?;
+    driver.say("go")?;
+    let report: Report = serde_json::from_str(&driver.hear("")?).map_err(Error::Report)?;
+    let after = proxy.id().map(Usage::of).transpose()?;
+    if report.errors > 0 {
+        return Err(Error::Calls {
+            errors: report.errors,
+            calls: report.calls,
+            proxy: row.title().to_owned(),
+            workload: workload.title(),
+            first: report.first_error.unwrap_or_default(),
+        });
+    }
+    let used = match (before, after) {
+        (Some(before), Some(after)) => after.since(&before),
+        _ => Duration::ZERO,
+    };
+    let calls = precise(report.calls);
+    Ok(Sample {
+        cpu: used.as_secs_f64() * 1e6 / calls,
+        p50: report.p50,
+        rate: calls / report.seconds,
+    })
+}
+
+/// Starts a driver for `workload` on the core of the others.
+pub(crate) fn driver(
+    proxy: &Started,
+    workload: Workload,
+    warm: Duration,
+    measure: Duration,
+    cores: Option<Cores>,
+) -> Result<Part, Error> {
+    let to = proxy.destination();
+    let (address, warm, measure) = (
+        to.address.to_string(),
+        warm.as_millis().to_string(),
+        measure.as_millis().to_string(),
+    );
+    let mut arguments = vec!["drive", &address, "--path", &to.path];
+    arguments.extend(["--workload", workload.name()]);
+    arguments.extend(["--warm", &warm, "--measure", &measure]);
+    if let Some(key) = &to.key {
+        arguments.extend(["--key", key]);
+    }
+    Part::own("driver", &arguments, cores.map(|cores| cores.others))
+}
+
+/// A count as a float; counts here are far below 2^53.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts of calls stay far below 2^53"
+)]
+fn precise(count: u64) -> f64 {
+    count as f64
+}
