@@ -7,6 +7,7 @@
 
 pub mod body;
 pub mod http;
+pub mod sse;
 pub mod stdio;
 
 pub use body::Body;

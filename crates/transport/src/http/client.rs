@@ -1,13 +1,22 @@
-//! The calling end: connections to upstream servers.
+//! The calling end: how connections to upstream servers are made.
 //!
 //! Redirects are never followed, cookies never kept or sent, and a request whose bytes may have left is never sent again:
 //! a tool would run twice.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use http::Uri;
+use http::{HeaderValue, Uri, uri::PathAndQuery};
+use hyper_util::client::legacy::connect::HttpConnector;
+use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use rustls_pki_types::ServerName;
+use tokio_rustls::TlsConnector;
+use tokio_util::task::TaskTracker;
 
-use super::upstream::Endpoint;
+use super::{
+    pool::{Maker, Pool},
+    tls::{TlsError, read_certificates},
+    upstream::Endpoint,
+};
 
 /// How connections to upstreams are made and kept.
 #[derive(Debug, Clone)]
@@ -47,22 +56,25 @@ impl Default for ClientSettings {
 pub enum ClientError {
     /// A file of extra certificate authorities cannot be used.
     #[error("could not load extra certificate authorities")]
-    Roots(#[source] super::tls::TlsError),
+    Roots(#[source] TlsError),
     /// The TLS library refused its own defaults or a certificate of a file.
     #[error("could not set up TLS for upstreams")]
     Tls(#[source] rustls::Error),
-    /// The address is not an absolute `http` or `https` URI with a host, or carries a user.
+    /// The address is not an absolute `http` or `https` URI with a host, or it carries a user.
     #[error("not an upstream address: `{uri}`")]
     Uri {
-        /// What was given.
+        /// What was given, without what stands before the `@`.
         uri: String,
     },
 }
 
 /// Makes endpoints that share TLS roots and settings. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Client {
     settings: Arc<ClientSettings>,
+    connector: HttpConnector,
+    tls: TlsConnector,
+    tasks: TaskTracker,
 }
 
 impl Client {
@@ -71,8 +83,16 @@ impl Client {
     /// # Errors
     /// [`ClientError`] when a file of certificate authorities cannot be used.
     pub fn new(settings: ClientSettings) -> Result<Self, ClientError> {
+        let tls = TlsConnector::from(Arc::new(tls_config(&settings)?));
+        let mut connector = HttpConnector::new();
+        connector.enforce_http(false);
+        connector.set_nodelay(true);
+        connector.set_keepalive(Some(Duration::from_secs(60)));
         Ok(Self {
             settings: Arc::new(settings),
+            connector,
+            tls,
+            tasks: TaskTracker::new(),
         })
     }
 
@@ -81,9 +101,100 @@ impl Client {
     /// # Errors
     /// [`ClientError::Uri`].
     pub fn endpoint(&self, uri: &str) -> Result<Endpoint, ClientError> {
-        let parsed: Uri = uri.parse().map_err(|_| ClientError::Uri {
-            uri: uri.to_owned(),
-        })?;
-        Ok(Endpoint::new(parsed))
+        let target = Target::parse(uri)
+            .map(Arc::new)
+            .ok_or_else(|| ClientError::Uri {
+                uri: uri.rsplit('@').next().unwrap_or_default().to_owned(),
+            })?;
+        let maker = Maker {
+            settings: Arc::clone(&self.settings),
+            connector: self.connector.clone(),
+            tls: target
+                .server_name
+                .clone()
+                .map(|name| (self.tls.clone(), name)),
+            target: Arc::clone(&target),
+            tasks: self.tasks.clone(),
+        };
+        Ok(Endpoint::new(target, Pool::new(maker)))
     }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Client")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A parsed upstream address.
+#[derive(Debug)]
+pub(super) struct Target {
+    /// The whole address.
+    pub(super) uri: Uri,
+    /// What HTTP/1.1 writes in its request line.
+    pub(super) path: Uri,
+    /// What goes into `Host`.
+    pub(super) host: HeaderValue,
+    /// The name the certificate must be for; `None` for plain `http`.
+    server_name: Option<ServerName<'static>>,
+}
+
+impl Target {
+    fn parse(text: &str) -> Option<Self> {
+        let uri: Uri = text.parse().ok()?;
+        let authority = uri.authority()?.clone();
+        // A user in the address would be a credential in the config; nobody would send it.
+        if authority.as_str().contains('@') || authority.host().is_empty() {
+            return None;
+        }
+        let server_name = match uri.scheme_str() {
+            Some("http") => None,
+            Some("https") => {
+                let host = authority
+                    .host()
+                    .trim_start_matches('[')
+                    .trim_end_matches(']');
+                Some(ServerName::try_from(host.to_owned()).ok()?)
+            }
+            Some(_) | None => return None,
+        };
+        let path = uri
+            .path_and_query()
+            .cloned()
+            .unwrap_or(PathAndQuery::from_static("/"));
+        let host = HeaderValue::from_str(authority.as_str()).ok()?;
+        Some(Self {
+            path: Uri::from(path),
+            uri,
+            host,
+            server_name,
+        })
+    }
+}
+
+fn tls_config(settings: &ClientSettings) -> Result<ClientConfig, ClientError> {
+    let mut roots = RootCertStore::empty();
+    if settings.native_roots {
+        let native = rustls_native_certs::load_native_certs();
+        for error in &native.errors {
+            tracing::warn!(%error, "could not load some of the system's certificate authorities");
+        }
+        // The system's store is not ours to correct: what cannot be used is left out.
+        roots.add_parsable_certificates(native.certs);
+    }
+    for path in &settings.extra_roots {
+        for certificate in read_certificates(path).map_err(ClientError::Roots)? {
+            roots.add(certificate).map_err(ClientError::Tls)?;
+        }
+    }
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(ClientError::Tls)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
 }

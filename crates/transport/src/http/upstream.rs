@@ -3,12 +3,26 @@
 //! What comes back is sorted into the few shapes MCP knows. Anything else (redirects, HTML, compressed, oversized or
 //! truncated bodies, 5xx) is an error of ours and none of the upstream's words.
 
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Uri};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri,
+    header::{
+        ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
+        COOKIE, EXPECT, TE, TRANSFER_ENCODING, UPGRADE,
+    },
+};
+use http_body::Body;
+use http_body_util::Full;
+use tokio::time::timeout;
 
-use crate::body::BoxError;
+pub use super::stream::{Events, StreamError};
+use super::{
+    client::Target,
+    pool::{Pool, Received},
+};
+use crate::body::{BoxError, ReadError, read_capped};
 
 /// What an upstream's answer may cost.
 #[derive(Debug, Clone)]
@@ -74,10 +88,6 @@ pub enum Answer {
     },
 }
 
-/// The events of one answer, each passed on as it is whole.
-#[derive(Debug)]
-pub struct Events {}
-
 /// Why an upstream gave no answer that can be used.
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {
@@ -141,6 +151,14 @@ pub enum UpstreamError {
 }
 
 impl UpstreamError {
+    fn of_body(error: ReadError) -> Self {
+        match error {
+            ReadError::TooLarge { cap } => Self::TooLarge { cap },
+            ReadError::TooSlow { deadline } => Self::BodyTimeout { after: deadline },
+            ReadError::Broken(source) => Self::Truncated(source),
+        }
+    }
+
     /// Whether it is certain that no byte of the request left: the call did not happen.
     pub fn is_before_sending(&self) -> bool {
         matches!(self, Self::Connect(_) | Self::ConnectTimeout { .. })
@@ -148,47 +166,70 @@ impl UpstreamError {
 }
 
 /// One upstream address with its connections. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Endpoint {
-    uri: Uri,
+    target: Arc<Target>,
+    pool: Arc<Pool>,
 }
 
 impl Endpoint {
-    pub(crate) fn new(uri: Uri) -> Self {
-        Self { uri }
+    pub(super) fn new(target: Arc<Target>, pool: Arc<Pool>) -> Self {
+        Self { target, pool }
     }
 
     /// The address.
     pub fn uri(&self) -> &Uri {
-        &self.uri
+        &self.target.uri
     }
 
     /// Posts one message: exactly `body`, once.
     ///
-    /// `headers` are sent as given, plus `Host`, `Content-Length`, and where they are missing `Content-Type` and `Accept`.
+    /// `headers` are sent as given, less what belongs to one hop and cookies, plus `Host`, `Content-Length`,
+    /// `Accept-Encoding: identity`, and where they are missing `Content-Type` and `Accept`.
     ///
     /// # Errors
     /// [`UpstreamError`].
     pub async fn post(
         &self,
-        headers: HeaderMap,
+        mut headers: HeaderMap,
         body: Bytes,
         limits: &Limits,
     ) -> Result<Answer, UpstreamError> {
-        drop((headers, body, limits));
-        Err(UpstreamError::ContentType)
+        fill(
+            &mut headers,
+            &CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        fill(
+            &mut headers,
+            &ACCEPT,
+            HeaderValue::from_static("application/json, text/event-stream"),
+        );
+        let response = self.send(Method::POST, headers, body, limits).await?;
+        classify(response, limits).await
     }
 
     /// Opens the server's own stream (stateful revisions); an [`Answer::Rejected`] with 405 says there is none.
     ///
     /// # Errors
     /// [`UpstreamError`].
-    pub async fn get(&self, headers: HeaderMap, limits: &Limits) -> Result<Answer, UpstreamError> {
-        drop((headers, limits));
-        Err(UpstreamError::ContentType)
+    pub async fn get(
+        &self,
+        mut headers: HeaderMap,
+        limits: &Limits,
+    ) -> Result<Answer, UpstreamError> {
+        fill(
+            &mut headers,
+            &ACCEPT,
+            HeaderValue::from_static("text/event-stream"),
+        );
+        let response = self
+            .send(Method::GET, headers, Bytes::new(), limits)
+            .await?;
+        classify(response, limits).await
     }
 
-    /// Ends a session (stateful revisions).
+    /// Ends a session (stateful revisions); an [`Answer::Rejected`] with 405 says that the server does not end it.
     ///
     /// # Errors
     /// [`UpstreamError`].
@@ -197,7 +238,170 @@ impl Endpoint {
         headers: HeaderMap,
         limits: &Limits,
     ) -> Result<Answer, UpstreamError> {
-        drop((headers, limits));
-        Err(UpstreamError::ContentType)
+        let response = self
+            .send(Method::DELETE, headers, Bytes::new(), limits)
+            .await?;
+        // Whatever a server says about a session it has ended, nobody waits for it.
+        match response.status().as_u16() {
+            200..=299 => {
+                discard(response.into_body()).await;
+                Ok(Answer::Accepted)
+            }
+            _ => classify(response, limits).await,
+        }
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        mut headers: HeaderMap,
+        body: Bytes,
+        limits: &Limits,
+    ) -> Result<Response<Received>, UpstreamError> {
+        for name in &NOT_SENT {
+            headers.remove(name);
+        }
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = method;
+        *request.headers_mut() = headers;
+        let after = limits.head;
+        match timeout(after, self.pool.send(request)).await {
+            Ok(answered) => answered,
+            Err(_elapsed) => Err(UpstreamError::HeadTimeout { after }),
+        }
     }
 }
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Endpoint")
+            .field("uri", &self.target.uri)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Header lines that are between two hops or ours to write, and cookies, which nobody here keeps.
+const NOT_SENT: [HeaderName; 7] = [
+    CONNECTION,
+    CONTENT_LENGTH,
+    TRANSFER_ENCODING,
+    TE,
+    UPGRADE,
+    EXPECT,
+    COOKIE,
+];
+
+fn fill(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue) {
+    if !headers.contains_key(name) {
+        headers.insert(name, value);
+    }
+}
+
+/// What a body says it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Content {
+    Json,
+    Events,
+    Nothing,
+    Other,
+}
+
+/// Sorts a response into the shapes MCP knows.
+async fn classify(response: Response<Received>, limits: &Limits) -> Result<Answer, UpstreamError> {
+    let status = response.status().as_u16();
+    match status {
+        200..=299 => accept(response, limits).await,
+        300..=399 => Err(UpstreamError::Redirect { status }),
+        400..=499 => {
+            let (parts, body) = response.into_parts();
+            let readable = content(&parts.headers) == Content::Json && !is_encoded(&parts.headers);
+            let body = match readable {
+                true => read_capped(body, limits.max_message, limits.body)
+                    .await
+                    .ok(),
+                false => None,
+            };
+            let body = body.filter(|body| !body.is_empty());
+            Ok(Answer::Rejected { status, body })
+        }
+        500..=599 => Err(UpstreamError::Server { status }),
+        _ => Err(UpstreamError::Status { status }),
+    }
+}
+
+/// Sorts a success.
+async fn accept(response: Response<Received>, limits: &Limits) -> Result<Answer, UpstreamError> {
+    let (parts, body) = response.into_parts();
+    if matches!(parts.status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT) {
+        discard(body).await;
+        return Ok(Answer::Accepted);
+    }
+    if is_encoded(&parts.headers) {
+        return Err(UpstreamError::ContentEncoding);
+    }
+    let head = AnswerHead {
+        session: parts.headers.get("mcp-session-id").cloned(),
+        revision: parts.headers.get("mcp-protocol-version").cloned(),
+    };
+    match content(&parts.headers) {
+        Content::Json => {
+            let body = read_capped(body, limits.max_message, limits.body)
+                .await
+                .map_err(UpstreamError::of_body)?;
+            Ok(Answer::Message { head, body })
+        }
+        Content::Events => {
+            let events = Events::new(body, limits.max_event, limits.idle);
+            Ok(Answer::Stream { head, events })
+        }
+        Content::Nothing if body.is_end_stream() => Ok(Answer::Accepted),
+        Content::Nothing | Content::Other => Err(UpstreamError::ContentType),
+    }
+}
+
+/// Reads what little a body without meaning holds, so that its connection can be used again; else lets both go.
+async fn discard(body: Received) {
+    const LITTLE: usize = 4096;
+    const SHORTLY: Duration = Duration::from_millis(100);
+    if let Err(error) = read_capped(body, LITTLE, SHORTLY).await {
+        tracing::debug!(%error, "a connection is closed because of a body nobody needs");
+    }
+}
+
+fn content(headers: &HeaderMap) -> Content {
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    let Some(value) = types.next() else {
+        return Content::Nothing;
+    };
+    // Two of them could be read in two ways.
+    if types.next().is_some() {
+        return Content::Other;
+    }
+    let essence = value
+        .as_bytes()
+        .split(|&byte| byte == b';')
+        .next()
+        .unwrap_or_default();
+    let essence = essence.trim_ascii();
+    if essence.eq_ignore_ascii_case(b"application/json") {
+        Content::Json
+    } else if essence.eq_ignore_ascii_case(b"text/event-stream") {
+        Content::Events
+    } else {
+        Content::Other
+    }
+}
+
+fn is_encoded(headers: &HeaderMap) -> bool {
+    headers.get_all(CONTENT_ENCODING).iter().any(|value| {
+        !value
+            .as_bytes()
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"identity")
+    })
+}
+
+#[cfg(test)]
+mod tests;

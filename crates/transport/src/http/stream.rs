@@ -1,0 +1,130 @@
+//! The events of an upstream's answer, as they come.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures_core::Stream;
+use http_body::Body;
+use keepgate_mcp::sse::{Decoder, Event, SseError, SseLimits};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::pool::Received;
+use crate::body::BoxError;
+
+/// Bytes of a line beside its data: the field's name, colon and space.
+const FIELD: usize = 64;
+
+/// Why an event stream ended before its end.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// The connection broke, or the framing of the body did.
+    #[error("the upstream's stream broke off")]
+    Broken(#[source] BoxError),
+    /// Nothing came in time, not even a comment.
+    #[error("the upstream's stream was silent for too long: `{after:?}`")]
+    Silent {
+        /// The time it had.
+        after: Duration,
+    },
+    /// A line or an event over its cap, or bytes that are no text.
+    #[error("the upstream's stream cannot be read on")]
+    Malformed(#[source] SseError),
+}
+
+/// The events of one answer, each passed on as soon as it is whole. After an error there is nothing more.
+///
+/// Dropping it aborts the upstream request: the connection is closed (HTTP/1.1) or the stream reset (HTTP/2).
+pub struct Events {
+    body: Option<Received>,
+    decoder: Decoder,
+    idle: Duration,
+    heard: Instant,
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl Events {
+    pub(super) fn new(body: Received, max_event: usize, idle: Duration) -> Self {
+        let limits = SseLimits {
+            line: max_event.saturating_add(FIELD),
+            event: max_event,
+        };
+        Self {
+            body: Some(body),
+            decoder: Decoder::new(limits),
+            idle,
+            heard: Instant::now(),
+            alarm: None,
+        }
+    }
+
+    /// Ends the stream with an error; the upstream request goes with it.
+    fn fail(&mut self, error: StreamError) -> Poll<Option<Result<Event, StreamError>>> {
+        self.body = None;
+        Poll::Ready(Some(Err(error)))
+    }
+
+    /// Whether the silence is over its limit. The timer is armed again only when it rings too early.
+    fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let at = self.heard + self.idle;
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        loop {
+            ready!(alarm.as_mut().poll(context));
+            if Instant::now() >= at {
+                return Poll::Ready(());
+            }
+            alarm.as_mut().reset(at);
+        }
+    }
+}
+
+impl Stream for Events {
+    type Item = Result<Event, StreamError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        loop {
+            let Some(body) = &mut this.body else {
+                return Poll::Ready(None);
+            };
+            match this.decoder.next() {
+                Some(Ok(event)) => return Poll::Ready(Some(Ok(event))),
+                Some(Err(error)) => return this.fail(StreamError::Malformed(error)),
+                None => {}
+            }
+            match Pin::new(body).poll_frame(context) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    this.heard = Instant::now();
+                    if let Ok(data) = frame.into_data() {
+                        this.decoder.push(data);
+                    }
+                }
+                // An event that was not ended by a blank line is none.
+                Poll::Ready(None) => {
+                    this.body = None;
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    return this.fail(StreamError::Broken(error.into()));
+                }
+                Poll::Pending => {
+                    ready!(this.poll_silence(context));
+                    let after = this.idle;
+                    return this.fail(StreamError::Silent { after });
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Events")
+            .field("open", &self.body.is_some())
+            .finish_non_exhaustive()
+    }
+}
