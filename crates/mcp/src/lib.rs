@@ -17,7 +17,7 @@ pub mod revision;
 pub mod sse;
 pub mod uri;
 
-pub use era::{EraError, Framing, classify};
+pub use era::{EraError, EraFault, Framing, classify};
 pub use error::{DecodeError, DecodeFault};
 pub use header::Mirrored;
 pub use id::Id;

@@ -73,6 +73,10 @@ struct Parts {
 ///
 /// # Errors
 /// The first fault found; see [`DecodeFault`] for all of them and for the JSON-RPC code each answers with.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the messages keep the buffer alive; a caller has no use for it afterwards"
+)]
 pub fn decode(body: Bytes, limits: &Limits) -> Result<Body, DecodeError> {
     let mut scanner = Scanner::new(&body, limits)?;
     if scanner.peek() != Some(b'[') {

@@ -1,6 +1,12 @@
 //! Server-sent events: bytes to events and back, one event at a time.
+//!
+//! Reading follows the WHATWG HTML standard §9.2.6, stricter in what it holds: caps while reading, never after. Unlike a
+//! browser it also gives blocks that have an id or a retry time but no data, because a relay must pass those on.
 
-use bytes::Bytes;
+#[cfg(test)]
+mod tests;
+
+use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 
 /// What one stream may make us hold.
@@ -29,12 +35,30 @@ pub struct Event {
     pub id: Option<Bytes>,
     /// `retry:`, in milliseconds.
     pub retry: Option<u64>,
-    /// `event:`; UTF-8.
+    /// `event:`, if it is there and not empty; UTF-8.
     pub name: Option<Bytes>,
-    /// The data lines joined by LF.
+    /// The data lines joined by LF. Not judged: that is [`crate::decode`]'s work.
     pub data: Bytes,
     /// Whether there was a data line at all: a priming event has an empty one.
     pub has_data: bool,
+}
+
+impl Event {
+    /// An event without name and id that carries one message.
+    pub fn message(data: Bytes) -> Self {
+        Self {
+            data,
+            has_data: true,
+            ..Self::default()
+        }
+    }
+
+    /// Whether the event is of the default type: unnamed, or named `message`.
+    pub fn is_message(&self) -> bool {
+        self.name
+            .as_ref()
+            .is_none_or(|name| name.as_ref() == b"message")
+    }
 }
 
 /// A stream that must not be read further.
@@ -47,26 +71,55 @@ pub enum SseError {
     /// Data longer than [`SseLimits::event`].
     #[error("event is too large")]
     EventTooLarge,
-    /// A field that is not UTF-8.
+    /// A name or id that is not UTF-8.
     #[error("event stream is not UTF-8")]
     Utf8,
 }
 
-/// Reads events from chunks.
+/// Reads events from chunks. Push a chunk, take events until there are none, push the next. What is left at the end of the
+/// stream is an unterminated event and must be dropped with the decoder.
 #[derive(Debug)]
 pub struct Decoder {
-    _limits: SseLimits,
+    limits: SseLimits,
+    /// What is not read yet.
+    chunk: Bytes,
+    /// The start of a line whose end is in no chunk yet.
+    line: BytesMut,
+    /// The last line ended with a CR at the end of its chunk: a LF that follows belongs to it.
+    after_return: bool,
+    first_line: bool,
+    failed: bool,
+    event: Event,
+    /// Data of more than one line, growing; then `event.data` is empty.
+    lines: Option<BytesMut>,
 }
 
 impl Decoder {
     /// A decoder at the start of a stream.
     pub fn new(limits: SseLimits) -> Self {
-        Self { _limits: limits }
+        Self {
+            limits,
+            chunk: Bytes::new(),
+            line: BytesMut::new(),
+            after_return: false,
+            first_line: true,
+            failed: false,
+            event: Event::default(),
+            lines: None,
+        }
     }
 
-    /// Gives the decoder the next chunk. Take all events with [`Self::next`] before the next push.
+    /// Gives the decoder the next chunk.
     pub fn push(&mut self, chunk: Bytes) {
-        drop(chunk);
+        if self.chunk.is_empty() {
+            self.chunk = chunk;
+        } else {
+            // The caller left events untaken; nothing may be lost.
+            let mut both = BytesMut::with_capacity(self.chunk.len() + chunk.len());
+            both.extend_from_slice(&self.chunk);
+            both.extend_from_slice(&chunk);
+            self.chunk = both.freeze();
+        }
     }
 
     /// The next complete event, or nothing until more is pushed. After an error there is never another event.
@@ -75,14 +128,186 @@ impl Decoder {
         reason = "a decoder is fed in between, unlike an iterator"
     )]
     pub fn next(&mut self) -> Option<Result<Event, SseError>> {
-        None
+        if self.failed {
+            return None;
+        }
+        let outcome = self.read().transpose();
+        if let Some(Err(_)) = outcome {
+            self.failed = true;
+            *self = Self {
+                failed: true,
+                ..Self::new(self.limits)
+            };
+        }
+        outcome
+    }
+
+    /// Whether the stream stands between two events, so that its end would cut nothing.
+    pub fn is_between_events(&self) -> bool {
+        self.chunk.is_empty()
+            && self.line.is_empty()
+            && self.event == Event::default()
+            && self.lines.is_none()
+    }
+
+    fn read(&mut self) -> Result<Option<Event>, SseError> {
+        while let Some(line) = self.next_line()? {
+            if line.is_empty() {
+                if let Some(event) = self.dispatch() {
+                    return Ok(Some(event));
+                }
+            } else {
+                self.field(&line)?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next whole line, without its end.
+    fn next_line(&mut self) -> Result<Option<Bytes>, SseError> {
+        if self.after_return && !self.chunk.is_empty() {
+            self.after_return = false;
+            if self.chunk.first() == Some(&b'\n') {
+                drop(self.chunk.split_to(1));
+            }
+        }
+        let end = memchr::memchr2(b'\n', b'\r', &self.chunk);
+        if self.line.len() + end.unwrap_or(self.chunk.len()) > self.limits.line {
+            return Err(SseError::LineTooLong);
+        }
+        let Some(end) = end else {
+            let rest = std::mem::take(&mut self.chunk);
+            self.line.extend_from_slice(&rest);
+            return Ok(None);
+        };
+        let part = self.chunk.split_to(end);
+        let terminator = self.chunk.split_to(1);
+        self.after_return = terminator.first() == Some(&b'\r');
+        let mut line = if self.line.is_empty() {
+            part
+        } else {
+            self.line.extend_from_slice(&part);
+            self.line.split().freeze()
+        };
+        if std::mem::take(&mut self.first_line) && line.starts_with(b"\xef\xbb\xbf") {
+            drop(line.split_to(3));
+        }
+        Ok(Some(line))
+    }
+
+    fn field(&mut self, line: &Bytes) -> Result<(), SseError> {
+        let colon = memchr::memchr(b':', line);
+        let (name, start) = match colon {
+            // A comment.
+            Some(0) => return Ok(()),
+            Some(colon) => (line.slice(..colon), colon + 1),
+            None => (line.clone(), line.len()),
+        };
+        let start = start + usize::from(line.get(start) == Some(&b' '));
+        let value = line.slice(start..);
+        match name.as_ref() {
+            b"data" => self.data(value)?,
+            b"event" => {
+                utf8(&value)?;
+                self.event.name = (!value.is_empty()).then_some(value);
+            }
+            b"id" if memchr::memchr(0, &value).is_none() => {
+                utf8(&value)?;
+                self.event.id = Some(value);
+            }
+            b"retry" if value.iter().all(u8::is_ascii_digit) => {
+                let digits = std::str::from_utf8(&value).unwrap_or_default();
+                self.event.retry = digits.parse().ok().or(self.event.retry);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn data(&mut self, value: Bytes) -> Result<(), SseError> {
+        let held = self
+            .lines
+            .as_ref()
+            .map_or(self.event.data.len(), BytesMut::len);
+        let joint = usize::from(self.event.has_data);
+        if held + joint + value.len() > self.limits.event {
+            return Err(SseError::EventTooLarge);
+        }
+        if !self.event.has_data {
+            self.event.has_data = true;
+            self.event.data = value;
+            return Ok(());
+        }
+        let first = std::mem::take(&mut self.event.data);
+        let lines = self
+            .lines
+            .get_or_insert_with(|| BytesMut::from(first.as_ref()));
+        lines.extend_from_slice(b"\n");
+        lines.extend_from_slice(&value);
+        Ok(())
+    }
+
+    /// The event a blank line ends, if the block had anything to pass on.
+    fn dispatch(&mut self) -> Option<Event> {
+        let mut event = std::mem::take(&mut self.event);
+        if let Some(lines) = self.lines.take() {
+            event.data = lines.freeze();
+        }
+        (event.has_data || event.id.is_some() || event.retry.is_some()).then_some(event)
     }
 }
 
-/// The bytes of one event, blank line included. `data` becomes one line: a line break in it, which in JSON can only be
-/// space, is written as a space.
+fn utf8(value: &Bytes) -> Result<(), SseError> {
+    simdutf8::basic::from_utf8(value)
+        .map(|_| ())
+        .map_err(|_| SseError::Utf8)
+}
+
+/// The bytes of one event, blank line included.
+///
+/// `data` becomes one line: a line break in it, which in judged JSON can only be space between tokens, is written as a space.
+/// Line breaks and NUL in name and id are left out. So nothing an upstream wrote can start a line of its own.
 pub fn encode(event: &Event) -> Bytes {
-    event.data.clone()
+    let held = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
+    let mut out =
+        BytesMut::with_capacity(event.data.len() + held(&event.id) + held(&event.name) + 64);
+    if let Some(name) = &event.name {
+        out.extend_from_slice(b"event: ");
+        extend_cleaned(&mut out, name);
+        out.extend_from_slice(b"\n");
+    }
+    if let Some(id) = &event.id {
+        out.extend_from_slice(b"id: ");
+        extend_cleaned(&mut out, id);
+        out.extend_from_slice(b"\n");
+    }
+    if let Some(retry) = event.retry {
+        out.extend_from_slice(format!("retry: {retry}\n").as_bytes());
+    }
+    if event.has_data {
+        out.extend_from_slice(b"data: ");
+        extend_on_one_line(&mut out, &event.data);
+        out.extend_from_slice(b"\n");
+    }
+    out.extend_from_slice(b"\n");
+    out.freeze()
+}
+
+fn extend_on_one_line(out: &mut BytesMut, mut text: &[u8]) {
+    while let Some((plain, rest)) =
+        memchr::memchr2(b'\n', b'\r', text).and_then(|at| text.split_at_checked(at))
+    {
+        out.extend_from_slice(plain);
+        out.extend_from_slice(b" ");
+        text = rest.get(1..).unwrap_or_default();
+    }
+    out.extend_from_slice(text);
+}
+
+fn extend_cleaned(out: &mut BytesMut, text: &[u8]) {
+    for part in text.split(|byte| matches!(byte, b'\n' | b'\r' | 0)) {
+        out.extend_from_slice(part);
+    }
 }
 
 /// A comment line: keeps a quiet stream open.

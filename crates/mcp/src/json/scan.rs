@@ -415,7 +415,7 @@ impl<'a> Scanner<'a> {
             let start = self.arena.len();
             // The scanner passed the string, so this cannot fail.
             text::unescape(inner, &mut self.arena)
-                .ok_or(fault(DecodeFault::InvalidEscape, quote))?;
+                .ok_or_else(|| fault(DecodeFault::InvalidEscape, quote))?;
             (start, self.arena.len() - start)
         } else {
             (quote + 1, inner.len())

@@ -15,69 +15,91 @@ pub(super) fn message(
     envelope: Envelope,
     origin: usize,
 ) -> Result<Message, DecodeError> {
-    let fault = |fault, span: Option<Span>| DecodeError {
-        fault,
-        offset: origin + span.map_or(0, |span| span.start as usize),
-    };
-    let mut parts = Parts {
+    let parts = Parts {
         bytes,
         envelope,
         method: Method::Ping,
     };
+    let judged = judge_version(&parts).and_then(|()| match parts.envelope.method {
+        Some(name) => call(parts, name),
+        None => response(parts),
+    });
+    judged.map_err(|error| DecodeError {
+        offset: origin + error.offset,
+        ..error
+    })
+}
+
+fn judge_version(parts: &Parts) -> Result<(), DecodeError> {
+    let version = parts.envelope.jsonrpc;
+    if version.map(|span| parts.raw(span).as_bytes()) != Some(br#""2.0""#) {
+        return Err(fault(DecodeFault::Version, version));
+    }
+    match meta_fault(parts) {
+        Some(span) => Err(fault(DecodeFault::InvalidMeta, Some(span))),
+        None => Ok(()),
+    }
+}
+
+/// A message with a method: a request if it has an id.
+fn call(mut parts: Parts, name: Span) -> Result<Message, DecodeError> {
     let seen = &parts.envelope;
-    if seen.jsonrpc.map(|span| parts.raw(span).as_bytes()) != Some(br#""2.0""#) {
-        return Err(fault(DecodeFault::Version, seen.jsonrpc));
+    if seen.result.is_some() || seen.error.is_some() {
+        return Err(fault(DecodeFault::Shape, None));
     }
-    let meta = meta_fault(&parts);
-    if let Some(span) = meta {
-        return Err(fault(DecodeFault::InvalidMeta, Some(span)));
+    if let Some(span) = seen.params
+        && !parts.raw(span).is_object()
+    {
+        return Err(fault(DecodeFault::InvalidParams, Some(span)));
     }
-    match (seen.method, seen.id, seen.result, seen.error) {
-        (Some(name), id, None, None) => {
-            if let Some(span) = seen.params
-                && !parts.raw(span).is_object()
-            {
-                return Err(fault(DecodeFault::InvalidParams, Some(span)));
-            }
-            let id = match id {
-                Some(span) => {
-                    Some(Id::from_raw(parts.raw(span)).ok_or(fault(DecodeFault::InvalidId, id))?)
-                }
-                None => None,
-            };
-            parts.method =
-                method(parts.raw(name)).ok_or(fault(DecodeFault::InvalidMethod, Some(name)))?;
-            let parts = Arc::new(parts);
-            Ok(match id {
-                Some(id) => Message::Request(Request { parts, id }),
-                None => Message::Notification(Notification { parts }),
-            })
-        }
-        (None, id, result, error)
-            if seen.params.is_none() && result.is_some() != error.is_some() =>
-        {
-            if let Some(span) = result
-                && !parts.raw(span).is_object()
-            {
-                return Err(fault(DecodeFault::InvalidResult, result));
-            }
-            if error.is_some() && !is_error(&parts) {
-                return Err(fault(DecodeFault::InvalidError, error));
-            }
-            let id = match id {
-                Some(span) if !(parts.raw(span).is_null() && error.is_some()) => {
-                    Some(Id::from_raw(parts.raw(span)).ok_or(fault(DecodeFault::InvalidId, id))?)
-                }
-                Some(_) => None,
-                None if error.is_some() => None,
-                None => return Err(fault(DecodeFault::InvalidId, None)),
-            };
-            Ok(Message::Response(Response {
-                parts: Arc::new(parts),
-                id,
-            }))
-        }
-        _ => Err(fault(DecodeFault::Shape, None)),
+    let id = seen.id.map(|span| id(&parts, span)).transpose()?;
+    parts.method = match method(parts.raw(name)) {
+        Some(method) => method,
+        None => return Err(fault(DecodeFault::InvalidMethod, Some(name))),
+    };
+    let parts = Arc::new(parts);
+    Ok(match id {
+        Some(id) => Message::Request(Request { parts, id }),
+        None => Message::Notification(Notification { parts }),
+    })
+}
+
+/// A message without a method: it answers. Only errors may have no id, or null: they answer what could not be read.
+fn response(parts: Parts) -> Result<Message, DecodeError> {
+    let seen = &parts.envelope;
+    if seen.params.is_some() || seen.result.is_some() == seen.error.is_some() {
+        return Err(fault(DecodeFault::Shape, None));
+    }
+    if let Some(span) = seen.result
+        && !parts.raw(span).is_object()
+    {
+        return Err(fault(DecodeFault::InvalidResult, Some(span)));
+    }
+    let is_failure = seen.error.is_some();
+    if is_failure && !is_error(&parts) {
+        return Err(fault(DecodeFault::InvalidError, seen.error));
+    }
+    let id = match seen.id {
+        Some(span) if is_failure && parts.raw(span).is_null() => None,
+        Some(span) => Some(id(&parts, span)?),
+        None if is_failure => None,
+        None => return Err(fault(DecodeFault::InvalidId, None)),
+    };
+    let parts = Arc::new(parts);
+    Ok(Message::Response(Response { parts, id }))
+}
+
+fn id(parts: &Parts, span: Span) -> Result<Id, DecodeError> {
+    match Id::from_raw(parts.raw(span)) {
+        Some(id) => Ok(id),
+        None => Err(fault(DecodeFault::InvalidId, Some(span))),
+    }
+}
+
+fn fault(fault: DecodeFault, span: Option<Span>) -> DecodeError {
+    DecodeError {
+        fault,
+        offset: span.map_or(0, |span| span.start as usize),
     }
 }
 
@@ -169,8 +191,8 @@ fn shift(envelope: &mut Envelope, from: u32, to: impl Fn(u32) -> u32) {
 }
 
 /// Judges changed bytes like any reply (the wider limits: what was added is ours).
-fn judge(bytes: Bytes) -> Result<Message, DecodeError> {
-    let mut scanner = Scanner::new(&bytes, &Limits::reply())?;
+fn judge(bytes: &Bytes) -> Result<Message, DecodeError> {
+    let mut scanner = Scanner::new(bytes, &Limits::reply())?;
     let (span, envelope) = scanner.message(1)?;
     scanner.end()?;
     message(bytes.slice(span.range()), envelope, span.start as usize)
@@ -178,10 +200,10 @@ fn judge(bytes: Bytes) -> Result<Message, DecodeError> {
 
 fn params_spliced(parts: &Parts, params: &str) -> Result<Message, DecodeError> {
     match parts.envelope.params {
-        Some(span) => judge(parts.spliced(span, params)),
+        Some(span) => judge(&parts.spliced(span, params)),
         None => {
             let end = parts.bytes.len().saturating_sub(1) as u32;
-            judge(parts.spliced(Span { start: end, end }, &format!(r#","params":{params}"#)))
+            judge(&parts.spliced(Span { start: end, end }, &format!(r#","params":{params}"#)))
         }
     }
 }
@@ -204,8 +226,8 @@ pub(super) fn notification_with_params(
 }
 
 pub(super) fn with_result(parts: &Parts, result: &str) -> Result<Response, DecodeError> {
-    let span = parts.envelope.result.ok_or(shape())?;
-    match judge(parts.spliced(span, result))? {
+    let span = parts.envelope.result.ok_or_else(shape)?;
+    match judge(&parts.spliced(span, result))? {
         Message::Response(response) => Ok(response),
         Message::Request(_) | Message::Notification(_) => Err(shape()),
     }
