@@ -6,6 +6,8 @@
 //! spawns processes.
 
 pub mod body;
+#[cfg(test)]
+mod fake;
 pub mod http;
 pub mod sse;
 pub mod stdio;

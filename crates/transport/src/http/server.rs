@@ -195,25 +195,29 @@ pub async fn serve<S: HttpService>(
     let tracker = TaskTracker::new();
     let cut = CancellationToken::new();
     let room = Arc::new(Semaphore::new(settings.max_connections));
-    let accepted = accept_all(&socket, &room, |stream, peer, permit| {
-        let peer = Peer {
-            addr: peer,
-            local: addr,
-            tls: None,
-        };
-        let open = connection::Open {
-            settings: Arc::clone(&settings),
-            service: service.clone(),
-            drain: shutdown.clone(),
-            tracker: tracker.clone(),
-        };
-        let cut = cut.clone();
-        tracker.spawn(async move {
-            // Dropping the connection at the cut drops its socket and all it was doing.
-            cut.run_until_cancelled(open.run(stream, peer)).await;
-            drop(permit);
-        });
-    });
+    let accepted = accept_all(
+        async || socket.accept().await,
+        &room,
+        |stream, peer, permit| {
+            let peer = Peer {
+                addr: peer,
+                local: addr,
+                tls: None,
+            };
+            let open = connection::Open {
+                settings: Arc::clone(&settings),
+                service: service.clone(),
+                drain: shutdown.clone(),
+                tracker: tracker.clone(),
+            };
+            let cut = cut.clone();
+            tracker.spawn(async move {
+                // Dropping the connection at the cut drops its socket and all it was doing.
+                cut.run_until_cancelled(open.run(stream, peer)).await;
+                drop(permit);
+            });
+        },
+    );
     shutdown.run_until_cancelled(accepted).await;
     drop(socket);
     tracker.close();
@@ -244,7 +248,7 @@ pub enum Drained {
 
 /// Accepts for ever.
 async fn accept_all(
-    socket: &TcpListener,
+    accept: impl AsyncFn() -> io::Result<(TcpStream, SocketAddr)>,
     room: &Arc<Semaphore>,
     start: impl Fn(TcpStream, SocketAddr, OwnedSemaphorePermit),
 ) {
@@ -255,7 +259,7 @@ async fn accept_all(
         let Ok(permit) = Arc::clone(room).acquire_owned().await else {
             return;
         };
-        match socket.accept().await {
+        match accept().await {
             Ok((stream, peer)) => start(stream, peer, permit),
             Err(error) if is_of_the_peer(&error) => {
                 tracing::debug!(%error, "a connection was gone before it was accepted");

@@ -1,6 +1,30 @@
 //! A child process: started in its own group and with a clean environment, ended as a whole group.
+//!
+//! Threats met here (security page "stdio in proxy scenarios"): secrets in our environment, grandchildren that outlive
+//! their parent, zombies, log lines forged through stderr.
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{
+    ffi::OsString,
+    io,
+    path::PathBuf,
+    process::{ExitStatus, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::BytesMut;
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    process::{ChildStderr, ChildStdin, ChildStdout, Command},
+    time::timeout,
+};
+use tokio_util::task::TaskTracker;
+
+use super::StdioError;
 
 /// How a child is started, and ended.
 #[derive(Debug, Clone)]
@@ -47,6 +71,179 @@ impl ChildSettings {
     }
 }
 
-/// A running child.
+/// A running child and the group it leads.
+///
+/// Dropped, it is killed with its group; the runtime reaps it.
 #[derive(Debug)]
-pub struct Child {}
+pub(super) struct Child {
+    process: tokio::process::Child,
+    group: Option<Pid>,
+    grace: Duration,
+}
+
+/// The child's ends of the conversation.
+pub(super) struct Pipes {
+    pub(super) stdin: ChildStdin,
+    pub(super) stdout: ChildStdout,
+}
+
+impl Child {
+    /// Starts a child; `tasks` gets the one that logs its stderr.
+    pub(super) fn spawn(
+        settings: &ChildSettings,
+        tasks: &TaskTracker,
+    ) -> Result<(Self, Pipes), StdioError> {
+        let failed = |source: io::Error| StdioError::Spawn {
+            command: settings.command.to_string_lossy().into_owned(),
+            source: Arc::new(source),
+        };
+        let mut process = command(settings).spawn().map_err(failed)?;
+        let group = process
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .map(Pid::from_raw);
+        let pipes = (
+            process.stdin.take(),
+            process.stdout.take(),
+            process.stderr.take(),
+        );
+        let child = Self {
+            process,
+            group,
+            grace: settings.grace,
+        };
+        let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
+            return Err(failed(io::Error::other("a pipe is missing")));
+        };
+        tasks.spawn(log_stderr(
+            stderr,
+            settings.name.clone(),
+            settings.max_log_line,
+        ));
+        Ok((child, Pipes { stdin, stdout }))
+    }
+
+    /// Waits for the child to end by itself; what it left of its group is killed.
+    pub(super) async fn ended(&mut self) -> io::Result<ExitStatus> {
+        let status = self.process.wait().await;
+        self.kill_group();
+        status
+    }
+
+    /// Ends the child whose stdin was just closed: waits, then SIGTERM, waits, then SIGKILL, all to the whole group.
+    pub(super) async fn terminate(&mut self) -> io::Result<ExitStatus> {
+        for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+            if let Ok(status) = timeout(self.grace, self.process.wait()).await {
+                self.kill_group();
+                return status;
+            }
+            self.signal(signal);
+        }
+        let status = self.process.wait().await;
+        self.kill_group();
+        status
+    }
+
+    /// Kills what is left of the group. It is done once: later the number may belong to somebody else.
+    fn kill_group(&mut self) {
+        self.signal(Signal::SIGKILL);
+        self.group = None;
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = self.group {
+            // ESRCH says that the group is gone, which is what was wanted.
+            if let Err(error) = killpg(group, signal) {
+                tracing::debug!(%group, %signal, %error, "a process group could not be signalled");
+            }
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.kill_group();
+    }
+}
+
+fn command(settings: &ChildSettings) -> Command {
+    let mut command = Command::new(&settings.command);
+    command.args(&settings.args).env_clear();
+    for name in &settings.inherit {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    for (name, value) in &settings.env {
+        command.env(name, value);
+    }
+    if let Some(directory) = &settings.directory {
+        command.current_dir(directory);
+    }
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true);
+    command
+}
+
+/// Writes the child's stderr to our log, line by line. It is no part of the protocol, and no line of it can pass for two.
+async fn log_stderr(stderr: ChildStderr, server: String, cap: usize) {
+    read_log(stderr, cap, |line, cut| {
+        tracing::info!(target: "keepgate::stdio::stderr", server, cut, "{line}");
+    })
+    .await;
+}
+
+/// Splits a byte stream into printable lines of at most `cap` bytes; the rest of a longer line is left out.
+pub(super) async fn read_log(
+    mut source: impl AsyncRead + Unpin,
+    cap: usize,
+    mut log: impl FnMut(&str, bool),
+) {
+    let mut line = BytesMut::new();
+    let mut cut = false;
+    let mut chunk = BytesMut::with_capacity(8 * 1024);
+    let mut emit = |line: &mut BytesMut, cut: &mut bool| {
+        if !line.is_empty() {
+            log(&printable(line), *cut);
+        }
+        line.clear();
+        *cut = false;
+    };
+    loop {
+        chunk.clear();
+        match source.read_buf(&mut chunk).await {
+            Ok(0) | Err(_) => break,
+            Ok(_) => {}
+        }
+        for piece in chunk.split_inclusive(|&byte| byte == b'\n') {
+            let text = piece.trim_ascii_end();
+            let room = cap.saturating_sub(line.len());
+            line.extend_from_slice(text.get(..room).unwrap_or(text));
+            cut |= text.len() > room;
+            if piece.ends_with(b"\n") {
+                emit(&mut line, &mut cut);
+            }
+        }
+    }
+    emit(&mut line, &mut cut);
+}
+
+/// The text with everything a terminal or a log reader might act on made visible.
+fn printable(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line);
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control()
+            || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        {
+            out.extend(character.escape_unicode());
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}

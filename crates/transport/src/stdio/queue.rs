@@ -1,0 +1,120 @@
+//! A bounded queue of messages between the reader of a process and whoever waits for them.
+//!
+//! The reader serves all callers of a process and so must never wait for one. What does not fit is dropped by a rule.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use keepgate_mcp::Message;
+
+use super::StdioError;
+
+/// The end of a queue.
+pub(super) type Ended = Result<(), StdioError>;
+
+/// A queue with one reader.
+#[derive(Debug)]
+pub(super) struct Queue {
+    limit: usize,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    messages: VecDeque<Message>,
+    ended: Option<Ended>,
+    waker: Option<Waker>,
+}
+
+impl Queue {
+    /// A queue for `limit` messages, the last one of a call not counted.
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            inner: Mutex::default(),
+        }
+    }
+
+    /// Adds a message. Gives back the one that had to go: the oldest notification, or the oldest at all.
+    pub(super) fn push(&self, message: Message) -> Option<Message> {
+        let mut inner = self.lock();
+        if inner.ended.is_some() {
+            return Some(message);
+        }
+        let dropped = if inner.messages.len() >= self.limit {
+            let oldest = inner
+                .messages
+                .iter()
+                .position(|message| matches!(message, Message::Notification(_)))
+                .unwrap_or(0);
+            inner.messages.remove(oldest)
+        } else {
+            None
+        };
+        inner.messages.push_back(message);
+        Self::wake(inner);
+        dropped
+    }
+
+    /// Adds the last message, whatever the limit, and ends the queue.
+    pub(super) fn finish(&self, message: Message) {
+        let mut inner = self.lock();
+        if inner.ended.is_none() {
+            inner.messages.push_back(message);
+            inner.ended = Some(Ok(()));
+            Self::wake(inner);
+        }
+    }
+
+    /// Ends the queue; what is in it can still be read.
+    pub(super) fn end(&self, ended: Ended) {
+        let mut inner = self.lock();
+        if inner.ended.is_none() {
+            inner.ended = Some(ended);
+            Self::wake(inner);
+        }
+    }
+
+    /// The next message, in order; then the error if there was one, once; then nothing.
+    pub(super) fn poll(
+        &self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Message, StdioError>>> {
+        let mut inner = self.lock();
+        if let Some(message) = inner.messages.pop_front() {
+            return Poll::Ready(Some(Ok(message)));
+        }
+        match &mut inner.ended {
+            Some(ended) => match std::mem::replace(ended, Ok(())) {
+                Ok(()) => Poll::Ready(None),
+                Err(error) => Poll::Ready(Some(Err(error))),
+            },
+            None => {
+                if !inner
+                    .waker
+                    .as_ref()
+                    .is_some_and(|waker| waker.will_wake(context.waker()))
+                {
+                    inner.waker = Some(context.waker().clone());
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Wakes the reader outside the lock, so that it does not wait for us.
+    fn wake(mut inner: MutexGuard<'_, Inner>) {
+        let waker = inner.waker.take();
+        drop(inner);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

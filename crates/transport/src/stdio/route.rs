@@ -1,0 +1,363 @@
+//! Which message of a process belongs to which call: ids out and back, tokens, owners. No IO.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use keepgate_mcp::{Id, Message, Method, Notification, Raw, Request, Response};
+
+use super::{StdioError, queue::Queue};
+
+/// `_meta` of messages on a `subscriptions/listen` stream names the request that opened it (2026-07-28).
+const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
+
+/// Most calls remembered whose caller has gone while the process still works on them.
+const MAX_ABANDONED: usize = 1024;
+
+/// Most requests of the process remembered as unanswered.
+const MAX_ASKED: usize = 1024;
+
+/// Most messages that wait for one call's reader.
+const CALL_QUEUE: usize = 256;
+
+/// A call on the wire.
+#[derive(Debug)]
+struct Slot {
+    /// The id the client used.
+    client: Id,
+    /// The progress token on the wire, and the client's if it was replaced.
+    token: Option<(Id, Option<Id>)>,
+    /// A `subscriptions/listen`: runs for long, and its messages say that they are its.
+    listens: bool,
+    /// Where its messages go; `None` when nobody waits any more.
+    queue: Option<Arc<Queue>>,
+}
+
+/// Where a message went.
+#[derive(Debug)]
+pub(super) enum Routed {
+    /// To a call.
+    Call,
+    /// To no call: for whoever reads what nobody asked for.
+    Unsolicited(Message),
+    /// Nowhere, and why.
+    Dropped(&'static str),
+    /// To a call, whose queue was full: another message of it had to go.
+    Displaced,
+}
+
+/// The calls of one process.
+#[derive(Debug, Default)]
+pub(super) struct Routes {
+    shared: bool,
+    last: i64,
+    calls: HashMap<Id, Slot>,
+    /// Progress tokens on the wire, to the call.
+    tokens: HashMap<Id, Id>,
+    abandoned: VecDeque<Id>,
+    /// Open requests of the process, to the call they went to.
+    asked: HashMap<Id, Option<Id>>,
+    asked_order: VecDeque<Id>,
+}
+
+/// A call that was added.
+pub(super) struct Added {
+    /// Its id on the wire.
+    pub(super) wire: Id,
+    /// What to send.
+    pub(super) request: Request,
+    /// Where its messages will be.
+    pub(super) queue: Arc<Queue>,
+}
+
+impl Routes {
+    /// No calls yet. `shared` says that clients of the process do not know of one another.
+    pub(super) fn new(shared: bool) -> Self {
+        Self {
+            shared,
+            ..Self::default()
+        }
+    }
+
+    /// Gives a call its id on the wire, and its token where tokens could collide.
+    pub(super) fn add(&mut self, request: &Request) -> Result<Added, StdioError> {
+        self.last += 1;
+        let wire = Id::from_integer(self.last);
+        let mut renamed = request.with_id(&wire);
+        let mut token = request.meta().progress_token().map(|token| (token, None));
+        if self.shared
+            && let Some((theirs, None)) = token
+        {
+            renamed = with_token(&renamed, &wire).ok_or(StdioError::Unframeable)?;
+            token = Some((wire.clone(), Some(theirs)));
+        }
+        if let Some((token, _)) = &token {
+            self.tokens.insert(token.clone(), wire.clone());
+        }
+        let queue = Arc::new(Queue::new(CALL_QUEUE));
+        let slot = Slot {
+            client: request.id().clone(),
+            token,
+            listens: *request.method() == Method::SubscriptionsListen,
+            queue: Some(Arc::clone(&queue)),
+        };
+        self.calls.insert(wire.clone(), slot);
+        Ok(Added {
+            wire,
+            request: renamed,
+            queue,
+        })
+    }
+
+    /// Forgets a call. Tells whether the process had still to answer it.
+    pub(super) fn remove(&mut self, wire: &Id) -> bool {
+        self.take(wire).is_some()
+    }
+
+    /// Nobody waits for the call any more, but the process was not told: what belongs to it must reach no other call.
+    pub(super) fn abandon(&mut self, wire: &Id) {
+        let Some(slot) = self.calls.get_mut(wire) else {
+            return;
+        };
+        slot.queue = None;
+        self.abandoned.push_back(wire.clone());
+        // Entries of calls answered meanwhile go first; only then is a live one forgotten.
+        if self.abandoned.len() > MAX_ABANDONED {
+            let calls = &self.calls;
+            self.abandoned.retain(|wire| calls.contains_key(wire));
+        }
+        if self.abandoned.len() > MAX_ABANDONED
+            && let Some(oldest) = self.abandoned.pop_front()
+        {
+            self.take(&oldest);
+        }
+    }
+
+    /// Ends all calls with an error.
+    pub(super) fn fail(&mut self, error: &StdioError) {
+        self.tokens.clear();
+        self.abandoned.clear();
+        self.asked.clear();
+        self.asked_order.clear();
+        for (_, slot) in self.calls.drain() {
+            if let Some(queue) = slot.queue {
+                queue.end(Err(error.clone()));
+            }
+        }
+    }
+
+    /// A notification of a client, as it goes on the wire; `None` if what it speaks of is over or not to be told apart.
+    pub(super) fn translate(&self, notification: &Notification) -> Option<Notification> {
+        if *notification.method() != Method::Cancelled {
+            return Some(notification.clone());
+        }
+        let raw = notification.param("requestId")?;
+        let id = Id::from_raw(raw)?;
+        let mut found = self
+            .calls
+            .iter()
+            .filter(|(_, slot)| slot.client == id && slot.queue.is_some());
+        let (wire, _) = found.next()?;
+        if found.next().is_some() {
+            return None;
+        }
+        let params = replaced(notification.params()?, raw, wire)?;
+        notification.with_params(&params).ok()
+    }
+
+    /// Whether the process has asked under that id and had no answer; it has one now.
+    pub(super) fn answer(&mut self, response: &Response) -> Result<(), StdioError> {
+        let open = response
+            .id()
+            .is_some_and(|id| self.asked.remove(id).is_some());
+        if open {
+            return Ok(());
+        }
+        let id = response
+            .id()
+            .map_or_else(|| "null".to_owned(), Id::to_string);
+        Err(StdioError::Foreign { id })
+    }
+
+    /// Finds the owner of a message of the process and hands it over.
+    pub(super) fn route(&mut self, message: Message) -> Routed {
+        match message {
+            Message::Response(response) => self.route_response(&response),
+            Message::Request(request) => self.route_request(request),
+            Message::Notification(notification) => self.route_notification(notification),
+        }
+    }
+
+    fn route_response(&mut self, response: &Response) -> Routed {
+        let Some(id) = response.id() else {
+            return Routed::Dropped("an answer without an id");
+        };
+        let Some(slot) = self.take(id) else {
+            return Routed::Dropped("an answer to no open request");
+        };
+        let Some(queue) = slot.queue else {
+            return Routed::Dropped("an answer nobody waits for");
+        };
+        let mut restored = response.with_id(&slot.client);
+        if slot.listens && response.meta().subscription_id().as_ref() == Some(id) {
+            let raw = restored.result().zip(restored.meta().member(SUBSCRIPTION));
+            let result = raw.and_then(|(result, raw)| replaced(result, raw, &slot.client));
+            let Some(fixed) = result.and_then(|result| restored.with_result(&result).ok()) else {
+                queue.end(Err(StdioError::Unframeable));
+                return Routed::Dropped("an answer whose subscription id could not be restored");
+            };
+            restored = fixed;
+        }
+        queue.finish(Message::Response(restored));
+        Routed::Call
+    }
+
+    fn route_request(&mut self, request: Request) -> Routed {
+        let id = request.id().clone();
+        if self.asked.contains_key(&id) {
+            return Routed::Dropped("a request under the id of an open one");
+        }
+        let owner = self.only_running();
+        if self.asked_order.len() >= MAX_ASKED {
+            let asked = &self.asked;
+            self.asked_order.retain(|id| asked.contains_key(id));
+        }
+        if self.asked_order.len() >= MAX_ASKED {
+            return Routed::Dropped("a request while too many are open");
+        }
+        self.asked_order.push_back(id.clone());
+        self.asked.insert(id, owner.clone());
+        self.hand(owner.as_ref(), Message::Request(request))
+    }
+
+    fn route_notification(&mut self, notification: Notification) -> Routed {
+        if *notification.method() == Method::Progress {
+            return self.route_progress(&notification);
+        }
+        if *notification.method() == Method::Cancelled {
+            return self.route_cancelled(notification);
+        }
+        if let Some(wire) = notification.meta().subscription_id() {
+            let Some(slot) = self.calls.get(&wire) else {
+                return Routed::Dropped("a notification of no open subscription");
+            };
+            let raw = notification
+                .params()
+                .zip(notification.meta().member(SUBSCRIPTION));
+            let params = raw.and_then(|(params, raw)| replaced(params, raw, &slot.client));
+            return match params.and_then(|params| notification.with_params(&params).ok()) {
+                Some(restored) => self.hand(Some(&wire), Message::Notification(restored)),
+                None => {
+                    Routed::Dropped("a notification whose subscription id could not be restored")
+                }
+            };
+        }
+        let owner = self.only_running();
+        self.hand(owner.as_ref(), Message::Notification(notification))
+    }
+
+    fn route_progress(&self, notification: &Notification) -> Routed {
+        let raw = notification.param("progressToken");
+        let Some((raw, token)) = raw.and_then(|raw| Some((raw, Id::from_raw(raw)?))) else {
+            return Routed::Dropped("progress without a token");
+        };
+        let Some(wire) = self.tokens.get(&token) else {
+            return Routed::Dropped("progress of no open request");
+        };
+        let theirs = self
+            .calls
+            .get(wire)
+            .and_then(|slot| slot.token.as_ref()?.1.as_ref());
+        let restored = match theirs {
+            None => Some(notification.clone()),
+            Some(theirs) => notification
+                .params()
+                .and_then(|params| replaced(params, raw, theirs))
+                .and_then(|params| notification.with_params(&params).ok()),
+        };
+        match restored {
+            Some(restored) => self.hand(Some(wire), Message::Notification(restored)),
+            None => Routed::Dropped("progress whose token could not be restored"),
+        }
+    }
+
+    /// The process takes back a request of its own, or ends a subscription.
+    fn route_cancelled(&mut self, notification: Notification) -> Routed {
+        let raw = notification.param("requestId");
+        let Some((raw, id)) = raw.and_then(|raw| Some((raw, Id::from_raw(raw)?))) else {
+            return Routed::Dropped("a cancellation without an id");
+        };
+        if let Some(owner) = self.asked.remove(&id) {
+            return self.hand(owner.as_ref(), Message::Notification(notification));
+        }
+        let Some(slot) = self.calls.get(&id) else {
+            return Routed::Dropped("a cancellation of no open request");
+        };
+        let params = notification
+            .params()
+            .and_then(|params| replaced(params, raw, &slot.client));
+        match params.and_then(|params| notification.with_params(&params).ok()) {
+            Some(restored) => self.hand(Some(&id), Message::Notification(restored)),
+            None => Routed::Dropped("a cancellation whose id could not be restored"),
+        }
+    }
+
+    /// Gives a message to a call, or to nobody in particular.
+    fn hand(&self, owner: Option<&Id>, message: Message) -> Routed {
+        let Some(wire) = owner else {
+            return Routed::Unsolicited(message);
+        };
+        match self.calls.get(wire).and_then(|slot| slot.queue.as_ref()) {
+            Some(queue) => queue
+                .push(message)
+                .map_or(Routed::Call, |_| Routed::Displaced),
+            None if self.shared => Routed::Dropped("a message for a call nobody waits for"),
+            // The process has one client, whose other streams may want it.
+            None => Routed::Unsolicited(message),
+        }
+    }
+
+    /// The only call running, listening ones apart. Abandoned calls count: what is theirs must reach nobody else.
+    fn only_running(&self) -> Option<Id> {
+        let mut running = self.calls.iter().filter(|(_, slot)| !slot.listens);
+        let (only, _) = running.next()?;
+        running.next().is_none().then(|| only.clone())
+    }
+
+    fn take(&mut self, wire: &Id) -> Option<Slot> {
+        let slot = self.calls.remove(wire)?;
+        if let Some((token, _)) = &slot.token
+            && self.tokens.get(token) == Some(wire)
+        {
+            self.tokens.remove(token);
+        }
+        Some(slot)
+    }
+}
+
+/// The request with another progress token.
+fn with_token(request: &Request, token: &Id) -> Option<Request> {
+    let params = replaced(
+        request.params()?,
+        request.meta().member("progressToken")?,
+        token,
+    )?;
+    request.with_params(&params).ok()
+}
+
+/// The text of `whole` with its part `part` (a view into the same bytes) replaced by an id.
+fn replaced(whole: Raw<'_>, part: Raw<'_>, with: &Id) -> Option<String> {
+    let start = part
+        .as_bytes()
+        .as_ptr()
+        .addr()
+        .checked_sub(whole.as_bytes().as_ptr().addr())?;
+    let end = start.checked_add(part.as_bytes().len())?;
+    let text = whole.as_str();
+    let (before, after) = (text.get(..start)?, text.get(end..)?);
+    Some([before, with.as_json(), after].concat())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! Starts a process again when it has ended, but not faster than it deserves.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep_until},
+};
+
+use super::{ChildSettings, Connection, Sharing, StdioError};
+
+/// How fast a process that ends is started again.
+#[derive(Debug, Clone)]
+pub struct Restart {
+    /// The pause after the first end; doubled by every further one.
+    pub first: Duration,
+    /// The longest pause.
+    pub longest: Duration,
+    /// A process that ran this long has done its duty: the pause begins anew.
+    pub stable: Duration,
+    /// A caller waits this long for a pause to end; for a longer one it is refused.
+    pub patience: Duration,
+}
+
+impl Default for Restart {
+    fn default() -> Self {
+        Self {
+            first: Duration::from_millis(250),
+            longest: Duration::from_secs(30),
+            stable: Duration::from_secs(60),
+            patience: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Keeps one process for its callers; started when it is first asked for.
+#[derive(Debug)]
+pub struct Supervisor {
+    settings: ChildSettings,
+    sharing: Sharing,
+    restart: Restart,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    current: Option<(Arc<Connection>, Instant)>,
+    /// Ends in a row without a stable run.
+    ends: u32,
+    not_before: Option<Instant>,
+}
+
+impl Supervisor {
+    /// Nothing is started yet.
+    pub fn new(settings: ChildSettings, sharing: Sharing, restart: Restart) -> Self {
+        Self {
+            settings,
+            sharing,
+            restart,
+            state: Mutex::default(),
+        }
+    }
+
+    /// The running process, started if there is none.
+    ///
+    /// # Errors
+    /// [`StdioError::Spawn`], and [`StdioError::BackingOff`] while the pause after an end is longer than the patience.
+    pub async fn connection(&self) -> Result<Arc<Connection>, StdioError> {
+        // Held across the pause: callers queue here and share what the first of them starts.
+        let mut state = self.state.lock().await;
+        if let Some((connection, started)) = &state.current {
+            match connection.ended_at() {
+                None => return Ok(Arc::clone(connection)),
+                Some(ended) => {
+                    if ended.duration_since(*started) >= self.restart.stable {
+                        state.ends = 0;
+                    }
+                    state.current = None;
+                    self.punish(&mut state, ended);
+                }
+            }
+        }
+        if let Some(not_before) = state.not_before {
+            let after = not_before.saturating_duration_since(Instant::now());
+            if after > self.restart.patience {
+                return Err(StdioError::BackingOff { after });
+            }
+            sleep_until(not_before).await;
+        }
+        match Connection::spawn(self.settings.clone(), self.sharing) {
+            Ok(connection) => {
+                let connection = Arc::new(connection);
+                state.current = Some((Arc::clone(&connection), Instant::now()));
+                Ok(connection)
+            }
+            Err(error) => {
+                self.punish(&mut state, Instant::now());
+                Err(error)
+            }
+        }
+    }
+
+    /// Lets go of the process. It is ended as soon as no caller holds it.
+    pub async fn release(&self) {
+        self.state.lock().await.current = None;
+    }
+
+    /// Whether a process is running now.
+    pub async fn is_running(&self) -> bool {
+        let state = self.state.lock().await;
+        state
+            .current
+            .as_ref()
+            .is_some_and(|(connection, _)| connection.ended_at().is_none())
+    }
+
+    fn punish(&self, state: &mut State, ended: Instant) {
+        let doubled = 2_u32.saturating_pow(state.ends);
+        let pause = self
+            .restart
+            .first
+            .saturating_mul(doubled)
+            .min(self.restart.longest);
+        state.ends = state.ends.saturating_add(1);
+        state.not_before = Some(ended + pause);
+    }
+}
