@@ -2,13 +2,17 @@
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use keepgate_demo::agent::{self, AgentError, Place};
 use keepgate_demo::connect::{ConnectError, Era, Target};
+use keepgate_demo::console::Console;
 use keepgate_demo::crm::Crm;
 use keepgate_demo::fixture::Fixture;
 use keepgate_demo::notes::Notes;
+use keepgate_demo::scene::{self, SceneError};
 use keepgate_demo::serve::{self, ServeError};
 use keepgate_demo::{driver, explain, signal};
 use rmcp::model::ProtocolVersion;
@@ -19,7 +23,29 @@ use tokio::net::TcpListener;
 #[command(version)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+    #[command(flatten)]
+    scene: SceneArguments,
+}
+
+/// Without a subcommand: play the whole demo.
+#[derive(Debug, Args)]
+struct SceneArguments {
+    /// Stay up afterwards and say how to connect a client of your own.
+    #[arg(long)]
+    stay: bool,
+    /// Port agents connect to [default: 8080, or any free one].
+    #[arg(long)]
+    port: Option<u16>,
+    /// Port operators connect to [default: 9080, or any free one].
+    #[arg(long)]
+    admin_port: Option<u16>,
+    /// Where the demo keeps its files; emptied first if a demo made it.
+    #[arg(long, value_name = "DIRECTORY", default_value = "demo-state")]
+    state: PathBuf,
+    /// The `keepgate` program [default: the one beside this program].
+    #[arg(long, value_name = "PROGRAM", env = "KEEPGATE_BIN")]
+    keepgate: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -35,10 +61,35 @@ enum Command {
     },
     /// Serve the demo's notebook on stdin and stdout.
     Notes,
+    /// Do a support agent's work and say how it went.
+    Agent(AgentArguments),
     /// Serve one of everything, for tests.
     Fixture(FixtureArguments),
     /// Try everything the fixture offers and report as JSON.
     RmcpClient(ClientArguments),
+}
+
+#[derive(Debug, Args)]
+#[group(id = "place", required = true, multiple = false)]
+struct PlaceArguments {
+    /// Where Keepgate is, `http://host:port`: work through it.
+    #[arg(long, value_name = "URL")]
+    gate: Option<String>,
+    /// Where the support desk itself is, `http://…/mcp`: work without a gate, with a notebook of its own.
+    #[arg(long, value_name = "URL")]
+    direct: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct AgentArguments {
+    #[command(flatten)]
+    place: PlaceArguments,
+    /// The key to show at the gate.
+    #[arg(long, env = "KEEPGATE_DEMO_KEY", hide_env_values = true)]
+    key: Option<String>,
+    /// With a session or without; both if not given.
+    #[arg(long, value_enum)]
+    era: Option<Era>,
 }
 
 #[derive(Debug, Args)]
@@ -75,10 +126,12 @@ impl Arguments {
     /// Does what was asked and says on standard error why it could not.
     pub(crate) async fn run(self) -> ExitCode {
         let done = match self.command {
-            Command::Crm { port, with_parent } => crm(port, with_parent).await,
-            Command::Notes => notes().await,
-            Command::Fixture(arguments) => fixture(&arguments).await,
-            Command::RmcpClient(arguments) => drive(arguments).await,
+            None => play(self.scene).await,
+            Some(Command::Crm { port, with_parent }) => crm(port, with_parent).await,
+            Some(Command::Notes) => notes().await,
+            Some(Command::Agent(arguments)) => agent(&arguments).await,
+            Some(Command::Fixture(arguments)) => fixture(&arguments).await,
+            Some(Command::RmcpClient(arguments)) => drive(arguments).await,
         };
         match done {
             Ok(true) => ExitCode::SUCCESS,
@@ -104,12 +157,27 @@ enum CommandError {
         revision: String,
         source: serde_json::Error,
     },
-    #[error("failed to write the output")]
-    Output(#[from] std::io::Error),
+    #[error("the demo did not come to its end")]
+    Scene(#[from] SceneError),
+    #[error("the agent gave up")]
+    Agent(#[from] AgentError),
+    #[error("the system refused")]
+    System(#[from] std::io::Error),
 }
 
 /// Whether all went well, or why it did not get that far.
 type Done = Result<bool, CommandError>;
+
+async fn play(arguments: SceneArguments) -> Done {
+    let options = scene::Options {
+        directory: arguments.state,
+        port: arguments.port,
+        admin_port: arguments.admin_port,
+        stay: arguments.stay,
+        keepgate: arguments.keepgate,
+    };
+    Ok(scene::play(&options, &signal::stop()).await?)
+}
 
 async fn crm(port: u16, with_parent: bool) -> Done {
     let crm = Crm::new();
@@ -125,6 +193,41 @@ async fn crm(port: u16, with_parent: bool) -> Done {
 async fn notes() -> Done {
     serve::stdio(Notes::new()).await?;
     Ok(true)
+}
+
+async fn agent(arguments: &AgentArguments) -> Done {
+    let key = arguments.key.as_deref();
+    let place = match (&arguments.place.gate, &arguments.place.direct) {
+        (Some(gate), _) => {
+            let gate = gate.trim_end_matches('/');
+            Place {
+                crm: Target::http(format!("{gate}/crm/mcp"), key)?,
+                notes: Target::http(format!("{gate}/notes/mcp"), key)?,
+                gated: true,
+            }
+        }
+        (None, direct) => Place {
+            crm: Target::http(direct.clone().unwrap_or_default(), None)?,
+            notes: Target::Stdio {
+                command: vec![own_path()?, "notes".to_owned()],
+            },
+            gated: false,
+        },
+    };
+    let console = Console::new();
+    let eras = arguments
+        .era
+        .map_or_else(|| vec![Era::Stateful, Era::Stateless], |era| vec![era]);
+    let mut surprises = 0;
+    for era in eras {
+        surprises += agent::work(&place, era, &console).await?;
+    }
+    Ok(surprises == 0)
+}
+
+/// Where this program is.
+fn own_path() -> Result<String, CommandError> {
+    Ok(std::env::current_exe()?.to_string_lossy().into_owned())
 }
 
 async fn fixture(arguments: &FixtureArguments) -> Done {

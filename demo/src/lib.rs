@@ -5,12 +5,15 @@
 //! [`fixture`] server with one of everything and a [`driver`] that tries it all. Everything is
 //! built on rmcp, the official Rust SDK, so that both ends of the gate are somebody else's code.
 
+pub mod agent;
 pub mod connect;
+pub mod console;
 pub mod crm;
 pub mod driver;
 pub mod fixture;
 pub mod notes;
 pub mod reply;
+pub mod scene;
 pub mod serve;
 pub mod signal;
 

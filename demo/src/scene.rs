@@ -1,0 +1,191 @@
+//! The whole demo: starts the support desk and Keepgate, lets the agent work, reads the record.
+//!
+//! It is also a test: [`play`] gives `false` when anything was not as it should be. Whatever it
+//! started, it ends, however it ends.
+
+mod child;
+mod gate;
+mod probe;
+mod stage;
+mod visit;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::process::Command;
+use tokio_util::sync::CancellationToken;
+
+use crate::connect::{ConnectError, Target};
+use crate::console::{Console, Mark};
+use child::{Child, ChildError};
+use gate::{Gate, GateError};
+use stage::{Stage, StageError};
+
+/// What may be chosen about the demo.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where configuration, policy, keys and the record go. Emptied first if a demo made it.
+    pub directory: PathBuf,
+    /// Port agents connect to; `None` for 8080, or any free one if that is taken.
+    pub port: Option<u16>,
+    /// Port operators connect to; `None` for 9080, or any free one if that is taken.
+    pub admin_port: Option<u16>,
+    /// Stay up after the agent is done, until told to stop.
+    pub stay: bool,
+    /// The `keepgate` program; `None` for the one beside this program.
+    pub keepgate: Option<PathBuf>,
+}
+
+/// Why the demo could not be played to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum SceneError {
+    /// The files could not be written, or no port is free.
+    #[error("failed to prepare the demo")]
+    Stage(#[from] StageError),
+    /// A process could not be started or would not end.
+    #[error("a process of the demo misbehaves")]
+    Child(#[from] ChildError),
+    /// Keepgate would not start, or a command of it failed.
+    #[error("keepgate did not do its part")]
+    Gate(#[from] GateError),
+    /// The support desk could not be asked what reached it.
+    #[error("failed to read the support desk's ledger")]
+    Ledger(#[source] Box<visit::VisitError>),
+    /// Someone pressed Ctrl-C before the end.
+    #[error("interrupted")]
+    Interrupted,
+    /// Standard output is gone, or this program cannot find itself.
+    #[error("the system refused")]
+    System(#[from] io::Error),
+    /// An address of ours is no address.
+    #[error("cannot use this address")]
+    Address(#[from] ConnectError),
+}
+
+/// Plays the demo. `stop` interrupts it, or ends the stay.
+///
+/// # Errors
+///
+/// See [`SceneError`]. By then everything that was started has been ended.
+pub async fn play(options: &Options, stop: &CancellationToken) -> Result<bool, SceneError> {
+    let console = Console::new();
+    let own = std::env::current_exe()?;
+    let program = gate::program(options.keepgate.as_deref(), &own)?;
+    let desk = start_desk(&own).await?;
+    let stage = Stage::set(options, &desk.url, &own)?;
+    let mut gate = interruptible(stop, Gate::open(&program, &stage)).await??;
+    introduce(&console, &stage)?;
+
+    let played = acts(&console, &stage, &gate, &desk, &own, stop).await;
+    if matches!(played, Ok(true)) && options.stay {
+        visit::invite(&console, &stage, gate.key())?;
+        stop.cancelled().await;
+    }
+    // Also after a failure: the record of what did happen is then worth most.
+    gate.close().await?;
+    let played = played?;
+    let recorded = record(&console, &gate).await?;
+    verdict(&console, &stage, played && recorded)?;
+    Ok(played && recorded)
+}
+
+/// The support desk's process and its endpoint.
+struct Desk {
+    /// Held for its end only.
+    _child: Child,
+    url: String,
+}
+
+async fn start_desk(own: &Path) -> Result<Desk, SceneError> {
+    let mut command = Command::new(own);
+    command.args(["crm", "--with-parent"]);
+    let (child, url) = Child::announced("the support desk", command).await?;
+    Ok(Desk { _child: child, url })
+}
+
+async fn interruptible<T>(
+    stop: &CancellationToken,
+    work: impl Future<Output = T>,
+) -> Result<T, SceneError> {
+    tokio::select! {
+        () = stop.cancelled() => Err(SceneError::Interrupted),
+        done = work => Ok(done),
+    }
+}
+
+fn introduce(console: &Console, stage: &Stage) -> io::Result<()> {
+    console.heading("Keepgate stands between an agent and two MCP servers")?;
+    console.line(Mark::Fact, "agents connect to", &stage.base())?;
+    console.line(Mark::Fact, "behind it, over HTTP", "crm, a support desk")?;
+    console.line(Mark::Fact, "behind it, over stdio", "notes, a notebook")?;
+    let policy = stage.policy_file().display().to_string();
+    console.line(Mark::Fact, "what is allowed stands in", &policy)
+}
+
+/// The agent's part in both eras, and the look behind the gate.
+async fn acts(
+    console: &Console,
+    stage: &Stage,
+    gate: &Gate,
+    desk: &Desk,
+    own: &Path,
+    stop: &CancellationToken,
+) -> Result<bool, SceneError> {
+    let mut command = Command::new(own);
+    command
+        .args(["agent", "--gate", &stage.base()])
+        .env("KEEPGATE_DEMO_KEY", gate.key());
+    let agent = Child::quiet("the agent", command)?;
+    let worked = interruptible(stop, agent.finish(Duration::from_secs(120))).await??;
+
+    let target = Target::http(desk.url.clone(), None)?;
+    let ledger = visit::ledger(&target)
+        .await
+        .map_err(|error| SceneError::Ledger(Box::new(error)))?;
+    console.heading("Behind the gate, the support desk's own ledger")?;
+    let leaked: Vec<&str> = ledger
+        .lines()
+        .filter(|line| line.contains("DELETE") || line.starts_with("delete_account"))
+        .collect();
+    let calls = ledger.lines().count();
+    // Four of the agent's calls are let through to the desk in each era.
+    let good = leaked.is_empty() && calls == 8;
+    let mark = if good { Mark::Through } else { Mark::Wrong };
+    let found = format!("{calls} calls, {} of them refused ones", leaked.len());
+    console.line(mark, "what reached it", &found)?;
+    Ok(worked && good)
+}
+
+/// Verifies the record offline and shows some of it.
+async fn record(console: &Console, gate: &Gate) -> Result<bool, SceneError> {
+    console.heading("The record, verified offline")?;
+    let verified = gate.command(&["audit", "verify"]).await?;
+    let mark = if verified.good { Mark::Through } else { Mark::Wrong };
+    let mut lines = verified.text.lines();
+    console.line(mark, "keepgate audit verify", lines.next().unwrap_or_default())?;
+    for line in lines {
+        console.remark(line)?;
+    }
+    let shown = gate.command(&["audit", "tail"]).await?;
+    console.print("  keepgate audit tail")?;
+    for line in last(&shown.text, 6) {
+        console.print(&format!("    {}", crate::console::shortened(line, 140)))?;
+    }
+    Ok(verified.good && shown.good)
+}
+
+fn last(text: &str, count: usize) -> impl Iterator<Item = &str> {
+    let lines = text.lines().count();
+    text.lines().skip(lines.saturating_sub(count))
+}
+
+fn verdict(console: &Console, stage: &Stage, good: bool) -> io::Result<()> {
+    console.print("")?;
+    let kept = stage.directory().display();
+    if good {
+        console.print(&format!("All as it should be. Everything is kept in {kept}."))
+    } else {
+        console.print(&format!("Something is not as it should be. See {kept}."))
+    }
+}
