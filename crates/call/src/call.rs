@@ -1,11 +1,31 @@
 //! One call as the endpoint hands it to the stack.
 
-use std::{net::SocketAddr, sync::Arc, time::SystemTime};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::SystemTime,
+};
 
 use bytes::Bytes;
 use keepgate_mcp::{message::Message, revision::Revision};
 
 use crate::{Caller, DecisionId, ServerName};
+
+impl Ask {
+    /// The MCP method; for what is none, the HTTP method or `response`.
+    pub fn method(&self) -> &str {
+        match self {
+            Self::Message(Message::Request(request)) => request.method().as_str(),
+            Self::Message(Message::Notification(notification)) => notification.method().as_str(),
+            Self::Message(Message::Response(_)) => "response",
+            Self::Listen => "GET",
+            Self::End => "DELETE",
+        }
+    }
+}
 
 /// Who set the call going.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,7 +69,9 @@ pub enum Ask {
 /// One thing a client asks of one server.
 ///
 /// A batch becomes several calls. A message holds the very bytes that were judged, and they are what goes upstream.
-#[derive(Debug, Clone)]
+///
+/// The layers share it by `Arc`: the outermost still knows it when the innermost has it.
+#[derive(Debug)]
 pub struct Call {
     /// The decision this call is, from the first layer to the last record.
     pub id: DecisionId,
@@ -71,4 +93,19 @@ pub struct Call {
     pub passed: Passed,
     /// The network address of the peer.
     pub peer: Option<SocketAddr>,
+    /// Whether the intent is on record; see [`Call::intend`].
+    pub intended: AtomicBool,
+}
+
+impl Call {
+    /// Notes that the intent is on record, so that what follows is an outcome and no refusal, also when the client
+    /// vanishes.
+    pub fn intend(&self) {
+        self.intended.store(true, Ordering::Release);
+    }
+
+    /// Whether the intent is on record.
+    pub fn is_intended(&self) -> bool {
+        self.intended.load(Ordering::Acquire)
+    }
 }

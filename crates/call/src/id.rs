@@ -23,7 +23,11 @@ impl DecisionId {
             }
             shift -= 4;
             let nibble = ((bits >> shift) & 0xf) as u8;
-            *slot = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+            *slot = if nibble < 10 {
+                b'0' + nibble
+            } else {
+                b'a' + nibble - 10
+            };
         }
         Self(text)
     }
@@ -49,6 +53,9 @@ mod tests {
     fn an_id_is_a_uuid_of_version_7() {
         let id = DecisionId::new(0x0190_1234_5678, u128::MAX);
         assert_eq!(id.as_str(), "01901234-5678-7fff-bfff-ffffffffffff");
-        assert_eq!(DecisionId::new(0, 0).as_str(), "00000000-0000-7000-8000-000000000000");
+        assert_eq!(
+            DecisionId::new(0, 0).as_str(),
+            "00000000-0000-7000-8000-000000000000"
+        );
     }
 }

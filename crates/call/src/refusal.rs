@@ -85,8 +85,6 @@ codes! {
     SessionLimit = "session_limit", Client;
     /// The answer does not belong to a request this session was asked.
     ResponseForeign = "response_foreign", Client;
-    /// Another request with the same id is still running.
-    RequestIdInUse = "request_id_in_use", Client;
     /// The event id was not issued to this session.
     EventUnknown = "event_unknown", Client;
     /// The tool, prompt or resource does not exist for this caller.
@@ -142,7 +140,14 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal that says no more than its code.
     pub fn new(code: Code) -> Self {
-        Self { code, detail: None, reasons: Vec::new(), policy: None, decision: None, source: None }
+        Self {
+            code,
+            detail: None,
+            reasons: Vec::new(),
+            policy: None,
+            decision: None,
+            source: None,
+        }
     }
 
     /// Adds what the client may be told.
@@ -169,7 +174,10 @@ impl Refusal {
 
 impl fmt::Debug for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Refusal").field("code", &self.code).field("detail", &self.detail).finish_non_exhaustive()
+        f.debug_struct("Refusal")
+            .field("code", &self.code)
+            .field("detail", &self.detail)
+            .finish_non_exhaustive()
     }
 }
 

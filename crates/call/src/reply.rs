@@ -60,7 +60,10 @@ pub enum Cut {
 
 impl From<Answer> for Reply {
     fn from(answer: Answer) -> Self {
-        Self { answer, session: None }
+        Self {
+            answer,
+            session: None,
+        }
     }
 }
 

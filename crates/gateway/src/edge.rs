@@ -1,0 +1,7 @@
+//! What an HTTP request meets before it is a call. `stack.rs` says in which order.
+
+pub mod authn;
+pub mod endpoint;
+pub mod origin;
+pub mod render;
+pub mod room;

@@ -1,0 +1,80 @@
+//! Authn: from the `Authorization` header to a caller, and from the path to a server the caller's credential reaches.
+
+use std::{sync::Arc, time::SystemTime};
+
+use http::{Request, header};
+use hyper::body::Incoming;
+use keepgate_authn::{Authenticator, AuthnError};
+use keepgate_call::{Caller, Code, Refusal, ServerName};
+
+use crate::{gate::Gate, settings::Settings};
+
+/// Knows callers and servers.
+#[derive(Debug)]
+pub struct Identify {
+    authn: Arc<Authenticator>,
+    servers: Vec<ServerName>,
+}
+
+impl Identify {
+    /// A gate over `authn` and the servers of the settings.
+    pub fn new(authn: &Arc<Authenticator>, settings: &Settings) -> Self {
+        Self {
+            authn: Arc::clone(authn),
+            servers: settings.servers.keys().cloned().collect(),
+        }
+    }
+
+    /// The server of `/{server}/mcp`, by exactly that spelling.
+    fn server(&self, path: &str) -> Option<&ServerName> {
+        let name = path.strip_prefix('/')?.strip_suffix("/mcp")?;
+        self.servers.iter().find(|server| server.as_str() == name)
+    }
+}
+
+/// An HTTP request of a known caller for a known server.
+#[derive(Debug)]
+pub struct Identified {
+    /// The request.
+    pub request: Request<Incoming>,
+    /// Who asks.
+    pub caller: Arc<Caller>,
+    /// For which server.
+    pub server: ServerName,
+}
+
+impl Gate<Request<Incoming>> for Identify {
+    type Out = Identified;
+
+    async fn pass(&self, request: Request<Incoming>) -> Result<Identified, Refusal> {
+        let mut lines = request.headers().get_all(header::AUTHORIZATION).iter();
+        let line = lines.next().map(http::HeaderValue::as_bytes);
+        if lines.next().is_some() {
+            return Err(Refusal::new(Code::AuthnInvalid));
+        }
+        let caller = self
+            .authn
+            .authenticate(line, SystemTime::now())
+            .map_err(refused)?;
+        // Only who is known learns which servers there are; and of those only what its credential reaches.
+        let server = self
+            .server(request.uri().path())
+            .filter(|server| caller.reaches(server));
+        let Some(server) = server.filter(|_| request.uri().query().is_none()).cloned() else {
+            return Err(Refusal::new(Code::PathUnknown));
+        };
+        Ok(Identified {
+            request,
+            caller,
+            server,
+        })
+    }
+}
+
+fn refused(error: AuthnError) -> Refusal {
+    let code = match error {
+        AuthnError::Missing => Code::AuthnMissing,
+        AuthnError::Invalid | AuthnError::Expired | AuthnError::Revoked => Code::AuthnInvalid,
+    };
+    Refusal::new(code).source(error)
+}

@@ -1,0 +1,255 @@
+//! The endpoint clients speak to: from bytes to calls, and from replies back to bytes.
+
+mod answer;
+mod batch;
+mod detach;
+mod post;
+
+use std::{
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, atomic::AtomicBool},
+    task::{Context, Poll},
+    time::SystemTime,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
+use keepgate_call::{Ask, Call, Caller, Code, Origin, Passed, Refusal, ServerName};
+use keepgate_mcp::{Era, Mirrored, header::HeaderError, revision::Revision};
+use keepgate_transport::{Body, http::server::Peer};
+use tower::{Service, ServiceExt};
+
+use self::detach::Detached;
+use super::authn::Identified;
+use crate::{
+    render::{self, Asked},
+    session::Session,
+    settings::{Limits, Settings},
+    shared::Shared,
+    stack::Calls,
+};
+
+/// The endpoint.
+#[derive(Debug, Clone)]
+pub struct Endpoint(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    limits: Limits,
+    shared: Arc<Shared>,
+    calls: Arc<Calls>,
+}
+
+/// Everything about one request but its body.
+struct Arrived {
+    caller: Arc<Caller>,
+    server: ServerName,
+    peer: Option<SocketAddr>,
+    headers: HeaderMap,
+}
+
+impl Endpoint {
+    /// An endpoint in front of `calls`.
+    pub fn new(settings: &Settings, shared: &Arc<Shared>, calls: Arc<Calls>) -> Self {
+        Self(Arc::new(Inner {
+            limits: settings.limits.clone(),
+            shared: Arc::clone(shared),
+            calls,
+        }))
+    }
+}
+
+impl Service<Identified> for Endpoint {
+    type Response = Response<Body>;
+    type Error = Refusal;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Refusal>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, identified: Identified) -> Self::Future {
+        let inner = Arc::clone(&self.0);
+        Box::pin(async move {
+            let Identified {
+                request,
+                caller,
+                server,
+            } = identified;
+            let (
+                Parts {
+                    method,
+                    headers,
+                    extensions,
+                    ..
+                },
+                body,
+            ) = request.into_parts();
+            let peer = extensions.get::<Peer>().map(|peer| peer.addr);
+            let arrived = Arrived {
+                caller,
+                server,
+                peer,
+                headers,
+            };
+            match method {
+                Method::POST => inner.post(arrived, body).await,
+                Method::GET => inner.stream(arrived, Ask::Listen).await,
+                Method::DELETE => inner.stream(arrived, Ask::End).await,
+                _ => Ok(not_allowed()),
+            }
+        })
+    }
+}
+
+fn not_allowed() -> Response<Body> {
+    let mut response = render::over_http(&Refusal::new(Code::HttpMethod));
+    response
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
+    response
+}
+
+impl Inner {
+    /// `GET` and `DELETE`: only sessions have them. Without one they are what 2026-07-28 says they are, not allowed.
+    async fn stream(
+        self: Arc<Self>,
+        arrived: Arrived,
+        ask: Ask,
+    ) -> Result<Response<Body>, Refusal> {
+        let mirrored = mirrored(&arrived.headers)?;
+        if mirrored.session_id.is_none() {
+            return Ok(not_allowed());
+        }
+        let listens = matches!(ask, Ask::Listen);
+        if listens && !accepts(&arrived.headers, "text/event-stream")? {
+            return Err(Refusal::new(Code::NotAcceptable));
+        }
+        let session = self.session(&arrived, &mirrored);
+        let revision = session.map_or(Revision::LATEST_STATEFUL, |session| session.revision());
+        if let Some(named) = mirrored.protocol_version
+            && Revision::parse(named).is_none_or(|named| named.era() != Era::Stateful)
+        {
+            return Err(Refusal::new(Code::RevisionUnsupported).detail(named.to_owned()));
+        }
+        let call = Arc::new(self.call(&arrived, &mirrored, revision, ask)?);
+        let asked = Asked::of(&call);
+        match self.run(Arc::clone(&call)).await {
+            Ok(reply) => Ok(answer::respond(&self, &call, reply)),
+            Err(refusal) => Ok(render::in_band(&refusal, &asked)),
+        }
+    }
+
+    /// The session a request names, if it is the caller's.
+    fn session(&self, arrived: &Arrived, mirrored: &Mirrored<'_>) -> Option<Arc<Session>> {
+        let id = mirrored.session_id?;
+        self.shared
+            .sessions
+            .find(&arrived.caller, &arrived.server, id.as_bytes())
+    }
+
+    fn call(
+        &self,
+        arrived: &Arrived,
+        mirrored: &Mirrored<'_>,
+        revision: Revision,
+        ask: Ask,
+    ) -> Result<Call, Refusal> {
+        let (id, received) = self.shared.ids.next(SystemTime::now());
+        let stateful = revision.era() == Era::Stateful;
+        Ok(Call {
+            id,
+            received,
+            origin: Origin::Client,
+            caller: Arc::clone(&arrived.caller),
+            server: arrived.server.clone(),
+            revision,
+            // 2026-07-28 has no sessions: a session id means nothing there and is not looked at.
+            session: mirrored
+                .session_id
+                .filter(|_| stateful)
+                .map(|id| Bytes::copy_from_slice(id.as_bytes())),
+            ask,
+            passed: passed(&arrived.headers, mirrored, stateful),
+            peer: arrived.peer,
+            intended: AtomicBool::new(false),
+        })
+    }
+
+    /// Runs a call. A client of the stateful revisions that goes away does not take its call with it: there, a closed
+    /// connection is no cancellation (2025-11-25 `basic/transports`); in 2026-07-28 it is.
+    async fn run(&self, call: Arc<Call>) -> Result<keepgate_call::Reply, Refusal> {
+        let stateful = !call.revision.facts().disconnect_cancels;
+        let running = Calls::clone(&self.calls).oneshot(call);
+        if stateful {
+            Detached::new(running, &self.shared.tasks).await
+        } else {
+            running.await
+        }
+    }
+}
+
+fn mirrored(headers: &HeaderMap) -> Result<Mirrored<'_>, Refusal> {
+    Mirrored::read(
+        headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes())),
+    )
+    .map_err(|error: HeaderError| Refusal::new(Code::HeaderInvalid).detail(error.to_string()))
+}
+
+fn passed(headers: &HeaderMap, mirrored: &Mirrored<'_>, stateful: bool) -> Passed {
+    if stateful {
+        let last_event_id = mirrored
+            .last_event_id
+            .map(|id| Bytes::copy_from_slice(id.as_bytes()));
+        return Passed {
+            params: Vec::new(),
+            last_event_id,
+        };
+    }
+    let params = headers
+        .iter()
+        .filter(|(name, _)| name.as_str().starts_with("mcp-param-"));
+    let params = params.map(|(name, value)| {
+        (
+            name.as_str().into(),
+            Bytes::copy_from_slice(value.as_bytes()),
+        )
+    });
+    Passed {
+        params: params.collect(),
+        last_event_id: None,
+    }
+}
+
+/// Whether the client accepts a media type, by that name or a wildcard.
+///
+/// # Errors
+/// `not_acceptable` when the header cannot be read.
+fn accepts(headers: &HeaderMap, media: &str) -> Result<bool, Refusal> {
+    let (kind, _) = media.split_once('/').unwrap_or((media, ""));
+    for line in headers.get_all(header::ACCEPT) {
+        let line = line
+            .to_str()
+            .map_err(|error| Refusal::new(Code::NotAcceptable).source(error))?;
+        for range in line.split(',') {
+            let range = range.split(';').next().unwrap_or_default().trim();
+            let wild = range
+                .split_once('/')
+                .is_some_and(|(top, sub)| sub == "*" && (top == "*" || top == kind));
+            if wild || range.eq_ignore_ascii_case(media) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// The status of a reply that has no body.
+fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}

@@ -1,0 +1,174 @@
+//! From a reply to an HTTP response.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use futures_core::Stream;
+use futures_util::StreamExt;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use keepgate_call::{Answer, Ask, Call, Code, Cut, Events, Item, Refusal, Reply};
+use keepgate_mcp::{id::Id, message::Message, sse::Event};
+use keepgate_transport::{Body, sse::relay};
+use tracing::warn;
+
+use super::{Inner, detach::Drained, empty};
+use crate::render::{self, Asked};
+
+const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// Words a reply.
+pub(super) fn respond(inner: &Inner, call: &Call, reply: Reply) -> Response<Body> {
+    let Reply { answer, session } = reply;
+    let mut response = match answer {
+        Answer::Accepted if matches!(call.ask, Ask::End) => empty(StatusCode::OK),
+        Answer::Accepted => empty(StatusCode::ACCEPTED),
+        Answer::Message(message) => json(StatusCode::OK, message.bytes().clone()),
+        Answer::Passed { status, body } => json(
+            StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY),
+            body,
+        ),
+        Answer::Stream(events) => stream(inner, call, events),
+    };
+    // Our ids are plain ASCII; an id that were not would not be handed out.
+    if let Some(id) = session.and_then(|id| HeaderValue::from_str(&id).ok()) {
+        response.headers_mut().insert(SESSION_ID, id);
+    }
+    response
+}
+
+fn json(status: StatusCode, body: Bytes) -> Response<Body> {
+    let mut response = Response::new(Body::full(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    response
+}
+
+fn stream(inner: &Inner, call: &Call, events: Events) -> Response<Body> {
+    let events: Events = if call.revision.facts().disconnect_cancels {
+        events
+    } else {
+        Box::pin(Drained::new(events, &inner.shared.tasks))
+    };
+    sse_response(inner, finished(call, events))
+}
+
+/// The response of a stream of events.
+pub(super) fn sse_response(inner: &Inner, events: Events) -> Response<Body> {
+    let events = events.filter_map(|item| std::future::ready(item.ok().map(event)));
+    let mut response = Response::new(relay(events, inner.limits.keep_alive));
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream"),
+    );
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, no-transform"),
+    );
+    headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    response
+}
+
+fn event(item: Item) -> Event {
+    let data = item.message.as_ref().map(|message| message.bytes().clone());
+    Event {
+        id: item.id,
+        retry: item.retry,
+        name: None,
+        has_data: true,
+        data: data.unwrap_or_default(),
+    }
+}
+
+/// Gives the stream of a request its proper end, whatever breaks above it.
+pub(super) fn finished(call: &Call, events: Events) -> Events {
+    let id = match &call.ask {
+        Ask::Message(Message::Request(request)) => request.id().clone(),
+        Ask::Message(Message::Notification(_) | Message::Response(_)) | Ask::Listen | Ask::End => {
+            return events;
+        }
+    };
+    Box::pin(Finished {
+        events,
+        id,
+        asked: Asked::of(call),
+        decision: call.id,
+        answered: false,
+        resumable: false,
+        over: false,
+    })
+}
+
+/// A stream that owes a response. If it breaks before, the client is told instead of left waiting, unless it can resume.
+struct Finished {
+    events: Events,
+    id: Id,
+    asked: Asked,
+    decision: keepgate_call::DecisionId,
+    answered: bool,
+    resumable: bool,
+    over: bool,
+}
+
+impl Finished {
+    fn broken(&self, cut: Option<&Cut>) -> Option<Item> {
+        let code = match cut {
+            Some(Cut::Gateway(_)) => Code::AuditUnavailable,
+            Some(Cut::Upstream(_)) | None => Code::UpstreamInvalid,
+        };
+        let refusal = Refusal::new(code)
+            .detail("the stream broke before the response")
+            .decision(self.decision);
+        let bytes = render::message(&refusal, &self.asked, &self.id);
+        match keepgate_mcp::decode(bytes, &keepgate_mcp::Limits::reply()) {
+            Ok(keepgate_mcp::Body::Single(message)) => Some(Item {
+                id: None,
+                retry: None,
+                message: Some(message),
+            }),
+            Ok(keepgate_mcp::Body::Batch(_)) | Err(_) => None,
+        }
+    }
+}
+
+impl Stream for Finished {
+    type Item = Result<Item, Cut>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if this.over {
+            return Poll::Ready(None);
+        }
+        let item = ready!(this.events.as_mut().poll_next(cx));
+        match item {
+            Some(Ok(item)) => {
+                this.resumable = this.resumable || item.id.is_some();
+                if let Some(Message::Response(response)) = &item.message
+                    && response.id() == Some(&this.id)
+                {
+                    this.answered = true;
+                }
+                Poll::Ready(Some(Ok(item)))
+            }
+            ended @ (Some(Err(_)) | None) => {
+                this.over = true;
+                let cut = ended.and_then(Result::err);
+                if let Some(cut) = &cut {
+                    warn!(decision = %this.decision, %cut, "a stream broke");
+                }
+                let resumes = this.resumable && !matches!(cut, Some(Cut::Gateway(_)));
+                if this.answered || resumes {
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(this.broken(cut.as_ref()).map(Ok))
+            }
+        }
+    }
+}

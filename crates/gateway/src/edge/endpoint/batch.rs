@@ -1,0 +1,87 @@
+//! Batches of 2025-03-26: each message is a call of its own, judged and recorded as such.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, BytesMut};
+use futures_util::{future::join_all, stream};
+use http::{HeaderValue, Response, StatusCode, header};
+use keepgate_call::{Answer, Call, Events, Item, Refusal, Reply};
+use keepgate_mcp::message::{self, Body as Decoded, Message};
+use keepgate_transport::Body;
+
+use super::{Inner, answer, empty};
+use crate::render::{self, Asked};
+
+/// Runs the calls of one batch side by side and puts their replies together.
+pub(super) async fn run(inner: &Arc<Inner>, calls: Vec<Call>) -> Result<Response<Body>, Refusal> {
+    let calls: Vec<Arc<Call>> = calls.into_iter().map(Arc::new).collect();
+    let replies = join_all(calls.iter().map(|call| inner.run(Arc::clone(call)))).await;
+    let mut messages = Vec::new();
+    let mut streams: Vec<Events> = Vec::new();
+    for (call, reply) in calls.iter().zip(replies) {
+        match reply {
+            Ok(Reply {
+                answer: Answer::Accepted,
+                ..
+            }) => {}
+            Ok(Reply {
+                answer: Answer::Message(message),
+                ..
+            }) => messages.push(message),
+            Ok(Reply {
+                answer: Answer::Stream(events),
+                ..
+            }) => streams.push(answer::finished(call, events)),
+            Ok(Reply {
+                answer: Answer::Passed { body, .. },
+                ..
+            }) => messages.extend(decoded(body)),
+            Err(refusal) => {
+                let asked = Asked::of(call);
+                if let Some(id) = &asked.id {
+                    messages.extend(decoded(render::message(&refusal, &asked, id)));
+                }
+            }
+        }
+    }
+    if messages.is_empty() && streams.is_empty() {
+        return Ok(empty(StatusCode::ACCEPTED));
+    }
+    if streams.is_empty() {
+        return Ok(array(&messages));
+    }
+    let ready = messages.into_iter().map(|message| {
+        Ok(Item {
+            id: None,
+            retry: None,
+            message: Some(message),
+        })
+    });
+    streams.push(Box::pin(stream::iter(ready.collect::<Vec<_>>())));
+    Ok(answer::sse_response(
+        inner,
+        Box::pin(stream::select_all(streams)),
+    ))
+}
+
+fn decoded(body: bytes::Bytes) -> Option<Message> {
+    match message::decode(body, &keepgate_mcp::Limits::reply()) {
+        Ok(Decoded::Single(message)) => Some(message),
+        Ok(Decoded::Batch(_)) | Err(_) => None,
+    }
+}
+
+fn array(messages: &[Message]) -> Response<Body> {
+    let mut body = BytesMut::new();
+    for (at, message) in messages.iter().enumerate() {
+        body.put_u8(if at == 0 { b'[' } else { b',' });
+        body.put_slice(message.bytes());
+    }
+    body.put_u8(b']');
+    let mut response = Response::new(Body::full(body.freeze()));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    response
+}

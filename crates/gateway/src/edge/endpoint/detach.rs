@@ -1,0 +1,103 @@
+//! Work that goes on when nobody waits for it any more.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use futures_core::Stream;
+use futures_util::StreamExt;
+use keepgate_call::{Cut, Events, Item};
+use tokio_util::task::TaskTracker;
+
+/// A future that, dropped before its end, runs on in the background.
+pub(super) struct Detached<F>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    running: Option<Pin<Box<F>>>,
+    tasks: TaskTracker,
+}
+
+impl<F> Detached<F>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    pub(super) fn new(running: F, tasks: &TaskTracker) -> Self {
+        Self {
+            running: Some(Box::pin(running)),
+            tasks: tasks.clone(),
+        }
+    }
+}
+
+impl<F> Future for Detached<F>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let Some(running) = self.running.as_mut() else {
+            return Poll::Pending;
+        };
+        let output = ready!(running.as_mut().poll(cx));
+        self.running = None;
+        Poll::Ready(output)
+    }
+}
+
+impl<F> Drop for Detached<F>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take()
+            && tokio::runtime::Handle::try_current().is_ok()
+        {
+            self.tasks.spawn(running);
+        }
+    }
+}
+
+/// A stream that, dropped before its end, is read to its end in the background, so that the server is not cut off and the
+/// outcome is known.
+pub(super) struct Drained {
+    events: Option<Events>,
+    tasks: TaskTracker,
+}
+
+impl Drained {
+    pub(super) fn new(events: Events, tasks: &TaskTracker) -> Self {
+        Self {
+            events: Some(events),
+            tasks: tasks.clone(),
+        }
+    }
+}
+
+impl Stream for Drained {
+    type Item = Result<Item, Cut>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Some(events) = self.events.as_mut() else {
+            return Poll::Ready(None);
+        };
+        let item = ready!(events.as_mut().poll_next(cx));
+        if item.is_none() {
+            self.events = None;
+        }
+        Poll::Ready(item)
+    }
+}
+
+impl Drop for Drained {
+    fn drop(&mut self) {
+        if let Some(mut events) = self.events.take()
+            && tokio::runtime::Handle::try_current().is_ok()
+        {
+            self.tasks
+                .spawn(async move { while events.next().await.is_some() {} });
+        }
+    }
+}

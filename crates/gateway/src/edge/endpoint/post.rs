@@ -1,0 +1,128 @@
+//! `POST`: one message, or in 2025-03-26 a batch of them.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Response, header};
+use hyper::body::Incoming;
+use keepgate_call::{Ask, Code, Refusal};
+use keepgate_mcp::{
+    EraError,
+    era::classify,
+    error,
+    message::{self, Body as Decoded, Message},
+};
+use keepgate_transport::{
+    Body,
+    body::{ReadError, read_capped},
+};
+
+use super::{Arrived, Inner, accepts, answer, batch, mirrored};
+use crate::render::{self, Asked};
+
+impl Inner {
+    pub(super) async fn post(
+        self: Arc<Self>,
+        arrived: Arrived,
+        body: Incoming,
+    ) -> Result<Response<Body>, Refusal> {
+        plain_json(&arrived.headers)?;
+        if !accepts(&arrived.headers, "application/json")?
+            || !accepts(&arrived.headers, "text/event-stream")?
+        {
+            return Err(Refusal::new(Code::NotAcceptable));
+        }
+        let mirrored = mirrored(&arrived.headers)?;
+        let body = read_capped(body, self.limits.body, self.limits.read_deadline)
+            .await
+            .map_err(unread)?;
+        let limits = keepgate_mcp::Limits {
+            bytes: self.limits.body,
+            depth: self.limits.depth,
+            ..keepgate_mcp::Limits::request()
+        };
+        let body = message::decode(body, &limits).map_err(undecoded)?;
+        let session = self
+            .session(&arrived, &mirrored)
+            .map(|session| session.revision());
+        let framing = match classify(&mirrored, &body, session) {
+            Ok(framing) => framing,
+            Err(error) => return Ok(render::era(&error, body.messages())),
+        };
+        match body {
+            Decoded::Single(message) => {
+                let call = Arc::new(self.call(
+                    &arrived,
+                    &mirrored,
+                    framing.revision,
+                    Ask::Message(message),
+                )?);
+                match self.run(Arc::clone(&call)).await {
+                    Ok(reply) => Ok(answer::respond(&self, &call, reply)),
+                    Err(refusal) => Ok(render::in_band(&refusal, &Asked::of(&call))),
+                }
+            }
+            Decoded::Batch(messages) => {
+                let calls: Result<Vec<_>, Refusal> = messages
+                    .into_iter()
+                    .map(|message: Message| {
+                        self.call(&arrived, &mirrored, framing.revision, Ask::Message(message))
+                    })
+                    .collect();
+                batch::run(&self, calls?).await
+            }
+        }
+    }
+}
+
+/// Only plain `application/json` is read: what is encoded is judged by nobody.
+fn plain_json(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut lines = headers.get_all(header::CONTENT_TYPE).iter();
+    let line = lines
+        .next()
+        .and_then(|line| line.to_str().ok())
+        .unwrap_or_default();
+    let mut parts = line.split(';').map(str::trim);
+    let json = parts
+        .next()
+        .is_some_and(|media| media.eq_ignore_ascii_case("application/json"));
+    let utf8 = parts.all(|parameter| {
+        parameter.is_empty()
+            || parameter.eq_ignore_ascii_case("charset=utf-8")
+            || parameter.eq_ignore_ascii_case("charset=\"utf-8\"")
+    });
+    let encoded = headers
+        .get_all(header::CONTENT_ENCODING)
+        .iter()
+        .any(|line| line != "identity");
+    if json && utf8 && !encoded && lines.next().is_none() {
+        return Ok(());
+    }
+    Err(Refusal::new(Code::MediaType))
+}
+
+fn unread(error: ReadError) -> Refusal {
+    let code = match error {
+        ReadError::TooLarge { .. } => Code::BodyTooLarge,
+        ReadError::TooSlow { .. } | ReadError::Broken(_) => Code::BodyIncomplete,
+    };
+    Refusal::new(code).source(error)
+}
+
+fn undecoded(error: keepgate_mcp::DecodeError) -> Refusal {
+    let code = if error.code() == error::PARSE_ERROR {
+        Code::JsonInvalid
+    } else {
+        Code::MessageInvalid
+    };
+    Refusal::new(code).detail(error.to_string())
+}
+
+/// The code of an era error, for records and meters.
+pub(crate) fn era_code(error: &EraError) -> Code {
+    match error.code {
+        error::HEADER_MISMATCH => Code::HeaderMismatch,
+        error::UNSUPPORTED_VERSION => Code::RevisionUnsupported,
+        error::INVALID_PARAMS => Code::MetaMissing,
+        _ => Code::MessageInvalid,
+    }
+}

@@ -1,0 +1,111 @@
+//! What policy is told of callers and servers: converted once, shared by all calls.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::UNIX_EPOCH,
+};
+
+use keepgate_call::{Call, Caller, Code, Refusal, ServerName};
+use keepgate_policy::{CallerFacts, CallerFields, RequestFacts, ServerFacts, ServerFields};
+
+use crate::settings::{Server, Settings, Upstream};
+
+/// The callers remembered; beyond it the memory begins anew, which costs a conversion each and nothing else.
+const CALLERS_MOST: usize = 10_000;
+
+/// Facts that outlive a call.
+#[derive(Debug)]
+pub struct Knowledge {
+    servers: HashMap<ServerName, (ServerFacts, &'static str)>,
+    callers: RwLock<HashMap<usize, (Arc<Caller>, CallerFacts)>>,
+}
+
+impl Knowledge {
+    /// Converts the servers of the settings.
+    pub fn new(settings: &Settings) -> Self {
+        let facts =
+            |(name, server): (&ServerName, &Server)| (name.clone(), server_facts(name, server));
+        Self {
+            servers: settings.servers.iter().map(facts).collect(),
+            callers: RwLock::default(),
+        }
+    }
+
+    /// The server, and how it is reached (`http` or `stdio`).
+    ///
+    /// # Errors
+    /// `path_unknown` for a server that is not configured.
+    pub fn server(&self, name: &ServerName) -> Result<&(ServerFacts, &'static str), Refusal> {
+        self.servers
+            .get(name)
+            .ok_or_else(|| Refusal::new(Code::PathUnknown))
+    }
+
+    /// The caller. Authentication hands out one shared value per credential, so the address is a sound key as long as
+    /// the value is held, which the entry does.
+    ///
+    /// # Errors
+    /// `internal` when the caller cannot be shown to policy.
+    pub fn caller(&self, caller: &Arc<Caller>) -> Result<CallerFacts, Refusal> {
+        let key = Arc::as_ptr(caller).addr();
+        if let Some((_, facts)) = self
+            .callers
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+        {
+            return Ok(facts.clone());
+        }
+        let facts = caller_facts(caller)?;
+        let mut callers = self.callers.write().unwrap_or_else(PoisonError::into_inner);
+        if callers.len() >= CALLERS_MOST {
+            callers.clear();
+        }
+        callers.insert(key, (Arc::clone(caller), facts.clone()));
+        Ok(facts)
+    }
+}
+
+/// What policy is told of the request that carried a call.
+pub fn request_facts(call: &Call, size: usize) -> RequestFacts {
+    let since = call.received.duration_since(UNIX_EPOCH).unwrap_or_default();
+    RequestFacts {
+        unix_nanos: u64::try_from(since.as_nanos()).unwrap_or(u64::MAX),
+        ip: call.peer.map(|peer| peer.ip()),
+        size: size as u64,
+    }
+}
+
+fn server_facts(name: &ServerName, server: &Server) -> (ServerFacts, &'static str) {
+    let labels: Vec<(&str, &str)> = server
+        .labels
+        .iter()
+        .map(|label| label.split_once('=').unwrap_or((label, "true")))
+        .collect();
+    let facts = ServerFacts::new(&ServerFields {
+        name: name.as_str(),
+        owner: server.owner.as_deref().unwrap_or_default(),
+        environment: server.environment.as_deref().unwrap_or_default(),
+        trust: server.trust.as_deref().unwrap_or_default(),
+        labels: &labels,
+    });
+    let transport = match &server.upstream {
+        Upstream::Http { .. } => "http",
+        Upstream::Child { .. } => "stdio",
+    };
+    (facts, transport)
+}
+
+fn caller_facts(caller: &Caller) -> Result<CallerFacts, Refusal> {
+    let roles: Vec<&str> = caller.roles.iter().map(|role| &**role).collect();
+    let scopes: Vec<&str> = caller.scopes.iter().map(|scope| &**scope).collect();
+    let fields = CallerFields {
+        subject: &caller.subject,
+        kind: caller.kind.as_str(),
+        roles: &roles,
+        scopes: &scopes,
+        ..CallerFields::default()
+    };
+    CallerFacts::new(&fields).map_err(|error| Refusal::new(Code::Internal).source(error))
+}

@@ -1,0 +1,9 @@
+//! One file per concern. `stack.rs` says in which order they stand.
+
+pub mod approval;
+pub mod audit;
+pub mod catalog;
+pub mod credential;
+pub mod measure;
+pub mod policy;
+pub mod session;

@@ -1,0 +1,441 @@
+//! Audit: one record before a call leaves, one for every way it can end.
+
+mod describe;
+mod door;
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Instant, SystemTime},
+};
+
+use futures_core::Stream;
+use keepgate_audit::{AppendError, Decision, Kind, Log, Outcome as Ending, Reason, Record, Status};
+use keepgate_call::{Answer, Ask, Call, Code, Cut, Events, Fault, Item, Refusal, Reply};
+use keepgate_mcp::{
+    Era,
+    id::Id,
+    message::{Message, Response},
+};
+
+use self::describe::describe;
+pub use self::door::Door;
+use super::{approval::Permitted, session::Bound};
+use crate::{around::Around, gate::Gate, settings::Settings};
+
+/// Writes what is about to happen, and lets nothing happen before it is durable.
+#[derive(Debug)]
+pub struct Intent {
+    log: Log,
+    clear: Arc<[(keepgate_call::ServerName, String)]>,
+}
+
+/// A call whose intent is on record. Only this file makes one.
+#[derive(Debug)]
+pub struct Recorded {
+    bound: Bound,
+}
+
+impl Recorded {
+    /// The call.
+    pub fn into_bound(self) -> Bound {
+        self.bound
+    }
+}
+
+impl Intent {
+    /// A gate that writes to `log`.
+    pub fn new(settings: &Settings, log: &Log) -> Self {
+        Self {
+            log: log.clone(),
+            clear: settings.clear_arguments.clone().into(),
+        }
+    }
+
+    fn is_clear(&self, call: &Call, tool: Option<&str>) -> bool {
+        let Some(tool) = tool else { return false };
+        self.clear
+            .iter()
+            .any(|(server, name)| *server == call.server && name == tool)
+    }
+}
+
+impl Gate<Permitted> for Intent {
+    type Out = Recorded;
+
+    async fn pass(&self, permitted: Permitted) -> Result<Recorded, Refusal> {
+        let (bound, decision) = permitted.into_parts();
+        let written = {
+            let call = &*bound.call;
+            let described = describe(call);
+            let mut record = described.record(Kind::CallIntent, call.received);
+            let arguments = described.arguments();
+            let digest = arguments.map(|text| {
+                self.log
+                    .digest(call.caller.tenant.as_str(), "args", text.as_bytes())
+            });
+            record.args_digest = digest.as_deref();
+            record.input_params = arguments.filter(|_| self.is_clear(call, record.tool_name));
+            record.decision = Some(Decision::Allow);
+            record.policy_rev = Some(&decision.revision);
+            let reasons: Vec<Reason<'_>> = decision
+                .reasons
+                .iter()
+                .map(|reason| Reason {
+                    code: &reason.code,
+                    message: &reason.message,
+                })
+                .collect();
+            record.reasons = &reasons;
+            record.session_id = bound.session.session().map(|session| &*session.public);
+            self.log.append(&record)
+        };
+        // Durable before it can act: a crash must not hide a call.
+        written.await.map_err(unavailable)?;
+        bound.call.intend();
+        Ok(Recorded { bound })
+    }
+}
+
+fn unavailable(error: AppendError) -> Refusal {
+    Refusal::new(Code::AuditUnavailable).source(error)
+}
+
+/// Writes how each call ended: answered, refused, failed or abandoned.
+#[derive(Debug)]
+pub struct Outcome {
+    log: Log,
+}
+
+impl Outcome {
+    /// An around that writes to `log`.
+    pub fn new(log: &Log) -> Self {
+        Self { log: log.clone() }
+    }
+}
+
+impl Around<Arc<Call>> for Outcome {
+    type Out = Arc<Call>;
+    type Reply = Reply;
+
+    async fn run<N, F>(&self, call: Arc<Call>, next: N) -> Result<Reply, Refusal>
+    where
+        N: FnOnce(Arc<Call>) -> F + Send,
+        F: Future<Output = Result<Reply, Refusal>> + Send,
+    {
+        let mut guard = Guard {
+            log: self.log.clone(),
+            call: Arc::clone(&call),
+            began: Instant::now(),
+            open: true,
+        };
+        match next(call).await {
+            Ok(reply) => {
+                let Reply { answer, session } = reply;
+                let answer = self.answered(answer, guard).await?;
+                Ok(Reply { answer, session })
+            }
+            Err(refusal) => {
+                let refusal = refusal.decision(guard.call.id);
+                // The refusal stands whether or not its record can be written; nothing was let through.
+                let _refused_anyway = guard.end(Ended::Refused(&refusal)).await;
+                Err(refusal)
+            }
+        }
+    }
+}
+
+impl Outcome {
+    async fn answered(&self, answer: Answer, mut guard: Guard) -> Result<Answer, Refusal> {
+        let ended = match &answer {
+            Answer::Stream(_) => {
+                guard
+                    .opened()
+                    .await
+                    .map_err(|error| unavailable(error).decision(guard.call.id))?;
+                let Answer::Stream(events) = answer else {
+                    return Err(Refusal::new(Code::Internal));
+                };
+                return Ok(Answer::Stream(Box::pin(Watched::new(events, guard))));
+            }
+            Answer::Accepted => Ended::Answered {
+                status: Status::Ok,
+                http: None,
+                bytes: 0,
+            },
+            Answer::Message(message) => {
+                let status = if let Message::Response(response) = message {
+                    status(response)
+                } else {
+                    Status::Ok
+                };
+                Ended::Answered {
+                    status,
+                    http: None,
+                    bytes: message.bytes().len(),
+                }
+            }
+            Answer::Passed { status, body } => Ended::Answered {
+                status: Status::Error,
+                http: Some(*status),
+                bytes: body.len(),
+            },
+        };
+        // On record before it is released: what could not be recorded is not handed out.
+        guard
+            .end(ended)
+            .await
+            .map_err(|error| unavailable(error).decision(guard.call.id))?;
+        Ok(answer)
+    }
+}
+
+fn status(response: &Response) -> Status {
+    if response.error().is_some() {
+        Status::Error
+    } else if response.is_tool_error() {
+        Status::ToolError
+    } else {
+        Status::Ok
+    }
+}
+
+/// How a call ended.
+enum Ended<'a> {
+    Answered {
+        status: Status,
+        http: Option<u16>,
+        bytes: usize,
+    },
+    Refused(&'a Refusal),
+    Vanished,
+}
+
+/// Sees to it that a call leaves exactly one last record, also when nobody waits for it any more.
+struct Guard {
+    log: Log,
+    call: Arc<Call>,
+    began: Instant,
+    open: bool,
+}
+
+impl Guard {
+    fn end(&mut self, ended: Ended<'_>) -> keepgate_audit::Append {
+        self.open = false;
+        self.written(ended, |log, record| log.append(record))
+    }
+
+    fn opened(&self) -> keepgate_audit::Append {
+        let described = describe(&self.call);
+        self.log
+            .append(&described.record(Kind::CallOpen, SystemTime::now()))
+    }
+
+    fn written<T>(&self, ended: Ended<'_>, write: impl FnOnce(&Log, &Record<'_>) -> T) -> T {
+        let described = describe(&self.call);
+        let kind = if self.call.is_intended() {
+            Kind::CallOutcome
+        } else {
+            Kind::CallRefused
+        };
+        let mut record = described.record(kind, SystemTime::now());
+        let mut reasons: Vec<Reason<'_>> = Vec::new();
+        let mut ending = match ended {
+            Ended::Answered {
+                status,
+                http,
+                bytes,
+            } => Ending {
+                http_status: http,
+                bytes: u64::try_from(bytes).ok(),
+                ..Ending::new(status)
+            },
+            Ended::Vanished => {
+                let stateless = self.call.revision.era() == Era::Stateless;
+                Ending::new(if stateless {
+                    Status::Cancelled
+                } else {
+                    Status::Abandoned
+                })
+            }
+            Ended::Refused(refusal) => {
+                record.refusal = Some(refusal.code.as_str());
+                record.decision = decision(refusal);
+                record.policy_rev = refusal.policy.as_deref();
+                reasons.extend(
+                    refusal
+                        .reasons
+                        .iter()
+                        .map(|(code, message)| Reason { code, message }),
+                );
+                let upstream = refusal.code.fault() == Fault::Upstream;
+                Ending::new(if upstream {
+                    Status::UpstreamFailed
+                } else {
+                    Status::Withheld
+                })
+            }
+        };
+        if self.call.is_intended() {
+            ending.upstream = Some(self.began.elapsed());
+        }
+        record.reasons = &reasons;
+        record.result = Some(ending);
+        write(&self.log, &record)
+    }
+}
+
+fn decision(refusal: &Refusal) -> Option<Decision> {
+    match refusal.code {
+        Code::ApprovalRequired => Some(Decision::Approve),
+        _ if refusal.policy.is_some() => Some(Decision::Deny),
+        _ => None,
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if self.open {
+            self.written(Ended::Vanished, |log, record| log.post(record));
+        }
+    }
+}
+
+/// A stream whose response, or whose end, is on record before it is released.
+struct Watched {
+    events: Events,
+    guard: Guard,
+    id: Option<Id>,
+    bytes: usize,
+    held: Option<(Item, keepgate_audit::Append)>,
+    over: bool,
+}
+
+impl Watched {
+    fn new(events: Events, guard: Guard) -> Self {
+        let id = match &guard.call.ask {
+            Ask::Message(Message::Request(request)) => Some(request.id().clone()),
+            Ask::Message(Message::Notification(_) | Message::Response(_))
+            | Ask::Listen
+            | Ask::End => None,
+        };
+        Self {
+            events,
+            guard,
+            id,
+            bytes: 0,
+            held: None,
+            over: false,
+        }
+    }
+
+    fn ends(&self, item: &Item) -> Option<Status> {
+        match &item.message {
+            Some(Message::Response(response))
+                if self.id.is_some() && response.id() == self.id.as_ref() =>
+            {
+                Some(status(response))
+            }
+            None | Some(Message::Response(_) | Message::Request(_) | Message::Notification(_)) => {
+                None
+            }
+        }
+    }
+}
+
+impl Stream for Watched {
+    type Item = Result<Item, Cut>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            if let Some((_, written)) = &mut this.held {
+                let written = std::task::ready!(Pin::new(written).poll(cx));
+                let held = this.held.take();
+                this.over = this.over || written.is_err();
+                return Poll::Ready(match (written, held) {
+                    (Ok(_), Some((item, _))) => Some(Ok(item)),
+                    (Ok(_), None) => None,
+                    (Err(error), _) => Some(Err(Cut::Gateway(error.to_string()))),
+                });
+            }
+            if this.over {
+                return Poll::Ready(None);
+            }
+            match std::task::ready!(this.events.as_mut().poll_next(cx)) {
+                Some(Ok(item)) => {
+                    this.bytes += item
+                        .message
+                        .as_ref()
+                        .map_or(0, |message| message.bytes().len());
+                    if let Some(status) = this.ends(&item).filter(|_| this.guard.open) {
+                        let written = this.guard.end(Ended::Answered {
+                            status,
+                            http: None,
+                            bytes: this.bytes,
+                        });
+                        this.held = Some((item, written));
+                        continue;
+                    }
+                    return Poll::Ready(Some(Ok(item)));
+                }
+                Some(Err(cut)) => {
+                    this.over = true;
+                    if this.guard.open {
+                        let refusal = Refusal::new(match cut {
+                            Cut::Upstream(_) => Code::UpstreamInvalid,
+                            Cut::Gateway(_) => Code::Draining,
+                        });
+                        drop(this.guard.end(Ended::Refused(&refusal)));
+                    }
+                    return Poll::Ready(Some(Err(cut)));
+                }
+                None => {
+                    this.over = true;
+                    if this.guard.open {
+                        // A listening stream ends without a response; a request's stream should not.
+                        let status = if this.id.is_some() {
+                            Status::UpstreamFailed
+                        } else {
+                            Status::Ok
+                        };
+                        drop(this.guard.end(Ended::Answered {
+                            status,
+                            http: None,
+                            bytes: this.bytes,
+                        }));
+                    }
+                    return Poll::Ready(None);
+                }
+            }
+        }
+    }
+}
+
+/// Writes what was decided of a question the server asks the client. Nobody waits for it: the question is no call.
+pub(super) fn question(
+    log: &Log,
+    call: &Call,
+    method: &str,
+    allowed: bool,
+    policy: &str,
+    reasons: &[(Arc<str>, Arc<str>)],
+) {
+    let described = describe(call);
+    let mut record = described.record(Kind::ServerRequest, SystemTime::now());
+    record.method = Some(method);
+    record.initiated_by = Some("server");
+    record.decision = Some(if allowed {
+        Decision::Allow
+    } else {
+        Decision::Deny
+    });
+    record.policy_rev = Some(policy);
+    let reasons: Vec<Reason<'_>> = reasons
+        .iter()
+        .map(|(code, message)| Reason { code, message })
+        .collect();
+    record.reasons = &reasons;
+    log.post(&record);
+}

@@ -1,0 +1,102 @@
+//! What a record says of a call, taken from the call field by field: the record's form is a contract of its own.
+
+use std::{borrow::Cow, time::SystemTime};
+
+use keepgate_audit::{Caller, Kind, Record};
+use keepgate_call::{Ask, Call};
+use keepgate_mcp::{
+    message::Message,
+    method::{Reference, Subject},
+};
+
+/// A call, taken apart for its records.
+pub(super) struct Described<'a> {
+    call: &'a Call,
+    method: &'a str,
+    subject: Subject<'a>,
+}
+
+/// Takes a call apart.
+pub(super) fn describe(call: &Call) -> Described<'_> {
+    let subject = match &call.ask {
+        Ask::Message(Message::Request(request)) => request.subject(),
+        Ask::Message(Message::Notification(_) | Message::Response(_)) | Ask::Listen | Ask::End => {
+            Subject::Session
+        }
+    };
+    Described {
+        call,
+        method: call.ask.method(),
+        subject,
+    }
+}
+
+impl Described<'_> {
+    /// The record of `kind`, with everything that is known before anything was decided.
+    pub(super) fn record(&self, kind: Kind, at: SystemTime) -> Record<'_> {
+        let call = self.call;
+        let mut record = Record::new(kind, at);
+        record.decision_id = Some(call.id.as_str());
+        record.tenant = Some(call.caller.tenant.as_str());
+        record.caller = Some(Caller {
+            kind: call.caller.kind.as_str(),
+            user_id: &call.caller.subject,
+            key_id: call.caller.key_id.as_deref(),
+        });
+        record.server = Some(call.server.as_str());
+        record.method = Some(self.method);
+        record.protocol_version = Some(call.revision.as_str());
+        let (tool, prompt, resource) = named(&self.subject);
+        record.tool_name = tool;
+        record.prompt = prompt;
+        record.resource = resource;
+        // The outcome is found by its decision; only the first record of a call says where it came from.
+        if kind != Kind::CallOutcome && kind != Kind::CallOpen {
+            record.source = call.peer.map(|peer| peer.ip());
+            record.initiated_by = Some(call.origin.as_str());
+            if let Ask::Message(message) = &call.ask {
+                record.request_bytes = u64::try_from(message.bytes().len()).ok();
+            }
+        }
+        record
+    }
+
+    /// The arguments, as they came.
+    pub(super) fn arguments(&self) -> Option<&str> {
+        match &self.call.ask {
+            Ask::Message(Message::Request(request)) => {
+                request.param("arguments").map(|raw| raw.as_str())
+            }
+            Ask::Message(Message::Notification(_) | Message::Response(_))
+            | Ask::Listen
+            | Ask::End => None,
+        }
+    }
+}
+
+/// Tool, prompt and resource.
+fn named<'a>(subject: &'a Subject<'_>) -> (Option<&'a str>, Option<&'a str>, Option<&'a str>) {
+    fn text<'a>(name: &'a Cow<'_, str>) -> Option<&'a str> {
+        Some(name)
+    }
+    match subject {
+        Subject::Tool(name) => (text(name), None, None),
+        Subject::Prompt(name)
+        | Subject::Completion {
+            reference: Reference::Prompt(name),
+            ..
+        } => (None, text(name), None),
+        Subject::Resource(uri)
+        | Subject::Completion {
+            reference: Reference::Resource(uri),
+            ..
+        } => (None, None, text(uri)),
+        Subject::Listing(_)
+        | Subject::Task(_)
+        | Subject::Subscription
+        | Subject::Session
+        | Subject::Client
+        | Subject::Missing
+        | Subject::Unknown => (None, None, None),
+    }
+}

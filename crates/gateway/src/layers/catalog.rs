@@ -1,0 +1,261 @@
+//! Catalog: a tool call goes on only if the server has shown the tool. So a tool that does not exist and one that policy
+//! hides are refused in the same words.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock, PoisonError, RwLock, Weak, atomic::AtomicBool},
+    time::SystemTime,
+};
+
+use futures_util::StreamExt;
+use keepgate_call::{Answer, Ask, Call, Caller, Code, Origin, Passed, Refusal, ServerName};
+use keepgate_mcp::{
+    Era, encode,
+    id::Id,
+    message::{self, Body, Message, Request, Response},
+    method::Method,
+};
+use keepgate_policy::ToolFacts;
+use tower::ServiceExt;
+
+use super::session::Bound;
+use crate::{
+    catalog::{self, Catalog},
+    clock::Ids,
+    gate::Gate,
+    stack::Calls,
+};
+
+/// Pages of a list the gateway reads for itself.
+const PAGES_MOST: usize = 50;
+/// Catalogs of callers without sessions; beyond it the oldest knowledge is forgotten, and asked for again.
+const CATALOGS_MOST: usize = 10_000;
+
+/// The catalogs of callers that have no session. Callers with one keep theirs there.
+#[derive(Debug, Default)]
+pub struct Catalogs {
+    stateless: RwLock<HashMap<(ServerName, usize), (Arc<Caller>, Arc<Catalog>)>>,
+}
+
+impl Catalogs {
+    /// The catalog a call is measured by.
+    pub fn of(&self, bound: &Bound) -> Shelf {
+        if let Some(session) = bound.session.session() {
+            return Shelf::Session(Arc::clone(session));
+        }
+        let caller = &bound.call.caller;
+        let key = (bound.call.server.clone(), Arc::as_ptr(caller).addr());
+        if let Some((_, catalog)) = self
+            .stateless
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+        {
+            return Shelf::Caller(Arc::clone(catalog));
+        }
+        let mut all = self
+            .stateless
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= CATALOGS_MOST {
+            all.clear();
+        }
+        let (_, catalog) = all
+            .entry(key)
+            .or_insert_with(|| (Arc::clone(caller), Arc::default()));
+        Shelf::Caller(Arc::clone(catalog))
+    }
+}
+
+/// Where a catalog stands.
+#[derive(Debug)]
+pub enum Shelf {
+    /// In a session.
+    Session(Arc<crate::session::Session>),
+    /// With a caller.
+    Caller(Arc<Catalog>),
+}
+
+impl std::ops::Deref for Shelf {
+    type Target = Catalog;
+
+    fn deref(&self) -> &Catalog {
+        match self {
+            Self::Session(session) => &session.catalog,
+            Self::Caller(catalog) => catalog,
+        }
+    }
+}
+
+/// A call whose tool, if it is about one, the server has shown.
+#[derive(Debug)]
+pub struct Known {
+    /// The call.
+    pub bound: Bound,
+    /// The tool's definition.
+    pub tool: Option<ToolFacts>,
+}
+
+/// Looks tools up, and asks the server for its list when it must.
+#[derive(Debug)]
+pub struct Lookup {
+    catalogs: Arc<Catalogs>,
+    ids: Arc<Ids>,
+    calls: Arc<OnceLock<Weak<Calls>>>,
+}
+
+impl Lookup {
+    /// A gate over `catalogs`. `calls` is the whole stack, once it stands: the gateway's own list calls pass it like
+    /// anybody's, so they are judged and recorded.
+    pub fn new(
+        catalogs: &Arc<Catalogs>,
+        ids: &Arc<Ids>,
+        calls: &Arc<OnceLock<Weak<Calls>>>,
+    ) -> Self {
+        Self {
+            catalogs: Arc::clone(catalogs),
+            ids: Arc::clone(ids),
+            calls: Arc::clone(calls),
+        }
+    }
+
+    async fn look_up(
+        &self,
+        bound: &Bound,
+        request: &Request,
+        tool: &str,
+    ) -> Result<ToolFacts, Refusal> {
+        let catalog = self.catalogs.of(bound);
+        if let catalog::Known::Yes(facts) = catalog.knows(tool) {
+            return Ok(facts);
+        }
+        let _one_asks = catalog.asking.lock().await;
+        if let catalog::Known::Unsure = catalog.knows(tool) {
+            self.ask(bound, request).await?;
+        }
+        match catalog.knows(tool) {
+            catalog::Known::Yes(facts) => Ok(facts),
+            catalog::Known::No | catalog::Known::Unsure => Err(Refusal::new(Code::NotFound)),
+        }
+    }
+
+    /// Reads the whole list. What it shows reaches the catalog on its way back through the stack.
+    async fn ask(&self, bound: &Bound, request: &Request) -> Result<(), Refusal> {
+        let internal = || Refusal::new(Code::Internal);
+        let calls = self
+            .calls
+            .get()
+            .and_then(Weak::upgrade)
+            .ok_or_else(internal)?;
+        let mut cursor: Option<String> = None;
+        for _ in 0..PAGES_MOST {
+            let call = self.list_call(bound, request, cursor.as_deref())?;
+            let reply = Calls::clone(&calls).oneshot(Arc::new(call)).await?;
+            let Some(response) = response(reply.answer).await? else {
+                return Ok(());
+            };
+            cursor = response
+                .result_member("nextCursor")
+                .map(|raw| raw.as_str().to_owned());
+            if cursor.is_none() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn list_call(
+        &self,
+        bound: &Bound,
+        request: &Request,
+        cursor: Option<&str>,
+    ) -> Result<Call, Refusal> {
+        let call = &bound.call;
+        let (decision, now) = self.ids.next(SystemTime::now());
+        let params = list_params(call.revision.era(), request, cursor);
+        // The decision's id is as unguessable as a request id of ours must be beside the client's own.
+        let id = Id::from_text(decision.as_str()).ok_or_else(|| Refusal::new(Code::Internal))?;
+        let bytes = encode::request(&id, &Method::ToolsList, params.as_deref());
+        let message = match message::decode(bytes, &keepgate_mcp::Limits::request()) {
+            Ok(Body::Single(message)) => message,
+            Ok(Body::Batch(_)) => return Err(Refusal::new(Code::Internal)),
+            Err(error) => return Err(Refusal::new(Code::Internal).source(error)),
+        };
+        Ok(Call {
+            id: decision,
+            received: now,
+            origin: Origin::Gateway,
+            caller: Arc::clone(&call.caller),
+            server: call.server.clone(),
+            revision: call.revision,
+            session: call.session.clone(),
+            ask: Ask::Message(message),
+            passed: Passed::default(),
+            peer: call.peer,
+            intended: AtomicBool::new(false),
+        })
+    }
+}
+
+impl Gate<Bound> for Lookup {
+    type Out = Known;
+
+    async fn pass(&self, bound: Bound) -> Result<Known, Refusal> {
+        let tool = match &bound.call.ask {
+            Ask::Message(Message::Request(request)) if *request.method() == Method::ToolsCall => {
+                match request.param("name").and_then(|raw| raw.string()) {
+                    Some(name) => Some(Box::pin(self.look_up(&bound, request, &name)).await?),
+                    None => None,
+                }
+            }
+            Ask::Message(_) | Ask::Listen | Ask::End => None,
+        };
+        Ok(Known { bound, tool })
+    }
+}
+
+/// `params` of the gateway's own list call: of a stateless client's `_meta` only what the revision demands.
+fn list_params(era: Era, request: &Request, cursor: Option<&str>) -> Option<String> {
+    let mut members = Vec::new();
+    if let Some(cursor) = cursor {
+        members.push(format!("\"cursor\":{cursor}"));
+    }
+    if era == Era::Stateless {
+        const PASSED: [&str; 3] = [
+            "io.modelcontextprotocol/protocolVersion",
+            "io.modelcontextprotocol/clientInfo",
+            "io.modelcontextprotocol/clientCapabilities",
+        ];
+        let meta = request.meta();
+        let passed = PASSED
+            .iter()
+            .filter_map(|key| Some(format!("\"{key}\":{}", meta.member(key)?.as_str())));
+        members.push(format!(
+            "\"_meta\":{{{}}}",
+            passed.collect::<Vec<_>>().join(",")
+        ));
+    }
+    (!members.is_empty()).then(|| format!("{{{}}}", members.join(",")))
+}
+
+/// The response of a list call, whichever way it comes. `None`: the server has no such list.
+async fn response(answer: Answer) -> Result<Option<Response>, Refusal> {
+    match answer {
+        Answer::Message(Message::Response(response)) => {
+            Ok(response.result().is_some().then_some(response))
+        }
+        Answer::Stream(mut events) => {
+            while let Some(item) = events.next().await {
+                let item = item.map_err(|cut| Refusal::new(Code::UpstreamInvalid).source(cut))?;
+                if let Some(Message::Response(response)) = item.message {
+                    return Ok(response.result().is_some().then_some(response));
+                }
+            }
+            Err(Refusal::new(Code::UpstreamInvalid).detail("no response to `tools/list`"))
+        }
+        Answer::Passed { .. } => Ok(None),
+        Answer::Accepted | Answer::Message(Message::Request(_) | Message::Notification(_)) => {
+            Err(Refusal::new(Code::UpstreamInvalid).detail("no response to `tools/list`"))
+        }
+    }
+}

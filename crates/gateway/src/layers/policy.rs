@@ -1,0 +1,267 @@
+//! Policy: judges each call before it leaves, and each list and each question of the server on its way back.
+
+mod facts;
+mod screen;
+
+use std::sync::Arc;
+
+use keepgate_call::{Ask, Code, Refusal};
+use keepgate_mcp::{
+    message::{Message, Request},
+    method::{Direction, ListKind, Subject as About},
+};
+use keepgate_policy::{Decision, Effect, Facts, Item, Phase, Policy, Reason};
+
+use self::facts::{Located, Side};
+pub use self::screen::Screen;
+use super::{catalog::Known, session::Bound};
+use crate::{gate::Gate, knowledge::Knowledge};
+
+/// Asks policy whether a call may be made.
+#[derive(Debug)]
+pub struct Judge {
+    policy: Arc<Policy>,
+    knowledge: Arc<Knowledge>,
+}
+
+/// A call that policy has judged and not denied. Only this file makes one.
+#[derive(Debug)]
+pub struct Judged {
+    bound: Bound,
+    decision: Decision,
+}
+
+impl Judged {
+    /// The call and what was decided.
+    pub fn into_parts(self) -> (Bound, Decision) {
+        (self.bound, self.decision)
+    }
+}
+
+impl Judge {
+    /// A gate over `policy`.
+    pub fn new(policy: &Arc<Policy>, knowledge: &Arc<Knowledge>) -> Self {
+        Self {
+            policy: Arc::clone(policy),
+            knowledge: Arc::clone(knowledge),
+        }
+    }
+}
+
+impl Gate<Known> for Judge {
+    type Out = Judged;
+
+    async fn pass(&self, known: Known) -> Result<Judged, Refusal> {
+        let decision = match &known.bound.call.ask {
+            Ask::Listen | Ask::End | Ask::Message(Message::Response(_)) => {
+                self.part_of_the_protocol()
+            }
+            Ask::Message(Message::Notification(notification)) => {
+                if !known
+                    .bound
+                    .call
+                    .revision
+                    .permits(notification.method(), Direction::ToServer)
+                {
+                    return Err(unknown_method(notification.method().as_str()));
+                }
+                self.part_of_the_protocol()
+            }
+            Ask::Message(Message::Request(request)) => self.judge(&known, request)?,
+        };
+        Ok(Judged {
+            bound: known.bound,
+            decision,
+        })
+    }
+}
+
+impl Judge {
+    fn judge(&self, known: &Known, request: &Request) -> Result<Decision, Refusal> {
+        let bound = &known.bound;
+        if !bound
+            .call
+            .revision
+            .permits(request.method(), Direction::ToServer)
+        {
+            return Err(unknown_method(request.method().as_str()));
+        }
+        let side = Side::of(bound, &self.knowledge)?;
+        let arguments = request.param("arguments").map(|raw| raw.as_str());
+        match request.subject() {
+            // What they show is judged on its way back, item by item.
+            About::Listing(
+                ListKind::Tools
+                | ListKind::Prompts
+                | ListKind::Resources
+                | ListKind::ResourceTemplates,
+            )
+            | About::Session => Ok(self.part_of_the_protocol()),
+            About::Tool(name) => {
+                if request.param("task").is_some() {
+                    return Err(Refusal::new(Code::ParamsInvalid)
+                        .detail("task-augmented calls are not supported"));
+                }
+                let subject = Item::Tool {
+                    name: &name,
+                    definition: known.tool.as_ref(),
+                };
+                self.decide(&side, request, subject, arguments)
+            }
+            About::Prompt(name) => {
+                self.decide(&side, request, Item::Prompt { name: &name }, arguments)
+            }
+            About::Resource(uri) => {
+                let located = Located::resource(&uri)?;
+                located.with(|facts| self.decide(&side, request, Item::Resource(facts), None))
+            }
+            About::Completion {
+                reference,
+                argument,
+            } => {
+                let value = request
+                    .param("argument")
+                    .and_then(|raw| raw.member("value"));
+                let value = value.and_then(|raw| raw.string()).unwrap_or_default();
+                facts::completion(&reference, &argument, &value, |item| {
+                    self.decide(&side, request, item, None)
+                })
+            }
+            About::Subscription => self.subscription(&side, request),
+            // Tasks are not passed on yet, whoever asks; the rest no client may ask.
+            About::Task(_)
+            | About::Listing(ListKind::Tasks | ListKind::Roots)
+            | About::Client
+            | About::Unknown => Err(unknown_method(request.method().as_str())),
+            About::Missing => {
+                Err(Refusal::new(Code::ParamsInvalid)
+                    .detail("what the request is about is missing"))
+            }
+        }
+    }
+
+    fn decide(
+        &self,
+        side: &Side<'_>,
+        request: &Request,
+        subject: Item<'_>,
+        arguments: Option<&str>,
+    ) -> Result<Decision, Refusal> {
+        let facts = side.facts(Phase::Call, request.method().as_str(), subject, arguments);
+        let decision = self.policy.judge(&facts);
+        match &decision.effect {
+            Effect::Allow | Effect::Approve(_) => Ok(decision),
+            Effect::Deny => Err(self.denied(&facts, decision)),
+        }
+    }
+
+    /// What the caller may not even see does not exist for it.
+    fn denied(&self, facts: &Facts<'_>, decision: Decision) -> Refusal {
+        let seen = Facts {
+            phase: Phase::List,
+            arguments: None,
+            ..*facts
+        };
+        let shown = self.policy.visible(&seen, &[visible_as(facts.subject)]);
+        let code = if is_failure(&decision) {
+            Code::PolicyFailed
+        } else if shown.shown.first() == Some(&true) {
+            Code::PolicyDenied
+        } else {
+            Code::NotFound
+        };
+        let mut refusal = Refusal::new(code);
+        refusal.reasons = reasons(&decision);
+        refusal.policy = Some(decision.revision);
+        refusal
+    }
+
+    /// A subscription is a standing read of every resource it names (2026-07-28 `basic/patterns/subscriptions`).
+    fn subscription(&self, side: &Side<'_>, request: &Request) -> Result<Decision, Refusal> {
+        let wanted = request.param("notifications");
+        if wanted.is_some_and(|wanted| wanted.member("taskIds").is_some()) {
+            return Err(
+                Refusal::new(Code::ParamsInvalid).detail("task subscriptions are not supported")
+            );
+        }
+        let mut last = self.part_of_the_protocol();
+        for uri in wanted
+            .and_then(|wanted| wanted.member("resourceSubscriptions"))
+            .into_iter()
+            .flat_map(|raw| raw.items())
+        {
+            let Some(uri) = uri.string() else {
+                return Err(
+                    Refusal::new(Code::ParamsInvalid).detail("a resource subscription is no URI")
+                );
+            };
+            let located = Located::resource(&uri)?;
+            last = located.with(|facts| self.decide(side, request, Item::Resource(facts), None))?;
+        }
+        Ok(last)
+    }
+
+    /// Handshake, liveness, log level, lists, notifications and answers: allowed as such, because without them nobody
+    /// could speak MCP; what they carry is judged where it shows.
+    fn part_of_the_protocol(&self) -> Decision {
+        Decision {
+            effect: Effect::Allow,
+            reasons: vec![Reason {
+                code: "protocol".into(),
+                message: "".into(),
+            }],
+            revision: self.policy.revision(),
+            elapsed: std::time::Duration::ZERO,
+        }
+    }
+}
+
+/// A completion is seen where its prompt or resource is.
+fn visible_as(subject: Item<'_>) -> Item<'_> {
+    use keepgate_policy::CompletionKind;
+    match subject {
+        Item::Completion {
+            of: CompletionKind::Prompt(name),
+            ..
+        } => Item::Prompt { name },
+        Item::Completion {
+            of: CompletionKind::Resource(facts),
+            ..
+        } => Item::Resource(facts),
+        other @ (Item::None
+        | Item::Tool { .. }
+        | Item::Prompt { .. }
+        | Item::Resource(_)
+        | Item::Task { .. }
+        | Item::ServerRequest { .. }) => other,
+    }
+}
+
+fn unknown_method(method: &str) -> Refusal {
+    Refusal::new(Code::MethodUnknown).detail(method.to_owned())
+}
+
+/// Whether policy failed rather than spoke.
+fn is_failure(decision: &Decision) -> bool {
+    const FAILURES: [&str; 6] = [
+        Reason::POLICY_UNDEFINED,
+        Reason::POLICY_ERROR,
+        Reason::POLICY_TIMEOUT,
+        Reason::POLICY_PANIC,
+        Reason::POLICY_INVALID_RESULT,
+        Reason::OBLIGATION_UNSUPPORTED,
+    ];
+    decision
+        .reasons
+        .iter()
+        .any(|reason| FAILURES.contains(&&*reason.code))
+}
+
+/// The reasons of a decision as a refusal carries them.
+pub(super) fn reasons(decision: &Decision) -> Vec<(Arc<str>, Arc<str>)> {
+    decision
+        .reasons
+        .iter()
+        .map(|reason| (Arc::clone(&reason.code), Arc::clone(&reason.message)))
+        .collect()
+}

@@ -1,0 +1,161 @@
+//! From a bound call to the facts policy judges.
+
+use keepgate_call::{Code, Refusal};
+use keepgate_mcp::{Era, method::Reference, uri};
+use keepgate_policy::{
+    CallerFacts, ClientFacts, CompletionKind, Facts, Item, Phase, RequestFacts, ResourceFacts,
+    ServerFacts, SessionFacts,
+};
+
+use super::super::session::Bound;
+use crate::knowledge::{Knowledge, request_facts};
+
+/// Everything about a call that does not depend on what it is about.
+pub(super) struct Side<'a> {
+    bound: &'a Bound,
+    caller: CallerFacts,
+    server: &'a ServerFacts,
+    transport: &'static str,
+    request: RequestFacts,
+}
+
+impl<'a> Side<'a> {
+    /// Looks caller and server up.
+    pub(super) fn of(bound: &'a Bound, knowledge: &'a Knowledge) -> Result<Self, Refusal> {
+        let (server, transport) = knowledge.server(&bound.call.server)?;
+        let size = match &bound.call.ask {
+            keepgate_call::Ask::Message(message) => message.bytes().len(),
+            keepgate_call::Ask::Listen | keepgate_call::Ask::End => 0,
+        };
+        Ok(Self {
+            bound,
+            caller: knowledge.caller(&bound.call.caller)?,
+            server,
+            transport,
+            request: request_facts(&bound.call, size),
+        })
+    }
+
+    /// The facts of one question to policy.
+    pub(super) fn facts<'b>(
+        &'b self,
+        phase: Phase,
+        method: &'b str,
+        subject: Item<'b>,
+        arguments: Option<&'b str>,
+    ) -> Facts<'b> {
+        let call = &self.bound.call;
+        let session = self.bound.session.session();
+        let stateful = call.revision.era() == Era::Stateful;
+        let client: Option<&ClientFacts> = session.and_then(|session| session.client.as_ref());
+        Facts {
+            phase,
+            caller: &self.caller,
+            server: self.server,
+            client,
+            session: Some(SessionFacts {
+                id: session.map(|session| &*session.public),
+                age_s: session.filter(|_| stateful).map(|session| session.age_s()),
+                revision: call.revision.as_str(),
+                transport: self.transport,
+            }),
+            tenant: call.caller.tenant.as_str(),
+            method,
+            subject,
+            arguments,
+            request: self.request,
+        }
+    }
+}
+
+/// A resource's address, taken apart.
+pub(super) struct Located {
+    text: String,
+    scheme: String,
+    authority: String,
+    segments: Vec<String>,
+    template: bool,
+}
+
+impl Located {
+    /// Normalises the URI of a resource. One that can be read in two ways is refused.
+    pub(super) fn resource(text: &str) -> Result<Self, Refusal> {
+        let uri = uri::normalise(text).map_err(|error| {
+            Refusal::new(Code::ParamsInvalid).detail(format!("the URI is refused: {error}"))
+        })?;
+        Ok(Self {
+            text: uri.text,
+            scheme: uri.scheme,
+            authority: uri.authority,
+            segments: uri.segments,
+            template: false,
+        })
+    }
+
+    /// Takes a URI template apart (RFC 6570): its text is judged as it stands, since it is no address yet. `None` for a
+    /// text with encoded characters or dot segments, which no honest template needs.
+    pub(super) fn template(text: &str) -> Option<Self> {
+        let (scheme, rest) = text.split_once(':')?;
+        let rest = rest.strip_prefix("//").unwrap_or(rest);
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let segments: Vec<String> = path
+            .split('/')
+            .filter(|part| !part.is_empty())
+            .map(str::to_owned)
+            .collect();
+        let dots = segments
+            .iter()
+            .any(|segment| segment == "." || segment == "..");
+        (!text.contains('%') && !text.contains('\\') && !dots).then(|| Self {
+            text: text.to_owned(),
+            scheme: scheme.to_ascii_lowercase(),
+            authority: authority.to_ascii_lowercase(),
+            segments,
+            template: true,
+        })
+    }
+
+    /// Lends the address to a question.
+    pub(super) fn with<T>(&self, ask: impl FnOnce(ResourceFacts<'_>) -> T) -> T {
+        let path: Vec<&str> = self.segments.iter().map(String::as_str).collect();
+        ask(ResourceFacts {
+            uri: &self.text,
+            scheme: &self.scheme,
+            authority: Some(&*self.authority).filter(|authority| !authority.is_empty()),
+            path: &path,
+            template: self.template,
+        })
+    }
+}
+
+/// Asks about a completion as about what it belongs to.
+pub(super) fn completion<T>(
+    reference: &Reference<'_>,
+    argument: &str,
+    value: &str,
+    ask: impl FnOnce(Item<'_>) -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
+    match reference {
+        Reference::Prompt(name) => ask(Item::Completion {
+            of: CompletionKind::Prompt(name),
+            argument,
+            value,
+        }),
+        Reference::Resource(text) => {
+            let located = if text.contains('{') {
+                Located::template(text).ok_or_else(|| {
+                    Refusal::new(Code::ParamsInvalid).detail("the URI template is refused")
+                })?
+            } else {
+                Located::resource(text)?
+            };
+            located.with(|facts| {
+                ask(Item::Completion {
+                    of: CompletionKind::Resource(facts),
+                    argument,
+                    value,
+                })
+            })
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! What comes back is judged too: lists are cut to what the caller may see, and the server's questions to the client are
+//! allowed or declined.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use keepgate_audit::Log;
+use keepgate_call::{Answer, Ask, Code, Cut, Item as StreamItem, Refusal, Reply};
+use keepgate_mcp::{
+    Era,
+    id::Id,
+    json::Raw,
+    list::Listing,
+    message::{self, Body, Message, Request, Response},
+    method::{Direction, ListKind, Method, Subject as About},
+};
+use keepgate_policy::{Decision, Effect, Item, Phase, Policy};
+use tracing::warn;
+
+use super::{
+    super::{
+        audit,
+        catalog::Catalogs,
+        session::{Binding, Bound},
+    },
+    facts::{Located, Side},
+    reasons,
+};
+use crate::{
+    around::Around,
+    knowledge::Knowledge,
+    render::{self, Asked},
+};
+
+/// Screens replies.
+#[derive(Debug)]
+pub struct Screen {
+    policy: Arc<Policy>,
+    knowledge: Arc<Knowledge>,
+    catalogs: Arc<Catalogs>,
+    log: Log,
+}
+
+impl Screen {
+    /// An around over `policy`; what lists show goes into `catalogs`, what servers ask into `log`.
+    pub fn new(
+        policy: &Arc<Policy>,
+        knowledge: &Arc<Knowledge>,
+        catalogs: &Arc<Catalogs>,
+        log: &Log,
+    ) -> Self {
+        Self {
+            policy: Arc::clone(policy),
+            knowledge: Arc::clone(knowledge),
+            catalogs: Arc::clone(catalogs),
+            log: log.clone(),
+        }
+    }
+}
+
+impl Around<Bound> for Screen {
+    type Out = Bound;
+    type Reply = Reply;
+
+    async fn run<N, F>(&self, bound: Bound, next: N) -> Result<Reply, Refusal>
+    where
+        N: FnOnce(Bound) -> F + Send,
+        F: Future<Output = Result<Reply, Refusal>> + Send,
+    {
+        let screened = Screened {
+            policy: Arc::clone(&self.policy),
+            knowledge: Arc::clone(&self.knowledge),
+            catalogs: Arc::clone(&self.catalogs),
+            log: self.log.clone(),
+            listing: listing(&bound),
+            bound: Bound {
+                call: Arc::clone(&bound.call),
+                session: bound.session.clone(),
+                resume: None,
+            },
+        };
+        let Reply { answer, session } = next(bound).await?;
+        let answer = match answer {
+            Answer::Message(Message::Response(response)) => {
+                Answer::Message(Message::Response(screened.response(response)?))
+            }
+            Answer::Stream(events) => {
+                Answer::Stream(Box::pin(events.filter_map(move |item| {
+                    std::future::ready(screened.item(item).transpose())
+                })))
+            }
+            other @ (Answer::Accepted
+            | Answer::Message(Message::Request(_) | Message::Notification(_))
+            | Answer::Passed { .. }) => other,
+        };
+        Ok(Reply { answer, session })
+    }
+}
+
+fn listing(bound: &Bound) -> Option<ListKind> {
+    match &bound.call.ask {
+        Ask::Message(Message::Request(request)) => match request.subject() {
+            About::Listing(kind) => Some(kind),
+            _ => None,
+        },
+        Ask::Message(Message::Notification(_) | Message::Response(_)) | Ask::Listen | Ask::End => {
+            None
+        }
+    }
+}
+
+/// The screening of one reply.
+struct Screened {
+    policy: Arc<Policy>,
+    knowledge: Arc<Knowledge>,
+    catalogs: Arc<Catalogs>,
+    log: Log,
+    listing: Option<ListKind>,
+    bound: Bound,
+}
+
+impl Screened {
+    /// One event of a stream: what goes on, or nothing.
+    fn item(&self, item: Result<StreamItem, Cut>) -> Result<Option<StreamItem>, Cut> {
+        let mut item = item?;
+        let message = item.message.take();
+        item.message = match message {
+            None => None,
+            Some(Message::Notification(notification)) => {
+                let method = notification.method();
+                if *method == Method::ToolsChanged {
+                    self.catalogs.of(&self.bound).forget();
+                }
+                let known = self
+                    .bound
+                    .call
+                    .revision
+                    .permits(method, Direction::ToClient);
+                if !known {
+                    warn!(server = %self.bound.call.server, "dropped a notification the revision does not have");
+                }
+                known.then_some(Message::Notification(notification))
+            }
+            Some(Message::Request(question)) => self.question(question),
+            Some(Message::Response(response)) => Some(Message::Response(self.streamed(response)?)),
+        };
+        Ok((item.message.is_some() || item.id.is_some() || item.retry.is_some()).then_some(item))
+    }
+
+    /// A response on a stream. Its head has gone out, so a refusal takes the response's place.
+    fn streamed(&self, response: Response) -> Result<Response, Cut> {
+        let id = response.id().cloned();
+        match (self.response(response), id) {
+            (Ok(response), _) => Ok(response),
+            (Err(refusal), Some(id)) => self.instead(&refusal.decision(self.bound.call.id), &id),
+            (Err(refusal), None) => Err(Cut::Gateway(refusal.to_string())),
+        }
+    }
+
+    fn instead(&self, refusal: &Refusal, id: &Id) -> Result<Response, Cut> {
+        let bytes = render::message(refusal, &Asked::of(&self.bound.call), id);
+        match message::decode(bytes, &keepgate_mcp::Limits::reply()) {
+            Ok(Body::Single(Message::Response(response))) => Ok(response),
+            Ok(Body::Single(_) | Body::Batch(_)) | Err(_) => {
+                Err(Cut::Gateway("a refusal could not be worded".to_owned()))
+            }
+        }
+    }
+
+    fn response(&self, response: Response) -> Result<Response, Refusal> {
+        if response.result().is_none() {
+            return Ok(response);
+        }
+        if let Some(kind) = self.listing {
+            return self.filtered(&response, kind);
+        }
+        if let Some(questions) = response.result_member("inputRequests") {
+            self.input(questions)?;
+        }
+        Ok(response)
+    }
+
+    /// A list, cut to what the caller may see. A list that cannot be read is not handed out.
+    fn filtered(&self, response: &Response, kind: ListKind) -> Result<Response, Refusal> {
+        let invalid = || Refusal::new(Code::UpstreamInvalid).detail("the list cannot be read");
+        let listing = Listing::read(response, kind).ok_or_else(invalid)?;
+        if kind == ListKind::Tools {
+            let more = response.result_member("nextCursor").is_some();
+            self.catalogs
+                .of(&self.bound)
+                .show(&listing, self.is_first_page(), more);
+        }
+        let side = Side::of(&self.bound, &self.knowledge)?;
+        let located: Vec<Option<Located>> = listing
+            .items()
+            .iter()
+            .map(|item| located(kind, &item.key))
+            .collect();
+        let shown = self.shown(&side, kind, &listing, &located)?;
+        listing
+            .keep(&shown, self.bound.call.revision)
+            .map_err(|error| invalid().source(error))
+    }
+
+    fn shown(
+        &self,
+        side: &Side<'_>,
+        kind: ListKind,
+        listing: &Listing<'_>,
+        located: &[Option<Located>],
+    ) -> Result<Vec<bool>, Refusal> {
+        let catalog = self.catalogs.of(&self.bound);
+        let method = self.bound.call.ask.method();
+        let mut shown = Vec::with_capacity(listing.items().len());
+        for (item, located) in listing.items().iter().zip(located) {
+            let ask = |item: Item<'_>| {
+                let facts = side.facts(Phase::List, method, Item::None, None);
+                self.policy.visible(&facts, &[item]).shown.first() == Some(&true)
+            };
+            shown.push(match kind {
+                ListKind::Tools => match catalog.knows(&item.key) {
+                    crate::catalog::Known::Yes(definition) => ask(Item::Tool {
+                        name: &item.key,
+                        definition: Some(&definition),
+                    }),
+                    crate::catalog::Known::No | crate::catalog::Known::Unsure => false,
+                },
+                ListKind::Prompts => ask(Item::Prompt { name: &item.key }),
+                ListKind::Resources | ListKind::ResourceTemplates => located
+                    .as_ref()
+                    .is_some_and(|located| located.with(|facts| ask(Item::Resource(facts)))),
+                ListKind::Tasks | ListKind::Roots => false,
+            });
+        }
+        Ok(shown)
+    }
+
+    fn is_first_page(&self) -> bool {
+        match &self.bound.call.ask {
+            Ask::Message(Message::Request(request)) => request.param("cursor").is_none(),
+            Ask::Message(Message::Notification(_) | Message::Response(_))
+            | Ask::Listen
+            | Ask::End => true,
+        }
+    }
+
+    /// A question of the server on a stream: goes on, or is declined in the client's stead.
+    fn question(&self, question: Request) -> Option<Message> {
+        let call = &self.bound.call;
+        let Binding::Held(session) = &self.bound.session else {
+            // 2026-07-28: servers must not put requests on streams.
+            warn!(server = %call.server, "dropped a request on a stream that has none");
+            return None;
+        };
+        let permitted = call.revision.era() == Era::Stateful
+            && call
+                .revision
+                .permits(question.method(), Direction::ToClient)
+            && !is_task(question.method());
+        let allowed = permitted
+            && (*question.method() == Method::Ping
+                || self.allows(question.method(), question.params()).is_ok());
+        if allowed {
+            return Some(Message::Request(question));
+        }
+        warn!(server = %call.server, method = question.method().as_str(), "declined a question of the server");
+        if let Some(link) = session.link.get() {
+            link.decline(question.id());
+        }
+        None
+    }
+
+    /// Questions inside a result (2026-07-28 `basic/patterns/mrtr`): all of them, or the result is withheld.
+    fn input(&self, questions: Raw<'_>) -> Result<(), Refusal> {
+        for (_, question) in questions.members() {
+            let method = question.member("method").and_then(|raw| raw.string());
+            let method = Method::parse(method.as_deref().unwrap_or_default());
+            let askable = matches!(
+                method,
+                Method::SamplingCreateMessage | Method::ElicitationCreate | Method::RootsList
+            );
+            if !askable {
+                return Err(Refusal::new(Code::UpstreamInvalid)
+                    .detail("the server asks for what no client may be asked"));
+            }
+            self.allows(&method, question.member("params"))?;
+        }
+        Ok(())
+    }
+
+    fn allows(&self, method: &Method, params: Option<Raw<'_>>) -> Result<(), Refusal> {
+        let side = Side::of(&self.bound, &self.knowledge)?;
+        let subject = Item::ServerRequest {
+            params: params.map(|raw| raw.as_str()),
+        };
+        let decision =
+            self.policy
+                .judge(&side.facts(Phase::ServerRequest, method.as_str(), subject, None));
+        let allowed = decision.effect == Effect::Allow;
+        let why = reasons(&decision);
+        let Decision { revision, .. } = decision;
+        audit::question(
+            &self.log,
+            &self.bound.call,
+            method.as_str(),
+            allowed,
+            &revision,
+            &why,
+        );
+        if allowed {
+            return Ok(());
+        }
+        let mut refusal = Refusal::new(Code::PolicyDenied);
+        refusal.reasons = why;
+        refusal.policy = Some(revision);
+        Err(refusal)
+    }
+}
+
+fn is_task(method: &Method) -> bool {
+    matches!(
+        method,
+        Method::TasksGet
+            | Method::TasksResult
+            | Method::TasksCancel
+            | Method::TasksList
+            | Method::TasksUpdate
+    )
+}
+
+/// Where a resource of a list is. `None`, and so hidden, when its address can be read in two ways.
+fn located(kind: ListKind, key: &str) -> Option<Located> {
+    match kind {
+        ListKind::Resources => Located::resource(key).ok(),
+        ListKind::ResourceTemplates => Located::template(key),
+        ListKind::Tools | ListKind::Prompts | ListKind::Tasks | ListKind::Roots => None,
+    }
+}

@@ -1,0 +1,191 @@
+//! Session: binds a call to the session it names, opens one at `initialize`, and keeps on each stream only what belongs
+//! to the session.
+
+mod open;
+mod stream;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use keepgate_call::{Answer, Ask, Call, Code, Refusal, Reply};
+use keepgate_mcp::{Era, message::Message, method::Method};
+use tracing::debug;
+
+use crate::{around::Around, session::Session, session::Sessions, settings::Limits};
+
+/// A call with the session it belongs to.
+#[derive(Debug)]
+pub struct Bound {
+    /// The call.
+    pub call: Arc<Call>,
+    /// Its session.
+    pub session: Binding,
+    /// Where a stream resumes: the server's own event id, out of the sealed one the client presented.
+    pub resume: Option<Bytes>,
+}
+
+/// How a call stands to sessions.
+#[derive(Debug, Clone)]
+pub enum Binding {
+    /// The revision has none.
+    Stateless,
+    /// The call opens this one; it is in no table yet.
+    Opening(Arc<Session>),
+    /// The call belongs to this one.
+    Held(Arc<Session>),
+}
+
+impl Binding {
+    /// The session, opening or held.
+    pub fn session(&self) -> Option<&Arc<Session>> {
+        match self {
+            Self::Stateless => None,
+            Self::Opening(session) | Self::Held(session) => Some(session),
+        }
+    }
+}
+
+/// Binds calls to sessions.
+#[derive(Debug)]
+pub struct Bind {
+    sessions: Arc<Sessions>,
+    limits: Limits,
+}
+
+impl Bind {
+    /// A layer over the table of sessions.
+    pub fn new(limits: &Limits, sessions: &Arc<Sessions>) -> Self {
+        Self {
+            sessions: Arc::clone(sessions),
+            limits: limits.clone(),
+        }
+    }
+
+    fn bind(&self, call: &Call) -> Result<Binding, Refusal> {
+        if call.revision.era() == Era::Stateless {
+            return Ok(Binding::Stateless);
+        }
+        let opens = matches!(&call.ask, Ask::Message(Message::Request(request)) if *request.method() == Method::Initialize);
+        match (&call.session, opens) {
+            (None, true) => open::begin(&self.sessions, &self.limits, call).map(Binding::Opening),
+            // A client that names a session and opens one at once means two things.
+            (Some(_), true) => {
+                Err(Refusal::new(Code::HeaderMismatch).detail("`initialize` within a session"))
+            }
+            (None, false) => Err(Refusal::new(Code::SessionMissing)),
+            (Some(id), false) => self
+                .sessions
+                .find(&call.caller, &call.server, id)
+                .map(Binding::Held)
+                .ok_or_else(|| Refusal::new(Code::SessionUnknown)),
+        }
+    }
+}
+
+impl Around<Arc<Call>> for Bind {
+    type Out = Bound;
+    type Reply = Reply;
+
+    async fn run<N, F>(&self, call: Arc<Call>, next: N) -> Result<Reply, Refusal>
+    where
+        N: FnOnce(Bound) -> F + Send,
+        F: Future<Output = Result<Reply, Refusal>> + Send,
+    {
+        let session = match self.bind(&call)? {
+            Binding::Stateless => {
+                return next(Bound {
+                    call,
+                    session: Binding::Stateless,
+                    resume: None,
+                })
+                .await;
+            }
+            Binding::Opening(session) => {
+                let bound = Bound {
+                    call,
+                    session: Binding::Opening(Arc::clone(&session)),
+                    resume: None,
+                };
+                return open::finish(&self.sessions, session, bound, next).await;
+            }
+            Binding::Held(session) => session,
+        };
+        if let Ask::Message(Message::Response(response)) = &call.ask
+            && response.id().and_then(|id| session.answered(id)).is_none()
+        {
+            debug!(server = %call.server, "dropped an answer to a question that was not asked in this session");
+            return Err(Refusal::new(Code::ResponseForeign));
+        }
+        let resume = match &call.passed.last_event_id {
+            None => None,
+            Some(sealed) => Some(
+                session
+                    .open_event(sealed)
+                    .ok_or_else(|| Refusal::new(Code::EventUnknown))?,
+            ),
+        };
+        let bound = Bound {
+            call,
+            session: Binding::Held(Arc::clone(&session)),
+            resume,
+        };
+        self.held(session, bound, next).await
+    }
+}
+
+impl Bind {
+    async fn held<N, F>(
+        &self,
+        session: Arc<Session>,
+        bound: Bound,
+        next: N,
+    ) -> Result<Reply, Refusal>
+    where
+        N: FnOnce(Bound) -> F + Send,
+        F: Future<Output = Result<Reply, Refusal>> + Send,
+    {
+        let ends = matches!(bound.call.ask, Ask::End);
+        let awaited = match &bound.call.ask {
+            Ask::Message(Message::Request(request)) => Some(request.id().clone()),
+            Ask::Message(Message::Notification(_) | Message::Response(_))
+            | Ask::Listen
+            | Ask::End => None,
+        };
+        let reply = {
+            let ended = session.ended.clone();
+            let running = next(bound);
+            // An ended session takes its running calls with it.
+            tokio::select! {
+                biased;
+                reply = running => reply,
+                () = ended.cancelled(), if !ends => Err(Refusal::new(Code::SessionUnknown)),
+            }
+        };
+        if ends {
+            self.sessions.end(&session);
+        }
+        let reply = match reply {
+            // The server has forgotten the session: so do we, and the client begins anew.
+            Err(refusal) if refusal.code == Code::SessionUnknown => {
+                self.sessions.end(&session);
+                return Err(refusal);
+            }
+            other => other?,
+        };
+        Ok(match reply.answer {
+            Answer::Stream(events) => {
+                if let Some(id) = &awaited {
+                    session.await_response(id);
+                }
+                let kept = stream::kept(events, session, Arc::clone(&self.sessions));
+                Reply {
+                    answer: Answer::Stream(kept),
+                    session: None,
+                }
+            }
+            answer @ (Answer::Accepted | Answer::Message(_) | Answer::Passed { .. }) => {
+                answer.into()
+            }
+        })
+    }
+}

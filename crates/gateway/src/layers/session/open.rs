@@ -1,0 +1,156 @@
+//! `initialize`: a session begins when the server has accepted it in a revision this gateway can police.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use keepgate_call::{Answer, Ask, Call, Code, Events, Refusal, Reply};
+use keepgate_mcp::{
+    Era,
+    id::Id,
+    json::Raw,
+    message::{Message, Request, Response},
+    revision::Revision,
+};
+use keepgate_policy::{ClientFacts, ClientFields};
+use tracing::debug;
+
+use super::{Binding, Bound};
+use crate::{
+    session::{Session, Sessions},
+    settings::Limits,
+};
+
+/// Makes the session `initialize` asks for; nobody can use it yet.
+pub(super) fn begin(
+    sessions: &Sessions,
+    limits: &Limits,
+    call: &Call,
+) -> Result<Arc<Session>, Refusal> {
+    let client = match &call.ask {
+        Ask::Message(Message::Request(request)) => client(request),
+        Ask::Message(Message::Notification(_) | Message::Response(_)) | Ask::Listen | Ask::End => {
+            None
+        }
+    };
+    sessions.open(limits, &call.caller, &call.server, client)
+}
+
+/// What the client says of itself: shown to policy and in records as its own word.
+fn client(initialize: &Request) -> Option<ClientFacts> {
+    let info = initialize.param("clientInfo")?;
+    let name = info
+        .member("name")
+        .and_then(|name| name.string())
+        .unwrap_or_default();
+    let version = info
+        .member("version")
+        .and_then(|version| version.string())
+        .unwrap_or_default();
+    Some(ClientFacts::new(&ClientFields {
+        id: None,
+        name: &name,
+        version: &version,
+    }))
+}
+
+/// Runs `initialize` and keeps the session if the server accepted it.
+pub(super) async fn finish<N, F>(
+    sessions: &Sessions,
+    session: Arc<Session>,
+    bound: Bound,
+    next: N,
+) -> Result<Reply, Refusal>
+where
+    N: FnOnce(Bound) -> F + Send,
+    F: Future<Output = Result<Reply, Refusal>> + Send,
+{
+    debug_assert!(
+        matches!(bound.session, Binding::Opening(_)),
+        "only an opening session is finished"
+    );
+    let id = match &bound.call.ask {
+        Ask::Message(Message::Request(request)) => request.id().clone(),
+        Ask::Message(Message::Notification(_) | Message::Response(_)) | Ask::Listen | Ask::End => {
+            return Err(Refusal::new(Code::Internal));
+        }
+    };
+    let response = match next(bound).await?.answer {
+        Answer::Message(Message::Response(response)) => response,
+        // Nothing but the response has business on this stream; the client gets it as one message.
+        Answer::Stream(events) => only_response(events, &id).await?,
+        passed @ Answer::Passed { .. } => return Ok(passed.into()),
+        Answer::Accepted | Answer::Message(Message::Request(_) | Message::Notification(_)) => {
+            return Err(Refusal::new(Code::UpstreamInvalid).detail("no response to `initialize`"));
+        }
+    };
+    if response.result().is_none() {
+        return Ok(Answer::Message(Message::Response(response)).into());
+    }
+    let revision = agreed(&response)?;
+    let response = without_tasks(response)?;
+    sessions.keep(&session, revision);
+    Ok(Reply {
+        answer: Answer::Message(Message::Response(response)),
+        session: Some(session.id.clone()),
+    })
+}
+
+async fn only_response(mut events: Events, id: &Id) -> Result<Response, Refusal> {
+    while let Some(item) = events.next().await {
+        let item = item.map_err(|cut| Refusal::new(Code::UpstreamInvalid).source(cut))?;
+        match item.message {
+            Some(Message::Response(response)) if response.id() == Some(id) => return Ok(response),
+            None => {}
+            Some(Message::Response(_) | Message::Request(_) | Message::Notification(_)) => {
+                debug!("dropped a message beside the response to `initialize`");
+            }
+        }
+    }
+    Err(Refusal::new(Code::UpstreamInvalid).detail("no response to `initialize`"))
+}
+
+/// The revision the server chose. One we cannot police ends the attempt (2025-11-25 `basic/lifecycle`).
+fn agreed(response: &Response) -> Result<Revision, Refusal> {
+    let chosen = response
+        .result_member("protocolVersion")
+        .and_then(|version| version.string());
+    let known = chosen
+        .as_deref()
+        .and_then(Revision::parse)
+        .filter(|revision| revision.era() == Era::Stateful);
+    known.ok_or_else(|| {
+        Refusal::new(Code::UpstreamInvalid)
+            .detail("the server chose a protocol version this gateway cannot police")
+    })
+}
+
+/// Tasks are not passed on yet: what the gateway would refuse must not be declared.
+fn without_tasks(response: Response) -> Result<Response, Refusal> {
+    let narrowed = response
+        .result()
+        .zip(response.result_member("capabilities"))
+        .and_then(|(result, capabilities)| {
+            capabilities.member("tasks")?;
+            let capabilities = replaced(capabilities, "tasks", None);
+            Some(replaced(result, "capabilities", Some(&capabilities)))
+        });
+    match narrowed {
+        Some(result) => response
+            .with_result(&result)
+            .map_err(|error| Refusal::new(Code::Internal).source(error)),
+        None => Ok(response),
+    }
+}
+
+/// An object's text with one member replaced, or left out.
+fn replaced(object: Raw<'_>, name: &str, by: Option<&str>) -> String {
+    let members = object.members().filter_map(|(key, value)| {
+        let value = if key.is_text(name) {
+            by?
+        } else {
+            value.as_str()
+        };
+        Some(format!("{}:{value}", key.as_str()))
+    });
+    format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+}

@@ -1,0 +1,40 @@
+//! What may stand on a stream of a session.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use keepgate_call::{Events, Item};
+use keepgate_mcp::message::Message;
+use tracing::warn;
+
+use crate::session::{Session, Sessions};
+
+/// Keeps of a stream what belongs to the session: responses somebody waits for, questions that can be asked, and
+/// notifications. Event ids are sealed to the session, and the stream ends with it.
+pub(super) fn kept(events: Events, session: Arc<Session>, sessions: Arc<Sessions>) -> Events {
+    let ended = session.ended.clone().cancelled_owned();
+    let kept = events.filter_map(move |item| {
+        sessions.touch(&session);
+        let kept = item.map(|item| keep(item, &session)).transpose();
+        std::future::ready(kept)
+    });
+    Box::pin(kept.take_until(Box::pin(ended)))
+}
+
+fn keep(mut item: Item, session: &Session) -> Option<Item> {
+    let belongs = match &item.message {
+        None | Some(Message::Notification(_)) => true,
+        Some(Message::Response(response)) => response.id().is_some_and(|id| session.responded(id)),
+        Some(Message::Request(question)) => session.ask(question.id(), question.method()),
+    };
+    if !belongs {
+        warn!(server = %session.server, "dropped a message that does not belong to the session");
+        if let (Some(Message::Request(question)), Some(link)) = (&item.message, session.link.get())
+        {
+            link.decline(question.id());
+        }
+        item.message = None;
+    }
+    item.id = item.id.map(|id| session.seal_event(&id));
+    (item.message.is_some() || item.id.is_some() || item.retry.is_some()).then_some(item)
+}

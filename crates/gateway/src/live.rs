@@ -1,0 +1,143 @@
+//! The gateway as one service that can be rebuilt while it runs.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use keepgate_transport::Body;
+use tower::Service;
+
+use crate::{
+    settings::Settings,
+    shared::Shared,
+    stack::{self, Calls, Edge},
+    upstream::{SetUpError, Upstreams},
+};
+
+/// How often idle sessions and processes are looked for.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// The gateway. Cheap to clone; clones share it.
+#[derive(Clone)]
+pub struct Gateway {
+    built: Arc<ArcSwap<Built>>,
+    shared: Arc<Shared>,
+}
+
+/// One stack, built from one set of settings.
+struct Built {
+    // An `Edge` is `Sync`, so requests on any worker clone it from here.
+    edge: Edge,
+    upstreams: Upstreams,
+    idle: Duration,
+    // Held for the gateway's own calls, which find it by a weak reference.
+    _calls: Arc<Calls>,
+}
+
+impl Built {
+    fn new(settings: &Settings, shared: &Arc<Shared>) -> Result<Self, SetUpError> {
+        let upstreams = Upstreams::new(settings, &shared.tasks)?;
+        let calls = stack::calls(settings, shared, &upstreams);
+        let edge = stack::edge(settings, shared, Arc::clone(&calls));
+        Ok(Self {
+            edge,
+            upstreams,
+            idle: settings.limits.session_idle,
+            _calls: calls,
+        })
+    }
+}
+
+impl Gateway {
+    /// Builds the stack.
+    ///
+    /// # Errors
+    /// [`SetUpError`] for a server that cannot be set up.
+    pub fn new(settings: &Settings, shared: Arc<Shared>) -> Result<Self, SetUpError> {
+        let built = Built::new(settings, &shared)?;
+        Ok(Self {
+            built: Arc::new(ArcSwap::from_pointee(built)),
+            shared,
+        })
+    }
+
+    /// Builds the stack anew and swaps it in; calls that run go on in the old one, sessions stay. On an error nothing
+    /// changes.
+    ///
+    /// # Errors
+    /// [`SetUpError`] for a server that cannot be set up.
+    pub fn reload(&self, settings: &Settings) -> Result<(), SetUpError> {
+        self.built
+            .store(Arc::new(Built::new(settings, &self.shared)?));
+        Ok(())
+    }
+
+    /// What outlives reloads.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Ends what has rested too long; runs until it is dropped.
+    pub async fn sweep(self) {
+        let mut ticks = tokio::time::interval(SWEEP);
+        loop {
+            ticks.tick().await;
+            let built = self.built.load_full();
+            for session in self.shared.sessions.expire(built.idle) {
+                if let Some(link) = session.link.get() {
+                    link.end();
+                }
+            }
+            built.upstreams.expire(built.idle).await;
+        }
+    }
+
+    /// From now on new requests are refused.
+    pub fn drain(&self) {
+        self.shared.load.drain();
+    }
+
+    /// Ends every session, and waits for the work that outlived its request; at most `patience`.
+    pub async fn close(&self, patience: Duration) {
+        for session in self.shared.sessions.all() {
+            self.shared.sessions.end(&session);
+            if let Some(link) = session.link.get() {
+                link.end();
+            }
+        }
+        self.shared.tasks.close();
+        // What is not done by then is cut with the process; its intent is on record.
+        let _in_time = tokio::time::timeout(patience, self.shared.tasks.wait())
+            .await
+            .is_ok();
+    }
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway").finish_non_exhaustive()
+    }
+}
+
+impl Service<Request<Incoming>> for Gateway {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let mut edge = self.built.load().edge.clone();
+        Box::pin(async move { edge.call(request).await })
+    }
+}

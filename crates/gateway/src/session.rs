@@ -1,0 +1,360 @@
+//! Sessions of the stateful revisions: our own ids, each bound to one caller and one server.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::{BufMut, Bytes, BytesMut};
+use keepgate_call::{Caller, Code, Refusal, ServerName};
+use keepgate_mcp::{id::Id, method::Method, revision::Revision};
+use keepgate_policy::ClientFacts;
+use tokio_util::sync::CancellationToken;
+
+use crate::{catalog::Catalog, settings::Limits, upstream::Link};
+
+/// How many of a server's questions may wait for an answer in one session.
+const ASKED_MOST: usize = 64;
+/// How many requests of one session may wait for a response that a resumed stream could bring.
+const AWAITED_MOST: usize = 256;
+/// Bytes of the tag before an event id; 64 bits are out of guessing range for an id that lives as long as a session.
+const EVENT_TAG: usize = 11;
+/// Locks of the table; a power of two well above the number of workers.
+const SHARDS: usize = 16;
+
+/// One session.
+#[derive(Debug)]
+pub struct Session {
+    /// Our id: 256 random bits, base64url. Never the upstream's.
+    pub id: Box<str>,
+    /// A digest of the id, for policy and records; the id itself is a key to the session.
+    pub public: Box<str>,
+    /// Whom it is bound to.
+    pub caller: Arc<Caller>,
+    /// Which server it is with.
+    pub server: ServerName,
+    /// What the client said of itself at `initialize`.
+    pub client: Option<ClientFacts>,
+    /// When it began.
+    pub began: Instant,
+    /// The upstream's side; set when the upstream has accepted `initialize`.
+    pub link: OnceLock<Link>,
+    /// The tools the server has shown in this session.
+    pub catalog: Catalog,
+    /// Ends everything that runs in the session.
+    pub ended: CancellationToken,
+    revision: OnceLock<Revision>,
+    last_used_ms: AtomicU64,
+    asked: Mutex<HashMap<Id, Method>>,
+    awaited: Mutex<Awaited>,
+    event_key: [u8; 32],
+}
+
+#[derive(Debug, Default)]
+struct Awaited {
+    ids: HashSet<Id>,
+    order: VecDeque<Id>,
+}
+
+impl Session {
+    fn new(
+        caller: Arc<Caller>,
+        server: ServerName,
+        client: Option<ClientFacts>,
+    ) -> Result<Self, Refusal> {
+        let mut random = [0_u8; 64];
+        getrandom::fill(&mut random)
+            .map_err(|_| Refusal::new(Code::Internal).detail("no randomness"))?;
+        let (id, event_key) = random.split_at(32);
+        let id = URL_SAFE_NO_PAD.encode(id).into_boxed_str();
+        Ok(Self {
+            // The id is random enough that its plain digest gives nothing away.
+            public: blake3::hash(id.as_bytes())
+                .to_hex()
+                .as_str()
+                .get(..32)
+                .unwrap_or_default()
+                .into(),
+            id,
+            caller,
+            server,
+            client,
+            began: Instant::now(),
+            link: OnceLock::new(),
+            catalog: Catalog::default(),
+            ended: CancellationToken::new(),
+            revision: OnceLock::new(),
+            last_used_ms: AtomicU64::new(0),
+            asked: Mutex::default(),
+            awaited: Mutex::default(),
+            event_key: event_key.try_into().unwrap_or([0; 32]),
+        })
+    }
+
+    /// The revision agreed on at `initialize`.
+    pub fn revision(&self) -> Revision {
+        self.revision
+            .get()
+            .copied()
+            .unwrap_or(Revision::V2025_03_26)
+    }
+
+    /// Seconds since it began.
+    pub fn age_s(&self) -> u64 {
+        self.began.elapsed().as_secs()
+    }
+
+    /// Remembers that the server asked the client something. `false` when too many questions wait, or one with this id
+    /// does: the question is then not passed on.
+    pub fn ask(&self, id: &Id, method: &Method) -> bool {
+        let mut asked = locked(&self.asked);
+        if asked.len() >= ASKED_MOST || asked.contains_key(id) {
+            return false;
+        }
+        asked.insert(id.clone(), method.clone());
+        true
+    }
+
+    /// Takes the question an answer belongs to. `None` for a foreign or a second answer.
+    pub fn answered(&self, id: &Id) -> Option<Method> {
+        locked(&self.asked).remove(id)
+    }
+
+    /// Remembers that the client waits for a response to `id`, on whichever stream of the session it comes.
+    pub fn await_response(&self, id: &Id) {
+        let mut awaited = locked(&self.awaited);
+        if awaited.ids.insert(id.clone()) {
+            awaited.order.push_back(id.clone());
+        }
+        if awaited.order.len() > AWAITED_MOST
+            && let Some(oldest) = awaited.order.pop_front()
+        {
+            awaited.ids.remove(&oldest);
+        }
+    }
+
+    /// Takes the wait for a response. `false` when nobody waits for it: it is foreign, or came before.
+    pub fn responded(&self, id: &Id) -> bool {
+        let mut awaited = locked(&self.awaited);
+        let waited = awaited.ids.remove(id);
+        if waited {
+            awaited.order.retain(|known| known != id);
+        }
+        waited
+    }
+
+    /// Marks an upstream event id as one of this session, so that nobody resumes another session's stream with it.
+    pub fn seal_event(&self, upstream: &Bytes) -> Bytes {
+        let mut sealed = BytesMut::with_capacity(EVENT_TAG + upstream.len());
+        sealed.put_slice(&self.event_tag(upstream));
+        sealed.put_slice(upstream);
+        sealed.freeze()
+    }
+
+    /// The upstream event id inside a sealed one; `None` if this session did not seal it.
+    pub fn open_event(&self, sealed: &Bytes) -> Option<Bytes> {
+        if sealed.len() < EVENT_TAG {
+            return None;
+        }
+        let upstream = sealed.slice(EVENT_TAG..);
+        let tag: [u8; EVENT_TAG] = sealed.get(..EVENT_TAG)?.try_into().ok()?;
+        // A tag found by timing would only reopen a stream of one's own session; plain comparison is enough.
+        (self.event_tag(&upstream) == tag).then_some(upstream)
+    }
+
+    fn event_tag(&self, upstream: &[u8]) -> [u8; EVENT_TAG] {
+        let digest = blake3::keyed_hash(&self.event_key, upstream);
+        let mut tag = [b'.'; EVENT_TAG];
+        let short = digest.as_bytes().get(..8).unwrap_or_default();
+        // Eight bytes are eleven characters; the slice always fits.
+        let written = URL_SAFE_NO_PAD
+            .encode_slice(short, &mut tag)
+            .unwrap_or_default();
+        debug_assert_eq!(written, EVENT_TAG);
+        tag
+    }
+}
+
+/// All sessions.
+#[derive(Debug)]
+pub struct Sessions {
+    shards: [RwLock<HashMap<Box<str>, Arc<Session>>>; SHARDS],
+    hasher: RandomState,
+    counts: Mutex<Counts>,
+    epoch: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    all: usize,
+    by_caller: HashMap<Principal, usize>,
+}
+
+type Principal = (keepgate_call::Tenant, &'static str, Arc<str>);
+
+fn principal(caller: &Caller) -> Principal {
+    (
+        caller.tenant.clone(),
+        caller.kind.as_str(),
+        Arc::clone(&caller.subject),
+    )
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self {
+            shards: std::array::from_fn(|_| RwLock::default()),
+            hasher: RandomState::new(),
+            counts: Mutex::default(),
+            epoch: Instant::now(),
+        }
+    }
+}
+
+impl Sessions {
+    /// A session that is not in the table yet: nobody can use it before the server has accepted it.
+    ///
+    /// # Errors
+    /// `session_limit` when the caller or the gateway holds as many as it may.
+    pub fn open(
+        &self,
+        limits: &Limits,
+        caller: &Arc<Caller>,
+        server: &ServerName,
+        client: Option<ClientFacts>,
+    ) -> Result<Arc<Session>, Refusal> {
+        let counts = locked(&self.counts);
+        let held = counts
+            .by_caller
+            .get(&principal(caller))
+            .copied()
+            .unwrap_or_default();
+        if counts.all >= limits.sessions.get() || held >= limits.sessions_per_caller.get() {
+            return Err(Refusal::new(Code::SessionLimit));
+        }
+        drop(counts);
+        Ok(Arc::new(Session::new(
+            Arc::clone(caller),
+            server.clone(),
+            client,
+        )?))
+    }
+
+    /// Puts an accepted session into the table.
+    pub fn keep(&self, session: &Arc<Session>, revision: Revision) {
+        // A second `initialize` reply cannot come: the session was not in the table.
+        let _first = session.revision.set(revision);
+        self.touch(session);
+        let mut counts = locked(&self.counts);
+        counts.all += 1;
+        *counts
+            .by_caller
+            .entry(principal(&session.caller))
+            .or_default() += 1;
+        drop(counts);
+        let mut shard = self
+            .shard(&session.id)
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        shard.insert(session.id.clone(), Arc::clone(session));
+    }
+
+    /// The session with this id, if it belongs to `caller` and `server`. Another caller's session is as unknown as one
+    /// that never was.
+    pub fn find(&self, caller: &Caller, server: &ServerName, id: &[u8]) -> Option<Arc<Session>> {
+        let id = std::str::from_utf8(id).ok()?;
+        let shard = self
+            .shard(id)
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let session = shard.get(id)?;
+        let own = session.caller.is_same_principal(caller) && session.server == *server;
+        if !own {
+            return None;
+        }
+        self.touch(session);
+        Some(Arc::clone(session))
+    }
+
+    /// Ends a session: it is unknown from now on, and what runs in it is cut.
+    pub fn end(&self, session: &Session) {
+        let mut shard = self
+            .shard(&session.id)
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let removed = shard.remove(&session.id);
+        drop(shard);
+        if removed.is_some() {
+            let mut counts = locked(&self.counts);
+            counts.all = counts.all.saturating_sub(1);
+            let who = principal(&session.caller);
+            if let Some(held) = counts.by_caller.get_mut(&who) {
+                *held = held.saturating_sub(1);
+                if *held == 0 {
+                    counts.by_caller.remove(&who);
+                }
+            }
+        }
+        session.ended.cancel();
+    }
+
+    /// Takes out the sessions that have rested longer than `idle`.
+    pub fn expire(&self, idle: Duration) -> Vec<Arc<Session>> {
+        let oldest = self.now_ms().saturating_sub(millis(idle));
+        let mut expired = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            let rested =
+                |session: &&Arc<Session>| session.last_used_ms.load(Ordering::Relaxed) < oldest;
+            expired.extend(shard.values().filter(rested).cloned());
+        }
+        for session in &expired {
+            self.end(session);
+        }
+        expired
+    }
+
+    /// Every session; for the end of the process.
+    pub fn all(&self) -> Vec<Arc<Session>> {
+        let of = |shard: &RwLock<HashMap<Box<str>, Arc<Session>>>| {
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            shard.values().cloned().collect::<Vec<_>>()
+        };
+        self.shards.iter().flat_map(of).collect()
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        locked(&self.counts).all
+    }
+
+    /// Marks the session as used now, so that a long stream keeps it alive.
+    pub fn touch(&self, session: &Session) {
+        session.last_used_ms.store(self.now_ms(), Ordering::Relaxed);
+    }
+
+    fn now_ms(&self) -> u64 {
+        millis(self.epoch.elapsed())
+    }
+
+    fn shard(&self, id: &str) -> &RwLock<HashMap<Box<str>, Arc<Session>>> {
+        let at = usize::try_from(self.hasher.hash_one(id) % SHARDS as u64).unwrap_or_default();
+        // `at` is below SHARDS; the first shard is never the wrong answer to an impossible index, only a slower one.
+        self.shards.get(at).unwrap_or(&self.shards[0])
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A poisoned lock guards plain data that each holder leaves whole; going on is safe.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

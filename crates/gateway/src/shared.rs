@@ -1,0 +1,59 @@
+//! What outlives a reload: the log, the policy, the sessions, the meters.
+
+use std::sync::Arc;
+
+use keepgate_audit::Log;
+use keepgate_authn::Authenticator;
+use keepgate_policy::Policy;
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    clock::Ids, edge::room::Load, layers::catalog::Catalogs, metrics::Meters, session::Sessions,
+};
+
+/// What every stack is built over.
+#[derive(Debug)]
+pub struct Shared {
+    /// The audit log.
+    pub log: Log,
+    /// The policy; it swaps its own content when it is reloaded.
+    pub policy: Arc<Policy>,
+    /// Who callers are.
+    pub authn: Arc<Authenticator>,
+    /// The sessions.
+    pub sessions: Arc<Sessions>,
+    /// What servers have shown callers without sessions.
+    pub catalogs: Arc<Catalogs>,
+    /// The meters.
+    pub meters: Arc<Meters>,
+    /// How many requests run.
+    pub load: Arc<Load>,
+    /// Where decision ids come from.
+    pub ids: Arc<Ids>,
+    /// Work that outlives the request that began it; the end of the process waits for it.
+    pub tasks: TaskTracker,
+}
+
+impl Shared {
+    /// Puts together what was opened.
+    ///
+    /// # Errors
+    /// When the system gives no randomness.
+    pub fn new(
+        log: Log,
+        policy: Arc<Policy>,
+        authn: Arc<Authenticator>,
+    ) -> Result<Self, getrandom::Error> {
+        Ok(Self {
+            log,
+            policy,
+            authn,
+            sessions: Arc::default(),
+            catalogs: Arc::default(),
+            meters: Arc::default(),
+            load: Arc::default(),
+            ids: Arc::new(Ids::new()?),
+            tasks: TaskTracker::new(),
+        })
+    }
+}

@@ -1,0 +1,83 @@
+//! The whole gateway on one page. Read it as a call travels: top to bottom; replies come back bottom to top.
+
+use std::{
+    convert::Infallible,
+    sync::{Arc, OnceLock},
+};
+
+use http::{Request, Response, header};
+use hyper::body::Incoming;
+use keepgate_call::{Call, Refusal, Reply};
+use keepgate_transport::Body;
+use tower::{ServiceBuilder, util::BoxCloneSyncService};
+use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
+
+use crate::{
+    around::around,
+    edge::{authn, endpoint, origin, render, room},
+    gate::gate,
+    knowledge::Knowledge,
+    layers::{approval, audit, catalog, credential, measure, policy, session},
+    settings::Settings,
+    shared::Shared,
+    upstream,
+};
+
+/// The service of one HTTP request.
+pub type Edge = BoxCloneSyncService<Request<Incoming>, Response<Body>, Infallible>;
+/// The service of one call.
+pub type Calls = BoxCloneSyncService<Arc<Call>, Reply, Refusal>;
+
+/// What an HTTP request meets before it is a call.
+pub fn edge(settings: &Settings, shared: &Arc<Shared>, calls: Arc<Calls>) -> Edge {
+    let stack = ServiceBuilder::new()
+        .layer(SetSensitiveRequestHeadersLayer::new([
+            header::AUTHORIZATION,
+            header::COOKIE,
+        ])) // never printed
+        .layer(render::Render) // Refusal -> HTTP; a panic answers 500
+        .layer(around(audit::Door::new(&shared.log, &shared.meters))) // turned away here: recorded, at a bounded rate
+        .layer(around(room::Room::new(settings.limits.in_flight, shared))) // full or draining: refuse, never queue
+        .layer(gate(origin::Origin::new(settings))) // Host and Origin allow-lists
+        .layer(gate(authn::Identify::new(&shared.authn, settings))) // header -> Caller; path -> server
+        .service(endpoint::Endpoint::new(settings, shared, calls)); // bytes -> Message -> Call; Reply -> bytes
+    Edge::new(stack)
+}
+
+/// What every call meets, whichever client sent it. The four proofs are types: take a line out, or move it, and this
+/// file does not compile.
+pub fn calls(
+    settings: &Settings,
+    shared: &Arc<Shared>,
+    upstreams: &upstream::Upstreams,
+) -> Arc<Calls> {
+    let whole = Arc::new(OnceLock::new());
+    let known = Arc::new(Knowledge::new(settings));
+    let stack = ServiceBuilder::new()
+        .layer(around(measure::Measure::new(&shared.meters))) // takes Call
+        .layer(around(audit::Outcome::new(&shared.log))) // one last record per call, always
+        .layer(around(session::Bind::new(
+            &settings.limits,
+            &shared.sessions,
+        ))) // Call      -> Bound
+        .layer(around(policy::Screen::new(
+            &shared.policy,
+            &known,
+            &shared.catalogs,
+            &shared.log,
+        )))
+        .layer(gate(catalog::Lookup::new(
+            &shared.catalogs,
+            &shared.ids,
+            &whole,
+        ))) // Bound     -> Known
+        .layer(gate(policy::Judge::new(&shared.policy, &known))) // Known     -> Judged
+        .layer(gate(approval::Await)) // Judged    -> Permitted
+        .layer(gate(audit::Intent::new(settings, &shared.log))) // Permitted -> Recorded: no log, no call
+        .layer(gate(credential::Attach)) // Recorded  -> Armed
+        .service(upstream::Router::new(upstreams)); // takes Armed, gives Reply
+    let calls = Arc::new(Calls::new(stack));
+    // The gateway's own list calls pass the whole stack; a weak way back, so that an old stack can go.
+    let _set_once = whole.set(Arc::downgrade(&calls));
+    calls
+}

@@ -1,0 +1,188 @@
+//! The way to the servers. Takes an [`Armed`] call and nothing less: nobody sends what was not judged, permitted and
+//! recorded.
+
+mod child;
+mod http;
+
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use ::http::HeaderValue;
+use keepgate_call::{Code, Refusal, Reply, ServerName};
+use keepgate_mcp::{
+    encode,
+    id::Id,
+    message::{self, Body, Message, Response},
+};
+use keepgate_transport::{http::client::ClientError, stdio};
+use tokio_util::task::TaskTracker;
+use tower::Service;
+
+use crate::{
+    layers::credential::Armed,
+    settings::{Server, Settings, Upstream},
+};
+
+/// The servers, each with its connections or processes.
+#[derive(Debug, Clone)]
+pub struct Upstreams(Arc<HashMap<ServerName, Kind>>);
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Http(Arc<http::Http>),
+    Child(Arc<child::Children>),
+}
+
+/// A server could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to set up server `{server}`")]
+pub struct SetUpError {
+    /// Which.
+    pub server: ServerName,
+    /// Why.
+    #[source]
+    pub source: ClientError,
+}
+
+impl Upstreams {
+    /// Sets up every server of the settings. Nothing is connected or started yet.
+    ///
+    /// # Errors
+    /// [`SetUpError`] for a server whose certificates or address cannot be used.
+    pub fn new(settings: &Settings, tasks: &TaskTracker) -> Result<Self, SetUpError> {
+        let set_up = |(name, server): (&ServerName, &Server)| {
+            let kind = match &server.upstream {
+                Upstream::Http { url, ca } => {
+                    http::Http::new(name, url, ca.as_deref(), server, &settings.limits, tasks)
+                        .map(|http| Kind::Http(Arc::new(http)))
+                        .map_err(|source| SetUpError {
+                            server: name.clone(),
+                            source,
+                        })?
+                }
+                Upstream::Child { .. } => Kind::Child(Arc::new(child::Children::new(
+                    name,
+                    server,
+                    &settings.limits,
+                    tasks,
+                ))),
+            };
+            Ok((name.clone(), kind))
+        };
+        settings
+            .servers
+            .iter()
+            .map(set_up)
+            .collect::<Result<_, _>>()
+            .map(|all| Self(Arc::new(all)))
+    }
+
+    /// Ends the processes of callers that have not called for `idle`.
+    pub async fn expire(&self, idle: Duration) {
+        for kind in self.0.values() {
+            match kind {
+                Kind::Child(children) => children.expire(idle).await,
+                Kind::Http(_) => {}
+            }
+        }
+    }
+}
+
+/// A session's side of a server.
+#[derive(Debug)]
+pub enum Link {
+    /// A session of a server over HTTP.
+    Http {
+        /// The server.
+        http: Arc<http::Http>,
+        /// The server's own session id, if it gave one. Never leaves the gateway.
+        session: Option<HeaderValue>,
+    },
+    /// A process.
+    Child(child::Attached),
+}
+
+impl Link {
+    /// Answers a question of the server in the client's stead: no. Nobody waits for it.
+    pub fn decline(&self, id: &Id) {
+        let Some(answer) = declined(id) else { return };
+        match self {
+            Self::Http { http, session } => http.decline(answer, session.clone()),
+            Self::Child(attached) => attached.decline(answer),
+        }
+    }
+
+    /// Tells the server that the session is over. Nobody waits for it.
+    pub fn end(&self) {
+        match self {
+            Self::Http { http, session } => http.end(session.clone()),
+            // The process ends when nobody holds it any more.
+            Self::Child(_) => {}
+        }
+    }
+}
+
+fn declined(id: &Id) -> Option<Response> {
+    const REFUSED_BY_POLICY: i64 = -31001;
+    let bytes = encode::error(Some(id), REFUSED_BY_POLICY, "refused by policy", None);
+    match message::decode(bytes, &keepgate_mcp::Limits::request()) {
+        Ok(Body::Single(Message::Response(response))) => Some(response),
+        Ok(Body::Single(_) | Body::Batch(_)) | Err(_) => None,
+    }
+}
+
+/// Sends calls to the servers they are for.
+#[derive(Debug, Clone)]
+pub struct Router {
+    upstreams: Upstreams,
+}
+
+impl Router {
+    /// A router to `upstreams`.
+    pub fn new(upstreams: &Upstreams) -> Self {
+        Self {
+            upstreams: upstreams.clone(),
+        }
+    }
+}
+
+impl Service<Armed> for Router {
+    type Response = Reply;
+    type Error = Refusal;
+    type Future = Pin<Box<dyn Future<Output = Result<Reply, Refusal>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, armed: Armed) -> Self::Future {
+        let (bound, headers) = armed.into_parts();
+        match self.upstreams.0.get(&bound.call.server) {
+            Some(Kind::Http(http)) => Box::pin(http::send(Arc::clone(http), bound, headers)),
+            Some(Kind::Child(children)) => Box::pin(child::send(Arc::clone(children), bound)),
+            None => Box::pin(std::future::ready(Err(Refusal::new(Code::PathUnknown)))),
+        }
+    }
+}
+
+fn process_failed(error: stdio::StdioError) -> Refusal {
+    let code = match error {
+        stdio::StdioError::Spawn { .. }
+        | stdio::StdioError::BackingOff { .. }
+        | stdio::StdioError::Exited { .. }
+        | stdio::StdioError::Silent
+        | stdio::StdioError::Pipe(_)
+        | stdio::StdioError::Closed => Code::UpstreamUnreachable,
+        stdio::StdioError::LineTooLong { .. } | stdio::StdioError::Unframeable => {
+            Code::UpstreamInvalid
+        }
+        stdio::StdioError::TooLarge { .. } => Code::BodyTooLarge,
+        stdio::StdioError::Foreign { .. } => Code::ResponseForeign,
+    };
+    Refusal::new(code).source(error)
+}

@@ -1,0 +1,347 @@
+//! Servers that are child processes.
+//!
+//! A session has a process of its own; a caller without sessions has one for all its calls; a server that the
+//! configuration calls shared has one for everybody.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt, stream};
+use keepgate_call::{Answer, Ask, Code, Cut, Events, Item, Refusal, Reply, ServerName};
+use keepgate_mcp::{
+    Era,
+    message::{Message, Request, Response},
+    method::Method,
+};
+use keepgate_transport::stdio::{
+    CallMode, ChildSettings, Connection, Restart, Sharing, StdioError, Supervisor,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::debug;
+
+use super::{Link, process_failed};
+use crate::{
+    layers::session::{Binding, Bound},
+    settings::{Limits, Server, Upstream},
+};
+
+type Principal = (String, &'static str, Arc<str>);
+
+/// The processes of one server.
+#[derive(Debug)]
+pub struct Children {
+    settings: ChildSettings,
+    request: Duration,
+    most: usize,
+    shared: Option<Shared>,
+    callers: Mutex<HashMap<Principal, (Arc<Supervisor>, Instant)>>,
+    tasks: TaskTracker,
+}
+
+/// The processes everybody shares: one for each era, since a process that has shaken hands is in a session.
+#[derive(Debug)]
+struct Shared {
+    stateful: Supervisor,
+    stateless: Supervisor,
+    /// The answer to the one `initialize` the process has seen.
+    greeted: tokio::sync::Mutex<Option<(Arc<Connection>, Response)>>,
+}
+
+/// A session's hold on a process.
+#[derive(Debug)]
+pub struct Attached {
+    connection: Arc<Connection>,
+    tasks: TaskTracker,
+    /// Ends the listening stream before this one: the process has one voice.
+    listener: Mutex<CancellationToken>,
+    /// Whether the process has been told already that its client is ready.
+    ready: bool,
+    is_shared: bool,
+}
+
+impl Children {
+    pub(super) fn new(
+        name: &ServerName,
+        server: &Server,
+        limits: &Limits,
+        tasks: &TaskTracker,
+    ) -> Self {
+        let (settings, is_shared) = child_settings(name, server, limits);
+        let supervisor = || Supervisor::new(settings.clone(), Sharing::Shared, Restart::default());
+        let shared = is_shared.then(|| Shared {
+            stateful: supervisor(),
+            stateless: supervisor(),
+            greeted: tokio::sync::Mutex::default(),
+        });
+        Self {
+            request: server.timeouts.request,
+            most: limits.sessions.get(),
+            shared,
+            callers: Mutex::default(),
+            tasks: tasks.clone(),
+            settings,
+        }
+    }
+
+    pub(super) async fn expire(&self, idle: Duration) {
+        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        // A supervisor that is dropped lets its process go; running calls hold the process until they end.
+        callers.retain(|_, (_, used)| used.elapsed() < idle);
+    }
+
+    /// The process of a caller without sessions.
+    async fn stateless(&self, bound: &Bound) -> Result<Arc<Connection>, Refusal> {
+        if let Some(shared) = &self.shared {
+            return shared.stateless.connection().await.map_err(process_failed);
+        }
+        let supervisor = {
+            let caller = &bound.call.caller;
+            let key = (
+                caller.tenant.to_string(),
+                caller.kind.as_str(),
+                Arc::clone(&caller.subject),
+            );
+            let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+            if callers.len() >= self.most && !callers.contains_key(&key) {
+                return Err(Refusal::new(Code::SessionLimit));
+            }
+            let fresh = || {
+                let supervisor = Supervisor::new(
+                    self.settings.clone(),
+                    Sharing::Exclusive,
+                    Restart::default(),
+                );
+                (Arc::new(supervisor), Instant::now())
+            };
+            let (supervisor, used) = callers.entry(key).or_insert_with(fresh);
+            *used = Instant::now();
+            Arc::clone(supervisor)
+        };
+        supervisor.connection().await.map_err(process_failed)
+    }
+}
+
+fn child_settings(name: &ServerName, server: &Server, limits: &Limits) -> (ChildSettings, bool) {
+    match &server.upstream {
+        Upstream::Child {
+            program,
+            arguments,
+            environment,
+            directory,
+            shared,
+        } => {
+            let mut settings = ChildSettings::new(name.as_str(), program);
+            settings.args = arguments.iter().map(Into::into).collect();
+            settings.env = environment
+                .iter()
+                .map(|(key, value)| (key.clone(), value.into()))
+                .collect();
+            settings.directory.clone_from(directory);
+            settings.max_line = limits.result;
+            (settings, *shared)
+        }
+        Upstream::Http { .. } => (ChildSettings::new(name.as_str(), ""), false),
+    }
+}
+
+impl Attached {
+    fn new(connection: Arc<Connection>, tasks: &TaskTracker, ready: bool, is_shared: bool) -> Self {
+        Self {
+            connection,
+            tasks: tasks.clone(),
+            listener: Mutex::default(),
+            ready,
+            is_shared,
+        }
+    }
+
+    pub(super) fn decline(&self, answer: Response) {
+        let connection = Arc::clone(&self.connection);
+        self.tasks.spawn(async move {
+            if let Err(error) = connection.respond(&answer).await {
+                debug!(%error, "a question could not be declined");
+            }
+        });
+    }
+
+    /// The messages of the process that belong to no call. A shared process has none that belong to one session.
+    fn listen(&self) -> Events {
+        let token = CancellationToken::new();
+        let before = {
+            let mut listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *listener, token.clone())
+        };
+        before.cancel();
+        if self.is_shared {
+            return Box::pin(stream::pending().take_until(Box::pin(token.cancelled_owned())));
+        }
+        let items = self.connection.unsolicited().map(item);
+        Box::pin(items.take_until(Box::pin(token.cancelled_owned())))
+    }
+}
+
+/// Sends a call, once.
+pub(super) async fn send(children: Arc<Children>, bound: Bound) -> Result<Reply, Refusal> {
+    let call = Arc::clone(&bound.call);
+    match &bound.session {
+        Binding::Stateless => {
+            let connection = children.stateless(&bound).await?;
+            message(&children, &connection, &call.ask, CallMode::CancelOnDrop)
+                .await
+                .map(Into::into)
+        }
+        Binding::Opening(opening) => {
+            let Ask::Message(Message::Request(request)) = &call.ask else {
+                return Err(Refusal::new(Code::Internal));
+            };
+            let (attached, response) = greet(&children, request).await?;
+            // Set once: an opening session makes one call.
+            let _first = opening.link.set(Link::Child(attached));
+            Ok(Answer::Message(Message::Response(response)).into())
+        }
+        Binding::Held(session) => {
+            let Some(Link::Child(attached)) = session.link.get() else {
+                return Err(Refusal::new(Code::SessionUnknown));
+            };
+            // The process is the session: without it the client must begin anew.
+            if attached.connection.ended().is_some() {
+                return Err(Refusal::new(Code::SessionUnknown));
+            }
+            let is_ready = matches!(&call.ask, Ask::Message(Message::Notification(note)) if *note.method() == Method::Initialized);
+            match &call.ask {
+                Ask::Listen => Ok(Answer::Stream(attached.listen()).into()),
+                Ask::End => Ok(Answer::Accepted.into()),
+                Ask::Message(_) if is_ready && attached.ready => Ok(Answer::Accepted.into()),
+                Ask::Message(_) => {
+                    debug_assert_eq!(call.revision.era(), Era::Stateful, "sessions are stateful");
+                    message(
+                        &children,
+                        &attached.connection,
+                        &call.ask,
+                        CallMode::KeepOnDrop,
+                    )
+                    .await
+                    .map(Into::into)
+                }
+            }
+        }
+    }
+}
+
+/// Shakes hands: with a process of the session's own, or with the shared one, which hears it once.
+async fn greet(children: &Children, initialize: &Request) -> Result<(Attached, Response), Refusal> {
+    let Some(shared) = &children.shared else {
+        let connection = Connection::spawn(children.settings.clone(), Sharing::Exclusive)
+            .map_err(process_failed)?;
+        let response = first_response(children, &connection, initialize).await?;
+        return Ok((
+            Attached::new(Arc::new(connection), &children.tasks, false, false),
+            response,
+        ));
+    };
+    let connection = shared.stateful.connection().await.map_err(process_failed)?;
+    let mut greeted = shared.greeted.lock().await;
+    if let Some((with, response)) = &*greeted
+        && Arc::ptr_eq(with, &connection)
+    {
+        let response = response.with_id(initialize.id());
+        return Ok((
+            Attached::new(connection, &children.tasks, true, true),
+            response,
+        ));
+    }
+    let response = first_response(children, &connection, initialize).await?;
+    *greeted = Some((Arc::clone(&connection), response.clone()));
+    Ok((
+        Attached::new(connection, &children.tasks, false, true),
+        response,
+    ))
+}
+
+async fn first_response(
+    children: &Children,
+    connection: &Connection,
+    request: &Request,
+) -> Result<Response, Refusal> {
+    let waited = tokio::time::timeout(children.request, async {
+        let mut replies = connection
+            .call(request, CallMode::CancelOnDrop)
+            .await
+            .map_err(process_failed)?;
+        while let Some(message) = replies.next().await {
+            if let Message::Response(response) = message.map_err(process_failed)? {
+                return Ok(response);
+            }
+        }
+        Err(Refusal::new(Code::UpstreamInvalid))
+    });
+    waited
+        .await
+        .unwrap_or_else(|_elapsed| Err(Refusal::new(Code::UpstreamTimeout)))
+}
+
+async fn message(
+    children: &Children,
+    connection: &Connection,
+    ask: &Ask,
+    mode: CallMode,
+) -> Result<Answer, Refusal> {
+    match ask {
+        Ask::Message(Message::Request(request)) => {
+            requested(children, connection, request, mode).await
+        }
+        Ask::Message(Message::Notification(notification)) => {
+            connection
+                .notify(notification)
+                .await
+                .map_err(process_failed)?;
+            Ok(Answer::Accepted)
+        }
+        Ask::Message(Message::Response(response)) => {
+            connection.respond(response).await.map_err(process_failed)?;
+            Ok(Answer::Accepted)
+        }
+        Ask::Listen | Ask::End => Err(Refusal::new(Code::HttpMethod)),
+    }
+}
+
+/// One message if the response comes first, else a stream.
+async fn requested(
+    children: &Children,
+    connection: &Connection,
+    request: &Request,
+    mode: CallMode,
+) -> Result<Answer, Refusal> {
+    let mut replies = connection
+        .call(request, mode)
+        .await
+        .map_err(process_failed)?;
+    let first = tokio::time::timeout(children.request, replies.next())
+        .await
+        .map_err(|_elapsed| Refusal::new(Code::UpstreamTimeout))?;
+    match first {
+        Some(Ok(response @ Message::Response(_))) => Ok(Answer::Message(response)),
+        Some(Ok(other)) => {
+            let rest = replies.map(item);
+            Ok(Answer::Stream(Box::pin(
+                stream::iter([item(Ok(other))]).chain(rest),
+            )))
+        }
+        Some(Err(error)) => Err(process_failed(error)),
+        None => Err(Refusal::new(Code::UpstreamInvalid).detail("no answer to a request")),
+    }
+}
+
+fn item(message: Result<Message, StdioError>) -> Result<Item, Cut> {
+    match message {
+        Ok(message) => Ok(Item {
+            id: None,
+            retry: None,
+            message: Some(message),
+        }),
+        Err(error) => Err(Cut::Upstream(error.to_string())),
+    }
+}

@@ -1,0 +1,314 @@
+//! Servers over Streamable HTTP.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use keepgate_call::{Answer, Ask, Code, Cut, Events, Item, Refusal, Reply, ServerName};
+use keepgate_mcp::{
+    message::{self, Body, Message, Request, Response},
+    sse::Event,
+};
+use keepgate_transport::http::{
+    client::{Client, ClientError, ClientSettings},
+    upstream::{
+        Answer as Received, Endpoint, Events as Incoming, Limits as Bounds, StreamError,
+        UpstreamError,
+    },
+};
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use super::Link;
+use crate::{
+    layers::session::{Binding, Bound},
+    settings::{Limits, Server},
+};
+
+const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+/// How long a server may take to note that a session is over or a question declined; nobody waits for it.
+const COURTESY: Duration = Duration::from_secs(5);
+
+/// One server.
+#[derive(Debug)]
+pub struct Http {
+    name: ServerName,
+    endpoint: Endpoint,
+    bounds: Bounds,
+    decode: keepgate_mcp::Limits,
+    tasks: TaskTracker,
+}
+
+impl Http {
+    pub(super) fn new(
+        name: &ServerName,
+        url: &Uri,
+        ca: Option<&Path>,
+        server: &Server,
+        limits: &Limits,
+        tasks: &TaskTracker,
+    ) -> Result<Self, ClientError> {
+        let settings = ClientSettings {
+            connect_timeout: server.timeouts.connect,
+            extra_roots: ca.map(Path::to_path_buf).into_iter().collect(),
+            ..ClientSettings::default()
+        };
+        let bounds = Bounds {
+            max_message: limits.result,
+            max_event: limits.event,
+            head: server.timeouts.request,
+            body: server.timeouts.request,
+            idle: server.timeouts.idle,
+        };
+        Ok(Self {
+            name: name.clone(),
+            endpoint: Client::new(settings)?.endpoint(&url.to_string())?,
+            bounds,
+            decode: keepgate_mcp::Limits {
+                bytes: limits.result,
+                ..keepgate_mcp::Limits::reply()
+            },
+            tasks: tasks.clone(),
+        })
+    }
+
+    pub(super) fn decline(self: &Arc<Self>, answer: Response, session: Option<HeaderValue>) {
+        let http = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let mut headers = session_headers(session);
+            headers.insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/json"),
+            );
+            headers.insert(
+                header::ACCEPT,
+                HeaderValue::from_static("application/json, text/event-stream"),
+            );
+            let posted = http
+                .endpoint
+                .post(headers, answer.bytes().clone(), &http.bounds);
+            if !matches!(tokio::time::timeout(COURTESY, posted).await, Ok(Ok(_))) {
+                debug!(server = %http.name, "the server did not take a declined question back");
+            }
+        });
+    }
+
+    pub(super) fn end(self: &Arc<Self>, session: Option<HeaderValue>) {
+        if session.is_none() {
+            return;
+        }
+        let http = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let ended = http.endpoint.delete(session_headers(session), &http.bounds);
+            if !matches!(tokio::time::timeout(COURTESY, ended).await, Ok(Ok(_))) {
+                debug!(server = %http.name, "the server did not take note that a session ended");
+            }
+        });
+    }
+}
+
+fn session_headers(session: Option<HeaderValue>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if let Some(session) = session {
+        headers.insert(SESSION_ID, session);
+    }
+    headers
+}
+
+/// Sends a call, once.
+pub(super) async fn send(
+    http: Arc<Http>,
+    bound: Bound,
+    mut headers: HeaderMap,
+) -> Result<Reply, Refusal> {
+    let call = Arc::clone(&bound.call);
+    if let Binding::Held(session) = &bound.session {
+        if let Some(Link::Http {
+            session: Some(id), ..
+        }) = session.link.get()
+        {
+            headers.insert(SESSION_ID, id.clone());
+        }
+        // What was agreed on at `initialize`, whatever this one request said.
+        if session.revision().facts().version_header {
+            headers.insert(
+                PROTOCOL_VERSION,
+                HeaderValue::from_static(session.revision().as_str()),
+            );
+        }
+    }
+    let (received, request) = match &call.ask {
+        Ask::Message(message) => {
+            let request = if let Message::Request(request) = message {
+                Some(request)
+            } else {
+                None
+            };
+            (
+                http.endpoint
+                    .post(headers, message.bytes().clone(), &http.bounds)
+                    .await,
+                request,
+            )
+        }
+        Ask::Listen => (http.endpoint.get(headers, &http.bounds).await, None),
+        Ask::End => {
+            return Ok(ended(
+                &http,
+                http.endpoint.delete(headers, &http.bounds).await,
+            ));
+        }
+    };
+    let answer = match received.map_err(failed)? {
+        Received::Accepted => accepted(request)?,
+        Received::Message { head, body } => {
+            open(&http, &bound, head.session);
+            match request {
+                Some(request) => {
+                    Answer::Message(Message::Response(response(&http, request, body)?))
+                }
+                // Some servers say more than "accepted" to a notification; nobody asked.
+                None => Answer::Accepted,
+            }
+        }
+        Received::Stream { head, events } => {
+            open(&http, &bound, head.session);
+            if request.is_none() && matches!(call.ask, Ask::Message(_)) {
+                return Err(Refusal::new(Code::UpstreamInvalid)
+                    .detail("a stream in answer to what needs none"));
+            }
+            Answer::Stream(items(&http, events))
+        }
+        Received::Rejected { status, body } => rejected(&http, &bound, request, status, body)?,
+    };
+    Ok(answer.into())
+}
+
+fn accepted(request: Option<&Request>) -> Result<Answer, Refusal> {
+    match request {
+        None => Ok(Answer::Accepted),
+        Some(_) => Err(Refusal::new(Code::UpstreamInvalid).detail("no answer to a request")),
+    }
+}
+
+/// A `DELETE` ends our session whatever the server makes of it.
+fn ended(http: &Http, received: Result<Received, UpstreamError>) -> Reply {
+    if let Err(error) = received {
+        debug!(server = %http.name, %error, "the server did not take note that a session ended");
+    }
+    Answer::Accepted.into()
+}
+
+/// Keeps the server's session id where `initialize` has opened one.
+fn open(http: &Arc<Http>, bound: &Bound, session: Option<HeaderValue>) {
+    if let Binding::Opening(opening) = &bound.session {
+        // Set once: an opening session makes one call.
+        let _first = opening.link.set(Link::Http {
+            http: Arc::clone(http),
+            session,
+        });
+    }
+}
+
+/// The one response to a request: strict JSON, and the id that was asked under.
+fn response(http: &Http, request: &Request, body: Bytes) -> Result<Response, Refusal> {
+    match message::decode(body, &http.decode) {
+        Ok(Body::Single(Message::Response(response))) if response.id() == Some(request.id()) => {
+            Ok(response)
+        }
+        Ok(Body::Single(_) | Body::Batch(_)) => {
+            Err(Refusal::new(Code::UpstreamInvalid)
+                .detail("the answer does not answer the request"))
+        }
+        Err(error) => Err(Refusal::new(Code::UpstreamInvalid).source(error)),
+    }
+}
+
+/// A 4xx. Clients read the protocol era out of its JSON-RPC body, so that goes on unchanged; nothing else of it does.
+fn rejected(
+    http: &Http,
+    bound: &Bound,
+    request: Option<&Request>,
+    status: u16,
+    body: Option<Bytes>,
+) -> Result<Answer, Refusal> {
+    let refused = || Refusal::new(Code::UpstreamRefused).detail(format!("HTTP {status}"));
+    match (status, &bound.session) {
+        // The server's own idea of who may call it is between it and the gateway.
+        (401 | 403 | 407, _) => return Err(refused()),
+        (404, Binding::Held(_)) => return Err(Refusal::new(Code::SessionUnknown)),
+        (405, _) if matches!(bound.call.ask, Ask::Listen) => {
+            return Ok(Answer::Passed {
+                status,
+                body: Bytes::new(),
+            });
+        }
+        _ => {}
+    }
+    let Some(body) = body else {
+        return Err(refused());
+    };
+    match message::decode(body.clone(), &http.decode) {
+        Ok(Body::Single(Message::Response(response)))
+            if response.error().is_some()
+                && response
+                    .id()
+                    .is_none_or(|id| request.is_some_and(|request| request.id() == id)) =>
+        {
+            Ok(Answer::Passed { status, body })
+        }
+        Ok(Body::Single(_) | Body::Batch(_)) => Err(refused()),
+        Err(error) => Err(refused().source(error)),
+    }
+}
+
+/// A stream's events, each decoded once.
+fn items(http: &Arc<Http>, events: Incoming) -> Events {
+    let http = Arc::clone(http);
+    Box::pin(events.filter_map(move |event| std::future::ready(item(&http, event).transpose())))
+}
+
+fn item(http: &Http, event: Result<Event, StreamError>) -> Result<Option<Item>, Cut> {
+    let event = event.map_err(|error| Cut::Upstream(error.to_string()))?;
+    if event.name.as_deref().is_some_and(|name| name != b"message") {
+        warn!(server = %http.name, "dropped an event of an unknown name");
+        return Ok(None);
+    }
+    let message = if event.data.is_empty() {
+        None
+    } else {
+        match message::decode(event.data, &http.decode) {
+            Ok(Body::Single(message)) => Some(message),
+            // 2025-03-26 lets servers batch; we never send batches, so nobody has to understand one.
+            Ok(Body::Batch(_)) => return Err(Cut::Upstream("a batch on a stream".to_owned())),
+            Err(error) => return Err(Cut::Upstream(error.to_string())),
+        }
+    };
+    let empty = message.is_none() && event.id.is_none() && event.retry.is_none();
+    Ok((!empty).then_some(Item {
+        id: event.id,
+        retry: event.retry,
+        message,
+    }))
+}
+
+fn failed(error: UpstreamError) -> Refusal {
+    let code = match &error {
+        UpstreamError::Connect(_)
+        | UpstreamError::ConnectTimeout { .. }
+        | UpstreamError::Broken(_) => Code::UpstreamUnreachable,
+        UpstreamError::HeadTimeout { .. } | UpstreamError::BodyTimeout { .. } => {
+            Code::UpstreamTimeout
+        }
+        UpstreamError::Redirect { .. }
+        | UpstreamError::Server { .. }
+        | UpstreamError::Status { .. } => Code::UpstreamRefused,
+        UpstreamError::TooLarge { .. }
+        | UpstreamError::Truncated(_)
+        | UpstreamError::ContentType
+        | UpstreamError::ContentEncoding => Code::UpstreamInvalid,
+    };
+    Refusal::new(code).source(error)
+}
