@@ -294,8 +294,9 @@ impl Pool {
         let H1 { sender, driver, .. } = connection.as_mut();
         let mut answer = pin!(sender.try_send_request(request));
         let mut ended = false;
-        let mut nobody = Context::from_waker(Waker::noop());
         let answered = poll_fn(|context| {
+            // Made here: a context held across the wait would tie the future to one thread.
+            let mut nobody = Context::from_waker(Waker::noop());
             if !ended {
                 ended = Pin::new(&mut *driver).poll(context).is_ready();
             }
@@ -331,7 +332,9 @@ impl Pool {
         });
         response.map(|body| {
             let mut received = Received { body, lease };
-            received.release_if_done();
+            if received.body.is_end_stream() {
+                received.release();
+            }
             received
         })
     }
@@ -438,11 +441,8 @@ pub(super) struct Received {
 }
 
 impl Received {
-    /// Gives the connection back once the body is whole.
-    fn release_if_done(&mut self) {
-        if !self.body.is_end_stream() {
-            return;
-        }
+    /// Gives the connection back; the body is whole.
+    fn release(&mut self) {
         if let Some(Lease {
             mut connection,
             pool,
@@ -484,11 +484,14 @@ impl Body for Received {
         }
         match frame {
             Poll::Ready(Some(Ok(frame))) => {
-                this.release_if_done();
+                // Known at once where a length was announced; else the end comes as `None`.
+                if this.body.is_end_stream() {
+                    this.release();
+                }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(None) => {
-                this.release_if_done();
+                this.release();
                 Poll::Ready(None)
             }
             other @ (Poll::Ready(Some(Err(_))) | Poll::Pending) => other,

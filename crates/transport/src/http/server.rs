@@ -195,10 +195,11 @@ pub async fn serve<S: HttpService>(
     let tracker = TaskTracker::new();
     let cut = CancellationToken::new();
     let room = Arc::new(Semaphore::new(settings.max_connections));
-    let accepted = accept_all(
-        async || socket.accept().await,
-        &room,
-        |stream, peer, permit| {
+    // Owns the service, which need not be `Sync`.
+    let start = {
+        let (tracker, cut, drain) = (tracker.clone(), cut.clone(), shutdown.clone());
+        let settings = Arc::clone(&settings);
+        move |stream, peer, permit: OwnedSemaphorePermit| {
             let peer = Peer {
                 addr: peer,
                 local: addr,
@@ -207,17 +208,18 @@ pub async fn serve<S: HttpService>(
             let open = connection::Open {
                 settings: Arc::clone(&settings),
                 service: service.clone(),
-                drain: shutdown.clone(),
+                drain: drain.clone(),
                 tracker: tracker.clone(),
             };
-            let cut = cut.clone();
+            let cut = cut.child_token();
             tracker.spawn(async move {
                 // Dropping the connection at the cut drops its socket and all it was doing.
                 cut.run_until_cancelled(open.run(stream, peer)).await;
                 drop(permit);
             });
-        },
-    );
+        }
+    };
+    let accepted = accept_all(&socket, &room, start);
     shutdown.run_until_cancelled(accepted).await;
     drop(socket);
     tracker.close();
@@ -246,9 +248,21 @@ pub enum Drained {
     },
 }
 
+/// Where connections come from.
+trait Accept: Sync {
+    /// The next one.
+    fn accept(&self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>> + Send;
+}
+
+impl Accept for TcpListener {
+    fn accept(&self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>> + Send {
+        Self::accept(self)
+    }
+}
+
 /// Accepts for ever.
 async fn accept_all(
-    accept: impl AsyncFn() -> io::Result<(TcpStream, SocketAddr)>,
+    source: &impl Accept,
     room: &Arc<Semaphore>,
     start: impl Fn(TcpStream, SocketAddr, OwnedSemaphorePermit),
 ) {
@@ -259,7 +273,7 @@ async fn accept_all(
         let Ok(permit) = Arc::clone(room).acquire_owned().await else {
             return;
         };
-        match accept().await {
+        match source.accept().await {
             Ok((stream, peer)) => start(stream, peer, permit),
             Err(error) if is_of_the_peer(&error) => {
                 tracing::debug!(%error, "a connection was gone before it was accepted");

@@ -148,6 +148,62 @@ impl<T> Patient<T> {
     }
 }
 
+/// What is watched on the reading side.
+struct Watch<'a> {
+    limits: &'a Limits,
+    running: &'a Running,
+    begun: &'a mut usize,
+    waiting: &'a mut Waiting,
+    alarm: &'a mut Alarm,
+}
+
+impl Watch<'_> {
+    /// A request has begun since: what was waited for has come.
+    fn catch_up(&mut self) {
+        let begun = self.running.begun();
+        if *self.begun != begun {
+            *self.begun = begun;
+            *self.waiting = Waiting::Nothing;
+            self.alarm.clear();
+        }
+    }
+
+    /// Bytes came.
+    fn heard(&mut self) {
+        let begins = self.running.is_idle() && *self.waiting != Waiting::Head;
+        if let Some(head) = self.limits.head.filter(|_| begins) {
+            *self.waiting = Waiting::Head;
+            self.alarm.clear();
+            self.alarm.set(head);
+        }
+    }
+
+    /// Whether nothing came for too long. Otherwise the task is woken when it will be.
+    fn is_overdue(&mut self, context: &mut Context<'_>) -> bool {
+        if !self.running.is_idle() {
+            return false;
+        }
+        if *self.waiting == Waiting::Nothing {
+            *self.waiting = Waiting::Request;
+            self.alarm.clear();
+            self.alarm.set(self.limits.idle);
+        }
+        self.alarm.rings(context)
+    }
+}
+
+macro_rules! watch {
+    ($this:ident) => {
+        Watch {
+            limits: $this.limits,
+            running: $this.running,
+            begun: $this.begun,
+            waiting: $this.waiting,
+            alarm: $this.read,
+        }
+    };
+}
+
 impl<T: AsyncRead> AsyncRead for Patient<T> {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -155,37 +211,18 @@ impl<T: AsyncRead> AsyncRead for Patient<T> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.project();
-        let begun = this.running.begun();
-        if *this.begun != begun {
-            *this.begun = begun;
-            *this.waiting = Waiting::Nothing;
-            this.read.clear();
-        }
+        let mut watch = watch!(this);
+        watch.catch_up();
         let before = buffer.filled().len();
         if let Poll::Ready(read) = this.socket.poll_read(context, buffer) {
-            if this.running.is_idle() && buffer.filled().len() > before {
-                let begins = *this.waiting != Waiting::Head;
-                if let Some(head) = this.limits.head.filter(|_| begins) {
-                    *this.waiting = Waiting::Head;
-                    this.read.clear();
-                    this.read.set(head);
-                }
+            if buffer.filled().len() > before {
+                watch.heard();
             }
             return Poll::Ready(read);
         }
-        if !this.running.is_idle() {
-            return Poll::Pending;
-        }
-        if *this.waiting == Waiting::Nothing {
-            *this.waiting = Waiting::Request;
-            this.read.clear();
-            this.read.set(this.limits.idle);
-        }
-        if this.read.rings(context) {
-            return Poll::Ready(Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "no request in time",
-            )));
+        if watch.is_overdue(context) {
+            let error = io::Error::new(io::ErrorKind::TimedOut, "no request in time");
+            return Poll::Ready(Err(error));
         }
         Poll::Pending
     }
@@ -242,7 +279,16 @@ impl<T: AsyncWrite> AsyncWrite for Patient<T> {
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.project();
         let outcome = this.socket.poll_flush(context);
-        Self::judge(this.write, this.limits.write, context, outcome)
+        let outcome = Self::judge(this.write, this.limits.write, context, outcome);
+        if outcome.is_ready() {
+            // After a response hyper does not read until it is woken: the rest begins here.
+            let mut watch = watch!(this);
+            watch.catch_up();
+            if watch.is_overdue(context) {
+                context.waker().wake_by_ref();
+            }
+        }
+        outcome
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
