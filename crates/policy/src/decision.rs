@@ -65,11 +65,30 @@ impl Reason {
     /// A rule asked for an obligation that cannot be carried out.
     pub const OBLIGATION_UNSUPPORTED: &'static str = "obligation_unsupported";
 
+    /// The method is part of the protocol's own working and is not judged.
+    pub const PROTOCOL: &'static str = "protocol";
+
     pub(crate) fn new(code: &str, message: &str) -> Self {
         Self {
             code: code.into(),
             message: message.into(),
         }
+    }
+
+    /// One of our own refusals. The message says nothing of a rule's text or an argument: those go to the log.
+    pub(crate) fn ours(code: &'static str) -> Self {
+        let message = match code {
+            Self::NO_RULE => "no rule allows this",
+            Self::POLICY_UNDEFINED => "the policy gave no answer",
+            Self::POLICY_ERROR => "a rule failed",
+            Self::POLICY_TIMEOUT => "the policy did not answer in time",
+            Self::POLICY_PANIC => "the policy evaluator failed",
+            Self::POLICY_INVALID_RESULT => "a rule answered something of an unknown shape",
+            Self::OBLIGATION_UNSUPPORTED => "a rule asks for an obligation that cannot be carried out",
+            Self::PROTOCOL => "part of the protocol, not judged",
+            _ => "",
+        };
+        Self::new(code, message)
     }
 }
 

@@ -6,6 +6,9 @@
 use std::net::IpAddr;
 
 use regorus::Value;
+use regorus::value::Object;
+
+use crate::json;
 
 /// Everything known about one call.
 #[derive(Debug, Clone, Copy)]
@@ -177,8 +180,27 @@ impl CallerFacts {
     ///
     /// # Errors
     /// [`FactsError::Json`] when `claims` is not a JSON object.
-    pub fn new(_fields: &CallerFields<'_>) -> Result<Self, FactsError> {
-        Ok(Self(Value::new_object()))
+    pub fn new(fields: &CallerFields<'_>) -> Result<Self, FactsError> {
+        let mut caller = Record::new();
+        caller.text("sub", fields.subject);
+        caller.text("iss", fields.issuer);
+        caller.text("kind", fields.kind);
+        caller.texts("roles", fields.roles);
+        caller.texts("groups", fields.groups);
+        caller.texts("scopes", fields.scopes);
+        caller.value("claims", object("claims", fields.claims)?);
+        if let Some(actor) = fields.actor {
+            let mut acting = Record::new();
+            acting.text("sub", actor);
+            caller.value("actor", acting.done());
+        }
+        if let Some(acr) = fields.acr {
+            caller.text("acr", acr);
+        }
+        if let Some(auth_time) = fields.auth_time {
+            caller.value("auth_time", Value::from(auth_time));
+        }
+        Ok(Self(caller.done()))
     }
 }
 
@@ -204,8 +226,14 @@ pub struct ServerFacts(pub(crate) Value);
 impl ServerFacts {
     /// Converts a server once.
     #[must_use]
-    pub fn new(_fields: &ServerFields<'_>) -> Self {
-        Self(Value::new_object())
+    pub fn new(fields: &ServerFields<'_>) -> Self {
+        let mut server = Record::new();
+        server.text("name", fields.name);
+        server.text("owner", fields.owner);
+        server.text("environment", fields.environment);
+        server.text("trust", fields.trust);
+        server.labels(fields.labels);
+        Self(server.done())
     }
 }
 
@@ -227,8 +255,14 @@ pub struct ClientFacts(pub(crate) Value);
 impl ClientFacts {
     /// Converts a client once.
     #[must_use]
-    pub fn new(_fields: &ClientFields<'_>) -> Self {
-        Self(Value::new_object())
+    pub fn new(fields: &ClientFields<'_>) -> Self {
+        let mut client = Record::new();
+        if let Some(id) = fields.id {
+            client.text("id", id);
+        }
+        client.text("name", fields.name);
+        client.text("version", fields.version);
+        Self(client.done())
     }
 }
 
@@ -249,14 +283,67 @@ pub struct ToolFields<'a> {
 
 /// A tool's definition, ready to be shared by all calls to it.
 #[derive(Debug, Clone)]
-pub struct ToolFacts(pub(crate) Value);
+pub struct ToolFacts {
+    pub(crate) name: Box<str>,
+    pub(crate) value: Value,
+}
 
 impl ToolFacts {
     /// Converts a tool once.
     ///
     /// # Errors
     /// [`FactsError::Json`] when `annotations` is not a JSON object.
-    pub fn new(_fields: &ToolFields<'_>) -> Result<Self, FactsError> {
-        Ok(Self(Value::new_object()))
+    pub fn new(fields: &ToolFields<'_>) -> Result<Self, FactsError> {
+        let mut tool = Record::new();
+        tool.text("name", fields.name);
+        tool.value("annotations", object("annotations", fields.annotations)?);
+        tool.value("annotations_trusted", Value::Bool(fields.annotations_trusted));
+        if let Some(fingerprint) = fields.fingerprint {
+            tool.text("fingerprint", fingerprint);
+        }
+        tool.labels(fields.labels);
+        Ok(Self { name: fields.name.into(), value: tool.done() })
+    }
+}
+
+/// An object under construction, off the path of a call.
+struct Record(Object);
+
+impl Record {
+    fn new() -> Self {
+        Self(Object::new())
+    }
+
+    fn value(&mut self, key: &str, value: Value) {
+        self.0.insert(Value::from(key), value);
+    }
+
+    fn text(&mut self, key: &str, text: &str) {
+        self.value(key, Value::from(text));
+    }
+
+    fn texts(&mut self, key: &str, texts: &[&str]) {
+        self.value(key, Value::from(texts.iter().map(|text| Value::from(*text)).collect::<Vec<_>>()));
+    }
+
+    fn labels(&mut self, labels: &[(&str, &str)]) {
+        let mut record = Self::new();
+        for (name, label) in labels {
+            record.text(name, label);
+        }
+        self.value("labels", record.done());
+    }
+
+    fn done(self) -> Value {
+        self.0.into_value()
+    }
+}
+
+/// Reads a fact that came as JSON and must be an object; absent is empty.
+fn object(fact: &'static str, text: Option<&str>) -> Result<Value, FactsError> {
+    let Some(text) = text else { return Ok(Value::new_object()) };
+    match json::parse(text) {
+        Ok(value) if value.as_object().is_ok() => Ok(value),
+        Ok(_) | Err(_) => Err(FactsError::Json(fact)),
     }
 }

@@ -8,11 +8,18 @@
 //! list. Both are synchronous, bounded in time, and never panic. What a rule sees is built from [`Facts`] and is
 //! described by `policies/schema/input.schema.json`.
 
+mod answer;
 mod decision;
+mod engine;
 mod facts;
+mod input;
+mod json;
+mod load;
+mod method;
 mod policy;
 mod problem;
 mod settings;
+mod shadow;
 
 pub use decision::{Approval, Decision, Effect, Reason, Visible};
 pub use facts::{
@@ -20,6 +27,7 @@ pub use facts::{
     Phase, RequestFacts, ResourceFacts, ServerFacts, ServerFields, SessionFacts, Subject,
     ToolFacts, ToolFields,
 };
+pub use method::is_judged;
 pub use policy::{Generation, Policy};
 pub use problem::{LoadErrors, Problem};
 pub use settings::Settings;

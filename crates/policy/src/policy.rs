@@ -1,18 +1,37 @@
 //! The policies in force: loading, swapping, judging.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
+use regorus::Value;
+
+use crate::answer;
 use crate::decision::{Decision, Effect, Reason, Visible};
+use crate::engine::{Evaluator, Failure, Plan};
 use crate::facts::{Facts, Item};
+use crate::input::Words;
+use crate::load;
+use crate::method;
 use crate::problem::LoadErrors;
 use crate::settings::Settings;
+
+/// Policies of which a thread keeps a warm evaluator; more than one only where several are judged side by side.
+const MAX_KEPT: usize = 4;
 
 /// The policies in force. Share it by `Arc`; all its methods take `&self`.
 #[derive(Debug)]
 pub struct Policy {
-    revision: Arc<str>,
+    /// Tells the evaluators a thread keeps apart.
+    id: u64,
+    directories: Vec<PathBuf>,
+    settings: Settings,
+    current: ArcSwap<Snapshot>,
+    /// Held while loading: two reloads at once must not overtake each other.
+    loading: Mutex<()>,
 }
 
 /// One set of policies that came into force.
@@ -29,58 +48,262 @@ pub struct Generation {
 }
 
 impl Policy {
-    /// Reads, checks and warms all policies under `directories` (recursively: `*.rego`, `data.json`, `data.yaml`;
-    /// `*_test.rego` are left to [`crate::Settings`]' test runner).
+    /// Reads, checks and warms all policies under `directories` (recursively: `*.rego`, and `data.json` or `data.yaml`
+    /// mounted at their folder; `*_test.rego` are left to [`crate::runner`]).
     ///
     /// # Errors
     /// Every problem found in any file.
-    pub fn load(_directories: &[PathBuf], _settings: &Settings) -> Result<Self, LoadErrors> {
+    pub fn load(directories: &[PathBuf], settings: &Settings) -> Result<Self, LoadErrors> {
+        static IDS: AtomicU64 = AtomicU64::new(0);
+        regorus::cache::configure(regorus::cache::Config { regex: 4_096, glob: 4_096 });
+        let snapshot = load::load(directories, settings, 1)?;
         Ok(Self {
-            revision: "".into(),
+            id: IDS.fetch_add(1, Ordering::Relaxed),
+            directories: directories.to_vec(),
+            settings: settings.clone(),
+            current: ArcSwap::from_pointee(snapshot),
+            loading: Mutex::new(()),
         })
     }
 
     /// Reads the directories again and, when all is well, puts the result into force at once. Calls being judged
-    /// finish under the policies they began with.
+    /// finish under the policies they began with. Blocks for as long as loading takes.
     ///
     /// # Errors
     /// Every problem found; the policies in force stay.
     pub fn reload(&self) -> Result<Generation, LoadErrors> {
-        Ok(Generation {
-            number: 1,
-            revision: Arc::clone(&self.revision),
-            files: 0,
-            changed: false,
-        })
+        let _alone = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.current.load_full();
+        let next = load::load(&self.directories, &self.settings, current.number + 1)?;
+        if next.revision == current.revision {
+            return Ok(current.generation(false));
+        }
+        let generation = next.generation(true);
+        self.current.store(Arc::new(next));
+        Ok(generation)
+    }
+
+    /// What is in force.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        self.current.load().generation(false)
     }
 
     /// Content hash of the files in force, for audit records.
     #[must_use]
     pub fn revision(&self) -> Arc<str> {
-        Arc::clone(&self.revision)
+        Arc::clone(&self.current.load().revision)
     }
 
     /// Judges one call. Synchronous, bounded by [`Settings::decision_limit`], without IO; whatever goes wrong is a
-    /// refusal.
+    /// refusal. Methods the protocol needs for itself pass unjudged: see [`crate::is_judged`].
     #[must_use]
-    pub fn judge(&self, _facts: &Facts<'_>) -> Decision {
-        Decision {
-            effect: Effect::Deny,
-            reasons: vec![Reason::new(Reason::POLICY_UNDEFINED, "no policy is loaded")],
-            revision: self.revision(),
-            elapsed: Duration::ZERO,
+    pub fn judge(&self, facts: &Facts<'_>) -> Decision {
+        let started = Instant::now();
+        let snapshot = self.current.load();
+        let (effect, reasons) = if method::is_judged(facts.phase, facts.method) {
+            self.with_warm(&snapshot, |warm| warm.judge(facts, started + self.settings.decision_limit))
+                .unwrap_or_else(|failure| (Effect::Deny, vec![Reason::ours(failure)]))
+        } else {
+            (Effect::Allow, vec![Reason::ours(Reason::PROTOCOL)])
+        };
+        Decision { effect, reasons, revision: Arc::clone(&snapshot.revision), elapsed: started.elapsed() }
+    }
+
+    /// Says which items of a list the caller may see, in their order: those that `visible`, `allow` or `approve` hold
+    /// for and `deny` does not. `facts.phase` is taken as [`crate::Phase::List`]; `facts.subject` and
+    /// `facts.arguments` are ignored.
+    #[must_use]
+    pub fn visible(&self, facts: &Facts<'_>, items: &[Item<'_>]) -> Visible {
+        let started = Instant::now();
+        let snapshot = self.current.load();
+        let (shown, failure) = self
+            .with_warm(&snapshot, |warm| warm.visible(facts, items, started + self.settings.list_limit))
+            .map_or_else(|failure| (vec![false; items.len()], Some(Reason::ours(failure))), |shown| (shown, None));
+        Visible { shown, failure, revision: Arc::clone(&snapshot.revision), elapsed: started.elapsed() }
+    }
+
+    /// Lends this thread's evaluator of `snapshot` to `work`. One that failed inside is not used again.
+    fn with_warm<T>(
+        &self,
+        snapshot: &Snapshot,
+        work: impl FnOnce(&mut Warm) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        thread_local! {
+            static KEPT: RefCell<Vec<(u64, u64, Warm)>> = const { RefCell::new(Vec::new()) };
+        }
+        KEPT.try_with(|kept| {
+            let mut kept = kept.try_borrow_mut().map_err(|_| Reason::POLICY_ERROR)?;
+            let found = kept.iter().position(|(id, number, _)| (*id, *number) == (self.id, snapshot.number));
+            let mut warm = match found {
+                Some(index) => kept.swap_remove(index).2,
+                None => snapshot.take()?,
+            };
+            let result = work(&mut warm);
+            if !matches!(&result, Err(failure) if *failure == Reason::POLICY_PANIC) {
+                kept.retain(|(id, _, _)| *id != self.id);
+                if kept.len() >= MAX_KEPT {
+                    kept.remove(0);
+                }
+                kept.push((self.id, snapshot.number, warm));
+            }
+            result
+        })
+        .unwrap_or(Err(Reason::POLICY_ERROR))
+    }
+}
+
+/// Everything one load brought, immutable but for the evaluators waiting to be taken.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    number: u64,
+    revision: Arc<str>,
+    files: usize,
+    call: Arc<Plan>,
+    list: Arc<Plan>,
+    data: Value,
+    ready: Mutex<Vec<Warm>>,
+}
+
+impl Snapshot {
+    pub(crate) fn new(
+        number: u64,
+        revision: Arc<str>,
+        files: usize,
+        call: Arc<Plan>,
+        list: Arc<Plan>,
+        data: Value,
+    ) -> Self {
+        Self { number, revision, files, call, list, data, ready: Mutex::default() }
+    }
+
+    /// Leaves evaluators for threads to take.
+    pub(crate) fn store(&self, warm: Vec<Warm>) {
+        *self.ready.lock().unwrap_or_else(PoisonError::into_inner) = warm;
+    }
+
+    /// Takes an evaluator that waits, or builds one: once per thread and generation.
+    fn take(&self) -> Result<Warm, Failure> {
+        let waiting = self.ready.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        match waiting {
+            Some(warm) => Ok(warm),
+            None => Warm::build(self).map_err(|error| {
+                tracing::error!(error = load::locate::message(&error), "failed to build a policy evaluator");
+                Reason::POLICY_ERROR
+            }),
         }
     }
 
-    /// Says which items of a list the caller may see, in their order. `facts.phase` is taken as [`crate::Phase::List`]
-    /// and `facts.subject` and `facts.arguments` are ignored.
-    #[must_use]
-    pub fn visible(&self, _facts: &Facts<'_>, items: &[Item<'_>]) -> Visible {
-        Visible {
-            shown: vec![false; items.len()],
-            failure: Some(Reason::new(Reason::POLICY_UNDEFINED, "no policy is loaded")),
-            revision: self.revision(),
-            elapsed: Duration::ZERO,
-        }
+    fn generation(&self, changed: bool) -> Generation {
+        Generation { number: self.number, revision: Arc::clone(&self.revision), files: self.files, changed }
     }
 }
+
+/// A thread's evaluators and words.
+pub(crate) struct Warm {
+    call: Evaluator,
+    list: Evaluator,
+    words: Words,
+}
+
+impl std::fmt::Debug for Warm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Warm")
+    }
+}
+
+impl Warm {
+    /// Parses its own copy: threads that share a syntax tree write to the same reference counts at every step.
+    pub(crate) fn build(snapshot: &Snapshot) -> Result<Self, String> {
+        Ok(Self {
+            call: Evaluator::build(&snapshot.call, &snapshot.data)?,
+            list: Evaluator::build(&snapshot.list, &snapshot.data)?,
+            words: Words::new(),
+        })
+    }
+
+    /// Runs every set once.
+    pub(crate) fn exercise(&mut self, limit: Duration) {
+        self.call.warm(Value::new_object(), limit);
+        self.list.warm(Value::new_object(), limit);
+    }
+
+    fn judge(&mut self, facts: &Facts<'_>, deadline: Instant) -> Result<(Effect, Vec<Reason>), Failure> {
+        let input = self.words.input(facts).map_err(refused_input)?;
+        self.call.input(input);
+        let plan = self.call.plan();
+        let (deny, approve, allow) = (plan.deny, plan.approve, plan.allow);
+        if deny {
+            let reasons = answer::reasons(&self.call.ask("deny", deadline)?, "denied").map_err(odd)?;
+            if !reasons.is_empty() {
+                return Ok((Effect::Deny, reasons));
+            }
+        }
+        for index in 0..self.call.plan().obligations.len() {
+            let Some(name) = self.call.plan().obligations.get(index) else { break };
+            let name: &'static str = name;
+            if answer::holds(&self.call.ask(name, deadline)?) {
+                return Err(Reason::OBLIGATION_UNSUPPORTED);
+            }
+        }
+        if approve {
+            let (approval, reasons) = answer::approval(&self.call.ask("approve", deadline)?).map_err(odd)?;
+            if !reasons.is_empty() {
+                return Ok((Effect::Approve(approval), reasons));
+            }
+        }
+        if allow {
+            let reasons = answer::reasons(&self.call.ask("allow", deadline)?, "allowed").map_err(odd)?;
+            if !reasons.is_empty() {
+                return Ok((Effect::Allow, reasons));
+            }
+        }
+        Err(Reason::NO_RULE)
+    }
+
+    fn visible(&mut self, facts: &Facts<'_>, items: &[Item<'_>], deadline: Instant) -> Result<Vec<bool>, Failure> {
+        let shared = self.words.list(facts).map_err(refused_input)?;
+        items
+            .iter()
+            .map(|item| {
+                let input = self.words.item(&shared, item).map_err(refused_input)?;
+                self.list.input(input);
+                self.shown(deadline)
+            })
+            .collect()
+    }
+
+    fn shown(&mut self, deadline: Instant) -> Result<bool, Failure> {
+        let plan = self.list.plan();
+        let showing = [("visible", plan.visible), ("allow", plan.allow), ("approve", plan.approve)];
+        if plan.deny && !answer::reasons(&self.list.ask("deny", deadline)?, "denied").map_err(odd)?.is_empty() {
+            return Ok(false);
+        }
+        for (name, _) in showing.into_iter().filter(|(_, declared)| *declared) {
+            let set = self.list.ask(name, deadline)?;
+            let shown = match name {
+                "approve" => !answer::approval(&set).map_err(odd)?.1.is_empty(),
+                _ => !answer::reasons(&set, "allowed").map_err(odd)?.is_empty(),
+            };
+            if shown {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn refused_input(error: crate::input::InputError) -> Failure {
+    use std::error::Error as _;
+    let source = error.source().map(ToString::to_string);
+    tracing::warn!(%error, source, "failed to build a policy input");
+    Reason::POLICY_ERROR
+}
+
+fn odd(what: answer::Odd) -> Failure {
+    tracing::warn!(what, "a policy rule answered something of an unknown shape");
+    if what == answer::UNDEFINED { Reason::POLICY_UNDEFINED } else { Reason::POLICY_INVALID_RESULT }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,194 @@
+//! Reading what the authors' sets hold.
+//!
+//! An entry is a sentence, or an object of known keys. Anything else is an answer of an unknown shape, which refuses:
+//! a misspelt key must not silently weaken what was meant.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use regorus::Value;
+use regorus::value::Object;
+
+use crate::decision::{Approval, Reason};
+
+/// Most reasons that are reported.
+const MAX_REASONS: usize = 16;
+/// Longest message, in bytes.
+const MAX_MESSAGE: usize = 500;
+/// Longest code.
+const MAX_CODE: usize = 64;
+/// Longest time a question may stay open.
+const MAX_TTL: Duration = Duration::from_secs(30 * 86_400);
+/// Largest quorum and list of approvers.
+const MAX_PEOPLE: u64 = 100;
+
+/// Something of an unknown shape; the text is for the log and names what, never a value.
+pub(crate) type Odd = &'static str;
+
+/// The set has no value at all.
+pub(crate) const UNDEFINED: Odd = "undefined";
+
+/// The entries of a set as reasons; a plain sentence gets `code`.
+pub(crate) fn reasons(set: &Value, code: &'static str) -> Result<Vec<Reason>, Odd> {
+    let entries = entries(set)?;
+    let mut reasons = Vec::with_capacity(entries.len().min(MAX_REASONS));
+    for entry in entries.iter_sorted() {
+        let reason = match entry {
+            Value::Object(object) => {
+                only(object, &["code", "message"])?;
+                coded(object)?
+            }
+            other => sentence(other, code)?,
+        };
+        if reasons.len() < MAX_REASONS {
+            reasons.push(reason);
+        }
+    }
+    reasons.sort();
+    reasons.dedup();
+    Ok(reasons)
+}
+
+/// The entries of `approve`, joined into one question.
+pub(crate) fn approval(set: &Value) -> Result<(Approval, Vec<Reason>), Odd> {
+    let entries = entries(set)?;
+    let mut reasons = Vec::new();
+    let mut joined = Approval { quorum: 1, ..Approval::default() };
+    for entry in entries.iter_sorted() {
+        let Value::Object(object) = entry else {
+            reasons.push(sentence(entry, "approval")?);
+            continue;
+        };
+        only(object, &["code", "message", "approvers", "quorum", "ttl"])?;
+        reasons.push(coded(object)?);
+        if let Some(people) = field(object, "approvers") {
+            joined.approvers.extend(approvers(people)?);
+        }
+        if let Some(quorum) = field(object, "quorum") {
+            joined.quorum = joined.quorum.max(quorum_of(quorum)?);
+        }
+        if let Some(ttl) = field(object, "ttl") {
+            let ttl = duration(ttl)?;
+            joined.ttl = Some(joined.ttl.map_or(ttl, |shortest| shortest.min(ttl)));
+        }
+    }
+    joined.approvers.sort();
+    joined.approvers.dedup();
+    reasons.sort();
+    reasons.dedup();
+    reasons.truncate(MAX_REASONS);
+    Ok((joined, reasons))
+}
+
+/// Whether a rule that is not a decision yields anything: an obligation of any shape, or a set that is not empty.
+pub(crate) fn holds(value: &Value) -> bool {
+    match value {
+        Value::Undefined | Value::Null | Value::Bool(false) => false,
+        Value::Set(set) => !set.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(object) => !object.is_empty(),
+        Value::Bool(true) | Value::Number(_) | Value::String(_) => true,
+    }
+}
+
+fn entries(set: &Value) -> Result<&regorus::value::Set, Odd> {
+    match set {
+        Value::Set(set) => Ok(set),
+        Value::Undefined => Err(UNDEFINED),
+        _ => Err("not a set"),
+    }
+}
+
+fn sentence(entry: &Value, code: &'static str) -> Result<Reason, Odd> {
+    match entry {
+        Value::String(text) => Ok(Reason { code: code.into(), message: shortened(text) }),
+        _ => Err("an entry is neither a text nor an object"),
+    }
+}
+
+fn field<'a>(object: &'a Object, key: &str) -> Option<&'a Value> {
+    object.get(&Value::from(key))
+}
+
+fn only(object: &Object, known: &[&str]) -> Result<(), Odd> {
+    let fits = object.keys().all(|key| key.as_string().is_ok_and(|key| known.contains(&&**key)));
+    if fits { Ok(()) } else { Err("an entry has an unknown key") }
+}
+
+fn coded(object: &Object) -> Result<Reason, Odd> {
+    let code = match field(object, "code") {
+        Some(Value::String(code)) if is_code(code) => Arc::clone(code),
+        Some(_) | None => return Err("an entry has no valid `code`"),
+    };
+    let message = match field(object, "message") {
+        Some(Value::String(message)) => shortened(message),
+        None => "".into(),
+        Some(_) => return Err("a `message` is no text"),
+    };
+    Ok(Reason { code, message })
+}
+
+fn is_code(code: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    !code.is_empty() && code.len() <= MAX_CODE && code.bytes().all(fits)
+}
+
+/// Cuts at a character, so that a rule that quotes its input cannot fill the answer or the log.
+fn shortened(text: &Arc<str>) -> Arc<str> {
+    if text.len() <= MAX_MESSAGE {
+        return Arc::clone(text);
+    }
+    let end = text.char_indices().map(|(at, _)| at).take_while(|at| *at <= MAX_MESSAGE).last().unwrap_or(0);
+    text.get(..end).unwrap_or("").into()
+}
+
+fn approvers(people: &Value) -> Result<Vec<Arc<str>>, Odd> {
+    let people: Vec<&Value> = match people {
+        Value::Array(items) => items.iter().collect(),
+        Value::Set(items) => items.iter().collect(),
+        _ => return Err("`approvers` is no list"),
+    };
+    if people.is_empty() || people.len() as u64 > MAX_PEOPLE {
+        return Err("`approvers` is empty or too long");
+    }
+    let one = |person: &Value| match person {
+        Value::String(text) if named(text) => Ok(Arc::clone(text)),
+        _ => Err("an approver is neither `group:` nor `user:` with a name"),
+    };
+    people.into_iter().map(one).collect()
+}
+
+fn named(text: &str) -> bool {
+    let name = text.strip_prefix("group:").or_else(|| text.strip_prefix("user:"));
+    name.is_some_and(|name| !name.is_empty() && name.len() <= 256)
+}
+
+fn quorum_of(value: &Value) -> Result<u32, Odd> {
+    match value.as_u64() {
+        Ok(quorum @ 1..=MAX_PEOPLE) => u32::try_from(quorum).map_err(|_| "`quorum` is out of range"),
+        Ok(_) | Err(_) => Err("`quorum` is out of range"),
+    }
+}
+
+/// Reads `90s`, `15m`, `8h` or `2d`.
+fn duration(value: &Value) -> Result<Duration, Odd> {
+    let wrong = "`ttl` is not a time such as `15m`";
+    let text = value.as_string().map_err(|_| wrong)?;
+    let unit = match text.bytes().last() {
+        Some(b's') => 1,
+        Some(b'm') => 60,
+        Some(b'h') => 3_600,
+        Some(b'd') => 86_400,
+        Some(_) | None => return Err(wrong),
+    };
+    let count = text.get(..text.len() - 1).unwrap_or("");
+    if count.is_empty() || !count.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(wrong);
+    }
+    let seconds = count.parse::<u64>().ok().and_then(|count| count.checked_mul(unit)).ok_or(wrong)?;
+    let ttl = Duration::from_secs(seconds);
+    if ttl.is_zero() || ttl > MAX_TTL { Err("`ttl` is out of range") } else { Ok(ttl) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,222 @@
+//! What must hold of a policy before it may decide anything.
+//!
+//! The evaluator finds an unknown function or a misspelt path only when a call gets there, and a misspelt path is
+//! worse than an error: under `not` it lets everything pass. So both are refused here, with their place.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use regorus::Value;
+use regorus::unstable::BUILTINS;
+
+use super::graph::{Fault, Graph, meet};
+use super::nearest::nearest;
+use super::shape::Shape;
+use super::survey::{Kind, Mention, Site, What, node};
+use crate::problem::Problem;
+use crate::shadow;
+
+/// The package authors write their decisions in.
+pub(crate) const PACKAGE: &str = "mcp.authz";
+/// The sets that decide.
+pub(crate) const DECISIONS: [&str; 4] = ["allow", "approve", "deny", "visible"];
+/// The sets that oblige; none can be carried out yet, so a call one of them holds for is refused.
+pub(crate) const OBLIGATIONS: [&str; 10] = [
+    "audit", "credential", "labels", "limit", "max_bytes", "max_records", "notify", "redact", "set_arguments",
+    "timeout",
+];
+/// Deepest expression.
+const MAX_DEPTH: usize = 48;
+/// Functions no rule in force may call: a decision must be repeatable, and in time.
+const BARRED: [(&str, &str); 5] = [
+    ("graph.reachable_paths", "it can take exponential time; use `graph.reachable`"),
+    ("time.now_ns", "use `input.request.time_ns`"),
+    ("rand.intn", "a decision must be the same each time it is asked for"),
+    ("uuid.rfc4122", "a decision must be the same each time it is asked for"),
+    ("opa.runtime", "the environment is not part of the input"),
+];
+
+/// Checks `sites` (all rules, tests among them when `testing`) against each other and against the data.
+pub(crate) fn check(sites: &[Site], data: &Value, graph: &Graph, testing: bool) -> Vec<Problem> {
+    let check = Check::new(sites, data, testing);
+    let mut problems = Vec::new();
+    match graph.fault() {
+        Some(Fault::Cycle(nodes)) => problems.push(check.cycle(&nodes)),
+        Some(Fault::Chain(node)) => problems.push(check.at_node(&node, format!(
+            "more than {} rules that need each other in a row, beginning with `{node}`", super::graph::MAX_CHAIN))),
+        None => {}
+    }
+    for site in sites {
+        problems.extend(check.declared(site, graph));
+        problems.extend(site.mentions.iter().filter_map(|mention| check.mention(site, mention)));
+    }
+    problems
+}
+
+struct Check<'a> {
+    sites: &'a [Site],
+    data: &'a Value,
+    testing: bool,
+    shape: Shape,
+    /// Functions by node, with the numbers of parameters they are declared with.
+    functions: BTreeMap<String, BTreeSet<usize>>,
+    /// All rules by node with their full names.
+    rules: BTreeSet<String>,
+    packages: BTreeSet<String>,
+}
+
+impl<'a> Check<'a> {
+    fn new(sites: &'a [Site], data: &'a Value, testing: bool) -> Self {
+        let mut check = Self {
+            sites,
+            data,
+            testing,
+            shape: Shape::input(),
+            functions: BTreeMap::new(),
+            rules: BTreeSet::new(),
+            packages: BTreeSet::new(),
+        };
+        for site in sites {
+            let full = node(&site.package, &site.name.join("."));
+            if site.kind == Kind::Function {
+                check.functions.entry(full.clone()).or_default().insert(site.arity);
+            }
+            check.rules.insert(full);
+            check.packages.insert(format!("data.{}", site.package.join(".")));
+        }
+        check
+    }
+
+    fn cycle(&self, nodes: &[String]) -> Problem {
+        let first = nodes.first().map_or("", String::as_str);
+        let way = nodes.iter().map(String::as_str).chain([first]).collect::<Vec<_>>().join(" -> ");
+        self.at_node(first, format!("rules need each other in a circle: `{way}`"))
+    }
+
+    fn at_node(&self, node: &str, message: String) -> Problem {
+        match self.sites.iter().find(|site| site.node() == node) {
+            Some(site) => Problem::at(&site.file, site.line, site.column, message),
+            None => Problem::whole(std::path::Path::new("."), message),
+        }
+    }
+
+    /// Is the rule declared where and as it may be?
+    fn declared(&self, site: &Site, graph: &Graph) -> Option<Problem> {
+        let at = |message: String| Problem::at(&site.file, site.line, site.column, message);
+        if site.depth > MAX_DEPTH {
+            return Some(at(format!("expression nested deeper than {MAX_DEPTH}"))
+                .hint("give its parts names: rules of their own"));
+        }
+        let package = site.package.join(".");
+        let first = site.name.first().map_or("", String::as_str);
+        if package != PACKAGE {
+            let ours = site.package.first().is_some_and(|root| root == "mcp");
+            return (ours && !self.testing).then(|| {
+                at(format!("package `{package}` decides nothing"))
+                    .hint(format!("decisions are made in package `{PACKAGE}`; helpers belong in a package outside `mcp`"))
+            });
+        }
+        if DECISIONS.contains(&first) {
+            let plain = site.kind == Kind::Set && site.name.len() == 1;
+            return (!plain).then(|| {
+                at(format!("`{first}` must be a set of reasons"))
+                    .hint(format!("write `{first} contains \"why\" if {{ .. }}`"))
+            });
+        }
+        if site.kind != Kind::Set || OBLIGATIONS.contains(&first) || graph.is_needed(&site.node()) {
+            return None;
+        }
+        let problem = at(format!("nothing reads the set `{first}`"));
+        Some(match nearest(first, DECISIONS.into_iter().chain(OBLIGATIONS)) {
+            Some(meant) => problem.hint(format!("did you mean `{meant}`?")),
+            None => problem.hint(format!("the sets that decide are {}", DECISIONS.map(|name| format!("`{name}`")).join(", "))),
+        })
+    }
+
+    fn mention(&self, site: &Site, mention: &Mention) -> Option<Problem> {
+        let at = |message: String| Problem::at(&site.file, mention.line, mention.column, message);
+        match &mention.what {
+            What::Input { path, .. } if self.testing && path.is_empty() => None,
+            What::Input { path, .. } => self.shape.unknown(path).map(|unknown| {
+                let problem = at(format!("input has no field `input.{}`", unknown.path));
+                match unknown.nearest {
+                    Some(meant) => problem.hint(format!("did you mean `{meant}`?")),
+                    None => problem.hint("the fields are listed in `policies/schema/input.schema.json`"),
+                }
+            }),
+            What::Data { path, .. } => self.data_path(path).map(|message| {
+                at(message).hint("a rule that reads what is not there never holds, and under `not` always does")
+            }),
+            What::Name(_) => None,
+            What::Call { path, arity } => self.call(site, path, *arity, &at),
+            What::With { target, .. } => {
+                let fine = self.testing || target.first().is_some_and(|first| first == "input");
+                (!fine).then(|| {
+                    at(format!("`with` replaces `{}`", target.join(".")))
+                        .hint("rules in force may replace `input` only; tests may replace anything")
+                })
+            }
+        }
+    }
+
+    /// Says what is missing when no rule and no document lies on this way.
+    fn data_path(&self, path: &[String]) -> Option<String> {
+        let full = std::iter::once("data").chain(path.iter().map(String::as_str)).collect::<Vec<_>>().join(".");
+        let package_above = self.packages.iter().any(|package| full.starts_with(&format!("{package}.")));
+        let found = path.is_empty()
+            || self.packages.iter().any(|package| package == &full || package.starts_with(&format!("{full}.")))
+            || self.rules.iter().any(|rule| meet(rule, &full))
+            || (!package_above || self.document(path, path.len())) && self.document(path, 1);
+        (!found).then(|| format!("nothing defines `{full}`"))
+    }
+
+    /// Whether the data documents have the first `depth` steps of a path.
+    fn document(&self, path: &[String], depth: usize) -> bool {
+        let mut at = self.data;
+        for step in path.iter().take(depth) {
+            match at.as_object().ok().and_then(|object| object.get(&Value::from(step.as_str()))) {
+                Some(below) => at = below,
+                None => return false,
+            }
+        }
+        true
+    }
+
+    fn call(&self, site: &Site, path: &[String], arity: usize, at: &dyn Fn(String) -> Problem) -> Option<Problem> {
+        let name = path.join(".");
+        let local = node(&site.package, &name);
+        if let Some(arities) = self.functions.get(&local).or_else(|| self.functions.get(&name)) {
+            let fits = arities.contains(&arity) || arity.checked_sub(1).is_some_and(|less| arities.contains(&less));
+            return (!fits).then(|| at(format!("`{name}` called with {arity} arguments")));
+        }
+        if name == "set" && arity == 0 {
+            return None;
+        }
+        if name == "print" {
+            return (!self.testing).then(|| at("`print` in a rule in force".to_owned()).hint("only tests may print"));
+        }
+        if let Some((_, why)) = BARRED.iter().find(|(barred, _)| *barred == name)
+            && !self.testing
+        {
+            return Some(at(format!("`{name}` in a rule in force")).hint(*why));
+        }
+        let Some((_, takes)) = BUILTINS.get(name.as_str()) else {
+            return Some(self.unknown(&name, at));
+        };
+        let takes = usize::from(*takes);
+        let output = arity == takes + 1 && !shadow::covers(&name);
+        let variadic = matches!(name.as_str(), "walk");
+        (arity != takes && !output && !variadic).then(|| {
+            at(format!("`{name}` called with {arity} arguments")).hint(format!("it takes {takes}"))
+        })
+    }
+
+    fn unknown(&self, name: &str, at: &dyn Fn(String) -> Problem) -> Problem {
+        let problem = at(format!("no function `{name}`"));
+        let own = self.functions.keys().filter_map(|function| function.rsplit('.').next());
+        match nearest(name, BUILTINS.keys().copied().filter(|known| !known.starts_with("__")).chain(own)) {
+            Some(meant) => problem.hint(format!("did you mean `{meant}`?")),
+            None if name == "http.send" => problem.hint("a decision reads its input and data, nothing else"),
+            None => problem.hint("neither a rule of this policy nor a built-in function has this name"),
+        }
+    }
+}

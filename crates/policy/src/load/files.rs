@@ -1,0 +1,162 @@
+//! Finding and reading policy and data files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::problem::Problem;
+use crate::settings::Settings;
+
+/// Deepest folder below a configured directory.
+const MAX_FOLDERS: usize = 16;
+
+/// What a file is to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Rules in force.
+    Rules,
+    /// Tests, read by the runner only.
+    Tests,
+    /// A JSON document.
+    Json,
+    /// A YAML document.
+    Yaml,
+}
+
+/// A file as read.
+#[derive(Debug, Clone)]
+pub(crate) struct File {
+    /// The configured directory joined with the way below it.
+    pub(crate) path: PathBuf,
+    /// Folders below the configured directory: where a data file is mounted.
+    pub(crate) mount: Vec<String>,
+    pub(crate) kind: Kind,
+    pub(crate) text: Arc<str>,
+}
+
+/// Reads all files under `directories`, in a fixed order. Test files are left out unless `tests`.
+pub(crate) fn read(directories: &[PathBuf], settings: &Settings, tests: bool) -> Result<Vec<File>, Vec<Problem>> {
+    let mut walk = Walk { settings, tests, files: Vec::new(), problems: Vec::new() };
+    for directory in directories {
+        match fs::metadata(directory) {
+            Ok(found) if found.is_dir() => walk.folder(directory, &mut Vec::new()),
+            Ok(_) => walk.file(directory, &[]),
+            Err(error) => walk.problems.push(Problem::whole(directory, format!("failed to open: {error}"))),
+        }
+    }
+    if walk.problems.is_empty() && !walk.files.iter().any(|file| file.kind == Kind::Rules) {
+        let place = directories.first().map_or(Path::new("."), PathBuf::as_path);
+        walk.problems.push(
+            Problem::whole(place, "no policy file")
+                .hint("rules live in files named `*.rego`; `policies/starter` is a place to begin"),
+        );
+    }
+    if walk.problems.is_empty() { Ok(walk.files) } else { Err(walk.problems) }
+}
+
+/// A digest of everything that decides: names, order and content of all files but tests.
+pub(crate) fn revision(files: &[File]) -> Arc<str> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(crate::input::VERSION.as_bytes());
+    for file in files.iter().filter(|file| file.kind != Kind::Tests) {
+        let name = file.path.file_name().unwrap_or_default().to_string_lossy();
+        let parts = file.mount.iter().map(String::as_str).chain([&*name, &*file.text]);
+        for part in parts {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part.as_bytes());
+        }
+        hasher.update(&[0xff]);
+    }
+    hasher.finalize().to_hex().chars().take(32).collect::<String>().into()
+}
+
+struct Walk<'a> {
+    settings: &'a Settings,
+    tests: bool,
+    files: Vec<File>,
+    problems: Vec<Problem>,
+}
+
+impl Walk<'_> {
+    fn folder(&mut self, folder: &Path, mount: &mut Vec<String>) {
+        if mount.len() > MAX_FOLDERS {
+            self.problems.push(Problem::whole(folder, format!("more than {MAX_FOLDERS} folders deep")));
+            return;
+        }
+        let mut entries = match fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>) {
+            Ok(entries) => entries,
+            Err(error) => {
+                self.problems.push(Problem::whole(folder, format!("failed to list: {error}")));
+                return;
+            }
+        };
+        entries.sort_by_key(fs::DirEntry::file_name);
+        for entry in entries {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            // Hidden entries are editors' and mounts' own: a Kubernetes volume keeps its versions in one.
+            if name.starts_with('.') {
+                continue;
+            }
+            let path = entry.path();
+            match fs::metadata(&path) {
+                Ok(found) if found.is_dir() => {
+                    mount.push(name);
+                    self.folder(&path, mount);
+                    mount.pop();
+                }
+                Ok(_) => self.file(&path, mount),
+                Err(error) => self.problems.push(Problem::whole(&path, format!("failed to open: {error}"))),
+            }
+        }
+    }
+
+    fn file(&mut self, path: &Path, mount: &[String]) {
+        let Some(kind) = kind(path) else { return };
+        if kind == Kind::Tests && !self.tests {
+            return;
+        }
+        if self.files.len() >= self.settings.max_files {
+            if self.files.len() == self.settings.max_files && self.problems.is_empty() {
+                self.problems.push(Problem::whole(path, format!("more than {} files", self.settings.max_files)));
+            }
+            return;
+        }
+        let limit = match kind {
+            Kind::Rules | Kind::Tests => self.settings.max_file_bytes,
+            Kind::Json | Kind::Yaml => self.settings.max_data_bytes,
+        };
+        match read_capped(path, limit) {
+            Ok(text) => {
+                self.files.push(File { path: path.to_owned(), mount: mount.to_vec(), kind, text: text.into() });
+            }
+            Err(message) => self.problems.push(Problem::whole(path, message)),
+        }
+    }
+}
+
+fn kind(path: &Path) -> Option<Kind> {
+    let name = path.file_name()?.to_str()?;
+    if name.ends_with("_test.rego") {
+        Some(Kind::Tests)
+    } else if path.extension().is_some_and(|extension| extension == "rego") {
+        Some(Kind::Rules)
+    } else {
+        match name {
+            "data.json" => Some(Kind::Json),
+            "data.yaml" | "data.yml" => Some(Kind::Yaml),
+            _ => None,
+        }
+    }
+}
+
+fn read_capped(path: &Path, limit: u64) -> Result<String, String> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    fs::File::open(path)
+        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
+        .map_err(|error| format!("failed to read: {error}"))?;
+    if bytes.len() as u64 > limit {
+        return Err(format!("larger than {limit} bytes"));
+    }
+    String::from_utf8(bytes).map_err(|_| "not UTF-8".to_owned())
+}

@@ -1,0 +1,363 @@
+//! What the rules of a policy declare and mention, read off the syntax tree.
+
+use std::path::PathBuf;
+
+use regorus::unstable::{Expr, Literal, Module, Query, Ref, Rule, RuleAssign, RuleHead, Span};
+
+/// How a rule is declared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// `name contains ..`
+    Set,
+    /// `name := ..`, `name if ..`, `name[key] := ..`
+    Value,
+    /// `name(..) := ..`
+    Function,
+    /// `default name := ..`
+    Default,
+}
+
+/// One rule as written.
+#[derive(Debug)]
+pub(crate) struct Site {
+    pub(crate) file: PathBuf,
+    /// Package, without `data`.
+    pub(crate) package: Vec<String>,
+    /// The rule's own path in its package; dynamic parts end it.
+    pub(crate) name: Vec<String>,
+    pub(crate) kind: Kind,
+    /// Parameters of a function.
+    pub(crate) arity: usize,
+    pub(crate) line: u32,
+    pub(crate) column: u32,
+    /// Bytes of the rule in its file.
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    /// Deepest expression.
+    pub(crate) depth: usize,
+    pub(crate) mentions: Vec<Mention>,
+}
+
+impl Site {
+    /// `data.` with the package and the first part of the name: rules with the same node decide together.
+    pub(crate) fn node(&self) -> String {
+        node(&self.package, self.name.first().map_or("", String::as_str))
+    }
+}
+
+/// `data.<package>.<name>`.
+pub(crate) fn node(package: &[String], name: &str) -> String {
+    format!("data.{}.{name}", package.join("."))
+}
+
+/// Something a rule refers to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mention {
+    pub(crate) what: What,
+    pub(crate) line: u32,
+    pub(crate) column: u32,
+}
+
+/// What it is. Paths end before the first dynamic part; `open` says that one was there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum What {
+    /// `input.a.b`
+    Input { path: Vec<String>, open: bool },
+    /// `data.a.b`
+    Data { path: Vec<String>, open: bool },
+    /// A bare name that is neither: a local variable or a rule of the same package.
+    Name(String),
+    /// A call.
+    Call { path: Vec<String>, arity: usize },
+    /// `with target as replacement`; the replacement is empty when it is no name.
+    With { target: Vec<String>, replacement: Vec<String> },
+}
+
+/// Surveys all rules of a module.
+pub(crate) fn survey(module: &Module) -> Vec<Site> {
+    let file = PathBuf::from(module.package.span.source.get_path());
+    let package = chain(&module.package.refr).map(|(path, _)| path).unwrap_or_default();
+    let imports = imports(module);
+    module.policy.iter().map(|rule| site(rule, &file, &package, &imports)).collect()
+}
+
+/// Aliases of a module and the full paths they stand for.
+type Imports = Vec<(String, Vec<String>)>;
+
+fn imports(module: &Module) -> Imports {
+    let mut found = Vec::new();
+    for import in &module.imports {
+        let Some((path, _)) = chain(&import.refr) else { continue };
+        let alias = import.r#as.as_ref().map(|span| span.text().to_owned()).or_else(|| path.last().cloned());
+        if let Some(alias) = alias
+            && matches!(path.first().map(String::as_str), Some("data" | "input"))
+        {
+            found.push((alias, path));
+        }
+    }
+    found
+}
+
+fn site(rule: &Rule, file: &std::path::Path, package: &[String], imports: &Imports) -> Site {
+    let span = rule.span();
+    let mut walk = Walk { imports, mentions: Vec::new(), depth: 0, deepest: 0 };
+    let (kind, refr, arity): (Kind, &Expr, usize) = match rule {
+        Rule::Spec { head, bodies, .. } => {
+            for body in bodies {
+                walk.assign(body.assign.as_ref());
+                walk.query(&body.query);
+            }
+            walk.head(head)
+        }
+        Rule::Default { refr, args, value, .. } => {
+            walk.expr(value);
+            let kind = if args.is_empty() { Kind::Default } else { Kind::Function };
+            (kind, refr, args.len())
+        }
+    };
+    Site {
+        file: file.to_owned(),
+        package: package.to_vec(),
+        name: chain(refr).map(|(path, _)| path).unwrap_or_default(),
+        kind,
+        arity,
+        line: span.line,
+        column: span.col,
+        start: span.start as usize,
+        end: span.end as usize,
+        depth: walk.deepest,
+        mentions: walk.mentions,
+    }
+}
+
+/// The static parts of a reference, and whether a dynamic part follows; `None` when it does not begin with a name.
+fn chain(expr: &Expr) -> Option<(Vec<String>, bool)> {
+    let mut parts = Vec::new();
+    let mut open = false;
+    let mut at = expr;
+    loop {
+        match at {
+            Expr::Var { span, .. } => {
+                parts.push(span.text().to_owned());
+                parts.reverse();
+                return Some((parts, open));
+            }
+            Expr::RefDot { refr, field, .. } => {
+                parts.push(field.0.text().to_owned());
+                at = refr;
+            }
+            Expr::RefBrack { refr, index, .. } => {
+                match text(index) {
+                    Some(part) => parts.push(part),
+                    None => {
+                        parts.clear();
+                        open = true;
+                    }
+                }
+                at = refr;
+            }
+            other => return other_root(other),
+        }
+    }
+}
+
+/// A reference into something computed has no name.
+fn other_root(_expr: &Expr) -> Option<(Vec<String>, bool)> {
+    None
+}
+
+fn text(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::String { value, .. } | Expr::RawString { value, .. } => {
+            value.as_string().ok().map(|text| text.to_string())
+        }
+        _ => None,
+    }
+}
+
+struct Walk<'a> {
+    imports: &'a Imports,
+    mentions: Vec<Mention>,
+    depth: usize,
+    deepest: usize,
+}
+
+impl Walk<'_> {
+    fn head<'r>(&mut self, head: &'r RuleHead) -> (Kind, &'r Expr, usize) {
+        match head {
+            RuleHead::Compr { refr, assign, .. } => {
+                self.indices(refr);
+                self.assign(assign.as_ref());
+                (Kind::Value, refr, 0)
+            }
+            RuleHead::Set { refr, key, .. } => {
+                self.indices(refr);
+                if let Some(key) = key {
+                    self.expr(key);
+                }
+                (Kind::Set, refr, 0)
+            }
+            RuleHead::Func { refr, args, assign, .. } => {
+                for argument in args {
+                    self.expr(argument);
+                }
+                self.assign(assign.as_ref());
+                (Kind::Function, refr, args.len())
+            }
+        }
+    }
+
+    fn assign(&mut self, assign: Option<&RuleAssign>) {
+        if let Some(assign) = assign {
+            self.expr(&assign.value);
+        }
+    }
+
+    fn query(&mut self, query: &Query) {
+        self.depth += 1;
+        for statement in &query.stmts {
+            match &statement.literal {
+                Literal::SomeVars { .. } => {}
+                Literal::SomeIn { key, value, collection, .. } => {
+                    for expr in key.iter().chain([value, collection]) {
+                        self.expr(expr);
+                    }
+                }
+                Literal::Expr { expr, .. } | Literal::NotExpr { expr, .. } => self.expr(expr),
+                Literal::Every { domain, query, .. } => {
+                    self.expr(domain);
+                    self.query(query);
+                }
+            }
+            for modifier in &statement.with_mods {
+                self.expr(&modifier.refr);
+                self.expr(&modifier.r#as);
+                let target = chain(&modifier.refr).map(|(path, _)| self.aliased(path)).unwrap_or_default();
+                let replacement = chain(&modifier.r#as).map(|(path, _)| self.aliased(path)).unwrap_or_default();
+                self.mention(&modifier.span, What::With { target, replacement });
+            }
+        }
+        self.depth -= 1;
+    }
+
+    fn expr(&mut self, expr: &Expr) {
+        self.depth += 1;
+        self.deepest = self.deepest.max(self.depth);
+        self.inner(expr);
+        self.depth -= 1;
+    }
+
+    fn exprs(&mut self, exprs: &[Ref<Expr>]) {
+        for expr in exprs {
+            self.expr(expr);
+        }
+    }
+
+    fn inner(&mut self, expr: &Expr) {
+        match expr {
+            Expr::String { .. } | Expr::RawString { .. } | Expr::Number { .. } | Expr::Bool { .. }
+            | Expr::Null { .. } => {}
+            Expr::Var { .. } | Expr::RefDot { .. } | Expr::RefBrack { .. } => self.reference(expr),
+            Expr::Array { items, .. } | Expr::Set { items, .. } => self.exprs(items),
+            Expr::Object { fields, .. } => {
+                for (_, key, value) in fields {
+                    self.expr(key);
+                    self.expr(value);
+                }
+            }
+            Expr::ArrayCompr { term, query, .. } | Expr::SetCompr { term, query, .. } => {
+                self.expr(term);
+                self.query(query);
+            }
+            Expr::ObjectCompr { key, value, query, .. } => {
+                self.expr(key);
+                self.expr(value);
+                self.query(query);
+            }
+            Expr::Call { span, fcn, params, .. } => self.call(span, fcn, params),
+            Expr::UnaryExpr { expr, .. } => self.expr(expr),
+            Expr::BinExpr { lhs, rhs, .. }
+            | Expr::BoolExpr { lhs, rhs, .. }
+            | Expr::ArithExpr { lhs, rhs, .. }
+            | Expr::AssignExpr { lhs, rhs, .. } => {
+                self.expr(lhs);
+                self.expr(rhs);
+            }
+            Expr::Membership { key, value, collection, .. } => {
+                for expr in key.iter().chain([value, collection]) {
+                    self.expr(expr);
+                }
+            }
+        }
+    }
+
+    fn reference(&mut self, expr: &Expr) {
+        self.indices(expr);
+        if let Some((path, open)) = chain(expr) {
+            let what = self.resolve(path, open);
+            self.mention(expr.span(), what);
+        }
+    }
+
+    /// Walks what stands in the brackets of a reference, and its root when that is computed.
+    fn indices(&mut self, expr: &Expr) {
+        let mut at = expr;
+        loop {
+            match at {
+                Expr::RefDot { refr, .. } => at = refr,
+                Expr::RefBrack { refr, index, .. } => {
+                    if text(index).is_none() {
+                        self.expr(index);
+                    }
+                    at = refr;
+                }
+                Expr::Var { .. } => return,
+                other => return self.expr(other),
+            }
+        }
+    }
+
+    fn call(&mut self, span: &Span, fcn: &Expr, params: &[Ref<Expr>]) {
+        let Some((path, _)) = chain(fcn) else { return self.expr(fcn) };
+        // `object.get(input, "tool", ..)` reads one field, not the whole input.
+        if let (true, [object, key, rest @ ..]) = (path == ["object", "get"], params)
+            && let (Expr::Var { span: name, .. }, Some(field)) = (object.as_ref(), first_text(key))
+            && name.text() == "input"
+        {
+            self.mention(name, What::Input { path: vec![field], open: true });
+            self.exprs(rest);
+        } else {
+            self.exprs(params);
+        }
+        let path = self.aliased(path);
+        self.mention(span, What::Call { path, arity: params.len() });
+    }
+
+    fn aliased(&self, path: Vec<String>) -> Vec<String> {
+        let Some(first) = path.first() else { return path };
+        match self.imports.iter().find(|(alias, _)| alias == first) {
+            Some((_, full)) => full.iter().chain(path.iter().skip(1)).cloned().collect(),
+            None => path,
+        }
+    }
+
+    fn resolve(&self, path: Vec<String>, open: bool) -> What {
+        let mut path = self.aliased(path);
+        match path.first().map(String::as_str) {
+            Some("input") => What::Input { path: path.split_off(1), open },
+            Some("data") => What::Data { path: path.split_off(1), open },
+            Some(_) | None => What::Name(path.into_iter().next().unwrap_or_default()),
+        }
+    }
+
+    fn mention(&mut self, span: &Span, what: What) {
+        self.mentions.push(Mention { what, line: span.line, column: span.col });
+    }
+}
+
+fn first_text(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Array { items, .. } => items.first().and_then(|item| text(item)),
+        other => text(other),
+    }
+}
