@@ -84,22 +84,21 @@ pub fn normalise(uri: &str) -> Result<Uri, UriError> {
         None => (None, rest),
     };
     let is_file = scheme == "file";
-    let repaired = REPAIRED.contains(&scheme.as_str());
-    if (repaired && authority.is_none_or(str::is_empty))
-        || (is_file && authority.is_none() && !path.starts_with('/'))
-    {
+    if authority.is_none() && is_file && !path.starts_with('/') {
         return Err(UriError::Malformed);
     }
     let host = normal_authority(authority.unwrap_or_default(), is_file)?;
+    if host.is_empty() && REPAIRED.contains(&scheme.as_str()) {
+        return Err(UriError::Malformed);
+    }
     let segments = normal_path(path)?;
     let query = query.map(normal_tail).transpose()?;
     let fragment = fragment.map(normal_tail).transpose()?;
     let slashes = match authority {
-        _ if is_file => "///",
-        Some(_) if host.is_empty() => "///",
-        Some(_) => "//",
-        None if path.starts_with('/') => "/",
-        None => "",
+        _ if !host.is_empty() => "//",
+        None if !path.starts_with('/') => "",
+        None if !is_file => "/",
+        Some(_) | None => "///",
     };
     let mut normal = Uri {
         scheme,
@@ -121,9 +120,9 @@ impl Uri {
 
     fn write(&self, slashes: &str) -> String {
         let mut text = format!("{}:", self.scheme);
-        if slashes == "//" || (slashes == "///" && !self.authority.is_empty()) {
-            text.push_str("//");
-            text.push_str(&self.authority);
+        if slashes == "//" {
+            text.push_str(slashes);
+            push_encoded(&mut text, &self.authority);
             if !self.segments.is_empty() {
                 text.push('/');
             }
@@ -134,14 +133,7 @@ impl Uri {
             if place > 0 {
                 text.push('/');
             }
-            for character in segment.chars() {
-                match character {
-                    '%' => text.push_str("%25"),
-                    '?' => text.push_str("%3F"),
-                    '#' => text.push_str("%23"),
-                    other => text.push(other),
-                }
-            }
+            push_encoded(&mut text, segment);
         }
         for (mark, part) in [('?', &self.query), ('#', &self.fragment)] {
             if let Some(part) = part {
@@ -150,6 +142,18 @@ impl Uri {
             }
         }
         text
+    }
+}
+
+/// Encodes what would be read as something else than text.
+fn push_encoded(text: &mut String, part: &str) {
+    for character in part.chars() {
+        match character {
+            '%' => text.push_str("%25"),
+            '?' => text.push_str("%3F"),
+            '#' => text.push_str("%23"),
+            other => text.push(other),
+        }
     }
 }
 

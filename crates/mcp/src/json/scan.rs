@@ -169,10 +169,9 @@ impl<'a> Scanner<'a> {
     /// One message (an object): where it stands in the text, and where its parts are.
     pub(crate) fn message(&mut self, depth: usize) -> Result<(Span, Envelope), DecodeError> {
         if self.peek() != Some(b'{') {
-            return Err(match self.text.get(self.at) {
-                Some(_) => self.fault(DecodeFault::NotAnObject),
-                None => self.fault(DecodeFault::UnexpectedEnd),
-            });
+            let start = self.at;
+            self.value(depth, Place::Elsewhere)?;
+            return Err(fault(DecodeFault::NotAnObject, start));
         }
         self.origin = self.at;
         let start = self.at;
