@@ -108,7 +108,11 @@ struct Desk<'a> {
 impl Desk<'_> {
     /// Prints a step's line and counts it if it is a surprise.
     fn note(&mut self, what: &str, answer: &Answer, expected: Expected) -> io::Result<()> {
-        let expected = if self.gated { expected } else { Expected::Works };
+        let expected = if self.gated {
+            expected
+        } else {
+            Expected::Works
+        };
         let mark = match (answer.matches(expected), answer) {
             (false, _) => Mark::Wrong,
             (true, Answer::Good(_)) => Mark::Through,
@@ -129,7 +133,8 @@ impl Desk<'_> {
     fn sees(&mut self, kind: &str, seen: &[String], wanted: &[&str]) -> io::Result<()> {
         let good = seen == wanted;
         let mark = if good { Mark::Fact } else { Mark::Wrong };
-        self.console.line(mark, &format!("{kind} it sees"), &seen.join(" "))?;
+        self.console
+            .line(mark, &format!("{kind} it sees"), &seen.join(" "))?;
         if !good {
             self.surprises += 1;
             self.console

@@ -12,6 +12,7 @@ use keepgate_demo::console::Console;
 use keepgate_demo::crm::Crm;
 use keepgate_demo::fixture::Fixture;
 use keepgate_demo::notes::Notes;
+use keepgate_demo::scene::attend::AttendError;
 use keepgate_demo::scene::{self, SceneError};
 use keepgate_demo::serve::{self, ServeError};
 use keepgate_demo::{driver, explain, signal};
@@ -63,6 +64,13 @@ enum Command {
     Notes,
     /// Do a support agent's work and say how it went.
     Agent(AgentArguments),
+    /// Run a command that ends when standard input closes.
+    #[command(hide = true)]
+    Attend {
+        /// The command, after `--`.
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
     /// Serve one of everything, for tests.
     Fixture(FixtureArguments),
     /// Try everything the fixture offers and report as JSON.
@@ -130,6 +138,7 @@ impl Arguments {
             Some(Command::Crm { port, with_parent }) => crm(port, with_parent).await,
             Some(Command::Notes) => notes().await,
             Some(Command::Agent(arguments)) => agent(&arguments).await,
+            Some(Command::Attend { command }) => attend(&command).await,
             Some(Command::Fixture(arguments)) => fixture(&arguments).await,
             Some(Command::RmcpClient(arguments)) => drive(arguments).await,
         };
@@ -159,6 +168,8 @@ enum CommandError {
     },
     #[error("the demo did not come to its end")]
     Scene(#[from] SceneError),
+    #[error("failed to attend a command")]
+    Attend(#[from] AttendError),
     #[error("the agent gave up")]
     Agent(#[from] AgentError),
     #[error("the system refused")]
@@ -228,6 +239,11 @@ async fn agent(arguments: &AgentArguments) -> Done {
 /// Where this program is.
 fn own_path() -> Result<String, CommandError> {
     Ok(std::env::current_exe()?.to_string_lossy().into_owned())
+}
+
+async fn attend(command: &[String]) -> Done {
+    let ended = scene::attend::attend(command, signal::stop()).await?;
+    Ok(ended.success())
 }
 
 async fn fixture(arguments: &FixtureArguments) -> Done {

@@ -7,8 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let arguments = arguments::Arguments::parse();
     let filter = EnvFilter::try_from_env("KEEPGATE_DEMO_LOG")
         .unwrap_or_else(|_| EnvFilter::new("warn,rmcp=off"));
@@ -17,5 +16,15 @@ async fn main() -> ExitCode {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
-    arguments.run().await
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "cannot start");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(arguments.run());
+    // A read of standard input cannot be called back; waiting for it would keep us here.
+    runtime.shutdown_background();
+    code
 }

@@ -3,6 +3,7 @@
 //! It is also a test: [`play`] gives `false` when anything was not as it should be. Whatever it
 //! started, it ends, however it ends.
 
+pub mod attend;
 mod child;
 mod gate;
 mod probe;
@@ -74,7 +75,7 @@ pub async fn play(options: &Options, stop: &CancellationToken) -> Result<bool, S
     let program = gate::program(options.keepgate.as_deref(), &own)?;
     let desk = start_desk(&own).await?;
     let stage = Stage::set(options, &desk.url, &own)?;
-    let mut gate = interruptible(stop, Gate::open(&program, &stage)).await??;
+    let mut gate = interruptible(stop, Gate::open(&program, &own, &stage)).await??;
     introduce(&console, &stage)?;
 
     let played = acts(&console, &stage, &gate, &desk, &own, stop).await;
@@ -161,9 +162,17 @@ async fn acts(
 async fn record(console: &Console, gate: &Gate) -> Result<bool, SceneError> {
     console.heading("The record, verified offline")?;
     let verified = gate.command(&["audit", "verify"]).await?;
-    let mark = if verified.good { Mark::Through } else { Mark::Wrong };
+    let mark = if verified.good {
+        Mark::Through
+    } else {
+        Mark::Wrong
+    };
     let mut lines = verified.text.lines();
-    console.line(mark, "keepgate audit verify", lines.next().unwrap_or_default())?;
+    console.line(
+        mark,
+        "keepgate audit verify",
+        lines.next().unwrap_or_default(),
+    )?;
     for line in lines {
         console.remark(line)?;
     }
@@ -184,7 +193,9 @@ fn verdict(console: &Console, stage: &Stage, good: bool) -> io::Result<()> {
     console.print("")?;
     let kept = stage.directory().display();
     if good {
-        console.print(&format!("All as it should be. Everything is kept in {kept}."))
+        console.print(&format!(
+            "All as it should be. Everything is kept in {kept}."
+        ))
     } else {
         console.print(&format!("Something is not as it should be. See {kept}."))
     }

@@ -27,12 +27,8 @@ pub(super) async fn at_the_desk(mut desk: Desk<'_>) -> Result<usize, AgentError>
     }
     desk.sees_tools(&tools).await?;
     desk.sees_resources(&resources).await?;
-    desk.calls(
-        "search_cases",
-        json!({ "status": "open" }),
-        Expected::Works,
-    )
-    .await?;
+    desk.calls("search_cases", json!({ "status": "open" }), Expected::Works)
+        .await?;
     desk.calls("get_case", json!({ "id": "C-1001" }), Expected::Works)
         .await?;
     let select = json!({ "sql": "SELECT id, status FROM cases" });
@@ -59,8 +55,12 @@ pub(super) async fn with_the_notebook(mut desk: Desk<'_>) -> Result<usize, Agent
     let own = json!({ "title": "agent/todo", "text": "Refund C-1003 on Friday." });
     desk.calls("write_note", own, Expected::Works).await?;
     let others = json!({ "title": "team/oncall", "text": "The agent is on call." });
-    desk.calls("write_note", others, Expected::Denied("not_the_agents_note"))
-        .await?;
+    desk.calls(
+        "write_note",
+        others,
+        Expected::Denied("not_the_agents_note"),
+    )
+    .await?;
     desk.reads("notes://team/oncall", Expected::Works).await?;
     desk.close().await
 }
@@ -80,10 +80,8 @@ impl Desk<'_> {
     async fn sees_resources(&mut self, wanted: &[&str]) -> Result<(), AgentError> {
         match self.client.list_all_resources().await {
             Ok(resources) => {
-                let seen: Vec<String> = resources
-                    .into_iter()
-                    .map(|resource| resource.uri.clone())
-                    .collect();
+                let seen: Vec<String> =
+                    resources.into_iter().map(|resource| resource.uri).collect();
                 self.sees("resources", &seen, wanted)?;
             }
             Err(error) => self.note("resources/list", &error.into(), Expected::Works)?,
@@ -98,8 +96,8 @@ impl Desk<'_> {
         expected: Expected,
     ) -> Result<(), AgentError> {
         let what = format!("{tool} {}", told(&arguments));
-        let request = CallToolRequestParams::new(tool)
-            .with_arguments(crate::reply::object(arguments));
+        let request =
+            CallToolRequestParams::new(tool).with_arguments(crate::reply::object(arguments));
         let answer = Answer::from(self.client.call_tool(request).await);
         Ok(self.note(&what, &answer, expected)?)
     }

@@ -38,7 +38,7 @@ pub enum ChildError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// It did not end in time and was killed.
+    /// It did not end in time.
     #[error("{name} did not end in time")]
     Stuck {
         /// Which one.
@@ -46,7 +46,7 @@ pub enum ChildError {
     },
 }
 
-/// A process that is killed when this is dropped.
+/// A process of the demo. Dropping it closes its standard input, and most end by that.
 #[derive(Debug)]
 pub(super) struct Child {
     name: &'static str,
@@ -54,19 +54,14 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// Starts `command` with our standard output. It has a group of its own, so that Ctrl-C
-    /// reaches the demo alone, which then ends everything in order.
+    /// Starts `command` with our standard output, to be killed when this is dropped.
     pub(super) fn quiet(name: &'static str, mut command: Command) -> Result<Self, ChildError> {
-        let process = command
-            .stdin(Stdio::null())
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|source| ChildError::Start { name, source })?;
-        Ok(Self { name, process })
+        command.kill_on_drop(true);
+        Self::spawn(name, command)
     }
 
-    /// Starts `command` with everything it says going to `log`.
+    /// Starts `command`, which must end when its standard input closes, with everything it says
+    /// going to `log`.
     pub(super) fn logged(
         name: &'static str,
         mut command: Command,
@@ -76,7 +71,19 @@ impl Child {
         let out = File::create(log).map_err(start)?;
         let errors = out.try_clone().map_err(start)?;
         command.stdout(out).stderr(errors);
-        Self::quiet(name, command)
+        Self::spawn(name, command)
+    }
+
+    /// Starts `command` in a group of its own, so that Ctrl-C reaches the demo alone, which then
+    /// ends everything in order. Its standard input is a pipe that closes when the demo is gone,
+    /// however it went.
+    fn spawn(name: &'static str, mut command: Command) -> Result<Self, ChildError> {
+        let process = command
+            .stdin(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .map_err(|source| ChildError::Start { name, source })?;
+        Ok(Self { name, process })
     }
 
     /// Starts `command`, a server that prints where it listens on its first line and ends when its
@@ -85,14 +92,8 @@ impl Child {
         name: &'static str,
         mut command: Command,
     ) -> Result<(Self, String), ChildError> {
-        let process = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|source| ChildError::Start { name, source })?;
-        let mut child = Self { name, process };
+        command.stdout(Stdio::piped());
+        let mut child = Self::quiet(name, command)?;
         let silent = ChildError::Silent { name };
         let Some(out) = child.process.stdout.take() else {
             return Err(silent);
@@ -132,8 +133,12 @@ impl Child {
 
     async fn wait(&mut self, patience: Duration) -> Result<ExitStatus, ChildError> {
         let name = self.name;
-        let Ok(waited) = tokio::time::timeout(patience, self.process.wait()).await else {
-            // Killed by the drop of `self`, or by the next `stop`.
+        // `Child::wait` would close the pipe, and that means that we are gone.
+        let pipe = self.process.stdin.take();
+        let waited = tokio::time::timeout(patience, self.process.wait()).await;
+        drop(pipe);
+        let Ok(waited) = waited else {
+            // The closed pipe is the last word it gets.
             return Err(ChildError::Stuck { name });
         };
         waited.map_err(|source| ChildError::Lost { name, source })

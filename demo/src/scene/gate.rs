@@ -25,7 +25,9 @@ const LAST_LINES: usize = 12;
 #[derive(Debug, thiserror::Error)]
 pub enum GateError {
     /// There is no program.
-    #[error("no keepgate program at `{path}`, build it with `cargo build` or name it in KEEPGATE_BIN")]
+    #[error(
+        "no keepgate program at `{path}`, build it with `cargo build` or name it in KEEPGATE_BIN"
+    )]
     Missing {
         /// Where it was looked for.
         path: PathBuf,
@@ -99,9 +101,17 @@ pub(super) struct Gate {
 
 impl Gate {
     /// Makes a key for the agent, starts Keepgate and waits until it is ready.
-    pub(super) async fn open(program: &Path, stage: &Stage) -> Result<Self, GateError> {
+    /// `own` is this program, which attends it.
+    pub(super) async fn open(program: &Path, own: &Path, stage: &Stage) -> Result<Self, GateError> {
         let config = stage.config();
-        let create = ["keys", "create", "--subject", "support-agent", "--role", "support"];
+        let create = [
+            "keys",
+            "create",
+            "--subject",
+            "support-agent",
+            "--role",
+            "support",
+        ];
         let created = run(program, &config, &create).await?;
         if !created.good {
             return Err(GateError::Failed {
@@ -109,8 +119,9 @@ impl Gate {
                 said: created.text,
             });
         }
-        let mut serve = command(program, &config, &["serve"]);
-        serve.current_dir(stage.directory());
+        let mut serve = Command::new(own);
+        serve.args(["attend", "--"]).arg(program).arg("serve");
+        let serve = settled(serve, &config);
         let process = Child::logged("keepgate", serve, &stage.log())?;
         let mut gate = Self {
             program: program.to_owned(),
@@ -118,15 +129,23 @@ impl Gate {
             process,
             key: created.text.lines().next().unwrap_or_default().to_owned(),
         };
-        gate.wait_until_ready(stage).await?;
-        Ok(gate)
+        let ready = gate.wait_until_ready(stage).await;
+        if ready.is_err()
+            && let Err(error) = gate.process.stop(DRAIN).await
+        {
+            tracing::debug!(%error, "it was gone already");
+        }
+        ready.map(|()| gate)
     }
 
     async fn wait_until_ready(&mut self, stage: &Stage) -> Result<(), GateError> {
         let deadline = tokio::time::Instant::now() + START;
         while tokio::time::Instant::now() < deadline {
             // Nobody listening yet is what we wait for to end.
-            if probe::is_ready(stage.admin(), "/readyz").await.unwrap_or(false) {
+            if probe::is_ready(stage.admin(), "/readyz")
+                .await
+                .unwrap_or(false)
+            {
                 return Ok(());
             }
             if let Some(status) = self.process.ended()? {
@@ -160,11 +179,10 @@ impl Gate {
     }
 }
 
-/// `keepgate <arguments> --config <config>`. Our own variables stay here: Keepgate would take
-/// `KEEPGATE_*` for configuration.
-fn command(program: &Path, config: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(program);
-    command.args(arguments).arg("--config").arg(config);
+/// Adds `--config <config>`. Our own variables stay here: Keepgate would take `KEEPGATE_*` for
+/// configuration.
+fn settled(mut command: Command, config: &Path) -> Command {
+    command.arg("--config").arg(config);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("KEEPGATE_") {
             command.env_remove(name);
@@ -174,7 +192,9 @@ fn command(program: &Path, config: &Path, arguments: &[&str]) -> Command {
 }
 
 async fn run(program: &Path, config: &Path, arguments: &[&str]) -> Result<Said, GateError> {
-    let output = command(program, config, arguments)
+    let mut command = Command::new(program);
+    command.args(arguments);
+    let output = settled(command, config)
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output()
@@ -196,7 +216,9 @@ async fn run(program: &Path, config: &Path, arguments: &[&str]) -> Result<Said, 
 /// The end of a log; what cannot be read says so.
 fn last_lines(log: &Path) -> String {
     match std::fs::read_to_string(log) {
-        Ok(text) => super::last(&text, LAST_LINES).collect::<Vec<_>>().join("\n"),
+        Ok(text) => super::last(&text, LAST_LINES)
+            .collect::<Vec<_>>()
+            .join("\n"),
         Err(error) => format!("(no log: {error})"),
     }
 }

@@ -20,5 +20,5 @@ pub(super) async fn is_ready(address: SocketAddr, path: &str) -> io::Result<bool
     stream.write_all(request.as_bytes()).await?;
     let mut status = [0; STATUS];
     stream.read_exact(&mut status).await?;
-    Ok(&status == b"HTTP/1.1 200")
+    Ok(status.starts_with(b"HTTP/1.") && status.ends_with(b" 200"))
 }

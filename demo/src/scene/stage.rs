@@ -156,7 +156,10 @@ fn emptied(path: &Path) -> Result<PathBuf, StageError> {
     }
     fs::create_dir_all(path).map_err(at(path))?;
     let path = fs::canonicalize(path).map_err(at(path))?;
-    write(&path.join(MARKER), "Made by keepgate-demo, and emptied by it.\n")?;
+    write(
+        &path.join(MARKER),
+        "Made by keepgate-demo, and emptied by it.\n",
+    )?;
     write(&path.join(".gitignore"), "*\n")?;
     Ok(path)
 }
