@@ -52,27 +52,36 @@ impl<S: HttpService> Open<S> {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "could not switch off Nagle's algorithm");
         }
+        // A peer that says nothing is waited for no longer than one whose head does not end, and not in a drain.
         let patience = self.settings.header_timeout;
+        let drain = self.drain.child_token();
         let Some(tls) = self.settings.tls.clone() else {
-            // A peer that says nothing is waited for no longer than one whose head does not end.
-            if let Ok(Ok(version)) = timeout(patience, sniff(&stream)).await {
+            let sniffed = drain
+                .run_until_cancelled(timeout(patience, sniff(&stream)))
+                .await;
+            if let Some(Ok(Ok(version))) = sniffed {
                 self.speak(version, stream, peer).await;
             }
             return;
         };
-        match timeout(patience, tls.acceptor().accept(stream)).await {
-            Ok(Ok(stream)) => {
+        let handshake = timeout(patience, tls.acceptor().accept(stream));
+        match drain.run_until_cancelled(handshake).await {
+            Some(Ok(Ok(stream))) => {
                 let (_, session) = stream.get_ref();
                 let h2 = session.alpn_protocol() == Some(b"h2");
-                peer.tls = Some(Arc::new(PeerTls {
-                    server_name: session.server_name().map(str::to_owned),
-                    tls13: session.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3),
-                }));
+                let tls13 = session.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3);
+                let server_name = session.server_name().map(str::to_owned);
+                peer.tls = Some(Arc::new(PeerTls { server_name, tls13 }));
                 self.speak(if h2 { Version::H2 } else { Version::H1 }, stream, peer)
                     .await;
             }
-            Ok(Err(error)) => tracing::debug!(peer = %peer.addr, %error, "TLS handshake failed"),
-            Err(_elapsed) => tracing::debug!(peer = %peer.addr, "TLS handshake took too long"),
+            Some(Ok(Err(error))) => {
+                tracing::debug!(peer = %peer.addr, %error, "TLS handshake failed");
+            }
+            Some(Err(_elapsed)) => {
+                tracing::debug!(peer = %peer.addr, "TLS handshake took too long");
+            }
+            None => {}
         }
     }
 
