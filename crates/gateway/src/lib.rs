@@ -2,21 +2,21 @@
 //!
 //! Start with [`stack`].
 
-mod around;
-mod catalog;
-mod clock;
-mod edge;
-mod gate;
-mod knowledge;
+pub mod around;
+pub mod catalog;
+pub mod clock;
+pub mod edge;
+pub mod gate;
+pub mod knowledge;
 pub mod layers;
-mod live;
-mod metrics;
-mod render;
-mod session;
+pub mod live;
+pub mod metrics;
+pub mod render;
+pub mod session;
 pub mod settings;
-mod shared;
+pub mod shared;
 pub mod stack;
-mod upstream;
+pub mod upstream;
 
 pub use live::Gateway;
 pub use shared::Shared;

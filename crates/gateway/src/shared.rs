@@ -8,7 +8,8 @@ use keepgate_policy::Policy;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    clock::Ids, edge::room::Load, layers::catalog::Catalogs, metrics::Meters, session::Sessions,
+    clock::Ids, edge::room::Load, layers::audit::Doorkeeper, layers::catalog::Catalogs,
+    metrics::Meters, session::Sessions,
 };
 
 /// What every stack is built over.
@@ -24,6 +25,8 @@ pub struct Shared {
     pub sessions: Arc<Sessions>,
     /// What servers have shown callers without sessions.
     pub catalogs: Arc<Catalogs>,
+    /// Who notes refusals at the edge.
+    pub door: Arc<Doorkeeper>,
     /// The meters.
     pub meters: Arc<Meters>,
     /// How many requests run.
@@ -44,13 +47,15 @@ impl Shared {
         policy: Arc<Policy>,
         authn: Arc<Authenticator>,
     ) -> Result<Self, getrandom::Error> {
+        let meters = Arc::default();
         Ok(Self {
+            door: Arc::new(Doorkeeper::new(&log, &meters)),
             log,
             policy,
             authn,
             sessions: Arc::default(),
             catalogs: Arc::default(),
-            meters: Arc::default(),
+            meters,
             load: Arc::default(),
             ids: Arc::new(Ids::new()?),
             tasks: TaskTracker::new(),

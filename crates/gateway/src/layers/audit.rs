@@ -20,7 +20,7 @@ use keepgate_mcp::{
 };
 
 use self::describe::describe;
-pub use self::door::Door;
+pub use self::door::{Door, Doorkeeper};
 use super::{approval::Permitted, session::Bound};
 use crate::{around::Around, gate::Gate, settings::Settings};
 

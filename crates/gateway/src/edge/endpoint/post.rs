@@ -46,7 +46,12 @@ impl Inner {
             .map(|session| session.revision());
         let framing = match classify(&mirrored, &body, session) {
             Ok(framing) => framing,
-            Err(error) => return Ok(render::era(&error, body.messages())),
+            Err(error) => {
+                self.shared
+                    .door
+                    .note(era_code(&error), arrived.peer.map(|peer| peer.ip()));
+                return Ok(render::era(&error, body.messages()));
+            }
         };
         match body {
             Decoded::Single(message) => {
@@ -118,7 +123,7 @@ fn undecoded(error: keepgate_mcp::DecodeError) -> Refusal {
 }
 
 /// The code of an era error, for records and meters.
-pub(crate) fn era_code(error: &EraError) -> Code {
+fn era_code(error: &EraError) -> Code {
     match error.code {
         error::HEADER_MISMATCH => Code::HeaderMismatch,
         error::UNSUPPORTED_VERSION => Code::RevisionUnsupported,

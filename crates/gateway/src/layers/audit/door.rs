@@ -4,14 +4,18 @@
 //! counts them all.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Instant, SystemTime},
 };
 
 use http::{Request, Response};
 use hyper::body::Incoming;
 use keepgate_audit::{Kind, Log, Record};
-use keepgate_call::Refusal;
+use keepgate_call::{Code, Refusal};
 use keepgate_transport::{Body, http::server::Peer};
 
 use crate::{around::Around, metrics::Meters};
@@ -19,24 +23,35 @@ use crate::{around::Around, metrics::Meters};
 /// Records a second.
 const RATE: u64 = 10;
 
-/// Records who was turned away.
+/// Writes down who was turned away.
 #[derive(Debug)]
-pub struct Door {
+pub struct Doorkeeper {
     log: Log,
-    meters: std::sync::Arc<Meters>,
+    meters: Arc<Meters>,
     epoch: Instant,
     /// The second of `epoch` in the high half, the records written in it in the low.
     spent: AtomicU64,
 }
 
-impl Door {
-    /// An around that writes to `log` and feeds `meters`.
-    pub fn new(log: &Log, meters: &std::sync::Arc<Meters>) -> Self {
+impl Doorkeeper {
+    /// One that writes to `log` and feeds `meters`.
+    pub fn new(log: &Log, meters: &Arc<Meters>) -> Self {
         Self {
             log: log.clone(),
-            meters: std::sync::Arc::clone(meters),
+            meters: Arc::clone(meters),
             epoch: Instant::now(),
             spent: AtomicU64::new(0),
+        }
+    }
+
+    /// Notes that somebody at `source` was turned away.
+    pub fn note(&self, code: Code, source: Option<IpAddr>) {
+        self.meters.turned_away(code.as_str());
+        if self.may_write() {
+            let mut record = Record::new(Kind::AuthDenied, SystemTime::now());
+            record.source = source;
+            record.refusal = Some(code.as_str());
+            self.log.post(&record);
         }
     }
 
@@ -53,6 +68,17 @@ impl Door {
         self.spent
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend)
             .is_ok()
+    }
+}
+
+/// Has the doorkeeper note every refusal of the edge.
+#[derive(Debug)]
+pub struct Door(Arc<Doorkeeper>);
+
+impl Door {
+    /// An around for the edge.
+    pub fn new(keeper: &Arc<Doorkeeper>) -> Self {
+        Self(Arc::clone(keeper))
     }
 }
 
@@ -75,13 +101,7 @@ impl Around<Request<Incoming>> for Door {
             .map(|peer| peer.addr.ip());
         let answered = next(request).await;
         if let Err(refusal) = &answered {
-            self.meters.turned_away(refusal.code.as_str());
-            if self.may_write() {
-                let mut record = Record::new(Kind::AuthDenied, SystemTime::now());
-                record.source = source;
-                record.refusal = Some(refusal.code.as_str());
-                self.log.post(&record);
-            }
+            self.0.note(refusal.code, source);
         }
         answered
     }

@@ -1,0 +1,55 @@
+# The commands of this repository. `make help` lists them.
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+
+include tests/peers.mk
+
+## help: this list
+.PHONY: help
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+
+## demo: Keepgate in front of two real servers, an agent that uses them, and the verified log (STAY=1 stays up)
+.PHONY: demo
+demo:
+	cargo build --locked -p keepgate-cli -p keepgate-demo
+	target/debug/keepgate-demo $(if $(STAY),--stay)
+
+## test: every test, with real peers from npm and PyPI (installed into .peers/)
+.PHONY: test
+test: peers
+	cargo build --locked -p keepgate-cli -p keepgate-demo
+	cargo test --locked --workspace
+
+## golden: rewrite the golden files, to be read in review
+.PHONY: golden
+golden:
+	UPDATE=1 UPDATE_EXPECT=1 cargo test --locked --workspace
+
+## fmt: format
+.PHONY: fmt
+fmt:
+	cargo fmt --all
+
+## lint: formatting, clippy, docs
+.PHONY: lint
+lint:
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+
+## deny: licences, advisories that are known offline, duplicate and wild sources
+.PHONY: deny
+deny:
+	cargo deny --locked check bans licenses sources
+
+## bench: CPU per call beside a bare hyper proxy, interleaved in one run
+.PHONY: bench
+bench:
+	cargo build --locked --release -p keepgate-cli -p keepgate-benches
+	target/release/keepgate-bench
+
+## ci: what CI runs
+.PHONY: ci
+ci: lint deny test

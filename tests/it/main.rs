@@ -1,0 +1,3 @@
+//! The gateway from outside: one module per concern.
+
+mod spine;

@@ -1,0 +1,196 @@
+//! A gateway of one server, in this process, on a port of its own.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc};
+
+use keepgate_authn::Authenticator;
+use keepgate_call::ServerName;
+use keepgate_gateway::{
+    Gateway, Shared,
+    settings::{Limits, Server, Settings, Timeouts, Upstream},
+};
+use keepgate_policy::Policy;
+use keepgate_transport::http::server::{Listener, ListenerSettings, serve};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+/// Allows everything there is: for tests of what stands before and behind policy.
+pub const ALLOW_ALL: &str = "package mcp.authz\n\nallow contains \"all\"\n";
+
+/// What a test gateway is made of.
+#[derive(Debug)]
+pub struct Builder {
+    settings: Settings,
+    policy: String,
+    keys: bool,
+    audit: Option<keepgate_audit::Settings>,
+}
+
+/// A running gateway. Dropping it ends it.
+#[derive(Debug)]
+pub struct TestGateway {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// Its parts, to look into.
+    pub gateway: Gateway,
+    /// Its state: the log, the keys, the policy.
+    pub directory: TempDir,
+    shutdown: CancellationToken,
+    log: keepgate_audit::Log,
+}
+
+impl TestGateway {
+    /// A gateway in front of `url`, as server `up`.
+    pub fn http(url: &str) -> Builder {
+        Builder::new(Upstream::Http {
+            url: url.parse().expect("a url"),
+            ca: None,
+        })
+    }
+
+    /// A gateway in front of a child process, as server `up`.
+    pub fn child(program: &str, arguments: &[&str], shared: bool) -> Builder {
+        Builder::new(Upstream::Child {
+            program: program.to_owned(),
+            arguments: arguments
+                .iter()
+                .map(|&argument| argument.to_owned())
+                .collect(),
+            environment: BTreeMap::new(),
+            directory: None,
+            shared,
+        })
+    }
+
+    /// Ends the log in order and verifies it; gives its records as JSON.
+    pub async fn records(&self) -> Vec<serde_json::Value> {
+        // What is posted without waiting is written before the log closes.
+        self.log.close();
+        let report = keepgate_audit::verify(&self.log_directory(), &self.log.public_key(), &[])
+            .expect("the log can be read");
+        assert!(
+            report.findings.is_empty(),
+            "the log does not verify: {report:?}"
+        );
+        let mut reader =
+            keepgate_audit::Reader::open(&self.log_directory(), keepgate_audit::Start::Index(0))
+                .expect("the log opens");
+        let mut records = Vec::new();
+        while let Some(entry) = reader.next_entry().expect("a record") {
+            records.push(serde_json::from_str(&entry.json).expect("a record is JSON"));
+        }
+        records
+    }
+
+    fn log_directory(&self) -> std::path::PathBuf {
+        self.directory.path().join("audit")
+    }
+}
+
+impl Drop for TestGateway {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+        self.log.close();
+    }
+}
+
+impl Builder {
+    fn new(upstream: Upstream) -> Self {
+        let server = Server {
+            upstream,
+            owner: None,
+            environment: None,
+            trust: None,
+            labels: Vec::new(),
+            timeouts: Timeouts::default(),
+        };
+        let name = ServerName::parse("up").expect("a name");
+        Self {
+            settings: Settings {
+                servers: BTreeMap::from([(name, server)]),
+                hosts: Vec::new(),
+                origins: Vec::new(),
+                limits: Limits::default(),
+                clear_arguments: Vec::new(),
+            },
+            policy: ALLOW_ALL.to_owned(),
+            keys: false,
+            audit: None,
+        }
+    }
+
+    /// With this policy instead of one that allows everything.
+    #[must_use]
+    pub fn policy(mut self, rego: &str) -> Self {
+        rego.clone_into(&mut self.policy);
+        self
+    }
+
+    /// With API keys instead of the anonymous caller.
+    #[must_use]
+    pub fn keys(mut self) -> Self {
+        self.keys = true;
+        self
+    }
+
+    /// With other settings.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(&mut self.settings);
+        self
+    }
+
+    /// With other timeouts for the server.
+    #[must_use]
+    pub fn timeouts(self, change: impl Fn(&mut Timeouts)) -> Self {
+        self.with(|settings| {
+            settings
+                .servers
+                .values_mut()
+                .for_each(|server| change(&mut server.timeouts))
+        })
+    }
+
+    /// Starts it.
+    pub async fn start(self) -> TestGateway {
+        let directory = tempfile::tempdir().expect("a directory");
+        self.start_in(directory).await
+    }
+
+    /// Starts it over a state that is there already.
+    pub async fn start_in(self, directory: TempDir) -> TestGateway {
+        let policies = directory.path().join("policies");
+        std::fs::create_dir_all(&policies).expect("a directory");
+        std::fs::write(policies.join("test.rego"), &self.policy).expect("a file");
+        let policy = Policy::load(&[policies], &keepgate_policy::Settings::default())
+            .expect("a policy that loads");
+        let audit = self
+            .audit
+            .unwrap_or_else(|| audit_settings(directory.path()));
+        let log = keepgate_audit::Log::open(audit).expect("a log");
+        let authn = if self.keys {
+            Authenticator::keys(directory.path()).expect("keys")
+        } else {
+            Authenticator::anonymous()
+        };
+        let shared =
+            Shared::new(log.clone(), Arc::new(policy), Arc::new(authn)).expect("randomness");
+        let gateway = Gateway::new(&self.settings, Arc::new(shared)).expect("a gateway");
+        let listener = Listener::bind(([127, 0, 0, 1], 0).into(), ListenerSettings::default())
+            .await
+            .expect("a port");
+        let addr = listener.addr();
+        let shutdown = CancellationToken::new();
+        tokio::spawn(serve(listener, gateway.clone(), shutdown.clone()));
+        TestGateway {
+            addr,
+            gateway,
+            directory,
+            shutdown,
+            log,
+        }
+    }
+}
+
+fn audit_settings(directory: &Path) -> keepgate_audit::Settings {
+    keepgate_audit::Settings::new(directory.join("audit"), "keepgate.test/log", "test")
+}

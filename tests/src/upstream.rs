@@ -1,0 +1,279 @@
+//! A server that does as it is told: for faults no honest server makes. It speaks plain sockets, so that it can lie.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+/// A request as the server heard it.
+#[derive(Debug, Clone)]
+pub struct Heard {
+    /// `POST`, `GET`, `DELETE`.
+    pub verb: String,
+    /// The whole head, as it came.
+    pub head: String,
+    /// The body.
+    pub body: String,
+}
+
+impl Heard {
+    /// The body as JSON; null if it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_default()
+    }
+
+    /// The MCP method.
+    pub fn method(&self) -> String {
+        self.json()["method"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    }
+
+    /// A header's value.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().skip(1).find_map(|line| {
+            let (known, value) = line.split_once(':')?;
+            known.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+}
+
+/// What the server says, step by step.
+#[derive(Debug, Clone)]
+pub enum Say {
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// Nothing, for a while.
+    Wait(Duration),
+    /// Nothing any more: the connection is closed.
+    Close,
+    /// Nothing any more, and the connection stays open.
+    Hang,
+}
+
+impl Say {
+    /// A JSON body with its head.
+    pub fn json(body: &Value) -> Vec<Self> {
+        Self::http("200 OK", "application/json", &body.to_string())
+    }
+
+    /// Any body with its head.
+    pub fn http(status: &str, media: &str, body: &str) -> Vec<Self> {
+        let head = format!(
+            "HTTP/1.1 {status}\r\ncontent-type: {media}\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        vec![Self::Bytes(format!("{head}{body}").into_bytes())]
+    }
+
+    /// The head of an event stream that ends with the connection.
+    pub fn sse() -> Self {
+        Self::Bytes(
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+                .to_vec(),
+        )
+    }
+
+    /// One event.
+    pub fn event(data: &Value) -> Self {
+        Self::Bytes(format!("data: {data}\n\n").into_bytes())
+    }
+
+    /// Text as it is.
+    pub fn text(text: &str) -> Self {
+        Self::Bytes(text.as_bytes().to_vec())
+    }
+}
+
+type Script = dyn Fn(&Heard) -> Vec<Say> + Send + Sync;
+
+/// The server.
+#[derive(Clone)]
+pub struct FakeServer {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    heard: Arc<Mutex<Vec<Heard>>>,
+    closed: Arc<Mutex<usize>>,
+}
+
+impl std::fmt::Debug for FakeServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FakeServer")
+            .field("addr", &self.addr)
+            .finish_non_exhaustive()
+    }
+}
+
+impl FakeServer {
+    /// A server that answers each request by `script`.
+    ///
+    /// # Panics
+    /// When there is no port.
+    pub async fn start(script: impl Fn(&Heard) -> Vec<Say> + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let server = Self {
+            addr: listener.local_addr().expect("an address"),
+            heard: Arc::default(),
+            closed: Arc::default(),
+        };
+        let script: Arc<Script> = Arc::new(script);
+        let serving = server.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(connection(stream, Arc::clone(&script), serving.clone()));
+            }
+        });
+        server
+    }
+
+    /// A server that behaves, but for the tool calls, which `script` answers. It has the tools `echo` and `delete`.
+    pub async fn with_tools(script: impl Fn(&Heard) -> Vec<Say> + Send + Sync + 'static) -> Self {
+        Self::start(move |heard| match behave(heard) {
+            Some(said) => said,
+            None => script(heard),
+        })
+        .await
+    }
+
+    /// The URL of its endpoint.
+    pub fn url(&self) -> String {
+        format!("http://{}/mcp", self.addr)
+    }
+
+    /// Everything heard so far.
+    pub fn heard(&self) -> Vec<Heard> {
+        self.heard
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// What was heard of one MCP method.
+    pub fn heard_of(&self, method: &str) -> Vec<Heard> {
+        self.heard()
+            .into_iter()
+            .filter(|heard| heard.method() == method)
+            .collect()
+    }
+
+    /// How many connections the other side has closed while the server was saying something.
+    pub fn hung_up(&self) -> usize {
+        *self.closed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The result of a tool that says `text`.
+pub fn said(id: &Value, text: &str) -> Value {
+    json!({"jsonrpc": "2.0", "id": id, "result": {"content": [{"type": "text", "text": text}]}})
+}
+
+/// What any server says to all but tool calls. `None` for a tool call.
+pub fn behave(heard: &Heard) -> Option<Vec<Say>> {
+    let message = heard.json();
+    let id = &message["id"];
+    let result = match (
+        heard.verb.as_str(),
+        message["method"].as_str().unwrap_or_default(),
+    ) {
+        ("GET", _) => return Some(Say::http("405 Method Not Allowed", "text/plain", "")),
+        ("DELETE", _) => return Some(Say::http("200 OK", "text/plain", "")),
+        (_, "initialize") => {
+            let version = message["params"]["protocolVersion"]
+                .as_str()
+                .unwrap_or("2025-11-25");
+            let body = json!({"jsonrpc": "2.0", "id": id, "result": {"protocolVersion": version,
+                "capabilities": {"tools": {"listChanged": true}, "resources": {}, "tasks": {}}, "serverInfo": {"name": "fake", "version": "1"}}}).to_string();
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nmcp-session-id: upstream-secret-session\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
+            return Some(vec![Say::Bytes(format!("{head}{body}").into_bytes())]);
+        }
+        (_, "tools/list") => json!({"tools": [
+            {"name": "echo", "inputSchema": {"type": "object"}},
+            {"name": "delete", "inputSchema": {"type": "object"}, "annotations": {"destructiveHint": true}},
+        ]}),
+        (_, "ping") => json!({}),
+        (_, "tools/call") => return None,
+        (_, "") => return Some(Say::http("202 Accepted", "text/plain", "")),
+        (_, method) if method.starts_with("notifications/") => {
+            return Some(Say::http("202 Accepted", "text/plain", ""));
+        }
+        _ => return None,
+    };
+    Some(Say::json(
+        &json!({"jsonrpc": "2.0", "id": id, "result": result}),
+    ))
+}
+
+async fn connection(mut stream: TcpStream, script: Arc<Script>, server: FakeServer) {
+    let mut buffer = Vec::new();
+    while let Some(heard) = hear(&mut stream, &mut buffer).await {
+        server
+            .heard
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(heard.clone());
+        for say in script(&heard) {
+            let went = match say {
+                Say::Bytes(bytes) => stream.write_all(&bytes).await.is_ok(),
+                Say::Wait(time) => {
+                    let mut byte = [0];
+                    // A peer that hangs up is noticed while we wait.
+                    !matches!(
+                        tokio::time::timeout(time, stream.peek(&mut byte)).await,
+                        Ok(Ok(0) | Err(_))
+                    )
+                }
+                Say::Close => return,
+                Say::Hang => {
+                    let mut byte = [0];
+                    let _gone = stream.peek(&mut byte).await;
+                    false
+                }
+            };
+            if !went {
+                *server.closed.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+                return;
+            }
+        }
+    }
+}
+
+async fn hear(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Heard> {
+    let mut chunk = [0; 16 * 1024];
+    loop {
+        let text = String::from_utf8_lossy(buffer).into_owned();
+        if let Some((head, rest)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| {
+                line.to_ascii_lowercase()
+                    .strip_prefix("content-length:")
+                    .map(str::trim)
+                    .map(str::to_owned)
+            });
+            let length: usize = length.and_then(|length| length.parse().ok()).unwrap_or(0);
+            if rest.len() >= length {
+                let body = rest.get(..length).unwrap_or_default().to_owned();
+                buffer.drain(..head.len() + 4 + length);
+                let verb = head.split(' ').next().unwrap_or_default().to_owned();
+                return Some(Heard {
+                    verb,
+                    head: head.to_owned(),
+                    body,
+                });
+            }
+        }
+        match stream.read(&mut chunk).await {
+            Ok(0) | Err(_) => return None,
+            Ok(read) => buffer.extend_from_slice(chunk.get(..read).unwrap_or_default()),
+        }
+    }
+}
