@@ -4,15 +4,13 @@
 # `data.mcp.decision.decision`. A policy cannot change it and need not load it.
 package mcp.decision
 
-import data.mcp.authz
-
 # deny beats approve beats allow; where nothing holds, the call is refused.
-decision := {"effect": "deny", "reasons": authz.deny} if {
-	count(authz.deny) > 0
-} else := {"effect": "approve", "reasons": authz.approve} if {
-	count(authz.approve) > 0
-} else := {"effect": "allow", "reasons": authz.allow} if {
-	count(authz.allow) > 0
+decision := {"effect": "deny", "reasons": data.mcp.authz.deny} if {
+	count(data.mcp.authz.deny) > 0
+} else := {"effect": "approve", "reasons": data.mcp.authz.approve} if {
+	count(data.mcp.authz.approve) > 0
+} else := {"effect": "allow", "reasons": data.mcp.authz.allow} if {
+	count(data.mcp.authz.allow) > 0
 } else := {"effect": "deny", "reasons": {{"code": "no_rule", "message": "no rule allows this"}}}
 
 # Whether an item of a list is shown: whatever may be called, with or without approval, and what `visible` adds.
@@ -20,6 +18,6 @@ decision := {"effect": "deny", "reasons": authz.deny} if {
 default shown := false
 
 shown if {
-	count(authz.deny) == 0
-	count((authz.visible | authz.allow) | authz.approve) > 0
+	count(data.mcp.authz.deny) == 0
+	count((data.mcp.authz.visible | data.mcp.authz.allow) | data.mcp.authz.approve) > 0
 }

@@ -53,7 +53,10 @@ pub(crate) fn reasons(set: &Value, code: &'static str) -> Result<Vec<Reason>, Od
 pub(crate) fn approval(set: &Value) -> Result<(Approval, Vec<Reason>), Odd> {
     let entries = entries(set)?;
     let mut reasons = Vec::new();
-    let mut joined = Approval { quorum: 1, ..Approval::default() };
+    let mut joined = Approval {
+        quorum: 1,
+        ..Approval::default()
+    };
     for entry in entries.iter_sorted() {
         let Value::Object(object) = entry else {
             reasons.push(sentence(entry, "approval")?);
@@ -101,7 +104,10 @@ fn entries(set: &Value) -> Result<&regorus::value::Set, Odd> {
 
 fn sentence(entry: &Value, code: &'static str) -> Result<Reason, Odd> {
     match entry {
-        Value::String(text) => Ok(Reason { code: code.into(), message: shortened(text) }),
+        Value::String(text) => Ok(Reason {
+            code: code.into(),
+            message: shortened(text),
+        }),
         _ => Err("an entry is neither a text nor an object"),
     }
 }
@@ -111,8 +117,14 @@ fn field<'a>(object: &'a Object, key: &str) -> Option<&'a Value> {
 }
 
 fn only(object: &Object, known: &[&str]) -> Result<(), Odd> {
-    let fits = object.keys().all(|key| key.as_string().is_ok_and(|key| known.contains(&&**key)));
-    if fits { Ok(()) } else { Err("an entry has an unknown key") }
+    let fits = object
+        .keys()
+        .all(|key| key.as_string().is_ok_and(|key| known.contains(&&**key)));
+    if fits {
+        Ok(())
+    } else {
+        Err("an entry has an unknown key")
+    }
 }
 
 fn coded(object: &Object) -> Result<Reason, Odd> {
@@ -138,7 +150,12 @@ fn shortened(text: &Arc<str>) -> Arc<str> {
     if text.len() <= MAX_MESSAGE {
         return Arc::clone(text);
     }
-    let end = text.char_indices().map(|(at, _)| at).take_while(|at| *at <= MAX_MESSAGE).last().unwrap_or(0);
+    let end = text
+        .char_indices()
+        .map(|(at, _)| at)
+        .take_while(|at| *at <= MAX_MESSAGE)
+        .last()
+        .unwrap_or(0);
     text.get(..end).unwrap_or("").into()
 }
 
@@ -159,13 +176,17 @@ fn approvers(people: &Value) -> Result<Vec<Arc<str>>, Odd> {
 }
 
 fn named(text: &str) -> bool {
-    let name = text.strip_prefix("group:").or_else(|| text.strip_prefix("user:"));
+    let name = text
+        .strip_prefix("group:")
+        .or_else(|| text.strip_prefix("user:"));
     name.is_some_and(|name| !name.is_empty() && name.len() <= 256)
 }
 
 fn quorum_of(value: &Value) -> Result<u32, Odd> {
     match value.as_u64() {
-        Ok(quorum @ 1..=MAX_PEOPLE) => u32::try_from(quorum).map_err(|_| "`quorum` is out of range"),
+        Ok(quorum @ 1..=MAX_PEOPLE) => {
+            u32::try_from(quorum).map_err(|_| "`quorum` is out of range")
+        }
         Ok(_) | Err(_) => Err("`quorum` is out of range"),
     }
 }
@@ -185,9 +206,17 @@ fn duration(value: &Value) -> Result<Duration, Odd> {
     if count.is_empty() || !count.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(wrong);
     }
-    let seconds = count.parse::<u64>().ok().and_then(|count| count.checked_mul(unit)).ok_or(wrong)?;
+    let seconds = count
+        .parse::<u64>()
+        .ok()
+        .and_then(|count| count.checked_mul(unit))
+        .ok_or(wrong)?;
     let ttl = Duration::from_secs(seconds);
-    if ttl.is_zero() || ttl > MAX_TTL { Err("`ttl` is out of range") } else { Ok(ttl) }
+    if ttl.is_zero() || ttl > MAX_TTL {
+        Err("`ttl` is out of range")
+    } else {
+        Ok(ttl)
+    }
 }
 
 #[cfg(test)]

@@ -84,7 +84,9 @@ impl Reason {
             Self::POLICY_TIMEOUT => "the policy did not answer in time",
             Self::POLICY_PANIC => "the policy evaluator failed",
             Self::POLICY_INVALID_RESULT => "a rule answered something of an unknown shape",
-            Self::OBLIGATION_UNSUPPORTED => "a rule asks for an obligation that cannot be carried out",
+            Self::OBLIGATION_UNSUPPORTED => {
+                "a rule asks for an obligation that cannot be carried out"
+            }
             Self::PROTOCOL => "part of the protocol, not judged",
             _ => "",
         };

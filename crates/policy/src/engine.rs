@@ -49,11 +49,21 @@ impl Evaluator {
     pub(crate) fn build(plan: &Arc<Plan>, data: &Value) -> Result<Self, String> {
         let mut engine = bare()?;
         for (name, text) in &plan.modules {
-            engine.add_policy(name.clone(), text.to_string()).map_err(|error| error.to_string())?;
+            engine
+                .add_policy(name.clone(), text.to_string())
+                .map_err(|error| error.to_string())?;
         }
-        engine.add_data(data.clone()).map_err(|error| error.to_string())?;
-        let mut evaluator = Self { engine, plan: Arc::clone(plan) };
-        evaluator.engine.eval_rule("data.keepgate.probe.ready".to_owned()).map_err(|error| error.to_string())?;
+        engine
+            .add_data(data.clone())
+            .map_err(|error| error.to_string())?;
+        let mut evaluator = Self {
+            engine,
+            plan: Arc::clone(plan),
+        };
+        evaluator
+            .engine
+            .eval_rule("data.keepgate.probe.ready".to_owned())
+            .map_err(|error| error.to_string())?;
         Ok(evaluator)
     }
 
@@ -72,19 +82,33 @@ impl Evaluator {
         if left.is_zero() {
             return Err(Reason::POLICY_TIMEOUT);
         }
-        self.engine.set_execution_timer_config(ExecutionTimerConfig { limit: left, check_interval: CHECK_INTERVAL });
+        self.engine
+            .set_execution_timer_config(ExecutionTimerConfig {
+                limit: left,
+                check_interval: CHECK_INTERVAL,
+            });
         let rule = format!("data.mcp.authz.{name}");
         let engine = &mut self.engine;
         match catch_unwind(AssertUnwindSafe(|| engine.eval_rule(rule))) {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(_)) if Instant::now() >= deadline => {
-                tracing::warn!(rule = name, limit_us = left.as_micros(), "policy evaluation ran out of time");
+                tracing::warn!(
+                    rule = name,
+                    limit_us = left.as_micros(),
+                    "policy evaluation ran out of time"
+                );
                 Err(Reason::POLICY_TIMEOUT)
             }
             Ok(Err(error)) => {
                 let text = error.to_string();
                 let (line, column) = locate::place(&text);
-                tracing::warn!(rule = name, line, column, error = locate::message(&text), "policy evaluation failed");
+                tracing::warn!(
+                    rule = name,
+                    line,
+                    column,
+                    error = locate::message(&text),
+                    "policy evaluation failed"
+                );
                 Err(Reason::POLICY_ERROR)
             }
             Err(_) => {
@@ -98,13 +122,23 @@ impl Evaluator {
     pub(crate) fn warm(&mut self, input: Value, limit: Duration) {
         self.input(input);
         let plan = Arc::clone(&self.plan);
-        let sets = [("deny", plan.deny), ("approve", plan.approve), ("allow", plan.allow), ("visible", plan.visible)];
+        let sets = [
+            ("deny", plan.deny),
+            ("approve", plan.approve),
+            ("allow", plan.allow),
+            ("visible", plan.visible),
+        ];
         for (name, _) in sets.into_iter().filter(|(_, declared)| *declared) {
             let deadline = Instant::now() + limit;
             let engine = &mut self.engine;
-            engine.set_execution_timer_config(ExecutionTimerConfig { limit, check_interval: CHECK_INTERVAL });
+            engine.set_execution_timer_config(ExecutionTimerConfig {
+                limit,
+                check_interval: CHECK_INTERVAL,
+            });
             // What a rule makes of an empty input is of no interest, only that it was run.
-            drop(catch_unwind(AssertUnwindSafe(|| engine.eval_rule(format!("data.mcp.authz.{name}")))));
+            drop(catch_unwind(AssertUnwindSafe(|| {
+                engine.eval_rule(format!("data.mcp.authz.{name}"))
+            })));
             if Instant::now() >= deadline {
                 return;
             }
@@ -119,6 +153,8 @@ pub(crate) fn bare() -> Result<Engine, String> {
     // A built-in function given the wrong type must fail, not be undefined: under `not` it would let a call pass.
     engine.set_strict_builtin_errors(true);
     shadow::install(&mut engine)?;
-    engine.add_policy("keepgate/probe.rego".to_owned(), PROBE.to_owned()).map_err(|error| error.to_string())?;
+    engine
+        .add_policy("keepgate/probe.rego".to_owned(), PROBE.to_owned())
+        .map_err(|error| error.to_string())?;
     Ok(engine)
 }

@@ -297,12 +297,18 @@ impl ToolFacts {
         let mut tool = Record::new();
         tool.text("name", fields.name);
         tool.value("annotations", object("annotations", fields.annotations)?);
-        tool.value("annotations_trusted", Value::Bool(fields.annotations_trusted));
+        tool.value(
+            "annotations_trusted",
+            Value::Bool(fields.annotations_trusted),
+        );
         if let Some(fingerprint) = fields.fingerprint {
             tool.text("fingerprint", fingerprint);
         }
         tool.labels(fields.labels);
-        Ok(Self { name: fields.name.into(), value: tool.done() })
+        Ok(Self {
+            name: fields.name.into(),
+            value: tool.done(),
+        })
     }
 }
 
@@ -323,7 +329,15 @@ impl Record {
     }
 
     fn texts(&mut self, key: &str, texts: &[&str]) {
-        self.value(key, Value::from(texts.iter().map(|text| Value::from(*text)).collect::<Vec<_>>()));
+        self.value(
+            key,
+            Value::from(
+                texts
+                    .iter()
+                    .map(|text| Value::from(*text))
+                    .collect::<Vec<_>>(),
+            ),
+        );
     }
 
     fn labels(&mut self, labels: &[(&str, &str)]) {
@@ -341,7 +355,9 @@ impl Record {
 
 /// Reads a fact that came as JSON and must be an object; absent is empty.
 fn object(fact: &'static str, text: Option<&str>) -> Result<Value, FactsError> {
-    let Some(text) = text else { return Ok(Value::new_object()) };
+    let Some(text) = text else {
+        return Ok(Value::new_object());
+    };
     match json::parse(text) {
         Ok(value) if value.as_object().is_ok() => Ok(value),
         Ok(_) | Err(_) => Err(FactsError::Json(fact)),

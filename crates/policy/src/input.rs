@@ -9,7 +9,9 @@ use std::sync::Arc;
 use regorus::Value;
 use regorus::value::Object;
 
-use crate::facts::{CompletionKind, Facts, Phase, RequestFacts, ResourceFacts, SessionFacts, Subject};
+use crate::facts::{
+    CompletionKind, Facts, Phase, RequestFacts, ResourceFacts, SessionFacts, Subject,
+};
 use crate::json::{self, JsonError};
 
 /// Version of the document.
@@ -54,9 +56,46 @@ macro_rules! words {
 }
 
 words!(
-    age_s, annotations, annotations_trusted, argument, arguments, authority, call, caller, client, completion, hour,
-    id, ip, labels, list, method, name, params, path, phase, prompt, request, resource, revision, scheme, server,
-    server_request, session, size, task, template, tenant, time, time_ns, tool, transport, uri, value, version, weekday,
+    age_s,
+    annotations,
+    annotations_trusted,
+    argument,
+    arguments,
+    authority,
+    call,
+    caller,
+    client,
+    completion,
+    hour,
+    id,
+    ip,
+    labels,
+    list,
+    method,
+    name,
+    params,
+    path,
+    phase,
+    prompt,
+    request,
+    resource,
+    revision,
+    scheme,
+    server,
+    server_request,
+    session,
+    size,
+    task,
+    template,
+    tenant,
+    time,
+    time_ns,
+    tool,
+    transport,
+    uri,
+    value,
+    version,
+    weekday,
 );
 
 impl Words {
@@ -66,7 +105,8 @@ impl Words {
         self.subject(&mut input, &facts.subject)?;
         match (facts.arguments, &facts.subject) {
             (Some(text), _) => {
-                let arguments = json::parse(text).map_err(|source| InputError::Json("arguments", source))?;
+                let arguments =
+                    json::parse(text).map_err(|source| InputError::Json("arguments", source))?;
                 put(&mut input, &self.arguments, arguments);
             }
             // A tool or prompt called without arguments is called with none.
@@ -80,7 +120,10 @@ impl Words {
 
     /// Builds what the items of one list have in common, to be finished by [`Self::item`].
     pub(crate) fn list(&self, facts: &Facts<'_>) -> Result<Object, InputError> {
-        self.shared(&Facts { phase: Phase::List, ..*facts })
+        self.shared(&Facts {
+            phase: Phase::List,
+            ..*facts
+        })
     }
 
     /// Builds the document of one item of a list.
@@ -138,12 +181,22 @@ impl Words {
             when.minute(),
             when.second()
         );
-        let weekday = self.weekdays.get(usize::from(when.weekday().number_days_from_monday()));
+        let weekday = self
+            .weekdays
+            .get(usize::from(when.weekday().number_days_from_monday()));
         let mut request = Object::new();
         put(&mut request, &self.time, Value::from(text));
         put(&mut request, &self.time_ns, Value::from(facts.unix_nanos));
-        put(&mut request, &self.weekday, weekday.cloned().ok_or(InputError::Time(facts.unix_nanos))?);
-        put(&mut request, &self.hour, Value::from(u64::from(when.hour())));
+        put(
+            &mut request,
+            &self.weekday,
+            weekday.cloned().ok_or(InputError::Time(facts.unix_nanos))?,
+        );
+        put(
+            &mut request,
+            &self.hour,
+            Value::from(u64::from(when.hour())),
+        );
         if let Some(ip) = facts.ip {
             put(&mut request, &self.ip, Value::from(ip.to_string()));
         }
@@ -164,10 +217,16 @@ impl Words {
             }
             Subject::Prompt { name } => put(input, &self.prompt, self.named(name)),
             Subject::Resource(resource) => put(input, &self.resource, self.resource(resource)),
-            Subject::Completion { of, argument, value } => {
+            Subject::Completion {
+                of,
+                argument,
+                value,
+            } => {
                 match of {
                     CompletionKind::Prompt(name) => put(input, &self.prompt, self.named(name)),
-                    CompletionKind::Resource(resource) => put(input, &self.resource, self.resource(resource)),
+                    CompletionKind::Resource(resource) => {
+                        put(input, &self.resource, self.resource(resource))
+                    }
                 }
                 let mut about = Object::new();
                 put(&mut about, &self.name, Value::from(*argument));
@@ -183,7 +242,8 @@ impl Words {
             }
             Subject::ServerRequest { params } => {
                 if let Some(text) = params {
-                    let params = json::parse(text).map_err(|source| InputError::Json("params", source))?;
+                    let params =
+                        json::parse(text).map_err(|source| InputError::Json("params", source))?;
                     put(input, &self.params, params);
                 }
             }
@@ -214,7 +274,11 @@ impl Words {
         if let Some(authority) = facts.authority {
             put(&mut resource, &self.authority, Value::from(authority));
         }
-        let path = facts.path.iter().map(|segment| Value::from(*segment)).collect::<Vec<_>>();
+        let path = facts
+            .path
+            .iter()
+            .map(|segment| Value::from(*segment))
+            .collect::<Vec<_>>();
         put(&mut resource, &self.path, Value::from(path));
         put(&mut resource, &self.template, Value::Bool(facts.template));
         done(resource)

@@ -45,7 +45,10 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn wrong(&self, reason: &'static str) -> JsonError {
-        JsonError { reason, offset: self.at }
+        JsonError {
+            reason,
+            offset: self.at,
+        }
     }
 
     fn peek(&self) -> Option<u8> {
@@ -163,7 +166,12 @@ impl<'a> Reader<'a> {
         loop {
             match self.peek() {
                 None => return Err(self.wrong("string without end")),
-                Some(b'"' | b'\\') => return self.text.get(start..self.at).ok_or_else(|| self.wrong("no character")),
+                Some(b'"' | b'\\') => {
+                    return self
+                        .text
+                        .get(start..self.at)
+                        .ok_or_else(|| self.wrong("no character"));
+                }
                 Some(0..=0x1f) => return Err(self.wrong("control character in a string")),
                 Some(_) => self.at += 1,
             }
@@ -171,7 +179,9 @@ impl<'a> Reader<'a> {
     }
 
     fn escape(&mut self) -> Result<char, JsonError> {
-        let letter = self.peek().ok_or_else(|| self.wrong("string without end"))?;
+        let letter = self
+            .peek()
+            .ok_or_else(|| self.wrong("string without end"))?;
         self.at += 1;
         Ok(match letter {
             b'"' | b'\\' | b'/' => char::from(letter),
@@ -203,7 +213,10 @@ impl<'a> Reader<'a> {
     }
 
     fn four_digits(&mut self) -> Result<u32, JsonError> {
-        let digits = self.text.get(self.at..self.at + 4).ok_or_else(|| self.wrong("short escape"))?;
+        let digits = self
+            .text
+            .get(self.at..self.at + 4)
+            .ok_or_else(|| self.wrong("short escape"))?;
         if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
             return Err(self.wrong("short escape"));
         }
@@ -245,9 +258,14 @@ impl<'a> Reader<'a> {
                 return Err(self.wrong("no digits in the exponent"));
             }
         }
-        let text = self.text.get(start..self.at).ok_or_else(|| self.wrong("no number"))?;
-        number_value(text, integer && !exponent, exponent)
-            .map_err(|reason| JsonError { reason, offset: start })
+        let text = self
+            .text
+            .get(start..self.at)
+            .ok_or_else(|| self.wrong("no number"))?;
+        number_value(text, integer && !exponent, exponent).map_err(|reason| JsonError {
+            reason,
+            offset: start,
+        })
     }
 }
 
@@ -267,7 +285,11 @@ fn number_value(text: &str, integer: bool, exponent: bool) -> Result<Value, &'st
     }
     let number: f64 = text.parse().map_err(|_| "no number")?;
     let mantissa = text.split(['e', 'E']).next().unwrap_or(text);
-    let significant = mantissa.bytes().filter(u8::is_ascii_digit).skip_while(|digit| *digit == b'0').count();
+    let significant = mantissa
+        .bytes()
+        .filter(u8::is_ascii_digit)
+        .skip_while(|digit| *digit == b'0')
+        .count();
     if !number.is_finite() || (number == 0.0 && significant > 0) {
         return Err("number out of range");
     }

@@ -15,9 +15,11 @@ mod facts;
 mod input;
 mod json;
 mod load;
+pub mod matrix;
 mod method;
 mod policy;
 mod problem;
+pub mod runner;
 mod settings;
 mod shadow;
 

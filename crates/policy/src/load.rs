@@ -38,11 +38,21 @@ const MAX_STUCK: usize = 4;
 static STUCK: AtomicUsize = AtomicUsize::new(0);
 
 /// Reads, checks and builds everything in force under `directories`.
-pub(crate) fn load(directories: &[PathBuf], settings: &Settings, number: u64) -> Result<Snapshot, LoadErrors> {
+pub(crate) fn load(
+    directories: &[PathBuf],
+    settings: &Settings,
+    number: u64,
+) -> Result<Snapshot, LoadErrors> {
     let files = files::read(directories, settings, false).map_err(LoadErrors::new)?;
-    let place = directories.first().cloned().unwrap_or_else(|| PathBuf::from("."));
+    let place = directories
+        .first()
+        .cloned()
+        .unwrap_or_else(|| PathBuf::from("."));
     let settings = settings.clone();
-    aside(&place, settings.load_limit, move || build(&files, &settings, number)).map_err(LoadErrors::new)
+    aside(&place, settings.load_limit, move || {
+        build(&files, &settings, number)
+    })
+    .map_err(LoadErrors::new)
 }
 
 /// Runs `work` on a helper thread until `limit`; what is not done by then is left to itself.
@@ -57,11 +67,14 @@ pub(crate) fn aside<T: Send + 'static>(
     }
     let (sender, receiver) = mpsc::sync_channel(1);
     STUCK.fetch_add(1, Ordering::Relaxed);
-    let started = std::thread::Builder::new().name("policy-load".into()).stack_size(STACK).spawn(move || {
-        let _running = Running;
-        // The receiver is gone when the limit has passed; then nobody wants the result.
-        drop(sender.send(work()));
-    });
+    let started = std::thread::Builder::new()
+        .name("policy-load".into())
+        .stack_size(STACK)
+        .spawn(move || {
+            let _running = Running;
+            // The receiver is gone when the limit has passed; then nobody wants the result.
+            drop(sender.send(work()));
+        });
     if started.is_err() {
         STUCK.fetch_sub(1, Ordering::Relaxed);
         return failed("failed to start a thread to load in");
@@ -92,12 +105,25 @@ pub(crate) struct Checked {
 fn build(files: &[File], settings: &Settings, number: u64) -> Result<Snapshot, Vec<Problem>> {
     let checked = check_files(files, false)?;
     let call = Arc::new(plan(files, &checked.sites, &BTreeSet::new()));
-    let list = Arc::new(plan(files, &checked.sites, &checked.graph.reading_arguments()));
-    let snapshot = Snapshot::new(number, files::revision(files), files.len(), call, list, checked.data);
+    let list = Arc::new(plan(
+        files,
+        &checked.sites,
+        &checked.graph.reading_arguments(),
+    ));
+    let snapshot = Snapshot::new(
+        number,
+        files::revision(files),
+        files.len(),
+        call,
+        list,
+        checked.data,
+    );
     // The first is built alone: what is wrong with it would be wrong with all.
-    let mut ready = vec![warm(&snapshot, settings).map_err(|error| vec![prepare_problem(files, &error)])?];
+    let mut ready =
+        vec![warm(&snapshot, settings).map_err(|error| vec![prepare_problem(files, &error)])?];
     while ready.len() < settings.workers {
-        ready.push(warm(&snapshot, settings).map_err(|error| vec![prepare_problem(files, &error)])?);
+        ready
+            .push(warm(&snapshot, settings).map_err(|error| vec![prepare_problem(files, &error)])?);
     }
     snapshot.store(ready);
     Ok(snapshot)
@@ -110,9 +136,13 @@ fn warm(snapshot: &Snapshot, settings: &Settings) -> Result<Warm, String> {
 }
 
 /// An error found while preparing names its file in its own text.
-fn prepare_problem(files: &[File], error: &str) -> Problem {
-    let named = files.iter().find(|file| error.contains(&format!("--> {}:", file.path.display())));
-    let path = named.or(files.first()).map_or(Path::new("."), |file| file.path.as_path());
+pub(crate) fn prepare_problem(files: &[File], error: &str) -> Problem {
+    let named = files
+        .iter()
+        .find(|file| error.contains(&format!("--> {}:", file.path.display())));
+    let path = named
+        .or_else(|| files.first())
+        .map_or_else(|| Path::new("."), |file| file.path.as_path());
     locate::problem(path, &error)
 }
 
@@ -120,8 +150,15 @@ fn prepare_problem(files: &[File], error: &str) -> Problem {
 pub(crate) fn check_files(files: &[File], testing: bool) -> Result<Checked, Vec<Problem>> {
     let mut problems = Vec::new();
     let data = data(files, &mut problems);
-    let modules: Vec<_> = files.iter().filter(|file| matches!(file.kind, Kind::Rules | Kind::Tests)).collect();
-    problems.extend(modules.iter().filter_map(|file| brackets::check(&file.path, &file.text).err()));
+    let modules: Vec<_> = files
+        .iter()
+        .filter(|file| matches!(file.kind, Kind::Rules | Kind::Tests))
+        .collect();
+    problems.extend(
+        modules
+            .iter()
+            .filter_map(|file| brackets::check(&file.path, &file.text).err()),
+    );
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -138,14 +175,20 @@ pub(crate) fn check_files(files: &[File], testing: bool) -> Result<Checked, Vec<
     let sites = sites(&mut engine);
     let graph = Graph::new(&sites);
     let problems = check::check(&sites, &data, &graph, testing);
-    if problems.is_empty() { Ok(Checked { data, sites, graph }) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(Checked { data, sites, graph })
+    } else {
+        Err(problems)
+    }
 }
 
 /// All rules of an engine but our own.
 fn sites(engine: &mut Engine) -> Vec<Site> {
     let modules = engine.get_modules();
     let surveyed = modules.iter().flat_map(|module| survey::survey(module));
-    surveyed.filter(|site| site.package.first().is_none_or(|root| root != "keepgate")).collect()
+    surveyed
+        .filter(|site| site.package.first().is_none_or(|root| root != "keepgate"))
+        .collect()
 }
 
 /// The data documents, each mounted at its folder.
@@ -160,7 +203,10 @@ fn data(files: &[File], problems: &mut Vec<Problem>) -> Value {
         let document = match read {
             Ok(document) => document,
             Err(error) => {
-                problems.push(Problem::whole(&file.path, format!("failed to read: {error}")));
+                problems.push(Problem::whole(
+                    &file.path,
+                    format!("failed to read: {error}"),
+                ));
                 continue;
             }
         };
@@ -170,14 +216,22 @@ fn data(files: &[File], problems: &mut Vec<Problem>) -> Value {
             outer.into_value()
         });
         let reserved = mounted.as_object().ok().and_then(|object| {
-            ["mcp", "keepgate"].into_iter().find(|root| object.contains_key(&Value::from(*root)))
+            ["mcp", "keepgate"]
+                .into_iter()
+                .find(|root| object.contains_key(&Value::from(*root)))
         });
         if let Some(root) = reserved {
-            problems.push(Problem::whole(&file.path, format!("data may not lie under `{root}`")));
+            problems.push(Problem::whole(
+                &file.path,
+                format!("data may not lie under `{root}`"),
+            ));
         } else if mounted.as_object().is_err() {
             problems.push(Problem::whole(&file.path, "data must be an object"));
         } else if let Err(error) = engine.add_data(mounted) {
-            problems.push(Problem::whole(&file.path, format!("conflicts with another data file: {error}")));
+            problems.push(Problem::whole(
+                &file.path,
+                format!("conflicts with another data file: {error}"),
+            ));
         }
     }
     engine.get_data()
@@ -190,12 +244,21 @@ fn data(files: &[File], problems: &mut Vec<Problem>) -> Value {
 fn plan(files: &[File], sites: &[Site], leave_out: &BTreeSet<String>) -> Plan {
     let mut plan = Plan::default();
     for file in files.iter().filter(|file| file.kind == Kind::Rules) {
-        let out: Vec<&Site> =
-            sites.iter().filter(|site| site.file == file.path && is_left_out(site, leave_out)).collect();
-        let text = if out.is_empty() { Arc::clone(&file.text) } else { blanked(&file.text, &out) };
+        let out: Vec<&Site> = sites
+            .iter()
+            .filter(|site| site.file == file.path && is_left_out(site, leave_out))
+            .collect();
+        let text = if out.is_empty() {
+            Arc::clone(&file.text)
+        } else {
+            blanked(&file.text, &out)
+        };
         plan.modules.push((file.path.display().to_string(), text));
     }
-    for site in sites.iter().filter(|site| deciding(site) && !is_left_out(site, leave_out)) {
+    for site in sites
+        .iter()
+        .filter(|site| deciding(site) && !is_left_out(site, leave_out))
+    {
         match site.name.first().map(String::as_str) {
             Some("allow") => plan.allow = true,
             Some("approve") => plan.approve = true,
@@ -219,7 +282,10 @@ fn deciding(site: &Site) -> bool {
 }
 
 fn is_left_out(site: &Site, leave_out: &BTreeSet<String>) -> bool {
-    let decides = site.name.first().is_some_and(|name| check::DECISIONS.contains(&name.as_str()));
+    let decides = site
+        .name
+        .first()
+        .is_some_and(|name| check::DECISIONS.contains(&name.as_str()));
     deciding(site) && decides && !leave_out.is_empty() && site.reads(leave_out)
 }
 

@@ -52,10 +52,22 @@ mod tests {
         for method in CLIENT {
             assert!(!is_judged(Phase::Call, method), "{method}");
         }
-        for method in ["tools/call", "prompts/get", "resources/read", "resources/subscribe", "completion/complete"] {
+        for method in [
+            "tools/call",
+            "prompts/get",
+            "resources/read",
+            "resources/subscribe",
+            "completion/complete",
+        ] {
             assert!(is_judged(Phase::Call, method), "{method}");
         }
-        for method in ["sampling/createMessage", "elicitation/create", "roots/list", "tools/list", "initialize"] {
+        for method in [
+            "sampling/createMessage",
+            "elicitation/create",
+            "roots/list",
+            "tools/list",
+            "initialize",
+        ] {
             assert!(is_judged(Phase::ServerRequest, method), "{method}");
         }
         assert!(is_judged(Phase::Call, "vendor/unknown"));

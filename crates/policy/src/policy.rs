@@ -55,7 +55,10 @@ impl Policy {
     /// Every problem found in any file.
     pub fn load(directories: &[PathBuf], settings: &Settings) -> Result<Self, LoadErrors> {
         static IDS: AtomicU64 = AtomicU64::new(0);
-        regorus::cache::configure(regorus::cache::Config { regex: 4_096, glob: 4_096 });
+        regorus::cache::configure(regorus::cache::Config {
+            regex: 4_096,
+            glob: 4_096,
+        });
         let snapshot = load::load(directories, settings, 1)?;
         Ok(Self {
             id: IDS.fetch_add(1, Ordering::Relaxed),
@@ -102,12 +105,19 @@ impl Policy {
         let started = Instant::now();
         let snapshot = self.current.load();
         let (effect, reasons) = if method::is_judged(facts.phase, facts.method) {
-            self.with_warm(&snapshot, |warm| warm.judge(facts, started + self.settings.decision_limit))
-                .unwrap_or_else(|failure| (Effect::Deny, vec![Reason::ours(failure)]))
+            self.with_warm(&snapshot, |warm| {
+                warm.judge(facts, started + self.settings.decision_limit)
+            })
+            .unwrap_or_else(|failure| (Effect::Deny, vec![Reason::ours(failure)]))
         } else {
             (Effect::Allow, vec![Reason::ours(Reason::PROTOCOL)])
         };
-        Decision { effect, reasons, revision: Arc::clone(&snapshot.revision), elapsed: started.elapsed() }
+        Decision {
+            effect,
+            reasons,
+            revision: Arc::clone(&snapshot.revision),
+            elapsed: started.elapsed(),
+        }
     }
 
     /// Says which items of a list the caller may see, in their order: those that `visible`, `allow` or `approve` hold
@@ -118,9 +128,19 @@ impl Policy {
         let started = Instant::now();
         let snapshot = self.current.load();
         let (shown, failure) = self
-            .with_warm(&snapshot, |warm| warm.visible(facts, items, started + self.settings.list_limit))
-            .map_or_else(|failure| (vec![false; items.len()], Some(Reason::ours(failure))), |shown| (shown, None));
-        Visible { shown, failure, revision: Arc::clone(&snapshot.revision), elapsed: started.elapsed() }
+            .with_warm(&snapshot, |warm| {
+                warm.visible(facts, items, started + self.settings.list_limit)
+            })
+            .map_or_else(
+                |failure| (vec![false; items.len()], Some(Reason::ours(failure))),
+                |shown| (shown, None),
+            );
+        Visible {
+            shown,
+            failure,
+            revision: Arc::clone(&snapshot.revision),
+            elapsed: started.elapsed(),
+        }
     }
 
     /// Lends this thread's evaluator of `snapshot` to `work`. One that failed inside is not used again.
@@ -134,7 +154,9 @@ impl Policy {
         }
         KEPT.try_with(|kept| {
             let mut kept = kept.try_borrow_mut().map_err(|_| Reason::POLICY_ERROR)?;
-            let found = kept.iter().position(|(id, number, _)| (*id, *number) == (self.id, snapshot.number));
+            let found = kept
+                .iter()
+                .position(|(id, number, _)| (*id, *number) == (self.id, snapshot.number));
             let mut warm = match found {
                 Some(index) => kept.swap_remove(index).2,
                 None => snapshot.take()?,
@@ -174,7 +196,15 @@ impl Snapshot {
         list: Arc<Plan>,
         data: Value,
     ) -> Self {
-        Self { number, revision, files, call, list, data, ready: Mutex::default() }
+        Self {
+            number,
+            revision,
+            files,
+            call,
+            list,
+            data,
+            ready: Mutex::default(),
+        }
     }
 
     /// Leaves evaluators for threads to take.
@@ -184,18 +214,30 @@ impl Snapshot {
 
     /// Takes an evaluator that waits, or builds one: once per thread and generation.
     fn take(&self) -> Result<Warm, Failure> {
-        let waiting = self.ready.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let waiting = self
+            .ready
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
         match waiting {
             Some(warm) => Ok(warm),
             None => Warm::build(self).map_err(|error| {
-                tracing::error!(error = load::locate::message(&error), "failed to build a policy evaluator");
+                tracing::error!(
+                    error = load::locate::message(&error),
+                    "failed to build a policy evaluator"
+                );
                 Reason::POLICY_ERROR
             }),
         }
     }
 
     fn generation(&self, changed: bool) -> Generation {
-        Generation { number: self.number, revision: Arc::clone(&self.revision), files: self.files, changed }
+        Generation {
+            number: self.number,
+            revision: Arc::clone(&self.revision),
+            files: self.files,
+            changed,
+        }
     }
 }
 
@@ -228,32 +270,44 @@ impl Warm {
         self.list.warm(Value::new_object(), limit);
     }
 
-    fn judge(&mut self, facts: &Facts<'_>, deadline: Instant) -> Result<(Effect, Vec<Reason>), Failure> {
-        let input = self.words.input(facts).map_err(refused_input)?;
+    fn judge(
+        &mut self,
+        facts: &Facts<'_>,
+        deadline: Instant,
+    ) -> Result<(Effect, Vec<Reason>), Failure> {
+        let input = self
+            .words
+            .input(facts)
+            .map_err(|error| refused_input(&error))?;
         self.call.input(input);
         let plan = self.call.plan();
         let (deny, approve, allow) = (plan.deny, plan.approve, plan.allow);
         if deny {
-            let reasons = answer::reasons(&self.call.ask("deny", deadline)?, "denied").map_err(odd)?;
+            let reasons =
+                answer::reasons(&self.call.ask("deny", deadline)?, "denied").map_err(odd)?;
             if !reasons.is_empty() {
                 return Ok((Effect::Deny, reasons));
             }
         }
         for index in 0..self.call.plan().obligations.len() {
-            let Some(name) = self.call.plan().obligations.get(index) else { break };
+            let Some(name) = self.call.plan().obligations.get(index) else {
+                break;
+            };
             let name: &'static str = name;
             if answer::holds(&self.call.ask(name, deadline)?) {
                 return Err(Reason::OBLIGATION_UNSUPPORTED);
             }
         }
         if approve {
-            let (approval, reasons) = answer::approval(&self.call.ask("approve", deadline)?).map_err(odd)?;
+            let (approval, reasons) =
+                answer::approval(&self.call.ask("approve", deadline)?).map_err(odd)?;
             if !reasons.is_empty() {
                 return Ok((Effect::Approve(approval), reasons));
             }
         }
         if allow {
-            let reasons = answer::reasons(&self.call.ask("allow", deadline)?, "allowed").map_err(odd)?;
+            let reasons =
+                answer::reasons(&self.call.ask("allow", deadline)?, "allowed").map_err(odd)?;
             if !reasons.is_empty() {
                 return Ok((Effect::Allow, reasons));
             }
@@ -261,12 +315,23 @@ impl Warm {
         Err(Reason::NO_RULE)
     }
 
-    fn visible(&mut self, facts: &Facts<'_>, items: &[Item<'_>], deadline: Instant) -> Result<Vec<bool>, Failure> {
-        let shared = self.words.list(facts).map_err(refused_input)?;
+    fn visible(
+        &mut self,
+        facts: &Facts<'_>,
+        items: &[Item<'_>],
+        deadline: Instant,
+    ) -> Result<Vec<bool>, Failure> {
+        let shared = self
+            .words
+            .list(facts)
+            .map_err(|error| refused_input(&error))?;
         items
             .iter()
             .map(|item| {
-                let input = self.words.item(&shared, item).map_err(refused_input)?;
+                let input = self
+                    .words
+                    .item(&shared, item)
+                    .map_err(|error| refused_input(&error))?;
                 self.list.input(input);
                 self.shown(deadline)
             })
@@ -275,8 +340,16 @@ impl Warm {
 
     fn shown(&mut self, deadline: Instant) -> Result<bool, Failure> {
         let plan = self.list.plan();
-        let showing = [("visible", plan.visible), ("allow", plan.allow), ("approve", plan.approve)];
-        if plan.deny && !answer::reasons(&self.list.ask("deny", deadline)?, "denied").map_err(odd)?.is_empty() {
+        let showing = [
+            ("visible", plan.visible),
+            ("allow", plan.allow),
+            ("approve", plan.approve),
+        ];
+        if plan.deny
+            && !answer::reasons(&self.list.ask("deny", deadline)?, "denied")
+                .map_err(odd)?
+                .is_empty()
+        {
             return Ok(false);
         }
         for (name, _) in showing.into_iter().filter(|(_, declared)| *declared) {
@@ -293,7 +366,7 @@ impl Warm {
     }
 }
 
-fn refused_input(error: crate::input::InputError) -> Failure {
+fn refused_input(error: &crate::input::InputError) -> Failure {
     use std::error::Error as _;
     let source = error.source().map(ToString::to_string);
     tracing::warn!(%error, source, "failed to build a policy input");
@@ -302,8 +375,12 @@ fn refused_input(error: crate::input::InputError) -> Failure {
 
 fn odd(what: answer::Odd) -> Failure {
     tracing::warn!(what, "a policy rule answered something of an unknown shape");
-    if what == answer::UNDEFINED { Reason::POLICY_UNDEFINED } else { Reason::POLICY_INVALID_RESULT }
+    if what == answer::UNDEFINED {
+        Reason::POLICY_UNDEFINED
+    } else {
+        Reason::POLICY_INVALID_RESULT
+    }
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -48,40 +48,74 @@ pub(crate) fn covers(name: &str) -> bool {
 /// Covers the functions in an engine.
 pub(crate) fn install(engine: &mut Engine) -> Result<(), String> {
     let source = Source::from_contents_with_limits(
-        "built-in".to_owned(), String::new(), NonZeroUsize::MIN, NonZeroUsize::MIN,
+        "built-in".to_owned(),
+        String::new(),
+        NonZeroUsize::MIN,
+        NonZeroUsize::MIN,
     )
     .map_err(|error| error.to_string())?;
-    let span = Span { source, line: 1, col: 1, start: 0, end: 0 };
+    let span = Span {
+        source,
+        line: 1,
+        col: 1,
+        start: 0,
+        end: 0,
+    };
     for (name, arity, guard) in SHADOWS {
-        let Some((function, takes)) = BUILTINS.get(name) else { return Err(format!("no function `{name}`")) };
+        let Some((function, takes)) = BUILTINS.get(name) else {
+            return Err(format!("no function `{name}`"));
+        };
         if *takes != arity {
             return Err(format!("`{name}` takes {takes}"));
         }
         let function = *function;
         let place = span.clone();
         let parameters: Vec<Ref<Expr>> = (0..arity)
-            .map(|_| Ref::new(Expr::Null { span: span.clone(), value: Value::Null, eidx: 0 }))
+            .map(|_| {
+                Ref::new(Expr::Null {
+                    span: span.clone(),
+                    value: Value::Null,
+                    eidx: 0,
+                })
+            })
             .collect();
         let shadow = move |values: Vec<Value>| match guard(&values) {
             Ok(()) => function(&place, &parameters, &values, true),
             Err(why) => Err(std::io::Error::other(format!("`{name}`: {why}")).into()),
         };
-        engine.add_extension(name.to_owned(), arity, Box::new(shadow)).map_err(|error| error.to_string())?;
+        engine
+            .add_extension(name.to_owned(), arity, Box::new(shadow))
+            .map_err(|error| error.to_string())?;
     }
     Ok(())
 }
 
 fn text(values: &[Value], index: usize) -> Option<&str> {
-    values.get(index).and_then(|value| value.as_string().ok()).map(|text| &**text)
+    values
+        .get(index)
+        .and_then(|value| value.as_string().ok())
+        .map(|text| &**text)
 }
 
 fn bounded(size: usize) -> Result<(), &'static str> {
-    if size > MAX_TEXT { Err("the text would be too large") } else { Ok(()) }
+    if size > MAX_TEXT {
+        Err("the text would be too large")
+    } else {
+        Ok(())
+    }
 }
 
 fn span_of(low: Option<&Value>, high: Option<&Value>, step: u64) -> Result<(), &'static str> {
-    let bound = |value: Option<&Value>| value.and_then(|value| value.as_i64().ok()).ok_or("a bound is out of range");
-    if bound(low)?.abs_diff(bound(high)?) / step.max(1) >= MAX_ITEMS { Err("the range is too long") } else { Ok(()) }
+    let bound = |value: Option<&Value>| {
+        value
+            .and_then(|value| value.as_i64().ok())
+            .ok_or("a bound is out of range")
+    };
+    if bound(low)?.abs_diff(bound(high)?) / step.max(1) >= MAX_ITEMS {
+        Err("the range is too long")
+    } else {
+        Ok(())
+    }
 }
 
 fn range(values: &[Value]) -> Result<(), &'static str> {
@@ -89,24 +123,35 @@ fn range(values: &[Value]) -> Result<(), &'static str> {
 }
 
 fn stepped_range(values: &[Value]) -> Result<(), &'static str> {
-    let step = values.get(2).and_then(|value| value.as_u64().ok()).ok_or("the step is out of range")?;
+    let step = values
+        .get(2)
+        .and_then(|value| value.as_u64().ok())
+        .ok_or("the step is out of range")?;
     span_of(values.first(), values.get(1), step)
 }
 
 /// The function below panics on an empty text to look for.
 fn count(values: &[Value]) -> Result<(), &'static str> {
-    if text(values, 1) == Some("") { Err("nothing to look for") } else { Ok(()) }
+    if text(values, 1) == Some("") {
+        Err("nothing to look for")
+    } else {
+        Ok(())
+    }
 }
 
 /// How long a text can get when every place where `old` may be becomes `new`.
 fn replaced(subject: usize, old: usize, new: usize) -> usize {
-    let places = subject.checked_div(old).unwrap_or(subject.saturating_add(1));
+    let places = subject
+        .checked_div(old)
+        .unwrap_or_else(|| subject.saturating_add(1));
     subject.saturating_add(places.saturating_mul(new))
 }
 
 fn replace(values: &[Value]) -> Result<(), &'static str> {
     match (text(values, 0), text(values, 1), text(values, 2)) {
-        (Some(subject), Some(old), Some(new)) => bounded(replaced(subject.len(), old.len(), new.len())),
+        (Some(subject), Some(old), Some(new)) => {
+            bounded(replaced(subject.len(), old.len(), new.len()))
+        }
         _ => Ok(()), // refused by the function itself
     }
 }
@@ -116,7 +161,9 @@ fn regex_replace(values: &[Value]) -> Result<(), &'static str> {
         (Some(subject), Some(new)) => {
             // A group in the replacement can stand for the whole subject.
             let groups = new.matches('$').count();
-            let new = new.len().saturating_add(groups.saturating_mul(subject.len()));
+            let new = new
+                .len()
+                .saturating_add(groups.saturating_mul(subject.len()));
             bounded(replaced(subject.len(), 0, new))
         }
         _ => Ok(()),
@@ -124,8 +171,10 @@ fn regex_replace(values: &[Value]) -> Result<(), &'static str> {
 }
 
 fn replace_many(values: &[Value]) -> Result<(), &'static str> {
-    let (Some(patterns), Some(subject)) = (values.first().and_then(|value| value.as_object().ok()), text(values, 1))
-    else {
+    let (Some(patterns), Some(subject)) = (
+        values.first().and_then(|value| value.as_object().ok()),
+        text(values, 1),
+    ) else {
         return Ok(());
     };
     let mut size = subject.len();
@@ -138,7 +187,9 @@ fn replace_many(values: &[Value]) -> Result<(), &'static str> {
 }
 
 fn concat(values: &[Value]) -> Result<(), &'static str> {
-    let Some(delimiter) = text(values, 0) else { return Ok(()) };
+    let Some(delimiter) = text(values, 0) else {
+        return Ok(());
+    };
     let length = |value: &Value| value.as_string().map_or(0, |text| text.len());
     let (items, size) = match values.get(1) {
         Some(Value::Array(items)) => (items.len(), items.iter().map(length).sum::<usize>()),
@@ -150,9 +201,17 @@ fn concat(values: &[Value]) -> Result<(), &'static str> {
 
 /// A width in a format asks for that much text.
 fn sprintf(values: &[Value]) -> Result<(), &'static str> {
-    let Some(format) = text(values, 0) else { return Ok(()) };
-    let wide = format.split(|letter: char| !letter.is_ascii_digit()).any(|digits| digits.len() > 3);
-    if wide || format.contains('*') { Err("a width is out of range") } else { Ok(()) }
+    let Some(format) = text(values, 0) else {
+        return Ok(());
+    };
+    let wide = format
+        .split(|letter: char| !letter.is_ascii_digit())
+        .any(|digits| digits.len() > 3);
+    if wide || format.contains('*') {
+        Err("a width is out of range")
+    } else {
+        Ok(())
+    }
 }
 
 fn shift(values: &[Value]) -> Result<(), &'static str> {
@@ -166,7 +225,9 @@ fn shift(values: &[Value]) -> Result<(), &'static str> {
 fn number(values: &[Value]) -> Result<(), &'static str> {
     match text(values, 0) {
         Some(text) if text.len() > 64 => Err("the number is too long"),
-        Some(text) if text.contains(['e', 'E']) && !small_exponent(text) => Err("the exponent is out of range"),
+        Some(text) if text.contains(['e', 'E']) && !small_exponent(text) => {
+            Err("the exponent is out of range")
+        }
         Some(_) | None => Ok(()),
     }
 }
@@ -182,7 +243,9 @@ fn small_exponent(text: &str) -> bool {
 /// Texts that are documents are read with the care the arguments get.
 fn document(values: &[Value]) -> Result<(), &'static str> {
     match text(values, 0) {
-        Some(text) => crate::json::parse(text).map(drop).map_err(|error| error.reason),
+        Some(text) => crate::json::parse(text)
+            .map(drop)
+            .map_err(|error| error.reason),
         None => Ok(()),
     }
 }
@@ -195,10 +258,16 @@ fn small_document(values: &[Value]) -> Result<(), &'static str> {
 }
 
 fn addresses(values: &[Value]) -> Result<(), &'static str> {
-    let Some((address, prefix)) = text(values, 0).and_then(|text| text.split_once('/')) else { return Ok(()) };
+    let Some((address, prefix)) = text(values, 0).and_then(|text| text.split_once('/')) else {
+        return Ok(());
+    };
     let bits: u32 = if address.contains(':') { 128 } else { 32 };
     let prefix: u32 = prefix.parse().map_err(|_| "no prefix length")?;
-    if bits.saturating_sub(prefix) > 12 { Err("the network is too large") } else { Ok(()) }
+    if bits.saturating_sub(prefix) > 12 {
+        Err("the network is too large")
+    } else {
+        Ok(())
+    }
 }
 
 fn patch(values: &[Value]) -> Result<(), &'static str> {

@@ -28,7 +28,11 @@ const MAX_EXPONENT: u32 = 308;
 
 /// The limits the parser itself holds to.
 pub(crate) fn limits() -> PolicyLengthConfig {
-    PolicyLengthConfig { max_col: MAX_COLUMNS, max_file_bytes: MAX_BYTES, max_lines: MAX_LINES }
+    PolicyLengthConfig {
+        max_col: MAX_COLUMNS,
+        max_file_bytes: MAX_BYTES,
+        max_lines: MAX_LINES,
+    }
 }
 
 /// Refuses a text that is not safe to hand to the parser.
@@ -36,8 +40,13 @@ pub(crate) fn check(path: &Path, text: &str) -> Result<(), Problem> {
     for (index, line) in text.lines().enumerate() {
         if line.chars().count() > MAX_COLUMNS.get() as usize {
             let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
-            return Err(Problem::at(path, number, 0, format!("line longer than {MAX_COLUMNS} characters"))
-                .hint("break the line, and keep tables in `data.json`"));
+            return Err(Problem::at(
+                path,
+                number,
+                0,
+                format!("line longer than {MAX_COLUMNS} characters"),
+            )
+            .hint("break the line, and keep tables in `data.json`"));
         }
     }
     let name = path.display().to_string();
@@ -47,7 +56,9 @@ pub(crate) fn check(path: &Path, text: &str) -> Result<(), Problem> {
     lexer.set_max_col(MAX_COLUMNS);
     let mut depth = 0_usize;
     loop {
-        let token = lexer.next_token().map_err(|error| locate::problem(path, &error))?;
+        let token = lexer
+            .next_token()
+            .map_err(|error| locate::problem(path, &error))?;
         let span = &token.1;
         match token.0 {
             TokenKind::Eof => return Ok(()),
@@ -57,18 +68,31 @@ pub(crate) fn check(path: &Path, text: &str) -> Result<(), Problem> {
                 _ => {}
             },
             TokenKind::Number if !bounded(span.text()) => {
-                return Err(Problem::at(path, span.line, span.col, "number out of range"));
+                return Err(Problem::at(
+                    path,
+                    span.line,
+                    span.col,
+                    "number out of range",
+                ));
             }
             TokenKind::Number | TokenKind::String | TokenKind::RawString | TokenKind::Ident => {}
         }
         if depth > MAX_DEPTH {
-            return Err(Problem::at(path, span.line, span.col, format!("brackets nested deeper than {MAX_DEPTH}"))
-                .hint("move the inner part to a rule of its own, or to `data.json`"));
+            return Err(Problem::at(
+                path,
+                span.line,
+                span.col,
+                format!("brackets nested deeper than {MAX_DEPTH}"),
+            )
+            .hint("move the inner part to a rule of its own, or to `data.json`"));
         }
     }
 }
 
 fn bounded(number: &str) -> bool {
-    let exponent = number.split(['e', 'E']).nth(1).map_or(Ok(0), |text| text.trim_start_matches(['+', '-']).parse());
+    let exponent = number
+        .split(['e', 'E'])
+        .nth(1)
+        .map_or(Ok(0), |text| text.trim_start_matches(['+', '-']).parse());
     number.len() <= MAX_NUMBER && exponent.is_ok_and(|exponent: u32| exponent <= MAX_EXPONENT)
 }

@@ -21,17 +21,34 @@ pub(crate) const PACKAGE: &str = "mcp.authz";
 pub(crate) const DECISIONS: [&str; 4] = ["allow", "approve", "deny", "visible"];
 /// The sets that oblige; none can be carried out yet, so a call one of them holds for is refused.
 pub(crate) const OBLIGATIONS: [&str; 10] = [
-    "audit", "credential", "labels", "limit", "max_bytes", "max_records", "notify", "redact", "set_arguments",
+    "audit",
+    "credential",
+    "labels",
+    "limit",
+    "max_bytes",
+    "max_records",
+    "notify",
+    "redact",
+    "set_arguments",
     "timeout",
 ];
 /// Deepest expression.
 const MAX_DEPTH: usize = 48;
 /// Functions no rule in force may call: a decision must be repeatable, and in time.
 const BARRED: [(&str, &str); 5] = [
-    ("graph.reachable_paths", "it can take exponential time; use `graph.reachable`"),
+    (
+        "graph.reachable_paths",
+        "it can take exponential time; use `graph.reachable`",
+    ),
     ("time.now_ns", "use `input.request.time_ns`"),
-    ("rand.intn", "a decision must be the same each time it is asked for"),
-    ("uuid.rfc4122", "a decision must be the same each time it is asked for"),
+    (
+        "rand.intn",
+        "a decision must be the same each time it is asked for",
+    ),
+    (
+        "uuid.rfc4122",
+        "a decision must be the same each time it is asked for",
+    ),
     ("opa.runtime", "the environment is not part of the input"),
 ];
 
@@ -41,13 +58,22 @@ pub(crate) fn check(sites: &[Site], data: &Value, graph: &Graph, testing: bool) 
     let mut problems = Vec::new();
     match graph.fault() {
         Some(Fault::Cycle(nodes)) => problems.push(check.cycle(&nodes)),
-        Some(Fault::Chain(node)) => problems.push(check.at_node(&node, format!(
-            "more than {} rules that need each other in a row, beginning with `{node}`", super::graph::MAX_CHAIN))),
+        Some(Fault::Chain(node)) => problems.push(check.at_node(
+            &node,
+            format!(
+                "more than {} rules that need each other in a row, beginning with `{node}`",
+                super::graph::MAX_CHAIN
+            ),
+        )),
         None => {}
     }
     for site in sites {
         problems.extend(check.declared(site, graph));
-        problems.extend(site.mentions.iter().filter_map(|mention| check.mention(site, mention)));
+        problems.extend(
+            site.mentions
+                .iter()
+                .filter_map(|mention| check.mention(site, mention)),
+        );
     }
     problems
 }
@@ -62,6 +88,8 @@ struct Check<'a> {
     /// All rules by node with their full names.
     rules: BTreeSet<String>,
     packages: BTreeSet<String>,
+    /// Packages that more than one file adds to.
+    spread: BTreeSet<Vec<String>>,
 }
 
 impl<'a> Check<'a> {
@@ -74,21 +102,37 @@ impl<'a> Check<'a> {
             functions: BTreeMap::new(),
             rules: BTreeSet::new(),
             packages: BTreeSet::new(),
+            spread: BTreeSet::new(),
         };
+        let mut homes = BTreeMap::new();
         for site in sites {
             let full = node(&site.package, &site.name.join("."));
             if site.kind == Kind::Function {
-                check.functions.entry(full.clone()).or_default().insert(site.arity);
+                check
+                    .functions
+                    .entry(full.clone())
+                    .or_default()
+                    .insert(site.arity);
             }
             check.rules.insert(full);
-            check.packages.insert(format!("data.{}", site.package.join(".")));
+            check
+                .packages
+                .insert(format!("data.{}", site.package.join(".")));
+            if *homes.entry(&site.package).or_insert(&site.file) != &site.file {
+                check.spread.insert(site.package.clone());
+            }
         }
         check
     }
 
     fn cycle(&self, nodes: &[String]) -> Problem {
         let first = nodes.first().map_or("", String::as_str);
-        let way = nodes.iter().map(String::as_str).chain([first]).collect::<Vec<_>>().join(" -> ");
+        let way = nodes
+            .iter()
+            .map(String::as_str)
+            .chain([first])
+            .collect::<Vec<_>>()
+            .join(" -> ");
         self.at_node(first, format!("rules need each other in a circle: `{way}`"))
     }
 
@@ -103,8 +147,10 @@ impl<'a> Check<'a> {
     fn declared(&self, site: &Site, graph: &Graph) -> Option<Problem> {
         let at = |message: String| Problem::at(&site.file, site.line, site.column, message);
         if site.depth > MAX_DEPTH {
-            return Some(at(format!("expression nested deeper than {MAX_DEPTH}"))
-                .hint("give its parts names: rules of their own"));
+            return Some(
+                at(format!("expression nested deeper than {MAX_DEPTH}"))
+                    .hint("give its parts names: rules of their own"),
+            );
         }
         let package = site.package.join(".");
         let first = site.name.first().map_or("", String::as_str);
@@ -126,10 +172,15 @@ impl<'a> Check<'a> {
             return None;
         }
         let problem = at(format!("nothing reads the set `{first}`"));
-        Some(match nearest(first, DECISIONS.into_iter().chain(OBLIGATIONS)) {
-            Some(meant) => problem.hint(format!("did you mean `{meant}`?")),
-            None => problem.hint(format!("the sets that decide are {}", DECISIONS.map(|name| format!("`{name}`")).join(", "))),
-        })
+        Some(
+            match nearest(first, DECISIONS.into_iter().chain(OBLIGATIONS)) {
+                Some(meant) => problem.hint(format!("did you mean `{meant}`?")),
+                None => problem.hint(format!(
+                    "the sets that decide are {}",
+                    DECISIONS.map(|name| format!("`{name}`")).join(", ")
+                )),
+            },
+        )
     }
 
     fn mention(&self, site: &Site, mention: &Mention) -> Option<Problem> {
@@ -143,9 +194,13 @@ impl<'a> Check<'a> {
                     None => problem.hint("the fields are listed in `policies/schema/input.schema.json`"),
                 }
             }),
-            What::Data { path, .. } => self.data_path(path).map(|message| {
-                at(message).hint("a rule that reads what is not there never holds, and under `not` always does")
-            }),
+            What::Data { path, aliased, .. } => self.data_path(path).map_or_else(
+                || self.whole_package(path, *aliased, &at),
+                |message| {
+                    let hint = "a rule that reads what is not there never holds, and under `not` always does";
+                    Some(at(message).hint(hint))
+                },
+            ),
             What::Name(_) => None,
             What::Call { path, arity } => self.call(site, path, *arity, &at),
             What::With { target, .. } => {
@@ -158,12 +213,50 @@ impl<'a> Check<'a> {
         }
     }
 
+    /// The evaluator takes a package for finished when it has seen the first of its files, and rules of the others
+    /// then miss what they need, silently. It does so only when the package is named as a whole, which an import of
+    /// it does as well.
+    fn whole_package(
+        &self,
+        path: &[String],
+        aliased: usize,
+        at: &dyn Fn(String) -> Problem,
+    ) -> Option<Problem> {
+        let named = if aliased == 0 {
+            path
+        } else {
+            path.get(..aliased).unwrap_or(path)
+        };
+        let package = self
+            .spread
+            .iter()
+            .find(|package| package.starts_with(named))?
+            .join(".");
+        Some(
+            at(format!(
+                "package `{package}`, which several files make up, is read as a whole"
+            ))
+            .hint(format!(
+                "name the rule: `data.{package}.<rule>` in full, or import it by that name"
+            )),
+        )
+    }
+
     /// Says what is missing when no rule and no document lies on this way.
     fn data_path(&self, path: &[String]) -> Option<String> {
-        let full = std::iter::once("data").chain(path.iter().map(String::as_str)).collect::<Vec<_>>().join(".");
-        let package_above = self.packages.iter().any(|package| full.starts_with(&format!("{package}.")));
+        let full = std::iter::once("data")
+            .chain(path.iter().map(String::as_str))
+            .collect::<Vec<_>>()
+            .join(".");
+        let package_above = self
+            .packages
+            .iter()
+            .any(|package| full.starts_with(&format!("{package}.")));
         let found = path.is_empty()
-            || self.packages.iter().any(|package| package == &full || package.starts_with(&format!("{full}.")))
+            || self
+                .packages
+                .iter()
+                .any(|package| package == &full || package.starts_with(&format!("{full}.")))
             || self.rules.iter().any(|rule| meet(rule, &full))
             || (!package_above || self.document(path, path.len())) && self.document(path, 1);
         (!found).then(|| format!("nothing defines `{full}`"))
@@ -173,7 +266,11 @@ impl<'a> Check<'a> {
     fn document(&self, path: &[String], depth: usize) -> bool {
         let mut at = self.data;
         for step in path.iter().take(depth) {
-            match at.as_object().ok().and_then(|object| object.get(&Value::from(step.as_str()))) {
+            match at
+                .as_object()
+                .ok()
+                .and_then(|object| object.get(&Value::from(step.as_str())))
+            {
                 Some(below) => at = below,
                 None => return false,
             }
@@ -181,18 +278,32 @@ impl<'a> Check<'a> {
         true
     }
 
-    fn call(&self, site: &Site, path: &[String], arity: usize, at: &dyn Fn(String) -> Problem) -> Option<Problem> {
+    fn call(
+        &self,
+        site: &Site,
+        path: &[String],
+        arity: usize,
+        at: &dyn Fn(String) -> Problem,
+    ) -> Option<Problem> {
         let name = path.join(".");
         let local = node(&site.package, &name);
-        if let Some(arities) = self.functions.get(&local).or_else(|| self.functions.get(&name)) {
-            let fits = arities.contains(&arity) || arity.checked_sub(1).is_some_and(|less| arities.contains(&less));
+        if let Some(arities) = self
+            .functions
+            .get(&local)
+            .or_else(|| self.functions.get(&name))
+        {
+            let fits = arities.contains(&arity)
+                || arity
+                    .checked_sub(1)
+                    .is_some_and(|less| arities.contains(&less));
             return (!fits).then(|| at(format!("`{name}` called with {arity} arguments")));
         }
         if name == "set" && arity == 0 {
             return None;
         }
         if name == "print" {
-            return (!self.testing).then(|| at("`print` in a rule in force".to_owned()).hint("only tests may print"));
+            return (!self.testing)
+                .then(|| at("`print` in a rule in force".to_owned()).hint("only tests may print"));
         }
         if let Some((_, why)) = BARRED.iter().find(|(barred, _)| *barred == name)
             && !self.testing
@@ -212,11 +323,25 @@ impl<'a> Check<'a> {
 
     fn unknown(&self, name: &str, at: &dyn Fn(String) -> Problem) -> Problem {
         let problem = at(format!("no function `{name}`"));
-        let own = self.functions.keys().filter_map(|function| function.rsplit('.').next());
-        match nearest(name, BUILTINS.keys().copied().filter(|known| !known.starts_with("__")).chain(own)) {
+        let own = self
+            .functions
+            .keys()
+            .filter_map(|function| function.rsplit('.').next());
+        match nearest(
+            name,
+            BUILTINS
+                .keys()
+                .copied()
+                .filter(|known| !known.starts_with("__"))
+                .chain(own),
+        ) {
             Some(meant) => problem.hint(format!("did you mean `{meant}`?")),
-            None if name == "http.send" => problem.hint("a decision reads its input and data, nothing else"),
-            None => problem.hint("neither a rule of this policy nor a built-in function has this name"),
+            None if name == "http.send" => {
+                problem.hint("a decision reads its input and data, nothing else")
+            }
+            None => {
+                problem.hint("neither a rule of this policy nor a built-in function has this name")
+            }
         }
     }
 }

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use crate::problem::Problem;
 use crate::settings::Settings;
 
+/// The assembling library, as shipped.
+pub(crate) const LIBRARY: &str = include_str!("../../../../policies/lib/decision.rego");
+
 /// Deepest folder below a configured directory.
 const MAX_FOLDERS: usize = 16;
 
@@ -35,23 +38,41 @@ pub(crate) struct File {
 }
 
 /// Reads all files under `directories`, in a fixed order. Test files are left out unless `tests`.
-pub(crate) fn read(directories: &[PathBuf], settings: &Settings, tests: bool) -> Result<Vec<File>, Vec<Problem>> {
-    let mut walk = Walk { settings, tests, files: Vec::new(), problems: Vec::new() };
+pub(crate) fn read(
+    directories: &[PathBuf],
+    settings: &Settings,
+    tests: bool,
+) -> Result<Vec<File>, Vec<Problem>> {
+    let mut walk = Walk {
+        settings,
+        tests,
+        files: Vec::new(),
+        problems: Vec::new(),
+    };
     for directory in directories {
         match fs::metadata(directory) {
             Ok(found) if found.is_dir() => walk.folder(directory, &mut Vec::new()),
             Ok(_) => walk.file(directory, &[]),
-            Err(error) => walk.problems.push(Problem::whole(directory, format!("failed to open: {error}"))),
+            Err(error) => walk.problems.push(Problem::whole(
+                directory,
+                format!("failed to open: {error}"),
+            )),
         }
     }
     if walk.problems.is_empty() && !walk.files.iter().any(|file| file.kind == Kind::Rules) {
-        let place = directories.first().map_or(Path::new("."), PathBuf::as_path);
-        walk.problems.push(
-            Problem::whole(place, "no policy file")
-                .hint("rules live in files named `*.rego`; `policies/starter` is a place to begin"),
-        );
+        let place = directories
+            .first()
+            .map_or_else(|| Path::new("."), PathBuf::as_path);
+        walk.problems
+            .push(Problem::whole(place, "no policy file").hint(
+                "rules live in files named `*.rego`; `policies/starter` is a place to begin",
+            ));
     }
-    if walk.problems.is_empty() { Ok(walk.files) } else { Err(walk.problems) }
+    if walk.problems.is_empty() {
+        Ok(walk.files)
+    } else {
+        Err(walk.problems)
+    }
 }
 
 /// A digest of everything that decides: names, order and content of all files but tests.
@@ -60,14 +81,24 @@ pub(crate) fn revision(files: &[File]) -> Arc<str> {
     hasher.update(crate::input::VERSION.as_bytes());
     for file in files.iter().filter(|file| file.kind != Kind::Tests) {
         let name = file.path.file_name().unwrap_or_default().to_string_lossy();
-        let parts = file.mount.iter().map(String::as_str).chain([&*name, &*file.text]);
+        let parts = file
+            .mount
+            .iter()
+            .map(String::as_str)
+            .chain([&*name, &*file.text]);
         for part in parts {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part.as_bytes());
         }
         hasher.update(&[0xff]);
     }
-    hasher.finalize().to_hex().chars().take(32).collect::<String>().into()
+    hasher
+        .finalize()
+        .to_hex()
+        .chars()
+        .take(32)
+        .collect::<String>()
+        .into()
 }
 
 struct Walk<'a> {
@@ -80,16 +111,21 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn folder(&mut self, folder: &Path, mount: &mut Vec<String>) {
         if mount.len() > MAX_FOLDERS {
-            self.problems.push(Problem::whole(folder, format!("more than {MAX_FOLDERS} folders deep")));
+            self.problems.push(Problem::whole(
+                folder,
+                format!("more than {MAX_FOLDERS} folders deep"),
+            ));
             return;
         }
-        let mut entries = match fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>) {
-            Ok(entries) => entries,
-            Err(error) => {
-                self.problems.push(Problem::whole(folder, format!("failed to list: {error}")));
-                return;
-            }
-        };
+        let mut entries =
+            match fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>) {
+                Ok(entries) => entries,
+                Err(error) => {
+                    self.problems
+                        .push(Problem::whole(folder, format!("failed to list: {error}")));
+                    return;
+                }
+            };
         entries.sort_by_key(fs::DirEntry::file_name);
         for entry in entries {
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -105,7 +141,9 @@ impl Walk<'_> {
                     mount.pop();
                 }
                 Ok(_) => self.file(&path, mount),
-                Err(error) => self.problems.push(Problem::whole(&path, format!("failed to open: {error}"))),
+                Err(error) => self
+                    .problems
+                    .push(Problem::whole(&path, format!("failed to open: {error}"))),
             }
         }
     }
@@ -117,7 +155,10 @@ impl Walk<'_> {
         }
         if self.files.len() >= self.settings.max_files {
             if self.files.len() == self.settings.max_files && self.problems.is_empty() {
-                self.problems.push(Problem::whole(path, format!("more than {} files", self.settings.max_files)));
+                self.problems.push(Problem::whole(
+                    path,
+                    format!("more than {} files", self.settings.max_files),
+                ));
             }
             return;
         }
@@ -126,8 +167,15 @@ impl Walk<'_> {
             Kind::Json | Kind::Yaml => self.settings.max_data_bytes,
         };
         match read_capped(path, limit) {
+            // The library that comes with the gateway is in force already.
+            Ok(text) if text == LIBRARY => {}
             Ok(text) => {
-                self.files.push(File { path: path.to_owned(), mount: mount.to_vec(), kind, text: text.into() });
+                self.files.push(File {
+                    path: path.to_owned(),
+                    mount: mount.to_vec(),
+                    kind,
+                    text: text.into(),
+                });
             }
             Err(message) => self.problems.push(Problem::whole(path, message)),
         }
@@ -138,7 +186,10 @@ fn kind(path: &Path) -> Option<Kind> {
     let name = path.file_name()?.to_str()?;
     if name.ends_with("_test.rego") {
         Some(Kind::Tests)
-    } else if path.extension().is_some_and(|extension| extension == "rego") {
+    } else if path
+        .extension()
+        .is_some_and(|extension| extension == "rego")
+    {
         Some(Kind::Rules)
     } else {
         match name {

@@ -51,12 +51,21 @@ impl Graph {
     /// `with f as g` sends whoever needs `f` to `g`.
     fn replacements(&mut self, nodes: &[String], site: &Site) {
         for mention in &site.mentions {
-            let What::With { target, replacement } = &mention.what else { continue };
+            let What::With {
+                target,
+                replacement,
+            } = &mention.what
+            else {
+                continue;
+            };
             let (mut from, mut to) = (BTreeSet::new(), BTreeSet::new());
             path_targets(nodes, &site.package, target, &mut from);
             path_targets(nodes, &site.package, replacement, &mut to);
             for node in from {
-                self.edges.entry(node).or_default().extend(to.iter().cloned());
+                self.edges
+                    .entry(node)
+                    .or_default()
+                    .extend(to.iter().cloned());
             }
         }
     }
@@ -80,7 +89,9 @@ impl Graph {
 
     /// Whether any node needs this one.
     pub(crate) fn is_needed(&self, node: &str) -> bool {
-        self.edges.iter().any(|(from, needs)| from != node && needs.contains(node))
+        self.edges
+            .iter()
+            .any(|(from, needs)| from != node && needs.contains(node))
     }
 
     /// The first cycle or overlong chain, if there is one.
@@ -95,7 +106,11 @@ impl Graph {
     }
 
     /// Depth-first without recursion: `heights` holds the longest chain from each finished node.
-    fn visit<'g>(&'g self, start: &'g str, heights: &mut BTreeMap<&'g str, usize>) -> Option<Fault> {
+    fn visit<'g>(
+        &'g self,
+        start: &'g str,
+        heights: &mut BTreeMap<&'g str, usize>,
+    ) -> Option<Fault> {
         if heights.contains_key(start) {
             return None;
         }
@@ -106,13 +121,21 @@ impl Graph {
                 Some(next) if heights.contains_key(next) => {}
                 Some(next) => {
                     if let Some(begin) = path.iter().position(|(node, _)| *node == next) {
-                        let cycle = path.iter().skip(begin).map(|(node, _)| (*node).to_owned()).collect();
+                        let cycle = path
+                            .iter()
+                            .skip(begin)
+                            .map(|(node, _)| (*node).to_owned())
+                            .collect();
                         return Some(Fault::Cycle(cycle));
                     }
                     path.push((next, self.needs(next)));
                 }
                 None => {
-                    let below = self.needs(node).iter().filter_map(|next| heights.get(next)).max();
+                    let below = self
+                        .needs(node)
+                        .iter()
+                        .filter_map(|next| heights.get(next))
+                        .max();
                     let height = below.map_or(1, |below| below + 1);
                     if height > MAX_CHAIN {
                         return Some(Fault::Chain(node.to_owned()));
@@ -126,14 +149,21 @@ impl Graph {
     }
 
     fn needs(&self, node: &str) -> Vec<&str> {
-        self.edges.get(node).map(|needs| needs.iter().map(String::as_str).collect()).unwrap_or_default()
+        self.edges
+            .get(node)
+            .map(|needs| needs.iter().map(String::as_str).collect())
+            .unwrap_or_default()
     }
 }
 
 impl Site {
     /// Whether this rule, not only others of its name, reads arguments: itself, or through one of the nodes `reading`.
     pub(crate) fn reads(&self, reading: &BTreeSet<String>) -> bool {
-        let nodes: Vec<String> = reading.iter().filter(|node| **node != self.node()).cloned().collect();
+        let nodes: Vec<String> = reading
+            .iter()
+            .filter(|node| **node != self.node())
+            .cloned()
+            .collect();
         self.mentions.iter().any(|mention| {
             let mut reached = BTreeSet::new();
             targets(&nodes, &self.package, &mention.what, &mut reached);
@@ -160,7 +190,12 @@ fn targets(nodes: &[String], package: &[String], what: &What, into: &mut BTreeSe
     }
 }
 
-fn path_targets(nodes: &[String], package: &[String], path: &[String], into: &mut BTreeSet<String>) {
+fn path_targets(
+    nodes: &[String],
+    package: &[String],
+    path: &[String],
+    into: &mut BTreeSet<String>,
+) {
     match path.split_first() {
         Some((root, rest)) if root == "data" => below_or_above(nodes, rest, into),
         Some((name, _)) => exact(nodes, node(package, name), into),
@@ -176,7 +211,10 @@ fn exact(nodes: &[String], node: String, into: &mut BTreeSet<String>) {
 
 /// A reference into `data` reaches the rule it goes through, and all rules below it when it names a package.
 fn below_or_above(nodes: &[String], path: &[String], into: &mut BTreeSet<String>) {
-    let path = std::iter::once("data").chain(path.iter().map(String::as_str)).collect::<Vec<_>>().join(".");
+    let path = std::iter::once("data")
+        .chain(path.iter().map(String::as_str))
+        .collect::<Vec<_>>()
+        .join(".");
     for node in nodes {
         let through = path == *node || starts(&path, node);
         if through || starts(node, &path) {
@@ -186,7 +224,8 @@ fn below_or_above(nodes: &[String], path: &[String], into: &mut BTreeSet<String>
 }
 
 fn starts(long: &str, short: &str) -> bool {
-    long.strip_prefix(short).is_some_and(|rest| rest.starts_with('.'))
+    long.strip_prefix(short)
+        .is_some_and(|rest| rest.starts_with('.'))
 }
 
 /// Whether two paths meet: one is the other or lies below it.

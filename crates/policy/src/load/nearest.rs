@@ -23,7 +23,9 @@ fn distance(one: &str, other: &str) -> usize {
         }
         for (candidate, cell) in other.iter().zip(row.iter_mut().skip(1)) {
             let above = *cell;
-            left = (left + 1).min(above + 1).min(diagonal + usize::from(letter != *candidate));
+            left = (left + 1)
+                .min(above + 1)
+                .min(diagonal + usize::from(letter != *candidate));
             *cell = left;
             diagonal = above;
         }
@@ -45,7 +47,10 @@ mod tests {
 
     #[test]
     fn offers_only_what_is_near() {
-        assert_eq!(nearest("startwith", ["endswith", "startswith"]), Some("startswith"));
+        assert_eq!(
+            nearest("startwith", ["endswith", "startswith"]),
+            Some("startswith")
+        );
         assert_eq!(nearest("quux", ["endswith", "startswith"]), None);
     }
 }

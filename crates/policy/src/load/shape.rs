@@ -22,7 +22,10 @@ pub(crate) struct Unknown {
 impl Shape {
     pub(crate) fn input() -> Self {
         // A schema that cannot be read knows no field, so that every rule is refused: a test reads it.
-        Self(serde_json::from_str(SCHEMA).unwrap_or_else(|_| serde_json::json!({ "properties": {} })))
+        Self(
+            serde_json::from_str(SCHEMA)
+                .unwrap_or_else(|_| serde_json::json!({ "properties": {} })),
+        )
     }
 
     /// The first step of a path that the input cannot have.
@@ -34,8 +37,14 @@ impl Shape {
                 return None; // free below here: claims, annotations, labels, arguments, items of a list
             };
             let Some(below) = fields.get(step) else {
-                let path = path.iter().take(index + 1).map(String::as_str).collect::<Vec<_>>().join(".");
-                let nearest = nearest(step, fields.keys().map(String::as_str)).map(|meant| format!("{known}.{meant}"));
+                let path = path
+                    .iter()
+                    .take(index + 1)
+                    .map(String::as_str)
+                    .collect::<Vec<_>>()
+                    .join(".");
+                let nearest = nearest(step, fields.keys().map(String::as_str))
+                    .map(|meant| format!("{known}.{meant}"));
                 return Some(Unknown { path, nearest });
             };
             known = format!("{known}.{step}");
@@ -59,6 +68,9 @@ mod tests {
         assert_eq!(unknown("caller.claims.department.name"), None);
         assert_eq!(unknown("arguments.sql"), None);
         let unknown = unknown("caller.role").unwrap();
-        assert_eq!((unknown.path.as_str(), unknown.nearest.as_deref()), ("caller.role", Some("input.caller.roles")));
+        assert_eq!(
+            (unknown.path.as_str(), unknown.nearest.as_deref()),
+            ("caller.role", Some("input.caller.roles"))
+        );
     }
 }

@@ -63,22 +63,35 @@ pub(crate) struct Mention {
 pub(crate) enum What {
     /// `input.a.b`
     Input { path: Vec<String>, open: bool },
-    /// `data.a.b`
-    Data { path: Vec<String>, open: bool },
+    /// `data.a.b`; the first `aliased` parts came out of an import.
+    Data {
+        path: Vec<String>,
+        open: bool,
+        aliased: usize,
+    },
     /// A bare name that is neither: a local variable or a rule of the same package.
     Name(String),
     /// A call.
     Call { path: Vec<String>, arity: usize },
     /// `with target as replacement`; the replacement is empty when it is no name.
-    With { target: Vec<String>, replacement: Vec<String> },
+    With {
+        target: Vec<String>,
+        replacement: Vec<String>,
+    },
 }
 
 /// Surveys all rules of a module.
 pub(crate) fn survey(module: &Module) -> Vec<Site> {
     let file = PathBuf::from(module.package.span.source.get_path());
-    let package = chain(&module.package.refr).map(|(path, _)| path).unwrap_or_default();
+    let package = chain(&module.package.refr)
+        .map(|(path, _)| path)
+        .unwrap_or_default();
     let imports = imports(module);
-    module.policy.iter().map(|rule| site(rule, &file, &package, &imports)).collect()
+    module
+        .policy
+        .iter()
+        .map(|rule| site(rule, &file, &package, &imports))
+        .collect()
 }
 
 /// Aliases of a module and the full paths they stand for.
@@ -87,8 +100,14 @@ type Imports = Vec<(String, Vec<String>)>;
 fn imports(module: &Module) -> Imports {
     let mut found = Vec::new();
     for import in &module.imports {
-        let Some((path, _)) = chain(&import.refr) else { continue };
-        let alias = import.r#as.as_ref().map(|span| span.text().to_owned()).or_else(|| path.last().cloned());
+        let Some((path, _)) = chain(&import.refr) else {
+            continue;
+        };
+        let alias = import
+            .r#as
+            .as_ref()
+            .map(|span| span.text().to_owned())
+            .or_else(|| path.last().cloned());
         if let Some(alias) = alias
             && matches!(path.first().map(String::as_str), Some("data" | "input"))
         {
@@ -100,7 +119,12 @@ fn imports(module: &Module) -> Imports {
 
 fn site(rule: &Rule, file: &std::path::Path, package: &[String], imports: &Imports) -> Site {
     let span = rule.span();
-    let mut walk = Walk { imports, mentions: Vec::new(), depth: 0, deepest: 0 };
+    let mut walk = Walk {
+        imports,
+        mentions: Vec::new(),
+        depth: 0,
+        deepest: 0,
+    };
     let (kind, refr, arity): (Kind, &Expr, usize) = match rule {
         Rule::Spec { head, bodies, .. } => {
             for body in bodies {
@@ -109,9 +133,15 @@ fn site(rule: &Rule, file: &std::path::Path, package: &[String], imports: &Impor
             }
             walk.head(head)
         }
-        Rule::Default { refr, args, value, .. } => {
+        Rule::Default {
+            refr, args, value, ..
+        } => {
             walk.expr(value);
-            let kind = if args.is_empty() { Kind::Default } else { Kind::Function };
+            let kind = if args.is_empty() {
+                Kind::Default
+            } else {
+                Kind::Function
+            };
             (kind, refr, args.len())
         }
     };
@@ -197,7 +227,9 @@ impl Walk<'_> {
                 }
                 (Kind::Set, refr, 0)
             }
-            RuleHead::Func { refr, args, assign, .. } => {
+            RuleHead::Func {
+                refr, args, assign, ..
+            } => {
                 for argument in args {
                     self.expr(argument);
                 }
@@ -218,7 +250,12 @@ impl Walk<'_> {
         for statement in &query.stmts {
             match &statement.literal {
                 Literal::SomeVars { .. } => {}
-                Literal::SomeIn { key, value, collection, .. } => {
+                Literal::SomeIn {
+                    key,
+                    value,
+                    collection,
+                    ..
+                } => {
                     for expr in key.iter().chain([value, collection]) {
                         self.expr(expr);
                     }
@@ -232,9 +269,19 @@ impl Walk<'_> {
             for modifier in &statement.with_mods {
                 self.expr(&modifier.refr);
                 self.expr(&modifier.r#as);
-                let target = chain(&modifier.refr).map(|(path, _)| self.aliased(path)).unwrap_or_default();
-                let replacement = chain(&modifier.r#as).map(|(path, _)| self.aliased(path)).unwrap_or_default();
-                self.mention(&modifier.span, What::With { target, replacement });
+                let target = chain(&modifier.refr)
+                    .map(|(path, _)| self.aliased(path))
+                    .unwrap_or_default();
+                let replacement = chain(&modifier.r#as)
+                    .map(|(path, _)| self.aliased(path))
+                    .unwrap_or_default();
+                self.mention(
+                    &modifier.span,
+                    What::With {
+                        target,
+                        replacement,
+                    },
+                );
             }
         }
         self.depth -= 1;
@@ -255,7 +302,10 @@ impl Walk<'_> {
 
     fn inner(&mut self, expr: &Expr) {
         match expr {
-            Expr::String { .. } | Expr::RawString { .. } | Expr::Number { .. } | Expr::Bool { .. }
+            Expr::String { .. }
+            | Expr::RawString { .. }
+            | Expr::Number { .. }
+            | Expr::Bool { .. }
             | Expr::Null { .. } => {}
             Expr::Var { .. } | Expr::RefDot { .. } | Expr::RefBrack { .. } => self.reference(expr),
             Expr::Array { items, .. } | Expr::Set { items, .. } => self.exprs(items),
@@ -269,12 +319,16 @@ impl Walk<'_> {
                 self.expr(term);
                 self.query(query);
             }
-            Expr::ObjectCompr { key, value, query, .. } => {
+            Expr::ObjectCompr {
+                key, value, query, ..
+            } => {
                 self.expr(key);
                 self.expr(value);
                 self.query(query);
             }
-            Expr::Call { span, fcn, params, .. } => self.call(span, fcn, params),
+            Expr::Call {
+                span, fcn, params, ..
+            } => self.call(span, fcn, params),
             Expr::UnaryExpr { expr, .. } => self.expr(expr),
             Expr::BinExpr { lhs, rhs, .. }
             | Expr::BoolExpr { lhs, rhs, .. }
@@ -283,7 +337,12 @@ impl Walk<'_> {
                 self.expr(lhs);
                 self.expr(rhs);
             }
-            Expr::Membership { key, value, collection, .. } => {
+            Expr::Membership {
+                key,
+                value,
+                collection,
+                ..
+            } => {
                 for expr in key.iter().chain([value, collection]) {
                     self.expr(expr);
                 }
@@ -318,23 +377,39 @@ impl Walk<'_> {
     }
 
     fn call(&mut self, span: &Span, fcn: &Expr, params: &[Ref<Expr>]) {
-        let Some((path, _)) = chain(fcn) else { return self.expr(fcn) };
+        let Some((path, _)) = chain(fcn) else {
+            return self.expr(fcn);
+        };
         // `object.get(input, "tool", ..)` reads one field, not the whole input.
         if let (true, [object, key, rest @ ..]) = (path == ["object", "get"], params)
             && let (Expr::Var { span: name, .. }, Some(field)) = (object.as_ref(), first_text(key))
             && name.text() == "input"
         {
-            self.mention(name, What::Input { path: vec![field], open: true });
+            self.mention(
+                name,
+                What::Input {
+                    path: vec![field],
+                    open: true,
+                },
+            );
             self.exprs(rest);
         } else {
             self.exprs(params);
         }
         let path = self.aliased(path);
-        self.mention(span, What::Call { path, arity: params.len() });
+        self.mention(
+            span,
+            What::Call {
+                path,
+                arity: params.len(),
+            },
+        );
     }
 
     fn aliased(&self, path: Vec<String>) -> Vec<String> {
-        let Some(first) = path.first() else { return path };
+        let Some(first) = path.first() else {
+            return path;
+        };
         match self.imports.iter().find(|(alias, _)| alias == first) {
             Some((_, full)) => full.iter().chain(path.iter().skip(1)).cloned().collect(),
             None => path,
@@ -342,16 +417,29 @@ impl Walk<'_> {
     }
 
     fn resolve(&self, path: Vec<String>, open: bool) -> What {
+        let written = path.len();
         let mut path = self.aliased(path);
+        let aliased = path.len() - written;
         match path.first().map(String::as_str) {
-            Some("input") => What::Input { path: path.split_off(1), open },
-            Some("data") => What::Data { path: path.split_off(1), open },
+            Some("input") => What::Input {
+                path: path.split_off(1),
+                open,
+            },
+            Some("data") => What::Data {
+                path: path.split_off(1),
+                open,
+                aliased,
+            },
             Some(_) | None => What::Name(path.into_iter().next().unwrap_or_default()),
         }
     }
 
     fn mention(&mut self, span: &Span, what: What) {
-        self.mentions.push(Mention { what, line: span.line, column: span.col });
+        self.mentions.push(Mention {
+            what,
+            line: span.line,
+            column: span.col,
+        });
     }
 }
 

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::facts::{
-    CallerFacts, CallerFields, CompletionKind, Phase, RequestFacts, ResourceFacts, ServerFacts, ServerFields, Subject,
-    ToolFacts, ToolFields,
+    CallerFacts, CallerFields, CompletionKind, Phase, RequestFacts, ResourceFacts, ServerFacts,
+    ServerFields, Subject, ToolFacts, ToolFields,
 };
 
 /// A folder with files, gone when dropped.
@@ -21,7 +21,10 @@ pub(crate) fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
 
 pub(crate) fn policy(text: &str) -> Policy {
     let folder = folder(&[("policy.rego", text)]);
-    let settings = Settings { workers: 1, ..Settings::default() };
+    let settings = Settings {
+        workers: 1,
+        ..Settings::default()
+    };
     match Policy::load(&[folder.path().to_owned()], &settings) {
         Ok(policy) => policy,
         Err(errors) => panic!("{errors}"),
@@ -33,14 +36,27 @@ pub(crate) fn starter() -> PathBuf {
 }
 
 pub(crate) fn caller(roles: &[&str]) -> CallerFacts {
-    CallerFacts::new(&CallerFields { subject: "alice", kind: "user", roles, ..CallerFields::default() }).unwrap()
+    CallerFacts::new(&CallerFields {
+        subject: "alice",
+        kind: "user",
+        roles,
+        ..CallerFields::default()
+    })
+    .unwrap()
 }
 
 pub(crate) fn server(name: &str) -> ServerFacts {
-    ServerFacts::new(&ServerFields { name, ..ServerFields::default() })
+    ServerFacts::new(&ServerFields {
+        name,
+        ..ServerFields::default()
+    })
 }
 
-pub(crate) fn facts<'a>(caller: &'a CallerFacts, server: &'a ServerFacts, tool: &'a str) -> Facts<'a> {
+pub(crate) fn facts<'a>(
+    caller: &'a CallerFacts,
+    server: &'a ServerFacts,
+    tool: &'a str,
+) -> Facts<'a> {
     Facts {
         phase: Phase::Call,
         caller,
@@ -49,14 +65,25 @@ pub(crate) fn facts<'a>(caller: &'a CallerFacts, server: &'a ServerFacts, tool: 
         session: None,
         tenant: "",
         method: "tools/call",
-        subject: Subject::Tool { name: tool, definition: None },
+        subject: Subject::Tool {
+            name: tool,
+            definition: None,
+        },
         arguments: None,
-        request: RequestFacts { unix_nanos: 1_763_618_690_000_000_000, ip: None, size: 321 },
+        request: RequestFacts {
+            unix_nanos: 1_763_618_690_000_000_000,
+            ip: None,
+            size: 321,
+        },
     }
 }
 
 pub(crate) fn codes(decision: &Decision) -> String {
-    let codes: Vec<&str> = decision.reasons.iter().map(|reason| &*reason.code).collect();
+    let codes: Vec<&str> = decision
+        .reasons
+        .iter()
+        .map(|reason| &*reason.code)
+        .collect();
     let effect = match &decision.effect {
         Effect::Allow => "allow",
         Effect::Approve(_) => "approve",
@@ -68,7 +95,10 @@ pub(crate) fn codes(decision: &Decision) -> String {
 /// Judges a call of `tool` with `arguments` under a policy of one file.
 fn judged(text: &str, tool: &str, arguments: &str) -> String {
     let (caller, server) = (caller(&["support"]), server("crm"));
-    codes(&policy(text).judge(&Facts { arguments: Some(arguments), ..facts(&caller, &server, tool) }))
+    codes(&policy(text).judge(&Facts {
+        arguments: Some(arguments),
+        ..facts(&caller, &server, tool)
+    }))
 }
 
 const DESIGN: &str = r#"package mcp.authz
@@ -89,31 +119,62 @@ approve contains {"code": "destructive", "approvers": ["group:crm-leads"], "quor
 #[test]
 fn the_contract_holds() {
     assert_eq!(judged(DESIGN, "search_cases", "{}"), "allow allowed");
-    assert_eq!(judged(DESIGN, "query_database", r#"{"sql": "SELECT 1"}"#), "allow allowed");
-    assert_eq!(judged(DESIGN, "query_database", r#"{"sql": "drop table x"}"#), "deny sql_not_select");
-    assert_eq!(judged(DESIGN, "query_database", "{}"), "deny sql_not_select");
-    assert_eq!(judged(DESIGN, "delete_account", "{}"), "approve destructive");
+    assert_eq!(
+        judged(DESIGN, "query_database", r#"{"sql": "SELECT 1"}"#),
+        "allow allowed"
+    );
+    assert_eq!(
+        judged(DESIGN, "query_database", r#"{"sql": "drop table x"}"#),
+        "deny sql_not_select"
+    );
+    assert_eq!(
+        judged(DESIGN, "query_database", "{}"),
+        "deny sql_not_select"
+    );
+    assert_eq!(
+        judged(DESIGN, "delete_account", "{}"),
+        "approve destructive"
+    );
     assert_eq!(judged(DESIGN, "other", "{}"), "deny no_rule");
     // A wrong type must not slip through the `not`: OPA's own default would let it.
-    assert_eq!(judged(DESIGN, "query_database", r#"{"sql": 5}"#), "deny policy_error");
+    assert_eq!(
+        judged(DESIGN, "query_database", r#"{"sql": 5}"#),
+        "deny policy_error"
+    );
 }
 
 #[test]
 fn an_approval_carries_what_the_rule_asked() {
     let (caller, server) = (caller(&[]), server("crm"));
     let decision = policy(DESIGN).judge(&facts(&caller, &server, "delete_account"));
-    let Effect::Approve(approval) = decision.effect else { panic!("{decision:?}") };
+    let Effect::Approve(approval) = decision.effect else {
+        panic!("{decision:?}")
+    };
     assert_eq!(approval.approvers, ["group:crm-leads".into()]);
-    assert_eq!((approval.quorum, approval.ttl), (2, Some(Duration::from_secs(900))));
+    assert_eq!(
+        (approval.quorum, approval.ttl),
+        (2, Some(Duration::from_secs(900)))
+    );
 }
 
 #[test]
 fn the_starter_judges() {
-    let policy = Policy::load(&[starter()], &Settings { workers: 1, ..Settings::default() })
-        .unwrap_or_else(|errors| panic!("{errors}"));
+    let policy = Policy::load(
+        &[starter()],
+        &Settings {
+            workers: 1,
+            ..Settings::default()
+        },
+    )
+    .unwrap_or_else(|errors| panic!("{errors}"));
     let (caller, server) = (caller(&["analyst"]), server("crm"));
     let call = facts(&caller, &server, "query_database");
-    let sql = |text| codes(&policy.judge(&Facts { arguments: Some(text), ..call }));
+    let sql = |text| {
+        codes(&policy.judge(&Facts {
+            arguments: Some(text),
+            ..call
+        }))
+    };
     assert_eq!(sql(r#"{"sql": "select 1"}"#), "allow allowed");
     assert_eq!(sql(r#"{"sql": "delete from x"}"#), "deny sql_not_select");
 }
