@@ -52,6 +52,7 @@ fn updated(told: &Told) -> Option<String> {
 pub(crate) async fn log(session: &Session) -> Ended {
     let info = ask_to_log(session, Some(LoggingLevel::Info)).await?;
     let heard = session.client.service();
+    // rmcp hands notifications over in no particular order.
     let first = heard.hear_at_least(info, level).await;
     let less = match session.era {
         Era::Stateful => Some(LoggingLevel::Error),
@@ -61,7 +62,9 @@ pub(crate) async fn log(session: &Session) -> Ended {
     let all = heard.hear_at_least(info + rest, level).await;
     tokio::time::sleep(QUIET).await;
     let late = heard.heard(level).len() - all.len();
-    let good = first == [LoggingLevel::Info, LoggingLevel::Error]
+    let good = first.len() == 2
+        && first.contains(&LoggingLevel::Info)
+        && first.contains(&LoggingLevel::Error)
         && rest == usize::from(less.is_some())
         && late == 0;
     expect(good, format!("{all:?}, {late} more than announced"))
