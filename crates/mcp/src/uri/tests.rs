@@ -143,7 +143,6 @@ fn what_is_ambiguous_is_refused() {
             "http://a@b@c/",
             "http://a%2fb/",
             "http://a%40b/",
-            "https://exa\\mple.com/",
         ],
         &expect![[r#"
             ""                                         not an absolute URI
@@ -172,8 +171,7 @@ fn what_is_ambiguous_is_refused() {
             "https:///example.com/x"                   not an absolute URI
             "http://a@b@c/"                            not an absolute URI
             "http://a%2fb/"                            not an absolute URI
-            "http://a%40b/"                            not an absolute URI
-            "https://exa\\mple.com/"                   backslash"#]],
+            "http://a%40b/"                            not an absolute URI"#]],
     );
 }
 
