@@ -38,7 +38,9 @@ pub enum StreamError {
 /// The events of one answer, each passed on as soon as it is whole. After an error there is nothing more.
 ///
 /// Dropping it aborts the upstream request: the connection is closed (HTTP/1.1) or the stream reset (HTTP/2).
-pub struct Events {
+pub struct Events(Box<Inner>);
+
+struct Inner {
     body: Option<Received>,
     decoder: Decoder,
     idle: Duration,
@@ -52,15 +54,17 @@ impl Events {
             line: max_event.saturating_add(FIELD),
             event: max_event,
         };
-        Self {
+        Self(Box::new(Inner {
             body: Some(body),
             decoder: Decoder::new(limits),
             idle,
             heard: Instant::now(),
             alarm: None,
-        }
+        }))
     }
+}
 
+impl Inner {
     /// Ends the stream with an error; the upstream request goes with it.
     fn fail(&mut self, error: StreamError) -> Poll<Option<Result<Event, StreamError>>> {
         self.body = None;
@@ -85,7 +89,7 @@ impl Stream for Events {
     type Item = Result<Event, StreamError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = &mut *self;
+        let this = &mut *self.0;
         loop {
             let Some(body) = &mut this.body else {
                 return Poll::Ready(None);
@@ -124,7 +128,7 @@ impl fmt::Debug for Events {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Events")
-            .field("open", &self.body.is_some())
+            .field("open", &self.0.body.is_some())
             .finish_non_exhaustive()
     }
 }

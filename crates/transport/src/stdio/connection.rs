@@ -393,18 +393,15 @@ async fn write(
     stop: CancellationToken,
     core: Arc<Core>,
 ) {
-    match stop.run_until_cancelled(write_all(stdin, messages)).await {
-        Some(Err(source)) => {
-            // The process may have ended, in which case its status says more; give the keeper the first word.
-            if timeout(Duration::from_millis(200), core.over.cancelled())
-                .await
-                .is_err()
-            {
-                core.end(StdioError::Pipe(Arc::new(source)));
-                stop.cancel();
-            }
-        }
-        Some(Ok(())) | None => {}
+    let written = stop.run_until_cancelled(write_all(stdin, messages)).await;
+    let Some(Err(source)) = written else { return };
+    // The process may have ended, in which case its status says more; give the keeper the first word.
+    if timeout(Duration::from_millis(200), core.over.cancelled())
+        .await
+        .is_err()
+    {
+        core.end(StdioError::Pipe(Arc::new(source)));
+        stop.cancel();
     }
 }
 

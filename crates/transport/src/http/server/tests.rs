@@ -2,7 +2,6 @@
 
 use std::{
     path::Path,
-    process::Stdio,
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},

@@ -1,1 +1,119 @@
-//! Owners of messages.
+//! Owners of messages, without a process.
+
+use bytes::Bytes;
+use keepgate_mcp::{Body, Limits, decode};
+
+use super::*;
+
+fn message(text: &str) -> Message {
+    match decode(Bytes::copy_from_slice(text.as_bytes()), &Limits::request()).unwrap() {
+        Body::Single(message) => message,
+        Body::Batch(_) => panic!("a batch"),
+    }
+}
+
+fn request(text: &str) -> Request {
+    match message(text) {
+        Message::Request(request) => request,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn add(routes: &mut Routes, id: &str) -> Added {
+    routes
+        .add(&request(&format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call"}}"#
+        )))
+        .unwrap()
+}
+
+#[test]
+fn abandoned_calls_are_remembered_up_to_a_limit() {
+    let mut routes = Routes::new(false);
+    for _ in 0..4 * MAX_ABANDONED {
+        let added = add(&mut routes, "1");
+        routes.abandon(&added.wire);
+    }
+    assert!(routes.calls.len() <= 2 * MAX_ABANDONED);
+    assert!(routes.abandoned.len() <= 2 * MAX_ABANDONED);
+}
+
+#[test]
+fn answered_calls_leave_nothing_behind() {
+    let mut routes = Routes::new(true);
+    for _ in 0..5000 {
+        let token = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":{"progressToken":"t"}}}"#;
+        let added = routes.add(&request(token)).unwrap();
+        assert!(
+            added
+                .request
+                .bytes()
+                .ends_with(format!(r#"{{"progressToken":{}}}}}}}"#, added.wire).as_bytes())
+        );
+        let answer = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, added.wire);
+        assert!(matches!(routes.route(message(&answer)), Routed::Call));
+    }
+    assert!(routes.calls.is_empty() && routes.tokens.is_empty());
+}
+
+#[test]
+fn an_abandoned_call_keeps_its_messages_from_the_only_other_one() {
+    let mut routes = Routes::new(false);
+    let gone = add(&mut routes, "1");
+    let _here = add(&mut routes, "2");
+    routes.abandon(&gone.wire);
+    let asked = message(r#"{"jsonrpc":"2.0","id":1,"method":"sampling/createMessage"}"#);
+    assert!(matches!(routes.route(asked), Routed::Unsolicited(_)));
+}
+
+#[test]
+fn open_requests_of_the_server_are_limited_and_their_ids_not_taken_twice() {
+    let mut routes = Routes::new(false);
+    let ask = |id: usize| message(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#));
+    for id in 0..MAX_ASKED {
+        assert!(matches!(routes.route(ask(id)), Routed::Unsolicited(_)));
+    }
+    assert!(matches!(routes.route(ask(0)), Routed::Dropped(_)));
+    assert!(matches!(routes.route(ask(MAX_ASKED)), Routed::Dropped(_)));
+    let Message::Response(answer) = message(r#"{"jsonrpc":"2.0","id":0,"result":{}}"#) else {
+        panic!()
+    };
+    routes.answer(&answer).unwrap();
+    assert!(matches!(
+        routes.route(ask(MAX_ASKED)),
+        Routed::Unsolicited(_)
+    ));
+}
+
+#[test]
+fn a_server_may_take_its_own_request_back() {
+    let mut routes = Routes::new(false);
+    let added = add(&mut routes, "\"c\"");
+    let asked = message(r#"{"jsonrpc":"2.0","id":1,"method":"elicitation/create"}"#);
+    assert!(matches!(routes.route(asked), Routed::Call));
+    let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
+    assert!(matches!(routes.route(message(cancel)), Routed::Call));
+    // Once more it can only mean the call with that id on the wire.
+    assert!(matches!(routes.route(message(cancel)), Routed::Call));
+    let mut seen = Vec::new();
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    while let std::task::Poll::Ready(Some(Ok(message))) = added.queue.poll(&mut context) {
+        seen.push(String::from_utf8(message.bytes().to_vec()).unwrap());
+    }
+    assert_eq!(seen[1], cancel);
+    assert_eq!(seen[2], cancel.replace('1', "\"c\""));
+}
+
+#[test]
+fn a_cancel_that_could_mean_two_clients_means_none() {
+    let mut routes = Routes::new(true);
+    let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
+    let Message::Notification(cancel) = message(cancel) else {
+        panic!()
+    };
+    assert!(routes.translate(&cancel).is_none());
+    let _one = add(&mut routes, "1");
+    assert!(routes.translate(&cancel).is_some());
+    let _two = add(&mut routes, "1");
+    assert!(routes.translate(&cancel).is_none());
+}
