@@ -1,1 +1,3 @@
 //! The keepgate binary: commands, configuration, signals, wiring.
+
+pub mod config;

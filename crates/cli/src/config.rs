@@ -1,0 +1,212 @@
+//! The configuration: one YAML file and `KEEPGATE_*` variables, read strictly, with all errors at once.
+//!
+//! Text becomes a tree with places (`document.rs`), variables are laid over it (`environment.rs`), the tree becomes
+//! the written form (`raw.rs`), and that becomes what the program runs with ([`Configuration`], `resolve.rs`).
+
+mod decode;
+mod document;
+mod environment;
+mod fault;
+mod nearest;
+mod raw;
+mod resolve;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use keepgate_audit::Durability;
+use keepgate_gateway::settings::Settings;
+
+use decode::Decode;
+
+use document::{Node, Value};
+use fault::{Fault, Faults, Origin};
+use raw::Raw;
+
+/// Everything a run is told. Only valid values, paths made absolute to the file's directory.
+#[derive(Debug, Clone)]
+pub struct Configuration {
+    /// Addresses of the data listeners, at least one.
+    pub listen: Vec<SocketAddr>,
+    /// Where clients find the gateway, when that is not the address it listens on.
+    pub public_url: Option<http::Uri>,
+    /// Certificate of the data listeners.
+    pub tls: Option<Tls>,
+    /// The operators' listener.
+    pub admin: Admin,
+    /// How callers prove who they are.
+    pub auth: AuthMode,
+    /// What must outlive a restart.
+    pub state: PathBuf,
+    /// Directories with policies, at least one.
+    pub policies: Vec<PathBuf>,
+    /// When an audit record counts as written.
+    pub durability: Durability,
+    /// How long the headers of a request may take to arrive.
+    pub header_timeout: Duration,
+    /// How long running calls may take to end after SIGTERM.
+    pub drain: Duration,
+    /// What is written to standard error.
+    pub log: Log,
+    /// What the data plane is told.
+    pub gateway: Settings,
+    /// What works but is likely not meant, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// Certificate and key of the data listeners, PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate and its chain.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// The operators' listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// Its address.
+    pub listen: SocketAddr,
+    /// Names that a `Host` header may carry beside addresses and `localhost`, lower case.
+    pub hosts: Vec<String>,
+}
+
+/// How callers prove who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthMode {
+    /// Not at all; loopback listeners only.
+    Anonymous,
+    /// With an API key.
+    Keys,
+}
+
+impl AuthMode {
+    /// The word in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Anonymous => "anonymous",
+            Self::Keys => "keys",
+        }
+    }
+}
+
+/// What is written to standard error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// For people or for machines.
+    pub format: LogFormat,
+    /// What is worth writing: a level, or directives like `info,keepgate=debug`.
+    pub level: String,
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Why there is no configuration: the whole report, ready to be shown.
+#[derive(Debug, thiserror::Error)]
+#[error("{report}")]
+pub struct ConfigError {
+    report: String,
+}
+
+/// Reads the file at `path` and the variables that begin with `KEEPGATE_`. Does no network.
+///
+/// # Errors
+/// [`ConfigError`] with everything that is wrong.
+pub fn load(
+    path: &Path,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Configuration, ConfigError> {
+    let name = path.display().to_string();
+    let text = read(path).map_err(|report| ConfigError { report })?;
+    let directory = std::path::absolute(path)
+        .ok()
+        .and_then(|path| path.parent().map(Path::to_path_buf));
+    from_text(&text, &name, &directory.unwrap_or_default(), variables)
+}
+
+/// Reads a configuration from memory: `name` stands in the errors, relative paths are taken from `directory`.
+///
+/// # Errors
+/// [`ConfigError`] with everything that is wrong.
+pub fn from_text(
+    text: &str,
+    name: &str,
+    directory: &Path,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Configuration, ConfigError> {
+    let mut faults = Faults::default();
+    let mut root = document::parse(text, &mut faults);
+    if let Some(root) = &mut root {
+        environment::overlay(root, variables, &mut faults);
+    }
+    let raw = root
+        .as_ref()
+        .and_then(|root| decode_root(root, &mut faults));
+    let configuration = raw.and_then(|raw| resolve::resolve(raw, directory, &mut faults));
+    match configuration {
+        Some(configuration) if faults.is_empty() => Ok(configuration),
+        Some(_) | None => Err(ConfigError {
+            report: faults.render(name, text),
+        }),
+    }
+}
+
+/// The written form of the whole file.
+fn decode_root(root: &Node, faults: &mut Faults) -> Option<Raw> {
+    if root.value == Value::Null {
+        let hint = "the smallest useful file names `version`, `servers`, `policies` and `auth`";
+        faults.push(Fault::new(Origin::Whole, "", "the file is empty").hint(hint));
+        return None;
+    }
+    Raw::decode(root, "", faults)
+}
+
+/// The file's text, or a report of why it cannot be had.
+fn read(path: &Path) -> Result<String, String> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    let opened = std::fs::File::open(path);
+    // One byte more than is allowed tells a file that is too large from one that just fits.
+    let cap = document::MAX_SIZE as u64 + 1;
+    let outcome = opened.and_then(|file| file.take(cap).read_to_end(&mut bytes));
+    if let Err(error) = outcome {
+        let missing = error.kind() == std::io::ErrorKind::NotFound;
+        let hint = if missing {
+            "\n  hint: name the file with --config or KEEPGATE_CONFIG"
+        } else {
+            ""
+        };
+        return Err(format!(
+            "failed to read the configuration `{}`: {error}{hint}",
+            path.display()
+        ));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let line = error
+            .as_bytes()
+            .get(..valid)
+            .unwrap_or_default()
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count()
+            + 1;
+        format!(
+            "{}:{line}: file is not UTF-8 text from this line on",
+            path.display()
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,432 @@
+//! The configuration as it is written: every key, its form and its default. What the values mean together is decided
+//! in `resolve.rs`.
+//!
+//! This file defines the format; `docs/configuration.md` explains it key by key.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use keepgate_audit::Durability;
+use keepgate_gateway::settings::{Limits as GatewayLimits, Timeouts as GatewayTimeouts};
+
+use super::decode::{At, Decode, Fields, OneOrMany, Size, Text, choice};
+use super::document::Node;
+use super::fault::{Fault, Faults};
+use super::{AuthMode, LogFormat};
+
+/// The whole file.
+#[derive(Debug)]
+pub(crate) struct Raw {
+    pub(crate) version: Option<At<u64>>,
+    pub(crate) listen: OneOrMany<At<String>>,
+    pub(crate) public_url: Option<At<String>>,
+    pub(crate) tls: Option<At<Tls>>,
+    pub(crate) hosts: Vec<At<String>>,
+    pub(crate) origins: Vec<At<String>>,
+    pub(crate) admin: Admin,
+    pub(crate) auth: Auth,
+    pub(crate) state: State,
+    pub(crate) policies: Vec<At<String>>,
+    pub(crate) audit: Audit,
+    pub(crate) limits: Limits,
+    pub(crate) log: Log,
+    pub(crate) servers: BTreeMap<String, At<Server>>,
+}
+
+impl Decode for Raw {
+    fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
+        let mut fields = Fields::new(node, path, faults)?;
+        fields.later(&["approvals", "credentials", "pins", "telemetry", "tenants"]);
+        let raw = Self {
+            version: fields.required("version", "write `version: 1`"),
+            listen: fields.or("listen", OneOrMany(vec![standard("listen", "127.0.0.1:8080")])),
+            public_url: fields.optional("public_url"),
+            tls: fields.optional("tls"),
+            hosts: fields.or("hosts", Vec::new()),
+            origins: fields.or("origins", Vec::new()),
+            admin: fields.section("admin")?,
+            auth: fields.section("auth")?,
+            state: fields.section("state")?,
+            policies: fields
+                .required("policies", "name the directories of your policies: `policies: [./policies]`")
+                .unwrap_or_default(),
+            audit: fields.section("audit")?,
+            limits: fields.section("limits")?,
+            log: fields.section("log")?,
+            servers: fields
+                .required("servers", "name at least one server: `servers: { crm: { url: https://crm.example/mcp } }`")
+                .unwrap_or_default(),
+        };
+        for key in ["listen", "policies", "servers"] {
+            fields.refuse_empty(key);
+        }
+        fields.finish();
+        Some(raw)
+    }
+}
+
+/// `tls`: the certificate the data listeners show.
+#[derive(Debug)]
+pub(crate) struct Tls {
+    pub(crate) certificate: Option<At<String>>,
+    pub(crate) key: Option<At<String>>,
+}
+
+impl Decode for Tls {
+    fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
+        let mut fields = Fields::new(node, path, faults)?;
+        let tls = Self {
+            certificate: fields.required(
+                "certificate",
+                "name the PEM file with the certificate and its chain",
+            ),
+            key: fields.required("key", "name the PEM file with the private key"),
+        };
+        fields.finish();
+        Some(tls)
+    }
+}
+
+/// `admin`: the operators' listener.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    pub(crate) listen: At<String>,
+    pub(crate) hosts: Vec<At<String>>,
+}
+
+impl Decode for Admin {
+    fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
+        let mut fields = Fields::new(node, path, faults)?;
+        fields.later(&["auth"]);
+        let admin = Self {
+            listen: fields.or("listen", standard("admin.listen", "127.0.0.1:9080")),
+            hosts: fields.or("hosts", Vec::new()),
+        };
+        fields.finish();
+        Some(admin)
+    }
+}
+
+/// `auth`: how callers prove who they are.
+#[derive(Debug)]
+pub(crate) struct Auth {
+    pub(crate) mode: At<AuthMode>,
+}
+
+impl Decode for Auth {
+    fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
+        let mut fields = Fields::new(node, path, faults)?;
+        fields.later(&["issuers"]);
+        let auth = Self {
+            mode: fields.or("mode", standard("auth.mode", AuthMode::Keys)),
+        };
+        fields.finish();
+        Some(auth)
+    }
+}
+
+impl Decode for AuthMode {
+    fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
+        choice(
+            node,
+            path,
+            faults,
+            &[("anonymous", Self::Anonymous), ("keys", Self::Keys)],
+            &["oauth"],
+        )
+    }
+}
+
+/// `state`: what must outlive a restart.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) dir: At<String>,
+}
+
+impl Decode for State {
+    fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
+        let mut fields = Fields::new(node, path, faults)?;
+        fields.later(&["counters", "store"]);
+        let state = Self {
+            dir: fields.or("dir", standard("state.dir", "./keepgate-state")),
+        };
+        fields.finish();
+        Some(state)
+    }
+}
+
+/// `audit`: the signed record of every call.
+#[derive(Debug)]
+pub(crate) struct Audit {
+    pub(crate) durability: Durability,
+    pub(crate) arguments: Arguments,
+}
+
+impl Decode for Audit {
+    fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
+        let mut fields = Fields::new(node, path, faults)?;
+        fields.later(&["retention", "sinks"]);
+        let audit = Self {
+            durability: fields.or("durability", Durability::Written),
+            arguments: fields.section("arguments")?,
+        };
+        fields.finish();
+        Some(audit)
+    }
+}
+
+impl Decode for Durability {
+    fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
+        choice(
+            node,
+            path,
+            faults,
+            &[("written", Self::Written), ("synced", Self::Synced)],
+            &[],
+        )
+    }
+}
+
+/// `audit.arguments`: whose arguments stand in the record as they were.
+#[derive(Debug)]
+pub(crate) struct Arguments {
+    pub(crate) clear: Vec<At<String>>,
+}
+
+impl Decode for Arguments {
+    fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
+        let mut fields = Fields::new(node, path, faults)?;
+        let arguments = Self {
+            clear: fields.or("clear", Vec::new()),
+        };
+        fields.finish();
+        Some(arguments)
+    }
+}
+
+/// `limits`: what may be held, and for how long.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    pub(crate) body: At<Size>,
+    pub(crate) result: At<Size>,
+    pub(crate) event: At<Size>,
+    pub(crate) depth: At<NonZeroUsize>,
+    pub(crate) in_flight: NonZeroUsize,
+    pub(crate) header_timeout: Duration,
+    pub(crate) read_deadline: Duration,
+    pub(crate) session_idle: Duration,
+    pub(crate) sessions: At<NonZeroUsize>,
+    pub(crate) sessions_per_caller: At<NonZeroUsize>,
+    pub(crate) keep_alive: Duration,
+    pub(crate) drain: Duration,
+}
+
+impl Decode for Limits {
+    fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
+        let mut fields = Fields::new(node, path, faults)?;
+        fields.later(&["calls", "per_session", "rate"]);
+        let defaults = GatewayLimits::default();
+        let depth = NonZeroUsize::new(defaults.depth).unwrap_or(NonZeroUsize::MIN);
+        let sessions: At<NonZeroUsize> =
+            fields.or("sessions", standard("limits.sessions", defaults.sessions));
+        let fewer = defaults.sessions_per_caller.min(sessions.value);
+        let limits = Self {
+            body: fields.or("body", standard("limits.body", Size(defaults.body))),
+            result: fields.or("result", standard("limits.result", Size(defaults.result))),
+            event: fields.or("event", standard("limits.event", Size(defaults.event))),
+            depth: fields.or("depth", standard("limits.depth", depth)),
+            in_flight: fields.or("in_flight", defaults.in_flight),
+            header_timeout: fields.or("header_timeout", Duration::from_secs(10)),
+            read_deadline: fields.or("read_deadline", defaults.read_deadline),
+            session_idle: fields.or("session_idle", defaults.session_idle),
+            sessions,
+            sessions_per_caller: fields.or(
+                "sessions_per_caller",
+                standard("limits.sessions_per_caller", fewer),
+            ),
+            keep_alive: fields.or("keep_alive", defaults.keep_alive),
+            drain: fields.or("drain", Duration::from_secs(30)),
+        };
+        fields.finish();
+        Some(limits)
+    }
+}
+
+/// `log`: what is written to standard error.
+#[derive(Debug)]
+pub(crate) struct Log {
+    pub(crate) format: LogFormat,
+    pub(crate) level: At<String>,
+}
+
+impl Decode for Log {
+    fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
+        let mut fields = Fields::new(node, path, faults)?;
+        let log = Self {
+            format: fields.or("format", LogFormat::Text),
+            level: fields.or("level", standard("log.level", "info")),
+        };
+        fields.finish();
+        Some(log)
+    }
+}
+
+impl Decode for LogFormat {
+    fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
+        choice(
+            node,
+            path,
+            faults,
+            &[("text", Self::Text), ("json", Self::Json)],
+            &[],
+        )
+    }
+}
+
+/// `servers.<name>`: one server behind the gateway.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) reached: Option<Reached>,
+    pub(crate) owner: Option<String>,
+    pub(crate) environment: Option<String>,
+    pub(crate) trust: Option<String>,
+    pub(crate) labels: Vec<String>,
+    pub(crate) timeouts: Timeouts,
+}
+
+/// How a server is reached: the two forms an entry can have.
+#[derive(Debug)]
+pub(crate) enum Reached {
+    /// `url`.
+    Url {
+        url: At<String>,
+        ca: Option<At<String>>,
+    },
+    /// `command`.
+    Command {
+        command: At<Vec<Text>>,
+        env: BTreeMap<String, At<Text>>,
+        directory: Option<At<String>>,
+        shared: bool,
+    },
+}
+
+impl Decode for Server {
+    fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
+        let mut fields = Fields::new(node, path, faults)?;
+        fields.later(&["credential", "headers", "limits", "pins", "sse"]);
+        let server = Self {
+            reached: reached(&mut fields, node, path),
+            owner: fields.optional("owner"),
+            environment: fields.optional("environment"),
+            trust: fields.optional("trust"),
+            labels: fields.or("labels", Vec::new()),
+            timeouts: fields.section("timeouts")?,
+        };
+        fields.finish();
+        Some(server)
+    }
+}
+
+/// Reads the keys that say how the server is reached, and sees to it that they are of one form.
+fn reached(fields: &mut Fields<'_>, node: &Node, path: &str) -> Option<Reached> {
+    let url: Option<At<String>> = fields.optional("url");
+    let tls: Option<ServerTls> = fields.optional("tls");
+    let command: Option<At<Vec<Text>>> = fields.optional("command");
+    let env: Option<BTreeMap<String, At<Text>>> = fields.optional("env");
+    let directory: Option<At<String>> = fields.optional("directory");
+    let shared: Option<bool> = fields.optional("shared");
+    let fault = |message: &str| Fault::new(node.origin.clone(), path, message);
+    match (fields.has("url"), fields.has("command")) {
+        (true, true) => {
+            fields.fault(
+                fault("has both `url` and `command`")
+                    .hint("a server is reached in one way: remove one"),
+            );
+            return None;
+        }
+        (false, false) => {
+            let hint = "write `url: https://..` for a server on the network, `command: [..]` for a child process";
+            fields.fault(fault("has neither `url` nor `command`").hint(hint));
+            return None;
+        }
+        (true, false) => {
+            let strangers = ["env", "directory", "shared"]
+                .into_iter()
+                .filter(|key| fields.has(key));
+            for key in strangers.collect::<Vec<_>>() {
+                fields.fault(fault(&format!(
+                    "has `{key}`, which goes with `command` only"
+                )));
+            }
+        }
+        (false, true) => {
+            if fields.has("tls") {
+                fields.fault(fault("has `tls`, which goes with `url` only"));
+            }
+        }
+    }
+    match (url, command) {
+        (Some(url), None) => Some(Reached::Url {
+            url,
+            ca: tls.and_then(|tls| tls.ca),
+        }),
+        (None, Some(command)) => Some(Reached::Command {
+            command,
+            env: env.unwrap_or_default(),
+            directory,
+            shared: shared.unwrap_or(false),
+        }),
+        // The one that is there was wrong and has been noted.
+        (None, None) | (Some(_), Some(_)) => None,
+    }
+}
+
+/// `servers.<name>.tls`: whom to believe that it is the server.
+#[derive(Debug)]
+pub(crate) struct ServerTls {
+    pub(crate) ca: Option<At<String>>,
+}
+
+impl Decode for ServerTls {
+    fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
+        let mut fields = Fields::new(node, path, faults)?;
+        let tls = Self {
+            ca: fields.optional("ca"),
+        };
+        fields.finish();
+        Some(tls)
+    }
+}
+
+/// `servers.<name>.timeouts`: how long to wait for it.
+#[derive(Debug)]
+pub(crate) struct Timeouts {
+    pub(crate) connect: Duration,
+    pub(crate) request: Duration,
+    pub(crate) idle: Duration,
+}
+
+impl Decode for Timeouts {
+    fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
+        let mut fields = Fields::new(node, path, faults)?;
+        let defaults = GatewayTimeouts::default();
+        let timeouts = Self {
+            connect: fields.or("connect", defaults.connect),
+            request: fields.or("request", defaults.request),
+            idle: fields.or("idle", defaults.idle),
+        };
+        fields.finish();
+        Some(timeouts)
+    }
+}
+
+/// A default, as if it had been written down.
+fn standard<T>(path: &str, value: impl Into<T>) -> At<T> {
+    At {
+        value: value.into(),
+        origin: Default::default(),
+        path: path.to_owned(),
+    }
+}

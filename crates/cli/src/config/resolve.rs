@@ -1,0 +1,472 @@
+//! From what is written to what a run is told: the values are given their meaning and checked against each other.
+
+mod servers;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use http::Uri;
+use keepgate_call::ServerName;
+use keepgate_gateway::settings::{Limits, Server, Settings};
+
+use super::decode::{At, Size};
+use super::fault::{Faults, Origin};
+use super::nearest::nearest;
+use super::raw::{self, Raw};
+use super::{Admin, AuthMode, Configuration, Log, Tls};
+
+/// The only version of the format.
+const VERSION: u64 = 1;
+/// Deepest JSON that the protocol core reads.
+const MAX_DEPTH: usize = 64;
+/// Largest request body, result or event that may be allowed, in bytes.
+const MAX_HELD: usize = 256 << 20;
+/// Smallest of these that lets any client work, in bytes.
+const MIN_HELD: usize = 4 << 10;
+
+/// Gives the values their meaning. What is wrong goes to `faults`; the result counts only if there are none.
+pub(crate) fn resolve(raw: Raw, directory: &Path, faults: &mut Faults) -> Option<Configuration> {
+    let mut resolver = Resolver {
+        directory,
+        faults,
+        warnings: Vec::new(),
+    };
+    resolver.version(raw.version.as_ref());
+    let listen = resolver.listen(&raw.listen.0);
+    let admin = resolver.admin(&raw.admin, &listen);
+    let public_url = raw
+        .public_url
+        .as_ref()
+        .and_then(|url| resolver.public_url(url));
+    let tls = raw.tls.as_ref().and_then(|tls| resolver.tls(tls));
+    let addresses: Vec<SocketAddr> = listen.iter().map(|address| address.value).collect();
+    resolver.auth(&raw.auth.mode, &listen, tls.is_some());
+    let servers = resolver.servers(raw.servers);
+    let hosts = resolver.hosts(&raw.hosts, public_url.as_ref(), &listen);
+    let gateway = Settings {
+        hosts,
+        origins: resolver.origins(&raw.origins),
+        limits: resolver.limits(&raw.limits),
+        clear_arguments: resolver.clear_arguments(&raw.audit.arguments.clear, &servers),
+        servers,
+    };
+    let log = resolver.log(raw.log);
+    let state = resolver.path(&raw.state.dir);
+    let policies = resolver.policies(&raw.policies);
+    Some(Configuration {
+        listen: addresses,
+        public_url,
+        tls,
+        admin: admin?,
+        auth: raw.auth.mode.value,
+        state,
+        policies,
+        durability: raw.audit.durability,
+        header_timeout: raw.limits.header_timeout,
+        drain: raw.limits.drain,
+        log,
+        gateway,
+        warnings: resolver.warnings,
+    })
+}
+
+/// Collects faults and warnings on the way.
+struct Resolver<'a> {
+    directory: &'a Path,
+    faults: &'a mut Faults,
+    warnings: Vec<String>,
+}
+
+impl Resolver<'_> {
+    /// The format's version.
+    fn version(&mut self, version: Option<&At<u64>>) {
+        if let Some(version) = version
+            && version.value != VERSION
+        {
+            let message = format!("version {} is not known", version.value);
+            self.faults.push(
+                version
+                    .fault(message)
+                    .hint(format!("this keepgate reads version {VERSION}")),
+            );
+        }
+    }
+
+    /// The data listeners.
+    fn listen(&mut self, written: &[At<String>]) -> Vec<At<SocketAddr>> {
+        let mut addresses: Vec<At<SocketAddr>> = Vec::new();
+        for text in written {
+            let Some(address) = self.address(text) else {
+                continue;
+            };
+            if address.value.port() != 0
+                && addresses.iter().any(|other| other.value == address.value)
+            {
+                self.faults
+                    .push(address.fault(format!("address stands here twice: `{}`", address.value)));
+            }
+            addresses.push(address);
+        }
+        addresses
+    }
+
+    /// The operators' listener.
+    fn admin(&mut self, admin: &raw::Admin, data: &[At<SocketAddr>]) -> Option<Admin> {
+        let hosts: Vec<String> = admin
+            .hosts
+            .iter()
+            .filter_map(|host| self.host(host))
+            .collect();
+        let listen = self.address(&admin.listen)?;
+        if listen.value.port() != 0
+            && let Some(clash) = data.iter().find(|address| address.value == listen.value)
+        {
+            let message = format!(
+                "admin.listen and listen are the same address: `{}`",
+                clash.value
+            );
+            // Told at the one that is written down.
+            let written = if listen.origin == Origin::Whole {
+                clash
+            } else {
+                &listen
+            };
+            self.faults.push(written.fault(message));
+        }
+        if !listen.value.ip().is_loopback() {
+            self.warnings.push(format!(
+                "admin.listen is {}, reachable from other machines without TLS: anybody on the way can read the admin token",
+                listen.value
+            ));
+        }
+        Some(Admin {
+            listen: listen.value,
+            hosts,
+        })
+    }
+
+    /// How callers prove who they are, and whether the listeners allow that.
+    fn auth(&mut self, mode: &At<AuthMode>, listen: &[At<SocketAddr>], tls: bool) {
+        let open = || {
+            listen
+                .iter()
+                .filter(|address| !address.value.ip().is_loopback())
+        };
+        match mode.value {
+            AuthMode::Anonymous => {
+                for address in open() {
+                    let message = format!(
+                        "`{}` can be reached from other machines, and auth.mode anonymous lets everybody in",
+                        address.value
+                    );
+                    let hint = "listen on 127.0.0.1, or set `auth: { mode: keys }`";
+                    self.faults.push(address.fault(message).hint(hint));
+                }
+            }
+            AuthMode::Keys => {
+                if !tls && let Some(address) = open().next() {
+                    self.warnings.push(format!(
+                        "listen {} has no tls: keys and calls travel in clear unless something in front ends TLS",
+                        address.value
+                    ));
+                }
+            }
+        }
+    }
+
+    /// `address:port`.
+    fn address(&mut self, text: &At<String>) -> Option<At<SocketAddr>> {
+        if let Ok(value) = text.value.parse() {
+            return Some(At {
+                value,
+                origin: text.origin.clone(),
+                path: text.path.clone(),
+            });
+        }
+        let port = text
+            .value
+            .rsplit_once(':')
+            .and_then(|(_, port)| port.parse::<u16>().ok());
+        let hint = match port {
+            Some(port) => format!(
+                "write 127.0.0.1:{port} for this machine only, 0.0.0.0:{port} for all that can reach it"
+            ),
+            None => "write an address and a port, like 127.0.0.1:8080 or [::1]:8080".to_owned(),
+        };
+        self.faults.push(
+            text.fault(format!("not an address with a port: `{}`", text.value))
+                .hint(hint),
+        );
+        None
+    }
+
+    /// Where clients find the gateway: scheme and host only, so that paths can be put behind it.
+    fn public_url(&mut self, text: &At<String>) -> Option<Uri> {
+        let url = self.url(text)?;
+        if url.path() != "/" || url.query().is_some() {
+            let hint = "write scheme, host and port only, like https://gateway.example";
+            self.faults.push(
+                text.fault(format!("URL has a path: `{}`", text.value))
+                    .hint(hint),
+            );
+            return None;
+        }
+        Some(url)
+    }
+
+    /// An http or https URL that names a host and carries no secret.
+    fn url(&mut self, text: &At<String>) -> Option<Uri> {
+        let fault = |message: &str| text.fault(message.to_owned());
+        let Ok(url) = text.value.parse::<Uri>() else {
+            self.faults
+                .push(text.fault(format!("not a URL: `{}`", text.value)));
+            return None;
+        };
+        if text.value.contains('@') {
+            // Not repeated in the report: what stands before the @ is a secret.
+            self.faults.hide(&text.origin);
+            self.faults.push(
+                fault("URL has a user or password in it")
+                    .hint("a URL ends up in logs, take it out"),
+            );
+        } else if !matches!(url.scheme_str(), Some("http" | "https"))
+            || url.host().is_none_or(str::is_empty)
+        {
+            let hint = "write it in full, like https://crm.example/mcp";
+            self.faults.push(
+                text.fault(format!("not an http or https URL: `{}`", text.value))
+                    .hint(hint),
+            );
+        } else if text.value.contains('#') {
+            self.faults.push(text.fault(format!(
+                "URL has a fragment (`#..`), which no server sees: `{}`",
+                text.value
+            )));
+        } else {
+            return Some(url);
+        }
+        None
+    }
+
+    /// Certificate and key, which have to be there.
+    fn tls(&mut self, tls: &At<raw::Tls>) -> Option<Tls> {
+        let certificate = tls
+            .value
+            .certificate
+            .as_ref()
+            .and_then(|path| self.file(path));
+        let key = tls.value.key.as_ref().and_then(|path| self.file(path));
+        Some(Tls {
+            certificate: certificate?,
+            key: key?,
+        })
+    }
+
+    /// A path, taken from the file's directory.
+    fn path(&self, text: &At<String>) -> PathBuf {
+        let path = self.directory.join(&text.value);
+        // `./` inside a path is noise in messages.
+        path.components()
+            .filter(|part| !matches!(part, std::path::Component::CurDir))
+            .collect()
+    }
+
+    /// A file that is there.
+    fn file(&mut self, text: &At<String>) -> Option<PathBuf> {
+        let path = self.path(text);
+        if path.is_file() {
+            return Some(path);
+        }
+        self.faults
+            .push(text.fault(format!("no such file: `{}`", path.display())));
+        None
+    }
+
+    /// Directories with policies.
+    fn policies(&mut self, written: &[At<String>]) -> Vec<PathBuf> {
+        let mut directories = Vec::new();
+        for text in written {
+            let path = self.path(text);
+            if !path.is_dir() {
+                let hint = "paths are taken from the directory of the configuration file";
+                self.faults.push(
+                    text.fault(format!("no such directory: `{}`", path.display()))
+                        .hint(hint),
+                );
+            }
+            directories.push(path);
+        }
+        directories
+    }
+
+    /// Names that a `Host` header may carry. A listener that others reach serves only these.
+    fn hosts(
+        &mut self,
+        written: &[At<String>],
+        public_url: Option<&Uri>,
+        listen: &[At<SocketAddr>],
+    ) -> Vec<String> {
+        let mut hosts: Vec<String> = written.iter().filter_map(|host| self.host(host)).collect();
+        let public = public_url.and_then(Uri::authority);
+        let public = public.map(|authority| authority.as_str().to_ascii_lowercase());
+        if let Some(public) = public.filter(|public| !hosts.contains(public)) {
+            hosts.push(public);
+        }
+        let open = listen
+            .iter()
+            .find(|address| !address.value.ip().is_loopback());
+        if let Some(address) = open
+            && hosts.is_empty()
+            && written.is_empty()
+        {
+            let message = format!(
+                "every request to `{}` would be refused, `hosts` is empty",
+                address.value
+            );
+            let hint = "name what clients call this gateway, like hosts: [gateway.example], or set public_url";
+            self.faults.push(address.fault(message).hint(hint));
+        }
+        hosts
+    }
+
+    /// One name, with or without a port.
+    fn host(&mut self, text: &At<String>) -> Option<String> {
+        let host = text.value.to_ascii_lowercase();
+        let authority = host.parse::<http::uri::Authority>().ok();
+        let plain = authority
+            .is_some_and(|authority| authority.as_str() == host && !authority.host().is_empty());
+        if plain && !host.contains(['@', '*']) {
+            return Some(host);
+        }
+        let hint = "write a host name with or without a port, like gateway.example or gateway.example:8443";
+        self.faults.push(
+            text.fault(format!("not a host: `{}`", text.value))
+                .hint(hint),
+        );
+        None
+    }
+
+    /// Origins that browsers may call from.
+    fn origins(&mut self, written: &[At<String>]) -> Vec<String> {
+        written
+            .iter()
+            .filter_map(|origin| self.origin(origin))
+            .collect()
+    }
+
+    /// One origin (RFC 6454 §6.1), lower case.
+    fn origin(&mut self, text: &At<String>) -> Option<String> {
+        let origin = text.value.to_ascii_lowercase();
+        let url = origin
+            .parse::<Uri>()
+            .ok()
+            .filter(|url| url.scheme().is_some() && !origin.contains(['@', '*', '#']));
+        let bare =
+            url.and_then(|url| Some(format!("{}://{}", url.scheme_str()?, url.authority()?)));
+        if bare.as_deref() == Some(origin.as_str()) {
+            return Some(origin);
+        }
+        let hint = "write scheme, host and port as the browser sends them, like https://app.example; no `*`, no path";
+        self.faults.push(
+            text.fault(format!("not an origin: `{}`", text.value))
+                .hint(hint),
+        );
+        None
+    }
+
+    /// Bounds of the edge and of sessions.
+    fn limits(&mut self, raw: &raw::Limits) -> Limits {
+        for size in [&raw.body, &raw.result, &raw.event] {
+            self.held(size);
+        }
+        if raw.depth.value.get() > MAX_DEPTH {
+            let message = format!("JSON is read to a depth of {MAX_DEPTH} at most");
+            self.faults.push(raw.depth.fault(message));
+        }
+        if raw.sessions_per_caller.value > raw.sessions.value {
+            let message = format!(
+                "one caller cannot hold more sessions than there may be ({})",
+                raw.sessions.value
+            );
+            self.faults.push(raw.sessions_per_caller.fault(message));
+        }
+        Limits {
+            body: raw.body.value.0,
+            result: raw.result.value.0,
+            event: raw.event.value.0,
+            depth: raw.depth.value.get(),
+            in_flight: raw.in_flight,
+            read_deadline: raw.read_deadline,
+            session_idle: raw.session_idle,
+            sessions: raw.sessions.value,
+            sessions_per_caller: raw.sessions_per_caller.value,
+            keep_alive: raw.keep_alive,
+        }
+    }
+
+    /// A size of something that is held in memory.
+    fn held(&mut self, size: &At<Size>) {
+        if !(MIN_HELD..=MAX_HELD).contains(&size.value.0) {
+            self.faults.push(size.fault(format!(
+                "size of {} bytes is not between 4KiB and 256MiB",
+                size.value.0
+            )));
+        }
+    }
+
+    /// Tools whose arguments stand in the record as they were, as `server.tool`.
+    fn clear_arguments(
+        &mut self,
+        written: &[At<String>],
+        servers: &BTreeMap<ServerName, Server>,
+    ) -> Vec<(ServerName, String)> {
+        let mut clear = Vec::new();
+        for text in written {
+            let Some((server, tool)) = text
+                .value
+                .split_once('.')
+                .filter(|(_, tool)| !tool.is_empty())
+            else {
+                let hint = "write server and tool with a dot between them, like crm.search_cases";
+                self.faults.push(
+                    text.fault(format!("not a tool of a server: `{}`", text.value))
+                        .hint(hint),
+                );
+                continue;
+            };
+            match ServerName::parse(server).filter(|name| servers.contains_key(name)) {
+                Some(name) => clear.push((name, tool.to_owned())),
+                None => {
+                    let fault = text.fault(format!("no server has this name: `{server}`"));
+                    let meant = nearest(server, servers.keys().map(ServerName::as_str));
+                    self.faults.push(match meant {
+                        Some(name) => fault.hint(format!("did you mean `{name}.{tool}`?")),
+                        None => fault,
+                    });
+                }
+            }
+        }
+        clear
+    }
+
+    /// What is written to standard error.
+    fn log(&mut self, raw: raw::Log) -> Log {
+        if tracing_subscriber::EnvFilter::builder()
+            .parse(&raw.level.value)
+            .is_err()
+        {
+            let hint =
+                "write error, warn, info, debug or trace, or directives like info,keepgate=debug";
+            self.faults.push(
+                raw.level
+                    .fault(format!("not a log level: `{}`", raw.level.value))
+                    .hint(hint),
+            );
+        }
+        Log {
+            format: raw.format,
+            level: raw.level.value,
+        }
+    }
+}

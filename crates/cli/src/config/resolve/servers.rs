@@ -1,0 +1,148 @@
+//! The servers behind the gateway: names, URLs, child processes.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use keepgate_call::ServerName;
+use keepgate_gateway::settings::{Server, Timeouts, Upstream};
+
+use super::Resolver;
+use crate::config::decode::{At, Text};
+use crate::config::raw::{self, Reached};
+
+/// Server names that paths of ours need (`/t/{tenant}/..`).
+const RESERVED: [&str; 1] = ["t"];
+
+impl Resolver<'_> {
+    /// The servers behind the gateway.
+    pub(super) fn servers(
+        &mut self,
+        raw: BTreeMap<String, At<raw::Server>>,
+    ) -> BTreeMap<ServerName, Server> {
+        let mut servers = BTreeMap::new();
+        for (name, entry) in raw {
+            let parsed = ServerName::parse(&name).filter(|_| !RESERVED.contains(&name.as_str()));
+            if parsed.is_none() {
+                let message = if RESERVED.contains(&name.as_str()) {
+                    "name is reserved for paths of keepgate"
+                } else {
+                    "not a name for a server: it is part of URLs and policies"
+                };
+                let hint = "use lower-case letters, digits, - and _, at most 64, beginning with a letter or digit, no __";
+                self.faults.push(entry.fault(message).hint(hint));
+            }
+            let server = self.server(entry.value);
+            if let (Some(name), Some(server)) = (parsed, server) {
+                servers.insert(name, server);
+            }
+        }
+        servers
+    }
+
+    /// One of them.
+    fn server(&mut self, raw: raw::Server) -> Option<Server> {
+        let upstream = match raw.reached? {
+            Reached::Url { url, ca } => self.http(&url, ca.as_ref()),
+            Reached::Command {
+                command,
+                env,
+                directory,
+                shared,
+            } => self.child(&command, env, directory.as_ref(), shared),
+        };
+        Some(Server {
+            upstream: upstream?,
+            owner: raw.owner,
+            environment: raw.environment,
+            trust: raw.trust,
+            labels: raw.labels,
+            timeouts: Timeouts {
+                connect: raw.timeouts.connect,
+                request: raw.timeouts.request,
+                idle: raw.timeouts.idle,
+            },
+        })
+    }
+
+    /// A server on the network.
+    fn http(&mut self, url: &At<String>, ca: Option<&At<String>>) -> Option<Upstream> {
+        let ca_file = ca.map(|path| self.file(path));
+        let parsed = self.url(url)?;
+        if parsed.query().is_some() {
+            self.faults.hide(&url.origin);
+            let message = "URL has a query (`?..`)";
+            self.faults.push(
+                url.fault(message)
+                    .hint("queries often hold keys and end up in logs, take it out"),
+            );
+            return None;
+        }
+        if parsed.scheme_str() == Some("http") {
+            if let Some(ca) = ca {
+                self.faults
+                    .push(ca.fault("`tls` goes with an https URL only"));
+            }
+            if !parsed.host().is_some_and(is_loopback) {
+                self.warnings.push(format!(
+                    "{} is not https: calls and results travel in clear",
+                    url.path
+                ));
+            }
+        }
+        Some(Upstream::Http {
+            url: parsed,
+            ca: ca_file.flatten(),
+        })
+    }
+
+    /// A child process.
+    fn child(
+        &mut self,
+        command: &At<Vec<Text>>,
+        env: BTreeMap<String, At<Text>>,
+        directory: Option<&At<String>>,
+        shared: bool,
+    ) -> Option<Upstream> {
+        let mut environment = BTreeMap::new();
+        for (name, value) in env {
+            if name.is_empty() || name.contains(['=', '\0']) || value.value.0.contains('\0') {
+                self.faults.push(value.fault(
+                    "not an environment variable: no `=` in the name, no NUL in name or value",
+                ));
+            }
+            environment.insert(name, value.value.0);
+        }
+        let directory_path = directory.map(|text| (text, self.path(text)));
+        if let Some((text, path)) = directory_path.as_ref().filter(|(_, path)| !path.is_dir()) {
+            self.faults
+                .push(text.fault(format!("no such directory: `{}`", path.display())));
+        }
+        let nul = command.value.iter().any(|Text(part)| part.contains('\0'));
+        let mut parts = command.value.iter().map(|Text(part)| part.clone());
+        let Some(program) = parts.next().filter(|program| !program.is_empty() && !nul) else {
+            let hint = "the first item is the program, the others are its arguments: [npx, -y, some-server]";
+            self.faults.push(
+                command
+                    .fault("names no program that can be started")
+                    .hint(hint),
+            );
+            return None;
+        };
+        Some(Upstream::Child {
+            program,
+            arguments: parts.collect(),
+            environment,
+            directory: directory_path.map(|(_, path)| path),
+            shared,
+        })
+    }
+}
+
+/// Whether the host of a URL is this machine.
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || bare
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}

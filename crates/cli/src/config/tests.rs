@@ -1,0 +1,343 @@
+//! What a configuration makes, and what a wrong one is told.
+
+use std::ffi::OsString;
+use std::fs;
+use std::time::Duration;
+
+use expect_test::expect;
+use keepgate_call::ServerName;
+use keepgate_gateway::settings::Upstream;
+use proptest::prelude::*;
+
+use super::*;
+
+mod golden;
+
+/// A directory in which the usual names exist.
+fn directory() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("policies")).unwrap();
+    fs::write(directory.path().join("cert.pem"), "").unwrap();
+    fs::write(directory.path().join("key.pem"), "").unwrap();
+    directory
+}
+
+/// Reads `text` with these variables set; directory names in errors are replaced.
+fn read(text: &str, variables: &[(&str, &str)]) -> Result<Configuration, String> {
+    let directory = directory();
+    let variables = variables
+        .iter()
+        .map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    from_text(text, "keepgate.yaml", directory.path(), variables).map_err(|error| {
+        error
+            .to_string()
+            .replace(&directory.path().display().to_string(), "<dir>")
+    })
+}
+
+/// Reads what has to be right.
+fn good(text: &str) -> Configuration {
+    read(text, &[]).unwrap_or_else(|report| panic!("{report}"))
+}
+
+/// A file that is right, to be changed in one place.
+const SMALL: &str = "\
+version: 1
+servers:
+  crm: { url: https://crm.example/mcp }
+policies: [./policies]
+";
+
+#[test]
+fn the_smallest_file_has_the_documented_defaults() {
+    let configuration = good(SMALL);
+    assert_eq!(configuration.listen, ["127.0.0.1:8080".parse().unwrap()]);
+    assert_eq!(
+        configuration.admin.listen,
+        "127.0.0.1:9080".parse().unwrap()
+    );
+    assert_eq!(
+        configuration.auth,
+        AuthMode::Keys,
+        "closed unless it says otherwise"
+    );
+    assert!(configuration.state.ends_with("keepgate-state") && configuration.state.is_absolute());
+    assert_eq!(configuration.durability, Durability::Written);
+    assert_eq!(
+        configuration.log,
+        Log {
+            format: LogFormat::Text,
+            level: "info".to_owned()
+        }
+    );
+    assert_eq!(configuration.header_timeout, Duration::from_secs(10));
+    assert_eq!(configuration.drain, Duration::from_secs(30));
+    assert_eq!(configuration.gateway.limits.body, 1 << 20);
+    assert_eq!(configuration.gateway.limits.depth, 64);
+    assert_eq!(configuration.tls, None);
+    assert!(
+        configuration.warnings.is_empty(),
+        "{:?}",
+        configuration.warnings
+    );
+}
+
+#[test]
+fn every_key_arrives_where_it_belongs() {
+    let configuration = good(include_str!("tests/full.yaml"));
+    let gateway = &configuration.gateway;
+    assert_eq!(configuration.listen.len(), 2);
+    assert_eq!(
+        configuration.public_url.as_ref().unwrap().host(),
+        Some("Gateway.example")
+    );
+    assert!(configuration.tls.as_ref().unwrap().key.ends_with("key.pem"));
+    assert_eq!(gateway.hosts, ["gw.internal:8443", "gateway.example"]);
+    assert_eq!(
+        gateway.origins,
+        ["https://app.example", "http://localhost:5173"]
+    );
+    assert_eq!(configuration.admin.hosts, ["ops.internal"]);
+    assert_eq!(configuration.durability, Durability::Synced);
+    assert_eq!(
+        configuration.log,
+        Log {
+            format: LogFormat::Json,
+            level: "info,keepgate=debug".to_owned()
+        }
+    );
+    assert_eq!(configuration.drain, Duration::from_secs(45));
+    let crm = ServerName::parse("crm").unwrap();
+    assert_eq!(
+        gateway.clear_arguments,
+        [(crm.clone(), "search.cases".to_owned())]
+    );
+
+    let limits = &gateway.limits;
+    assert_eq!(
+        (limits.body, limits.result, limits.event),
+        (512 << 10, 4 << 20, 65_536)
+    );
+    assert_eq!((limits.depth, limits.in_flight.get()), (32, 7));
+    assert_eq!(
+        (limits.sessions.get(), limits.sessions_per_caller.get()),
+        (50, 5)
+    );
+    assert_eq!(limits.read_deadline, Duration::from_secs(5));
+    assert_eq!(limits.session_idle, Duration::from_secs(7200));
+    assert_eq!(limits.keep_alive, Duration::from_millis(1500));
+
+    let server = &gateway.servers[&crm];
+    assert_eq!(server.owner.as_deref(), Some("sales-platform"));
+    assert_eq!(server.environment.as_deref(), Some("production"));
+    assert_eq!(server.trust.as_deref(), Some("partner"));
+    assert_eq!(server.labels, ["pii"]);
+    assert_eq!(server.timeouts.connect, Duration::from_secs(2));
+    assert_eq!(server.timeouts.request, Duration::from_secs(60));
+    assert_eq!(server.timeouts.idle, Duration::from_secs(300));
+    let Upstream::Http { url, ca } = &server.upstream else {
+        panic!("{:?}", server.upstream)
+    };
+    assert_eq!(url.to_string(), "https://crm.example/mcp");
+    assert!(ca.as_ref().unwrap().ends_with("cert.pem"));
+
+    let files = &gateway.servers[&ServerName::parse("files").unwrap()];
+    let Upstream::Child {
+        program,
+        arguments,
+        environment,
+        directory,
+        shared,
+    } = &files.upstream
+    else {
+        panic!("{:?}", files.upstream)
+    };
+    assert_eq!(program, "npx");
+    assert_eq!(arguments, &["-y", "", "1"]);
+    assert_eq!(environment["PORT"], "8080");
+    assert_eq!(environment["EMPTY"], "");
+    assert!(directory.as_ref().unwrap().ends_with("policies"));
+    assert!(shared);
+}
+
+#[test]
+fn warnings_name_what_travels_in_clear() {
+    let text = SMALL.replace("https:", "http:");
+    let configuration = good(&format!(
+        "{text}listen: 0.0.0.0:8080\nhosts: [a.example]\nadmin: {{ listen: 0.0.0.0:9080 }}\n"
+    ));
+    assert_eq!(
+        configuration.warnings.len(),
+        3,
+        "{:?}",
+        configuration.warnings
+    );
+    assert!(
+        good(&SMALL.replace("https://crm.example", "http://127.0.0.1:3000"))
+            .warnings
+            .is_empty()
+    );
+    let quoted = SMALL.replace("https://crm.example/mcp", "'http://[::1]:3000/mcp'");
+    assert!(good(&quoted).warnings.is_empty());
+}
+
+#[test]
+fn variables_win_over_the_file() {
+    let variables = [
+        ("KEEPGATE_LISTEN", "127.0.0.1:1"),
+        ("KEEPGATE_ADMIN__LISTEN", "127.0.0.1:2"),
+        ("KEEPGATE_PUBLIC_URL", "https://gw.example"),
+        ("KEEPGATE_AUTH__MODE", "anonymous"),
+        ("KEEPGATE_ORIGINS", "[https://a.example, https://b.example]"),
+        ("KEEPGATE_SERVERS__CRM__URL", "https://other.example/mcp"),
+        ("KEEPGATE_SERVERS__MY_FILES", "{ command: [cat] }"),
+        ("KEEPGATE_SERVERS__MY_FILES__ENV__TOKEN", "x: y # z"),
+        ("KEEPGATE_LIMITS__BODY", "2MiB"),
+        // Not keys: flags of the command line, and what Kubernetes says of a service named keepgate.
+        ("KEEPGATE_CONFIG", "elsewhere.yaml"),
+        ("KEEPGATE_OUTPUT", "json"),
+        ("KEEPGATE_PORT_8080_TCP_ADDR", "10.0.0.1"),
+        ("KEEPGATE_SERVICE_HOST", "10.0.0.1"),
+        ("OTHER", "x"),
+    ];
+    let text = SMALL.replace("policies:", "  my-files: { command: [ls] }\npolicies:");
+    let configuration = read(&text, &variables).unwrap_or_else(|report| panic!("{report}"));
+    assert_eq!(configuration.listen, ["127.0.0.1:1".parse().unwrap()]);
+    assert_eq!(configuration.admin.listen.port(), 2);
+    assert_eq!(configuration.auth, AuthMode::Anonymous);
+    assert_eq!(configuration.gateway.origins.len(), 2);
+    assert_eq!(configuration.gateway.limits.body, 2 << 20);
+    assert_eq!(configuration.gateway.servers.len(), 2);
+    let Upstream::Http { url, .. } =
+        &configuration.gateway.servers[&ServerName::parse("crm").unwrap()].upstream
+    else {
+        panic!()
+    };
+    assert_eq!(url.host(), Some("other.example"));
+    let files = &configuration.gateway.servers[&ServerName::parse("my-files").unwrap()];
+    let Upstream::Child {
+        program,
+        environment,
+        ..
+    } = &files.upstream
+    else {
+        panic!()
+    };
+    assert_eq!(program, "cat");
+    assert_eq!(
+        environment["TOKEN"], "x: y # z",
+        "a name of the environment keeps its case"
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_says_so() {
+    let directory = directory();
+    let path = directory.path().join("keepgate.yaml");
+    let report = |path: &Path| {
+        let error = load(path, []).unwrap_err().to_string();
+        error.replace(&directory.path().display().to_string(), "<dir>")
+    };
+    expect![[r#"
+        failed to read the configuration `<dir>/keepgate.yaml`: No such file or directory (os error 2)
+          hint: name the file with --config or KEEPGATE_CONFIG"#]]
+    .assert_eq(&report(&path));
+    fs::write(&path, b"version: 1\n\xff").unwrap();
+    expect!["<dir>/keepgate.yaml:2: file is not UTF-8 text from this line on"]
+        .assert_eq(&report(&path));
+    fs::write(&path, " ".repeat(document::MAX_SIZE + 1)).unwrap();
+    expect![[r#"
+        <dir>/keepgate.yaml: file has 1048577 bytes, more than the 1048576 that are read
+
+        1 error in the configuration"#]]
+    .assert_eq(&report(&path));
+    fs::write(&path, SMALL).unwrap();
+    load(&path, []).unwrap();
+}
+
+/// Pieces a YAML file is likely to be broken by.
+fn pieces() -> impl Strategy<Value = String> {
+    let words = prop::sample::select(vec![
+        "version",
+        "listen",
+        "servers",
+        "url",
+        "command",
+        "env",
+        "tls",
+        "limits",
+        "1",
+        "~",
+        "true",
+        "64KiB",
+        "30s",
+        "https://a.example/mcp",
+        "127.0.0.1:1",
+        ": ",
+        "- ",
+        ", ",
+        "\n",
+        "\n  ",
+        "\n    ",
+        "[",
+        "]",
+        "{",
+        "}",
+        "\"",
+        "'",
+        "|",
+        ">",
+        "&a ",
+        "*a",
+        "!!str ",
+        "---\n",
+        "...\n",
+        "? ",
+        "#",
+        "%YAML 1.2\n",
+        "\\x00",
+        "\t",
+        "\r",
+        "\u{feff}",
+        "\u{2028}",
+        "é",
+        "<<: ",
+        "99999999999999999999",
+        "",
+        "__",
+        ".",
+        "@",
+        "`",
+    ]);
+    prop::collection::vec(words, 0..60).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_bytes_panic_the_loader(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let text = String::from_utf8_lossy(&bytes);
+        drop(from_text(&text, "x", Path::new("/nowhere"), []));
+    }
+
+    #[test]
+    fn no_mangled_file_panics_the_loader(text in pieces()) {
+        drop(from_text(&text, "x", Path::new("/nowhere"), []));
+    }
+
+    #[test]
+    fn no_cut_or_spliced_file_panics_the_loader(at in 0_usize..1800, piece in pieces()) {
+        let full = include_str!("tests/full.yaml");
+        let at = full.floor_char_boundary(at);
+        drop(from_text(&full[..at], "x", Path::new("/nowhere"), []));
+        let spliced = format!("{}{piece}{}", &full[..at], &full[at..]);
+        drop(from_text(&spliced, "x", Path::new("/nowhere"), []));
+    }
+
+    #[test]
+    fn no_variable_panics_the_loader(name in "[A-Z_]{0,40}", value in pieces()) {
+        let variable = (OsString::from(format!("KEEPGATE_{name}")), OsString::from(value));
+        drop(from_text(SMALL, "x", Path::new("/nowhere"), [variable]));
+    }
+}

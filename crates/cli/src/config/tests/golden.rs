@@ -1,0 +1,310 @@
+//! Wrong files and the exact report each one gets, in `golden/config_errors.txt`. Run with `UPDATE_EXPECT=1` after
+//! changing a message, and read the difference as the operator would.
+
+use expect_test::expect_file;
+
+use super::*;
+
+/// What it shows, the file, variables that are set.
+type Case = (
+    &'static str,
+    String,
+    &'static [(&'static str, &'static str)],
+);
+
+#[test]
+fn reports_are_as_reviewed() {
+    let groups = [
+        whole_files(),
+        yaml(),
+        listeners(),
+        names(),
+        servers(),
+        values(),
+        variables(),
+    ];
+    let mut golden = String::new();
+    for (title, text, variables) in groups.into_iter().flatten() {
+        let report = match read(&text, variables) {
+            Ok(_) => panic!("{title}: accepted"),
+            Err(report) => report,
+        };
+        golden.push_str(&format!("=== {title} ===\n{report}\n\n"));
+    }
+    expect_file!["../../../golden/config_errors.txt"].assert_eq(&golden);
+}
+
+/// [`SMALL`] with a line more.
+fn with(line: &str) -> String {
+    format!("{SMALL}{line}\n")
+}
+
+fn whole_files() -> Vec<Case> {
+    let several = "\
+version: 2
+lisen: 127.0.0.1:8080
+servers:
+  crm: { ulr: https://crm.example/mcp, timeouts: { conect: 5s, request: 5 } }
+  Files: { command: npx }
+policies: ./policies
+auth: { mode: anonymus }
+limits:
+  body: 1MB
+  depth: 0
+  header-timeout: 3s
+";
+    vec![
+        ("all errors are told at once", several.to_owned(), &[]),
+        ("empty file", String::new(), &[]),
+        ("comment only", "# nothing\n".to_owned(), &[]),
+        ("no map", "just words\n".to_owned(), &[]),
+        ("keys missing", "version: 1\n".to_owned(), &[]),
+        (
+            "nothing in them",
+            "version: 1\nservers: {}\npolicies: []\nlisten: []\n".to_owned(),
+            &[],
+        ),
+        (
+            "no values",
+            "version: '1'\nservers:\npolicies:\n".to_owned(),
+            &[],
+        ),
+    ]
+}
+
+/// What YAML has and we do not read.
+fn yaml() -> Vec<Case> {
+    let hostile = format!("{SMALL}\"\\e[31m\u{202e}key\": {}\n", "x".repeat(300));
+    let nested = format!("hosts: {}x{}", "[".repeat(40), "]".repeat(40));
+    vec![
+        (
+            "anchor and alias",
+            with("hosts: &names [a.example]\norigins: *names"),
+            &[],
+        ),
+        ("tag", with("hosts: !!set [a.example]"), &[]),
+        ("second document", with("---\nversion: 1"), &[]),
+        ("key twice", with("version: 1"), &[]),
+        ("key that is no word", with("? [a, b]\n: c"), &[]),
+        ("too deep", with(&nested), &[]),
+        ("broken", with("hosts: [a.example\nlog: {}"), &[]),
+        ("merge key", with("log: { <<: { level: info } }"), &[]),
+        ("tab", "version: 1\n\tservers: {}\n".to_owned(), &[]),
+        (
+            "a hostile file does not write to the terminal",
+            hostile,
+            &[],
+        ),
+    ]
+}
+
+fn listeners() -> Vec<Case> {
+    let open = "listen: ['127.0.0.1:1', '0.0.0.0:2', '[::]:3']\nauth: { mode: anonymous }";
+    vec![
+        ("name for an address", with("listen: localhost:8080"), &[]),
+        ("port without address", with("listen: :8080"), &[]),
+        ("only a port", with("listen: 8080"), &[]),
+        (
+            "address twice",
+            with("listen: ['127.0.0.1:1', '127.0.0.1:1']"),
+            &[],
+        ),
+        (
+            "both planes on one address",
+            with("listen: 127.0.0.1:9080"),
+            &[],
+        ),
+        (
+            "open to names nobody gave",
+            with("listen: 0.0.0.0:8080"),
+            &[],
+        ),
+        ("anonymous and open", with(open), &[]),
+        (
+            "certificate without key",
+            with("tls: { certificate: cert.pem }"),
+            &[],
+        ),
+        (
+            "key that is not there",
+            with("tls: { certificate: cert.pem, key: kay.pem }"),
+            &[],
+        ),
+    ]
+}
+
+fn names() -> Vec<Case> {
+    vec![
+        (
+            "public URL with a path",
+            with("public_url: https://gw.example/base"),
+            &[],
+        ),
+        (
+            "public URL without scheme",
+            with("public_url: gw.example"),
+            &[],
+        ),
+        (
+            "hosts",
+            with("hosts: ['https://gw.example', '*', 'a b', '@x']"),
+            &[],
+        ),
+        (
+            "origins",
+            with("origins: ['*', 'null', app.example, 'https://app.example/']"),
+            &[],
+        ),
+        ("server in capitals", SMALL.replace("crm:", "CRM:"), &[]),
+        (
+            "server with a reserved name",
+            SMALL.replace("crm:", "t:"),
+            &[],
+        ),
+    ]
+}
+
+fn servers() -> Vec<Case> {
+    let file = |server: &str| SMALL.replace("{ url: https://crm.example/mcp }", server);
+    vec![
+        ("server without address", file("{}"), &[]),
+        (
+            "server with two",
+            file("{ url: https://a.example/mcp, command: [cat] }"),
+            &[],
+        ),
+        (
+            "child's keys with a URL",
+            file("{ url: https://a.example/mcp, env: { A: b }, shared: true }"),
+            &[],
+        ),
+        (
+            "URL's keys with a child",
+            file("{ command: [cat], tls: { ca: cert.pem } }"),
+            &[],
+        ),
+        ("empty command", file("{ command: [] }"), &[]),
+        ("command in one piece", file("{ command: cat }"), &[]),
+        (
+            "directory that is not there",
+            file("{ command: [cat], directory: nowhere, shared: yes }"),
+            &[],
+        ),
+        (
+            "secrets of a child are not shown",
+            file("{ command: [cat], env: { 'A=B': secret, C: [secret], D: } }"),
+            &[],
+        ),
+        ("scheme", file("{ url: ftp://a.example/mcp }"), &[]),
+        (
+            "password in the URL is not shown",
+            file("{ url: 'https://user:secret@a.example/mcp' }"),
+            &[],
+        ),
+        (
+            "query in the URL is not shown",
+            file("{ url: 'https://a.example/mcp?key=secret' }"),
+            &[],
+        ),
+        ("fragment", file("{ url: 'https://a.example/mcp#x' }"), &[]),
+        (
+            "certificate without TLS",
+            file("{ url: 'http://127.0.0.1/mcp', tls: { ca: cert.pem } }"),
+            &[],
+        ),
+        ("server that is no map", file("https://a.example/mcp"), &[]),
+        (
+            "key of a later version",
+            file("{ url: https://a.example/mcp, credential: { ref: 'vault:x' } }"),
+            &[],
+        ),
+    ]
+}
+
+fn values() -> Vec<Case> {
+    let limits = "\
+limits:
+  body: 1KiB
+  result: 1GiB
+  event: -1
+  depth: 65
+  in_flight: 0
+  read_deadline: 0s
+  session_idle: 99999999999999999d
+  sessions: 5
+  sessions_per_caller: 6
+  keep_alive: '15s'
+";
+    let audit = "audit: { durability: maybe, arguments: { clear: [crm, cmr.search, crm.] } }";
+    let later = "telemetry: {}\nauth: { mode: oauth, issuers: [] }\nstate: { store: sqlite }\naudit: { sinks: [] }";
+    vec![
+        ("limits", with(limits), &[]),
+        ("log", with("log: { level: 'loud=very', format: xml }"), &[]),
+        ("audit", with(audit), &[]),
+        ("keys of later versions", with(later), &[]),
+        ("unknown key far from any other", with("colour: blue"), &[]),
+    ]
+}
+
+fn variables() -> Vec<Case> {
+    vec![
+        (
+            "variable of no key",
+            with(""),
+            &[("KEEPGATE_LISEN", "127.0.0.1:1")],
+        ),
+        (
+            "variable with a wrong value",
+            with(""),
+            &[("KEEPGATE_LISTEN", "here")],
+        ),
+        (
+            "variable with broken YAML",
+            with(""),
+            &[("KEEPGATE_HOSTS", "[a.example")],
+        ),
+        (
+            "variable below a single value",
+            with(""),
+            &[("KEEPGATE_VERSION__X", "1")],
+        ),
+        (
+            "variable against the file",
+            with(""),
+            &[("KEEPGATE_SERVERS__CRM__COMMAND", "[cat]")],
+        ),
+        (
+            "variable with a secret",
+            with(""),
+            &[("KEEPGATE_SERVERS__CRM__ENV__TOKEN", "[secret]")],
+        ),
+        (
+            "variable too deep",
+            with(""),
+            &[("KEEPGATE_A__B__C__D__E__F__G__H__I", "x")],
+        ),
+    ]
+}
+
+#[test]
+fn names_of_servers_have_one_spelling() {
+    for name in ["CRM", "a__b", "t", "'a/b'", "''"] {
+        assert!(
+            read(&SMALL.replace("crm:", &format!("{name}:")), &[]).is_err(),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_flood_of_errors_is_cut() {
+    let keys: String = (0..1000)
+        .map(|number| format!("key{number}: 1\n"))
+        .collect();
+    let report = read(&with(&keys), &[]).unwrap_err();
+    assert_eq!(report.matches("unknown key").count(), 50);
+    assert!(
+        report.ends_with("1000 errors in the configuration, 950 of them not shown"),
+        "{report}"
+    );
+}
