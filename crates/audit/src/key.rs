@@ -1,6 +1,14 @@
-//! The log's keys: Ed25519 for checkpoints, a secret for digests.
+//! The log's keys: Ed25519 for checkpoints (C2SP signed-note), and a secret for digests.
 
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use signed_note::{Note, StandardSigner, StandardVerifier, VerifierList};
+use zeroize::Zeroizing;
 
 /// Why a key could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -12,12 +20,32 @@ pub enum KeyError {
         path: PathBuf,
         /// What the system said.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The text is not a key of the form `origin+id+base64`.
     #[error("not a key of a log: `{path}`")]
     Malformed {
         /// The file, or `-` for a key given as text.
+        path: PathBuf,
+    },
+    /// The file of a secret key may be read by others than its owner.
+    #[error("others may read the secret key, mode {mode:o}: `{path}`")]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The log has records but its key is gone. A new key would hide that.
+    #[error("the log has records but its key is gone: `{path}`")]
+    Gone {
+        /// The file that should be there.
+        path: PathBuf,
+    },
+    /// Public and secret key do not belong together.
+    #[error("the public key is not that of the secret key: `{path}`")]
+    Mismatch {
+        /// The public key's file.
         path: PathBuf,
     },
 }
@@ -35,22 +63,23 @@ impl PublicKey {
     ///
     /// [`KeyError`] when the file cannot be read or holds no key.
     pub fn load(path: &Path) -> Result<Self, KeyError> {
-        let text = std::fs::read_to_string(path).map_err(|source| KeyError::File {
-            path: path.into(),
-            source,
-        })?;
-        Self::parse(&text).map_err(|_| KeyError::Malformed { path: path.into() })
+        let text = fs::read_to_string(path).map_err(|source| file(path, source))?;
+        Self::parse(&text).map_err(|_malformed| KeyError::Malformed { path: path.into() })
     }
 
-    /// Reads the key from its text form.
+    /// Reads the key from its text form; white space around it is let go.
     ///
     /// # Errors
     ///
     /// [`KeyError::Malformed`] when it is none.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
-        Ok(Self {
+        let key = Self {
             text: text.trim().to_owned(),
-        })
+        };
+        match StandardVerifier::new(&key.text) {
+            Ok(_verifier) => Ok(key),
+            Err(_malformed) => Err(KeyError::Malformed { path: "-".into() }),
+        }
     }
 
     /// The text form.
@@ -62,6 +91,217 @@ impl PublicKey {
     /// The name of the log this key signs for.
     #[must_use]
     pub fn origin(&self) -> &str {
-        self.text.split('+').next().unwrap_or_default()
+        self.text
+            .split_once('+')
+            .map_or(self.text.as_str(), |(origin, _rest)| origin)
+    }
+
+    /// The list of verifiers with this key alone.
+    pub(crate) fn verifiers(&self) -> VerifierList {
+        match StandardVerifier::new(&self.text) {
+            Ok(verifier) => VerifierList::new(vec![Box::new(verifier)]),
+            // Cannot be, `parse` looked; without a verifier nothing verifies.
+            Err(_malformed) => VerifierList::new(Vec::new()),
+        }
+    }
+}
+
+/// Everything secret of a log, and the public key.
+pub(crate) struct Keys {
+    pub(crate) signer: StandardSigner,
+    pub(crate) public: PublicKey,
+    pub(crate) digest: Zeroizing<[u8; 32]>,
+}
+
+impl Keys {
+    /// Loads the keys of the log in `directory`, or makes them if the log is new.
+    pub(crate) fn load_or_create(
+        directory: &Path,
+        origin: &str,
+        new: bool,
+    ) -> Result<Self, KeyError> {
+        let secret_path = directory.join("private/signing.key");
+        let digest_path = directory.join("private/digest.key");
+        let public_path = directory.join("log.pub");
+        if !exists(&secret_path)? {
+            if !new {
+                return Err(KeyError::Gone { path: secret_path });
+            }
+            create(origin, &secret_path, &digest_path)?;
+        }
+        // The public key stands in the secret file too: `log.pub` lies open and is only a copy.
+        let text = load_secret(&secret_path)?;
+        let malformed = || KeyError::Malformed {
+            path: secret_path.clone(),
+        };
+        let (secret, public) = text.split_once('\n').ok_or_else(malformed)?;
+        let signer = StandardSigner::new(secret).map_err(|_unusable| malformed())?;
+        let public = PublicKey::parse(public).map_err(|_unusable| malformed())?;
+        if !belong_together(&signer, &public) {
+            return Err(KeyError::Mismatch { path: secret_path });
+        }
+        publish(&public, &public_path)?;
+        let mut digest = Zeroizing::new([0; 32]);
+        let text = load_secret(&digest_path)?;
+        let length = BASE64_URL_SAFE_NO_PAD.decode_slice(text.trim(), digest.as_mut_slice());
+        if length != Ok(32) {
+            return Err(KeyError::Malformed { path: digest_path });
+        }
+        Ok(Self {
+            signer,
+            public,
+            digest,
+        })
+    }
+}
+
+/// Makes both keys. The signing key comes last: with it the log has its keys.
+fn create(origin: &str, secret_path: &Path, digest_path: &Path) -> Result<(), KeyError> {
+    let mut digest = Zeroizing::new([0; 32]);
+    getrandom::fill(digest.as_mut_slice())
+        .map_err(|source| file(digest_path, io::Error::other(source)))?;
+    let digest = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(digest.as_slice()));
+    save(digest_path, 0o600, &digest)?;
+    let (secret, public) = signed_note::generate_key(&mut rand_core::OsRng, origin);
+    let secret = Zeroizing::new(secret);
+    save(
+        secret_path,
+        0o600,
+        &Zeroizing::new(format!("{}\n{public}\n", *secret)),
+    )
+}
+
+/// Puts the public key where everybody may read it; refuses if another one lies there.
+fn publish(public: &PublicKey, path: &Path) -> Result<(), KeyError> {
+    if exists(path)? {
+        return match PublicKey::load(path)? == *public {
+            true => Ok(()),
+            false => Err(KeyError::Mismatch { path: path.into() }),
+        };
+    }
+    save(path, 0o644, &format!("{}\n", public.as_str()))
+}
+
+fn belong_together(signer: &StandardSigner, public: &PublicKey) -> bool {
+    let Ok(mut note) = Note::new(b"keepgate\n", &[]) else {
+        return false;
+    };
+    note.add_sigs(&[signer]).is_ok() && note.verify(&public.verifiers()).is_ok()
+}
+
+fn load_secret(path: &Path) -> Result<Zeroizing<String>, KeyError> {
+    let mode = fs::metadata(path)
+        .map_err(|source| file(path, source))?
+        .permissions()
+        .mode();
+    if mode & 0o077 != 0 {
+        return Err(KeyError::Exposed {
+            path: path.into(),
+            mode: mode & 0o777,
+        });
+    }
+    fs::read_to_string(path)
+        .map(Zeroizing::new)
+        .map_err(|source| file(path, source))
+}
+
+/// Writes a whole file under another name first: a crash leaves either all of it or nothing.
+fn save(path: &Path, mode: u32, text: &str) -> Result<(), KeyError> {
+    let new = path.with_extension("new");
+    let write = || {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(mode)
+            .open(&new)?;
+        // The mask of the process may have taken rights from the public key, and a file left over may have given too many.
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        path.parent()
+            .map_or(Ok(()), |parent| fs::File::open(parent)?.sync_all())
+    };
+    write().map_err(|source| file(path, source))
+}
+
+fn exists(path: &Path) -> Result<bool, KeyError> {
+    path.try_exists().map_err(|source| file(path, source))
+}
+
+fn file(path: &Path, source: io::Error) -> KeyError {
+    KeyError::File {
+        path: path.into(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("private")).unwrap();
+        directory
+    }
+
+    #[test]
+    fn keys_are_made_once_and_kept() {
+        let at = directory();
+        let first = Keys::load_or_create(at.path(), "gate.example/a", true).unwrap();
+        let again = Keys::load_or_create(at.path(), "gate.example/a", false).unwrap();
+        assert_eq!(first.public, again.public);
+        assert_eq!(*first.digest, *again.digest);
+        assert_eq!(first.public.origin(), "gate.example/a");
+        let mode = |name: &str| {
+            fs::metadata(at.path().join(name))
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o777
+        };
+        assert_eq!(mode("private/signing.key"), 0o600);
+        assert_eq!(mode("private/digest.key"), 0o600);
+        assert_eq!(mode("log.pub"), 0o644);
+        assert_eq!(
+            PublicKey::load(&at.path().join("log.pub")).unwrap(),
+            first.public
+        );
+    }
+
+    #[test]
+    fn a_key_that_is_gone_open_to_others_or_exchanged_is_refused() {
+        let at = directory();
+        let load = |new| {
+            Keys::load_or_create(at.path(), "gate.example/a", new)
+                .map(|_| ())
+                .unwrap_err()
+        };
+        assert!(matches!(load(false), KeyError::Gone { .. }));
+
+        Keys::load_or_create(at.path(), "gate.example/a", true).unwrap();
+        let secret = at.path().join("private/signing.key");
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(matches!(load(false), KeyError::Exposed { mode: 0o640, .. }));
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+
+        let other = directory();
+        let other = Keys::load_or_create(other.path(), "gate.example/a", true).unwrap();
+        fs::write(at.path().join("log.pub"), other.public.as_str()).unwrap();
+        assert!(matches!(load(false), KeyError::Mismatch { .. }));
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused() {
+        for text in [
+            "",
+            "gate.example",
+            "gate.example+00000000+AQ==",
+            "PRIVATE+KEY+a+b+c",
+        ] {
+            assert!(PublicKey::parse(text).is_err(), "{text}");
+        }
     }
 }

@@ -14,12 +14,15 @@
 //! <directory>/lock                  held by the one process that writes
 //! ```
 
+mod checkpoint;
 mod health;
 mod key;
+mod layout;
 mod log;
 mod reader;
 mod record;
 mod settings;
+mod tree;
 mod verify;
 
 pub use health::{Health, State};

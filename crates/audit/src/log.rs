@@ -1,14 +1,36 @@
 //! The writing end of a log.
 
+use std::cell::RefCell;
+use std::fmt;
+use std::fs::{DirBuilder, File, TryLockError};
 use std::future::Future;
-use std::path::PathBuf;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, JoinHandle, Thread};
 
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use zeroize::Zeroizing;
+
+use self::batch::Batch;
+use self::shared::Shared;
+use self::store::Store;
+use self::writer::{Writer, watch};
 use crate::health::Health;
-use crate::key::{KeyError, PublicKey};
-use crate::record::Record;
+use crate::key::{KeyError, Keys, PublicKey};
+use crate::record::{self, LogNote, Record, Stamp};
 use crate::settings::Settings;
+
+mod batch;
+mod recover;
+mod shared;
+mod store;
+mod writer;
 
 /// Why a log could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +44,12 @@ pub enum OpenError {
     /// A key is missing, unreadable or of another log.
     #[error("failed to use the log's key")]
     Key(#[source] KeyError),
+    /// The log's or the node's name is empty, too long or has characters that a checkpoint cannot hold.
+    #[error("not a name for a log or a node: `{name}`")]
+    Name {
+        /// The name.
+        name: String,
+    },
     /// The log belongs to another origin than the settings say.
     #[error("the log belongs to another origin: `{found}`")]
     Origin {
@@ -85,68 +113,315 @@ pub struct Position {
 /// The wait for a record to be durable. Dropping it does not take the record back.
 #[derive(Debug)]
 #[must_use = "the record is durable only when this has resolved"]
-pub struct Append {}
+pub struct Append(Wait);
+
+#[derive(Debug)]
+enum Wait {
+    Refused(AppendError),
+    Queued { batch: Arc<Batch>, place: u32 },
+}
 
 impl Future for Append {
     type Output = Result<Position, AppendError>;
 
-    fn poll(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(Err(AppendError::Closed))
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &self.0 {
+            Wait::Refused(error) => Poll::Ready(Err(*error)),
+            Wait::Queued { batch, place } => batch.poll(*place, context),
+        }
+    }
+}
+
+impl Append {
+    /// Waits on this thread; for callers without a runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError`] when the record was not kept.
+    pub fn wait(mut self) -> Result<Position, AppendError> {
+        struct Unpark(Thread);
+        impl Wake for Unpark {
+            fn wake(self: Arc<Self>) {
+                self.0.unpark();
+            }
+        }
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        let mut context = Context::from_waker(&waker);
+        loop {
+            match Pin::new(&mut self).poll(&mut context) {
+                Poll::Ready(fate) => return fate,
+                Poll::Pending => thread::park(),
+            }
+        }
     }
 }
 
 /// A handle on a log; clones share it. The last handle to go ends the writer in the background; [`Log::close`] waits for it.
 #[derive(Debug, Clone)]
-pub struct Log {}
+pub struct Log(Arc<Open>);
+
+#[derive(Debug)]
+struct Open {
+    shared: Arc<Shared>,
+    stamp: Stamp,
+    public: PublicKey,
+    digest_key: DigestKey,
+    /// Counts records, from a random start, for their ids.
+    events: AtomicU64,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// The secret of the digests; shows nothing of itself.
+struct DigestKey(Zeroizing<[u8; 32]>);
+
+impl fmt::Debug for DigestKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("DigestKey")
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+thread_local! {
+    /// Where records are put together before they are queued, so that the queue is locked only to copy them.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 impl Log {
     /// Opens the log, creating directory and keys at the first start; puts it in order after a crash; starts the writer.
+    ///
+    /// Blocks while it reads and writes files.
     ///
     /// # Errors
     ///
     /// [`OpenError`]; nothing is written to a log that does not agree with its checkpoint.
     pub fn open(settings: Settings) -> Result<Self, OpenError> {
-        drop(settings);
-        Ok(Self {})
+        let directory = settings.directory.clone();
+        check_names(&settings)?;
+        make_directory(&directory)?;
+        let lock = lock(&directory)?;
+        let new = recover::is_new(&directory)?;
+        let keys =
+            Keys::load_or_create(&directory, &settings.origin, new).map_err(OpenError::Key)?;
+        if keys.public.origin() != settings.origin {
+            return Err(OpenError::Origin {
+                found: keys.public.origin().to_owned(),
+            });
+        }
+        let recovered = recover::recover(&directory, &keys.public)?;
+
+        let [boot, events, own_events] = random()?;
+        let stamp = Stamp {
+            node: settings.node.clone(),
+            boot_id: format!("{boot:016x}"),
+        };
+        let shared = Arc::new(Shared::new(settings.queue_bytes));
+        let origin = settings.origin.clone();
+        let store = Store::new(
+            directory.clone(),
+            settings.durability,
+            origin,
+            keys.signer,
+            recovered.found,
+        );
+        let timeout = settings.append_timeout;
+        let heartbeat = settings.heartbeat.as_secs();
+        let mut writer = Writer::new(
+            Arc::clone(&shared),
+            store,
+            settings,
+            stamp.clone(),
+            own_events,
+            lock,
+        );
+        let note = LogNote {
+            cut_bytes: Some(recovered.cut_bytes).filter(|&bytes| bytes > 0),
+            heartbeat_s: Some(heartbeat),
+            origin: Some(keys.public.origin()),
+            rebuilt: Some(recovered.rebuilt).filter(|&rebuilt| rebuilt),
+            unsigned: Some(recovered.unsigned).filter(|&records| records > 0),
+            lost: None,
+        };
+        writer
+            .begin(note)
+            .map_err(recover::file("begin", &directory))?;
+
+        let watched = Arc::clone(&shared);
+        start("audit-watch", move || watch(&watched, timeout))?;
+        let writer = start("audit-writer", move || writer.run())?;
+        Ok(Self(Arc::new(Open {
+            shared,
+            stamp,
+            public: keys.public,
+            digest_key: DigestKey(keys.digest),
+            events: AtomicU64::new(events),
+            writer: Mutex::new(Some(writer)),
+        })))
     }
 
     /// Queues a record at once and gives the wait for its durability. Needs no runtime and never blocks.
-    pub fn append(&self, _record: &Record<'_>) -> Append {
-        Append {}
+    pub fn append(&self, record: &Record<'_>) -> Append {
+        // Who is already known to be full or slow is not waited for again; but what ends a call is kept if it can be.
+        let status = &self.0.shared.status;
+        if !record.kind.may_use_reserve() {
+            if status.full.load(Ordering::Relaxed) {
+                return Append(Wait::Refused(AppendError::Full));
+            }
+            if status.slow.load(Ordering::Relaxed) {
+                return Append(Wait::Refused(AppendError::Slow));
+            }
+        }
+        match self.queue(record, false) {
+            Ok((batch, place)) => Append(Wait::Queued { batch, place }),
+            Err(error) => {
+                if record.kind.may_use_reserve() && error == AppendError::Slow {
+                    self.post(record);
+                }
+                Append(Wait::Refused(error))
+            }
+        }
     }
 
-    /// Queues a record nobody waits for. Never blocks; what cannot be kept is counted and makes [`Log::health`] bad.
-    pub fn post(&self, _record: &Record<'_>) {}
+    /// Queues a record nobody waits for. Never blocks; what cannot be kept is counted and makes [`Log::health`] bad
+    /// until the loss itself stands in the log.
+    pub fn post(&self, record: &Record<'_>) {
+        if self.queue(record, true).is_err() {
+            self.0.shared.status.lose(1);
+        }
+    }
+
+    fn queue(&self, record: &Record<'_>, posted: bool) -> Result<(Arc<Batch>, u32), AppendError> {
+        let event = record::scatter(self.0.events.fetch_add(1, Ordering::Relaxed));
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.clear();
+            let seq_at = record::write(record, None, &self.0.stamp, event, scratch);
+            self.0.shared.push(scratch, seq_at, posted)
+        })
+    }
 
     /// How the log is.
     #[must_use]
     pub fn health(&self) -> Health {
-        Health {
-            state: crate::health::State::Closed,
-            size: 0,
-            signed: 0,
-            checkpoint_age: std::time::Duration::ZERO,
-            queued: 0,
-            queued_bytes: 0,
-            lost: 0,
-            free_bytes: 0,
-            failure: None,
-        }
+        self.0.shared.health()
     }
 
     /// Writes what is queued, a `log.closed` record and a last checkpoint. Blocks until done; later appends are refused.
-    pub fn close(&self) {}
+    pub fn close(&self) {
+        self.0.shared.close();
+        let writer = self
+            .0
+            .writer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(writer) = writer
+            && writer.join().is_err()
+        {
+            tracing::error!("the audit log's writer has panicked");
+        }
+    }
 
     /// Keyed digest (BLAKE3 in keyed mode, 256 bits) of `bytes`, apart for each tenant and domain such as `args`,
     /// `session`: `b3:` and base64url. The key never leaves the log's directory.
     #[must_use]
-    pub fn digest(&self, _tenant: &str, _domain: &str, _bytes: &[u8]) -> String {
-        String::new()
+    pub fn digest(&self, tenant: &str, domain: &str, bytes: &[u8]) -> String {
+        let mut hasher = blake3::Hasher::new_keyed(&self.0.digest_key.0);
+        // Lengths first: no tenant and domain run into each other or into the bytes.
+        for part in [tenant, domain] {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part.as_bytes());
+        }
+        hasher.update(bytes);
+        let mut text = String::with_capacity(46);
+        text.push_str("b3:");
+        BASE64_URL_SAFE_NO_PAD.encode_string(hasher.finalize().as_bytes(), &mut text);
+        text
     }
 
     /// The key that verifies this log.
     #[must_use]
     pub fn public_key(&self) -> PublicKey {
-        PublicKey::parse("").unwrap_or_else(|_| unreachable!())
+        self.0.public.clone()
     }
 }
+
+/// Refuses names that cannot stand in a checkpoint or would make every record too long.
+fn check_names(settings: &Settings) -> Result<(), OpenError> {
+    let origin = &settings.origin;
+    let is_name = |text: &str| {
+        !text
+            .chars()
+            .any(|letter| letter.is_whitespace() || letter.is_control() || letter == '+')
+    };
+    if origin.is_empty() || origin.len() > MAX_NAME || !is_name(origin) {
+        return Err(OpenError::Name {
+            name: origin.clone(),
+        });
+    }
+    if settings.node.len() > MAX_NAME {
+        return Err(OpenError::Name {
+            name: settings.node.clone(),
+        });
+    }
+    Ok(())
+}
+
+/// Longest name of a log or a node, in bytes.
+const MAX_NAME: usize = 256;
+
+fn make_directory(directory: &Path) -> Result<(), OpenError> {
+    let private = directory.join("private");
+    for (path, mode) in [(directory, 0o750), (private.as_path(), 0o700)] {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(mode)
+            .create(path)
+            .map_err(recover::file("make", path))?;
+    }
+    Ok(())
+}
+
+/// Takes the lock that makes this process the only one to write. It ends with the process, however that ends.
+fn lock(directory: &Path) -> Result<File, OpenError> {
+    let path = directory.join("lock");
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o640)
+        .open(&path);
+    let file = file.map_err(recover::file("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked {
+            directory: directory.into(),
+        }),
+        Err(TryLockError::Error(source)) => Err(recover::file("lock", &path)(source)),
+    }
+}
+
+fn random() -> Result<[u64; 3], OpenError> {
+    let mut bytes = [0; 24];
+    getrandom::fill(&mut bytes).map_err(|source| OpenError::System {
+        doing: "get random bytes",
+        source: io::Error::other(source),
+    })?;
+    let (words, _none) = bytes.as_chunks::<8>();
+    let mut words = words.iter().map(|word| u64::from_le_bytes(*word));
+    Ok(std::array::from_fn(|_| words.next().unwrap_or_default()))
+}
+
+fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
+    let builder = thread::Builder::new().name(name.to_owned());
+    builder.spawn(run).map_err(|source| OpenError::System {
+        doing: "start a thread",
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,12 @@
 //! Reads a log from its files, also while it grows.
 
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+
+use crate::layout::{self, WIDTH};
+use crate::{checkpoint, record};
 
 /// Why a log could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -41,18 +47,53 @@ pub struct Entry {
 }
 
 /// A cursor over a log's records. Not proof of anything: that is [`crate::verify()`].
+///
+/// It may give records that no checkpoint covers yet; those a crash can take back only if nobody was told they are durable.
 #[derive(Debug)]
-pub struct Reader {}
+pub struct Reader {
+    directory: PathBuf,
+    /// Index of the next record to give.
+    next: u64,
+    bundle: Option<Bundle>,
+    chunk: Vec<u8>,
+}
+
+/// The bundle the cursor is in. The file stays the same when the writer renames it.
+#[derive(Debug)]
+struct Bundle {
+    path: PathBuf,
+    file: File,
+    number: u64,
+    /// Records before the cursor.
+    place: u64,
+    /// Bytes before the cursor.
+    offset: u64,
+    /// Bytes of the reader's chunk before the cursor.
+    used: usize,
+}
+
+/// Bytes read at a time: at least one whole record.
+const CHUNK: usize = 256 << 10;
 
 impl Reader {
     /// Puts a cursor on a log.
     ///
     /// # Errors
     ///
-    /// [`ReadError`] when the directory is no log.
+    /// [`ReadError`] when the directory cannot be read.
     pub fn open(directory: &Path, start: Start) -> Result<Self, ReadError> {
-        let _unused = (directory, start);
-        Ok(Self {})
+        let mut reader = Self {
+            directory: directory.into(),
+            next: 0,
+            bundle: None,
+            chunk: Vec::new(),
+        };
+        reader.next = match start {
+            Start::Index(index) => index,
+            Start::Last(count) => reader.count()?.saturating_sub(count),
+        };
+        reader.bundle = None;
+        Ok(reader)
     }
 
     /// The next record, or `None` when there is none yet; ask again to follow a growing log.
@@ -61,7 +102,141 @@ impl Reader {
     ///
     /// [`ReadError`] when a file is unreadable or damaged.
     pub fn next_entry(&mut self) -> Result<Option<Entry>, ReadError> {
+        let wanted = self.next;
+        loop {
+            let Some((index, record)) = self.step()? else {
+                return Ok(None);
+            };
+            if index < wanted {
+                continue;
+            }
+            let json = String::from_utf8(record.to_vec());
+            self.next = index + 1;
+            return match json {
+                Ok(json) => Ok(Some(Entry { index, json })),
+                Err(_not_text) => Err(ReadError::Damaged { path: self.path() }),
+            };
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.bundle
+            .as_ref()
+            .map_or_else(|| self.directory.clone(), |bundle| bundle.path.clone())
+    }
+
+    /// Records in the log: those the checkpoint claims, and those that lie beyond it.
+    fn count(&mut self) -> Result<u64, ReadError> {
+        let path = layout::checkpoint(&self.directory);
+        let note =
+            layout::read_optional(&path).map_err(|source| ReadError::File { path, source })?;
+        let claimed = note
+            .as_deref()
+            .and_then(checkpoint::claimed_size)
+            .unwrap_or_default();
+        // From the beginning of the checkpoint's last bundle on, records are counted.
+        self.next = claimed / WIDTH * WIDTH;
+        let mut count = self.next;
+        while let Some((index, _record)) = self.step()? {
+            count = index + 1;
+        }
+        Ok(count)
+    }
+
+    /// One record further, without regard to where to begin.
+    fn step(&mut self) -> Result<Option<(u64, &[u8])>, ReadError> {
+        let number = match &self.bundle {
+            None => Some(self.next / WIDTH),
+            Some(bundle) if bundle.place == WIDTH => Some(bundle.number + 1),
+            Some(_) => None,
+        };
+        if let Some(number) = number {
+            let Some(bundle) = self.open_bundle(number)? else {
+                return Ok(None);
+            };
+            self.bundle = Some(bundle);
+            self.chunk.clear();
+        }
+        let Some(bundle) = &mut self.bundle else {
+            return Ok(None);
+        };
+        let unread = self.chunk.get(bundle.used..).unwrap_or_default();
+        if layout::split_record(unread).is_none()
+            && !bundle.fill(&self.directory, &mut self.chunk)?
+        {
+            return Ok(None);
+        }
+        let unread = self.chunk.get(bundle.used..).unwrap_or_default();
+        let Some((record, _after)) = layout::split_record(unread) else {
+            return Ok(None);
+        };
+        let index = bundle.number * WIDTH + bundle.place;
+        bundle.place += 1;
+        bundle.used += 2 + record.len();
+        bundle.offset += 2 + record.len() as u64;
+        Ok(Some((index, record)))
+    }
+
+    fn open_bundle(&self, number: u64) -> Result<Option<Bundle>, ReadError> {
+        let complete = layout::bundle(&self.directory, number);
+        // Asked for twice, because the tail may have been renamed in between.
+        for path in [
+            complete.clone(),
+            layout::tail(&self.directory, number),
+            complete,
+        ] {
+            match File::open(&path) {
+                Ok(file) => {
+                    return Ok(Some(Bundle {
+                        path,
+                        file,
+                        number,
+                        place: 0,
+                        offset: 0,
+                        used: 0,
+                    }));
+                }
+                Err(error) if layout::is_absent(&error) => {}
+                Err(source) => return Err(ReadError::File { path, source }),
+            }
+        }
         Ok(None)
+    }
+}
+
+impl Bundle {
+    /// Reads on from the cursor; says whether there is a whole record. What was read of a torn one is read again: the
+    /// writer may have cut it off and written another in its place.
+    fn fill(&mut self, directory: &Path, chunk: &mut Vec<u8>) -> Result<bool, ReadError> {
+        let failed = |path: &Path, source| ReadError::File {
+            path: path.into(),
+            source,
+        };
+        // Looked at before reading: a full bundle is not written to any more.
+        let complete = layout::bundle(directory, self.number)
+            .try_exists()
+            .map_err(|source| failed(&self.path, source))?;
+        chunk.resize(CHUNK, 0);
+        self.used = 0;
+        let mut length = 0;
+        while let Some(room) = chunk.get_mut(length..).filter(|room| !room.is_empty()) {
+            match self.file.read_at(room, self.offset + length as u64) {
+                Ok(0) => break,
+                Ok(read) => length += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(failed(&self.path, source)),
+            }
+        }
+        chunk.truncate(length);
+        if layout::split_record(chunk).is_some() {
+            return Ok(true);
+        }
+        if complete {
+            return Err(ReadError::Damaged {
+                path: self.path.clone(),
+            });
+        }
+        Ok(false)
     }
 }
 
@@ -71,6 +246,17 @@ impl Reader {
 ///
 /// [`ReadError`] when a file is unreadable or damaged.
 pub fn find(directory: &Path, decision_id: &str) -> Result<Vec<Entry>, ReadError> {
-    let _unused = (directory, decision_id);
-    Ok(Vec::new())
+    // Records are canonical, and a quote within a string is escaped: the text stands nowhere else.
+    let needle = record::decision_id_member(decision_id);
+    let mut reader = Reader::open(directory, Start::Index(0))?;
+    let mut found = Vec::new();
+    while let Some(entry) = reader.next_entry()? {
+        if entry.json.contains(&needle) {
+            found.push(entry);
+        }
+    }
+    Ok(found)
 }
+
+#[cfg(test)]
+mod tests;

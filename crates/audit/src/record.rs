@@ -6,9 +6,13 @@
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
+mod read;
 mod write;
 
-pub(crate) use write::{LogNote, Stamp, write};
+pub(crate) use read::{Head, read};
+pub(crate) use write::{
+    LogNote, MAX_DIGITS, MAX_RECORD, Stamp, decision_id_member, scatter, write, write_number,
+};
 
 /// Version of the record format, member `v`.
 pub(crate) const VERSION: u64 = 1;

@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 use crate::key::PublicKey;
 use crate::record::Kind;
 
+mod calls;
+mod check;
+mod files;
+
 /// Why a log could not be verified at all.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
@@ -105,15 +109,109 @@ pub struct Report {
     pub more_findings: u64,
 }
 
+/// Findings that are kept; a log that is wrong all over needs no longer list.
+const MAX_FINDINGS: usize = 100;
+
 impl Report {
-    /// The outcome in one word.
+    fn new(origin: &str) -> Self {
+        Self {
+            origin: origin.to_owned(),
+            records: 0,
+            signed: 0,
+            unsigned: 0,
+            torn_bytes: 0,
+            kinds: BTreeMap::new(),
+            unfinished: 0,
+            findings: Vec::new(),
+            more_findings: 0,
+        }
+    }
+
+    /// The outcome in one word; the gravest finding decides.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        Verdict::Sound
+        let worst = self
+            .findings
+            .iter()
+            .map(|finding| finding.problem.gravity())
+            .max();
+        match worst {
+            Some(Gravity::Unsigned) => Verdict::Unsigned,
+            Some(Gravity::Tampered) => Verdict::Tampered,
+            Some(Gravity::Truncated) => Verdict::Truncated,
+            Some(Gravity::Unannounced) => Verdict::Unannounced,
+            None if self.unsigned > 0 || self.torn_bytes > 0 => Verdict::SoundUnsigned,
+            None => Verdict::Sound,
+        }
+    }
+
+    fn find(&mut self, problem: Problem, place: impl Into<String>, what: impl Into<String>) {
+        if self.findings.len() == MAX_FINDINGS {
+            self.more_findings += 1;
+            return;
+        }
+        let finding = Finding {
+            problem,
+            place: place.into(),
+            what: what.into(),
+            hint: problem.hint(),
+        };
+        self.findings.push(finding);
     }
 }
 
-/// Recomputes leaves, tiles and root, and checks signatures, order and intents. Reads the log as a stream.
+/// How grave a finding is, the gravest last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Gravity {
+    Unannounced,
+    Truncated,
+    Tampered,
+    Unsigned,
+}
+
+impl Problem {
+    const fn gravity(self) -> Gravity {
+        match self {
+            Self::Signature | Self::Origin => Gravity::Unsigned,
+            Self::Truncated => Gravity::Truncated,
+            Self::Rewritten | Self::Hash | Self::Record | Self::Unsigned | Self::File => {
+                Gravity::Tampered
+            }
+            Self::Intent => Gravity::Unannounced,
+        }
+    }
+
+    const fn hint(self) -> &'static str {
+        match self {
+            Self::Signature => {
+                "use the public key that was kept when the log was made; if it is the right one, the checkpoint was replaced"
+            }
+            Self::Origin => {
+                "the checkpoint is of another log: compare its first line with the public key"
+            }
+            Self::Truncated => {
+                "records were removed after they were signed; look for them in a backup or where events are sent"
+            }
+            Self::Rewritten => {
+                "the log was written anew since that checkpoint was made; trust the checkpoint, not the log"
+            }
+            Self::Hash => "a file was changed after it was signed; compare it with a backup",
+            Self::Record => "this was not written by Keepgate, or by another version of it",
+            Self::Intent => {
+                "a call was reported that was never announced; look for it in the upstream's own log"
+            }
+            Self::Unsigned => {
+                "records were added by someone who has not the signing key, or the gateway could not sign for a while"
+            }
+            Self::File => {
+                "files of the log were added, removed or cannot be read; compare with a backup"
+            }
+        }
+    }
+}
+
+/// Recomputes leaves, tiles and root, and checks signatures, order and intents. Reads the log as a stream; a log that is
+/// being written may be verified too.
 ///
 /// `against` are checkpoints kept elsewhere: a log that lost or rewrote what they cover is found out even if its own
 /// checkpoint was replaced by an older one.
@@ -126,9 +224,13 @@ pub fn verify(
     key: &PublicKey,
     against: &[Against],
 ) -> Result<Report, VerifyError> {
-    let _unused = (directory, key, against);
-    Err(VerifyError::File {
+    let listed = std::fs::read_dir(directory);
+    listed.map_err(|source| VerifyError::File {
         path: directory.into(),
-        source: std::io::Error::other("not built yet"),
-    })
+        source,
+    })?;
+    Ok(check::Check::new(directory, key).run(against))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,533 @@
-//! Writes a record as canonical JSON.
-pub(crate) struct LogNote;
-pub(crate) struct Stamp;
-pub(crate) const fn write() {}
+//! Writes a record as canonical JSON, straight into a buffer.
+
+use std::time::{Duration, SystemTime};
+
+use time::OffsetDateTime;
+
+use super::{Decision, Kind, Record, Status, VERSION};
+
+/// Longest record: what a tlog-tiles entry bundle can hold, a 16-bit length before each.
+pub(crate) const MAX_RECORD: usize = u16::MAX as usize;
+/// Longest number of a record: 2^53 - 1 has 16 digits.
+pub(crate) const MAX_DIGITS: usize = 16;
+/// The largest integer every JSON reader keeps exactly (RFC 8785 appendix D, I-JSON).
+const MAX_NUMBER: u64 = (1 << 53) - 1;
+/// What is left of a string in a record that had to be cut. Even if every byte needs six (`\u0000`), 60 strings fit.
+const CUT_STRING: usize = 160;
+/// What is left of the reasons in a record that had to be cut.
+const CUT_REASONS: usize = 16;
+
+/// What the log knows and the caller does not: stands in every record.
+#[derive(Debug, Clone)]
+pub(crate) struct Stamp {
+    /// Name of the node.
+    pub(crate) node: String,
+    /// Differs at each opening of the log.
+    pub(crate) boot_id: String,
+}
+
+/// What the log says of itself (member `log`), in records of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct LogNote<'a> {
+    /// Bytes of a torn record that were cut off the end.
+    pub(crate) cut_bytes: Option<u64>,
+    /// Seconds between two heartbeats.
+    pub(crate) heartbeat_s: Option<u64>,
+    /// Records that could not be kept.
+    pub(crate) lost: Option<u64>,
+    /// The log's origin.
+    pub(crate) origin: Option<&'a str>,
+    /// Whether hash tiles were written anew from the records.
+    pub(crate) rebuilt: Option<bool>,
+    /// Records found beyond the last checkpoint, signed from here on.
+    pub(crate) unsigned: Option<u64>,
+}
+
+/// What had to be left out of a record to make it fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// The arguments in clear.
+    InputParams,
+    /// The arguments in clear, and the ends of long strings and lists.
+    Strings,
+}
+
+impl Cut {
+    /// The word that stands in the record.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::InputParams => "input_params",
+            Self::Strings => "strings",
+        }
+    }
+
+    /// The value with this word, if there is one.
+    pub(crate) fn from_word(word: &str) -> Option<Self> {
+        [Self::InputParams, Self::Strings]
+            .into_iter()
+            .find(|known| known.as_str() == word)
+    }
+}
+
+/// One reason as written; an empty message is left out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReasonLine<'a> {
+    pub(crate) code: &'a str,
+    pub(crate) message: Option<&'a str>,
+}
+
+/// Member `result` as written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ResultLine<'a> {
+    pub(crate) bytes: Option<u64>,
+    pub(crate) http_status: Option<u64>,
+    pub(crate) result_digest: Option<&'a str>,
+    pub(crate) status: Status,
+    pub(crate) upstream_ms: Option<u64>,
+}
+
+/// A record with every member as it is written, fields in the order of the members' names.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Line<'a> {
+    pub(crate) args_digest: Option<&'a str>,
+    pub(crate) boot_id: &'a str,
+    pub(crate) caller_kind: Option<&'a str>,
+    /// Name and version.
+    pub(crate) client: Option<(&'a str, &'a str)>,
+    pub(crate) cut: Option<Cut>,
+    pub(crate) decision: Option<Decision>,
+    pub(crate) decision_id: Option<&'a str>,
+    pub(crate) event_id: &'a str,
+    pub(crate) initiated_by: Option<&'a str>,
+    pub(crate) input_params: Option<&'a str>,
+    pub(crate) key_id: Option<&'a str>,
+    pub(crate) kind: Kind,
+    pub(crate) log: Option<LogNote<'a>>,
+    pub(crate) method: Option<&'a str>,
+    pub(crate) node: &'a str,
+    pub(crate) policy_rev: Option<&'a str>,
+    pub(crate) prompt: Option<&'a str>,
+    pub(crate) protocol_version: Option<&'a str>,
+    pub(crate) refusal: Option<&'a str>,
+    pub(crate) request_bytes: Option<u64>,
+    pub(crate) resource: Option<&'a str>,
+    pub(crate) result: Option<ResultLine<'a>>,
+    pub(crate) server: Option<&'a str>,
+    pub(crate) session_id: Option<&'a str>,
+    pub(crate) source: Option<&'a str>,
+    pub(crate) tenant: Option<&'a str>,
+    pub(crate) timestamp: &'a str,
+    pub(crate) tool_name: Option<&'a str>,
+    pub(crate) user_id: Option<&'a str>,
+}
+
+/// Writes `record` to the end of `buffer`, all but the digits of `seq`, which only the writer knows. Gives the offset
+/// within `buffer` at which they belong. What is written is never longer than [`MAX_RECORD`] with its digits.
+pub(crate) fn write(
+    record: &Record<'_>,
+    note: Option<LogNote<'_>>,
+    stamp: &Stamp,
+    random: u64,
+    buffer: &mut Vec<u8>,
+) -> usize {
+    let start = buffer.len();
+    let mut timestamp = [0; TIMESTAMP];
+    let mut event_id = [0; EVENT_ID];
+    let source = record.source.map(|ip| ip.to_string());
+    let line = Line {
+        event_id: event_id_text(record.at, random, &mut event_id),
+        source: source.as_deref(),
+        timestamp: timestamp_text(record.at, &mut timestamp),
+        log: note,
+        ..line_of(record, stamp)
+    };
+    let reasons = record.reasons.iter().map(|reason| ReasonLine {
+        code: reason.code,
+        message: Some(reason.message).filter(|message| !message.is_empty()),
+    });
+    let fits = |buffer: &Vec<u8>| buffer.len() - start + MAX_DIGITS <= MAX_RECORD;
+
+    if record
+        .input_params
+        .is_none_or(|text| text.len() < MAX_RECORD)
+    {
+        let seq_at = write_line(&line, reasons.clone(), usize::MAX, buffer);
+        if fits(buffer) {
+            return seq_at;
+        }
+        buffer.truncate(start);
+    }
+    if record.input_params.is_some() {
+        let line = Line {
+            input_params: None,
+            cut: Some(Cut::InputParams),
+            ..line
+        };
+        let seq_at = write_line(&line, reasons.clone(), usize::MAX, buffer);
+        if fits(buffer) {
+            return seq_at;
+        }
+        buffer.truncate(start);
+    }
+    let line = Line {
+        input_params: None,
+        cut: Some(Cut::Strings),
+        ..line
+    };
+    write_line(&line, reasons.take(CUT_REASONS), CUT_STRING, buffer)
+}
+
+/// The members that are taken over as they are.
+fn line_of<'a>(record: &Record<'a>, stamp: &'a Stamp) -> Line<'a> {
+    Line {
+        args_digest: record.args_digest,
+        boot_id: &stamp.boot_id,
+        caller_kind: record.caller.map(|caller| caller.kind),
+        client: record.client.map(|client| (client.name, client.version)),
+        cut: None,
+        decision: record.decision,
+        decision_id: record.decision_id,
+        event_id: "",
+        initiated_by: record.initiated_by,
+        input_params: record.input_params,
+        key_id: record.caller.and_then(|caller| caller.key_id),
+        kind: record.kind,
+        log: None,
+        method: record.method,
+        node: &stamp.node,
+        policy_rev: record.policy_rev,
+        prompt: record.prompt,
+        protocol_version: record.protocol_version,
+        refusal: record.refusal,
+        request_bytes: record.request_bytes,
+        resource: record.resource,
+        result: record.result.map(|result| ResultLine {
+            bytes: result.bytes,
+            http_status: result.http_status.map(u64::from),
+            result_digest: result.result_digest,
+            status: result.status,
+            upstream_ms: result.upstream.map(milliseconds),
+        }),
+        server: record.server,
+        session_id: record.session_id,
+        source: None,
+        tenant: record.tenant,
+        timestamp: "",
+        tool_name: record.tool_name,
+        user_id: record.caller.map(|caller| caller.user_id),
+    }
+}
+
+/// Writes a line, each string at most `longest` bytes, all but the digits of `seq`; gives the offset where they belong.
+pub(crate) fn write_line<'a>(
+    line: &Line<'a>,
+    reasons: impl Iterator<Item = ReasonLine<'a>>,
+    longest: usize,
+    buffer: &mut Vec<u8>,
+) -> usize {
+    buffer.push(b'{');
+    let mut object = Object {
+        buffer,
+        longest,
+        first: true,
+    };
+    object.optional("args_digest", line.args_digest);
+    object.string("boot_id", line.boot_id);
+    object.optional("caller_kind", line.caller_kind);
+    if let Some((name, version)) = line.client {
+        object.nested("client", |client| {
+            client.string("name", name);
+            client.string("version", version);
+        });
+    }
+    object.optional("cut", line.cut.map(Cut::as_str));
+    object.optional("decision", line.decision.map(Decision::as_str));
+    object.optional("decision_id", line.decision_id);
+    object.string("event_id", line.event_id);
+    object.optional("initiated_by", line.initiated_by);
+    object.optional("input_params", line.input_params);
+    object.optional("key_id", line.key_id);
+    object.string("kind", line.kind.as_str());
+    if let Some(note) = line.log {
+        object.nested("log", |log| write_note(&note, log));
+    }
+    object.optional("method", line.method);
+    object.string("node", line.node);
+    object.optional("policy_rev", line.policy_rev);
+    object.optional("prompt", line.prompt);
+    object.optional("protocol_version", line.protocol_version);
+    write_reasons(reasons, &mut object);
+    object.optional("refusal", line.refusal);
+    object.number("request_bytes", line.request_bytes);
+    object.optional("resource", line.resource);
+    if let Some(result) = line.result {
+        object.nested("result", |member| write_result(&result, member));
+    }
+    object.name("seq");
+    let seq_at = object.buffer.len();
+    object.optional("server", line.server);
+    object.optional("session_id", line.session_id);
+    if let Some(ip) = line.source {
+        object.nested("src", |source| source.string("ip", ip));
+    }
+    object.optional("tenant", line.tenant);
+    object.string("timestamp", line.timestamp);
+    object.optional("tool_name", line.tool_name);
+    object.optional("user_id", line.user_id);
+    object.number("v", Some(VERSION));
+    buffer.push(b'}');
+    seq_at
+}
+
+fn write_note(note: &LogNote<'_>, object: &mut Object<'_>) {
+    object.number("cut_bytes", note.cut_bytes);
+    object.number("heartbeat_s", note.heartbeat_s);
+    object.number("lost", note.lost);
+    object.optional("origin", note.origin);
+    if let Some(rebuilt) = note.rebuilt {
+        object.name("rebuilt");
+        object
+            .buffer
+            .extend_from_slice(if rebuilt { b"true" } else { b"false" });
+    }
+    object.number("unsigned", note.unsigned);
+}
+
+fn write_reasons<'a>(reasons: impl Iterator<Item = ReasonLine<'a>>, object: &mut Object<'_>) {
+    let mut reasons = reasons.peekable();
+    if reasons.peek().is_none() {
+        return;
+    }
+    object.name("reasons");
+    let mut before = b'[';
+    for reason in reasons {
+        object.buffer.push(before);
+        object.buffer.push(b'{');
+        let mut member = Object {
+            buffer: &mut *object.buffer,
+            longest: object.longest,
+            first: true,
+        };
+        member.string("code", reason.code);
+        member.optional("message", reason.message);
+        object.buffer.push(b'}');
+        before = b',';
+    }
+    object.buffer.push(b']');
+}
+
+fn write_result(result: &ResultLine<'_>, object: &mut Object<'_>) {
+    object.number("bytes", result.bytes);
+    object.number("http_status", result.http_status);
+    object.optional("result_digest", result.result_digest);
+    object.string("status", result.status.as_str());
+    object.number("upstream_ms", result.upstream_ms);
+}
+
+/// An object being written; its members must be given in the order of their names.
+struct Object<'a> {
+    buffer: &'a mut Vec<u8>,
+    longest: usize,
+    first: bool,
+}
+
+impl Object<'_> {
+    fn name(&mut self, name: &'static str) {
+        if !self.first {
+            self.buffer.push(b',');
+        }
+        self.first = false;
+        self.buffer.push(b'"');
+        self.buffer.extend_from_slice(name.as_bytes());
+        self.buffer.extend_from_slice(b"\":");
+    }
+
+    fn string(&mut self, name: &'static str, value: &str) {
+        self.name(name);
+        let value = if value.len() > self.longest {
+            value.split_at(value.floor_char_boundary(self.longest)).0
+        } else {
+            value
+        };
+        write_string(value, self.buffer);
+    }
+
+    fn optional(&mut self, name: &'static str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.string(name, value);
+        }
+    }
+
+    fn number(&mut self, name: &'static str, value: Option<u64>) {
+        if let Some(value) = value {
+            self.name(name);
+            write_number(value.min(MAX_NUMBER), self.buffer);
+        }
+    }
+
+    fn nested(&mut self, name: &'static str, members: impl FnOnce(&mut Object<'_>)) {
+        self.name(name);
+        self.buffer.push(b'{');
+        members(&mut Object {
+            buffer: &mut *self.buffer,
+            longest: self.longest,
+            first: true,
+        });
+        self.buffer.push(b'}');
+    }
+}
+
+/// Writes the shortest decimal form of `value`.
+pub(crate) fn write_number(mut value: u64, buffer: &mut Vec<u8>) {
+    let mut digits = [0_u8; 20];
+    let mut used = 0;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(value % 10).unwrap_or_default();
+        used += 1;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    if let Some(text) = digits
+        .last_chunk::<20>()
+        .and_then(|all| all.get(20 - used..))
+    {
+        buffer.extend_from_slice(text);
+    }
+}
+
+/// The member `decision_id` as it stands in a record.
+pub(crate) fn decision_id_member(value: &str) -> String {
+    let mut text = b"\"decision_id\":".to_vec();
+    write_string(value, &mut text);
+    String::from_utf8(text).unwrap_or_default()
+}
+
+/// Writes `value` as a JSON string with no other escapes than RFC 8785 §3.2.2.2 demands.
+fn write_string(value: &str, buffer: &mut Vec<u8>) {
+    buffer.push(b'"');
+    let mut rest = value.as_bytes();
+    // Runs that need no escape, the rule, are copied whole.
+    while let Some(plain) = rest
+        .iter()
+        .position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\')
+    {
+        let (before, from) = rest.split_at(plain);
+        buffer.extend_from_slice(before);
+        if let Some((&byte, after)) = from.split_first() {
+            write_escape(byte, buffer);
+            rest = after;
+        }
+    }
+    buffer.extend_from_slice(rest);
+    buffer.push(b'"');
+}
+
+fn write_escape(byte: u8, buffer: &mut Vec<u8>) {
+    let short = match byte {
+        b'"' => b'"',
+        b'\\' => b'\\',
+        0x08 => b'b',
+        b'\t' => b't',
+        b'\n' => b'n',
+        0x0c => b'f',
+        b'\r' => b'r',
+        other => {
+            buffer.extend_from_slice(b"\\u00");
+            buffer.extend_from_slice(&hex(other));
+            return;
+        }
+    };
+    buffer.extend_from_slice(&[b'\\', short]);
+}
+
+fn hex(byte: u8) -> [u8; 2] {
+    let digit = |nibble: u8| {
+        if nibble < 10 {
+            b'0' + nibble
+        } else {
+            b'a' + (nibble - 10)
+        }
+    };
+    [digit(byte >> 4), digit(byte & 0xf)]
+}
+
+/// Length of a timestamp, `2026-11-20T06:48:12.000000Z`.
+pub(crate) const TIMESTAMP: usize = 27;
+
+/// RFC 3339 in UTC with six digits of a second. Times outside the years 1970 to 9999 become the nearest within.
+fn timestamp_text(at: SystemTime, text: &mut [u8; TIMESTAMP]) -> &str {
+    const LAST: i64 = 253_402_300_799;
+    let (seconds, micros) = match at.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => (
+            i64::try_from(since.as_secs()).unwrap_or(LAST).min(LAST),
+            since.subsec_micros(),
+        ),
+        Err(_before) => (0, 0),
+    };
+    let moment = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let (year, month, day) = moment.to_calendar_date();
+    let (hour, minute, second) = moment.to_hms();
+    let parts = [
+        (u32::try_from(year).unwrap_or_default(), 4, b'-'),
+        (u32::from(u8::from(month)), 2, b'-'),
+        (u32::from(day), 2, b'T'),
+        (u32::from(hour), 2, b':'),
+        (u32::from(minute), 2, b':'),
+        (u32::from(second), 2, b'.'),
+        (micros, 6, b'Z'),
+    ];
+    let mut rest = text.as_mut_slice();
+    for (mut value, width, end) in parts {
+        let (number, after) = std::mem::take(&mut rest).split_at_mut(width);
+        for digit in number.iter_mut().rev() {
+            *digit = b'0' + u8::try_from(value % 10).unwrap_or_default();
+            value /= 10;
+        }
+        if let Some((mark, after)) = after.split_first_mut() {
+            *mark = end;
+            rest = after;
+        }
+    }
+    std::str::from_utf8(text).unwrap_or_default()
+}
+
+/// Length of an event id, a UUID in text.
+pub(crate) const EVENT_ID: usize = 36;
+
+/// A UUIDv7 (RFC 9562 §5.7): milliseconds, then 12 bits of finer time, then 62 bits of `random`.
+fn event_id_text(at: SystemTime, random: u64, text: &mut [u8; EVENT_ID]) -> &str {
+    let since = at
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
+    let millis = milliseconds(since) & 0xffff_ffff_ffff;
+    let fine = u64::from(since.subsec_nanos() % 1_000_000) * 4096 / 1_000_000;
+    let high = (millis << 16) | 0x7000 | fine;
+    let low = (random >> 2) | (1 << 63);
+    let bytes = ((u128::from(high) << 64) | u128::from(low)).to_be_bytes();
+    let mut bytes = bytes.iter();
+    let mut place = text.iter_mut();
+    for group in [4, 2, 2, 2, 6] {
+        for &byte in bytes.by_ref().take(group) {
+            for (slot, digit) in place.by_ref().take(2).zip(hex(byte)) {
+                *slot = digit;
+            }
+        }
+        if let Some(slot) = place.next() {
+            *slot = b'-';
+        }
+    }
+    std::str::from_utf8(text).unwrap_or_default()
+}
+
+/// Spreads a counter over all 64 bits, each value to another (the finaliser of SplitMix64).
+pub(crate) const fn scatter(counter: u64) -> u64 {
+    let mixed = (counter ^ (counter >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,280 @@
+//! What the handles, the writer and the watch share: the queue and the state of the log.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::AppendError;
+use super::batch::Batch;
+use crate::health::{Health, State};
+
+/// A record in the queue's buffer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    /// Where it ends in the buffer; it begins where the one before ends.
+    pub(super) end: usize,
+    /// Where in the buffer the digits of its `seq` belong.
+    pub(super) seq_at: usize,
+    /// Nobody waits for it: if it cannot be written, it counts as lost.
+    pub(super) posted: bool,
+}
+
+/// Records waiting for the writer. Swapped whole with an empty one, so that its memory is used again.
+#[derive(Debug, Default)]
+pub(super) struct Load {
+    pub(super) bytes: Vec<u8>,
+    pub(super) spans: Vec<Span>,
+    pub(super) batch: Arc<Batch>,
+    /// When its first record came.
+    pub(super) since: Option<Instant>,
+}
+
+impl Load {
+    /// Empties the buffers but keeps their memory, unless a burst made them large.
+    pub(super) fn reset(&mut self) {
+        const KEEP: usize = 1 << 20;
+        self.bytes.clear();
+        self.bytes.shrink_to(KEEP);
+        self.spans.clear();
+        self.spans.shrink_to(KEEP / size_of::<Span>());
+        self.batch = Arc::default();
+        self.since = None;
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    pub(super) load: Load,
+    /// The writer waits on the condition; only then is waking it worth a system call.
+    asleep: bool,
+    /// No record is taken any more; the writer ends when the queue is empty.
+    pub(super) closing: bool,
+}
+
+/// What handles, writer and watch share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    queue: Mutex<Queue>,
+    filled: Condvar,
+    /// What the writer has in hand.
+    in_hand: Mutex<Option<(Instant, Arc<Batch>)>>,
+    queue_bytes: usize,
+    opened: Instant,
+    pub(super) status: Status,
+}
+
+/// The state of the log, as the writer and the watch see it.
+#[derive(Debug, Default)]
+pub(super) struct Status {
+    pub(super) full: AtomicBool,
+    pub(super) slow: AtomicBool,
+    pub(super) closed: AtomicBool,
+    pub(super) size: AtomicU64,
+    pub(super) signed: AtomicU64,
+    /// Milliseconds after the opening.
+    signed_at: AtomicU64,
+    pub(super) lost: AtomicU64,
+    /// Losses that do not stand in the log yet.
+    pub(super) unrecorded: AtomicU64,
+    pub(super) free_bytes: AtomicU64,
+    failure: Mutex<Option<String>>,
+}
+
+impl Status {
+    fn failure(&self) -> MutexGuard<'_, Option<String>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets or clears what failed last.
+    pub(super) fn set_failure(&self, failure: Option<String>) {
+        *self.failure() = failure;
+    }
+
+    /// Counts a record nobody could be told about.
+    pub(super) fn lose(&self, count: u64) {
+        self.lost.fetch_add(count, Ordering::Relaxed);
+        self.unrecorded.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+/// What the writer was woken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// There are records, or it is time for something.
+    Work,
+    /// The queue is empty and closed.
+    End,
+}
+
+impl Shared {
+    pub(super) fn new(queue_bytes: usize) -> Self {
+        Self {
+            queue: Mutex::default(),
+            filled: Condvar::new(),
+            in_hand: Mutex::default(),
+            queue_bytes,
+            opened: Instant::now(),
+            status: Status::default(),
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn in_hand(&self) -> MutexGuard<'_, Option<(Instant, Arc<Batch>)>> {
+        self.in_hand.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues a record; gives its batch and its place there.
+    pub(super) fn push(
+        &self,
+        record: &[u8],
+        seq_at: usize,
+        posted: bool,
+    ) -> Result<(Arc<Batch>, u32), AppendError> {
+        let mut queue = self.queue();
+        if queue.closing {
+            return Err(AppendError::Closed);
+        }
+        // Posts tell of what has already happened, so they have room that new calls have not.
+        let room = if posted {
+            self.queue_bytes.saturating_mul(2)
+        } else {
+            self.queue_bytes
+        };
+        if queue.load.bytes.len() + record.len() > room {
+            return Err(AppendError::Slow);
+        }
+        if !posted && let Some(failure) = queue.load.batch.failed() {
+            return Err(failure);
+        }
+        let load = &mut queue.load;
+        let place = u32::try_from(load.spans.len()).map_err(|_too_many| AppendError::Slow)?;
+        if place == 0 {
+            load.since = Some(Instant::now());
+        }
+        let seq_at = load.bytes.len() + seq_at;
+        load.bytes.extend_from_slice(record);
+        load.spans.push(Span {
+            end: load.bytes.len(),
+            seq_at,
+            posted,
+        });
+        let batch = Arc::clone(&load.batch);
+        let wake = std::mem::take(&mut queue.asleep);
+        drop(queue);
+        if wake {
+            self.filled.notify_one();
+        }
+        Ok((batch, place))
+    }
+
+    /// Gives the writer everything queued, in exchange for an empty load; waits for that until `due`.
+    pub(super) fn take(&self, load: &mut Load, due: Instant) -> Turn {
+        let mut queue = self.queue();
+        while queue.load.spans.is_empty() {
+            if queue.closing {
+                return Turn::End;
+            }
+            let wait = due.saturating_duration_since(Instant::now());
+            if wait.is_zero() {
+                return Turn::Work;
+            }
+            queue.asleep = true;
+            queue = self
+                .filled
+                .wait_timeout(queue, wait)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+            queue.asleep = false;
+        }
+        std::mem::swap(load, &mut queue.load);
+        if let Some(since) = load.since {
+            *self.in_hand() = Some((since, Arc::clone(&load.batch)));
+        }
+        Turn::Work
+    }
+
+    /// The writer has finished what it took.
+    pub(super) fn finish(&self) {
+        *self.in_hand() = None;
+        self.status.slow.store(false, Ordering::Relaxed);
+    }
+
+    /// Takes no more records and lets the writer end.
+    pub(super) fn close(&self) {
+        self.queue().closing = true;
+        self.filled.notify_one();
+    }
+
+    /// Fails whatever waits, for a writer that is no more.
+    pub(super) fn abandon(&self) {
+        let mut queue = self.queue();
+        queue.closing = true;
+        queue.load.batch.fail(AppendError::Closed);
+        let posted = queue.load.spans.iter().filter(|span| span.posted).count() as u64;
+        drop(queue);
+        if let Some((_since, batch)) = self.in_hand().take() {
+            batch.fail(AppendError::Closed);
+        }
+        self.status.lose(posted);
+    }
+
+    /// Tells those who have waited longer than `timeout` that the log is too slow.
+    pub(super) fn fail_overdue(&self, timeout: Duration) {
+        let queue = self.queue();
+        let waiting = queue
+            .load
+            .since
+            .map(|since| (since, Arc::clone(&queue.load.batch)));
+        drop(queue);
+        let in_hand = self.in_hand().clone();
+        let mut slow = false;
+        for (since, batch) in [in_hand, waiting].into_iter().flatten() {
+            if since.elapsed() >= timeout {
+                batch.fail(AppendError::Slow);
+                slow = true;
+            }
+        }
+        self.status.slow.store(slow, Ordering::Relaxed);
+    }
+
+    /// Notes that a checkpoint over `size` records is in place.
+    pub(super) fn set_signed(&self, size: u64) {
+        let since = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.status.signed_at.store(since, Ordering::Relaxed);
+        self.status.signed.store(size, Ordering::Relaxed);
+    }
+
+    pub(super) fn health(&self) -> Health {
+        let queue = self.queue();
+        let (queued, queued_bytes) = (queue.load.spans.len(), queue.load.bytes.len());
+        drop(queue);
+        let status = &self.status;
+        let failure = status.failure().clone();
+        let signed_at = Duration::from_millis(status.signed_at.load(Ordering::Relaxed));
+        let state = if status.closed.load(Ordering::Relaxed) {
+            State::Closed
+        } else if status.full.load(Ordering::Relaxed) {
+            State::Full
+        } else if failure.is_some() || status.unrecorded.load(Ordering::Relaxed) > 0 {
+            State::Failing
+        } else if status.slow.load(Ordering::Relaxed) || queued_bytes >= self.queue_bytes {
+            State::Slow
+        } else {
+            State::Ok
+        };
+        Health {
+            state,
+            size: status.size.load(Ordering::Relaxed),
+            signed: status.signed.load(Ordering::Relaxed),
+            checkpoint_age: self.opened.elapsed().saturating_sub(signed_at),
+            queued,
+            queued_bytes,
+            lost: status.lost.load(Ordering::Relaxed),
+            free_bytes: status.free_bytes.load(Ordering::Relaxed),
+            failure,
+        }
+    }
+}

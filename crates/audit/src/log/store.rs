@@ -1,0 +1,301 @@
+//! The files of a log as its writer keeps them: the tail, the tiles, the checkpoint.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use signed_note::StandardSigner;
+
+use crate::checkpoint;
+use crate::layout::{self, LEVELS, WIDTH};
+use crate::settings::Durability;
+use crate::tree::{FullTile, Tree};
+
+/// The files of a log. After an error every method may be called again; none goes on from a state it is not sure of.
+pub(super) struct Store {
+    directory: PathBuf,
+    durability: Durability,
+    origin: String,
+    signer: StandardSigner,
+    tree: Tree,
+    /// The bundle being written, unless a new one must be begun.
+    tail: Option<File>,
+    /// Bytes of whole records in the tail.
+    tail_bytes: u64,
+    /// Bytes beyond `tail_bytes` may be there, of a write that failed.
+    torn: bool,
+    /// Records under the checkpoint in place.
+    signed: u64,
+    /// Full tiles that are not on disk yet.
+    full: Vec<FullTile>,
+    /// Partial tiles and bundles that the checkpoint in place needs.
+    partials: Vec<PathBuf>,
+    /// Other partial tiles and bundles that may lie about; of these nothing is known but the name.
+    leftovers: Vec<PathBuf>,
+    /// The tree is in doubt; nothing can be written any more.
+    lost: bool,
+}
+
+/// What recovery found, to go on from.
+pub(super) struct Found {
+    pub(super) tree: Tree,
+    pub(super) full: Vec<FullTile>,
+    pub(super) tail_bytes: u64,
+    pub(super) signed: u64,
+    /// Partial tiles and bundles to remove once the next checkpoint is in place.
+    pub(super) leftovers: Vec<PathBuf>,
+}
+
+impl Store {
+    pub(super) fn new(
+        directory: PathBuf,
+        durability: Durability,
+        origin: String,
+        signer: StandardSigner,
+        found: Found,
+    ) -> Self {
+        Self {
+            directory,
+            durability,
+            origin,
+            signer,
+            tree: found.tree,
+            tail: None,
+            tail_bytes: found.tail_bytes,
+            torn: true,
+            signed: found.signed,
+            full: found.full,
+            partials: Vec::new(),
+            leftovers: found.leftovers,
+            lost: false,
+        }
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Records in the log.
+    pub(super) const fn size(&self) -> u64 {
+        self.tree.size()
+    }
+
+    /// Records under the checkpoint in place.
+    pub(super) const fn signed(&self) -> u64 {
+        self.signed
+    }
+
+    /// Whether the tail holds 256 records: it must be published before the next one.
+    pub(super) const fn at_boundary(&self) -> bool {
+        self.size().is_multiple_of(WIDTH) && self.size() != self.signed
+    }
+
+    /// Records the tail still takes.
+    pub(super) const fn room(&self) -> u64 {
+        WIDTH - self.size() % WIDTH
+    }
+
+    /// Appends records, laid out as in a bundle, to the tail; durable when it returns. At most [`Self::room`] of them.
+    /// The tree learns of them by [`Self::hash`], which must follow.
+    pub(super) fn append(&mut self, frame: &[u8]) -> io::Result<()> {
+        if self.lost {
+            return Err(io::Error::other(
+                "the tree of the log is in doubt; restart to read it again",
+            ));
+        }
+        if self.at_boundary() {
+            self.publish()?;
+        }
+        let mended = match self.tail.take() {
+            Some(tail) if !self.torn => tail,
+            Some(_) | None => self.mend()?,
+        };
+        self.torn = true;
+        let tail = self.tail.insert(mended);
+        tail.write_all_at(frame, self.tail_bytes)?;
+        if self.durability == Durability::Synced {
+            tail.sync_data()?;
+        }
+        self.torn = false;
+        self.tail_bytes += frame.len() as u64;
+        Ok(())
+    }
+
+    /// Opens the tail and cuts off what a failed write may have left there.
+    fn mend(&mut self) -> io::Result<File> {
+        let number = self.size() / WIDTH;
+        let path = layout::tail(&self.directory, number);
+        // A tail that should hold records is never made anew: a hole would stand where they were.
+        let tail = options(0o640).create(self.tail_bytes == 0).open(&path)?;
+        if tail.metadata()?.len() < self.tail_bytes {
+            return Err(io::Error::other(
+                "records are gone from the tail of the log",
+            ));
+        }
+        tail.set_len(self.tail_bytes)?;
+        self.sync_directory(&self.directory)?;
+        Ok(tail)
+    }
+
+    /// Takes the records of a frame that was appended into the tree.
+    pub(super) fn hash(&mut self, frame: &[u8]) {
+        let mut rest = frame;
+        while let Some((record, after)) = layout::split_record(rest) {
+            match self.tree.push(record) {
+                Ok(full) => self.full.extend(full),
+                Err(_mistake) => {
+                    self.lost = true;
+                    return;
+                }
+            }
+            rest = after;
+        }
+    }
+
+    /// Writes the tiles and a checkpoint over all records, and begins a new tail when this one holds 256.
+    ///
+    /// The order matters: what a checkpoint covers is in place before it, and nothing it needs is taken away before the
+    /// next one is.
+    pub(super) fn publish(&mut self) -> io::Result<()> {
+        if self.lost {
+            return Err(io::Error::other(
+                "the tree of the log is in doubt; restart to read it again",
+            ));
+        }
+        while let Some(tile) = self.full.last() {
+            let path = layout::tile(&self.directory, tile.level, tile.number, WIDTH);
+            self.replace(&path, &tile.hashes)?;
+            self.full.pop();
+        }
+        let partials = self.write_partials()?;
+        if self.size().is_multiple_of(WIDTH) && self.tail_bytes > 0 {
+            self.complete_bundle()?;
+        }
+        let root = self.tree.root().map_err(io::Error::other)?;
+        let note = checkpoint::sign(&self.origin, self.size(), root, &self.signer)
+            .ok_or_else(|| io::Error::other("the checkpoint could not be signed"))?;
+        self.replace(&layout::checkpoint(&self.directory), &note)?;
+        self.signed = self.size();
+        self.leftovers
+            .append(&mut std::mem::replace(&mut self.partials, partials));
+        while let Some(path) = self.leftovers.last() {
+            if !self.partials.contains(path) {
+                remove_partial(path)?;
+            }
+            self.leftovers.pop();
+        }
+        Ok(())
+    }
+
+    /// Renames the tail, which holds 256 records, to the place of a full bundle.
+    fn complete_bundle(&mut self) -> io::Result<()> {
+        let number = self.size() / WIDTH - 1;
+        let from = layout::tail(&self.directory, number);
+        let to = layout::bundle(&self.directory, number);
+        self.tail = None;
+        match fs::rename(&from, &to) {
+            Ok(()) => {}
+            Err(error) if layout::is_absent(&error) => {
+                self.make_parent(&to)?;
+                fs::rename(&from, &to)?;
+            }
+            Err(error) => return Err(error),
+        }
+        self.tail_bytes = 0;
+        to.parent()
+            .map_or(Ok(()), |parent| self.sync_directory(parent))
+    }
+
+    /// Writes the partial tile of each level and the partial bundle; gives their paths.
+    fn write_partials(&self) -> io::Result<Vec<PathBuf>> {
+        let mut paths = Vec::new();
+        for level in 0..LEVELS {
+            let width = self.tree.edge_width(level);
+            if width > 0 {
+                let number = self.tree.edge_number(level);
+                let path = layout::tile(&self.directory, level, number, width);
+                if !self.partials.contains(&path) {
+                    self.replace(&path, self.tree.edge(level))?;
+                }
+                paths.push(path);
+            }
+        }
+        let width = self.size() % WIDTH;
+        if width > 0 {
+            let number = self.size() / WIDTH;
+            let path = layout::partial_bundle(&self.directory, number, width);
+            if !self.partials.contains(&path) {
+                let mut bytes =
+                    vec![0; usize::try_from(self.tail_bytes).map_err(io::Error::other)?];
+                File::open(layout::tail(&self.directory, number))?.read_exact_at(&mut bytes, 0)?;
+                self.replace(&path, &bytes)?;
+            }
+            paths.push(path);
+        }
+        Ok(paths)
+    }
+
+    /// Puts a file in place whole: a reader sees the old one or the new one, and so does a crash.
+    fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let new = self.directory.join("private/new");
+        let mut file = options(0o640).create(true).truncate(true).open(&new)?;
+        file.write_all(bytes)?;
+        if self.durability == Durability::Synced {
+            file.sync_data()?;
+        }
+        drop(file);
+        match fs::rename(&new, path) {
+            Ok(()) => {}
+            Err(error) if layout::is_absent(&error) => {
+                self.make_parent(path)?;
+                fs::rename(&new, path)?;
+            }
+            Err(error) => return Err(error),
+        }
+        path.parent()
+            .map_or(Ok(()), |parent| self.sync_directory(parent))
+    }
+
+    /// Makes the directory of a file, and makes it last.
+    fn make_parent(&self, path: &Path) -> io::Result<()> {
+        let Some(parent) = path.parent() else {
+            return Ok(());
+        };
+        fs::create_dir_all(parent)?;
+        for made in parent
+            .ancestors()
+            .take_while(|above| above.starts_with(&self.directory))
+        {
+            self.sync_directory(made)?;
+        }
+        Ok(())
+    }
+
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        match self.durability {
+            Durability::Written => Ok(()),
+            Durability::Synced => File::open(path)?.sync_all(),
+        }
+    }
+}
+
+fn options(mode: u32) -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).mode(mode);
+    options
+}
+
+/// Removes a partial tile that no checkpoint needs any more, and its directory with the last of them.
+fn remove_partial(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Ok(()) => {}
+        Err(error) if layout::is_absent(&error) => {}
+        Err(error) => return Err(error),
+    }
+    // Fails while others are in it, which is as well.
+    if let Some(parent) = path.parent()
+        && fs::remove_dir(parent).is_err()
+    {}
+    Ok(())
+}

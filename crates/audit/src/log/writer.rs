@@ -1,0 +1,350 @@
+//! The one thread that writes a log, and the one that watches it.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::AppendError;
+use super::shared::{Load, Shared, Span, Turn};
+use super::store::Store;
+use crate::record::{self, Kind, LogNote, MAX_DIGITS, Record, Stamp};
+use crate::settings::Settings;
+
+/// How often the room on the disk is looked at while there is work, or while it is short.
+const LOOK: Duration = Duration::from_secs(1);
+/// Records a second from which gathering pays: below, the writer writes each as it comes.
+const BUSY: Duration = Duration::from_micros(50);
+
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    store: Store,
+    settings: Settings,
+    stamp: Stamp,
+    event: u64,
+    frame: Vec<u8>,
+    scratch: Vec<u8>,
+    last_publish: Instant,
+    last_heartbeat: Instant,
+    last_look: Instant,
+    /// Whether the log holds records that its last checkpoint does not cover because publishing failed.
+    retry: bool,
+    pace: Pace,
+    /// Held for as long as the log is open.
+    _lock: File,
+}
+
+/// How fast records come: the mean time between two, over the last few batches.
+struct Pace {
+    last: Instant,
+    mean: Duration,
+}
+
+impl Pace {
+    fn note(&mut self, records: usize) {
+        let now = Instant::now();
+        let records = u32::try_from(records).unwrap_or(u32::MAX).max(1);
+        // One long pause must not be forgotten slowly, nor count for more than a pause.
+        let each = ((now - self.last) / records).min(BUSY * 4);
+        self.mean = (self.mean * 7 + each) / 8;
+        self.last = now;
+    }
+}
+
+impl Writer {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        store: Store,
+        settings: Settings,
+        stamp: Stamp,
+        event: u64,
+        lock: File,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            shared,
+            store,
+            settings,
+            stamp,
+            event,
+            frame: Vec::new(),
+            scratch: Vec::new(),
+            last_publish: now,
+            last_heartbeat: now,
+            last_look: now,
+            retry: false,
+            pace: Pace {
+                last: now,
+                mean: BUSY * 4,
+            },
+            _lock: lock,
+        }
+    }
+
+    /// Writes what recovery found out and signs it. Before this the log takes no records.
+    pub(super) fn begin(&mut self, note: LogNote<'_>) -> io::Result<()> {
+        self.look();
+        self.write_own(Kind::LogOpened, Some(note))?;
+        self.publish()
+    }
+
+    /// Writes until the log is closed.
+    pub(super) fn run(mut self) {
+        let ended = Ended(Arc::clone(&self.shared));
+        let mut load = Load::default();
+        while self.shared.take(&mut load, self.due()) == Turn::Work {
+            if !load.spans.is_empty() {
+                self.write_load(&load);
+                self.shared.finish();
+                self.pace.note(load.spans.len());
+                load.reset();
+                if self.pace.mean < BUSY && !self.settings.gather.is_zero() {
+                    thread::sleep(self.settings.gather);
+                }
+            }
+            self.keep_house();
+        }
+        if let Err(error) = self
+            .write_own(Kind::LogClosed, None)
+            .and_then(|()| self.publish())
+        {
+            tracing::error!(%error, "failed to close the audit log");
+            self.fail(&error);
+        }
+        drop(ended);
+    }
+
+    /// When the writer must be up even if no record comes.
+    fn due(&self) -> Instant {
+        let mut due = self.last_heartbeat + self.settings.heartbeat;
+        if self.store.size() != self.store.signed() || self.retry {
+            due = due.min(self.last_publish + self.settings.checkpoint_interval);
+        }
+        let status = &self.shared.status;
+        if status.full.load(Ordering::Relaxed) || status.unrecorded.load(Ordering::Relaxed) > 0 {
+            due = due.min(self.last_look + LOOK);
+        }
+        due
+    }
+
+    /// Does what time asks for.
+    fn keep_house(&mut self) {
+        if self.last_look.elapsed() >= LOOK {
+            self.look();
+            self.record_loss();
+        }
+        if self.last_heartbeat.elapsed() >= self.settings.heartbeat {
+            self.last_heartbeat = Instant::now();
+            if let Err(error) = self.write_own(Kind::Heartbeat, None) {
+                self.fail(&error);
+            }
+        }
+        let changed = self.store.size() != self.store.signed() || self.retry;
+        if self.store.at_boundary()
+            || changed && self.last_publish.elapsed() >= self.settings.checkpoint_interval
+        {
+            self.publish_or_fail();
+        }
+    }
+
+    /// Writes a load, bundle by bundle; a bundle is signed before the next is begun.
+    fn write_load(&mut self, load: &Load) {
+        let mut rest = load.spans.as_slice();
+        let mut begin = 0;
+        let mut done = 0_u32;
+        let mut first = None;
+        while !rest.is_empty() {
+            let room = if self.store.at_boundary() {
+                crate::layout::WIDTH
+            } else {
+                self.store.room()
+            };
+            let (now, after) = rest.split_at(rest.len().min(usize::try_from(room).unwrap_or(1)));
+            self.build_frame(&load.bytes, begin, now);
+            if let Err(error) = self.store.append(&self.frame) {
+                self.fail(&error);
+                load.batch.fail(refusal(&error));
+                self.shared
+                    .status
+                    .lose(rest.iter().filter(|span| span.posted).count() as u64);
+                return;
+            }
+            let first = *first.get_or_insert_with(|| self.store.size());
+            done += u32::try_from(now.len()).unwrap_or_default();
+            load.batch.advance(first, done);
+            // The records are acknowledged; the tree follows, before anything is signed.
+            self.store.hash(&self.frame);
+            self.shared
+                .status
+                .size
+                .store(self.store.size(), Ordering::Relaxed);
+            if self.store.at_boundary() {
+                self.publish_or_fail();
+            }
+            begin = now.last().map_or(begin, |span| span.end);
+            rest = after;
+        }
+        self.succeed();
+    }
+
+    /// Lays records out as in a bundle, each with its number.
+    fn build_frame(&mut self, bytes: &[u8], mut begin: usize, spans: &[Span]) {
+        self.frame.clear();
+        for (span, seq) in spans.iter().zip(self.store.size()..) {
+            let before = bytes.get(begin..span.seq_at).unwrap_or_default();
+            let after = bytes.get(span.seq_at..span.end).unwrap_or_default();
+            push_record(&mut self.frame, before, seq, after);
+            begin = span.end;
+        }
+    }
+
+    /// Writes a record of the log about itself.
+    fn write_own(&mut self, kind: Kind, note: Option<LogNote<'_>>) -> io::Result<()> {
+        let record = Record::new(kind, SystemTime::now());
+        self.event = self.event.wrapping_add(1);
+        self.scratch.clear();
+        let seq_at = record::write(
+            &record,
+            note,
+            &self.stamp,
+            record::scatter(self.event),
+            &mut self.scratch,
+        );
+        let (before, after) = self.scratch.split_at_checked(seq_at).unwrap_or_default();
+        self.frame.clear();
+        push_record(&mut self.frame, before, self.store.size(), after);
+        self.store.append(&self.frame)?;
+        self.store.hash(&self.frame);
+        self.shared
+            .status
+            .size
+            .store(self.store.size(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Says in the log how many records it could not keep.
+    fn record_loss(&mut self) {
+        let lost = self.shared.status.unrecorded.load(Ordering::Relaxed);
+        if lost == 0 {
+            return;
+        }
+        match self.write_own(
+            Kind::LogLoss,
+            Some(LogNote {
+                lost: Some(lost),
+                ..LogNote::default()
+            }),
+        ) {
+            Ok(()) => {
+                self.shared
+                    .status
+                    .unrecorded
+                    .fetch_sub(lost, Ordering::Relaxed);
+                self.succeed();
+            }
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    fn publish(&mut self) -> io::Result<()> {
+        self.last_publish = Instant::now();
+        self.retry = true;
+        self.store.publish()?;
+        self.retry = false;
+        self.shared.set_signed(self.store.signed());
+        Ok(())
+    }
+
+    fn publish_or_fail(&mut self) {
+        match self.publish() {
+            Ok(()) => self.succeed(),
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    /// Looks how much room the disk has.
+    fn look(&mut self) {
+        self.last_look = Instant::now();
+        let free = match free_bytes(self.store.directory()) {
+            Ok(free) => free,
+            Err(error) => return self.fail(&error),
+        };
+        let reserve = self.settings.min_free_bytes;
+        let status = &self.shared.status;
+        status.free_bytes.store(free, Ordering::Relaxed);
+        if !status.full.swap(free < reserve, Ordering::Relaxed) && free < reserve {
+            tracing::error!(free, reserve, "the audit log is full: calls are refused");
+        }
+    }
+
+    fn fail(&mut self, error: &io::Error) {
+        tracing::error!(%error, "failed to write the audit log: calls are refused");
+        self.shared.status.set_failure(Some(error.to_string()));
+    }
+
+    fn succeed(&mut self) {
+        if !self.retry {
+            self.shared.status.set_failure(None);
+        }
+    }
+}
+
+/// Bytes that may still be written to the file system of `directory`.
+#[allow(
+    clippy::useless_conversion,
+    reason = "the types differ between systems"
+)]
+fn free_bytes(directory: &Path) -> io::Result<u64> {
+    let stat = nix::sys::statvfs::statvfs(directory)?;
+    Ok(u64::from(stat.blocks_available()).saturating_mul(u64::from(stat.fragment_size())))
+}
+
+/// What a caller is told of a failed write.
+fn refusal(error: &io::Error) -> AppendError {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    if [StorageFull, QuotaExceeded, FileTooLarge].contains(&error.kind()) {
+        AppendError::Full
+    } else {
+        AppendError::Failed
+    }
+}
+
+/// Adds a record to a frame: its length, then its bytes with the digits of `seq` in their place.
+fn push_record(frame: &mut Vec<u8>, before: &[u8], seq: u64, after: &[u8]) {
+    let start = frame.len();
+    frame.extend_from_slice(&[0, 0]);
+    frame.extend_from_slice(before);
+    record::write_number(seq, frame);
+    frame.extend_from_slice(after);
+    let length = frame.len() - start - 2;
+    debug_assert!(
+        length <= record::MAX_RECORD,
+        "{MAX_DIGITS} digits were left free"
+    );
+    let length = u16::try_from(length).unwrap_or(u16::MAX).to_be_bytes();
+    if let Some(place) = frame.get_mut(start..start + 2) {
+        place.copy_from_slice(&length);
+    }
+}
+
+/// Whatever ends the writer, nobody waits for it for ever.
+struct Ended(Arc<Shared>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.abandon();
+        self.0.status.closed.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Tells those who wait too long, while the writer itself may hang in a system call. Ends with the writer.
+pub(super) fn watch(shared: &Shared, timeout: Duration) {
+    let pause = (timeout / 4).clamp(Duration::from_millis(5), Duration::from_millis(250));
+    while !shared.status.closed.load(Ordering::Relaxed) {
+        thread::sleep(pause);
+        shared.fail_overdue(timeout);
+    }
+}
