@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Compares two files of conformance.sh: a direct run and one through Keepgate.
 
     conformance-compare.py <direct.json> <gateway.json>

@@ -247,6 +247,18 @@ const steps = {
         return { count: seen.length };
     },
 
+    async progress_live({ adapter }) {
+        let first;
+        const onprogress = () => {
+            first ??= Date.now();
+        };
+        const tag = `live-${process.pid}-${Date.now()}`;
+        await adapter.callTool('slow', { tag, steps: 3, step_ms: 150 }, { onprogress });
+        const ahead = Date.now() - first;
+        expect(ahead >= 100, `the first progress notice came ${ahead} ms before the result, not about 300 ms: it was held back`);
+        return 'came while the tool was running';
+    },
+
     async logging({ adapter, inbox, options }) {
         const before = inbox.count('notifications/message');
         if (!options.stateless) await adapter.setLevel('info');
@@ -389,13 +401,23 @@ export async function probeSession(options, id, version) {
 
 /** Runs what the command line asks for, prints one JSON object and sets the exit code. */
 export async function drive(options, makeAdapter) {
+    setTimeout(() => {
+        process.stderr.write('the run took longer than 120 s\n');
+        process.exit(4);
+    }, 120_000).unref();
     const context = { options, answers: new Answers(), inbox: new Inbox(), wire: recordingFetch() };
     context.adapter = makeAdapter(context);
     const report = options.calls ? await listAndCall(context) : await runSteps(context);
-    await context.adapter.close().catch(() => undefined);
+    await Promise.race([context.adapter.close().catch(() => undefined), wait(5000, undefined, { ref: false })]);
     process.stdout.write(`${JSON.stringify(report, null, 1)}\n`);
     const failed = options.calls ? report.failed : Object.values(report).some((step) => step.ok === false);
     process.exit(failed ? 1 : 0);
+}
+
+function expiry(what) {
+    return new Promise((_, reject) => {
+        setTimeout(() => reject(new Error(`${what} took longer than 20 s`)), 20_000).unref();
+    });
 }
 
 async function runSteps(context) {
@@ -403,10 +425,7 @@ async function runSteps(context) {
     for (const [name, step] of Object.entries(steps)) {
         if (name !== 'connect' && context.options.only.length > 0 && !context.options.only.includes(name)) continue;
         try {
-            const limit = new Promise((_, reject) => {
-                setTimeout(() => reject(new Error('step took longer than 20 s')), 20_000).unref();
-            });
-            report[name] = { ok: true, detail: await Promise.race([step(context), limit]) };
+            report[name] = { ok: true, detail: await Promise.race([step(context), expiry('the step')]) };
         } catch (error) {
             if (error instanceof Skip) report[name] = { ok: 'skipped', detail: error.message };
             else report[name] = { ok: false, detail: String(error.stack ?? error) };
@@ -420,7 +439,7 @@ async function runSteps(context) {
 async function listAndCall({ adapter, options }) {
     const report = { failed: false, calls: [] };
     try {
-        await adapter.connect();
+        await Promise.race([adapter.connect(), expiry('connecting')]);
         report.revision = adapter.version();
         report.tools = (await adapter.listTools()).tools.map((tool) => tool.name).sort();
         for (const call of options.calls) {

@@ -14,8 +14,8 @@ fail() {
 
 command -v python3 >/dev/null 2>&1 ||
     fail "python3 is missing. On Debian/Ubuntu: apt-get install -y python3 python3-venv"
-python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
-    fail "python3 is $(python3 --version 2>&1), 3.10 or later is needed"
+python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+    fail "python3 is $(python3 --version 2>&1), 3.11 or later is needed"
 python3 -c 'import ensurepip, venv' 2>/dev/null ||
     fail "python3 lacks venv. On Debian/Ubuntu: apt-get install -y python3-venv"
 for tool in node npm; do

@@ -1,0 +1,39 @@
+#!/bin/sh
+# Starts one of the servers in .peers/ in the foreground (the shell becomes it, so a signal to this process reaches it).
+#
+#   on stdio:                     server.sh fixture-stdio | everything | filesystem <folder>... | time | git <repository>
+#   HTTP, prints `listening URL`: server.sh fixture | everything-http            (port from PORT, else a free one)
+set -eu
+
+# A gateway may start this with an empty environment.
+PATH=${PATH:-/usr/local/bin:/usr/bin:/bin}
+export PATH
+here=$(cd "${0%/*}" && pwd)
+peers="${here%/tests/peers}/.peers"
+node="$peers/bin/node"
+python="$peers/py/bin/python"
+official="$peers/node_modules/@modelcontextprotocol"
+[ -f "$peers/stamp" ] || {
+    echo "server.sh: the peers are not installed: run \`make peers\` first" >&2
+    exit 3
+}
+
+name=${1:-}
+[ $# -gt 0 ] && shift
+case $name in
+    fixture) exec "$node" "$here/conformance-server.mjs" "$@" ;;
+    fixture-stdio) exec "$node" "$here/conformance-server.mjs" --stdio ;;
+    everything) exec "$node" "$official/server-everything/dist/index.js" stdio ;;
+    everything-http)
+        PORT=${PORT:-0}
+        export PORT
+        exec "$node" --import "$here/loopback.mjs" "$official/server-everything/dist/index.js" streamableHttp
+        ;;
+    filesystem) exec "$node" "$official/server-filesystem/dist/index.js" "$@" ;;
+    time) exec "$python" -m mcp_server_time ;;
+    git) exec "$python" -m mcp_server_git --repository "$@" ;;
+    *)
+        echo "server.sh: no server \`$name\`: fixture, fixture-stdio, everything, everything-http, filesystem, time, git" >&2
+        exit 2
+        ;;
+esac
