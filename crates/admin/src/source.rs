@@ -1,0 +1,46 @@
+//! What the listener shows, as the binary supplies it.
+
+use serde::Serialize;
+
+/// Where the pages get what they show. Asked on every request, so it must be quick and must not wait.
+pub trait Source: Send + Sync + 'static {
+    /// The parts that must be in order before calls can be served.
+    fn parts(&self) -> Vec<Part>;
+
+    /// All meters in the OpenMetrics text format.
+    fn metrics(&self) -> String;
+
+    /// The servers of the configuration in force, in the order of their names.
+    fn servers(&self) -> Vec<Server>;
+}
+
+/// One part of the gateway and whether it is in order. Shown to everybody who can reach the listener: one word, no path
+/// and no error text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// Which part: `audit`, `policy`, ..
+    pub name: &'static str,
+    /// Whether calls can be served as far as this part goes.
+    pub ready: bool,
+    /// How it is: `ok`, `full`, `draining`, ..
+    pub state: &'static str,
+}
+
+/// One server of the inventory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Server {
+    /// Its name in the configuration.
+    pub name: String,
+    /// `http` or `child`.
+    pub kind: &'static str,
+    /// Its URL, or the program that is started; no arguments, they may hold secrets.
+    pub target: String,
+    /// Who answers for it.
+    pub owner: Option<String>,
+    /// Production, staging and the like.
+    pub environment: Option<String>,
+    /// How far the operator trusts it.
+    pub trust: Option<String>,
+    /// Labels for policies.
+    pub labels: Vec<String>,
+}
