@@ -85,11 +85,13 @@ impl Routes {
         let wire = Id::from_integer(self.last);
         let mut renamed = request.with_id(&wire);
         let mut token = request.meta().progress_token().map(|token| (token, None));
-        if self.shared
-            && let Some((theirs, None)) = token
+        // One client of a process may be several connections of one caller, so tokens can meet there too.
+        if let Some((theirs, None)) = &token
+            && (self.shared || self.tokens.contains_key(theirs))
         {
-            renamed = with_token(&renamed, &wire).ok_or(StdioError::Unframeable)?;
-            token = Some((wire.clone(), Some(theirs)));
+            let ours = Id::from_text(&format!("keepgate-{wire}")).ok_or(StdioError::Unframeable)?;
+            renamed = with_token(&renamed, &ours).ok_or(StdioError::Unframeable)?;
+            token = Some((ours, Some(theirs.clone())));
         }
         if let Some((token, _)) = &token {
             self.tokens.insert(token.clone(), wire.clone());

@@ -45,10 +45,9 @@ fn answered_calls_leave_nothing_behind() {
         let token = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":{"progressToken":"t"}}}"#;
         let added = routes.add(&request(token)).unwrap();
         assert!(
-            added
-                .request
-                .bytes()
-                .ends_with(format!(r#"{{"progressToken":{}}}}}}}"#, added.wire).as_bytes())
+            added.request.bytes().ends_with(
+                format!(r#"{{"progressToken":"keepgate-{}"}}}}}}"#, added.wire).as_bytes()
+            )
         );
         let answer = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, added.wire);
         assert!(matches!(routes.route(message(&answer)), Routed::Call));
