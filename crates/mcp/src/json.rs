@@ -5,6 +5,7 @@
 //! byte order mark, no lone surrogates, no two equal keys in one object at any depth (compared after unescaping), nothing
 //! after the value. Numbers stay the text they are.
 
+mod key;
 mod scan;
 #[cfg(test)]
 mod tests;

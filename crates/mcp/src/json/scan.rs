@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use super::key::{Key, Keys, is_root_variant};
 use super::{Limits, MAX_DEPTH, MAX_NUMBER, text};
 use crate::error::{DecodeError, DecodeFault};
 
@@ -56,54 +57,7 @@ pub(crate) struct Envelope {
     pub(crate) members: SmallVec<[Member; 12]>,
 }
 
-/// A key of an object still open, for the comparison at its end.
-#[derive(Clone, Copy)]
-struct Key {
-    /// The first eight bytes (zeros after the end): settles most comparisons without touching the text.
-    prefix: u64,
-    start: u32,
-    len: u32,
-    /// The decoded text is in the arena, because the key has escapes.
-    decoded: bool,
-    /// Where the key's opening quote is in the text.
-    quote: u32,
-}
-
-/// Keys of objects up to this size are compared pair by pair; larger objects are sorted, so that no choice of keys is slow.
-const PAIRWISE: usize = 12;
-
-/// The members of `params` and `_meta` we or a policy read. Another spelling of one of them is refused even when it stands
-/// alone: a peer that ignores case would read what we did not.
-const READ: &[&str] = &[
-    "_meta",
-    "name",
-    "arguments",
-    "uri",
-    "ref",
-    "argument",
-    "context",
-    "cursor",
-    "level",
-    "task",
-    "taskId",
-    "requestId",
-    "requestState",
-    "inputResponses",
-    "inputRequests",
-    "notifications",
-    "progressToken",
-    "protocolVersion",
-    "capabilities",
-    "clientInfo",
-    "io.modelcontextprotocol/protocolVersion",
-    "io.modelcontextprotocol/clientInfo",
-    "io.modelcontextprotocol/clientCapabilities",
-    "io.modelcontextprotocol/logLevel",
-];
-
-/// The members of a JSON-RPC message.
-const ROOT: &[&str] = &["jsonrpc", "id", "method", "params", "result", "error"];
-
+/// Reads one text once.
 pub(crate) struct Scanner<'a> {
     text: &'a [u8],
     at: usize,
@@ -112,8 +66,7 @@ pub(crate) struct Scanner<'a> {
     /// Where the message being read starts.
     origin: usize,
     envelope: Envelope,
-    keys: SmallVec<[Key; 32]>,
-    arena: Vec<u8>,
+    keys: Keys,
 }
 
 type Step = Result<(), DecodeError>;
@@ -140,8 +93,7 @@ impl<'a> Scanner<'a> {
             nodes: limits.nodes,
             origin: 0,
             envelope: Envelope::default(),
-            keys: SmallVec::new(),
-            arena: Vec::new(),
+            keys: Keys::default(),
         })
     }
 
@@ -211,7 +163,11 @@ impl<'a> Scanner<'a> {
     }
 
     fn space(&mut self) {
-        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.text.get(self.at) {
+        // Most text has no space here; one comparison says so.
+        while let Some(byte) = self.text.get(self.at)
+            && *byte <= b' '
+            && matches!(byte, b' ' | b'\n' | b'\r' | b'\t')
+        {
             self.at += 1;
         }
     }
@@ -223,7 +179,8 @@ impl<'a> Scanner<'a> {
         self.nodes = left;
         match self.text.get(self.at) {
             Some(b'"') => self.string().map(|_| ()),
-            Some(b'{') => self.object(depth, place),
+            Some(b'{') if place == Place::Elsewhere => self.object(depth),
+            Some(b'{') => self.watched(depth, place),
             Some(b'[') => self.array(depth),
             Some(b't') => self.word(b"true"),
             Some(b'f') => self.word(b"false"),
@@ -362,92 +319,103 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn object(&mut self, depth: usize, place: Place) -> Step {
-        self.deeper(depth)?;
-        self.at += 1;
-        if self.peek() == Some(b'}') {
-            self.at += 1;
+    /// An object nobody looks things up in: grammar and equal keys.
+    fn object(&mut self, depth: usize) -> Step {
+        if self.opens_empty(depth)? {
             return Ok(());
         }
-        let base = self.keys.len();
-        let arena = self.arena.len();
+        let mut mark = self.keys.mark();
         loop {
-            if self.peek() != Some(b'"') {
-                return Err(self.unexpected());
+            let quote = self.at;
+            let escaped = self.key()?;
+            self.keys
+                .push(self.text, quote, self.at, escaped, &mut mark);
+            self.colon()?;
+            self.value(depth + 1, Place::Elsewhere)?;
+            if self.closes()? {
+                return self.keys.close(self.text, mark);
             }
-            let start = self.at;
-            let key = self.key()?;
-            let name = self.span(start);
-            if self.peek() != Some(b':') {
-                return Err(self.unexpected());
-            }
-            self.at += 1;
-            self.space();
+        }
+    }
+
+    /// An object of the message we look things up in: where its members are, and keys that differ in case only.
+    fn watched(&mut self, depth: usize, place: Place) -> Step {
+        if self.opens_empty(depth)? {
+            return Ok(());
+        }
+        let mut mark = self.keys.mark();
+        loop {
+            let quote = self.at;
+            let escaped = self.key()?;
+            let name = self.span(quote);
+            let key = self
+                .keys
+                .push(self.text, quote, self.at, escaped, &mut mark);
+            self.colon()?;
             let start = self.at;
             let inner = self.place_of(place, key)?;
             self.value(depth + 1, inner)?;
             self.record(place, key, name, start);
-            match self.peek() {
-                Some(b',') => self.at += 1,
-                Some(b'}') => {
-                    self.at += 1;
-                    break;
-                }
-                Some(_) | None => return Err(self.unexpected()),
+            if self.closes()? {
+                let reads = matches!(place, Place::Params | Place::Meta);
+                // Equal keys first: they are the plainer fault.
+                let judged = self.keys.case_variants(self.text, mark, reads);
+                return self.keys.close(self.text, mark).and(judged);
             }
         }
-        self.equal_keys(base)?;
-        if place != Place::Elsewhere {
-            self.case_variants(base, place)?;
+    }
+
+    /// Takes the opening brace; says whether the object ends at once.
+    fn opens_empty(&mut self, depth: usize) -> Result<bool, DecodeError> {
+        self.deeper(depth)?;
+        self.at += 1;
+        let empty = self.peek() == Some(b'}');
+        self.at += usize::from(empty);
+        Ok(empty)
+    }
+
+    /// Passes over a key; says whether it has escapes.
+    fn key(&mut self) -> Result<bool, DecodeError> {
+        match self.text.get(self.at) {
+            Some(b'"') => self.string(),
+            Some(_) | None => Err(self.unexpected()),
         }
-        self.keys.truncate(base);
-        self.arena.truncate(arena);
+    }
+
+    fn colon(&mut self) -> Step {
+        if self.peek() != Some(b':') {
+            return Err(self.unexpected());
+        }
+        self.at += 1;
+        self.space();
         Ok(())
     }
 
-    /// Reads a key and remembers it for the comparison at the object's end.
-    fn key(&mut self) -> Result<Key, DecodeError> {
-        let quote = self.at;
-        let escaped = self.string()?;
-        let inner = self.text.get(quote + 1..self.at - 1).unwrap_or_default();
-        let (start, len) = if escaped {
-            let start = self.arena.len();
-            // The scanner passed the string, so this cannot fail.
-            text::unescape(inner, &mut self.arena)
-                .ok_or_else(|| fault(DecodeFault::InvalidEscape, quote))?;
-            (start, self.arena.len() - start)
-        } else {
-            (quote + 1, inner.len())
-        };
-        let mut key = Key {
-            prefix: 0,
-            start: narrow(start),
-            len: narrow(len),
-            decoded: escaped,
-            quote: narrow(quote),
-        };
-        key.prefix = prefix(self.key_text(key));
-        self.keys.push(key);
-        Ok(key)
-    }
-
-    fn key_text(&self, key: Key) -> &[u8] {
-        let source = if key.decoded { &self.arena } else { self.text };
-        let start = key.start as usize;
-        source
-            .get(start..start + key.len as usize)
-            .unwrap_or_default()
+    /// Takes what follows a member; says whether it ends the object.
+    fn closes(&mut self) -> Result<bool, DecodeError> {
+        match self.peek() {
+            Some(b',') => {
+                self.at += 1;
+                self.space();
+                Ok(false)
+            }
+            Some(b'}') => {
+                self.at += 1;
+                Ok(true)
+            }
+            Some(_) | None => Err(self.unexpected()),
+        }
     }
 
     /// Which place the value of that key opens.
     fn place_of(&self, place: Place, key: Key) -> Result<Place, DecodeError> {
-        Ok(match (place, self.key_text(key)) {
+        Ok(match (place, self.keys.text(self.text, key)) {
             (Place::Root, b"params") => Place::Params,
             (Place::Root, b"result") => Place::Result,
             (Place::Root, b"error") => Place::Error,
             (Place::Root, b"jsonrpc" | b"id" | b"method") => Place::Elsewhere,
             (Place::Root, other) => {
-                let variant = is_variant(other, ROOT);
+                let variant = is_root_variant(other);
                 let kind = if variant {
                     DecodeFault::CaseVariantKey
                 } else {
@@ -468,7 +436,7 @@ impl<'a> Scanner<'a> {
         match place {
             Place::Elsewhere => {}
             Place::Root => {
-                let slot = match self.key_text(key) {
+                let slot = match self.keys.text(self.text, key) {
                     b"jsonrpc" => &mut self.envelope.jsonrpc,
                     b"id" => &mut self.envelope.id,
                     b"method" => &mut self.envelope.method,
@@ -487,104 +455,10 @@ impl<'a> Scanner<'a> {
             }
         }
     }
-
-    /// Refuses equal keys among those from `base` on.
-    fn equal_keys(&mut self, base: usize) -> Step {
-        let open = self.keys.get(base..).unwrap_or_default();
-        if open.len() <= PAIRWISE {
-            for (count, later) in open.iter().enumerate() {
-                let twin = open.iter().take(count).any(|earlier| {
-                    earlier.prefix == later.prefix
-                        && earlier.len == later.len
-                        && self.key_text(*earlier) == self.key_text(*later)
-                });
-                if twin {
-                    return Err(fault(DecodeFault::DuplicateKey, later.quote as usize));
-                }
-            }
-            return Ok(());
-        }
-        let mut sorted = open.to_vec();
-        sorted.sort_unstable_by(|one, two| {
-            (one.prefix, one.len)
-                .cmp(&(two.prefix, two.len))
-                .then_with(|| self.key_text(*one).cmp(self.key_text(*two)))
-                .then(one.quote.cmp(&two.quote))
-        });
-        for pair in sorted.windows(2) {
-            if let [one, two] = pair
-                && self.key_text(*one) == self.key_text(*two)
-            {
-                return Err(fault(DecodeFault::DuplicateKey, two.quote as usize));
-            }
-        }
-        Ok(())
-    }
-
-    /// Refuses keys that differ in case only, and other spellings of keys we read.
-    fn case_variants(&self, base: usize, place: Place) -> Step {
-        let open = self.keys.get(base..).unwrap_or_default();
-        let reads = matches!(place, Place::Params | Place::Meta);
-        let mut folded: SmallVec<[(String, u32); PAIRWISE]> = SmallVec::new();
-        let lower = open.iter().all(|key| {
-            let text = self.key_text(*key);
-            text.iter()
-                .all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase())
-        });
-        // All lower-case ASCII: no two can differ in case only, and the keys we read were compared exactly.
-        if lower && !reads {
-            return Ok(());
-        }
-        for key in open {
-            let text = self.key_text(*key);
-            if reads && is_variant(text, READ) {
-                return Err(fault(DecodeFault::CaseVariantKey, key.quote as usize));
-            }
-            if !lower {
-                folded.push((fold_bytes(text), key.quote));
-            }
-        }
-        folded.sort_unstable();
-        for pair in folded.windows(2) {
-            if let [(one, _), (two, quote)] = pair
-                && one == two
-            {
-                return Err(fault(DecodeFault::CaseVariantKey, *quote as usize));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Whether `key` is another spelling of one of `names`, equal to it but for case.
-fn is_variant(key: &[u8], names: &[&str]) -> bool {
-    if key.is_ascii() {
-        return names.iter().any(|name| {
-            name.len() == key.len()
-                && name.as_bytes() != key
-                && key.eq_ignore_ascii_case(name.as_bytes())
-        });
-    }
-    let folded = fold_bytes(key);
-    names.iter().any(|name| folded.eq_ignore_ascii_case(name))
-}
-
-fn fold_bytes(key: &[u8]) -> String {
-    text::fold(simdutf8::basic::from_utf8(key).unwrap_or_default())
-}
-
-fn prefix(text: &[u8]) -> u64 {
-    match text.first_chunk::<8>() {
-        Some(chunk) => u64::from_le_bytes(*chunk),
-        None => text
-            .iter()
-            .rev()
-            .fold(0, |word, byte| word << 8 | u64::from(*byte)),
-    }
 }
 
 /// The body is shorter than 4 GiB, so every offset fits.
-fn narrow(offset: usize) -> u32 {
+pub(super) fn narrow(offset: usize) -> u32 {
     u32::try_from(offset).unwrap_or(u32::MAX)
 }
 

@@ -1,0 +1,293 @@
+//! The keys of the objects still open, and the judgement over them when an object closes.
+
+use smallvec::SmallVec;
+
+use super::text;
+use crate::error::{DecodeError, DecodeFault};
+
+/// Keys of objects up to this size are compared pair by pair; larger objects are sorted, so that no choice of keys is slow.
+const PAIRWISE: usize = 12;
+
+/// The members of `params` and `_meta` we or a policy read. Another spelling of one of them is refused even when it stands
+/// alone: a peer that ignores case would read what we did not.
+const READ: Names<24> = Names::new([
+    "_meta",
+    "name",
+    "arguments",
+    "uri",
+    "ref",
+    "argument",
+    "context",
+    "cursor",
+    "level",
+    "task",
+    "taskId",
+    "requestId",
+    "requestState",
+    "inputResponses",
+    "inputRequests",
+    "notifications",
+    "progressToken",
+    "protocolVersion",
+    "capabilities",
+    "clientInfo",
+    "io.modelcontextprotocol/protocolVersion",
+    "io.modelcontextprotocol/clientInfo",
+    "io.modelcontextprotocol/clientCapabilities",
+    "io.modelcontextprotocol/logLevel",
+]);
+
+/// The members of a JSON-RPC message.
+const ROOT: Names<6> = Names::new(["jsonrpc", "id", "method", "params", "result", "error"]);
+
+/// Names with the lengths they have, to pass over most keys with one test.
+struct Names<const COUNT: usize> {
+    names: [&'static str; COUNT],
+    lengths: u64,
+}
+
+impl<const COUNT: usize> Names<COUNT> {
+    const fn new(names: [&'static str; COUNT]) -> Self {
+        let mut lengths = 0;
+        let mut left: &[&str] = &names;
+        while let [name, rest @ ..] = left {
+            lengths |= 1 << name.len();
+            left = rest;
+        }
+        Self { names, lengths }
+    }
+
+    /// Whether `key` is another spelling of one of the names, equal to it but for case.
+    fn has_variant(&self, key: &[u8]) -> bool {
+        if !key.is_ascii() {
+            let folded = fold(key);
+            return self
+                .names
+                .iter()
+                .any(|name| folded.eq_ignore_ascii_case(name));
+        }
+        if key.len() > 63 || self.lengths >> key.len() & 1 == 0 {
+            return false;
+        }
+        let variant = self
+            .names
+            .iter()
+            .find(|name| key.eq_ignore_ascii_case(name.as_bytes()));
+        variant.is_some_and(|name| name.as_bytes() != key)
+    }
+}
+
+/// Whether `key` is another spelling of a member of a message.
+pub(super) fn is_root_variant(key: &[u8]) -> bool {
+    ROOT.has_variant(key)
+}
+
+/// A key of an object still open.
+#[derive(Clone, Copy)]
+pub(super) struct Key {
+    /// The first eight bytes, zeros after the end: settles most comparisons without touching the text.
+    prefix: u64,
+    start: u32,
+    len: u32,
+    /// The decoded text is in the arena, because the key has escapes.
+    decoded: bool,
+    /// Where the key's opening quote is in the text.
+    pub(super) quote: u32,
+}
+
+/// Where the keys of one object begin, and what is known of them.
+#[derive(Clone, Copy)]
+pub(super) struct Mark {
+    base: usize,
+    arena: usize,
+    /// One bit for each hash seen.
+    seen: u64,
+    /// Two keys share a bit, so they may be equal.
+    suspicious: bool,
+}
+
+/// The keys of all objects still open, innermost last.
+#[derive(Default)]
+pub(super) struct Keys {
+    open: SmallVec<[Key; 32]>,
+    arena: Vec<u8>,
+}
+
+impl Keys {
+    /// Starts an object.
+    pub(super) fn mark(&self) -> Mark {
+        Mark {
+            base: self.open.len(),
+            arena: self.arena.len(),
+            seen: 0,
+            suspicious: false,
+        }
+    }
+
+    /// Remembers the key whose quotes are at `quote` and `end - 1` of a text the scanner passed.
+    pub(super) fn push(
+        &mut self,
+        source: &[u8],
+        quote: usize,
+        end: usize,
+        escaped: bool,
+        mark: &mut Mark,
+    ) -> Key {
+        let (start, len, prefix) = if escaped {
+            let start = self.arena.len();
+            let inner = source.get(quote + 1..end - 1).unwrap_or_default();
+            // The scanner passed the string, so this cannot fail.
+            let _ = text::unescape(inner, &mut self.arena);
+            let len = self.arena.len() - start;
+            (start, len, prefix(&self.arena, start, len))
+        } else {
+            let len = end - quote - 2;
+            (quote + 1, len, prefix(source, quote + 1, len))
+        };
+        let key = Key {
+            prefix,
+            start: super::scan::narrow(start),
+            len: super::scan::narrow(len),
+            decoded: escaped,
+            quote: super::scan::narrow(quote),
+        };
+        // Equal keys have equal hashes; the constant is the golden ratio, which spreads.
+        let hash = (key.prefix ^ u64::from(key.len)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58;
+        mark.suspicious |= mark.seen >> hash & 1 == 1;
+        mark.seen |= 1 << hash;
+        self.open.push(key);
+        key
+    }
+
+    /// The decoded text of a key.
+    pub(super) fn text<'a>(&'a self, source: &'a [u8], key: Key) -> &'a [u8] {
+        let source = if key.decoded { &self.arena } else { source };
+        let start = key.start as usize;
+        source
+            .get(start..start + key.len as usize)
+            .unwrap_or_default()
+    }
+
+    /// Ends an object: refuses equal keys, then forgets all of them.
+    pub(super) fn close(&mut self, source: &[u8], mark: Mark) -> Result<(), DecodeError> {
+        let count = self.open.len() - mark.base;
+        if mark.suspicious || count > PAIRWISE {
+            self.equal(source, mark.base)?;
+        }
+        self.open.truncate(mark.base);
+        self.arena.truncate(mark.arena);
+        Ok(())
+    }
+
+    fn equal(&self, source: &[u8], base: usize) -> Result<(), DecodeError> {
+        let open = self.open.get(base..).unwrap_or_default();
+        let same = |one: &Key, two: &Key| {
+            one.prefix == two.prefix
+                && one.len == two.len
+                && self.text(source, *one) == self.text(source, *two)
+        };
+        if open.len() <= PAIRWISE {
+            let mut rest = open;
+            while let [earlier @ .., later] = rest {
+                rest = earlier;
+                if earlier.iter().any(|earlier| same(earlier, later)) {
+                    return Err(fault(DecodeFault::DuplicateKey, later.quote));
+                }
+            }
+            return Ok(());
+        }
+        let mut sorted = open.to_vec();
+        sorted.sort_unstable_by(|one, two| {
+            (one.prefix, one.len)
+                .cmp(&(two.prefix, two.len))
+                .then_with(|| self.text(source, *one).cmp(self.text(source, *two)))
+                .then(one.quote.cmp(&two.quote))
+        });
+        for pair in sorted.windows(2) {
+            if let [one, two] = pair
+                && same(one, two)
+            {
+                return Err(fault(DecodeFault::DuplicateKey, two.quote));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses keys of the innermost object that differ in case only and, if `reads`, other spellings of keys we read.
+    pub(super) fn case_variants(
+        &self,
+        source: &[u8],
+        mark: Mark,
+        reads: bool,
+    ) -> Result<(), DecodeError> {
+        let open = self.open.get(mark.base..).unwrap_or_default();
+        if reads {
+            let variant = open
+                .iter()
+                .find(|key| READ.has_variant(self.text(source, **key)));
+            if let Some(key) = variant {
+                return Err(fault(DecodeFault::CaseVariantKey, key.quote));
+            }
+        }
+        let plain =
+            open.len() <= PAIRWISE && open.iter().all(|key| self.text(source, *key).is_ascii());
+        if !plain {
+            return self.folded_variants(source, open);
+        }
+        let mut rest = open;
+        while let [earlier @ .., later] = rest {
+            rest = earlier;
+            let text = self.text(source, *later);
+            let differs = |earlier: &Key| {
+                // Bit 5 is all that case changes in ASCII letters.
+                earlier.len == later.len
+                    && (earlier.prefix ^ later.prefix) & !0x2020_2020_2020_2020 == 0
+                    && self.text(source, *earlier).eq_ignore_ascii_case(text)
+            };
+            if earlier.iter().any(differs) {
+                return Err(fault(DecodeFault::CaseVariantKey, later.quote));
+            }
+        }
+        Ok(())
+    }
+
+    fn folded_variants(&self, source: &[u8], open: &[Key]) -> Result<(), DecodeError> {
+        let mut folded: Vec<(String, u32)> = open
+            .iter()
+            .map(|key| (fold(self.text(source, *key)), key.quote))
+            .collect();
+        folded.sort_unstable();
+        for pair in folded.windows(2) {
+            if let [(one, _), (two, quote)] = pair
+                && one == two
+            {
+                return Err(fault(DecodeFault::CaseVariantKey, *quote));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn fold(key: &[u8]) -> String {
+    text::fold(simdutf8::basic::from_utf8(key).unwrap_or_default())
+}
+
+/// The first eight bytes of `len` bytes at `start`, zeros after the end.
+fn prefix(source: &[u8], start: usize, len: usize) -> u64 {
+    let from = source.get(start..).unwrap_or_default();
+    match from.first_chunk::<8>() {
+        Some(chunk) if len >= 8 => u64::from_le_bytes(*chunk),
+        Some(chunk) => u64::from_le_bytes(*chunk) & ((1 << (len * 8)) - 1),
+        None => {
+            let bytes = from.iter().take(len).rev();
+            bytes.fold(0, |word, byte| word << 8 | u64::from(*byte))
+        }
+    }
+}
+
+fn fault(fault: DecodeFault, offset: u32) -> DecodeError {
+    DecodeError {
+        fault,
+        offset: offset as usize,
+    }
+}
