@@ -14,7 +14,7 @@ mod walk;
 
 use std::borrow::Cow;
 
-pub(crate) use scan::{Envelope, Place, Scanner, Span};
+pub(crate) use scan::{Envelope, Member, Place, Scanner, Span};
 pub use walk::{Items, Members};
 
 use crate::error::DecodeError;

@@ -2,6 +2,7 @@
 
 mod build;
 mod meta;
+mod splice;
 mod subject;
 #[cfg(test)]
 mod tests;
@@ -12,7 +13,7 @@ use bytes::Bytes;
 pub use meta::Meta;
 
 use crate::error::{DecodeError, DecodeFault};
-use crate::json::{Envelope, Limits, Place, Raw, Scanner, Span};
+use crate::json::{Envelope, Limits, Member, Place, Raw, Scanner, Span};
 use crate::{Id, Method};
 
 /// The most items of a batch.
@@ -128,12 +129,15 @@ impl Parts {
         self.envelope.params.map(|span| self.raw(span))
     }
 
-    fn member(&self, place: Place, key: &str) -> Option<Raw<'_>> {
+    fn find(&self, place: Place, key: &str) -> Option<&Member> {
         self.envelope
             .members
             .iter()
             .find(|member| member.place == place && self.raw(member.key).is_text(key))
-            .map(|member| self.raw(member.value))
+    }
+
+    fn member(&self, place: Place, key: &str) -> Option<Raw<'_>> {
+        self.find(place, key).map(|member| self.raw(member.value))
     }
 
     /// The bytes with `span` replaced.
@@ -165,6 +169,14 @@ impl Body {
 }
 
 impl Message {
+    fn parts(&self) -> &Parts {
+        match self {
+            Self::Request(request) => &request.parts,
+            Self::Notification(notification) => &notification.parts,
+            Self::Response(response) => &response.parts,
+        }
+    }
+
     /// Exactly the bytes that were judged, without space around them: what goes on the wire.
     pub fn bytes(&self) -> &Bytes {
         match self {
@@ -227,7 +239,7 @@ impl Request {
     /// The same request under another id; every other byte stays.
     pub fn with_id(&self, id: &Id) -> Self {
         Self {
-            parts: build::with_id(&self.parts, id),
+            parts: splice::with_id(&self.parts, id),
             id: id.clone(),
         }
     }
@@ -237,7 +249,17 @@ impl Request {
     /// # Errors
     /// If the result, judged like any request, is refused: `params` must be one JSON object by our rules.
     pub fn with_params(&self, params: &str) -> Result<Self, DecodeError> {
-        build::with_params(&self.parts, params)
+        splice::request(splice::with_params(&self.parts, params)?)
+    }
+
+    /// The same request with the value of one key of `params._meta` replaced by raw JSON, such as a progress token of our own;
+    /// unchanged if there is no such key.
+    ///
+    /// # Errors
+    /// If the outcome, judged like any message, is refused.
+    pub fn with_meta(&self, key: &str, json: &str) -> Result<Self, DecodeError> {
+        let changed = splice::with_member(&self.parts, Place::Meta, key, json)?;
+        changed.map_or_else(|| Ok(self.clone()), splice::request)
     }
 }
 
@@ -272,7 +294,27 @@ impl Notification {
     /// # Errors
     /// If the result, judged like any notification, is refused.
     pub fn with_params(&self, params: &str) -> Result<Self, DecodeError> {
-        build::notification_with_params(&self.parts, params)
+        splice::notification(splice::with_params(&self.parts, params)?)
+    }
+
+    /// The same notification with the value of one member of `params` replaced by raw JSON, such as the id of the request it
+    /// is about; unchanged if there is no such member.
+    ///
+    /// # Errors
+    /// If the outcome, judged like any message, is refused.
+    pub fn with_param(&self, key: &str, json: &str) -> Result<Self, DecodeError> {
+        let changed = splice::with_member(&self.parts, Place::Params, key, json)?;
+        changed.map_or_else(|| Ok(self.clone()), splice::notification)
+    }
+
+    /// The same notification with the value of one key of `params._meta` replaced by raw JSON, such as a progress token of our own;
+    /// unchanged if there is no such key.
+    ///
+    /// # Errors
+    /// If the outcome, judged like any message, is refused.
+    pub fn with_meta(&self, key: &str, json: &str) -> Result<Self, DecodeError> {
+        let changed = splice::with_member(&self.parts, Place::Meta, key, json)?;
+        changed.map_or_else(|| Ok(self.clone()), splice::notification)
     }
 }
 
@@ -322,7 +364,7 @@ impl Response {
     /// The same answer under another id; every other byte stays.
     pub fn with_id(&self, id: &Id) -> Self {
         Self {
-            parts: build::with_id(&self.parts, id),
+            parts: splice::with_id(&self.parts, id),
             id: Some(id.clone()),
         }
     }
@@ -332,6 +374,16 @@ impl Response {
     /// # Errors
     /// If this is an error response, or the outcome, judged like any reply, is refused.
     pub fn with_result(&self, result: &str) -> Result<Self, DecodeError> {
-        build::with_result(&self.parts, result)
+        splice::response(splice::with_result(&self.parts, result)?)
+    }
+
+    /// The same answer with the value of one key of `result._meta` replaced by raw JSON, such as a progress token of our own;
+    /// unchanged if there is no such key.
+    ///
+    /// # Errors
+    /// If the outcome, judged like any message, is refused.
+    pub fn with_meta(&self, key: &str, json: &str) -> Result<Self, DecodeError> {
+        let changed = splice::with_member(&self.parts, Place::Meta, key, json)?;
+        changed.map_or_else(|| Ok(self.clone()), splice::response)
     }
 }

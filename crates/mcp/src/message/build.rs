@@ -1,4 +1,4 @@
-//! From the places of members to a message: the rules of JSON-RPC 2.0, and the splices.
+//! From the places of members to a message: the rules of JSON-RPC 2.0.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{MAX_METHOD, Message, Notification, Parts, Request, Response};
 use crate::error::{DecodeError, DecodeFault};
-use crate::json::{Envelope, Kind, Limits, Place, Raw, Scanner, Span};
+use crate::json::{Envelope, Kind, Place, Raw, Span};
 use crate::{Id, Method};
 
 /// Makes a message of its bytes. `origin` is where they start in the body, for offsets.
@@ -126,116 +126,4 @@ fn is_error(parts: &Parts) -> bool {
     let code = parts.member(Place::Error, "code").and_then(Raw::integer);
     let message = parts.member(Place::Error, "message").map(Raw::kind);
     code.is_some() && message == Some(Kind::String)
-}
-
-/// The parts under another id. The id is known to be one, so only the places after it move; nothing is judged again.
-pub(super) fn with_id(parts: &Parts, id: &Id) -> Arc<Parts> {
-    let Some(span) = parts.envelope.id else {
-        // An error response without an id: it gets one in front.
-        return with_first_id(parts, id);
-    };
-    let json = id.as_json();
-    let mut envelope = parts.envelope.clone();
-    let (from, to) = (span.end, span.start + json.len() as u32);
-    shift(&mut envelope, from, |place| place - from + to);
-    envelope.id = Some(Span {
-        start: span.start,
-        end: to,
-    });
-    Arc::new(Parts {
-        bytes: parts.spliced(span, json),
-        envelope,
-        method: parts.method.clone(),
-    })
-}
-
-fn with_first_id(parts: &Parts, id: &Id) -> Arc<Parts> {
-    let member = format!(r#""id":{},"#, id.as_json());
-    let mut envelope = parts.envelope.clone();
-    let grown = member.len() as u32;
-    shift(&mut envelope, 1, |place| place + grown);
-    envelope.id = Some(Span {
-        start: 1 + 5,
-        end: 1 + grown - 1,
-    });
-    Arc::new(Parts {
-        bytes: parts.spliced(Span { start: 1, end: 1 }, &member),
-        envelope,
-        method: parts.method.clone(),
-    })
-}
-
-/// Moves every span that starts at `from` or later.
-fn shift(envelope: &mut Envelope, from: u32, to: impl Fn(u32) -> u32) {
-    let moved = |span: &mut Span| {
-        if span.start >= from {
-            *span = Span {
-                start: to(span.start),
-                end: to(span.end),
-            };
-        }
-    };
-    let slots = [
-        &mut envelope.jsonrpc,
-        &mut envelope.id,
-        &mut envelope.method,
-        &mut envelope.params,
-        &mut envelope.result,
-        &mut envelope.error,
-    ];
-    slots.into_iter().flatten().for_each(moved);
-    for member in &mut envelope.members {
-        moved(&mut member.key);
-        moved(&mut member.value);
-    }
-}
-
-/// Judges changed bytes like any reply (the wider limits: what was added is ours).
-fn judge(bytes: &Bytes) -> Result<Message, DecodeError> {
-    let mut scanner = Scanner::new(bytes, &Limits::reply())?;
-    let (span, envelope) = scanner.message(1)?;
-    scanner.end()?;
-    message(bytes.slice(span.range()), envelope, span.start as usize)
-}
-
-fn params_spliced(parts: &Parts, params: &str) -> Result<Message, DecodeError> {
-    match parts.envelope.params {
-        Some(span) => judge(&parts.spliced(span, params)),
-        None => {
-            let end = parts.bytes.len().saturating_sub(1) as u32;
-            judge(&parts.spliced(Span { start: end, end }, &format!(r#","params":{params}"#)))
-        }
-    }
-}
-
-pub(super) fn with_params(parts: &Parts, params: &str) -> Result<Request, DecodeError> {
-    match params_spliced(parts, params)? {
-        Message::Request(request) => Ok(request),
-        Message::Notification(_) | Message::Response(_) => Err(shape()),
-    }
-}
-
-pub(super) fn notification_with_params(
-    parts: &Parts,
-    params: &str,
-) -> Result<Notification, DecodeError> {
-    match params_spliced(parts, params)? {
-        Message::Notification(notification) => Ok(notification),
-        Message::Request(_) | Message::Response(_) => Err(shape()),
-    }
-}
-
-pub(super) fn with_result(parts: &Parts, result: &str) -> Result<Response, DecodeError> {
-    let span = parts.envelope.result.ok_or_else(shape)?;
-    match judge(&parts.spliced(span, result))? {
-        Message::Response(response) => Ok(response),
-        Message::Request(_) | Message::Notification(_) => Err(shape()),
-    }
-}
-
-fn shape() -> DecodeError {
-    DecodeError {
-        fault: DecodeFault::Shape,
-        offset: 0,
-    }
 }

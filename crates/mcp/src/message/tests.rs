@@ -482,6 +482,10 @@ fn splices_change_one_thing() {
     assert!(!other.is_tool_error());
     let failure = response(r#"{"jsonrpc":"2.0","error":{"code":-1,"message":"m"}}"#);
     assert!(failure.with_result("{}").is_err());
+    let early = response(r#"{"result":{},"jsonrpc":"2.0","id":1}"#);
+    assert!(early.with_result(r#"{},"id":2,"result":{}"#).is_err());
+    let bare = request(r#"{"jsonrpc":"2.0","method":"ping","id":1}"#);
+    assert!(bare.with_params(r#"{},"x":1"#).is_err());
     let named = failure.with_id(&Id::from_integer(9));
     assert_eq!(
         &named.bytes()[..],
@@ -492,6 +496,42 @@ fn splices_change_one_thing() {
         &named.with_id(&Id::from_integer(10)).bytes()[..],
         br#"{"id":10,"jsonrpc":"2.0","error":{"code":-1,"message":"m"}}"#
     );
+}
+
+#[test]
+fn trap_18_ids_and_tokens_can_be_mapped() {
+    let call = request(
+        r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":{"_meta":{"progressToken" : 1,"x":1}}}"#,
+    );
+    let mapped = call.with_meta("progressToken", "\"gw-7\"").expect("legal");
+    assert_eq!(mapped.meta().progress_token(), Id::from_text("gw-7"));
+    assert_eq!(
+        &mapped.bytes()[..],
+        br#"{"jsonrpc":"2.0","id":1,"method":"ping","params":{"_meta":{"progressToken" : "gw-7","x":1}}}"#
+    );
+    assert_eq!(
+        call.with_meta("other", "1").expect("legal").bytes(),
+        call.bytes()
+    );
+    assert!(call.with_meta("x", r#"1},"name":"smuggled""#).is_err());
+    let balanced = r#"1},"name":"smuggled","y":{"z":1"#;
+    assert!(call.with_meta("x", balanced).is_err());
+    assert!(call.with_params(r#"{},"method":"ping""#).is_err());
+
+    let Ok(Body::Single(Message::Notification(progress))) = read(
+        r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"gw-7","progress":1}}"#,
+    ) else {
+        panic!("a notification");
+    };
+    let back = progress.with_param("progressToken", "1").expect("legal");
+    assert_eq!(back.param("progressToken").and_then(Raw::integer), Some(1));
+    let ended = response(
+        r#"{"jsonrpc":"2.0","id":7,"result":{"_meta":{"io.modelcontextprotocol/subscriptionId":7}}}"#,
+    );
+    let ended = ended
+        .with_meta("io.modelcontextprotocol/subscriptionId", "\"l\"")
+        .expect("legal");
+    assert_eq!(ended.meta().subscription_id(), Id::from_text("l"));
 }
 
 #[test]
