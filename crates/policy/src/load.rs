@@ -15,7 +15,7 @@ pub(crate) mod survey;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -62,36 +62,44 @@ pub(crate) fn aside<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Vec<Problem>> + Send + 'static,
 ) -> Result<T, Vec<Problem>> {
     let failed = |message: &str| Err(vec![Problem::whole(place, message)]);
-    if STUCK.load(Ordering::Relaxed) >= MAX_STUCK {
+    if STUCK.load(Ordering::SeqCst) >= MAX_STUCK {
         return failed("too many earlier loads are still stuck; restart to load again");
     }
     let (sender, receiver) = mpsc::sync_channel(1);
-    STUCK.fetch_add(1, Ordering::Relaxed);
+    let watch = Arc::new(AtomicBool::new(false));
+    let running = Running(Arc::clone(&watch));
     let started = std::thread::Builder::new()
         .name("policy-load".into())
         .stack_size(STACK)
         .spawn(move || {
-            let _running = Running;
+            let _running = running;
             // The receiver is gone when the limit has passed; then nobody wants the result.
             drop(sender.send(work()));
         });
     if started.is_err() {
-        STUCK.fetch_sub(1, Ordering::Relaxed);
         return failed("failed to start a thread to load in");
     }
     match receiver.recv_timeout(limit) {
         Ok(result) => result,
-        Err(mpsc::RecvTimeoutError::Timeout) => failed(&format!("not loaded within {limit:?}")),
+        Err(mpsc::RecvTimeoutError::Timeout) => {
+            STUCK.fetch_add(1, Ordering::SeqCst);
+            if watch.swap(true, Ordering::SeqCst) {
+                STUCK.fetch_sub(1, Ordering::SeqCst); // it ended meanwhile
+            }
+            failed(&format!("not loaded within {limit:?}"))
+        }
         Err(mpsc::RecvTimeoutError::Disconnected) => failed("the parser failed"),
     }
 }
 
-/// Counts a helper thread for as long as it lives, however it ends.
-struct Running;
+/// Says when a helper thread ends, however it ends: whoever comes second, it or the one who waits, counts it out.
+struct Running(Arc<AtomicBool>);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        STUCK.fetch_sub(1, Ordering::Relaxed);
+        if self.0.swap(true, Ordering::SeqCst) {
+            STUCK.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 }
 

@@ -98,17 +98,24 @@ impl Policy {
         Arc::clone(&self.current.load().revision)
     }
 
-    /// Judges one call. Synchronous, bounded by [`Settings::decision_limit`], without IO; whatever goes wrong is a
+    /// Judges one call. Synchronous, bounded by twice [`Settings::decision_limit`], without IO; whatever goes wrong is a
     /// refusal. Methods the protocol needs for itself pass unjudged: see [`crate::is_judged`].
     #[must_use]
     pub fn judge(&self, facts: &Facts<'_>) -> Decision {
         let started = Instant::now();
         let snapshot = self.current.load();
         let (effect, reasons) = if method::is_judged(facts.phase, facts.method) {
-            self.with_warm(&snapshot, |warm| {
-                warm.judge(facts, started + self.settings.decision_limit)
-            })
-            .unwrap_or_else(|failure| (Effect::Deny, vec![Reason::ours(failure)]))
+            let once = || {
+                let deadline = Instant::now() + self.settings.decision_limit;
+                self.with_warm(&snapshot, |warm| warm.judge(facts, deadline))
+            };
+            // The clock goes on while the thread waits for its turn on a busy machine; a second try tells that from
+            // a rule that takes too long.
+            let result = match once() {
+                Err(failure) if failure == Reason::POLICY_TIMEOUT => once(),
+                result => result,
+            };
+            result.unwrap_or_else(|failure| (Effect::Deny, vec![Reason::ours(failure)]))
         } else {
             (Effect::Allow, vec![Reason::ours(Reason::PROTOCOL)])
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct Settings {
     /// Engines built ahead of use, one per thread that judges. A thread beyond that number builds its own on first use.
     pub workers: usize,
-    /// Wall-clock limit of one decision; beyond it the call is refused with `policy_timeout`.
+    /// Wall-clock limit of one try at a decision; beyond the second try the call is refused with `policy_timeout`.
     pub decision_limit: Duration,
     /// Wall-clock limit of filtering one page of a list; beyond it nothing is shown.
     pub list_limit: Duration,

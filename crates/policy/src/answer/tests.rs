@@ -1,1 +1,122 @@
-//! Tests.
+//! What entries may look like.
+
+use super::*;
+
+fn set(json: &str) -> Value {
+    let items = Value::from_json_str(json).unwrap();
+    Value::from(
+        items
+            .as_array()
+            .unwrap()
+            .iter()
+            .cloned()
+            .collect::<std::collections::BTreeSet<_>>(),
+    )
+}
+
+fn told(json: &str) -> Result<String, Odd> {
+    let reasons = reasons(&set(json), "denied")?;
+    Ok(reasons
+        .iter()
+        .map(|reason| format!("{}: {}", reason.code, reason.message))
+        .collect::<Vec<_>>()
+        .join(" | "))
+}
+
+#[test]
+fn texts_and_objects_are_reasons() {
+    assert_eq!(told("[]").unwrap(), "");
+    assert_eq!(told(r#"["b", "a"]"#).unwrap(), "denied: a | denied: b");
+    assert_eq!(
+        told(r#"[{"code": "x.y-1"}, {"code": "a", "message": "m"}]"#).unwrap(),
+        "a: m | x.y-1: "
+    );
+}
+
+#[test]
+fn anything_else_is_odd() {
+    for json in [
+        "[1]",
+        "[true]",
+        "[null]",
+        "[[\"a\"]]",
+        "[{}]",
+        r#"[{"message": "m"}]"#,
+        r#"[{"code": ""}]"#,
+        r#"[{"code": "a b"}]"#,
+        r#"[{"code": 5}]"#,
+        r#"[{"code": "a", "message": 5}]"#,
+        r#"[{"code": "a", "mesage": "m"}]"#,
+        r#"["a", 1]"#,
+    ] {
+        assert!(told(json).is_err(), "{json}");
+    }
+    assert_eq!(reasons(&Value::Undefined, "denied"), Err(UNDEFINED));
+    assert!(reasons(&Value::Bool(true), "denied").is_err());
+    assert!(reasons(&Value::new_object(), "denied").is_err());
+}
+
+#[test]
+fn long_messages_are_cut_at_a_character() {
+    let told = told(&format!(r#"["{}"]"#, "é".repeat(2_000))).unwrap();
+    assert!(
+        told.len() <= MAX_MESSAGE + "denied: ".len(),
+        "{}",
+        told.len()
+    );
+}
+
+#[test]
+fn questions_join() {
+    let (approval, reasons) = approval(&set(
+        r#"[{"code": "a", "approvers": ["group:x", "user:y"], "ttl": "2h"},
+            {"code": "b", "approvers": ["group:x"], "quorum": 3, "ttl": "15m"}, "plain"]"#,
+    ))
+    .unwrap();
+    assert_eq!(approval.approvers, ["group:x".into(), "user:y".into()]);
+    assert_eq!(
+        (approval.quorum, approval.ttl),
+        (3, Some(Duration::from_secs(900)))
+    );
+    assert_eq!(reasons.len(), 3);
+}
+
+#[test]
+fn questions_that_cannot_be_put_are_odd() {
+    for json in [
+        r#"[{"code": "a", "quorum": 0}]"#,
+        r#"[{"code": "a", "quorum": -1}]"#,
+        r#"[{"code": "a", "quorum": 1.5}]"#,
+        r#"[{"code": "a", "ttl": "15"}]"#,
+        r#"[{"code": "a", "ttl": "m"}]"#,
+        r#"[{"code": "a", "ttl": "0m"}]"#,
+        r#"[{"code": "a", "ttl": "-1m"}]"#,
+        r#"[{"code": "a", "ttl": "99999999999999999999d"}]"#,
+        r#"[{"code": "a", "ttl": "31d"}]"#,
+        r#"[{"code": "a", "ttl": 15}]"#,
+        r#"[{"code": "a", "ttl": "1é"}]"#,
+        r#"[{"code": "a", "approvers": []}]"#,
+        r#"[{"code": "a", "approvers": ["bob"]}]"#,
+        r#"[{"code": "a", "approvers": "group:x"}]"#,
+        r#"[{"code": "a", "approver": ["group:x"]}]"#,
+        r#"[{"quorum": 2}]"#,
+    ] {
+        assert!(approval(&set(json)).is_err(), "{json}");
+    }
+}
+
+#[test]
+fn an_obligation_of_any_shape_holds() {
+    for json in ["true", "1", "0", "\"\"", "[1]", "{\"a\": 1}"] {
+        assert!(holds(&Value::from_json_str(json).unwrap()), "{json}");
+    }
+    for value in [
+        Value::Undefined,
+        Value::Null,
+        Value::Bool(false),
+        Value::new_set(),
+        Value::new_object(),
+    ] {
+        assert!(!holds(&value));
+    }
+}

@@ -1,1 +1,337 @@
-//! Tests.
+//! The document of every kind of call, beside its golden copy and the published schema.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::*;
+use crate::facts::{
+    CallerFacts, CallerFields, ClientFacts, ClientFields, ServerFacts, ServerFields, ToolFacts,
+    ToolFields,
+};
+use crate::load::shape::SCHEMA;
+
+/// One document for each subject and phase.
+fn documents() -> Vec<(&'static str, Value)> {
+    let caller = CallerFacts::new(&CallerFields {
+        subject: "alice",
+        issuer: "https://idp.example",
+        kind: "user",
+        roles: &["support"],
+        groups: &["emea"],
+        scopes: &["mcp:call"],
+        claims: Some(r#"{"cost_center": 9007199254740993}"#),
+        actor: Some("agent-7"),
+        acr: Some("mfa"),
+        auth_time: Some(1_795_170_000),
+    })
+    .unwrap();
+    let server = ServerFacts::new(&ServerFields {
+        name: "crm",
+        owner: "crm-team",
+        environment: "production",
+        trust: "vetted",
+        labels: &[("reads", "private")],
+    });
+    let client = ClientFacts::new(&ClientFields {
+        id: Some("c1"),
+        name: "agent",
+        version: "2",
+    });
+    let tool = ToolFacts::new(&ToolFields {
+        name: "search",
+        annotations: Some(r#"{"readOnlyHint": true}"#),
+        annotations_trusted: true,
+        fingerprint: Some("b3:00"),
+        labels: &[("writes", "external")],
+    })
+    .unwrap();
+    let resource = ResourceFacts {
+        uri: "file:///srv/a b.md",
+        scheme: "file",
+        authority: Some("host:1"),
+        path: &["srv", "a b.md"],
+        template: false,
+    };
+    let full = Facts {
+        phase: Phase::Call,
+        caller: &caller,
+        server: &server,
+        client: Some(&client),
+        session: Some(SessionFacts {
+            id: Some("s1"),
+            age_s: Some(12),
+            revision: "2025-11-25",
+            transport: "http",
+        }),
+        tenant: "acme",
+        method: "tools/call",
+        subject: Subject::Tool {
+            name: "search",
+            definition: Some(&tool),
+        },
+        arguments: Some(r#"{"amount": 18446744073709551615, "text": "x"}"#),
+        request: RequestFacts {
+            unix_nanos: 1_795_170_600_123_456_789,
+            ip: Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1))),
+            size: 321,
+        },
+    };
+    let anonymous = CallerFacts::new(&CallerFields {
+        kind: "anonymous",
+        ..CallerFields::default()
+    })
+    .unwrap();
+    let bare = Facts {
+        caller: &anonymous,
+        client: None,
+        session: None,
+        tenant: "",
+        arguments: None,
+        subject: Subject::Tool {
+            name: "search",
+            definition: None,
+        },
+        request: RequestFacts {
+            ip: None,
+            ..full.request
+        },
+        ..full
+    };
+    let words = Words::new();
+    let of = |method: &'static str, subject: Subject<'_>| {
+        words
+            .input(&Facts {
+                method,
+                subject,
+                ..bare
+            })
+            .unwrap()
+    };
+    let params = Some(r#"{"message": "which?"}"#);
+    vec![
+        ("tool, everything known", words.input(&full).unwrap()),
+        ("tool, nothing known", words.input(&bare).unwrap()),
+        (
+            "tool in a list",
+            words
+                .item(&words.list(&full).unwrap(), &full.subject)
+                .unwrap(),
+        ),
+        (
+            "prompt",
+            of("prompts/get", Subject::Prompt { name: "greet" }),
+        ),
+        (
+            "resource",
+            of("resources/read", Subject::Resource(resource)),
+        ),
+        (
+            "completion of a prompt",
+            of(
+                "completion/complete",
+                Subject::Completion {
+                    of: CompletionKind::Prompt("greet"),
+                    argument: "name",
+                    value: "a",
+                },
+            ),
+        ),
+        (
+            "completion of a template",
+            of(
+                "completion/complete",
+                Subject::Completion {
+                    of: CompletionKind::Resource(ResourceFacts {
+                        template: true,
+                        authority: None,
+                        ..resource
+                    }),
+                    argument: "name",
+                    value: "a",
+                },
+            ),
+        ),
+        ("task", of("tasks/get", Subject::Task { id: "t1" })),
+        (
+            "server request",
+            words
+                .input(&Facts {
+                    phase: Phase::ServerRequest,
+                    method: "elicitation/create",
+                    subject: Subject::ServerRequest { params },
+                    ..bare
+                })
+                .unwrap(),
+        ),
+    ]
+}
+
+/// Checks a value against the subset of JSON Schema the published file uses.
+fn conforms(schema: &serde_json::Value, value: &serde_json::Value, at: &str) {
+    if let Some(constant) = schema.get("const") {
+        assert_eq!(value, constant, "{at}");
+    }
+    if let Some(choices) = schema.get("enum") {
+        assert!(choices.as_array().unwrap().contains(value), "{at}: {value}");
+    }
+    match schema.get("type").map(|kind| kind.as_str().unwrap()) {
+        Some("object") => {
+            let object = value
+                .as_object()
+                .unwrap_or_else(|| panic!("{at} is no object"));
+            let fields = schema
+                .get("properties")
+                .map(|fields| fields.as_object().unwrap());
+            for (key, value) in object {
+                let at = format!("{at}.{key}");
+                match fields.and_then(|fields| fields.get(key)) {
+                    Some(schema) => conforms(schema, value, &at),
+                    None => match schema.get("additionalProperties") {
+                        Some(serde_json::Value::Bool(false)) => panic!("{at} is not in the schema"),
+                        Some(schema) => conforms(schema, value, &at),
+                        None => {}
+                    },
+                }
+            }
+            for key in schema
+                .get("required")
+                .and_then(|keys| keys.as_array())
+                .into_iter()
+                .flatten()
+            {
+                assert!(
+                    object.contains_key(key.as_str().unwrap()),
+                    "{at} has no {key}"
+                );
+            }
+        }
+        Some("array") => {
+            for item in value
+                .as_array()
+                .unwrap_or_else(|| panic!("{at} is no array"))
+            {
+                conforms(&schema["items"], item, &format!("{at}[]"));
+            }
+        }
+        Some("string") => assert!(value.is_string(), "{at}"),
+        Some("integer") => assert!(value.is_u64(), "{at}"),
+        Some("boolean") => assert!(value.is_boolean(), "{at}"),
+        Some(other) => panic!("{at}: unknown type {other}"),
+        None => {}
+    }
+}
+
+#[test]
+fn every_document_conforms_to_the_published_schema() {
+    let schema: serde_json::Value = serde_json::from_str(SCHEMA).unwrap();
+    for (name, document) in documents() {
+        let text = document.to_json_str().unwrap();
+        conforms(&schema, &serde_json::from_str(&text).unwrap(), name);
+    }
+}
+
+#[test]
+fn every_field_of_the_schema_is_filled_by_some_document() {
+    fn missing(schema: &serde_json::Value, values: &[&serde_json::Value], at: &str) -> Vec<String> {
+        let Some(fields) = schema
+            .get("properties")
+            .and_then(|fields| fields.as_object())
+        else {
+            return Vec::new();
+        };
+        let below = |key: &String| {
+            values
+                .iter()
+                .filter_map(|value| value.get(key))
+                .collect::<Vec<_>>()
+        };
+        let visit = |(key, schema): (&String, &serde_json::Value)| match below(key) {
+            found if found.is_empty() => vec![format!("{at}.{key}")],
+            found => missing(schema, &found, &format!("{at}.{key}")),
+        };
+        fields.iter().flat_map(visit).collect()
+    }
+    let schema: serde_json::Value = serde_json::from_str(SCHEMA).unwrap();
+    let documents: Vec<serde_json::Value> = documents()
+        .iter()
+        .map(|(_, document)| serde_json::from_str(&document.to_json_str().unwrap()).unwrap())
+        .collect();
+    let missing = missing(&schema, &documents.iter().collect::<Vec<_>>(), "input");
+    assert_eq!(missing, Vec::<String>::new());
+}
+
+#[test]
+fn documents_are_as_published() {
+    let mut drawn = String::new();
+    for (name, document) in documents() {
+        writeln!(drawn, "# {name}\n{}\n", document.to_json_str().unwrap()).unwrap();
+    }
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/src/input/documents.txt");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(golden, drawn).unwrap();
+        return;
+    }
+    assert_eq!(
+        std::fs::read_to_string(golden).unwrap(),
+        drawn,
+        "write it anew with UPDATE=1"
+    );
+}
+
+#[test]
+fn what_was_promised_is_checked() {
+    let caller = CallerFacts::new(&CallerFields::default()).unwrap();
+    let server = ServerFacts::new(&ServerFields::default());
+    let tool = ToolFacts::new(&ToolFields {
+        name: "a",
+        ..ToolFields::default()
+    })
+    .unwrap();
+    let facts = Facts {
+        phase: Phase::Call,
+        caller: &caller,
+        server: &server,
+        client: None,
+        session: None,
+        tenant: "",
+        method: "tools/call",
+        subject: Subject::Tool {
+            name: "b",
+            definition: Some(&tool),
+        },
+        arguments: None,
+        request: RequestFacts {
+            unix_nanos: 0,
+            ip: None,
+            size: 0,
+        },
+    };
+    let words = Words::new();
+    assert!(matches!(
+        words.input(&facts),
+        Err(InputError::Definition(_))
+    ));
+    let facts = Facts {
+        subject: Subject::None,
+        arguments: Some(r#"{"a": 1, "a": 2}"#),
+        ..facts
+    };
+    assert!(matches!(
+        words.input(&facts),
+        Err(InputError::Json("arguments", _))
+    ));
+    assert!(
+        CallerFacts::new(&CallerFields {
+            claims: Some("[]"),
+            ..CallerFields::default()
+        })
+        .is_err()
+    );
+    assert!(
+        ToolFacts::new(&ToolFields {
+            annotations: Some("{"),
+            ..ToolFields::default()
+        })
+        .is_err()
+    );
+}

@@ -161,14 +161,14 @@ impl<'a> Check<'a> {
                     .hint(format!("decisions are made in package `{PACKAGE}`; helpers belong in a package outside `mcp`"))
             });
         }
-        if DECISIONS.contains(&first) {
+        if DECISIONS.contains(&first) || OBLIGATIONS.contains(&first) {
             let plain = site.kind == Kind::Set && site.name.len() == 1;
             return (!plain).then(|| {
-                at(format!("`{first}` must be a set of reasons"))
+                at(format!("`{first}` must be a set"))
                     .hint(format!("write `{first} contains \"why\" if {{ .. }}`"))
             });
         }
-        if site.kind != Kind::Set || OBLIGATIONS.contains(&first) || graph.is_needed(&site.node()) {
+        if site.kind != Kind::Set || graph.is_needed(&site.node()) {
             return None;
         }
         let problem = at(format!("nothing reads the set `{first}`"));

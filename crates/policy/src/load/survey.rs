@@ -191,6 +191,15 @@ fn chain(expr: &Expr) -> Option<(Vec<String>, bool)> {
     }
 }
 
+/// What a reference begins with: where an author would look for it.
+fn root(expr: &Expr) -> &Expr {
+    let mut at = expr;
+    while let Expr::RefDot { refr, .. } | Expr::RefBrack { refr, .. } = at {
+        at = refr;
+    }
+    at
+}
+
 /// A reference into something computed has no name.
 fn other_root(_expr: &Expr) -> Option<(Vec<String>, bool)> {
     None
@@ -326,9 +335,7 @@ impl Walk<'_> {
                 self.expr(value);
                 self.query(query);
             }
-            Expr::Call {
-                span, fcn, params, ..
-            } => self.call(span, fcn, params),
+            Expr::Call { fcn, params, .. } => self.call(fcn, params),
             Expr::UnaryExpr { expr, .. } => self.expr(expr),
             Expr::BinExpr { lhs, rhs, .. }
             | Expr::BoolExpr { lhs, rhs, .. }
@@ -354,7 +361,7 @@ impl Walk<'_> {
         self.indices(expr);
         if let Some((path, open)) = chain(expr) {
             let what = self.resolve(path, open);
-            self.mention(expr.span(), what);
+            self.mention(root(expr).span(), what);
         }
     }
 
@@ -376,7 +383,7 @@ impl Walk<'_> {
         }
     }
 
-    fn call(&mut self, span: &Span, fcn: &Expr, params: &[Ref<Expr>]) {
+    fn call(&mut self, fcn: &Expr, params: &[Ref<Expr>]) {
         let Some((path, _)) = chain(fcn) else {
             return self.expr(fcn);
         };
@@ -398,7 +405,7 @@ impl Walk<'_> {
         }
         let path = self.aliased(path);
         self.mention(
-            span,
+            root(fcn).span(),
             What::Call {
                 path,
                 arity: params.len(),

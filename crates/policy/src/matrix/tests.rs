@@ -1,20 +1,12 @@
 //! The shipped policy's picture.
 
 use super::*;
-use crate::policy::tests::{policy, starter};
-use crate::settings::Settings;
+use crate::policy::tests::{policy, settings, starter};
 
 #[test]
 fn the_shipped_policy_looks_as_its_golden_picture() {
     let directories = [starter()];
-    let policy = Policy::load(
-        &directories,
-        &Settings {
-            workers: 1,
-            ..Settings::default()
-        },
-    )
-    .unwrap();
+    let policy = Policy::load(&directories, &settings()).unwrap();
     let found = find(&directories);
     assert_eq!(found.len(), 1);
     let comparison = compare(&policy, &found[0]).unwrap();

@@ -19,13 +19,21 @@ pub(crate) fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     folder
 }
 
+/// Few evaluators, and limits a busy machine does not reach.
+pub(crate) fn settings() -> Settings {
+    let limit = Duration::from_secs(20);
+    Settings {
+        workers: 1,
+        decision_limit: limit,
+        list_limit: limit,
+        load_limit: 3 * limit,
+        ..Settings::default()
+    }
+}
+
 pub(crate) fn policy(text: &str) -> Policy {
     let folder = folder(&[("policy.rego", text)]);
-    let settings = Settings {
-        workers: 1,
-        ..Settings::default()
-    };
-    match Policy::load(&[folder.path().to_owned()], &settings) {
+    match Policy::load(&[folder.path().to_owned()], &settings()) {
         Ok(policy) => policy,
         Err(errors) => panic!("{errors}"),
     }
@@ -159,14 +167,8 @@ fn an_approval_carries_what_the_rule_asked() {
 
 #[test]
 fn the_starter_judges() {
-    let policy = Policy::load(
-        &[starter()],
-        &Settings {
-            workers: 1,
-            ..Settings::default()
-        },
-    )
-    .unwrap_or_else(|errors| panic!("{errors}"));
+    let policy =
+        Policy::load(&[starter()], &settings()).unwrap_or_else(|errors| panic!("{errors}"));
     let (caller, server) = (caller(&["analyst"]), server("crm"));
     let call = facts(&caller, &server, "query_database");
     let sql = |text| {
@@ -177,4 +179,531 @@ fn the_starter_judges() {
     };
     assert_eq!(sql(r#"{"sql": "select 1"}"#), "allow allowed");
     assert_eq!(sql(r#"{"sql": "delete from x"}"#), "deny sql_not_select");
+}
+
+#[test]
+fn lists_show_what_may_be_called() {
+    let text = r#"package mcp.authz
+allow contains "plain" if input.tool.name == "plain"
+allow contains "with arguments" if {
+    input.tool.name == "argued"
+    input.arguments.x == 1
+}
+allow contains "through a helper" if {
+    input.tool.name == "helped"
+    not bad
+}
+bad if input.arguments.x == 2
+deny contains "not one" if {
+    input.tool.name == "plain"
+    not input.arguments.x == 1
+}
+deny contains "never" if input.tool.name == "denied"
+approve contains "ask" if input.tool.name == "asked"
+visible contains "shown" if input.tool.name in {"argued", "denied", "shown"}
+"#;
+    let policy = policy(text);
+    let (caller, server) = (caller(&[]), server("s"));
+    let facts = facts(&caller, &server, "");
+    let shown = |name| {
+        let tool = Subject::Tool {
+            name,
+            definition: None,
+        };
+        let visible = policy.visible(&facts, &[tool]);
+        assert_eq!(visible.failure, None);
+        visible.shown[0]
+    };
+    assert!(
+        shown("plain"),
+        "a refusal that depends on arguments does not hide"
+    );
+    assert!(shown("argued"), "`visible` shows what only arguments allow");
+    assert!(
+        !shown("helped"),
+        "a rule that reads arguments through a helper does not hold, not even through `not`"
+    );
+    assert!(!shown("denied"), "deny beats visible");
+    assert!(shown("asked"));
+    assert!(shown("shown"));
+    assert!(!shown("other"));
+    let call = |name, arguments| {
+        let subject = Subject::Tool {
+            name,
+            definition: None,
+        };
+        codes(&policy.judge(&Facts {
+            subject,
+            arguments: Some(arguments),
+            ..facts
+        }))
+    };
+    assert_eq!(call("plain", "{}"), "deny denied");
+    assert_eq!(call("plain", r#"{"x": 1}"#), "allow allowed");
+    assert_eq!(call("argued", r#"{"x": 1}"#), "allow allowed");
+    assert_eq!(call("helped", r#"{"x": 2}"#), "deny no_rule");
+    assert_eq!(
+        call("shown", "{}"),
+        "deny no_rule",
+        "`visible` allows nothing"
+    );
+}
+
+#[test]
+fn a_list_keeps_its_order_and_shows_nothing_when_a_rule_fails() {
+    let policy = policy(
+        "package mcp.authz\nallow contains \"a\" if input.tool.name in {\"a\", \"c\", \"5\"}\n\
+         deny contains \"b\" if lower(input.tool.annotations.x) == \"x\"\n",
+    );
+    let (caller, server) = (caller(&[]), server("s"));
+    let facts = facts(&caller, &server, "");
+    let tool = |name| Subject::Tool {
+        name,
+        definition: None,
+    };
+    let visible = policy.visible(&facts, &[tool("a"), tool("b"), tool("c")]);
+    assert_eq!(
+        (visible.shown, visible.failure),
+        (vec![true, false, true], None)
+    );
+    let broken = ToolFields {
+        name: "5",
+        annotations: Some(r#"{"x": 5}"#),
+        ..ToolFields::default()
+    };
+    let broken = ToolFacts::new(&broken).unwrap();
+    let items = [
+        tool("a"),
+        Subject::Tool {
+            name: "5",
+            definition: Some(&broken),
+        },
+    ];
+    let visible = policy.visible(&facts, &items);
+    assert_eq!(visible.shown, [false, false]);
+    assert_eq!(
+        visible.failure.map(|reason| reason.code),
+        Some(Reason::POLICY_ERROR.into())
+    );
+    assert_eq!(policy.visible(&facts, &[]).shown, Vec::<bool>::new());
+}
+
+#[test]
+fn side_doors_are_judged_as_the_front() {
+    let policy = policy(
+        "package mcp.authz\nallow contains \"all\" if input.resource\nallow contains \"prompts\" if input.prompt\n\
+         deny contains \"secret\" if \"secret\" in input.resource.path\ndeny contains \"hush\" if input.prompt.name == \"hush\"\n",
+    );
+    let (caller, server) = (caller(&[]), server("s"));
+    let resource = |path| ResourceFacts {
+        uri: "file:///x",
+        scheme: "file",
+        authority: None,
+        path,
+        template: false,
+    };
+    let judged = |method, subject| {
+        codes(&policy.judge(&Facts {
+            method,
+            subject,
+            ..facts(&caller, &server, "")
+        }))
+    };
+    let complete = |of| Subject::Completion {
+        of,
+        argument: "a",
+        value: "v",
+    };
+    for method in ["resources/read", "resources/subscribe"] {
+        assert_eq!(
+            judged(method, Subject::Resource(resource(&["open"]))),
+            "allow allowed"
+        );
+        assert_eq!(
+            judged(method, Subject::Resource(resource(&["secret"]))),
+            "deny denied"
+        );
+    }
+    let open = CompletionKind::Resource(resource(&["open"]));
+    assert_eq!(
+        judged("completion/complete", complete(open)),
+        "allow allowed"
+    );
+    let secret = CompletionKind::Resource(resource(&["secret"]));
+    assert_eq!(
+        judged("completion/complete", complete(secret)),
+        "deny denied"
+    );
+    assert_eq!(
+        judged(
+            "completion/complete",
+            complete(CompletionKind::Prompt("hush"))
+        ),
+        "deny denied"
+    );
+    assert_eq!(
+        judged(
+            "completion/complete",
+            complete(CompletionKind::Prompt("other"))
+        ),
+        "allow allowed"
+    );
+}
+
+#[test]
+fn the_protocol_itself_passes_and_unknown_methods_do_not() {
+    let policy = policy("package mcp.authz\ndeny contains \"all\" if true\n");
+    let (caller, server) = (caller(&[]), server("s"));
+    let judged = |phase, method| {
+        codes(&policy.judge(&Facts {
+            phase,
+            method,
+            subject: Subject::None,
+            ..facts(&caller, &server, "")
+        }))
+    };
+    assert_eq!(judged(Phase::Call, "ping"), "allow protocol");
+    assert_eq!(judged(Phase::Call, "initialize"), "allow protocol");
+    assert_eq!(judged(Phase::Call, "vendor/x"), "deny denied");
+    assert_eq!(
+        judged(Phase::ServerRequest, "sampling/createMessage"),
+        "deny denied"
+    );
+}
+
+#[test]
+fn what_the_server_asks_is_judged() {
+    let policy = policy(
+        "package mcp.authz\nallow contains \"forms\" if {\n input.phase == \"server_request\"\n \
+         input.method == \"elicitation/create\"\n input.params.mode == \"form\"\n}\n",
+    );
+    let (caller, server) = (caller(&[]), server("s"));
+    let judged = |method, params| {
+        let subject = Subject::ServerRequest {
+            params: Some(params),
+        };
+        let facts = Facts {
+            phase: Phase::ServerRequest,
+            method,
+            subject,
+            ..facts(&caller, &server, "")
+        };
+        codes(&policy.judge(&facts))
+    };
+    assert_eq!(
+        judged("elicitation/create", r#"{"mode": "form"}"#),
+        "allow allowed"
+    );
+    assert_eq!(
+        judged("elicitation/create", r#"{"mode": "url"}"#),
+        "deny no_rule"
+    );
+    assert_eq!(judged("roots/list", "{}"), "deny no_rule");
+    assert_eq!(judged("elicitation/create", "{"), "deny policy_error");
+}
+
+#[test]
+fn obligations_are_never_dropped() {
+    let with = |rule: &str| {
+        judged(
+            &format!(
+                "package mcp.authz\nallow contains \"x\" if input.tool.name == \"t\"\n{rule}\n"
+            ),
+            "t",
+            "{}",
+        )
+    };
+    assert_eq!(with(""), "allow allowed");
+    assert_eq!(
+        with("redact contains {\"result\": \"/a\"} if input.tool.name == \"t\""),
+        "deny obligation_unsupported"
+    );
+    assert_eq!(
+        with("redact contains {\"result\": \"/a\"} if input.tool.name == \"other\""),
+        "allow allowed"
+    );
+    assert_eq!(
+        with("notify contains \"#sec\" if input.tool"),
+        "deny obligation_unsupported"
+    );
+    assert_eq!(
+        with("set_arguments contains lower(5) if input.tool"),
+        "deny policy_error"
+    );
+}
+
+#[test]
+fn answers_of_unknown_shape_refuse() {
+    let deny = |entry: &str| {
+        let text = format!(
+            "package mcp.authz\nallow contains \"x\" if input.tool\ndeny contains {entry} if input.tool\n"
+        );
+        judged(&text, "t", "{}")
+    };
+    assert_eq!(deny("{\"code\": \"mine\"}"), "deny mine");
+    assert_eq!(deny("5"), "deny policy_invalid_result");
+    assert_eq!(deny("{\"cod\": \"mine\"}"), "deny policy_invalid_result");
+    let allow =
+        "package mcp.authz\nallow contains {\"code\": \"x\", \"unless\": \"y\"} if input.tool\n";
+    assert_eq!(judged(allow, "t", "{}"), "deny policy_invalid_result");
+}
+
+#[test]
+fn evaluation_is_bounded_in_time() {
+    let text = "package mcp.authz\nallow contains \"slow\" if {\n some a in numbers.range(1, 9999)\n \
+                some b in numbers.range(1, 9999)\n some c in numbers.range(1, 9999)\n a + b + c == 1\n}\n";
+    let folder = folder(&[("a.rego", text)]);
+    let limit = Duration::from_millis(50);
+    let settings = Settings {
+        workers: 1,
+        decision_limit: limit,
+        list_limit: limit,
+        ..Settings::default()
+    };
+    let policy = Policy::load(&[folder.path().to_owned()], &settings).unwrap();
+    let (caller, server) = (caller(&[]), server("s"));
+    let facts = facts(&caller, &server, "t");
+    let decision = policy.judge(&facts);
+    assert_eq!(codes(&decision), "deny policy_timeout");
+    assert!(
+        decision.elapsed < Duration::from_millis(500),
+        "{:?}",
+        decision.elapsed
+    );
+    let visible = policy.visible(&facts, &[facts.subject, facts.subject]);
+    assert_eq!(visible.shown, [false, false]);
+    assert_eq!(
+        visible.failure.map(|reason| reason.code),
+        Some(Reason::POLICY_TIMEOUT.into())
+    );
+}
+
+#[test]
+fn an_empty_policy_refuses() {
+    assert_eq!(judged("package mcp.authz\n", "t", "{}"), "deny no_rule");
+    assert_eq!(judged("package other\nx := 1\n", "t", "{}"), "deny no_rule");
+}
+
+#[test]
+fn a_reload_swaps_whole_and_a_bad_one_changes_nothing() {
+    let rules = |name: &str| {
+        format!("package mcp.authz\nallow contains \"x\" if input.tool.name == \"{name}\"\n")
+    };
+    let folder = folder(&[("a.rego", &rules("old"))]);
+    let file = folder.path().join("a.rego");
+    let settings = Settings {
+        workers: 2,
+        ..settings()
+    };
+    let policy = Policy::load(&[folder.path().to_owned()], &settings).unwrap();
+    let (caller, server) = (caller(&[]), server("s"));
+    let judged = |tool| codes(&policy.judge(&facts(&caller, &server, tool)));
+    assert_eq!(judged("old"), "allow allowed");
+    let first = policy.revision();
+
+    assert!(!policy.reload().unwrap().changed);
+    let hostile = format!(
+        "package mcp.authz\nallow contains \"x\" if {{ y := {} }}",
+        "[".repeat(5_000)
+    );
+    for bad in [
+        "package mcp.authz\nallow contains",
+        "",
+        &hostile,
+        "package mcp.authz\nf(x) := f(x)\n",
+    ] {
+        std::fs::write(&file, bad).unwrap();
+        if policy.reload().is_ok() {
+            panic!("{bad:.60} was taken into force");
+        }
+        assert_eq!(
+            (judged("old").as_str(), policy.revision()),
+            ("allow allowed", Arc::clone(&first))
+        );
+    }
+
+    std::fs::write(&file, rules("new")).unwrap();
+    let generation = policy.reload().unwrap();
+    assert_eq!(
+        (generation.number, generation.changed, generation.files),
+        (2, true, 1)
+    );
+    assert_eq!(
+        (judged("old").as_str(), judged("new").as_str()),
+        ("deny no_rule", "allow allowed")
+    );
+    assert_ne!(policy.revision(), first);
+    assert_eq!(
+        policy.judge(&facts(&caller, &server, "new")).revision,
+        policy.revision()
+    );
+}
+
+#[test]
+fn threads_judge_side_by_side_through_reloads() {
+    let rules = |number: usize| {
+        format!("package mcp.authz\nallow contains \"x\" if input.tool.name == \"t\"\n# {number}\n")
+    };
+    let folder = folder(&[("a.rego", &rules(0))]);
+    let settings = Settings {
+        workers: 2,
+        ..settings()
+    };
+    let policy = Policy::load(&[folder.path().to_owned()], &settings).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let (caller, server) = (caller(&[]), server("s"));
+                for _ in 0..300 {
+                    assert_eq!(
+                        codes(&policy.judge(&facts(&caller, &server, "t"))),
+                        "allow allowed"
+                    );
+                    assert_eq!(
+                        codes(&policy.judge(&facts(&caller, &server, "u"))),
+                        "deny no_rule"
+                    );
+                }
+            });
+        }
+        for number in 1..6 {
+            std::fs::write(folder.path().join("a.rego"), rules(number)).unwrap();
+            assert!(policy.reload().unwrap().changed);
+        }
+    });
+}
+
+#[test]
+fn deep_calls_and_deep_arguments_fit_the_stack_of_a_worker() {
+    let chain: String = (1..24)
+        .map(|n| format!("f{n}(x) := f{}([[[[x]]]])\n", n + 1))
+        .collect();
+    let text = format!(
+        "package mcp.authz\nallow contains \"x\" if count(f1(input.arguments)) == 1\n{chain}f24(x) := x\n"
+    );
+    let arguments = format!("{}{}", "[".repeat(60), "]".repeat(60));
+    let policy = policy(&text);
+    let run = || {
+        let (caller, server) = (caller(&[]), server("s"));
+        codes(&policy.judge(&Facts {
+            arguments: Some(&arguments),
+            ..facts(&caller, &server, "t")
+        }))
+    };
+    std::thread::scope(|scope| {
+        let worker = std::thread::Builder::new().stack_size(2 * 1024 * 1024);
+        assert_eq!(
+            worker.spawn_scoped(scope, run).unwrap().join().unwrap(),
+            "allow allowed"
+        );
+    });
+}
+
+/// What the library says in Rego is what `judge` does.
+#[test]
+fn judging_agrees_with_the_shipped_library() {
+    let text = |allow: &str, approve: &str, deny: &str| {
+        format!(
+            "package mcp.authz\nallow contains \"a\" if {allow}\napprove contains \"b\" if {approve}\n\
+             deny contains \"c\" if {deny}\nvisible contains \"d\" if false\n"
+        )
+    };
+    for case in 0..8_u8 {
+        let on = |bit: u8| if case & bit == 0 { "false" } else { "true" };
+        let text = text(on(1), on(2), on(4));
+        let judged = judged(&text, "t", "{}");
+        let mut engine = crate::engine::bare().unwrap();
+        engine.add_policy("a.rego".to_owned(), text).unwrap();
+        engine
+            .add_policy("library.rego".to_owned(), load::files::LIBRARY.to_owned())
+            .unwrap();
+        let decision = engine
+            .eval_rule("data.mcp.decision.decision".to_owned())
+            .unwrap();
+        let effect = decision["effect"].as_string().unwrap();
+        assert_eq!(judged.split(' ').next(), Some(&**effect), "{case}");
+    }
+}
+
+mod fuzzed {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            prop_oneof![
+                Just("select 1"),
+                Just("SELECT"),
+                Just("drop"),
+                Just(""),
+                Just("é\u{0}")
+            ]
+            .prop_map(Into::into),
+            ".{0,12}".prop_map(serde_json::Value::from),
+        ];
+        leaf.prop_recursive(4, 30, 5, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(serde_json::Value::from),
+                prop::collection::hash_map("(sql|limit|path|to|[a-z]{1,4})", inner, 0..5).prop_map(
+                    |members| members
+                        .into_iter()
+                        .collect::<serde_json::Map<_, _>>()
+                        .into()
+                ),
+            ]
+        })
+    }
+
+    thread_local! {
+        static GUARDED: Policy = policy(
+            "package mcp.authz\nallow contains \"all\" if input.tool\n\
+             deny contains {\"code\": \"sql_not_select\"} if not startswith(lower(input.arguments.sql), \"select\")\n\
+             deny contains {\"code\": \"always\"} if input.tool.name == \"blocked\"\n",
+        );
+        static STARTER: Policy =
+            Policy::load(&[starter()], &settings()).unwrap();
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whatever the arguments are, a refusal on them holds unless they are what the rule asks for.
+        #[test]
+        fn no_arguments_get_past_a_refusal(value in json()) {
+            let text = value.to_string();
+            let (caller, server) = (caller(&["analyst"]), server("crm"));
+            let fine = value.get("sql").and_then(|sql| sql.as_str())
+                .is_some_and(|sql| sql.to_lowercase().starts_with("select"));
+            GUARDED.with(|policy| {
+                let judge = |tool| policy.judge(&Facts { arguments: Some(&text), ..facts(&caller, &server, tool) });
+                let decision = judge("query_database");
+                prop_assert_eq!(decision.effect == Effect::Allow, fine, "{}", text);
+                prop_assert_eq!(judge("blocked").effect, Effect::Deny);
+                Ok(())
+            })?;
+            STARTER.with(|policy| {
+                let judge = |tool| policy.judge(&Facts { arguments: Some(&text), ..facts(&caller, &server, tool) });
+                if judge("query_database").effect == Effect::Allow {
+                    prop_assert!(fine || value["sql"].as_str().is_some_and(|sql| sql.trim().to_lowercase().starts_with("select")));
+                }
+                prop_assert_eq!(judge("drop_database").effect, Effect::Deny);
+                Ok(())
+            })?;
+        }
+
+        /// Whatever stands where JSON should, the answer is a refusal and not a panic.
+        #[test]
+        fn no_text_gets_past_as_arguments(text in ".{0,60}") {
+            let (caller, server) = (caller(&[]), server("crm"));
+            GUARDED.with(|policy| {
+                let decision = policy.judge(&Facts { arguments: Some(&text), ..facts(&caller, &server, "t") });
+                prop_assert_eq!(decision.effect, Effect::Deny);
+                Ok(())
+            })?;
+        }
+    }
 }
