@@ -1,0 +1,146 @@
+//! TLS on both ends, certificates reloaded.
+
+use super::*;
+
+#[tokio::test]
+async fn curl_speaks_both_over_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = certificate(folder.path());
+    let ca = files.certificate.to_str().unwrap().to_owned();
+    let tls = Some(Tls::load(files).unwrap());
+    let server = start(
+        ListenerSettings {
+            tls,
+            ..Default::default()
+        },
+        service_fn(echo),
+    )
+    .await;
+    let url = format!("https://localhost:{}/", server.addr.port());
+    assert_eq!(
+        curl(&["--cacert", &ca, &url]).await,
+        "HTTP/2.0 GET tls13 127.0.0.1 0"
+    );
+    assert_eq!(
+        curl(&["--cacert", &ca, "--http1.1", &url]).await,
+        "HTTP/1.1 GET tls13 127.0.0.1 0"
+    );
+    assert_eq!(
+        curl(&["--cacert", &ca, "--tls-max", "1.2", &url]).await,
+        "HTTP/2.0 GET tls12 127.0.0.1 0"
+    );
+}
+
+#[tokio::test]
+async fn a_reloaded_certificate_is_shown_and_a_bad_one_is_not() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let files = certificate(one.path());
+    let second = certificate(two.path());
+    let first_ca = two.path().join("first.pem");
+    std::fs::copy(&files.certificate, &first_ca).unwrap();
+    let tls = Tls::load(files.clone()).unwrap();
+    let settings = ListenerSettings {
+        tls: Some(tls.clone()),
+        ..Default::default()
+    };
+    let server = start(settings, service_fn(echo)).await;
+    let trusts = async |ca: &Path| {
+        let settings = ClientSettings {
+            native_roots: false,
+            extra_roots: vec![ca.to_owned()],
+            ..ClientSettings::default()
+        };
+        let endpoint = Client::new(settings)
+            .unwrap()
+            .endpoint(&format!("https://localhost:{}/", server.addr.port()));
+        match soon(
+            endpoint
+                .unwrap()
+                .post(HeaderMap::new(), Bytes::new(), &Limits::default()),
+        )
+        .await
+        .unwrap_err()
+        {
+            // The echo is no JSON; it was reached, which is the point.
+            UpstreamError::ContentType | UpstreamError::Status { .. } => true,
+            UpstreamError::Connect(_) => false,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(trusts(&first_ca).await && !trusts(&second.certificate).await);
+
+    std::fs::copy(&second.certificate, &files.certificate).unwrap();
+    assert!(matches!(
+        tls.reload().unwrap_err(),
+        TlsError::Mismatch { .. }
+    ));
+    assert!(trusts(&first_ca).await);
+    std::fs::write(&files.certificate, "nothing").unwrap();
+    assert!(matches!(
+        tls.reload().unwrap_err(),
+        TlsError::NoCertificate { .. }
+    ));
+    std::fs::remove_file(&files.certificate).unwrap();
+    assert!(matches!(
+        tls.reload().unwrap_err(),
+        TlsError::Certificate { .. }
+    ));
+    std::fs::copy(&second.certificate, &files.certificate).unwrap();
+    std::fs::write(&files.key, "nothing").unwrap();
+    assert!(matches!(tls.reload().unwrap_err(), TlsError::Key { .. }));
+    assert!(trusts(&first_ca).await);
+
+    std::fs::copy(&second.key, &files.key).unwrap();
+    tls.reload().unwrap();
+    assert!(trusts(&second.certificate).await && !trusts(&first_ca).await);
+}
+
+#[tokio::test]
+async fn our_client_shares_one_http2_connection_over_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = certificate(folder.path());
+    let peers = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&peers);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let peer = request.extensions().get::<Peer>().unwrap().addr;
+        seen.lock().unwrap().push((peer, request.version()));
+        let mut response = Response::new(Body::full("{}"));
+        response
+            .headers_mut()
+            .insert("content-type", "application/json".parse().unwrap());
+        async move { Ok(response) }
+    });
+    let ca = files.certificate.clone();
+    let tls = Some(Tls::load(files).unwrap());
+    let server = start(
+        ListenerSettings {
+            tls,
+            ..Default::default()
+        },
+        service,
+    )
+    .await;
+    let settings = ClientSettings {
+        native_roots: false,
+        extra_roots: vec![ca],
+        ..Default::default()
+    };
+    let client = Client::new(settings).unwrap();
+    let endpoint = client
+        .endpoint(&format!("https://localhost:{}/mcp", server.addr.port()))
+        .unwrap();
+    for _ in 0..5 {
+        let answer = soon(endpoint.post(HeaderMap::new(), Bytes::new(), &Limits::default()))
+            .await
+            .unwrap();
+        assert!(matches!(answer, Answer::Message { .. }), "{answer:?}");
+    }
+    let peers = peers.lock().unwrap();
+    assert_eq!(peers.len(), 5);
+    assert!(
+        peers
+            .iter()
+            .all(|peer| *peer == (peers[0].0, http::Version::HTTP_2)),
+        "{peers:?}"
+    );
+}
