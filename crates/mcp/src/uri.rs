@@ -27,7 +27,7 @@ pub struct Uri {
     pub query: Option<String>,
     /// What follows the first `#`, decoded like the query.
     pub fragment: Option<String>,
-    /// All of it in one text. In the path only `%`, `?` and `#` are encoded.
+    /// All of it in one text. In the path only `%`, `?`, `#` and space of any kind are encoded.
     pub text: String,
 }
 
@@ -152,6 +152,12 @@ fn push_encoded(text: &mut String, part: &str) {
             '%' => text.push_str("%25"),
             '?' => text.push_str("%3F"),
             '#' => text.push_str("%23"),
+            // At an end it would be lost, and U+00A0 looks like another space.
+            space if space.is_whitespace() => {
+                for byte in space.encode_utf8(&mut [0; 4]).bytes() {
+                    text.push_str(&format!("%{byte:02X}"));
+                }
+            }
             other => text.push(other),
         }
     }

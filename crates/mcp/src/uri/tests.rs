@@ -68,7 +68,7 @@ fn equal_places_have_one_spelling() {
             urn:isbn:123                               urn:isbn:123 "" ["isbn:123"]
             "repo://owner%2Fname/x"                    not an absolute URI
             repo://h/owner%2Fname/x                    repo://h/owner/name/x "h" ["owner", "name", "x"]
-            file:///srv/100%25 sure?                   file:///srv/100%25 sure? "" ["srv", "100% sure"]
+            file:///srv/100%25 sure?                   file:///srv/100%25%20sure? "" ["srv", "100% sure"]
             file:///srv/C%23/a%3Fb                     file:///srv/C%23/a%3Fb "" ["srv", "C#", "a?b"]
             file:///{path}                             file:///{path} "" ["{path}"]
             ui://app/view.html                         ui://app/view.html "app" ["view.html"]"#]],
@@ -182,7 +182,7 @@ fn long_uris_are_refused() {
 
 proptest! {
     #[test]
-    fn a_normal_form_is_normal(uri in "(file|x|https)://?/?[a-c%./2eE5\\\\fé@;?#]{0,24}") {
+    fn a_normal_form_is_normal(uri in "(file|x|https)://?/?[a-c% ./20eE5\\\\fé@;?#]{0,24}") {
         if let Ok(normal) = normalise(&uri) {
             prop_assert!(normal.segments.iter().all(|segment| segment != ".." && segment != "." && !segment.contains('/')));
             prop_assert_eq!(normalise(&normal.text), Ok(normal));
