@@ -281,3 +281,6 @@ impl Record<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -230,14 +230,16 @@ impl Shared {
             .map(|since| (since, Arc::clone(&queue.load.batch)));
         drop(queue);
         let in_hand = self.in_hand().clone();
-        let mut slow = false;
-        for (since, batch) in [in_hand, waiting].into_iter().flatten() {
-            if since.elapsed() >= timeout {
-                batch.fail(AppendError::Slow);
-                slow = true;
-            }
+        let mut overdue = [in_hand, waiting];
+        for slot in &mut overdue {
+            slot.take_if(|(since, _batch)| since.elapsed() < timeout);
         }
+        // Said before anybody is told, so that whoever was told finds it said.
+        let slow = overdue.iter().any(Option::is_some);
         self.status.slow.store(slow, Ordering::Relaxed);
+        for (_since, batch) in overdue.into_iter().flatten() {
+            batch.fail(AppendError::Slow);
+        }
     }
 
     /// Notes that a checkpoint over `size` records is in place.
