@@ -200,7 +200,8 @@ impl Pool {
                 Sent::NotTaken(request) => request,
             };
         }
-        let sent = match self.maker.make().await? {
+        // Boxed because it is large and rare: every call would carry and copy the space for it.
+        let sent = match Box::pin(self.maker.make()).await? {
             Made::H1(connection) => self.send_h1(connection, request).await?,
             Made::H2(sender) => {
                 *lock(&self.shared) = Some(sender.clone());

@@ -271,7 +271,7 @@ impl Core {
             match routed {
                 Routed::Call => {}
                 Routed::Unsolicited(message) => {
-                    if self.unsolicited.push(message).is_some() {
+                    if self.unsolicited.push(message) > 0 {
                         tracing::warn!(
                             server,
                             "too many messages nobody reads: the oldest was dropped"

@@ -15,6 +15,9 @@ use super::StdioError;
 /// The end of a queue.
 pub(super) type Ended = Result<(), StdioError>;
 
+/// Most bytes that wait in one queue; a single message may be longer than that.
+const MAX_BYTES: usize = 16 * 1024 * 1024;
+
 /// A queue with one reader.
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -25,6 +28,7 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct Inner {
     messages: VecDeque<Message>,
+    bytes: usize,
     ended: Option<Ended>,
     waker: Option<Waker>,
 }
@@ -38,23 +42,21 @@ impl Queue {
         }
     }
 
-    /// Adds a message. Gives back the one that had to go: the oldest notification, or the oldest at all.
-    pub(super) fn push(&self, message: Message) -> Option<Message> {
+    /// Adds a message. Tells how many had to go for it: the oldest notifications first, then the oldest.
+    pub(super) fn push(&self, message: Message) -> usize {
         let mut inner = self.lock();
         if inner.ended.is_some() {
-            return Some(message);
+            return 1;
         }
-        let dropped = if inner.messages.len() >= self.limit {
-            let oldest = inner
-                .messages
-                .iter()
-                .position(|message| matches!(message, Message::Notification(_)))
-                .unwrap_or(0);
-            inner.messages.remove(oldest)
-        } else {
-            None
-        };
-        inner.messages.push_back(message);
+        let mut dropped = 0;
+        let length = message.bytes().len();
+        while !inner.messages.is_empty()
+            && (inner.messages.len() >= self.limit || inner.bytes + length > MAX_BYTES)
+        {
+            inner.drop_one();
+            dropped += 1;
+        }
+        inner.add(message);
         Self::wake(inner);
         dropped
     }
@@ -63,7 +65,7 @@ impl Queue {
     pub(super) fn finish(&self, message: Message) {
         let mut inner = self.lock();
         if inner.ended.is_none() {
-            inner.messages.push_back(message);
+            inner.add(message);
             inner.ended = Some(Ok(()));
             Self::wake(inner);
         }
@@ -85,6 +87,7 @@ impl Queue {
     ) -> Poll<Option<Result<Message, StdioError>>> {
         let mut inner = self.lock();
         if let Some(message) = inner.messages.pop_front() {
+            inner.bytes -= message.bytes().len();
             return Poll::Ready(Some(Ok(message)));
         }
         match &mut inner.ended {
@@ -118,3 +121,24 @@ impl Queue {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+impl Inner {
+    fn add(&mut self, message: Message) {
+        self.bytes += message.bytes().len();
+        self.messages.push_back(message);
+    }
+
+    fn drop_one(&mut self) {
+        let oldest = self
+            .messages
+            .iter()
+            .position(|message| matches!(message, Message::Notification(_)))
+            .unwrap_or(0);
+        if let Some(message) = self.messages.remove(oldest) {
+            self.bytes -= message.bytes().len();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -306,9 +306,10 @@ impl Routes {
             return Routed::Unsolicited(message);
         };
         match self.calls.get(wire).and_then(|slot| slot.queue.as_ref()) {
-            Some(queue) => queue
-                .push(message)
-                .map_or(Routed::Call, |_| Routed::Displaced),
+            Some(queue) => match queue.push(message) {
+                0 => Routed::Call,
+                _ => Routed::Displaced,
+            },
             None if self.shared => Routed::Dropped("a message for a call nobody waits for"),
             // The process has one client, whose other streams may want it.
             None => Routed::Unsolicited(message),

@@ -144,3 +144,35 @@ async fn our_client_shares_one_http2_connection_over_tls() {
         "{peers:?}"
     );
 }
+
+#[tokio::test]
+async fn our_http2_call_that_is_dropped_ends_at_the_other_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = certificate(folder.path());
+    let ca = files.certificate.clone();
+    let tls = Some(Tls::load(files).unwrap());
+    let alive = Alive::default();
+    let settings = ListenerSettings {
+        tls,
+        ..Default::default()
+    };
+    let server = start(settings, endless(&alive, false)).await;
+    let settings = ClientSettings {
+        native_roots: false,
+        extra_roots: vec![ca],
+        ..Default::default()
+    };
+    let uri = format!("https://localhost:{}/mcp", server.addr.port());
+    let endpoint = Client::new(settings).unwrap().endpoint(&uri).unwrap();
+    let limits = Limits::default();
+    // The first makes the connection, the second is one stream of it.
+    for _ in 0..2 {
+        let call = endpoint.post(HeaderMap::new(), Bytes::new(), &limits);
+        let begun = alive.is(1);
+        tokio::select! {
+            answered = call => panic!("{answered:?}"),
+            () = begun => {}
+        }
+        alive.is(0).await;
+    }
+}
