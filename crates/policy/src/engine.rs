@@ -9,30 +9,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use regorus::utils::limits::ExecutionTimerConfig;
+use regorus::value::Set;
 use regorus::{Engine, Value};
 
 use crate::decision::Reason;
 use crate::load::brackets;
 use crate::load::locate;
+use crate::load::plan::{Plan, Then, Unit};
 use crate::shadow;
 
 /// Steps between two looks at the clock.
 const CHECK_INTERVAL: std::num::NonZeroU32 = std::num::NonZeroU32::MIN.saturating_add(31);
 /// A rule of ours that needs nothing, to see whether an engine can be prepared.
 const PROBE: &str = "package keepgate.probe\nready := true\n";
-
-/// The texts one evaluator is made from, and which of the sets they declare.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Plan {
-    /// File names and texts.
-    pub(crate) modules: Vec<(String, Arc<str>)>,
-    pub(crate) allow: bool,
-    pub(crate) approve: bool,
-    pub(crate) deny: bool,
-    pub(crate) visible: bool,
-    /// Obligations declared.
-    pub(crate) obligations: Vec<&'static str>,
-}
 
 /// Why a set has no value: a code of ours.
 pub(crate) type Failure = &'static str;
@@ -42,6 +31,7 @@ pub(crate) type Failure = &'static str;
 pub(crate) struct Evaluator {
     engine: Engine,
     plan: Arc<Plan>,
+    input: Value,
 }
 
 impl Evaluator {
@@ -59,6 +49,7 @@ impl Evaluator {
         let mut evaluator = Self {
             engine,
             plan: Arc::clone(plan),
+            input: Value::Undefined,
         };
         evaluator
             .engine
@@ -67,17 +58,47 @@ impl Evaluator {
         Ok(evaluator)
     }
 
-    pub(crate) fn plan(&self) -> &Plan {
-        &self.plan
-    }
-
     /// Sets what the next questions are about.
     pub(crate) fn input(&mut self, input: Value) {
-        self.engine.set_input(input);
+        self.engine.set_input(input.clone());
+        self.input = input;
     }
 
-    /// Evaluates `data.mcp.authz.<name>` until `deadline`.
-    pub(crate) fn ask(&mut self, name: &str, deadline: Instant) -> Result<Value, Failure> {
+    /// The entries of a set, or of several: whatever its units yield until `deadline`.
+    pub(crate) fn gather(
+        &mut self,
+        units: fn(&Plan) -> &[Unit],
+        deadline: Instant,
+    ) -> Result<Value, Failure> {
+        let plan = Arc::clone(&self.plan);
+        let mut found = Set::new();
+        for unit in units(&plan) {
+            if !unit.guards.iter().all(|guard| guard.holds(&self.input)) {
+                continue;
+            }
+            match &unit.then {
+                Then::Entries(entries) => entries.iter().for_each(|entry| {
+                    found.insert(entry.clone());
+                }),
+                Then::Ask(rule) => match self.ask(rule, deadline)? {
+                    Value::Set(entries) => entries.iter().for_each(|entry| {
+                        found.insert(entry.clone());
+                    }),
+                    Value::Undefined => return Err(Reason::POLICY_UNDEFINED),
+                    Value::Null
+                    | Value::Bool(_)
+                    | Value::Number(_)
+                    | Value::String(_)
+                    | Value::Array(_)
+                    | Value::Object(_) => return Err(Reason::POLICY_INVALID_RESULT),
+                },
+            }
+        }
+        Ok(Value::Set(Arc::new(found)))
+    }
+
+    /// Evaluates a rule until `deadline`.
+    fn ask(&mut self, rule: &str, deadline: Instant) -> Result<Value, Failure> {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(Reason::POLICY_TIMEOUT);
@@ -87,58 +108,46 @@ impl Evaluator {
                 limit: left,
                 check_interval: CHECK_INTERVAL,
             });
-        let rule = format!("data.mcp.authz.{name}");
         let engine = &mut self.engine;
-        match catch_unwind(AssertUnwindSafe(|| engine.eval_rule(rule))) {
+        match catch_unwind(AssertUnwindSafe(|| engine.eval_rule(rule.to_owned()))) {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(_)) if Instant::now() >= deadline => {
-                tracing::warn!(
-                    rule = name,
-                    limit_us = left.as_micros(),
-                    "policy evaluation ran out of time"
-                );
+                let limit_us = left.as_micros();
+                tracing::warn!(rule, limit_us, "policy evaluation ran out of time");
                 Err(Reason::POLICY_TIMEOUT)
             }
             Ok(Err(error)) => {
                 let text = error.to_string();
                 let (line, column) = locate::place(&text);
-                tracing::warn!(
-                    rule = name,
-                    line,
-                    column,
-                    error = locate::message(&text),
-                    "policy evaluation failed"
-                );
+                let error = locate::message(&text);
+                tracing::warn!(rule, line, column, error, "policy evaluation failed");
                 Err(Reason::POLICY_ERROR)
             }
             Err(_) => {
-                tracing::error!(rule = name, "policy evaluator panicked");
+                tracing::error!(rule, "policy evaluator panicked");
                 Err(Reason::POLICY_PANIC)
             }
         }
     }
 
-    /// Runs every declared set once, so that the first call does not pay for what is made on first use.
+    /// Asks for everything once, so that the first call does not pay for what is made on first use.
     pub(crate) fn warm(&mut self, input: Value, limit: Duration) {
         self.input(input);
         let plan = Arc::clone(&self.plan);
-        let sets = [
-            ("deny", plan.deny),
-            ("approve", plan.approve),
-            ("allow", plan.allow),
-            ("visible", plan.visible),
-        ];
-        for (name, _) in sets.into_iter().filter(|(_, declared)| *declared) {
-            let deadline = Instant::now() + limit;
-            let engine = &mut self.engine;
-            engine.set_execution_timer_config(ExecutionTimerConfig {
-                limit,
-                check_interval: CHECK_INTERVAL,
-            });
-            // What a rule makes of an empty input is of no interest, only that it was run.
-            drop(catch_unwind(AssertUnwindSafe(|| {
-                engine.eval_rule(format!("data.mcp.authz.{name}"))
-            })));
+        let deadline = Instant::now() + limit;
+        for unit in plan.units() {
+            if let Then::Ask(rule) = &unit.then {
+                self.engine
+                    .set_execution_timer_config(ExecutionTimerConfig {
+                        limit,
+                        check_interval: CHECK_INTERVAL,
+                    });
+                let engine = &mut self.engine;
+                // What a rule makes of an empty input is of no interest, only that it was run.
+                drop(catch_unwind(AssertUnwindSafe(|| {
+                    engine.eval_rule(rule.clone())
+                })));
+            }
             if Instant::now() >= deadline {
                 return;
             }

@@ -7,8 +7,10 @@ pub(crate) mod brackets;
 pub(crate) mod check;
 pub(crate) mod files;
 pub(crate) mod graph;
+mod guard;
 pub(crate) mod locate;
 mod nearest;
+pub(crate) mod plan;
 pub(crate) mod shape;
 pub(crate) mod survey;
 
@@ -21,7 +23,7 @@ use std::time::Duration;
 
 use regorus::{Engine, Value};
 
-use crate::engine::{self, Plan};
+use crate::engine;
 use crate::json;
 use crate::policy::{Snapshot, Warm};
 use crate::problem::{LoadErrors, Problem};
@@ -112,12 +114,17 @@ pub(crate) struct Checked {
 
 fn build(files: &[File], settings: &Settings, number: u64) -> Result<Snapshot, Vec<Problem>> {
     let checked = check_files(files, false)?;
-    let call = Arc::new(plan(files, &checked.sites, &BTreeSet::new()));
-    let list = Arc::new(plan(
-        files,
-        &checked.sites,
-        &checked.graph.reading_arguments(),
-    ));
+    let plan = |leave_out: &BTreeSet<String>| {
+        Arc::new(plan::plan(
+            files,
+            &checked.sites,
+            &checked.graph,
+            leave_out,
+            settings.split,
+        ))
+    };
+    let call = plan(&BTreeSet::new());
+    let list = plan(&checked.graph.reading_arguments());
     let snapshot = Snapshot::new(
         number,
         files::revision(files),
@@ -243,66 +250,6 @@ fn data(files: &[File], problems: &mut Vec<Problem>) -> Value {
         }
     }
     engine.get_data()
-}
-
-/// The texts to build from, without the deciding rules whose node is in `leave_out`, and what is declared in them.
-///
-/// In `list` a rule that reads arguments must not hold, not even through a `not`: there are none. Blanking it out of
-/// the text keeps every line and column where it was.
-fn plan(files: &[File], sites: &[Site], leave_out: &BTreeSet<String>) -> Plan {
-    let mut plan = Plan::default();
-    for file in files.iter().filter(|file| file.kind == Kind::Rules) {
-        let out: Vec<&Site> = sites
-            .iter()
-            .filter(|site| site.file == file.path && is_left_out(site, leave_out))
-            .collect();
-        let text = if out.is_empty() {
-            Arc::clone(&file.text)
-        } else {
-            blanked(&file.text, &out)
-        };
-        plan.modules.push((file.path.display().to_string(), text));
-    }
-    for site in sites
-        .iter()
-        .filter(|site| deciding(site) && !is_left_out(site, leave_out))
-    {
-        match site.name.first().map(String::as_str) {
-            Some("allow") => plan.allow = true,
-            Some("approve") => plan.approve = true,
-            Some("deny") => plan.deny = true,
-            Some("visible") => plan.visible = true,
-            Some(other) => {
-                if let Some(obligation) = check::OBLIGATIONS.into_iter().find(|name| *name == other)
-                    && !plan.obligations.contains(&obligation)
-                {
-                    plan.obligations.push(obligation);
-                }
-            }
-            None => {}
-        }
-    }
-    plan
-}
-
-fn deciding(site: &Site) -> bool {
-    site.package.join(".") == check::PACKAGE
-}
-
-fn is_left_out(site: &Site, leave_out: &BTreeSet<String>) -> bool {
-    let decides = site
-        .name
-        .first()
-        .is_some_and(|name| check::DECISIONS.contains(&name.as_str()));
-    deciding(site) && decides && !leave_out.is_empty() && site.reads(leave_out)
-}
-
-fn blanked(text: &str, out: &[&Site]) -> Arc<str> {
-    let blank = |(at, letter): (usize, char)| {
-        let gone = out.iter().any(|site| (site.start..site.end).contains(&at));
-        if gone && letter != '\n' { ' ' } else { letter }
-    };
-    text.char_indices().map(blank).collect::<String>().into()
 }
 
 #[cfg(test)]

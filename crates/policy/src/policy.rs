@@ -11,10 +11,11 @@ use regorus::Value;
 
 use crate::answer;
 use crate::decision::{Decision, Effect, Reason, Visible};
-use crate::engine::{Evaluator, Failure, Plan};
+use crate::engine::{Evaluator, Failure};
 use crate::facts::{Facts, Item};
 use crate::input::Words;
 use crate::load;
+use crate::load::plan::{Plan, Unit};
 use crate::method;
 use crate::problem::LoadErrors;
 use crate::settings::Settings;
@@ -287,37 +288,23 @@ impl Warm {
             .input(facts)
             .map_err(|error| refused_input(&error))?;
         self.call.input(input);
-        let plan = self.call.plan();
-        let (deny, approve, allow) = (plan.deny, plan.approve, plan.allow);
-        if deny {
-            let reasons =
-                answer::reasons(&self.call.ask("deny", deadline)?, "denied").map_err(odd)?;
-            if !reasons.is_empty() {
-                return Ok((Effect::Deny, reasons));
-            }
+        let denied = self.call.gather(|plan| &plan.deny, deadline)?;
+        let reasons = answer::reasons(&denied, "denied").map_err(odd)?;
+        if !reasons.is_empty() {
+            return Ok((Effect::Deny, reasons));
         }
-        for index in 0..self.call.plan().obligations.len() {
-            let Some(name) = self.call.plan().obligations.get(index) else {
-                break;
-            };
-            let name: &'static str = name;
-            if answer::holds(&self.call.ask(name, deadline)?) {
-                return Err(Reason::OBLIGATION_UNSUPPORTED);
-            }
+        if answer::holds(&self.call.gather(|plan| &plan.obligations, deadline)?) {
+            return Err(Reason::OBLIGATION_UNSUPPORTED);
         }
-        if approve {
-            let (approval, reasons) =
-                answer::approval(&self.call.ask("approve", deadline)?).map_err(odd)?;
-            if !reasons.is_empty() {
-                return Ok((Effect::Approve(approval), reasons));
-            }
+        let asked = self.call.gather(|plan| &plan.approve, deadline)?;
+        let (approval, reasons) = answer::approval(&asked).map_err(odd)?;
+        if !reasons.is_empty() {
+            return Ok((Effect::Approve(approval), reasons));
         }
-        if allow {
-            let reasons =
-                answer::reasons(&self.call.ask("allow", deadline)?, "allowed").map_err(odd)?;
-            if !reasons.is_empty() {
-                return Ok((Effect::Allow, reasons));
-            }
+        let allowed = self.call.gather(|plan| &plan.allow, deadline)?;
+        let reasons = answer::reasons(&allowed, "allowed").map_err(odd)?;
+        if !reasons.is_empty() {
+            return Ok((Effect::Allow, reasons));
         }
         Err(Reason::NO_RULE)
     }
@@ -346,30 +333,19 @@ impl Warm {
     }
 
     fn shown(&mut self, deadline: Instant) -> Result<bool, Failure> {
-        let plan = self.list.plan();
-        let showing = [
-            ("visible", plan.visible),
-            ("allow", plan.allow),
-            ("approve", plan.approve),
-        ];
-        if plan.deny
-            && !answer::reasons(&self.list.ask("deny", deadline)?, "denied")
-                .map_err(odd)?
-                .is_empty()
-        {
+        let denied = self.list.gather(|plan| &plan.deny, deadline)?;
+        if !answer::reasons(&denied, "denied").map_err(odd)?.is_empty() {
             return Ok(false);
         }
-        for (name, _) in showing.into_iter().filter(|(_, declared)| *declared) {
-            let set = self.list.ask(name, deadline)?;
-            let shown = match name {
-                "approve" => !answer::approval(&set).map_err(odd)?.1.is_empty(),
-                _ => !answer::reasons(&set, "allowed").map_err(odd)?.is_empty(),
-            };
-            if shown {
+        let showing: [fn(&Plan) -> &[Unit]; 2] = [|plan| &plan.visible, |plan| &plan.allow];
+        for units in showing {
+            let shown = self.list.gather(units, deadline)?;
+            if !answer::reasons(&shown, "allowed").map_err(odd)?.is_empty() {
                 return Ok(true);
             }
         }
-        Ok(false)
+        let asked = self.list.gather(|plan| &plan.approve, deadline)?;
+        Ok(!answer::approval(&asked).map_err(odd)?.1.is_empty())
     }
 }
 

@@ -19,6 +19,10 @@ pub struct Settings {
     pub max_data_bytes: u64,
     /// Most files read from all directories together.
     pub max_files: usize,
+    /// Whether sets are taken apart so that rules which cannot hold are not evaluated. Answers are the same without;
+    /// it is here for the tests that show so.
+    #[doc(hidden)]
+    pub split: bool,
 }
 
 impl Default for Settings {
@@ -31,6 +35,7 @@ impl Default for Settings {
             max_file_bytes: 512 * 1024,
             max_data_bytes: 32 * 1024 * 1024,
             max_files: 2_000,
+            split: true,
         }
     }
 }

@@ -161,6 +161,9 @@ impl<'a> Check<'a> {
                     .hint(format!("decisions are made in package `{PACKAGE}`; helpers belong in a package outside `mcp`"))
             });
         }
+        if first.starts_with(super::plan::OURS) {
+            return Some(at(format!("the name `{first}` is the gateway's own")));
+        }
         if DECISIONS.contains(&first) || OBLIGATIONS.contains(&first) {
             let plain = site.kind == Kind::Set && site.name.len() == 1;
             return (!plain).then(|| {

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
+use regorus::Value;
 use regorus::unstable::{Expr, Literal, Module, Query, Ref, Rule, RuleAssign, RuleHead, Span};
+
+use super::guard::{self, Guard};
 
 /// How a rule is declared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +39,12 @@ pub(crate) struct Site {
     /// Deepest expression.
     pub(crate) depth: usize,
     pub(crate) mentions: Vec<Mention>,
+    /// Bytes of the rule's name in its file.
+    pub(crate) head: (usize, usize),
+    /// What the body of a set's rule asks of the input first.
+    pub(crate) guards: Vec<Guard>,
+    /// The entry of a set's rule, when the body is nothing but guards and the entry a constant.
+    pub(crate) constant: Option<Value>,
 }
 
 impl Site {
@@ -145,7 +154,12 @@ fn site(rule: &Rule, file: &std::path::Path, package: &[String], imports: &Impor
             (kind, refr, args.len())
         }
     };
+    let (guards, constant) = guarded(rule);
+    let name = root(refr).span();
     Site {
+        head: (name.start as usize, name.end as usize),
+        guards,
+        constant,
         file: file.to_owned(),
         package: package.to_vec(),
         name: chain(refr).map(|(path, _)| path).unwrap_or_default(),
@@ -158,6 +172,25 @@ fn site(rule: &Rule, file: &std::path::Path, package: &[String], imports: &Impor
         depth: walk.deepest,
         mentions: walk.mentions,
     }
+}
+
+/// The guards of a set's rule, and its entry when nothing else is to be evaluated.
+fn guarded(rule: &Rule) -> (Vec<Guard>, Option<Value>) {
+    let Rule::Spec {
+        head: RuleHead::Set { key: Some(key), .. },
+        bodies,
+        ..
+    } = rule
+    else {
+        return (Vec::new(), None);
+    };
+    let (guards, complete) = match bodies.as_slice() {
+        [] => (Vec::new(), true),
+        [body] => guard::guards(&body.query),
+        [..] => (Vec::new(), false),
+    };
+    let constant = if complete { guard::constant(key) } else { None };
+    (guards, constant)
 }
 
 /// The static parts of a reference, and whether a dynamic part follows; `None` when it does not begin with a name.

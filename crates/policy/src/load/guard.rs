@@ -1,0 +1,197 @@
+//! What a rule asks of the input before anything else, decided without the evaluator.
+//!
+//! Most rules begin by naming a server, a tool or a role. Comparing those here costs a hundredth of what the evaluator
+//! takes, and most rules need not be evaluated at all. It must not change any answer, so only statements that stand
+//! first count (whatever stands behind them is not reached when they do not hold, an error neither), only forms that
+//! cannot fail, and values are compared by the evaluator's own equality. A rule that consists of such statements alone
+//! and yields a constant is answered here whole.
+
+use regorus::Value;
+use regorus::unstable::{BoolOp, Expr, Literal, LiteralStmt, Query};
+use regorus::value::{Object, Set};
+
+/// One statement about one field of the input.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Guard {
+    /// The field, step by step.
+    path: Vec<Value>,
+    test: Test,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Test {
+    /// `input.a == "x"`, `input.a in {"x", "y"}`
+    OneOf(Vec<Value>),
+    /// `"x" in input.a`
+    Holds(Value),
+    /// `input.a`
+    True,
+    /// `some x in input.a`: needs the field, and the evaluator to go on.
+    Defined,
+}
+
+impl Guard {
+    /// Whether the statement holds of an input.
+    pub(crate) fn holds(&self, input: &Value) -> bool {
+        let mut at = input;
+        for step in &self.path {
+            match at {
+                Value::Object(object) => match object.get(step) {
+                    Some(below) => at = below,
+                    None => return false,
+                },
+                _ => return false,
+            }
+        }
+        match &self.test {
+            Test::OneOf(values) => values.contains(at),
+            Test::True => *at != Value::Bool(false),
+            Test::Defined => true,
+            Test::Holds(value) => match at {
+                Value::Array(items) => items.contains(value),
+                Value::Set(items) => items.contains(value),
+                Value::Object(object) => object.values().any(|item| item == value),
+                _ => false,
+            },
+        }
+    }
+}
+
+/// The guards a body begins with, and whether they are all of it.
+pub(crate) fn guards(query: &Query) -> (Vec<Guard>, bool) {
+    let mut guards = Vec::new();
+    for statement in &query.stmts {
+        match guard(statement) {
+            Some(guard) if guard.test == Test::Defined => {
+                guards.push(guard);
+                return (guards, false);
+            }
+            Some(guard) => guards.push(guard),
+            None => return (guards, false),
+        }
+    }
+    (guards, true)
+}
+
+fn guard(statement: &LiteralStmt) -> Option<Guard> {
+    if !statement.with_mods.is_empty() {
+        return None;
+    }
+    match &statement.literal {
+        Literal::Expr { expr, .. } => expression(expr),
+        Literal::SomeIn { collection, .. } => Some(Guard {
+            path: field(collection)?,
+            test: Test::Defined,
+        }),
+        Literal::SomeVars { .. } | Literal::NotExpr { .. } | Literal::Every { .. } => None,
+    }
+}
+
+fn expression(expr: &Expr) -> Option<Guard> {
+    if let Some(path) = field(expr) {
+        return Some(Guard {
+            path,
+            test: Test::True,
+        });
+    }
+    if let Expr::BoolExpr {
+        op: BoolOp::Eq,
+        lhs,
+        rhs,
+        ..
+    } = expr
+    {
+        let (path, value) = match field(lhs) {
+            Some(path) => (path, constant(rhs)?),
+            None => (field(rhs)?, constant(lhs)?),
+        };
+        return Some(Guard {
+            path,
+            test: Test::OneOf(vec![value]),
+        });
+    }
+    if let Expr::Membership {
+        key: None,
+        value,
+        collection,
+        ..
+    } = expr
+    {
+        if let Some(path) = field(collection) {
+            return Some(Guard {
+                path,
+                test: Test::Holds(constant(value)?),
+            });
+        }
+        let path = field(value)?;
+        let values = match constant(collection)? {
+            Value::Array(items) => items.to_vec(),
+            Value::Set(items) => items.iter_sorted().cloned().collect(),
+            _ => return None,
+        };
+        return Some(Guard {
+            path,
+            test: Test::OneOf(values),
+        });
+    }
+    None
+}
+
+/// The steps of `input.a.b`; `None` for anything else.
+fn field(expr: &Expr) -> Option<Vec<Value>> {
+    let mut steps = Vec::new();
+    let mut at = expr;
+    loop {
+        match at {
+            Expr::RefDot { refr, field, .. } => {
+                steps.push(Value::from(field.0.text()));
+                at = refr;
+            }
+            Expr::RefBrack { refr, index, .. } => match index.as_ref() {
+                Expr::String { value, .. } => {
+                    steps.push(value.clone());
+                    at = refr;
+                }
+                _ => return None,
+            },
+            Expr::Var { span, .. } if span.text() == "input" && !steps.is_empty() => {
+                steps.reverse();
+                return Some(steps);
+            }
+            _ => return None,
+        }
+    }
+}
+
+/// The value of an expression made of literals alone.
+pub(crate) fn constant(expr: &Expr) -> Option<Value> {
+    match expr {
+        Expr::String { value, .. }
+        | Expr::RawString { value, .. }
+        | Expr::Number { value, .. }
+        | Expr::Bool { value, .. }
+        | Expr::Null { value, .. } => Some(value.clone()),
+        Expr::Array { items, .. } => {
+            let items: Option<Vec<Value>> = items.iter().map(|item| constant(item)).collect();
+            items.map(Value::from)
+        }
+        Expr::Set { items, .. } => {
+            let mut set = Set::new();
+            for item in items {
+                set.insert(constant(item)?);
+            }
+            Some(set.into_value())
+        }
+        Expr::Object { fields, .. } => {
+            let mut object = Object::new();
+            for (_, key, value) in fields {
+                // A key twice is the evaluator's to refuse.
+                if object.insert(constant(key)?, constant(value)?).is_some() {
+                    return None;
+                }
+            }
+            Some(object.into_value())
+        }
+        _ => None,
+    }
+}

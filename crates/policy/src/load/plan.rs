@@ -1,0 +1,219 @@
+//! What an evaluator is built from: the texts, and which parts of each set to ask for when.
+//!
+//! A set is taken apart into units. Rules that begin with the same guards become one unit that is asked for only where
+//! the guards hold; rules that are nothing but guards and a constant need no evaluator and leave its texts. A set that
+//! another rule reads stays whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use regorus::Value;
+
+use super::check::{DECISIONS, OBLIGATIONS, PACKAGE};
+use super::files::{File, Kind};
+use super::graph::Graph;
+use super::guard::Guard;
+use super::survey::Site;
+
+/// Begins the names this file gives to parts of sets.
+pub(crate) const OURS: &str = "keepgate_";
+
+/// The texts one evaluator is made from, and the units of the sets they declare.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Plan {
+    /// File names and texts.
+    pub(crate) modules: Vec<(String, Arc<str>)>,
+    pub(crate) allow: Vec<Unit>,
+    pub(crate) approve: Vec<Unit>,
+    pub(crate) deny: Vec<Unit>,
+    pub(crate) visible: Vec<Unit>,
+    /// Each obligation declared.
+    pub(crate) obligations: Vec<Unit>,
+}
+
+/// A part of a set that is empty unless all its guards hold.
+#[derive(Debug, Clone)]
+pub(crate) struct Unit {
+    pub(crate) guards: Vec<Guard>,
+    pub(crate) then: Then,
+}
+
+/// Where the entries of a unit come from.
+#[derive(Debug, Clone)]
+pub(crate) enum Then {
+    /// These, as written.
+    Entries(Vec<Value>),
+    /// The evaluator's value of this rule.
+    Ask(String),
+}
+
+impl Unit {
+    fn whole(name: &str) -> Self {
+        Self {
+            guards: Vec::new(),
+            then: Then::Ask(format!("data.{PACKAGE}.{name}")),
+        }
+    }
+}
+
+impl Plan {
+    /// All units.
+    pub(crate) fn units(&self) -> impl Iterator<Item = &Unit> {
+        [
+            &self.deny,
+            &self.obligations,
+            &self.approve,
+            &self.allow,
+            &self.visible,
+        ]
+        .into_iter()
+        .flatten()
+    }
+}
+
+/// Plans the files in force. Deciding rules that read one of the nodes `leave_out` are left out; sets are taken apart
+/// when `split`.
+///
+/// In `list` a rule that reads arguments must not hold, not even through a `not`: there are none.
+pub(crate) fn plan(
+    files: &[File],
+    sites: &[Site],
+    graph: &Graph,
+    leave_out: &BTreeSet<String>,
+    split: bool,
+) -> Plan {
+    let mut edits = Edits::default();
+    let mut plan = Plan::default();
+    for name in DECISIONS {
+        let (out, rules): (Vec<&Site>, Vec<&Site>) =
+            declared(sites, name).partition(|site| !leave_out.is_empty() && site.reads(leave_out));
+        out.into_iter().for_each(|site| edits.blank(site));
+        let whole = !split
+            || rules
+                .first()
+                .is_some_and(|site| graph.is_needed(&site.node()));
+        let units = match (rules.is_empty(), whole) {
+            (true, _) => Vec::new(),
+            (false, true) => vec![Unit::whole(name)],
+            (false, false) => units(name, &rules, &mut edits),
+        };
+        match name {
+            "allow" => plan.allow = units,
+            "approve" => plan.approve = units,
+            "deny" => plan.deny = units,
+            _ => plan.visible = units,
+        }
+    }
+    let obliges = |name: &&str| declared(sites, name).next().is_some();
+    plan.obligations = OBLIGATIONS
+        .iter()
+        .copied()
+        .filter(obliges)
+        .map(Unit::whole)
+        .collect();
+    plan.modules = files
+        .iter()
+        .filter(|file| file.kind == Kind::Rules)
+        .map(|file| {
+            (
+                file.path.display().to_string(),
+                edits.apply(&file.path, &file.text),
+            )
+        })
+        .collect();
+    plan
+}
+
+/// The rules of one set.
+fn declared<'a>(sites: &'a [Site], name: &str) -> impl Iterator<Item = &'a Site> {
+    let deciding = |site: &&Site| site.package.join(".") == PACKAGE;
+    sites
+        .iter()
+        .filter(deciding)
+        .filter(move |site| site.name.first().is_some_and(|first| first == name))
+}
+
+/// Takes the rules of a set apart.
+fn units<'a>(name: &str, rules: &[&'a Site], edits: &mut Edits<'a>) -> Vec<Unit> {
+    let mut constants: BTreeMap<&[Guard], Vec<Value>> = BTreeMap::new();
+    let mut asked: BTreeMap<&[Guard], String> = BTreeMap::new();
+    for site in rules {
+        match (&site.constant, site.guards.as_slice()) {
+            (Some(entry), guards) => {
+                constants.entry(guards).or_default().push(entry.clone());
+                edits.blank(site);
+            }
+            (None, []) => {
+                asked.entry(&[]).or_insert_with(|| name.to_owned());
+            }
+            (None, guards) => {
+                let number = asked.len();
+                let part = asked
+                    .entry(guards)
+                    .or_insert_with(|| format!("{OURS}{name}_{number}"));
+                edits.rename(site, part);
+            }
+        }
+    }
+    let constants = constants.into_iter().map(|(guards, entries)| Unit {
+        guards: guards.to_vec(),
+        then: Then::Entries(entries),
+    });
+    let asked = asked.into_iter().map(|(guards, part)| Unit {
+        guards: guards.to_vec(),
+        ..Unit::whole(&part)
+    });
+    constants.chain(asked).collect()
+}
+
+/// Changes to the texts that leave every line where it was.
+#[derive(Default)]
+struct Edits<'a>(BTreeMap<&'a Path, Vec<(usize, usize, Option<String>)>>);
+
+impl<'a> Edits<'a> {
+    fn blank(&mut self, site: &'a Site) {
+        self.0
+            .entry(&site.file)
+            .or_default()
+            .push((site.start, site.end, None));
+    }
+
+    fn rename(&mut self, site: &'a Site, name: &str) {
+        let (start, end) = site.head;
+        self.0
+            .entry(&site.file)
+            .or_default()
+            .push((start, end, Some(name.to_owned())));
+    }
+
+    fn apply(&mut self, path: &Path, text: &Arc<str>) -> Arc<str> {
+        let Some(mut edits) = self.0.remove(path) else {
+            return Arc::clone(text);
+        };
+        edits.sort();
+        let mut edited = String::with_capacity(text.len());
+        let mut at = 0;
+        for (start, mut end, name) in edits {
+            // The place of a text ends before its closing quote, and so does that of a rule it ends.
+            if name.is_none() && matches!(text.as_bytes().get(end), Some(b'"' | b'`')) {
+                end += 1;
+            }
+            edited.push_str(text.get(at..start).unwrap_or(""));
+            let old = text.get(start..end).unwrap_or("");
+            match name {
+                Some(name) => edited.push_str(&name),
+                None => edited.extend(
+                    old.chars()
+                        .map(|letter| if letter == '\n' { letter } else { ' ' }),
+                ),
+            }
+            at = end;
+        }
+        edited.push_str(text.get(at..).unwrap_or(""));
+        edited.into()
+    }
+}
+
+#[cfg(test)]
+mod tests;
