@@ -453,6 +453,21 @@ async fn a_drain_lets_running_requests_finish_and_takes_no_more() {
 }
 
 #[tokio::test]
+async fn a_drain_ends_connections_at_rest_at_once() {
+    let server = start(ListenerSettings::default(), service_fn(echo)).await;
+    let mut rested = server.connect().await;
+    rested.write_all(GET).await.unwrap();
+    assert!(read_some(&mut rested).await.contains("200 OK"));
+    let begun = Instant::now();
+    let addr = server.addr;
+    let answered = get_h2(addr).await;
+    assert!(answered.starts_with(b"HTTP/2.0 GET"));
+    assert_eq!(server.stop().await, Drained::Whole);
+    assert_eq!(read_to_end(&mut rested).await, "");
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
 async fn a_drain_cuts_what_does_not_end() {
     for (version, in_body) in [
         ("--http1.1", false),
