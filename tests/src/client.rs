@@ -12,6 +12,9 @@ use tokio::{
     net::TcpStream,
 };
 
+/// How long the other side may be silent before a test fails.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// A client of one endpoint.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -212,8 +215,26 @@ impl Client {
     /// When the connection breaks.
     pub async fn call_modern(&self, tool: &str, arguments: Value) -> Answer {
         self.modern("tools/call", Some(tool))
-            .post(modern_call(tool, arguments).to_string())
+            .post(modern_call(tool, &arguments).to_string())
             .await
+    }
+
+    /// Asks `method` with `params` in the stateful revisions, under the id 7.
+    ///
+    /// # Panics
+    /// When the connection breaks.
+    pub async fn ask(&self, method: &str, params: Value) -> Answer {
+        let body = json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params});
+        self.post(body.to_string()).await
+    }
+
+    /// Asks `method` with `params` in 2026-07-28, under the id 7; `name` goes into `Mcp-Name`.
+    ///
+    /// # Panics
+    /// When the connection breaks, or `params` is no object.
+    pub async fn ask_modern(&self, method: &str, name: Option<&str>, mut params: Value) -> Answer {
+        params["_meta"] = modern_meta();
+        self.modern(method, name).ask(method, params).await
     }
 
     /// Sends bytes on a fresh connection and reads what comes until the other side closes or `patience` is over.
@@ -230,7 +251,7 @@ impl Client {
 }
 
 /// A tool call of 2026-07-28.
-pub fn modern_call(tool: &str, arguments: Value) -> Value {
+pub fn modern_call(tool: &str, arguments: &Value) -> Value {
     json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": tool, "arguments": arguments, "_meta": modern_meta()}})
 }
 
@@ -241,6 +262,75 @@ pub fn modern_meta() -> Value {
         "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
         "io.modelcontextprotocol/clientCapabilities": {},
     })
+}
+
+/// An event stream that is read as it comes.
+#[derive(Debug)]
+pub struct Events {
+    body: Incoming,
+    text: String,
+}
+
+impl Events {
+    /// The stream of an answer whose head is there.
+    pub fn of(answer: hyper::Response<Incoming>) -> Self {
+        Self {
+            body: answer.into_body(),
+            text: String::new(),
+        }
+    }
+
+    /// The next block of lines, comments too, as it stood on the wire. `None` at the end of the stream.
+    ///
+    /// # Panics
+    /// When nothing comes for ten seconds, or the stream breaks.
+    pub async fn block(&mut self) -> Option<String> {
+        loop {
+            if let Some((block, rest)) = self.text.split_once("\n\n") {
+                let block = block.to_owned();
+                self.text = rest.to_owned();
+                return Some(block);
+            }
+            let frame = tokio::time::timeout(PATIENCE, self.body.frame());
+            let frame = frame.await.expect("an event in time")?.expect("a frame");
+            let data = frame.into_data().expect("data");
+            self.text.push_str(std::str::from_utf8(&data).expect("UTF-8"));
+        }
+    }
+
+    /// The next message; comments and events without one are passed over. `None` at the end of the stream.
+    ///
+    /// # Panics
+    /// When nothing comes for ten seconds, or what comes is no JSON.
+    pub async fn message(&mut self) -> Option<Value> {
+        loop {
+            let block = self.block().await?;
+            let mut data = block.lines().filter_map(|line| line.strip_prefix("data:"));
+            if let Some(data) = data.next().map(str::trim).filter(|data| !data.is_empty()) {
+                return Some(serde_json::from_str(data).expect("JSON"));
+            }
+        }
+    }
+
+    /// All messages up to the end of the stream.
+    ///
+    /// # Panics
+    /// As [`Self::message`].
+    pub async fn messages(mut self) -> Vec<Value> {
+        let mut messages = Vec::new();
+        while let Some(message) = self.message().await {
+            messages.push(message);
+        }
+        messages
+    }
+}
+
+/// The field `name` of an event block.
+pub fn field<'a>(block: &'a str, name: &str) -> Option<&'a str> {
+    let mut values = block
+        .lines()
+        .filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    values.next().map(str::trim)
 }
 
 /// Reads an answer to its end.

@@ -61,6 +61,55 @@ impl TestGateway {
         })
     }
 
+    /// Makes an API key for `subject` with these roles and gives its secret. Only for a gateway with keys.
+    pub fn key(&self, subject: &str, roles: &[&str]) -> String {
+        self.key_for(keepgate_authn::KeyRequest {
+            subject: subject.to_owned(),
+            roles: roles.iter().map(|&role| role.to_owned()).collect(),
+            ..keepgate_authn::KeyRequest::default()
+        })
+    }
+
+    /// Makes an API key and gives its secret. Only for a gateway with keys.
+    pub fn key_for(&self, request: keepgate_authn::KeyRequest) -> String {
+        let keys = keepgate_authn::ApiKeys::open(self.directory.path()).expect("a key store");
+        let made = keys
+            .create(request, std::time::SystemTime::now())
+            .expect("a key");
+        self.gateway.shared().authn.reload().expect("keys");
+        made.secret.to_string()
+    }
+
+    /// Closes the log: from now on nothing can be recorded.
+    pub fn close_log(&self) {
+        self.log.close();
+    }
+
+    /// Waits until a record is written that `is` what the test waits for, and gives it.
+    pub async fn record(
+        &self,
+        is: impl Fn(&serde_json::Value) -> bool,
+    ) -> serde_json::Value {
+        let written = async {
+            loop {
+                if let Some(record) = self.read().into_iter().find(|record| is(record)) {
+                    return record;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(10), written)
+            .await
+            .unwrap_or_else(|_| panic!("no such record: {:#?}", self.read()))
+    }
+
+    /// Ends the log in order and verifies it; gives the codes of all refusals in it.
+    pub async fn refusals(&self) -> Vec<String> {
+        let records = self.records().await;
+        let codes = records.iter().filter_map(|record| record["refusal"].as_str());
+        codes.map(str::to_owned).collect()
+    }
+
     /// Ends the log in order and verifies it; gives its records as JSON.
     pub async fn records(&self) -> Vec<serde_json::Value> {
         // What is posted without waiting is written before the log closes.
@@ -71,6 +120,10 @@ impl TestGateway {
             report.findings.is_empty(),
             "the log does not verify: {report:?}"
         );
+        self.read()
+    }
+
+    fn read(&self) -> Vec<serde_json::Value> {
         let mut reader =
             keepgate_audit::Reader::open(&self.log_directory(), keepgate_audit::Start::Index(0))
                 .expect("the log opens");

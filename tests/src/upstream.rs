@@ -46,6 +46,35 @@ impl Heard {
     }
 }
 
+/// A gate the test opens, so that one thing happens after another without waiting for time to pass.
+#[derive(Debug, Clone)]
+pub struct Gate(Arc<tokio::sync::Semaphore>);
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self(Arc::new(tokio::sync::Semaphore::new(0)))
+    }
+}
+
+impl Gate {
+    /// Lets whoever waits pass, now and later.
+    pub fn open(&self) {
+        self.0.add_permits(1 << 16);
+    }
+
+    /// Lets one pass.
+    pub fn open_once(&self) {
+        self.0.add_permits(1);
+    }
+
+    /// Waits until the gate is open.
+    pub async fn passed(&self) {
+        if let Ok(permit) = self.0.acquire().await {
+            permit.forget();
+        }
+    }
+}
+
 /// What the server says, step by step.
 #[derive(Debug, Clone)]
 pub enum Say {
@@ -53,6 +82,8 @@ pub enum Say {
     Bytes(Vec<u8>),
     /// Nothing, for a while.
     Wait(Duration),
+    /// Nothing, until the gate is open.
+    Until(Gate),
     /// Nothing any more: the connection is closed.
     Close,
     /// Nothing any more, and the connection stays open.
@@ -80,6 +111,12 @@ impl Say {
             b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
                 .to_vec(),
         )
+    }
+
+    /// A whole event stream.
+    pub fn sse_whole(events: &[Value]) -> Vec<Self> {
+        let body: String = events.iter().map(|data| format!("data: {data}\n\n")).collect();
+        Self::http("200 OK", "text/event-stream", &body)
     }
 
     /// One event.
@@ -164,6 +201,39 @@ impl FakeServer {
             .collect()
     }
 
+    /// Waits until something was heard that `is` what the test waits for, and gives it.
+    ///
+    /// # Panics
+    /// When it is not heard within ten seconds.
+    pub async fn hears(&self, is: impl Fn(&Heard) -> bool) -> Heard {
+        let heard = async {
+            loop {
+                if let Some(heard) = self.heard().into_iter().find(|heard| is(heard)) {
+                    return heard;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), heard)
+            .await
+            .unwrap_or_else(|_| panic!("not heard; heard: {:?}", self.heard()))
+    }
+
+    /// Waits until `count` connections were hung up on.
+    ///
+    /// # Panics
+    /// When that does not happen within ten seconds.
+    pub async fn is_hung_up_on(&self, count: usize) {
+        let hung_up = async {
+            while self.hung_up() < count {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), hung_up)
+            .await
+            .expect("nobody hung up");
+    }
+
     /// How many connections the other side has closed while the server was saying something.
     pub fn hung_up(&self) -> usize {
         *self.closed.lock().unwrap_or_else(PoisonError::into_inner)
@@ -232,6 +302,20 @@ async fn connection(mut stream: TcpStream, script: Arc<Script>, server: FakeServ
                         tokio::time::timeout(time, stream.peek(&mut byte)).await,
                         Ok(Ok(0) | Err(_))
                     )
+                }
+                Say::Until(gate) => {
+                    let mut byte = [0];
+                    // A peer that hangs up is noticed while we wait.
+                    tokio::select! {
+                        () = gate.passed() => true,
+                        peeked = stream.peek(&mut byte) => match peeked {
+                            Ok(0) | Err(_) => false,
+                            Ok(_) => {
+                                gate.passed().await;
+                                true
+                            }
+                        },
+                    }
                 }
                 Say::Close => return,
                 Say::Hang => {

@@ -1,8 +1,8 @@
 //! The way to the servers. Takes an [`Armed`] call and nothing less: nobody sends what was not judged, permitted and
 //! recorded.
 
-mod child;
-mod http;
+pub mod child;
+pub mod http;
 
 use std::{
     collections::HashMap,

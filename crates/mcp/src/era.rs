@@ -182,11 +182,11 @@ fn mirrored_param(method: &Method) -> Option<&'static str> {
     if *method == Method::ResourcesRead {
         return Some("uri");
     }
+    // `tasks/result` is gone in 2026-07-28: an unknown method is refused as that, whatever its headers.
     let tasks = [
         Method::TasksGet,
         Method::TasksUpdate,
         Method::TasksCancel,
-        Method::TasksResult,
     ];
     tasks.contains(method).then_some("taskId")
 }

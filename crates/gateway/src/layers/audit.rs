@@ -19,6 +19,8 @@ use keepgate_mcp::{
     message::{Message, Response},
 };
 
+use tracing::{debug, warn};
+
 use self::describe::describe;
 pub use self::door::{Door, Doorkeeper};
 use super::{approval::Permitted, session::Bound};
@@ -138,6 +140,7 @@ impl Around<Arc<Call>> for Outcome {
             }
             Err(refusal) => {
                 let refusal = refusal.decision(guard.call.id);
+                told(&refusal, &guard.call);
                 // The refusal stands whether or not its record can be written; nothing was let through.
                 let _refused_anyway = guard.end(Ended::Refused(&refusal)).await;
                 Err(refusal)
@@ -201,7 +204,30 @@ fn status(response: &Response) -> Status {
     }
 }
 
+/// Tells the log of a refusal: aloud if somebody has to look after a server or the gateway. The cause stands here and
+/// nowhere else.
+fn told(refusal: &Refusal, call: &Call) {
+    let (code, server, decision) = (refusal.code, &call.server, call.id);
+    let cause = refusal.source.as_ref().map(|source| chain(source)).unwrap_or_default();
+    match code.fault() {
+        Fault::Upstream | Fault::Gateway => warn!(%code, %server, %decision, cause, "refused"),
+        Fault::Client | Fault::Policy => debug!(%code, %server, %decision, cause, "refused"),
+    }
+}
+
+/// An error and what caused it, on one line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line = format!("{line}: {error}");
+        cause = error.source();
+    }
+    line
+}
+
 /// How a call ended.
+#[derive(Clone, Copy)]
 enum Ended<'a> {
     Answered {
         status: Status,
@@ -287,11 +313,13 @@ impl Guard {
 }
 
 fn decision(refusal: &Refusal) -> Option<Decision> {
-    match refusal.code {
-        Code::ApprovalRequired => Some(Decision::Approve),
-        _ if refusal.policy.is_some() => Some(Decision::Deny),
-        _ => None,
-    }
+    // Only policy names its revision; what failed elsewhere was no decision.
+    refusal.policy.as_ref()?;
+    Some(if refusal.code == Code::ApprovalRequired {
+        Decision::Approve
+    } else {
+        Decision::Deny
+    })
 }
 
 impl Drop for Guard {
@@ -308,6 +336,7 @@ struct Watched {
     guard: Guard,
     id: Option<Id>,
     bytes: usize,
+    resumable: bool,
     held: Option<(Item, keepgate_audit::Append)>,
     over: bool,
 }
@@ -325,9 +354,40 @@ impl Watched {
             guard,
             id,
             bytes: 0,
+            resumable: false,
             held: None,
             over: false,
         }
+    }
+
+    /// The stream has ended. If the response has not come, that is the outcome; nobody waits for its record.
+    fn unanswered(&mut self, cut: Option<&Cut>) {
+        if !self.guard.open {
+            return;
+        }
+        let written = match cut {
+            Some(Cut::Upstream(_)) => self
+                .guard
+                .end(Ended::Refused(&Refusal::new(Code::UpstreamInvalid))),
+            Some(Cut::Gateway(_)) => self
+                .guard
+                .end(Ended::Refused(&Refusal::new(Code::Draining))),
+            None => {
+                // A listening stream ends without a response, and one that can be resumed may; another should not.
+                let fine = self.id.is_none() || self.resumable;
+                let status = if fine {
+                    Status::Ok
+                } else {
+                    Status::UpstreamFailed
+                };
+                self.guard.end(Ended::Answered {
+                    status,
+                    http: None,
+                    bytes: self.bytes,
+                })
+            }
+        };
+        drop(written);
     }
 
     fn ends(&self, item: &Item) -> Option<Status> {
@@ -365,6 +425,7 @@ impl Stream for Watched {
             }
             match std::task::ready!(this.events.as_mut().poll_next(cx)) {
                 Some(Ok(item)) => {
+                    this.resumable = this.resumable || item.id.is_some();
                     this.bytes += item
                         .message
                         .as_ref()
@@ -380,33 +441,11 @@ impl Stream for Watched {
                     }
                     return Poll::Ready(Some(Ok(item)));
                 }
-                Some(Err(cut)) => {
+                ended @ (Some(Err(_)) | None) => {
                     this.over = true;
-                    if this.guard.open {
-                        let refusal = Refusal::new(match cut {
-                            Cut::Upstream(_) => Code::UpstreamInvalid,
-                            Cut::Gateway(_) => Code::Draining,
-                        });
-                        drop(this.guard.end(Ended::Refused(&refusal)));
-                    }
-                    return Poll::Ready(Some(Err(cut)));
-                }
-                None => {
-                    this.over = true;
-                    if this.guard.open {
-                        // A listening stream ends without a response; a request's stream should not.
-                        let status = if this.id.is_some() {
-                            Status::UpstreamFailed
-                        } else {
-                            Status::Ok
-                        };
-                        drop(this.guard.end(Ended::Answered {
-                            status,
-                            http: None,
-                            bytes: this.bytes,
-                        }));
-                    }
-                    return Poll::Ready(None);
+                    let cut = ended.and_then(Result::err);
+                    this.unanswered(cut.as_ref());
+                    return Poll::Ready(cut.map(Err));
                 }
             }
         }

@@ -31,10 +31,14 @@ const PAGES_MOST: usize = 50;
 /// Catalogs of callers without sessions; beyond it the oldest knowledge is forgotten, and asked for again.
 const CATALOGS_MOST: usize = 10_000;
 
+/// The server, and the address of the caller, which is held as long as the entry.
+type Key = (ServerName, usize);
+type Entry = (Arc<Caller>, Arc<Catalog>);
+
 /// The catalogs of callers that have no session. Callers with one keep theirs there.
 #[derive(Debug, Default)]
 pub struct Catalogs {
-    stateless: RwLock<HashMap<(ServerName, usize), (Arc<Caller>, Arc<Catalog>)>>,
+    stateless: RwLock<HashMap<Key, Entry>>,
 }
 
 impl Catalogs {

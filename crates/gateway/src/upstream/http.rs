@@ -124,21 +124,7 @@ pub(super) async fn send(
     mut headers: HeaderMap,
 ) -> Result<Reply, Refusal> {
     let call = Arc::clone(&bound.call);
-    if let Binding::Held(session) = &bound.session {
-        if let Some(Link::Http {
-            session: Some(id), ..
-        }) = session.link.get()
-        {
-            headers.insert(SESSION_ID, id.clone());
-        }
-        // What was agreed on at `initialize`, whatever this one request said.
-        if session.revision().facts().version_header {
-            headers.insert(
-                PROTOCOL_VERSION,
-                HeaderValue::from_static(session.revision().as_str()),
-            );
-        }
-    }
+    within(&bound, &mut headers);
     let (received, request) = match &call.ask {
         Ask::Message(message) => {
             let request = if let Message::Request(request) = message {
@@ -184,6 +170,26 @@ pub(super) async fn send(
         Received::Rejected { status, body } => rejected(&http, &bound, request, status, body)?,
     };
     Ok(answer.into())
+}
+
+/// Adds what names the server's session.
+fn within(bound: &Bound, headers: &mut HeaderMap) {
+    let Binding::Held(session) = &bound.session else {
+        return;
+    };
+    if let Some(Link::Http {
+        session: Some(id), ..
+    }) = session.link.get()
+    {
+        headers.insert(SESSION_ID, id.clone());
+    }
+    // What was agreed on at `initialize`, whatever this one request said.
+    if session.revision().facts().version_header {
+        headers.insert(
+            PROTOCOL_VERSION,
+            HeaderValue::from_static(session.revision().as_str()),
+        );
+    }
 }
 
 fn accepted(request: Option<&Request>) -> Result<Answer, Refusal> {

@@ -1,6 +1,6 @@
 //! What a record says of a call, taken from the call field by field: the record's form is a contract of its own.
 
-use std::{borrow::Cow, time::SystemTime};
+use std::time::SystemTime;
 
 use keepgate_audit::{Caller, Kind, Record};
 use keepgate_call::{Ask, Call};
@@ -76,21 +76,18 @@ impl Described<'_> {
 
 /// Tool, prompt and resource.
 fn named<'a>(subject: &'a Subject<'_>) -> (Option<&'a str>, Option<&'a str>, Option<&'a str>) {
-    fn text<'a>(name: &'a Cow<'_, str>) -> Option<&'a str> {
-        Some(name)
-    }
     match subject {
-        Subject::Tool(name) => (text(name), None, None),
+        Subject::Tool(name) => (Some(&**name), None, None),
         Subject::Prompt(name)
         | Subject::Completion {
             reference: Reference::Prompt(name),
             ..
-        } => (None, text(name), None),
+        } => (None, Some(&**name), None),
         Subject::Resource(uri)
         | Subject::Completion {
             reference: Reference::Resource(uri),
             ..
-        } => (None, None, text(uri)),
+        } => (None, None, Some(&**uri)),
         Subject::Listing(_)
         | Subject::Task(_)
         | Subject::Subscription

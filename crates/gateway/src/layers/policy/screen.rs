@@ -101,7 +101,16 @@ fn listing(bound: &Bound) -> Option<ListKind> {
     match &bound.call.ask {
         Ask::Message(Message::Request(request)) => match request.subject() {
             About::Listing(kind) => Some(kind),
-            _ => None,
+            About::Tool(_)
+            | About::Prompt(_)
+            | About::Resource(_)
+            | About::Completion { .. }
+            | About::Task(_)
+            | About::Subscription
+            | About::Session
+            | About::Client
+            | About::Missing
+            | About::Unknown => None,
         },
         Ask::Message(Message::Notification(_) | Message::Response(_)) | Ask::Listen | Ask::End => {
             None
