@@ -1,5 +1,7 @@
 //! The revisions of MCP as values: what each one has, as a table.
 
+#[cfg(test)]
+mod tests;
 mod v2025_03_26;
 mod v2025_06_18;
 mod v2025_11_25;

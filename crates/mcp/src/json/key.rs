@@ -106,6 +106,12 @@ pub(super) struct Mark {
     suspicious: bool,
 }
 
+#[cfg(test)]
+thread_local! {
+    /// How often the text of a key was looked at: what an adversary would drive up.
+    pub(super) static LOOKS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 /// The keys of all objects still open, innermost last.
 #[derive(Default)]
 pub(super) struct Keys {
@@ -161,6 +167,8 @@ impl Keys {
 
     /// The decoded text of a key.
     pub(super) fn text<'a>(&'a self, source: &'a [u8], key: Key) -> &'a [u8] {
+        #[cfg(test)]
+        LOOKS.set(LOOKS.get() + 1);
         let source = if key.decoded { &self.arena } else { source };
         let start = key.start as usize;
         source
