@@ -183,11 +183,7 @@ fn mirrored_param(method: &Method) -> Option<&'static str> {
         return Some("uri");
     }
     // `tasks/result` is gone in 2026-07-28: an unknown method is refused as that, whatever its headers.
-    let tasks = [
-        Method::TasksGet,
-        Method::TasksUpdate,
-        Method::TasksCancel,
-    ];
+    let tasks = [Method::TasksGet, Method::TasksUpdate, Method::TasksCancel];
     tasks.contains(method).then_some("taskId")
 }
 
