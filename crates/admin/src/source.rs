@@ -44,3 +44,17 @@ pub struct Server {
     /// Labels for policies.
     pub labels: Vec<String>,
 }
+
+impl<S: Source> Source for std::sync::Arc<S> {
+    fn parts(&self) -> Vec<Part> {
+        S::parts(self)
+    }
+
+    fn metrics(&self) -> String {
+        S::metrics(self)
+    }
+
+    fn servers(&self) -> Vec<Server> {
+        S::servers(self)
+    }
+}

@@ -20,6 +20,7 @@ use keepgate_audit::Durability;
 use keepgate_gateway::settings::Settings;
 
 use decode::Decode;
+pub(crate) use decode::duration;
 
 use document::{Node, Value};
 use fault::{Fault, Faults, Origin};

@@ -106,14 +106,16 @@ fn every_key_arrives_where_it_belongs() {
             level: "info,keepgate=debug".to_owned()
         }
     );
-    assert_eq!(configuration.drain, Duration::from_secs(45));
     let crm = ServerName::parse("crm").unwrap();
-    assert_eq!(
-        gateway.clear_arguments,
-        [(crm.clone(), "search.cases".to_owned())]
-    );
+    assert_eq!(gateway.clear_arguments, [(crm, "search.cases".to_owned())]);
+}
 
-    let limits = &gateway.limits;
+#[test]
+fn every_limit_arrives_where_it_belongs() {
+    let configuration = good(include_str!("tests/full.yaml"));
+    assert_eq!(configuration.header_timeout, Duration::from_secs(3));
+    assert_eq!(configuration.drain, Duration::from_secs(45));
+    let limits = &configuration.gateway.limits;
     assert_eq!(
         (limits.body, limits.result, limits.event),
         (512 << 10, 4 << 20, 65_536)
@@ -126,8 +128,13 @@ fn every_key_arrives_where_it_belongs() {
     assert_eq!(limits.read_deadline, Duration::from_secs(5));
     assert_eq!(limits.session_idle, Duration::from_secs(7200));
     assert_eq!(limits.keep_alive, Duration::from_millis(1500));
+}
 
-    let server = &gateway.servers[&crm];
+#[test]
+fn every_key_of_a_server_arrives_where_it_belongs() {
+    let configuration = good(include_str!("tests/full.yaml"));
+    let gateway = &configuration.gateway;
+    let server = &gateway.servers[&ServerName::parse("crm").unwrap()];
     assert_eq!(server.owner.as_deref(), Some("sales-platform"));
     assert_eq!(server.environment.as_deref(), Some("production"));
     assert_eq!(server.trust.as_deref(), Some("partner"));

@@ -1,0 +1,224 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::styling::Styles;
+use clap::{Args, Parser, Subcommand};
+
+use crate::exit::Exit;
+use crate::output::Format;
+
+/// The file that is read when none is named.
+const DEFAULT_CONFIG: &str = "keepgate.yaml";
+/// The variable that names the file.
+const CONFIG_VARIABLE: &str = "KEEPGATE_CONFIG";
+
+/// A policy gateway in front of MCP servers.
+///
+/// Every configuration key can also be set by a variable: admin.listen by KEEPGATE_ADMIN__LISTEN, servers.crm.url by
+/// KEEPGATE_SERVERS__CRM__URL. Variables win over the file.
+#[derive(Debug, Parser)]
+#[command(
+    name = "keepgate",
+    version,
+    styles = Styles::plain(),
+    disable_help_subcommand = true,
+    term_width = 100,
+    after_help = exit_codes()
+)]
+pub(crate) struct Arguments {
+    /// Configuration file [default: keepgate.yaml, or what KEEPGATE_CONFIG names]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Form of what is printed
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        hide_possible_values = false
+    )]
+    pub(crate) output: Format,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+impl Arguments {
+    /// The configuration file: the flag, else the variable, else the usual name in the working directory.
+    pub(crate) fn config_path(&self, variables: &[(OsString, OsString)]) -> PathBuf {
+        let named = || {
+            let found = variables
+                .iter()
+                .find(|(name, value)| name == CONFIG_VARIABLE && !value.is_empty());
+            found.map(|(_, value)| PathBuf::from(value))
+        };
+        self.config
+            .clone()
+            .or_else(named)
+            .unwrap_or_else(|| PathBuf::from(DEFAULT_CONFIG))
+    }
+}
+
+/// The codes, as the help shows them.
+fn exit_codes() -> String {
+    let lines = Exit::ALL
+        .iter()
+        .map(|(exit, meaning)| format!("  {:>2}  {meaning}", exit.code()));
+    format!("Exit codes:\n{}", lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the gateway
+    ///
+    /// Reloads configuration, policies, keys and certificates when their files change and on SIGHUP; what cannot be
+    /// loaded changes nothing. SIGTERM and SIGINT end it after running calls, a second one at once.
+    Serve,
+    /// Check configuration and policies, without network
+    Check,
+    /// The servers behind the gateway
+    #[command(subcommand)]
+    Servers(Servers),
+    /// Rego policies
+    #[command(subcommand)]
+    Policy(Policy),
+    /// API keys of callers
+    #[command(subcommand)]
+    Keys(Keys),
+    /// The signed record of every call
+    #[command(subcommand)]
+    Audit(Audit),
+    /// Print the version
+    Version,
+}
+
+/// What can be done with servers.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Servers {
+    /// List the servers of the configuration
+    List,
+}
+
+/// What can be done with policies.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Policy {
+    /// Check that the policies can come into force
+    Check(Directories),
+    /// Run the policies' tests and compare their matrix with the golden one
+    Test {
+        #[command(flatten)]
+        directories: Directories,
+        /// Write the matrix as it is now over the golden one
+        #[arg(long)]
+        update: bool,
+    },
+}
+
+/// Where policies are.
+#[derive(Debug, Args)]
+pub(crate) struct Directories {
+    /// Directories with policies [default: those of the configuration]
+    #[arg(value_name = "DIR")]
+    pub(crate) directories: Vec<PathBuf>,
+}
+
+/// Where the state is.
+#[derive(Debug, Args)]
+pub(crate) struct State {
+    /// State directory [default: that of the configuration, which then need not be valid]
+    #[arg(long = "state", value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
+}
+
+/// What can be done with keys.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keys {
+    /// Make a key and print it, this once
+    Create(CreateKey),
+    /// List the keys, dead ones too
+    List {
+        #[command(flatten)]
+        state: State,
+    },
+    /// End a key; a running gateway refuses it within seconds
+    Revoke {
+        /// The key's id, as the list and records show it
+        id: String,
+        #[command(flatten)]
+        state: State,
+    },
+}
+
+/// What a new key is to be.
+#[derive(Debug, Args)]
+pub(crate) struct CreateKey {
+    /// Who will use it: the caller's name in policies and records
+    #[arg(long, value_name = "NAME")]
+    pub(crate) subject: String,
+    /// A role that policies see; may be given several times
+    #[arg(long = "role", value_name = "ROLE")]
+    pub(crate) roles: Vec<String>,
+    /// A scope that policies see; may be given several times
+    #[arg(long = "scope", value_name = "SCOPE")]
+    pub(crate) scopes: Vec<String>,
+    /// A server the key may reach; may be given several times [default: all that policies allow]
+    #[arg(long = "server", value_name = "SERVER")]
+    pub(crate) servers: Vec<String>,
+    /// How long it lasts, like 90d or 12h [default: until it is revoked]
+    #[arg(long, value_name = "TIME", value_parser = lifetime)]
+    pub(crate) expires: Option<std::time::Duration>,
+    #[command(flatten)]
+    pub(crate) state: State,
+}
+
+/// A length of time as the configuration writes it.
+fn lifetime(text: &str) -> Result<std::time::Duration, &'static str> {
+    crate::config::duration(text).ok_or("write a number and a unit, like 90d, 12h or 30m")
+}
+
+/// What can be done with the record.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Audit {
+    /// Verify the log offline: every byte, every signature, every intent
+    Verify {
+        #[command(flatten)]
+        place: Place,
+        /// Public key, a file or the key itself [default: log.pub in the log, which proves less]
+        #[arg(long, value_name = "KEY")]
+        key: Option<String>,
+        /// A checkpoint kept elsewhere that the log must still agree with; may be given several times
+        #[arg(long, value_name = "FILE")]
+        against: Vec<PathBuf>,
+    },
+    /// Print the last records
+    Tail {
+        #[command(flatten)]
+        place: Place,
+        /// How many
+        #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 20)]
+        lines: u64,
+        /// Go on with records as they are written
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// Print every record of one decision
+    Show {
+        /// The decision's id, as refusals and records name it
+        decision: String,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// Where a log is.
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    /// The log's directory [default: audit in the state directory of the configuration]
+    #[arg(long = "log", value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
+}

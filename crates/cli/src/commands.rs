@@ -1,0 +1,81 @@
+//! The commands: each does one thing with what it is given, and prints through one place.
+
+mod audit;
+mod check;
+mod keys;
+mod policy;
+mod servers;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::arguments::{Command, Servers};
+use crate::config::{self, Configuration};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::serve;
+
+/// What every command is given.
+pub(crate) struct Context<'a> {
+    /// The configuration file.
+    pub(crate) config: PathBuf,
+    /// The environment variables.
+    pub(crate) variables: Vec<(OsString, OsString)>,
+    /// Where answers go.
+    pub(crate) output: Output<'a>,
+}
+
+impl Context<'_> {
+    /// Reads the configuration.
+    fn configuration(&self) -> Result<Configuration, Failure> {
+        config::load(&self.config, self.variables.clone())
+            .map_err(|error| Failure::caused(Exit::Configuration, &error))
+    }
+
+    /// The state directory: the one named, else that of the configuration.
+    fn state(&self, named: Option<PathBuf>) -> Result<PathBuf, Failure> {
+        named.map_or_else(
+            || {
+                let configuration = self.configuration();
+                let failed =
+                    |failure: Failure| failure.hint("--state DIR works without a configuration");
+                Ok(configuration.map_err(failed)?.state)
+            },
+            Ok,
+        )
+    }
+}
+
+/// Does what was asked.
+pub(crate) fn run(command: Command, context: &mut Context<'_>) -> Result<(), Failure> {
+    match command {
+        Command::Serve => serve::run(context.config.clone(), context.variables.clone()),
+        Command::Check => check::run(context),
+        Command::Servers(Servers::List) => servers::list(context),
+        Command::Policy(command) => policy::run(command, context),
+        Command::Keys(command) => keys::run(command, context),
+        Command::Audit(command) => audit::run(command, context),
+        Command::Version => version(context),
+    }
+}
+
+/// What the program is.
+#[derive(Serialize)]
+struct Version {
+    name: &'static str,
+    version: &'static str,
+}
+
+/// `version`.
+fn version(context: &mut Context<'_>) -> Result<(), Failure> {
+    let version = Version {
+        name: "keepgate",
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    Ok(context.output.print(&version, |version| {
+        format!("{} {}\n", version.name, version.version)
+    })?)
+}

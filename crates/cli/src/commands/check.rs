@@ -1,0 +1,71 @@
+//! `check`: everything a start would read, without a start.
+
+use keepgate_policy::Policy;
+use keepgate_transport::http::tls::{Tls, TlsFiles};
+use serde::Serialize;
+
+use super::Context;
+use crate::config::Configuration;
+use crate::exit::Exit;
+use crate::failure::Failure;
+
+/// What was found in order.
+#[derive(Serialize)]
+struct Checked {
+    config: String,
+    servers: usize,
+    auth: &'static str,
+    policy_files: usize,
+    policy_revision: String,
+    warnings: Vec<String>,
+}
+
+/// `check`.
+pub(super) fn run(context: &mut Context<'_>) -> Result<(), Failure> {
+    let configuration = context.configuration()?;
+    tls(&configuration)?;
+    let policy = super::policy::load(&configuration.policies)?;
+    let checked = checked(context, configuration, &policy);
+    Ok(context.output.print(&checked, text)?)
+}
+
+/// Certificate and key have to fit.
+fn tls(configuration: &Configuration) -> Result<(), Failure> {
+    let Some(files) = &configuration.tls else {
+        return Ok(());
+    };
+    let files = TlsFiles {
+        certificate: files.certificate.clone(),
+        key: files.key.clone(),
+    };
+    Tls::load(files)
+        .map(drop)
+        .map_err(|error| Failure::caused(Exit::Configuration, &error))
+}
+
+fn checked(context: &Context<'_>, configuration: Configuration, policy: &Policy) -> Checked {
+    let generation = policy.generation();
+    Checked {
+        config: context.config.display().to_string(),
+        servers: configuration.gateway.servers.len(),
+        auth: configuration.auth.as_str(),
+        policy_files: generation.files,
+        policy_revision: generation.revision.to_string(),
+        warnings: configuration.warnings,
+    }
+}
+
+fn text(checked: &Checked) -> String {
+    let mut text = format!(
+        "configuration ok: {} ({} servers, callers by {})\npolicies ok: {} files, revision {}\n",
+        checked.config,
+        checked.servers,
+        checked.auth,
+        checked.policy_files,
+        checked.policy_revision
+    );
+    for warning in &checked.warnings {
+        text.push_str(&format!("warning: {warning}\n"));
+    }
+    text
+}

@@ -1,0 +1,74 @@
+//! The codes the program ends with. They are a contract: scripts and service managers tell cases apart by them.
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It did what was asked.
+    Success,
+    /// What was asked for is not so: a policy test failed, a key or record is not there.
+    Negative,
+    /// The command line makes no sense.
+    Usage,
+    /// The configuration is not valid.
+    Configuration,
+    /// The policies are not valid.
+    Policy,
+    /// The audit log was changed.
+    Tampered,
+    /// The gateway could not start: an address is taken, a certificate cannot be read.
+    Start,
+    /// Signed records of the audit log are gone.
+    Truncated,
+    /// The audit log is not signed by the key given.
+    Unsigned,
+    /// The audit log has the outcome of a call that was never announced.
+    Unannounced,
+    /// Files of the state directory cannot be read or written.
+    State,
+}
+
+impl Exit {
+    /// Every code with what it means, for the help text.
+    pub const ALL: [(Self, &'static str); 11] = [
+        (Self::Success, "done"),
+        (
+            Self::Negative,
+            "not so: a test failed, a key or record is not there",
+        ),
+        (Self::Usage, "wrong command line"),
+        (Self::Configuration, "configuration not valid"),
+        (Self::Policy, "policies not valid"),
+        (Self::Tampered, "audit log was changed"),
+        (
+            Self::Start,
+            "cannot start: address taken, certificate unusable",
+        ),
+        (Self::Truncated, "signed records of the audit log are gone"),
+        (Self::Unsigned, "audit log is not signed by the key given"),
+        (
+            Self::Unannounced,
+            "audit log has the outcome of a call never announced",
+        ),
+        (
+            Self::State,
+            "files of the state directory or log cannot be used",
+        ),
+    ];
+
+    /// The code of the process.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Success => 0,
+            Self::Negative => 1,
+            Self::Usage => 2,
+            Self::Configuration => 3,
+            Self::Policy => 4,
+            Self::Tampered => 5,
+            Self::Start => 6,
+            Self::Truncated => 7,
+            Self::Unsigned => 8,
+            Self::Unannounced => 9,
+            Self::State => 10,
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The one way to standard output: text for people or one JSON value for machines.
+
+use std::io::{self, Write};
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+/// For whom answers are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines: one JSON value, or one a line where there is no end.
+    Json,
+}
+
+/// Standard output with the form that was asked for.
+pub(crate) struct Output<'a> {
+    format: Format,
+    place: &'a mut dyn Write,
+}
+
+impl<'a> Output<'a> {
+    /// Output in `format` to `place`.
+    pub(crate) fn new(format: Format, place: &'a mut dyn Write) -> Self {
+        Self { format, place }
+    }
+
+    /// Prints `value` for machines or what `text` makes of it for people.
+    pub(crate) fn print<T: Serialize>(
+        &mut self,
+        value: &T,
+        text: impl FnOnce(&T) -> String,
+    ) -> io::Result<()> {
+        match self.format {
+            Format::Text => self.place.write_all(text(value).as_bytes())?,
+            Format::Json => {
+                serde_json::to_writer(&mut self.place, value)?;
+                self.place.write_all(b"\n")?;
+            }
+        }
+        self.place.flush()
+    }
+
+    /// The form that was asked for.
+    pub(crate) fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Prints one line as it is.
+    pub(crate) fn line(&mut self, line: &str) -> io::Result<()> {
+        writeln!(self.place, "{line}")?;
+        self.place.flush()
+    }
+}
+
+/// Rows under their headings, columns as wide as they need to be.
+pub(crate) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
+    let mut widths = headings.map(|heading| heading.chars().count());
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: [&str; N]| {
+        let padded = cells
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:width$}"));
+        let line = padded.collect::<Vec<_>>().join("  ");
+        format!("{}\n", line.trim_end())
+    };
+    let mut text = line(headings);
+    for row in rows {
+        text.push_str(&line(row.each_ref().map(String::as_str)));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::table;
+
+    #[test]
+    fn columns_are_as_wide_as_they_need_to_be() {
+        let rows = [
+            ["a".to_owned(), "längst".to_owned()],
+            ["four".to_owned(), String::new()],
+        ];
+        assert_eq!(table(["x", "y"], &rows), "x     y\na     längst\nfour\n");
+    }
+}

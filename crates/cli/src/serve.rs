@@ -1,0 +1,173 @@
+//! `serve`: opens what the gateway stands on, listens, reloads, and ends in order.
+
+mod listen;
+mod open;
+mod reload;
+mod source;
+mod watch;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keepgate_gateway::Gateway;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{self, AuthMode, Configuration};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::logging;
+pub(crate) use open::AUDIT_DIRECTORY;
+use open::Opened;
+use reload::Reloader;
+use source::View;
+pub(crate) use source::inventory;
+
+/// What sessions and their work get to end after the listeners are drained.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Runs the gateway until a signal ends it.
+pub(crate) fn run(path: PathBuf, variables: Vec<(OsString, OsString)>) -> Result<(), Failure> {
+    let configuration = config::load(&path, variables.clone())
+        .map_err(|error| Failure::caused(Exit::Configuration, &error))?;
+    logging::start(&configuration.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("keepgate")
+        .build()
+        .map_err(|error| {
+            Failure::new(Exit::Start, format!("failed to start the runtime: {error}"))
+        })?;
+    let ended = runtime.block_on(serve(configuration, path, variables));
+    // What a second signal cut may not hold up the end of the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended
+}
+
+/// The gateway from its first to its last moment.
+async fn serve(
+    configuration: Configuration,
+    path: PathBuf,
+    variables: Vec<(OsString, OsString)>,
+) -> Result<(), Failure> {
+    // Signals first: one that comes during the start must not be lost.
+    let mut signals = Signals::new()?;
+    announce(&configuration);
+    let opened = Opened::open(&configuration)?;
+    let gateway = Gateway::new(&configuration.gateway, Arc::clone(&opened.shared))
+        .map_err(|error| Failure::caused(Exit::Start, &error))?;
+    let view = Arc::new(View::new(
+        &configuration.gateway,
+        Arc::clone(&opened.shared),
+    ));
+
+    let data_stop = CancellationToken::new();
+    let admin_stop = CancellationToken::new();
+    let data = listen::data(&configuration, opened.tls.clone(), &gateway, &data_stop).await?;
+    let admin = listen::admin(&configuration, &view, &opened.token, &admin_stop).await?;
+    let sweep = tokio::spawn(gateway.clone().sweep());
+
+    let mut reloader = Reloader::new(
+        path,
+        variables,
+        configuration,
+        opened,
+        gateway,
+        Arc::clone(&view),
+    );
+    reloader.record_start().await;
+    let mut changes = watch::Watch::start(reloader.watched());
+    view.set_serving(true);
+    tracing::info!("ready");
+
+    loop {
+        tokio::select! {
+            biased;
+            asked = signals.next() => match asked {
+                Asked::End => break,
+                Asked::Reload => {
+                    tracing::info!("reload asked for by SIGHUP");
+                    reloader.reload_all().await;
+                    changes.set(reloader.watched());
+                }
+            },
+            changed = changes.next() => {
+                reloader.reload(&changed).await;
+                changes.set(reloader.watched());
+            }
+        }
+    }
+    view.set_serving(false);
+    tracing::info!("ending: no new calls, running ones may finish, a second signal cuts them");
+    let end = reloader.end(data_stop, data, admin_stop, admin);
+    tokio::select! {
+        () = end => tracing::info!("ended"),
+        () = signals.end() => tracing::warn!("cut by a second signal, running calls have no outcome record"),
+    }
+    sweep.abort();
+    Ok(())
+}
+
+/// Says aloud what an operator should know from the first line on.
+fn announce(configuration: &Configuration) {
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "keepgate starts");
+    if configuration.auth == AuthMode::Anonymous {
+        tracing::warn!(
+            "auth.mode is anonymous: everybody on this machine can call, as far as policies let anonymous callers"
+        );
+    }
+    for warning in &configuration.warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// The end.
+    End,
+    /// That everything is read again.
+    Reload,
+}
+
+/// The signals that steer a gateway.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// Takes the signals over from the system's defaults.
+    fn new() -> Result<Self, Failure> {
+        let take = |kind| {
+            signal(kind).map_err(|error| {
+                Failure::new(
+                    Exit::Start,
+                    format!("failed to listen for signals: {error}"),
+                )
+            })
+        };
+        Ok(Self {
+            terminate: take(SignalKind::terminate())?,
+            interrupt: take(SignalKind::interrupt())?,
+            hangup: take(SignalKind::hangup())?,
+        })
+    }
+
+    /// What the next signal asks for. Cancel-safe.
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::End,
+            _ = self.interrupt.recv() => Asked::End,
+            _ = self.hangup.recv() => Asked::Reload,
+        }
+    }
+
+    /// Resolves when the gateway shall end, whatever else is asked for.
+    async fn end(&mut self) {
+        while self.next().await != Asked::End {}
+    }
+}

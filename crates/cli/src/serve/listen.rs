@@ -1,0 +1,101 @@
+//! The listeners: data and admin, each with its service and its own end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use keepgate_admin::{Admin, Token};
+use keepgate_gateway::Gateway;
+use keepgate_transport::Body;
+use keepgate_transport::http::server::{Drained, Listener, ListenerSettings, serve};
+use keepgate_transport::http::tls::Tls;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tower::{ServiceExt, service_fn};
+
+use super::source::View;
+use crate::config::Configuration;
+use crate::exit::Exit;
+use crate::failure::{Failure, chain};
+
+/// Most connections of operators and their probes.
+const ADMIN_CONNECTIONS: usize = 128;
+/// What requests of operators get to end.
+const ADMIN_DRAIN: Duration = Duration::from_secs(2);
+
+/// Binds all data listeners, then serves `gateway` on them until `stop`.
+pub(super) async fn data(
+    configuration: &Configuration,
+    tls: Option<Tls>,
+    gateway: &Gateway,
+    stop: &CancellationToken,
+) -> Result<JoinSet<Drained>, Failure> {
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let settings = ListenerSettings {
+        tls,
+        header_timeout: configuration.header_timeout,
+        drain: configuration.drain,
+        ..ListenerSettings::default()
+    };
+    let mut listeners = Vec::new();
+    for address in &configuration.listen {
+        listeners.push(bind(*address, "listen", settings.clone()).await?);
+    }
+    let mut serving = JoinSet::new();
+    for listener in listeners {
+        let address = listener.addr();
+        let base = configuration.public_url.as_ref().map_or_else(
+            || format!("{scheme}://{address}"),
+            |url| url.to_string().trim_end_matches('/').to_owned(),
+        );
+        tracing::info!(%address, "listening for clients");
+        for server in configuration.gateway.servers.keys() {
+            tracing::info!(%server, url = format!("{base}/{server}/mcp"), "serving");
+        }
+        serving.spawn(serve(listener, gateway.clone(), stop.clone()));
+    }
+    Ok(serving)
+}
+
+/// Binds the operators' listener and serves it until `stop`.
+pub(super) async fn admin(
+    configuration: &Configuration,
+    view: &Arc<View>,
+    token: &Arc<Token>,
+    stop: &CancellationToken,
+) -> Result<JoinSet<Drained>, Failure> {
+    let settings = ListenerSettings {
+        max_connections: ADMIN_CONNECTIONS,
+        drain: ADMIN_DRAIN,
+        ..ListenerSettings::default()
+    };
+    let listener = bind(configuration.admin.listen, "admin.listen", settings).await?;
+    let address = listener.addr();
+    tracing::info!(%address, token = %token.path().display(), "listening for operators");
+    let admin = Admin::new(
+        Arc::clone(view),
+        Arc::clone(token),
+        configuration.admin.hosts.clone(),
+    );
+    let service = service_fn(move |request: Request<Incoming>| {
+        let answer = admin.clone().oneshot(request);
+        async move { answer.await.map(|response| response.map(Body::full)) }
+    });
+    let mut serving = JoinSet::new();
+    serving.spawn(serve(listener, service, stop.clone()));
+    Ok(serving)
+}
+
+/// Binds one address.
+async fn bind(
+    address: SocketAddr,
+    key: &str,
+    settings: ListenerSettings,
+) -> Result<Listener, Failure> {
+    Listener::bind(address, settings).await.map_err(|error| {
+        let hint = format!("is another process on it? `ss -ltnp` tells; `{key}` sets the address");
+        Failure::new(Exit::Start, chain(&error)).hint(&hint)
+    })
+}

@@ -1,0 +1,113 @@
+//! What a gateway stands on: state directory, audit log, keys, policies, certificate, admin token.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use keepgate_admin::Token;
+use keepgate_audit::{Log, PublicKey};
+use keepgate_authn::{Authenticator, private_file};
+use keepgate_gateway::Shared;
+use keepgate_policy::Policy;
+use keepgate_transport::http::tls::{Tls, TlsFiles};
+
+use crate::config::{AuthMode, Configuration};
+use crate::exit::Exit;
+use crate::failure::Failure;
+
+/// Where the audit log lies in the state directory.
+pub(crate) const AUDIT_DIRECTORY: &str = "audit";
+
+/// Everything that was opened; lives as long as the process.
+pub(super) struct Opened {
+    /// What the stacks of the gateway share.
+    pub(super) shared: Arc<Shared>,
+    /// What opens the operators' pages.
+    pub(super) token: Arc<Token>,
+    /// The certificate of the data listeners.
+    pub(super) tls: Option<Tls>,
+}
+
+impl Opened {
+    /// Opens everything, in the order in which an operator would look for what is wrong. Blocks; nothing else runs yet.
+    pub(super) fn open(configuration: &Configuration) -> Result<Self, Failure> {
+        let state = &configuration.state;
+        private_file::create_directory(state)
+            .map_err(|error| Failure::caused(Exit::State, &error))?;
+        let policy = Policy::load(
+            &configuration.policies,
+            &keepgate_policy::Settings::default(),
+        )
+        .map_err(|errors| Failure::caused(Exit::Policy, &errors))?;
+        let tls = configuration.tls.as_ref().map(|files| {
+            let files = TlsFiles {
+                certificate: files.certificate.clone(),
+                key: files.key.clone(),
+            };
+            Tls::load(files).map_err(|error| Failure::caused(Exit::Start, &error))
+        });
+        let authn = match configuration.auth {
+            AuthMode::Anonymous => Authenticator::anonymous(),
+            AuthMode::Keys => {
+                Authenticator::keys(state).map_err(|error| Failure::caused(Exit::State, &error))?
+            }
+        };
+        let token = Token::open(state).map_err(|error| Failure::caused(Exit::State, &error))?;
+        let log = open_log(configuration)?;
+        let shared = Shared::new(log, Arc::new(policy), Arc::new(authn))
+            .map_err(|error| Failure::caused(Exit::Start, &error))?;
+        Ok(Self {
+            shared: Arc::new(shared),
+            token: Arc::new(token),
+            tls: tls.transpose()?,
+        })
+    }
+}
+
+/// Opens the audit log.
+fn open_log(configuration: &Configuration) -> Result<Log, Failure> {
+    let directory = configuration.state.join(AUDIT_DIRECTORY);
+    let mut settings = keepgate_audit::Settings::new(&directory, origin(&directory)?, node());
+    settings.durability = configuration.durability;
+    Log::open(settings).map_err(|error| {
+        let failure = Failure::caused(Exit::State, &error);
+        match error {
+            keepgate_audit::OpenError::Locked { .. } => {
+                failure.hint("another keepgate runs with this state.dir; end it, or give this one its own")
+            }
+            keepgate_audit::OpenError::Damaged { .. } => failure.hint(
+                "keep the directory as evidence, see `keepgate audit verify`, and start with a new state.dir",
+            ),
+            keepgate_audit::OpenError::Key(_)
+            | keepgate_audit::OpenError::Name { .. }
+            | keepgate_audit::OpenError::Origin { .. }
+            | keepgate_audit::OpenError::File { .. }
+            | keepgate_audit::OpenError::System { .. } => failure,
+        }
+    })
+}
+
+/// The log's name: once made it stays, also when the machine's name changes.
+fn origin(directory: &Path) -> Result<String, Failure> {
+    let path = directory.join("log.pub");
+    if path.exists() {
+        let key = PublicKey::load(&path).map_err(|error| Failure::caused(Exit::State, &error))?;
+        return Ok(key.origin().to_owned());
+    }
+    let mut random = [0_u8; 8];
+    getrandom::fill(&mut random).map_err(|error| {
+        Failure::new(Exit::Start, format!("failed to read random bytes: {error}"))
+    })?;
+    Ok(format!("keepgate/{:016x}", u64::from_be_bytes(random)))
+}
+
+/// The machine's name, for records.
+fn node() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let plain = |letter: &char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '-' | '_');
+    let name: String = name.trim().chars().filter(plain).take(64).collect();
+    if name.is_empty() {
+        "node".to_owned()
+    } else {
+        name
+    }
+}
