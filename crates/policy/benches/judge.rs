@@ -10,8 +10,9 @@ use std::path::PathBuf;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use keepgate_policy::{
-    CallerFacts, CallerFields, ClientFacts, ClientFields, Facts, Item, Phase, Policy, RequestFacts,
-    ServerFacts, ServerFields, SessionFacts, Settings, Subject, ToolFacts, ToolFields,
+    CallerFacts, CallerFields, ClientFacts, ClientFields, Effect, Facts, Item, Phase, Policy,
+    RequestFacts, ServerFacts, ServerFields, SessionFacts, Settings, Subject, ToolFacts,
+    ToolFields,
 };
 
 /// Twelve rules of the kinds an operator writes: roles, server and tool, arguments, time, network, labels.
@@ -118,7 +119,7 @@ fn judge(criterion: &mut Criterion) {
         for (size, arguments) in [("small", SMALL), ("large", LARGE)] {
             let facts = scene.facts(arguments);
             let decision = policy.judge(&facts);
-            assert_eq!(&*decision.reasons[0].code, "allowed", "{decision:?}");
+            assert_eq!(decision.effect, Effect::Allow, "{decision:?}");
             criterion.bench_function(&format!("judge/{name}/{size}"), |bencher| {
                 bencher.iter(|| black_box(policy.judge(black_box(&facts))));
             });

@@ -33,12 +33,11 @@ pub(crate) fn reasons(set: &Value, code: &'static str) -> Result<Vec<Reason>, Od
     let entries = entries(set)?;
     let mut reasons = Vec::with_capacity(entries.len().min(MAX_REASONS));
     for entry in entries.iter_sorted() {
-        let reason = match entry {
-            Value::Object(object) => {
-                only(object, &["code", "message"])?;
-                coded(object)?
-            }
-            other => sentence(other, code)?,
+        let reason = if let Value::Object(object) = entry {
+            only(object, &["code", "message"])?;
+            coded(object)?
+        } else {
+            sentence(entry, code)?
         };
         if reasons.len() < MAX_REASONS {
             reasons.push(reason);
@@ -95,21 +94,20 @@ pub(crate) fn holds(value: &Value) -> bool {
 }
 
 fn entries(set: &Value) -> Result<&regorus::value::Set, Odd> {
-    match set {
-        Value::Set(set) => Ok(set),
-        Value::Undefined => Err(UNDEFINED),
-        _ => Err("not a set"),
+    if *set == Value::Undefined {
+        return Err(UNDEFINED);
     }
+    set.as_set().map_err(|_| "not a set")
 }
 
 fn sentence(entry: &Value, code: &'static str) -> Result<Reason, Odd> {
-    match entry {
-        Value::String(text) => Ok(Reason {
-            code: code.into(),
-            message: shortened(text),
-        }),
-        _ => Err("an entry is neither a text nor an object"),
-    }
+    let text = entry
+        .as_string()
+        .map_err(|_| "an entry is neither a text nor an object")?;
+    Ok(Reason {
+        code: code.into(),
+        message: shortened(text),
+    })
 }
 
 fn field<'a>(object: &'a Object, key: &str) -> Option<&'a Value> {
@@ -160,17 +158,17 @@ fn shortened(text: &Arc<str>) -> Arc<str> {
 }
 
 fn approvers(people: &Value) -> Result<Vec<Arc<str>>, Odd> {
-    let people: Vec<&Value> = match people {
-        Value::Array(items) => items.iter().collect(),
-        Value::Set(items) => items.iter().collect(),
-        _ => return Err("`approvers` is no list"),
+    let people: Vec<&Value> = match (people.as_array(), people.as_set()) {
+        (Ok(items), _) => items.iter().collect(),
+        (_, Ok(items)) => items.iter().collect(),
+        (Err(_), Err(_)) => return Err("`approvers` is no list"),
     };
     if people.is_empty() || people.len() as u64 > MAX_PEOPLE {
         return Err("`approvers` is empty or too long");
     }
-    let one = |person: &Value| match person {
-        Value::String(text) if named(text) => Ok(Arc::clone(text)),
-        _ => Err("an approver is neither `group:` nor `user:` with a name"),
+    let one = |person: &Value| match person.as_string() {
+        Ok(text) if named(text) => Ok(Arc::clone(text)),
+        Ok(_) | Err(_) => Err("an approver is neither `group:` nor `user:` with a name"),
     };
     people.into_iter().map(one).collect()
 }

@@ -5,7 +5,6 @@
 //! policy failed. In the second table: ✔ shown in the list, ✘ hidden.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -117,15 +116,15 @@ pub fn render(policy: &Policy, description: &str) -> Result<String, MatrixError>
     }
     for (name, caller) in &description.callers {
         let caller = caller_facts(caller)?;
-        let _ = write!(calls, "  {name:width$}");
-        let _ = write!(lists, "  {name:width$}");
+        calls.push_str(&format!("  {name:width$}"));
+        lists.push_str(&format!("  {name:width$}"));
         for (index, call) in description.calls.iter().enumerate() {
             let server = servers
                 .get(&call.server)
                 .ok_or_else(|| MatrixError::Server(call.server.clone()))?;
             let (called, listed) = Asked::new(call, index)?.signs(policy, &caller, server);
-            let _ = write!(calls, "{called:>4}");
-            let _ = write!(lists, "{listed:>4}");
+            calls.push_str(&format!("{called:>4}"));
+            lists.push_str(&format!("{listed:>4}"));
         }
         calls.push('\n');
         lists.push('\n');
@@ -245,13 +244,13 @@ fn title(call: &Call, index: usize) -> Result<String, MatrixError> {
         (_, _, _, _) => return Err(MatrixError::Subject(index + 1)),
     };
     if let Some(arguments) = &call.arguments {
-        let _ = write!(title, " {arguments}");
+        title.push_str(&format!(" {arguments}"));
     }
     if let Some(annotations) = &call.annotations {
-        let _ = write!(title, " annotated {annotations}");
+        title.push_str(&format!(" annotated {annotations}"));
     }
     if !call.label.is_empty() {
-        let _ = write!(title, " ({})", call.label);
+        title.push_str(&format!(" ({})", call.label));
     }
     Ok(title)
 }
@@ -321,7 +320,7 @@ impl<'a> Asked<'a> {
             },
         };
         let decision = policy.judge(&facts);
-        let failed = decision.reasons.iter().any(|reason| is_failure(reason));
+        let failed = decision.reasons.iter().any(is_failure);
         let called = match decision.effect {
             Effect::Allow => '✔',
             Effect::Approve(_) => '?',

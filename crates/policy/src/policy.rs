@@ -24,7 +24,6 @@ use crate::settings::Settings;
 const MAX_KEPT: usize = 4;
 
 /// The policies in force. Share it by `Arc`; all its methods take `&self`.
-#[derive(Debug)]
 pub struct Policy {
     /// Tells the evaluators a thread keeps apart.
     id: u64,
@@ -33,6 +32,14 @@ pub struct Policy {
     current: ArcSwap<Snapshot>,
     /// Held while loading: two reloads at once must not overtake each other.
     loading: Mutex<()>,
+}
+
+impl std::fmt::Debug for Policy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Policy")
+            .field("generation", &self.generation())
+            .finish_non_exhaustive()
+    }
 }
 
 /// One set of policies that came into force.

@@ -3,8 +3,11 @@
 //! The clock of an evaluation is looked at between steps, never inside a built-in function: one that can be made to
 //! answer something huge, or to panic, is covered by one of the same name that looks at what it is given first.
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
+use regex::{Regex, RegexBuilder};
 use regorus::unstable::{BUILTINS, Expr, Ref, Span};
 use regorus::{Engine, Source, Value};
 
@@ -17,6 +20,14 @@ const MAX_SHIFT: u64 = 256;
 
 /// Largest YAML document read from a text, in bytes.
 const MAX_YAML: usize = 64 * 1024;
+
+/// The function that is covered for its speed alone: the one below copies the compiled pattern for each use, and with
+/// it makes anew what a search works in, under a lock all threads share.
+const MATCH: &str = "regex.match";
+/// Most patterns an engine keeps compiled; a pattern may come out of the arguments.
+const MAX_PATTERNS: usize = 512;
+/// Largest compiled pattern, in bytes: the bound of the function below.
+const MAX_PATTERN: usize = 100 * 1024;
 
 type Guard = fn(&[Value]) -> Result<(), &'static str>;
 
@@ -42,7 +53,7 @@ const SHADOWS: [(&str, u8, Guard); 16] = [
 
 /// Whether a function is covered: such a one has no form with an output parameter.
 pub(crate) fn covers(name: &str) -> bool {
-    SHADOWS.iter().any(|(covered, _, _)| *covered == name)
+    name == MATCH || SHADOWS.iter().any(|(covered, _, _)| *covered == name)
 }
 
 /// Covers the functions in an engine.
@@ -87,7 +98,34 @@ pub(crate) fn install(engine: &mut Engine) -> Result<(), String> {
             .add_extension(name.to_owned(), arity, Box::new(shadow))
             .map_err(|error| error.to_string())?;
     }
-    Ok(())
+    let mut matcher = matcher();
+    let matcher = move |values: Vec<Value>| matcher(values).map_err(Into::into);
+    engine
+        .add_extension(MATCH.to_owned(), 2, Box::new(matcher))
+        .map_err(|error| error.to_string())
+}
+
+/// `regex.match`, with the patterns of one engine.
+fn matcher() -> impl FnMut(Vec<Value>) -> Result<Value, std::io::Error> + Clone + Send + Sync {
+    let mut known: HashMap<Arc<str>, Regex> = HashMap::new();
+    let failed = |why: &str| std::io::Error::other(format!("`{MATCH}`: {why}"));
+    move |values: Vec<Value>| {
+        let (Some(Value::String(pattern)), Some(Value::String(subject))) =
+            (values.first(), values.get(1))
+        else {
+            return Err(failed("expects texts"));
+        };
+        if let Some(regex) = known.get(pattern) {
+            return Ok(Value::Bool(regex.is_match(subject)));
+        }
+        let built = RegexBuilder::new(pattern).size_limit(MAX_PATTERN).build();
+        let regex = built.map_err(|_| failed("no valid pattern"))?;
+        let matches = regex.is_match(subject);
+        if known.len() < MAX_PATTERNS {
+            known.insert(Arc::clone(pattern), regex);
+        }
+        Ok(Value::Bool(matches))
+    }
 }
 
 fn text(values: &[Value], index: usize) -> Option<&str> {

@@ -11,6 +11,7 @@ use crate::facts::{
 use crate::load::shape::SCHEMA;
 
 /// One document for each subject and phase.
+#[expect(clippy::too_many_lines, reason = "a table of one document per subject")]
 fn documents() -> Vec<(&'static str, Value)> {
     let caller = CallerFacts::new(&CallerFields {
         subject: "alice",

@@ -35,13 +35,13 @@ impl Guard {
     pub(crate) fn holds(&self, input: &Value) -> bool {
         let mut at = input;
         for step in &self.path {
-            match at {
-                Value::Object(object) => match object.get(step) {
-                    Some(below) => at = below,
-                    None => return false,
-                },
-                _ => return false,
-            }
+            let Value::Object(object) = at else {
+                return false;
+            };
+            let Some(below) = object.get(step) else {
+                return false;
+            };
+            at = below;
         }
         match &self.test {
             Test::OneOf(values) => values.contains(at),
@@ -51,7 +51,11 @@ impl Guard {
                 Value::Array(items) => items.contains(value),
                 Value::Set(items) => items.contains(value),
                 Value::Object(object) => object.values().any(|item| item == value),
-                _ => false,
+                Value::Null
+                | Value::Bool(_)
+                | Value::Number(_)
+                | Value::String(_)
+                | Value::Undefined => false,
             },
         }
     }
@@ -124,10 +128,11 @@ fn expression(expr: &Expr) -> Option<Guard> {
             });
         }
         let path = field(value)?;
-        let values = match constant(collection)? {
-            Value::Array(items) => items.to_vec(),
-            Value::Set(items) => items.iter_sorted().cloned().collect(),
-            _ => return None,
+        let collection = constant(collection)?;
+        let values = match (collection.as_array(), collection.as_set()) {
+            (Ok(items), _) => items.to_vec(),
+            (_, Ok(items)) => items.iter_sorted().cloned().collect(),
+            (Err(_), Err(_)) => return None,
         };
         return Some(Guard {
             path,
@@ -141,57 +146,58 @@ fn expression(expr: &Expr) -> Option<Guard> {
 fn field(expr: &Expr) -> Option<Vec<Value>> {
     let mut steps = Vec::new();
     let mut at = expr;
-    loop {
-        match at {
-            Expr::RefDot { refr, field, .. } => {
-                steps.push(Value::from(field.0.text()));
-                at = refr;
-            }
-            Expr::RefBrack { refr, index, .. } => match index.as_ref() {
-                Expr::String { value, .. } => {
-                    steps.push(value.clone());
-                    at = refr;
-                }
-                _ => return None,
-            },
-            Expr::Var { span, .. } if span.text() == "input" && !steps.is_empty() => {
-                steps.reverse();
-                return Some(steps);
-            }
-            _ => return None,
+    while let Expr::RefDot { refr, .. } | Expr::RefBrack { refr, .. } = at {
+        if let Expr::RefDot { field, .. } = at {
+            steps.push(Value::from(field.0.text()));
         }
+        if let Expr::RefBrack { index, .. } = at {
+            let Expr::String { value, .. } = index.as_ref() else {
+                return None;
+            };
+            steps.push(value.clone());
+        }
+        at = refr;
     }
+    let Expr::Var { span, .. } = at else {
+        return None;
+    };
+    if span.text() != "input" || steps.is_empty() {
+        return None;
+    }
+    steps.reverse();
+    Some(steps)
 }
 
 /// The value of an expression made of literals alone.
 pub(crate) fn constant(expr: &Expr) -> Option<Value> {
-    match expr {
-        Expr::String { value, .. }
-        | Expr::RawString { value, .. }
-        | Expr::Number { value, .. }
-        | Expr::Bool { value, .. }
-        | Expr::Null { value, .. } => Some(value.clone()),
-        Expr::Array { items, .. } => {
-            let items: Option<Vec<Value>> = items.iter().map(|item| constant(item)).collect();
-            items.map(Value::from)
-        }
-        Expr::Set { items, .. } => {
-            let mut set = Set::new();
-            for item in items {
-                set.insert(constant(item)?);
-            }
-            Some(set.into_value())
-        }
-        Expr::Object { fields, .. } => {
-            let mut object = Object::new();
-            for (_, key, value) in fields {
-                // A key twice is the evaluator's to refuse.
-                if object.insert(constant(key)?, constant(value)?).is_some() {
-                    return None;
-                }
-            }
-            Some(object.into_value())
-        }
-        _ => None,
+    if let Expr::String { value, .. }
+    | Expr::RawString { value, .. }
+    | Expr::Number { value, .. }
+    | Expr::Bool { value, .. }
+    | Expr::Null { value, .. } = expr
+    {
+        return Some(value.clone());
     }
+    if let Expr::Array { items, .. } = expr {
+        let items: Option<Vec<Value>> = items.iter().map(|item| constant(item)).collect();
+        return items.map(Value::from);
+    }
+    if let Expr::Set { items, .. } = expr {
+        let mut set = Set::new();
+        for item in items {
+            set.insert(constant(item)?);
+        }
+        return Some(set.into_value());
+    }
+    let Expr::Object { fields, .. } = expr else {
+        return None;
+    };
+    let mut object = Object::new();
+    for (_, key, value) in fields {
+        // A key twice is the evaluator's to refuse.
+        if object.insert(constant(key)?, constant(value)?).is_some() {
+            return None;
+        }
+    }
+    Some(object.into_value())
 }

@@ -169,7 +169,10 @@ fn units<'a>(name: &str, rules: &[&'a Site], edits: &mut Edits<'a>) -> Vec<Unit>
 
 /// Changes to the texts that leave every line where it was.
 #[derive(Default)]
-struct Edits<'a>(BTreeMap<&'a Path, Vec<(usize, usize, Option<String>)>>);
+struct Edits<'a>(BTreeMap<&'a Path, Vec<Edit>>);
+
+/// From and to in bytes, and the name to put there; none blanks.
+type Edit = (usize, usize, Option<String>);
 
 impl<'a> Edits<'a> {
     fn blank(&mut self, site: &'a Site) {

@@ -198,30 +198,26 @@ fn chain(expr: &Expr) -> Option<(Vec<String>, bool)> {
     let mut parts = Vec::new();
     let mut open = false;
     let mut at = expr;
-    loop {
-        match at {
-            Expr::Var { span, .. } => {
-                parts.push(span.text().to_owned());
-                parts.reverse();
-                return Some((parts, open));
-            }
-            Expr::RefDot { refr, field, .. } => {
-                parts.push(field.0.text().to_owned());
-                at = refr;
-            }
-            Expr::RefBrack { refr, index, .. } => {
-                match text(index) {
-                    Some(part) => parts.push(part),
-                    None => {
-                        parts.clear();
-                        open = true;
-                    }
-                }
-                at = refr;
-            }
-            other => return other_root(other),
+    while let Expr::RefDot { refr, .. } | Expr::RefBrack { refr, .. } = at {
+        if let Expr::RefDot { field, .. } = at {
+            parts.push(field.0.text().to_owned());
         }
+        if let Expr::RefBrack { index, .. } = at {
+            if let Some(part) = text(index) {
+                parts.push(part);
+            } else {
+                parts.clear();
+                open = true;
+            }
+        }
+        at = refr;
     }
+    let Expr::Var { span, .. } = at else {
+        return None;
+    };
+    parts.push(span.text().to_owned());
+    parts.reverse();
+    Some((parts, open))
 }
 
 /// What a reference begins with: where an author would look for it.
@@ -233,18 +229,11 @@ fn root(expr: &Expr) -> &Expr {
     at
 }
 
-/// A reference into something computed has no name.
-fn other_root(_expr: &Expr) -> Option<(Vec<String>, bool)> {
-    None
-}
-
 fn text(expr: &Expr) -> Option<String> {
-    match expr {
-        Expr::String { value, .. } | Expr::RawString { value, .. } => {
-            value.as_string().ok().map(|text| text.to_string())
-        }
-        _ => None,
-    }
+    let (Expr::String { value, .. } | Expr::RawString { value, .. }) = expr else {
+        return None;
+    };
+    value.as_string().ok().map(|text| text.to_string())
 }
 
 struct Walk<'a> {
@@ -401,18 +390,16 @@ impl Walk<'_> {
     /// Walks what stands in the brackets of a reference, and its root when that is computed.
     fn indices(&mut self, expr: &Expr) {
         let mut at = expr;
-        loop {
-            match at {
-                Expr::RefDot { refr, .. } => at = refr,
-                Expr::RefBrack { refr, index, .. } => {
-                    if text(index).is_none() {
-                        self.expr(index);
-                    }
-                    at = refr;
-                }
-                Expr::Var { .. } => return,
-                other => return self.expr(other),
+        while let Expr::RefDot { refr, .. } | Expr::RefBrack { refr, .. } = at {
+            if let Expr::RefBrack { index, .. } = at
+                && text(index).is_none()
+            {
+                self.expr(index);
             }
+            at = refr;
+        }
+        if !matches!(at, Expr::Var { .. }) {
+            self.expr(at);
         }
     }
 
@@ -484,8 +471,8 @@ impl Walk<'_> {
 }
 
 fn first_text(expr: &Expr) -> Option<String> {
-    match expr {
-        Expr::Array { items, .. } => items.first().and_then(|item| text(item)),
-        other => text(other),
+    if let Expr::Array { items, .. } = expr {
+        return items.first().and_then(|item| text(item));
     }
+    text(expr)
 }

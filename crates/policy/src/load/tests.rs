@@ -17,7 +17,7 @@ fn problems(files: &[(&str, &str)]) -> Vec<String> {
         let file = problem
             .file
             .strip_prefix(folder.path())
-            .unwrap_or(Path::new("?"))
+            .unwrap_or_else(|_| Path::new("?"))
             .display();
         let hint = problem
             .hint
@@ -38,6 +38,7 @@ fn authz(rules: &str) -> Vec<String> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of one problem per row")]
 fn misspelt_things_are_found_with_their_place() {
     for (rules, told) in [
         (
@@ -225,6 +226,7 @@ fn good_policies_of_many_shapes_load() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of one attack per row")]
 fn hostile_files_are_refused_in_time() {
     let deep = |open: &str, close: &str, depth: usize| {
         format!(
@@ -292,18 +294,27 @@ fn hostile_files_are_refused_in_time() {
 
 #[test]
 fn a_load_out_of_time_is_given_up() {
-    let folder = folder(&[(
-        "a.rego",
-        "package mcp.authz\nallow contains \"x\" if input.tool\n",
-    )]);
-    let settings = Settings {
-        load_limit: Duration::ZERO,
-        ..settings()
-    };
-    let errors = Policy::load(&[folder.path().to_owned()], &settings).unwrap_err();
+    let (release, wait) = std::sync::mpsc::channel::<()>();
+    let stuck = aside(
+        Path::new("x"),
+        Duration::from_millis(20),
+        move || match wait.recv() {
+            Ok(()) | Err(_) => Ok(()),
+        },
+    );
     assert!(
-        errors.problems[0].message.starts_with("not loaded within"),
-        "{errors}"
+        stuck.unwrap_err()[0]
+            .message
+            .starts_with("not loaded within")
+    );
+    drop(release);
+    let fails = aside::<()>(Path::new("x"), Duration::from_secs(20), || {
+        panic!("as a parser might")
+    });
+    assert_eq!(fails.unwrap_err()[0].message, "the parser failed");
+    assert_eq!(
+        aside(Path::new("x"), Duration::from_secs(20), || Ok(5)).unwrap(),
+        5
     );
 }
 

@@ -88,6 +88,28 @@ fn costly_uses_fail_at_once() {
 }
 
 #[test]
+fn patterns_match_as_before() {
+    for (expression, answer) in [
+        (r"regex.match(`^a+$`, `aaa`)", "true"),
+        (r"regex.match(`^a+$`, `aab`)", "false"),
+        (r"regex.match(`(?i)É`, `é`)", "true"),
+        (
+            r"[m | some s in [`a`, `b`, `a`]; m := regex.match(`a`, s)]",
+            "[true,false,true]",
+        ),
+    ] {
+        assert_eq!(
+            evaluated(expression, "{}").as_deref(),
+            Ok(answer),
+            "{expression}"
+        );
+    }
+    assert!(evaluated(r"regex.match(`(`, `a`)", "{}").is_err());
+    assert!(evaluated(r"regex.match(`a`, 5)", "{}").is_err());
+    assert!(evaluated(r"regex.match(`(\\w{1000}){1000}`, `a`)", "{}").is_err());
+}
+
+#[test]
 fn undefined_stays_undefined() {
     assert_eq!(
         evaluated("replace(input.no, \"a\", \"b\")", "{}").as_deref(),

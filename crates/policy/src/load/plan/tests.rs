@@ -1,7 +1,5 @@
 //! Taken apart or whole: the answers are the same.
 
-use std::path::PathBuf;
-
 use proptest::prelude::*;
 
 use super::*;
@@ -106,7 +104,7 @@ fn pairs() -> Vec<[Policy; 2]> {
             split,
             ..settings()
         };
-        Policy::load(&[PathBuf::from(starter())], &settings).unwrap()
+        Policy::load(&[starter()], &settings).unwrap()
     });
     let (half, other) = FORMS.split_at(FORMS.find("deny contains \"negated\"").unwrap());
     let other = format!("package mcp.authz\n\n{other}");
