@@ -39,9 +39,10 @@ lint:
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 
-## deny: licences, advisories that are known offline, duplicate and wild sources
+## deny: licences, no second TLS stack, no wildcard, no git source (builds cargo-deny the first time)
 .PHONY: deny
 deny:
+	@cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --version 0.20.2 --locked
 	cargo deny --locked check bans licenses sources
 
 ## bench: CPU per call beside a bare hyper proxy, interleaved in one run
@@ -49,6 +50,12 @@ deny:
 bench:
 	cargo build --locked --release -p keepgate-cli -p keepgate-benches
 	target/release/keepgate-bench
+
+## bench-smoke: a few seconds of it, to see that it runs
+.PHONY: bench-smoke
+bench-smoke:
+	cargo build --locked --release -p keepgate-cli -p keepgate-benches
+	target/release/keepgate-bench --quick
 
 ## ci: what CI runs
 .PHONY: ci
