@@ -2,9 +2,12 @@
 // use, in the stateful revisions and in 2026-07-28, on one endpoint.
 //
 //   conformance-server.mjs [--port N]   HTTP on 127.0.0.1 (or the environment's PORT, else a free port);
-//                                       prints `listening http://127.0.0.1:N/mcp`
+//                                       prints `listening http://127.0.0.1:N/mcp`; with TLS_CERTIFICATE and TLS_KEY
+//                                       naming PEM files it speaks TLS and prints `listening https://localhost:N/mcp`
 //   conformance-server.mjs --stdio      the same server on stdin and stdout
 import { createServer } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import { readFileSync } from 'node:fs';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { parseArgs } from 'node:util';
 import { registerContentTools } from './fixture/content.mjs';
@@ -142,7 +145,11 @@ function serveHttp(port) {
     });
     const serveModern = toNodeHandler(modern);
 
-    const listener = createServer((request, response) => {
+    const { TLS_CERTIFICATE: certificate, TLS_KEY: key } = process.env;
+    const create = certificate
+        ? (serve) => createTlsServer({ cert: readFileSync(certificate), key: readFileSync(key) }, serve)
+        : createServer;
+    const listener = create((request, response) => {
         if (!hostIsLocal(request, response) || !originIsLocal(request, response)) return;
         if (new URL(request.url, 'http://fixture').pathname !== '/mcp') {
             response.writeHead(404).end();
@@ -165,7 +172,8 @@ function serveHttp(port) {
     }
 
     listener.listen(port, '127.0.0.1', () => {
-        process.stdout.write(`listening http://127.0.0.1:${listener.address().port}/mcp\n`);
+        const origin = certificate ? 'https://localhost' : 'http://127.0.0.1';
+        process.stdout.write(`listening ${origin}:${listener.address().port}/mcp\n`);
     });
 }
 

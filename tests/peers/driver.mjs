@@ -8,6 +8,7 @@ import { isDeepStrictEqual, parseArgs } from 'node:util';
 import { setTimeout as wait } from 'node:timers/promises';
 
 const usage = `usage: <driver> <url> [--era stateful|stateless] [--revision 2025-06-18] [--header 'Name: value']... [--only step]...
+              [--skip 'step: reason']...
        <driver> <url> ... --list-and-call <tool> '<json>' [<tool> '<json>']...
        <driver> --stdio [--era ...] -- <command> [argument]...`;
 
@@ -29,16 +30,16 @@ function readCommandLine(eras) {
             revision: { type: 'string' },
             header: { type: 'string', multiple: true, default: [] },
             only: { type: 'string', multiple: true, default: [] },
+            skip: { type: 'string', multiple: true, default: [] },
             stdio: { type: 'boolean', default: false },
             'list-and-call': { type: 'boolean', default: false },
         },
     });
     if (!eras.includes(values.era)) throw new Error(`this SDK speaks only: ${eras.join(', ')}`);
-    const headers = Object.fromEntries(values.header.map((line) => {
-        const colon = line.indexOf(':');
-        if (colon < 1) throw new Error(`not a header: ${line}`);
-        return [line.slice(0, colon).trim(), line.slice(colon + 1).trim()];
-    }));
+    const headers = Object.fromEntries(values.header.map((line) => pair(line, 'a header')));
+    const skipped = Object.fromEntries(values.skip.map((line) => pair(line, 'a step with a reason')));
+    const stranger = Object.keys(skipped).find((name) => !(name in steps));
+    if (stranger !== undefined) throw new Error(`no such step: ${stranger}`);
     const [url, ...rest] = values.stdio ? [undefined, ...positionals] : positionals;
     if (!values.stdio && url === undefined) throw new Error('a URL is needed');
     const calls = [];
@@ -55,8 +56,16 @@ function readCommandLine(eras) {
         revision: values.revision,
         headers,
         only: values.only,
+        skipped,
         calls: values['list-and-call'] ? calls : undefined,
     };
+}
+
+/** `name: value`, taken apart. */
+function pair(line, what) {
+    const colon = line.indexOf(':');
+    if (colon < 1) throw new Error(`not ${what}: ${line}`);
+    return [line.slice(0, colon).trim(), line.slice(colon + 1).trim()];
 }
 
 /** A `fetch` that keeps what was asked, so that a step can show what went over the wire. */
@@ -425,6 +434,7 @@ async function runSteps(context) {
     for (const [name, step] of Object.entries(steps)) {
         if (name !== 'connect' && context.options.only.length > 0 && !context.options.only.includes(name)) continue;
         try {
+            if (name in context.options.skipped) skip(context.options.skipped[name]);
             report[name] = { ok: true, detail: await Promise.race([step(context), expiry('the step')]) };
         } catch (error) {
             if (error instanceof Skip) report[name] = { ok: 'skipped', detail: error.message };

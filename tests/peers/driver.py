@@ -1,6 +1,6 @@
 """What the Python client drivers share: the command line, the steps and the report. Each SDK brings an adapter.
 
-    <driver> <url> [--era stateful|stateless] [--header 'Name: value']... [--only step]...
+    <driver> <url> [--era stateful|stateless] [--header 'Name: value']... [--only step]... [--skip 'step: reason']...
     <driver> <url> ... --list-and-call <tool> '<json>' [<tool> '<json>']...
     <driver> --stdio [--era ...] -- <command> [argument]...
 """
@@ -38,6 +38,7 @@ class Options:
     era: str
     headers: dict[str, str]
     only: list[str]
+    skipped: dict[str, str]
     calls: list[tuple[str, dict]] | None
 
     @property
@@ -52,18 +53,23 @@ def command_line() -> Options:
     parser.add_argument("--era", choices=["stateful", "stateless"], default="stateful")
     parser.add_argument("--header", action="append", default=[])
     parser.add_argument("--only", action="append", default=[])
+    parser.add_argument("--skip", action="append", default=[])
     parser.add_argument("--stdio", action="store_true")
     parser.add_argument("--list-and-call", action="store_true")
     own, command = sys.argv[1:], []
     if "--" in own:
         own, command = own[: own.index("--")], own[own.index("--") + 1 :]
     given = parser.parse_intermixed_args(own)
-    headers = {}
-    for line in given.header:
-        name, colon, value = line.partition(":")
-        if not colon:
-            parser.error(f"not a header: {line}")
-        headers[name.strip()] = value.strip()
+
+    def pairs(lines: list[str], what: str) -> dict[str, str]:
+        taken = [line.partition(":") for line in lines]
+        if any(not colon for _, colon, _ in taken):
+            parser.error(f"not {what}: {lines}")
+        return {name.strip(): value.strip() for name, _, value in taken}
+
+    headers, skipped = pairs(given.header, "a header"), pairs(given.skip, "a step with a reason")
+    if strangers := set(skipped) - {*STEPS, "end_session"}:
+        parser.error(f"no such step: {strangers}")
     words = list(given.words)
     if given.stdio != bool(command):
         parser.error("--stdio goes with -- and a command")
@@ -73,7 +79,7 @@ def command_line() -> Options:
         if len(words) % 2:
             parser.error("each tool needs its arguments as JSON")
         calls = [(tool, json.loads(arguments)) for tool, arguments in zip(words[::2], words[1::2], strict=True)]
-    return Options(url, command or None, given.era, headers, given.only, calls)
+    return Options(url, command or None, given.era, headers, given.only, skipped, calls)
 
 
 class Wire:
@@ -434,6 +440,8 @@ STEPS = {name.removeprefix("step_"): step for name, step in list(globals().items
 async def attempt(report: dict, name: str, step: Callable[[Context], Awaitable[Any]], context: Context) -> None:
     """Runs one step and notes what came of it."""
     try:
+        if name in context.options.skipped:
+            raise Skip(context.options.skipped[name])
         async with asyncio.timeout(20):
             report[name] = {"ok": True, "detail": await step(context)}
     except Skip as reason:

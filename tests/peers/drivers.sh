@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs every client driver in every era it speaks against one target and prints a line for each.
 #
-#   drivers.sh <url> [driver option]...             e.g. --header 'Authorization: Bearer X'
+#   drivers.sh <url> [driver option]...             e.g. --header 'Authorization: Bearer X', --skip 'resume: why'
 #   drivers.sh --stdio -- <command> [argument]...
 #
 # Exits 1 if a step failed anywhere. With OUT set, keeps the reports as $OUT/<driver>-<era>.json. With ONLY_DRIVERS or
