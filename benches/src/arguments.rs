@@ -1,12 +1,15 @@
 //! The command line.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::bare::Reading;
 use crate::drive::Task;
+use crate::gateway::Start;
+use crate::layers::{Settings, With};
 use crate::row::Row;
 use crate::run::Plan;
 use crate::traffic::Destination;
@@ -22,6 +25,9 @@ pub(crate) struct Arguments {
     /// Print every figure as JSON instead of the table.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Print how to find out where a proxy's time goes.
+    #[arg(long)]
+    pub(crate) perf: bool,
     /// How often each proxy meets each workload.
     #[arg(long, default_value_t = 7)]
     rounds: usize,
@@ -55,8 +61,96 @@ pub(crate) enum Part {
         #[arg(long, value_enum, default_value = "nothing")]
         reading: Reading,
     },
+    /// Keepgate's crates, composed up to one of them.
+    Layers(Layers),
+    /// The whole gateway.
+    Gateway(Gateway),
+    /// What judging one call costs.
+    Judge(Judge),
+    /// One proxy under `perf`.
+    Profile(Profile),
     /// The load generator.
     Drive(Drive),
+}
+
+/// What a composition of Keepgate's crates is told.
+#[derive(Debug, Args)]
+pub(crate) struct Layers {
+    /// Where it sends calls.
+    upstream: SocketAddr,
+    /// The last crate that is switched on.
+    #[arg(long, value_enum)]
+    with: With,
+    /// The folder of Rego policies.
+    #[arg(long)]
+    policy: PathBuf,
+    /// The folder of the audit log.
+    #[arg(long)]
+    log: PathBuf,
+}
+
+impl Layers {
+    /// The arguments as the composition takes them.
+    pub(crate) fn to_settings(&self) -> Settings {
+        Settings {
+            with: self.with,
+            upstream: self.upstream,
+            policy: self.policy.clone(),
+            log: self.log.clone(),
+        }
+    }
+}
+
+/// What the gateway is told.
+#[derive(Debug, Args)]
+pub(crate) struct Gateway {
+    /// Where it sends calls.
+    upstream: SocketAddr,
+    /// The folder of Rego policies.
+    #[arg(long)]
+    policy: PathBuf,
+    /// The folder of keys and log.
+    #[arg(long)]
+    state: PathBuf,
+}
+
+impl Gateway {
+    /// The arguments as the gateway takes them.
+    pub(crate) fn to_start(&self) -> Start {
+        Start {
+            upstream: self.upstream,
+            policy: self.policy.clone(),
+            state: self.state.clone(),
+        }
+    }
+}
+
+/// What judging is measured on.
+#[derive(Debug, Args)]
+pub(crate) struct Judge {
+    /// The folder of Rego policies.
+    #[arg(long)]
+    pub(crate) policy: PathBuf,
+    /// Whose call is judged.
+    #[arg(long, value_enum, default_value = "small")]
+    pub(crate) workload: Workload,
+    /// How long to judge, in milliseconds.
+    #[arg(long, default_value_t = 300)]
+    pub(crate) measure: u64,
+}
+
+/// What is profiled.
+#[derive(Debug, Args)]
+pub(crate) struct Profile {
+    /// The proxy.
+    #[arg(value_enum)]
+    pub(crate) row: Row,
+    /// The calls it gets.
+    #[arg(long, value_enum, default_value = "small")]
+    pub(crate) workload: Workload,
+    /// For how long, in milliseconds.
+    #[arg(long, default_value_t = 5000)]
+    pub(crate) measure: u64,
 }
 
 /// What the load generator is told.
@@ -73,6 +167,9 @@ pub(crate) struct Drive {
     /// Which calls to make.
     #[arg(long, value_enum, default_value = "small")]
     workload: Workload,
+    /// How many sessions each connection opens beside the one it uses.
+    #[arg(long, default_value_t = 0)]
+    sessions: usize,
     /// How long to call before measuring, in milliseconds.
     #[arg(long, default_value_t = 300)]
     warm: u64,
@@ -91,6 +188,7 @@ impl Drive {
                 key: self.key.clone(),
             },
             workload: self.workload,
+            sessions: self.sessions,
             warm: Duration::from_millis(self.warm),
             measure: Duration::from_millis(self.measure),
         }

@@ -133,6 +133,10 @@ async fn parse(
 
 async fn envelope(body: Incoming) -> Option<Bytes> {
     let message = body::read(body, MAX_MESSAGE).await.ok()?;
+    if message.is_empty() {
+        // The end of a session has no body.
+        return Some(message);
+    }
     serde_json::from_slice::<Envelope<'_>>(&message).ok()?;
     Some(message)
 }

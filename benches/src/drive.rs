@@ -6,7 +6,7 @@
 
 mod reply;
 
-use std::io::{self, Write as _};
+use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 
 use self::reply::{Reader, Reply};
 use crate::error::{Error, io};
+use crate::serve;
 use crate::traffic::{self, Destination, FIRST_ID, IDS_PER_CONNECTION, MARKER, Template};
 use crate::workload::Workload;
 
@@ -35,6 +36,8 @@ pub(crate) struct Task {
     pub(crate) to: Destination,
     /// Which calls.
     pub(crate) workload: Workload,
+    /// How many sessions each connection opens beside the one it uses.
+    pub(crate) sessions: usize,
     /// How long to call before measuring.
     pub(crate) warm: Duration,
     /// How long to measure.
@@ -58,28 +61,33 @@ pub(crate) struct Report {
     pub(crate) seconds: f64,
 }
 
-/// Opens the connections, warms up, prints [`READY`], waits for a line on standard input, measures
-/// and prints a [`Report`] as one line of JSON.
+/// Opens the connections, warms up, prints [`READY`], measures when a line comes on standard input, prints a [`Report`] as
+/// one line of JSON, and ends its sessions when a second line comes, so that ending them is not measured.
 pub(crate) fn run(task: &Task) -> Result<(), Error> {
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(io("start a runtime"))?;
-    let connections = runtime.block_on(warm_up(task))?;
-    say(READY)?;
-    let mut go = String::new();
-    io::stdin()
-        .read_line(&mut go)
-        .map_err(io("read from standard input"))?;
-    let report = runtime.block_on(measure(task, connections));
-    say(&serde_json::to_string(&report).map_err(Error::Report)?)
+    let mut connections = runtime.block_on(warm_up(task))?;
+    serve::say(READY)?;
+    wait_for_line()?;
+    let report = runtime.block_on(measure(task, &mut connections));
+    serve::say(&serde_json::to_string(&report).map_err(Error::Report)?)?;
+    wait_for_line()?;
+    runtime.block_on(async {
+        for mut connection in connections {
+            connection.end(task).await?;
+        }
+        Ok(())
+    })
 }
 
-fn say(line: &str) -> Result<(), Error> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{line}")
-        .and_then(|()| out.flush())
-        .map_err(io("write to standard output"))
+fn wait_for_line() -> Result<(), Error> {
+    let mut line = String::new();
+    io::stdin()
+        .read_line(&mut line)
+        .map_err(io("read from standard input"))?;
+    Ok(())
 }
 
 async fn warm_up(task: &Task) -> Result<Vec<Connection>, Error> {
@@ -101,19 +109,23 @@ async fn warm_up(task: &Task) -> Result<Vec<Connection>, Error> {
     opening.join_all().await.into_iter().collect()
 }
 
-async fn measure(task: &Task, connections: Vec<Connection>) -> Report {
+async fn measure(task: &Task, connections: &mut Vec<Connection>) -> Report {
     let start = Instant::now();
     let end = start + task.measure;
     let mut running = JoinSet::new();
-    for mut connection in connections {
+    for mut connection in connections.drain(..) {
         running.spawn(async move {
             let mut seen = Seen::default();
             connection.call_until(end, &mut seen).await;
-            seen
+            (connection, seen)
         });
     }
-    let all = running.join_all().await;
-    report(all, start.elapsed())
+    let done = running.join_all().await;
+    let took = start.elapsed();
+    let (back, all): (Vec<_>, Vec<_>) = done.into_iter().unzip();
+    // A connection on which a call failed may be out of step; nothing more is asked on it.
+    connections.extend(back.into_iter().filter(|connection| !connection.failed));
+    report(all, took)
 }
 
 /// What one connection saw.
@@ -157,36 +169,52 @@ struct Connection {
     stream: TcpStream,
     reader: Reader,
     call: Template,
+    session: Option<String>,
     next_id: u64,
+    failed: bool,
 }
 
 impl Connection {
-    /// Connects and, for a stateful workload, shakes hands.
+    /// Connects and, for a stateful workload, shakes hands: once more for each of `task.sessions`, which are left open.
     async fn open(task: &Task, number: u64) -> Result<Self, Error> {
         let stream = connect(task.to.address).await?;
         let mut connection = Self {
             stream,
             reader: Reader::new(),
             call: traffic::initialize(&task.to),
+            session: None,
             next_id: FIRST_ID + number * IDS_PER_CONNECTION,
+            failed: false,
         };
-        let mut session = None;
         if !task.workload.stateless() {
-            let reply = connection.exchange().await?;
-            session = reply.session.map(str::to_owned);
-            let status = reply.status;
-            if status != 200 {
-                return Err(Error::Reply(format!("status {status} to `initialize`")));
-            }
-            connection.call = traffic::initialized(&task.to, session.as_deref());
-            let status = connection.exchange().await?.status;
-            if status != 202 {
-                let what = format!("status {status} to `notifications/initialized`");
-                return Err(Error::Reply(what));
+            for _ in 0..=task.sessions {
+                connection.shake_hands(task).await?;
             }
         }
-        connection.call = traffic::call(&task.to, task.workload, session.as_deref());
+        let session = connection.session.as_deref();
+        connection.call = traffic::call(&task.to, task.workload, session);
         Ok(connection)
+    }
+
+    async fn shake_hands(&mut self, task: &Task) -> Result<(), Error> {
+        self.call = traffic::initialize(&task.to);
+        let reply = self.exchange().await?;
+        let session = reply.session.map(str::to_owned);
+        reply.expect(200, "initialize")?;
+        self.call = traffic::initialized(&task.to, session.as_deref());
+        self.session = session;
+        self.exchange()
+            .await?
+            .expect(202, "notifications/initialized")
+    }
+
+    /// Ends the session, if there is one.
+    async fn end(&mut self, task: &Task) -> Result<(), Error> {
+        let Some(session) = &self.session else {
+            return Ok(());
+        };
+        self.call = traffic::end(&task.to, session);
+        self.exchange().await?.expect(200, "DELETE")
     }
 
     /// Calls again and again until `end`. An error ends it: the connection may be out of step.
@@ -198,6 +226,7 @@ impl Connection {
             let done = Instant::now();
             if let Err(error) = outcome {
                 seen.errors += 1;
+                self.failed = true;
                 seen.first_error = Some(error.to_string());
                 return;
             }

@@ -36,6 +36,15 @@ pub(crate) enum Error {
         /// The line that came instead; empty when the part ended.
         said: String,
     },
+    /// One of the gateway's crates refused to do its part; `doing` says which.
+    #[error("failed to {doing}")]
+    Part {
+        /// What was being done.
+        doing: &'static str,
+        /// The crate's own error.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A reply was not what HTTP or the bench's upstream promises.
     #[error("bad reply: `{0}`")]
     Reply(String),
@@ -58,6 +67,19 @@ pub(crate) enum Error {
         /// What the first failure was.
         first: String,
     },
+}
+
+impl Error {
+    /// `map_err` for the gateway's crates: says what was being done.
+    pub(crate) fn part<E>(doing: &'static str) -> impl FnOnce(E) -> Self
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        move |source| Self::Part {
+            doing,
+            source: Box::new(source),
+        }
+    }
 }
 
 /// `map_err` for IO: says what was being done.

@@ -8,7 +8,11 @@ mod bare;
 mod body;
 mod drive;
 mod error;
+mod folder;
+mod gateway;
+mod layers;
 mod process;
+mod profile;
 mod row;
 mod run;
 mod serve;
@@ -20,6 +24,7 @@ mod workload;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 
@@ -45,7 +50,18 @@ fn act(arguments: &Arguments) -> Result<(), Error> {
     match &arguments.part {
         Some(Part::Upstream) => upstream::run(),
         Some(Part::Bare { upstream, reading }) => bare::run(*upstream, *reading),
+        Some(Part::Layers(settings)) => layers::run(&settings.to_settings()),
+        Some(Part::Gateway(start)) => gateway::run(&start.to_start()),
+        Some(Part::Judge(judge)) => {
+            let measure = Duration::from_millis(judge.measure);
+            layers::judge(&judge.policy, judge.workload, measure)
+        }
         Some(Part::Drive(task)) => drive::run(&task.to_task()),
+        Some(Part::Profile(asked)) => {
+            let measure = Duration::from_millis(asked.measure);
+            profile::run(asked.row, asked.workload, measure)
+        }
+        None if arguments.perf => serve::say(profile::HELP),
         None => bench(arguments),
     }
 }

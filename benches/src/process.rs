@@ -101,6 +101,12 @@ impl Part {
         }
     }
 
+    /// Waits for the process to end by itself.
+    pub(crate) fn wait(mut self) {
+        // Fails only for a process that is gone already.
+        let _gone = self.child.wait();
+    }
+
     /// Says one line to the process.
     pub(crate) fn say(&mut self, line: &str) -> Result<(), Error> {
         match &mut self.stdin {
@@ -116,6 +122,23 @@ impl Drop for Part {
         let _gone = self.child.kill();
         let _gone = self.child.wait();
     }
+}
+
+/// Runs a tool of the system to its end; what it prints goes where this process prints.
+pub(crate) fn tool(name: &str, arguments: &[&str]) -> Result<(), Error> {
+    let program = Path::new(name);
+    let status = command(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .status()
+        .map_err(|source| Error::Start {
+            program: program.to_owned(),
+            source,
+        })?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(Error::Reply(format!("`{name}` ended with {status}")))
 }
 
 #[expect(

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use clap::ValueEnum;
 
 use crate::error::Error;
+use crate::folder::{Folder, Rules};
 use crate::process::Part;
 use crate::serve::LISTENING;
 use crate::traffic::Destination;
@@ -19,11 +20,33 @@ pub(crate) enum Row {
     Bare,
     /// The same with both envelopes parsed.
     Envelope,
+    /// Keepgate's `transport` at both ends.
+    Relay,
+    /// and its `mcp`.
+    Decode,
+    /// and its `policy`.
+    Policy,
+    /// and its `audit`.
+    Audit,
+    /// The whole gateway under a policy of one rule.
+    Open,
+    /// The whole gateway under the realistic policy.
+    Gateway,
 }
 
 impl Row {
     /// Every row, in the table's order.
-    pub(crate) const ALL: [Self; 3] = [Self::Direct, Self::Bare, Self::Envelope];
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Direct,
+        Self::Bare,
+        Self::Envelope,
+        Self::Relay,
+        Self::Decode,
+        Self::Policy,
+        Self::Audit,
+        Self::Open,
+        Self::Gateway,
+    ];
 
     /// The row's heading.
     pub(crate) fn title(self) -> &'static str {
@@ -31,6 +54,12 @@ impl Row {
             Self::Direct => "no proxy",
             Self::Bare => "bare hyper proxy, streams",
             Self::Envelope => "hyper proxy, parses request and reply envelope",
+            Self::Relay => "our relay",
+            Self::Decode => "+ decode",
+            Self::Policy => "+ policy (12 Rego rules)",
+            Self::Audit => "+ audit",
+            Self::Open => "everything on, a policy of one rule",
+            Self::Gateway => "everything on",
         }
     }
 
@@ -39,18 +68,73 @@ impl Row {
         self != Self::Direct || workload == Workload::Single
     }
 
-    /// Starts the row's proxy in front of `upstream`, on `core`.
-    pub(crate) fn start(self, upstream: SocketAddr, core: Option<usize>) -> Result<Started, Error> {
-        let address = upstream.to_string();
+    /// Starts the row's proxy.
+    pub(crate) fn start(self, stage: &Stage) -> Result<Started, Error> {
+        let upstream = stage.upstream.to_string();
         match self {
             Self::Direct => Ok(Started {
                 part: None,
-                to: destination(upstream),
+                to: destination(stage.upstream),
             }),
-            Self::Bare => own(self, &["bare", &address], core),
-            Self::Envelope => own(self, &["bare", &address, "--reading", "envelope"], core),
+            Self::Bare => self.own(stage, &["bare", &upstream]),
+            Self::Envelope => self.own(stage, &["bare", &upstream, "--reading", "envelope"]),
+            Self::Relay => self.layers(stage, "relay"),
+            Self::Decode => self.layers(stage, "decode"),
+            Self::Policy => self.layers(stage, "policy"),
+            Self::Audit => self.layers(stage, "audit"),
+            Self::Open => self.gateway(stage, Rules::Open),
+            Self::Gateway => self.gateway(stage, Rules::Realistic),
         }
     }
+
+    fn gateway(self, stage: &Stage, rules: Rules) -> Result<Started, Error> {
+        let policy = stage.folder.policy(rules);
+        let state = stage.folder.path(match rules {
+            Rules::Open => "state-open",
+            Rules::Realistic => "state-realistic",
+        });
+        let upstream = stage.upstream.to_string();
+        let (policy, state) = (policy.to_string_lossy(), state.to_string_lossy());
+        let arguments = ["gateway", &upstream, "--policy", &policy, "--state", &state];
+        let mut started = self.own(stage, &arguments)?;
+        if let Some(part) = &mut started.part {
+            started.to.key = Some(part.hear("")?);
+        }
+        Ok(started)
+    }
+
+    fn layers(self, stage: &Stage, with: &str) -> Result<Started, Error> {
+        let policy = stage.folder.policy(Rules::Realistic);
+        let log = stage.folder.path(&format!("log-{with}"));
+        let upstream = stage.upstream.to_string();
+        let mut arguments = vec!["layers", &upstream, "--with", with, "--policy"];
+        let (policy, log) = (policy.to_string_lossy(), log.to_string_lossy());
+        arguments.extend([&policy, "--log", &log]);
+        self.own(stage, &arguments)
+    }
+
+    fn own(self, stage: &Stage, arguments: &[&str]) -> Result<Started, Error> {
+        let mut part = Part::own(self.title(), arguments, stage.core)?;
+        let address = part.hear(LISTENING)?;
+        match address.parse() {
+            Ok(address) => Ok(Started {
+                part: Some(part),
+                to: destination(address),
+            }),
+            Err(_) => Err(Error::Reply(address)),
+        }
+    }
+}
+
+/// What a row's proxy is started on.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    /// Where calls go in the end.
+    pub(crate) upstream: SocketAddr,
+    /// The core the proxy runs on.
+    pub(crate) core: Option<usize>,
+    /// Policies and logs.
+    pub(crate) folder: Folder,
 }
 
 /// A row's proxy, running.
@@ -69,18 +153,6 @@ impl Started {
     /// Where calls to this row go.
     pub(crate) fn destination(&self) -> &Destination {
         &self.to
-    }
-}
-
-fn own(row: Row, arguments: &[&str], core: Option<usize>) -> Result<Started, Error> {
-    let mut part = Part::own(row.title(), arguments, core)?;
-    let address = part.hear(LISTENING)?;
-    match address.parse() {
-        Ok(address) => Ok(Started {
-            part: Some(part),
-            to: destination(address),
-        }),
-        Err(_) => Err(Error::Reply(address)),
     }
 }
 

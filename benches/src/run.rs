@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use crate::drive::{READY, Report};
 use crate::error::Error;
+use crate::folder::{Folder, Rules};
 use crate::process::{Cores, Part};
-use crate::row::{Row, Started};
+use crate::row::{Row, Stage, Started};
 use crate::serve::LISTENING;
 use crate::usage::{Usage, machine, resident};
 use crate::workload::Workload;
@@ -47,9 +48,16 @@ pub(crate) struct Measured {
     pub(crate) pinned: bool,
     /// One sample a round.
     pub(crate) samples: BTreeMap<(Row, Workload), Vec<Sample>>,
+    /// CPU microseconds of judging one call by the realistic policy, one figure a round.
+    pub(crate) judging: BTreeMap<Workload, Vec<f64>>,
     /// Resident memory after the run, in MiB.
     pub(crate) memory: BTreeMap<Row, f64>,
+    /// The same with [`SESSIONS`] sessions more.
+    pub(crate) crowded: BTreeMap<Row, f64>,
 }
+
+/// How many sessions are opened on each proxy at the end of a run.
+pub(crate) const SESSIONS: usize = 1000;
 
 /// Starts the upstream on the core of the others and gives its address.
 pub(crate) fn upstream(cores: Option<Cores>) -> Result<(Part, SocketAddr), Error> {
@@ -70,11 +78,18 @@ pub(crate) fn run(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<Measure
         machine: machine(),
         pinned: cores.is_some(),
         samples: BTreeMap::new(),
+        judging: BTreeMap::new(),
         memory: BTreeMap::new(),
+        crowded: BTreeMap::new(),
+    };
+    let stage = Stage {
+        upstream,
+        core: cores.map(|cores| cores.proxy),
+        folder: Folder::new()?,
     };
     let mut proxies = Vec::new();
     for row in &plan.rows {
-        proxies.push((*row, row.start(upstream, cores.map(|cores| cores.proxy))?));
+        proxies.push((*row, row.start(&stage)?));
     }
     for round in 0..plan.rounds {
         for workload in &plan.workloads {
@@ -87,24 +102,52 @@ pub(crate) fn run(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<Measure
             for turn in 0..proxies.len() {
                 // Each round begins one row later, so that no row always follows the same one.
                 let at = (round + turn) % proxies.len();
-                let Some((row, proxy)) = proxies.get(at) else {
+                let Some((row, proxy)) = proxies.get(at).filter(|(row, _)| row.meets(*workload))
+                else {
                     continue;
                 };
-                if !row.meets(*workload) {
-                    continue;
-                }
                 let sample = sample(plan, *row, proxy, *workload, cores)?;
                 let samples = measured.samples.entry((*row, *workload)).or_default();
                 samples.push(sample);
             }
+            if plan.rows.contains(&Row::Gateway) {
+                let figures = measured.judging.entry(*workload).or_default();
+                figures.push(judging(plan, &stage, *workload)?);
+            }
         }
     }
+    progress("memory");
     for (row, proxy) in &proxies {
         if let Some(id) = proxy.id() {
             measured.memory.insert(*row, resident(id)?);
+            measured.crowded.insert(*row, crowded(proxy, id, cores)?);
         }
     }
     Ok(measured)
+}
+
+/// What judging the workload's call costs, measured on the proxy's core.
+fn judging(plan: &Plan, stage: &Stage, workload: Workload) -> Result<f64, Error> {
+    let policy = stage.folder.policy(Rules::Realistic);
+    let (policy, measure) = (policy.to_string_lossy(), plan.measure.as_millis() / 3);
+    let measure = measure.to_string();
+    let mut arguments = vec!["judge", "--policy", &policy, "--measure", &measure];
+    arguments.extend(["--workload", workload.name()]);
+    let said = Part::own("judge", &arguments, stage.core)?.hear("")?;
+    said.parse().map_err(|_| Error::Reply(said))
+}
+
+/// Memory with many sessions open.
+fn crowded(proxy: &Started, id: u32, cores: Option<Cores>) -> Result<f64, Error> {
+    let load = Load {
+        workload: Workload::Single,
+        sessions: SESSIONS,
+        warm: Duration::ZERO,
+        measure: Duration::ZERO,
+    };
+    let mut driver = driver(proxy, &load, cores)?;
+    driver.hear(READY)?;
+    resident(id)
 }
 
 fn sample(
@@ -114,12 +157,20 @@ fn sample(
     workload: Workload,
     cores: Option<Cores>,
 ) -> Result<Sample, Error> {
-    let mut driver = driver(proxy, workload, plan.warm, plan.measure, cores)?;
+    let load = Load {
+        workload,
+        sessions: 0,
+        warm: plan.warm,
+        measure: plan.measure,
+    };
+    let mut driver = driver(proxy, &load, cores)?;
     driver.hear(READY)?;
     let before = proxy.id().map(Usage::of).transpose()?;
     driver.say("go")?;
     let report: Report = serde_json::from_str(&driver.hear("")?).map_err(Error::Report)?;
     let after = proxy.id().map(Usage::of).transpose()?;
+    driver.say("end")?;
+    driver.wait();
     if report.errors > 0 {
         return Err(Error::Calls {
             errors: report.errors,
@@ -141,22 +192,30 @@ fn sample(
     })
 }
 
-/// Starts a driver for `workload` on the core of the others.
-pub(crate) fn driver(
-    proxy: &Started,
-    workload: Workload,
-    warm: Duration,
-    measure: Duration,
-    cores: Option<Cores>,
-) -> Result<Part, Error> {
+/// What a driver is to do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    /// Which calls.
+    pub(crate) workload: Workload,
+    /// How many sessions each connection opens beside its own.
+    pub(crate) sessions: usize,
+    /// How long to call before measuring.
+    pub(crate) warm: Duration,
+    /// How long to measure.
+    pub(crate) measure: Duration,
+}
+
+/// Starts a driver on the core of the others.
+pub(crate) fn driver(proxy: &Started, load: &Load, cores: Option<Cores>) -> Result<Part, Error> {
     let to = proxy.destination();
-    let (address, warm, measure) = (
-        to.address.to_string(),
-        warm.as_millis().to_string(),
-        measure.as_millis().to_string(),
-    );
+    let address = to.address.to_string();
+    let [sessions, warm, measure] = [
+        load.sessions.to_string(),
+        load.warm.as_millis().to_string(),
+        load.measure.as_millis().to_string(),
+    ];
     let mut arguments = vec!["drive", &address, "--path", &to.path];
-    arguments.extend(["--workload", workload.name()]);
+    arguments.extend(["--workload", load.workload.name(), "--sessions", &sessions]);
     arguments.extend(["--warm", &warm, "--measure", &measure]);
     if let Some(key) = &to.key {
         arguments.extend(["--key", key]);

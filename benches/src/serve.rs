@@ -65,8 +65,13 @@ where
 
 /// Tells the parent where this server listens.
 pub(crate) fn announce(address: SocketAddr) -> Result<(), Error> {
+    say(&format!("{LISTENING}{address}"))
+}
+
+/// Says one line to the parent.
+pub(crate) fn say(line: &str) -> Result<(), Error> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{LISTENING}{address}")
+    writeln!(out, "{line}")
         .and_then(|()| out.flush())
         .map_err(io("write to standard output"))
 }

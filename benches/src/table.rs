@@ -1,11 +1,12 @@
 //! The figures of a run, as the table of performance.md or as JSON.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
 use crate::row::Row;
-use crate::run::{Measured, Sample};
+use crate::run::{Measured, SESSIONS, Sample};
 use crate::workload::Workload;
 
 /// The middle and the ends of what several rounds showed.
@@ -59,6 +60,24 @@ pub(crate) fn cell(measured: &Measured, row: Row, workload: Workload) -> Option<
     })
 }
 
+/// "Everything but Rego": the whole gateway less what judging costs, derived round by round.
+pub(crate) fn without_judging(measured: &Measured, workload: Workload) -> Option<Cell> {
+    let judging = measured.judging.get(&workload)?;
+    let whole = measured.samples.get(&(Row::Gateway, workload))?;
+    let bare = measured.samples.get(&(Row::Bare, workload))?;
+    let rest: Vec<f64> = whole
+        .iter()
+        .zip(judging)
+        .map(|(whole, judging)| whole.cpu - judging)
+        .collect();
+    let ratios = rest.iter().zip(bare).map(|(rest, bare)| rest / bare.cpu);
+    Some(Cell {
+        ratio: Spread::of(ratios.collect()),
+        cpu: Spread::of(rest)?,
+        rate: spread(whole, |sample| sample.rate)?,
+    })
+}
+
 /// The median latency of a row on a workload, in microseconds.
 pub(crate) fn latency(measured: &Measured, row: Row, workload: Workload) -> Option<Spread> {
     spread(measured.samples.get(&(row, workload))?, |sample| sample.p50)
@@ -107,15 +126,29 @@ fn costs(measured: &Measured, rows: &[Row], line: &mut impl FnMut(std::fmt::Argu
         titles.join(" | ")
     ));
     line(format_args!("|---{}|", "|---".repeat(columns.len())));
-    for row in rows.iter().filter(|row| **row != Row::Direct) {
+    let mut cells = |title: &str, cell: &dyn Fn(Workload) -> Option<String>| {
         let cells: Vec<String> = columns
             .iter()
-            .map(|workload| match cell(measured, *row, *workload) {
-                Some(cell) => words(&cell),
-                None => "-".to_owned(),
-            })
+            .map(|workload| cell(*workload).unwrap_or_else(|| "-".to_owned()))
             .collect();
-        line(format_args!("| {} | {} |", row.title(), cells.join(" | ")));
+        line(format_args!("| {title} | {} |", cells.join(" | ")));
+    };
+    for row in rows.iter().filter(|row| **row != Row::Direct) {
+        cells(row.title(), &|workload| {
+            Some(words(&cell(measured, *row, workload)?))
+        });
+    }
+    if !measured.judging.is_empty() {
+        cells("judging alone: input, 12 rules, verdict", &|workload| {
+            let judging = Spread::of(measured.judging.get(&workload)?.clone())?;
+            Some(format!(
+                "{:.1} ({:.1}–{:.1})",
+                judging.median, judging.least, judging.most
+            ))
+        });
+        cells("derived: everything on less judging", &|workload| {
+            Some(words(&without_judging(measured, workload)?))
+        });
     }
 }
 
@@ -133,20 +166,23 @@ fn latencies(measured: &Measured, rows: &[Row], line: &mut impl FnMut(std::fmt::
     let number = |figure: Option<f64>| {
         figure.map_or_else(|| "-".to_owned(), |figure| format!("{figure:.0}"))
     };
+    let memory = |memory: Option<&f64>| {
+        memory.map_or_else(|| "-".to_owned(), |memory| format!("{memory:.1}"))
+    };
     line(format_args!(
-        "| proxy, one connection | p50 µs | added over no proxy | added over bare | RSS MiB after the run |"
+        "| proxy, one connection | p50 µs | added over no proxy | added over bare | RSS MiB after the run | with {SESSIONS} sessions more |"
     ));
-    line(format_args!("|---|---|---|---|---|"));
+    line(format_args!("|---|---|---|---|---|---|"));
     for row in rows {
         let over = |base| Some(single(*row)? - single(base)?);
-        let memory = measured.memory.get(row);
         line(format_args!(
-            "| {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} |",
             row.title(),
             number(single(*row)),
             number(over(Row::Direct)),
             number(over(Row::Bare)),
-            memory.map_or_else(|| "-".to_owned(), |memory| format!("{memory:.1}")),
+            memory(measured.memory.get(row)),
+            memory(measured.crowded.get(row)),
         ));
     }
 }
@@ -171,23 +207,34 @@ pub(crate) fn json(measured: &Measured, rows: &[Row]) -> Value {
             }));
         }
     }
-    let memory: serde_json::Map<String, Value> = measured
-        .memory
-        .iter()
-        .map(|(row, memory)| (row.title().to_owned(), json!(memory)))
-        .collect();
+    let memory = |memory: &BTreeMap<Row, f64>| -> serde_json::Map<String, Value> {
+        let figures = memory.iter();
+        let figures = figures.map(|(row, memory)| (row.title().to_owned(), json!(memory)));
+        figures.collect()
+    };
+    let derived = Workload::COSTED.into_iter().filter_map(|workload| {
+        let cell = without_judging(measured, workload)?;
+        let judging = Spread::of(measured.judging.get(&workload)?.clone())?;
+        Some(json!({
+            "workload": workload,
+            "judging_us": spread(judging),
+            "everything_less_judging_us": spread(cell.cpu),
+            "ratio_to_bare": cell.ratio.map(spread),
+        }))
+    });
     json!({
         "machine": measured.machine,
         "pinned": measured.pinned,
         "figures": figures,
-        "memory_mib": memory,
+        "derived": derived.collect::<Vec<_>>(),
+        "memory_mib": memory(&measured.memory),
+        "memory_mib_with_sessions": memory(&measured.crowded),
+        "sessions": SESSIONS,
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     #[test]
@@ -214,17 +261,26 @@ mod tests {
                     vec![sample(10.0), sample(20.0)],
                 ),
                 (
+                    (Row::Gateway, Workload::Small),
+                    vec![sample(32.0), sample(64.0)],
+                ),
+                (
                     (Row::Envelope, Workload::Small),
                     vec![sample(15.0), sample(30.0)],
                 ),
             ]),
+            judging: BTreeMap::from([(Workload::Small, vec![2.0, 4.0])]),
             memory: BTreeMap::new(),
+            crowded: BTreeMap::new(),
         };
         let ratio = cell(&measured, Row::Envelope, Workload::Small)
             .unwrap()
             .ratio
             .unwrap();
         assert_eq!((ratio.least, ratio.most), (1.5, 1.5));
+        let rest = without_judging(&measured, Workload::Small).unwrap();
+        let ratio = rest.ratio.unwrap();
+        assert_eq!((ratio.least, ratio.most), (3.0, 3.0));
         let text = markdown(&measured, &Row::ALL);
         assert!(text.contains("| 22.5 (1.50; 15.0–30.0) |"), "{text}");
     }

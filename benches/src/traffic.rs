@@ -64,22 +64,36 @@ pub(crate) fn initialized(to: &Destination, session: Option<&str>) -> Template {
 
 /// The workload's `tools/call`.
 pub(crate) fn call(to: &Destination, workload: Workload, session: Option<&str>) -> Template {
-    let tool = workload.tool();
-    let (name, arguments) = (tool.name(), tool.arguments());
+    let body = call_body(workload);
     if workload.stateless() {
+        let name = workload.tool().name();
         let headers = format!(
             "mcp-protocol-version: 2026-07-28\r\nmcp-method: tools/call\r\nmcp-name: {name}\r\n"
         );
-        let body = format!(
-            r#"{{"jsonrpc":"2.0","id":{FIRST_ID},"method":"tools/call","params":{{"name":"{name}","arguments":{arguments},"_meta":{{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{{}},"io.modelcontextprotocol/clientInfo":{{"name":"keepgate-bench","version":"1.0.0"}}}}}}}}"#
-        );
         template(to, &headers, &body)
     } else {
-        let body = format!(
-            r#"{{"jsonrpc":"2.0","id":{FIRST_ID},"method":"tools/call","params":{{"name":"{name}","arguments":{arguments}}}}}"#
-        );
         template(to, &session_headers(session), &body)
     }
+}
+
+/// The body of the workload's `tools/call`, under the first id.
+pub(crate) fn call_body(workload: Workload) -> String {
+    let tool = workload.tool();
+    let (name, arguments) = (tool.name(), tool.arguments());
+    let meta = if workload.stateless() {
+        r#","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"io.modelcontextprotocol/clientInfo":{"name":"keepgate-bench","version":"1.0.0"}}"#
+    } else {
+        ""
+    };
+    format!(
+        r#"{{"jsonrpc":"2.0","id":{FIRST_ID},"method":"tools/call","params":{{"name":"{name}","arguments":{arguments}{meta}}}}}"#
+    )
+}
+
+/// The end of a session.
+pub(crate) fn end(to: &Destination, session: &str) -> Template {
+    let headers = session_headers(Some(session));
+    request("DELETE", to, &headers, "")
 }
 
 fn session_headers(session: Option<&str>) -> String {
@@ -93,9 +107,13 @@ fn session_headers(session: Option<&str>) -> String {
 }
 
 fn template(to: &Destination, headers: &str, body: &str) -> Template {
+    request("POST", to, headers, body)
+}
+
+fn request(method: &str, to: &Destination, headers: &str, body: &str) -> Template {
     let Destination { address, path, key } = to;
     let mut text = format!(
-        "POST {path} HTTP/1.1\r\nhost: {address}\r\nuser-agent: keepgate-bench/1.0\r\naccept: application/json, text/event-stream\r\ncontent-type: application/json\r\n{headers}"
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nuser-agent: keepgate-bench/1.0\r\naccept: application/json, text/event-stream\r\ncontent-type: application/json\r\n{headers}"
     );
     if let Some(key) = key {
         text.push_str("authorization: Bearer ");

@@ -22,6 +22,21 @@ pub(super) struct Reply<'a> {
     pub(super) body: &'a [u8],
 }
 
+impl Reply<'_> {
+    /// Whether the status is the one `what` is answered with.
+    pub(super) fn expect(&self, status: u16, what: &str) -> Result<(), Error> {
+        if self.status == status {
+            return Ok(());
+        }
+        let start = self.body.get(..400).unwrap_or(self.body);
+        let start = String::from_utf8_lossy(start);
+        Err(Error::Reply(format!(
+            "status {} to {what}: {start}",
+            self.status
+        )))
+    }
+}
+
 /// The buffers of one connection.
 #[derive(Debug)]
 pub(super) struct Reader {

@@ -115,6 +115,7 @@ async fn drive(replies: Vec<String>) -> Seen {
             key: None,
         },
         workload: Workload::Stateless,
+        sessions: 0,
         warm: Duration::ZERO,
         measure: Duration::from_millis(50),
     };

@@ -1,0 +1,123 @@
+//! The whole gateway: `keepgate-gateway`'s own stack with nothing left out, behind `transport`'s listener.
+//!
+//! Callers have API keys, the host is checked, sessions are kept, every call is judged and recorded. What the `keepgate`
+//! command adds around it (configuration, reload, admin listener, logging) costs nothing per call.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use keepgate_audit::Log;
+use keepgate_authn::{ApiKeys, Authenticator, KeyRequest};
+use keepgate_call::ServerName;
+use keepgate_gateway::settings::{Limits, Server, Settings, Timeouts, Upstream};
+use keepgate_gateway::{Gateway, Shared};
+use keepgate_policy::Policy;
+use keepgate_transport::http::server::{Listener, ListenerSettings, serve as serve_http};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::Error;
+use crate::serve;
+
+/// The server's name in policies and paths.
+const SERVER: &str = "bench";
+
+/// Room for a thousand sessions of the one caller the bench has; the default is a hundred.
+const SESSIONS_PER_CALLER: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
+
+/// What the gateway is told.
+#[derive(Clone, Debug)]
+pub(crate) struct Start {
+    /// Where it sends calls.
+    pub(crate) upstream: SocketAddr,
+    /// The folder of Rego policies.
+    pub(crate) policy: PathBuf,
+    /// The folder of keys and log.
+    pub(crate) state: PathBuf,
+}
+
+/// Runs the gateway until the parent is gone. Prints its address, then the API key that opens it.
+pub(crate) fn run(start: &Start) -> Result<(), Error> {
+    serve::runtime()?.block_on(async {
+        let key = create_key(start)?;
+        let shared = shared(start)?;
+        let gateway = Gateway::new(&settings(start)?, Arc::clone(&shared))
+            .map_err(Error::part("build the gateway"))?;
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listener = Listener::bind(address, ListenerSettings::default())
+            .await
+            .map_err(Error::part("listen"))?;
+        serve::announce(listener.addr())?;
+        serve::say(&key)?;
+        let shutdown = CancellationToken::new();
+        tokio::select! {
+            _ = serve_http(listener, gateway.clone(), shutdown.clone()) => {}
+            () = gateway.clone().sweep() => {}
+            _ = serve::parent_end() => {}
+        }
+        shared.log.close();
+        Ok(())
+    })
+}
+
+fn create_key(start: &Start) -> Result<String, Error> {
+    let keys = ApiKeys::open(&start.state).map_err(Error::part("open the key store"))?;
+    let request = KeyRequest {
+        subject: "bench".to_owned(),
+        roles: vec!["analyst".to_owned()],
+        scopes: vec!["reports".to_owned()],
+        tenant: String::new(),
+        servers: Some(vec![SERVER.to_owned()]),
+        expires: None,
+    };
+    let created = keys
+        .create(request, SystemTime::now())
+        .map_err(Error::part("create an API key"))?;
+    Ok(created.secret.to_string())
+}
+
+fn shared(start: &Start) -> Result<Arc<Shared>, Error> {
+    let log =
+        keepgate_audit::Settings::new(start.state.join("audit"), "keepgate.bench/log", "bench");
+    let log = Log::open(log).map_err(Error::part("open the audit log"))?;
+    let policy = Policy::load(
+        std::slice::from_ref(&start.policy),
+        &keepgate_policy::Settings::default(),
+    )
+    .map_err(Error::part("load the policy"))?;
+    let authn = Authenticator::keys(&start.state).map_err(Error::part("open the key store"))?;
+    let shared = Shared::new(log, Arc::new(policy), Arc::new(authn));
+    Ok(Arc::new(
+        shared.map_err(Error::part("share what is shared"))?,
+    ))
+}
+
+fn settings(start: &Start) -> Result<Settings, Error> {
+    let unusable = || Error::Reply(format!("an upstream at {}", start.upstream));
+    let url = format!("http://{}/bench/mcp", start.upstream);
+    let server = Server {
+        upstream: Upstream::Http {
+            url: url.parse().map_err(|_| unusable())?,
+            ca: None,
+        },
+        owner: Some("crm-team".to_owned()),
+        environment: Some("production".to_owned()),
+        trust: None,
+        labels: Vec::new(),
+        timeouts: Timeouts::default(),
+    };
+    let name = ServerName::parse(SERVER).ok_or_else(unusable)?;
+    Ok(Settings {
+        servers: BTreeMap::from([(name, server)]),
+        hosts: Vec::new(),
+        origins: Vec::new(),
+        limits: Limits {
+            sessions_per_caller: SESSIONS_PER_CALLER,
+            ..Limits::default()
+        },
+        clear_arguments: Vec::new(),
+    })
+}
