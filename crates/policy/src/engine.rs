@@ -167,3 +167,6 @@ pub(crate) fn bare() -> Result<Engine, String> {
         .map_err(|error| error.to_string())?;
     Ok(engine)
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 //! worse than an error: under `not` it lets everything pass. So both are refused here, with their place.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use regorus::Value;
 use regorus::unstable::BUILTINS;
@@ -88,7 +89,7 @@ struct Check<'a> {
     /// All rules by node with their full names.
     rules: BTreeSet<String>,
     packages: BTreeSet<String>,
-    /// Packages that more than one file adds to.
+    /// Packages that more than one file adds to, or to a package below.
     spread: BTreeSet<Vec<String>>,
 }
 
@@ -104,7 +105,7 @@ impl<'a> Check<'a> {
             packages: BTreeSet::new(),
             spread: BTreeSet::new(),
         };
-        let mut homes = BTreeMap::new();
+        let mut homes: BTreeMap<&Vec<String>, BTreeSet<&PathBuf>> = BTreeMap::new();
         for site in sites {
             let full = node(&site.package, &site.name.join("."));
             if site.kind == Kind::Function {
@@ -118,8 +119,14 @@ impl<'a> Check<'a> {
             check
                 .packages
                 .insert(format!("data.{}", site.package.join(".")));
-            if *homes.entry(&site.package).or_insert(&site.file) != &site.file {
-                check.spread.insert(site.package.clone());
+            homes.entry(&site.package).or_default().insert(&site.file);
+        }
+        for (package, files) in &homes {
+            let below = homes
+                .keys()
+                .any(|other| other != package && other.starts_with(package));
+            if below || files.len() > 1 {
+                check.spread.insert((*package).clone());
             }
         }
         check
@@ -151,6 +158,9 @@ impl<'a> Check<'a> {
                 at(format!("expression nested deeper than {MAX_DEPTH}"))
                     .hint("give its parts names: rules of their own"),
             );
+        }
+        if let Some(message) = self.twice(site) {
+            return Some(at(message).hint("one name, one meaning: rename one of the two"));
         }
         let package = site.package.join(".");
         let first = site.name.first().map_or("", String::as_str);
@@ -214,6 +224,19 @@ impl<'a> Check<'a> {
                 })
             }
         }
+    }
+
+    /// Says so when the name of a rule, or its package, is that of something else as well: which of the two a reference
+    /// means is then a matter of chance.
+    fn twice(&self, site: &Site) -> Option<String> {
+        let full = node(&site.package, &site.name.join("."));
+        let below = |package: &String| package == &full || package.starts_with(&format!("{full}."));
+        if self.packages.iter().any(below) {
+            return Some(format!("`{full}` is a rule and a package"));
+        }
+        let name = site.package.join(".");
+        let taken = !site.package.is_empty() && self.document(&site.package, site.package.len());
+        taken.then(|| format!("`data.{name}` is a package and in the data"))
     }
 
     /// The evaluator takes a package for finished when it has seen the first of its files, and rules of the others

@@ -207,6 +207,51 @@ fn a_package_of_several_files_is_not_read_as_a_whole() {
 }
 
 #[test]
+fn a_package_above_another_is_not_read_as_a_whole() {
+    let told = problems(&[
+        (
+            "a.rego",
+            "package mcp.authz\ndeny contains \"x\" if data.lib[input.tool.name]\n",
+        ),
+        ("b.rego", "package lib\na if input.tool\n"),
+        (
+            "c.rego",
+            "package lib.sub\nlate if names\nnames contains input.tool.name\n",
+        ),
+    ]);
+    assert!(
+        told[0].starts_with("a.rego:2:22: package `lib`, which several files make up"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn one_name_has_one_meaning() {
+    let rules = (
+        "a.rego",
+        "package mcp.authz\ndeny contains \"x\" if data.lib.sub.a\n",
+    );
+    let told = problems(&[
+        rules,
+        ("b.rego", "package lib\nsub := 1\n"),
+        ("c.rego", "package lib.sub\na := 1\n"),
+    ]);
+    assert!(
+        told[0].starts_with("b.rego:2:1: `data.lib.sub` is a rule and a package"),
+        "{told:?}"
+    );
+    let told = problems(&[
+        rules,
+        ("c.rego", "package lib.sub\na := 1\n"),
+        ("lib/data.json", "{\"sub\": {\"b\": 1}}"),
+    ]);
+    assert!(
+        told[0].starts_with("c.rego:2:1: `data.lib.sub` is a package and in the data"),
+        "{told:?}"
+    );
+}
+
+#[test]
 fn good_policies_of_many_shapes_load() {
     for rules in [
         "allow contains \"x\" if input[\"tool\"].name == \"a\"",

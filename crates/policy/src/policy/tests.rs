@@ -627,3 +627,21 @@ fn judging_agrees_with_the_shipped_library() {
         assert_eq!(judged.split(' ').next(), Some(&**effect), "{case}");
     }
 }
+
+#[test]
+fn an_evaluator_that_panicked_is_not_used_again() {
+    let policy = policy("package mcp.authz\nallow contains \"x\" if input.tool.name == \"t\"\n");
+    let snapshot = policy.current.load_full();
+    let waiting = || snapshot.ready.lock().unwrap().len();
+    assert_eq!(waiting(), 1);
+    for _ in 0..3 {
+        let failed: Result<(), Failure> =
+            policy.with_warm(&snapshot, |_| Err(Reason::POLICY_PANIC));
+        assert_eq!((failed, waiting()), (Err(Reason::POLICY_PANIC), 0));
+    }
+    let (caller, server) = (caller(&[]), server("s"));
+    assert_eq!(
+        codes(&policy.judge(&facts(&caller, &server, "t"))),
+        "allow allowed"
+    );
+}

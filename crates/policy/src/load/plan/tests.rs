@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::decision::Decision;
 use crate::facts::{CallerFacts, CallerFields, Facts, Subject, ToolFacts, ToolFields};
 use crate::policy::Policy;
 use crate::policy::tests::{facts, folder, server, settings, starter};
@@ -153,7 +154,7 @@ thread_local! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 250, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_answers_are_those_of_the_whole(
@@ -177,6 +178,11 @@ proptest! {
                 prop_assert_eq!((&one.effect, &one.reasons), (&other.effect, &other.reasons), "policy {}", index);
                 let (one, other) = (split.visible(&facts, &[subject]), whole.visible(&facts, &[subject]));
                 prop_assert_eq!((one.shown, one.failure), (other.shown, other.failure), "policy {}", index);
+            }
+            // The first three are one policy, in one file and in two, in either order.
+            let first: Vec<Decision> = pairs.iter().take(3).map(|[split, _]| split.judge(&facts)).collect();
+            for other in &first {
+                prop_assert_eq!((&first[0].effect, &first[0].reasons), (&other.effect, &other.reasons));
             }
             Ok(())
         })?;
