@@ -7,6 +7,7 @@ pub mod attend;
 mod child;
 mod gate;
 mod probe;
+mod record;
 mod stage;
 mod visit;
 
@@ -21,6 +22,7 @@ use crate::connect::{ConnectError, Target};
 use crate::console::{Console, Mark};
 use child::{Child, ChildError};
 use gate::{Gate, GateError};
+use record::RecordError;
 use stage::{Stage, StageError};
 
 /// What may be chosen about the demo.
@@ -56,6 +58,9 @@ pub enum SceneError {
     /// Someone pressed Ctrl-C before the end.
     #[error("interrupted")]
     Interrupted,
+    /// The record could not be read or copied.
+    #[error("failed to look into the record")]
+    Record(#[from] RecordError),
     /// Standard output is gone, or this program cannot find itself.
     #[error("the system refused")]
     System(#[from] io::Error),
@@ -76,19 +81,22 @@ pub async fn play(options: &Options, stop: &CancellationToken) -> Result<bool, S
     let desk = start_desk(&own).await?;
     let stage = Stage::set(options, &desk.url, &own)?;
     let mut gate = interruptible(stop, Gate::open(&program, &own, &stage)).await??;
+    stage.note_key()?;
     introduce(&console, &stage)?;
+    let tested = test_policy(&console, &gate).await?;
 
     let played = acts(&console, &stage, &gate, &desk, &own, stop).await;
-    if matches!(played, Ok(true)) && options.stay {
+    if played.is_ok() && options.stay {
         visit::invite(&console, &stage, gate.key())?;
         stop.cancelled().await;
     }
     // Also after a failure: the record of what did happen is then worth most.
     gate.close().await?;
     let played = played?;
-    let recorded = record(&console, &gate).await?;
-    verdict(&console, &stage, played && recorded)?;
-    Ok(played && recorded)
+    let recorded = record::show(&console, &stage, &gate).await?;
+    let good = tested && played && recorded;
+    verdict(&console, &stage, good)?;
+    Ok(good)
 }
 
 /// The support desk's process and its endpoint.
@@ -124,6 +132,15 @@ fn introduce(console: &Console, stage: &Stage) -> io::Result<()> {
     console.line(Mark::Fact, "what is allowed stands in", &policy)
 }
 
+/// The policy has tests of its own; they need neither servers nor a running gate.
+async fn test_policy(console: &Console, gate: &Gate) -> Result<bool, SceneError> {
+    let tested = gate.command(&["policy", "test"]).await?;
+    let mark = if tested.good { Mark::Fact } else { Mark::Wrong };
+    let what = "its own tests (keepgate policy test)";
+    console.line(mark, what, tested.text.lines().next().unwrap_or_default())?;
+    Ok(tested.good)
+}
+
 /// The agent's part in both eras, and the look behind the gate.
 async fn acts(
     console: &Console,
@@ -156,32 +173,6 @@ async fn acts(
     let found = format!("{calls} calls, {} of them refused ones", leaked.len());
     console.line(mark, "what reached it", &found)?;
     Ok(worked && good)
-}
-
-/// Verifies the record offline and shows some of it.
-async fn record(console: &Console, gate: &Gate) -> Result<bool, SceneError> {
-    console.heading("The record, verified offline")?;
-    let verified = gate.command(&["audit", "verify"]).await?;
-    let mark = if verified.good {
-        Mark::Through
-    } else {
-        Mark::Wrong
-    };
-    let mut lines = verified.text.lines();
-    console.line(
-        mark,
-        "keepgate audit verify",
-        lines.next().unwrap_or_default(),
-    )?;
-    for line in lines {
-        console.remark(line)?;
-    }
-    let shown = gate.command(&["audit", "tail"]).await?;
-    console.print("  keepgate audit tail")?;
-    for line in last(&shown.text, 6) {
-        console.print(&format!("    {}", crate::console::shortened(line, 140)))?;
-    }
-    Ok(verified.good && shown.good)
 }
 
 fn last(text: &str, count: usize) -> impl Iterator<Item = &str> {

@@ -32,8 +32,8 @@ pub enum StageError {
         /// Which one.
         path: PathBuf,
     },
-    /// A file could not be written.
-    #[error("failed to write `{path}`")]
+    /// A file could not be written or copied.
+    #[error("failed to write or copy `{path}`")]
     Write {
         /// Which one.
         path: PathBuf,
@@ -109,6 +109,23 @@ impl Stage {
 
     pub(super) fn log(&self) -> PathBuf {
         self.directory.join("keepgate.log")
+    }
+
+    /// Where Keepgate keeps its record.
+    pub(super) fn record(&self) -> PathBuf {
+        self.directory.join("state").join("audit")
+    }
+
+    /// The record's public key, as it was when Keepgate had just started. A key taken from a log
+    /// proves little about that log.
+    pub(super) fn noted_key(&self) -> PathBuf {
+        self.directory.join("log.pub")
+    }
+
+    /// Notes the record's public key.
+    pub(super) fn note_key(&self) -> Result<(), StageError> {
+        let key = self.record().join("log.pub");
+        fs::copy(&key, self.noted_key()).map_err(at(&key)).map(drop)
     }
 
     fn policies(&self) -> PathBuf {
