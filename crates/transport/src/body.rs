@@ -3,6 +3,7 @@
 use std::{
     error::Error,
     fmt,
+    future::{Future, poll_fn},
     pin::{Pin, pin},
     task::{Context, Poll, ready},
     time::Duration,
@@ -193,7 +194,23 @@ where
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    match tokio::time::timeout(deadline, collect(body, cap)).await {
+    let mut reading = pin!(collect(body, cap));
+    // Mostly the body came with its head: then the first look finds it, or the second, since hyper hands out a body only
+    // when it was asked for once. A timer is made for the others.
+    let mut looked = false;
+    let early = poll_fn(|context| match reading.as_mut().poll(context) {
+        Poll::Ready(read) => Poll::Ready(Some(read)),
+        Poll::Pending if looked => Poll::Ready(None),
+        Poll::Pending => {
+            looked = true;
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+    });
+    if let Some(read) = early.await {
+        return read;
+    }
+    match tokio::time::timeout(deadline, reading).await {
         Ok(read) => read,
         Err(_elapsed) => Err(ReadError::TooSlow { deadline }),
     }

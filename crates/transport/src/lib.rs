@@ -5,6 +5,7 @@
 //! message over HTTP, [`stdio::Connection`] sends it to a child process. Only this crate opens sockets to upstreams or
 //! spawns processes.
 
+mod alarm;
 pub mod body;
 #[cfg(test)]
 mod fake;

@@ -5,7 +5,7 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -13,9 +13,11 @@ use bytes::Bytes;
 use futures_core::Stream;
 use http_body::Frame;
 use keepgate_mcp::sse::{Event, comment, encode};
-use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::body::{Body, BodyError};
+use crate::{
+    alarm::Alarm,
+    body::{Body, BodyError},
+};
 
 /// A body that writes every event of `events` as it comes, and a comment after `quiet` without one.
 ///
@@ -28,8 +30,7 @@ where
     Body::frames(Relay {
         events,
         quiet,
-        last: Instant::now(),
-        alarm: None,
+        silence: Alarm::default(),
     })
 }
 
@@ -38,9 +39,7 @@ pin_project_lite::pin_project! {
         #[pin]
         events: S,
         quiet: Duration,
-        last: Instant,
-        // Armed again only when it rings too early: an event costs no timer.
-        alarm: Option<Pin<Box<Sleep>>>,
+        silence: Alarm,
     }
 }
 
@@ -54,22 +53,15 @@ impl<S: Stream<Item = Event>> http_body::Body for Relay<S> {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.project();
         if let Poll::Ready(event) = this.events.poll_next(context) {
-            *this.last = Instant::now();
+            this.silence.clear();
             return Poll::Ready(event.map(|event| Ok(Frame::data(encode(&event)))));
         }
-        let mut at = *this.last + *this.quiet;
-        let alarm = this.alarm.get_or_insert_with(|| Box::pin(sleep_until(at)));
-        loop {
-            ready!(alarm.as_mut().poll(context));
-            let now = Instant::now();
-            if now >= at {
-                *this.last = now;
-                at = now + *this.quiet;
-                alarm.as_mut().reset(at);
-                return Poll::Ready(Some(Ok(Frame::data(comment()))));
-            }
-            alarm.as_mut().reset(at);
+        this.silence.set(*this.quiet);
+        if this.silence.rings(context) {
+            this.silence.clear();
+            return Poll::Ready(Some(Ok(Frame::data(comment()))));
         }
+        Poll::Pending
     }
 }
 

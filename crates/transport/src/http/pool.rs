@@ -42,6 +42,8 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::{either::Either, task::TaskTracker};
 use tower::ServiceExt;
 
+use crate::alarm::Alarm;
+
 use super::{
     client::{ClientSettings, Target},
     upstream::UpstreamError,
@@ -67,6 +69,8 @@ struct H1 {
     driver: http1::Connection<Socket, Out>,
     /// How long it may rest: our setting or what the upstream says in `Keep-Alive`, if that is less.
     rest: Duration,
+    /// Rings when the head of a response does not come.
+    alarm: Alarm,
 }
 
 /// A connection at rest.
@@ -142,6 +146,7 @@ impl Maker {
             sender,
             driver,
             rest,
+            alarm: Alarm::default(),
         })))
     }
 
@@ -181,31 +186,32 @@ impl Pool {
         })
     }
 
-    /// Sends one request, once, and waits for the head of its response. The address is the pool's.
+    /// Sends one request, once, and waits up to `head` for the head of its response. The address is the pool's.
     pub(super) async fn send(
         self: &Arc<Self>,
         mut request: Request<Out>,
+        head: Duration,
     ) -> Result<Response<Received>, UpstreamError> {
         let target = &*self.maker.target;
         if let Some(sender) = self.shared_sender() {
-            request = match send_h2(sender, to_h2(request, target)).await? {
+            request = match send_h2(sender, to_h2(request, target), head).await? {
                 Sent::Answered(response) => return Ok(response),
                 Sent::NotTaken(request) => request,
             };
         }
         request = to_h1(request, target);
         while let Some(connection) = self.take_resting() {
-            request = match self.send_h1(connection, request).await? {
+            request = match self.send_h1(connection, request, head).await? {
                 Sent::Answered(response) => return Ok(response),
                 Sent::NotTaken(request) => request,
             };
         }
         // Boxed because it is large and rare: every call would carry and copy the space for it.
         let sent = match Box::pin(self.maker.make()).await? {
-            Made::H1(connection) => self.send_h1(connection, request).await?,
+            Made::H1(connection) => self.send_h1(connection, request, head).await?,
             Made::H2(sender) => {
                 *lock(&self.shared) = Some(sender.clone());
-                send_h2(sender, to_h2(request, target)).await?
+                send_h2(sender, to_h2(request, target), head).await?
             }
         };
         match sent {
@@ -291,8 +297,15 @@ impl Pool {
         self: &Arc<Self>,
         mut connection: Box<H1>,
         request: Request<Out>,
+        head: Duration,
     ) -> Result<Sent, UpstreamError> {
-        let H1 { sender, driver, .. } = connection.as_mut();
+        let H1 {
+            sender,
+            driver,
+            alarm,
+            ..
+        } = connection.as_mut();
+        alarm.restart(head);
         let mut answer = pin!(sender.try_send_request(request));
         let mut ended = false;
         let answered = poll_fn(|context| {
@@ -303,18 +316,25 @@ impl Pool {
             }
             // Only the driver, just polled, can have made it ready: a waker of its own would only wake us twice.
             match answer.as_mut().poll(&mut nobody) {
-                Poll::Ready(answered) => Poll::Ready(Some(answered)),
-                Poll::Pending if ended => Poll::Ready(None),
+                Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
+                Poll::Ready(Err(error)) => Poll::Ready(Err(Some(error))),
+                Poll::Pending if ended => Poll::Ready(Err(None)),
+                Poll::Pending if alarm.rings(context) => Poll::Ready(Err(None)),
                 Poll::Pending => Poll::Pending,
             }
         })
         .await;
         match answered {
-            Some(Ok(response)) => Ok(Sent::Answered(self.receive(response, connection, ended))),
-            Some(Err(error)) => not_answered(error),
-            None => Err(UpstreamError::Broken(
+            Ok(response) => {
+                alarm.clear();
+                Ok(Sent::Answered(self.receive(response, connection, ended)))
+            }
+            Err(Some(error)) => not_answered(error),
+            Err(None) if ended => Err(UpstreamError::Broken(
                 "the connection ended without an answer".into(),
             )),
+            // The connection is dropped here, and with it the call at the other side.
+            Err(None) => Err(UpstreamError::HeadTimeout { after: head }),
         }
     }
 
@@ -373,8 +393,12 @@ fn not_answered(mut error: TrySendError<Request<Out>>) -> Result<Sent, UpstreamE
 async fn send_h2(
     mut sender: http2::SendRequest<Out>,
     request: Request<Out>,
+    head: Duration,
 ) -> Result<Sent, UpstreamError> {
-    match sender.try_send_request(request).await {
+    let Ok(answered) = timeout(head, sender.try_send_request(request)).await else {
+        return Err(UpstreamError::HeadTimeout { after: head });
+    };
+    match answered {
         Ok(response) => Ok(Sent::Answered(
             response.map(|body| Received { body, lease: None }),
         )),
@@ -507,3 +531,6 @@ impl Body for Received {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests;

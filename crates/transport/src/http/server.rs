@@ -209,12 +209,11 @@ pub async fn serve<S: HttpService>(
                 settings: Arc::clone(&settings),
                 service: service.clone(),
                 drain: drain.clone(),
+                cut: cut.clone(),
                 tracker: tracker.clone(),
             };
-            let cut = cut.child_token();
             tracker.spawn(async move {
-                // Dropping the connection at the cut drops its socket and all it was doing.
-                cut.run_until_cancelled(open.run(stream, peer)).await;
+                open.run(stream, peer).await;
                 drop(permit);
             });
         }

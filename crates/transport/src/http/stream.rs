@@ -3,17 +3,16 @@
 use std::{
     fmt,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
 use futures_core::Stream;
 use http_body::Body;
 use keepgate_mcp::sse::{Decoder, Event, SseError, SseLimits};
-use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::pool::Received;
-use crate::body::BoxError;
+use crate::{alarm::Alarm, body::BoxError};
 
 /// Bytes of a line beside its data: the field's name, colon and space.
 const FIELD: usize = 64;
@@ -44,8 +43,7 @@ struct Inner {
     body: Option<Received>,
     decoder: Decoder,
     idle: Duration,
-    heard: Instant,
-    alarm: Option<Pin<Box<Sleep>>>,
+    silence: Alarm,
 }
 
 impl Events {
@@ -58,8 +56,7 @@ impl Events {
             body: Some(body),
             decoder: Decoder::new(limits),
             idle,
-            heard: Instant::now(),
-            alarm: None,
+            silence: Alarm::default(),
         }))
     }
 }
@@ -69,19 +66,6 @@ impl Inner {
     fn fail(&mut self, error: StreamError) -> Poll<Option<Result<Event, StreamError>>> {
         self.body = None;
         Poll::Ready(Some(Err(error)))
-    }
-
-    /// Whether the silence is over its limit. The timer is armed again only when it rings too early.
-    fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let at = self.heard + self.idle;
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(at)));
-        loop {
-            ready!(alarm.as_mut().poll(context));
-            if Instant::now() >= at {
-                return Poll::Ready(());
-            }
-            alarm.as_mut().reset(at);
-        }
     }
 }
 
@@ -101,7 +85,7 @@ impl Stream for Events {
             }
             match Pin::new(body).poll_frame(context) {
                 Poll::Ready(Some(Ok(frame))) => {
-                    this.heard = Instant::now();
+                    this.silence.clear();
                     if let Ok(data) = frame.into_data() {
                         this.decoder.push(data);
                     }
@@ -115,9 +99,12 @@ impl Stream for Events {
                     return this.fail(StreamError::Broken(error.into()));
                 }
                 Poll::Pending => {
-                    ready!(this.poll_silence(context));
                     let after = this.idle;
-                    return this.fail(StreamError::Silent { after });
+                    this.silence.set(after);
+                    if this.silence.rings(context) {
+                        return this.fail(StreamError::Silent { after });
+                    }
+                    return Poll::Pending;
                 }
             }
         }

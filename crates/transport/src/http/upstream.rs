@@ -15,7 +15,6 @@ use http::{
 };
 use http_body::Body;
 use http_body_util::Full;
-use tokio::time::timeout;
 
 pub use super::stream::{Events, StreamError};
 use super::{
@@ -182,6 +181,11 @@ impl Endpoint {
         &self.target.uri
     }
 
+    #[cfg(test)]
+    pub(super) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
     /// Posts one message: exactly `body`, once.
     ///
     /// `headers` are sent as given, less what belongs to one hop and cookies, plus `Host`, `Content-Length`,
@@ -265,11 +269,7 @@ impl Endpoint {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.headers_mut() = headers;
-        let after = limits.head;
-        match timeout(after, self.pool.send(request)).await {
-            Ok(answered) => answered,
-            Err(_elapsed) => Err(UpstreamError::HeadTimeout { after }),
-        }
+        self.pool.send(request, limits.head).await
     }
 }
 

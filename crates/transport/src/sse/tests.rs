@@ -10,6 +10,8 @@ use http_body_util::BodyExt;
 use keepgate_mcp::sse::{Decoder, SseLimits};
 use proptest::prelude::*;
 
+use tokio::time::Instant;
+
 use super::*;
 
 fn event(data: &'static str) -> Event {

@@ -59,7 +59,9 @@ for line in sys.stdin:
     elif what == "long": sys.stdout.write("x" * params["n"]); sys.stdout.flush()
     elif what == "close": os.close(1); time.sleep(60)
     elif what == "exit": sys.stderr.write("last words\n"); os._exit(3)
-    elif what == "last": answer(id, done=True); os._exit(0)
+    elif what == "last":
+        for n in range(600): tell("notifications/message", level="info", data="x" * 60)
+        answer(id, done=True); os._exit(0)
     else: answer(id, echo=params)
 "#;
 

@@ -36,6 +36,7 @@ pub(super) struct Open<S> {
     pub(super) settings: Arc<ListenerSettings>,
     pub(super) service: S,
     pub(super) drain: CancellationToken,
+    pub(super) cut: CancellationToken,
     pub(super) tracker: TaskTracker,
 }
 
@@ -110,7 +111,7 @@ impl<S: HttpService> Open<S> {
         let ended = match version {
             Version::H1 => {
                 let connection = h1(settings).serve_connection(socket, service);
-                drive(connection, &drain, |connection| {
+                drive(connection, &drain, &self.cut, |connection| {
                     connection.graceful_shutdown()
                 })
                 .await
@@ -118,7 +119,7 @@ impl<S: HttpService> Open<S> {
             Version::H2 => {
                 let connection =
                     h2(settings, Tracked(self.tracker)).serve_connection(socket, service);
-                drive(connection, &drain, |connection| {
+                drive(connection, &drain, &self.cut, |connection| {
                     connection.graceful_shutdown()
                 })
                 .await
@@ -130,20 +131,23 @@ impl<S: HttpService> Open<S> {
     }
 }
 
-/// Polls a connection to its end; once the token is cancelled, tells it to finish what runs and take nothing new.
-async fn drive<C: Future>(
+/// Polls a connection to its end; once `drain` is cancelled, tells it to finish what runs and take nothing new. At the cut
+/// it is dropped, its socket and all it was doing with it.
+async fn drive<C>(
     connection: C,
     drain: &CancellationToken,
+    cut: &CancellationToken,
     finish: impl FnOnce(Pin<&mut C>),
-) -> C::Output {
+) -> hyper::Result<()>
+where
+    C: Future<Output = hyper::Result<()>>,
+{
     let mut connection = pin!(connection);
-    tokio::select! {
-        biased;
-        ended = connection.as_mut() => return ended,
-        () = drain.cancelled() => {}
+    if let Some(ended) = drain.run_until_cancelled(connection.as_mut()).await {
+        return ended;
     }
     finish(connection.as_mut());
-    connection.await
+    cut.run_until_cancelled(connection).await.unwrap_or(Ok(()))
 }
 
 /// Looks at the first bytes without taking them: the preface of HTTP/2 begins with a method no HTTP/1.1 server has.

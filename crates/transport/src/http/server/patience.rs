@@ -4,7 +4,6 @@
 //! to do; a request costs no timer of its own.
 
 use std::{
-    future::Future,
     io,
     pin::Pin,
     sync::{
@@ -15,10 +14,9 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Instant, Sleep, sleep_until},
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::alarm::Alarm;
 
 /// The number of requests running on a connection, from the end of their heads to the end of their response bodies.
 #[derive(Debug, Default)]
@@ -65,46 +63,6 @@ pub(super) struct Limits {
     pub(super) idle: Duration,
     /// For the peer to take bytes.
     pub(super) write: Duration,
-}
-
-/// An alarm that is cheap to move: the timer is armed again only when it rings too early.
-#[derive(Debug, Default)]
-struct Alarm {
-    at: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl Alarm {
-    /// Sets the alarm if it is not set.
-    fn set(&mut self, after: Duration) {
-        if self.at.is_none() {
-            self.at = Some(Instant::now() + after);
-        }
-    }
-
-    /// Takes the alarm back; the timer stays and may ring for nothing once.
-    fn clear(&mut self) {
-        self.at = None;
-    }
-
-    /// Whether the instant has passed. Registers the task to be woken at it otherwise.
-    fn rings(&mut self, context: &mut Context<'_>) -> bool {
-        let Some(at) = self.at else { return false };
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
-        // An instant before the armed one can only be the shorter wait for a head.
-        if timer.deadline() > at {
-            timer.as_mut().reset(at);
-        }
-        loop {
-            if timer.as_mut().poll(context).is_pending() {
-                return false;
-            }
-            if Instant::now() >= at {
-                return true;
-            }
-            timer.as_mut().reset(at);
-        }
-    }
 }
 
 /// What a read is waiting for.
@@ -173,8 +131,7 @@ impl Watch<'_> {
         let begins = self.running.is_idle() && *self.waiting != Waiting::Head;
         if let Some(head) = self.limits.head.filter(|_| begins) {
             *self.waiting = Waiting::Head;
-            self.alarm.clear();
-            self.alarm.set(head);
+            self.alarm.restart(head);
         }
     }
 
@@ -185,8 +142,7 @@ impl Watch<'_> {
         }
         if *self.waiting == Waiting::Nothing {
             *self.waiting = Waiting::Request;
-            self.alarm.clear();
-            self.alarm.set(self.limits.idle);
+            self.alarm.restart(self.limits.idle);
         }
         self.alarm.rings(context)
     }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use futures_util::StreamExt;
+use tokio::time::timeout;
 
 use super::*;
 use crate::{

@@ -56,12 +56,19 @@ async fn an_exit_fails_every_pending_call_with_its_status() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_last_words_of_a_process_are_heard() {
     for _ in 0..5 {
         let connection = server(Sharing::Exclusive);
-        let answer = call(&connection, &tool("1", "last")).await;
-        assert!(answer.contains("done"), "{answer}");
+        let mut replies = connection
+            .call(&tool("1", "last"), CallMode::CancelOnDrop)
+            .await
+            .unwrap();
+        let mut last = String::new();
+        while let Some(message) = soon(replies.next()).await {
+            last = text(&message.unwrap());
+        }
+        assert!(last.contains("done"), "{last}");
     }
 }
 
