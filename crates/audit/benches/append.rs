@@ -3,6 +3,8 @@
 //! CPU time of all threads of this process (on-CPU time from schedstat), divided by the records; it survives the noise of a
 //! shared machine, wall time does not. The appenders are tasks of one single-threaded runtime, as on a gateway's worker.
 
+#![allow(clippy::print_stdout, reason = "the figures are what it is for")]
+
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -132,6 +134,13 @@ async fn work(time: Duration) {
 }
 
 fn measure(name: &str, appenders: u64, count: u64, between: Duration, durability: Durability) {
+    // `cargo bench … -- <text>` measures only what has the text in its name.
+    let wanted = std::env::args()
+        .skip(1)
+        .find(|argument| !argument.starts_with('-'));
+    if wanted.is_some_and(|wanted| !name.contains(&wanted)) {
+        return;
+    }
     let Ok(directory) = tempfile::tempdir() else {
         return;
     };

@@ -1,7 +1,8 @@
 //! Where each file of a log lies (C2SP tlog-tiles), and how a bundle of records is put together.
 
 use std::ffi::OsStr;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use tlog_tiles::{HASH_SIZE, Tile};
@@ -98,13 +99,21 @@ pub(crate) fn split_record(bundle: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(length)
 }
 
-/// The bytes of a file, or `None` when there is none.
+/// The longest file of a log: a bundle of the longest records.
+const MAX_FILE: u64 = WIDTH * (2 + u16::MAX as u64);
+
+/// The bytes of a file, or `None` when there is none. Of a file longer than any of a log's, one byte more than that: it will
+/// not be taken for whole, and does not fill the memory.
 pub(crate) fn read_optional(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if is_absent(&error) => Ok(None),
-        Err(error) => Err(error),
-    }
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if is_absent(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let length = file.metadata()?.len().min(MAX_FILE + 1);
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
 }
 
 /// Whether an error says that there is no such file.

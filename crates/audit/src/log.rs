@@ -204,6 +204,7 @@ impl Log {
         check_names(&settings)?;
         make_directory(&directory)?;
         let lock = lock(&directory)?;
+        store::remove_spares(&directory).map_err(recover::file("clean", &directory))?;
         let new = recover::is_new(&directory)?;
         let keys =
             Keys::load_or_create(&directory, &settings.origin, new).map_err(OpenError::Key)?;

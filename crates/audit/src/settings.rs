@@ -29,7 +29,7 @@ pub struct Settings {
     pub checkpoint_interval: Duration,
     /// How often the log says that it is alive. Default: 60 s.
     pub heartbeat: Duration,
-    /// How long the writer may gather records before one write when it is busy; an idle log never waits. Default: 100 µs.
+    /// How long the writer may gather records before one write when it is busy; a quiet log never waits. Default: 150 µs.
     pub gather: Duration,
     /// Bytes that may wait for the writer before appends are refused as slow; posts may use as much again. Default: 8 MiB.
     pub queue_bytes: usize,
@@ -54,7 +54,7 @@ impl Settings {
             append_timeout: Duration::from_secs(1),
             checkpoint_interval: Duration::from_secs(1),
             heartbeat: Duration::from_secs(60),
-            gather: Duration::from_micros(100),
+            gather: Duration::from_micros(150),
             queue_bytes: 8 << 20,
             min_free_bytes: 256 << 20,
         }

@@ -143,7 +143,9 @@ impl Shared {
         } else {
             self.queue_bytes
         };
-        if queue.load.bytes.len() + record.len() > room {
+        // One record always fits: a queue smaller than a record would never take it.
+        let queued = queue.load.bytes.len();
+        if queued > 0 && queued + record.len() > room {
             return Err(AppendError::Slow);
         }
         if !posted && let Some(failure) = queue.load.batch.failed() {

@@ -1,8 +1,9 @@
 //! The files of a log as its writer keeps them: the tail, the tiles, the checkpoint.
 
+use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use signed_note::StandardSigner;
@@ -33,6 +34,10 @@ pub(super) struct Store {
     partials: Vec<PathBuf>,
     /// Other partial tiles and bundles that may lie about; of these nothing is known but the name.
     leftovers: Vec<PathBuf>,
+    /// Replaced files to be used again, the oldest first: checkpoints, and all others, which are longer.
+    old_checkpoints: VecDeque<PathBuf>,
+    old_partials: VecDeque<PathBuf>,
+    next_spare: u64,
     /// The tree is in doubt; nothing can be written any more.
     lost: bool,
 }
@@ -68,6 +73,9 @@ impl Store {
             full: found.full,
             partials: Vec::new(),
             leftovers: found.leftovers,
+            old_checkpoints: VecDeque::new(),
+            old_partials: VecDeque::new(),
+            next_spare: 0,
             lost: false,
         }
     }
@@ -163,10 +171,12 @@ impl Store {
                 "the tree of the log is in doubt; restart to read it again",
             ));
         }
-        while let Some(tile) = self.full.last() {
+        while let Some(tile) = self.full.pop() {
             let path = layout::tile(&self.directory, tile.level, tile.number, WIDTH);
-            self.replace(&path, &tile.hashes)?;
-            self.full.pop();
+            if let Err(error) = self.replace(&path, &tile.hashes) {
+                self.full.push(tile);
+                return Err(error);
+            }
         }
         let partials = self.write_partials()?;
         if self.size().is_multiple_of(WIDTH) && self.tail_bytes > 0 {
@@ -175,15 +185,17 @@ impl Store {
         let root = self.tree.root().map_err(io::Error::other)?;
         let note = checkpoint::sign(&self.origin, self.size(), root, &self.signer)
             .ok_or_else(|| io::Error::other("the checkpoint could not be signed"))?;
-        self.replace(&layout::checkpoint(&self.directory), &note)?;
+        self.replace_checkpoint(&note)?;
         self.signed = self.size();
         self.leftovers
             .append(&mut std::mem::replace(&mut self.partials, partials));
-        while let Some(path) = self.leftovers.last() {
-            if !self.partials.contains(path) {
-                remove_partial(path)?;
+        while let Some(path) = self.leftovers.pop() {
+            if !self.partials.contains(&path)
+                && let Err(error) = self.remove_partial(&path)
+            {
+                self.leftovers.push(path);
+                return Err(error);
             }
-            self.leftovers.pop();
         }
         Ok(())
     }
@@ -208,7 +220,7 @@ impl Store {
     }
 
     /// Writes the partial tile of each level and the partial bundle; gives their paths.
-    fn write_partials(&self) -> io::Result<Vec<PathBuf>> {
+    fn write_partials(&mut self) -> io::Result<Vec<PathBuf>> {
         let mut paths = Vec::new();
         for level in 0..LEVELS {
             let width = self.tree.edge_width(level);
@@ -216,7 +228,8 @@ impl Store {
                 let number = self.tree.edge_number(level);
                 let path = layout::tile(&self.directory, level, number, width);
                 if !self.partials.contains(&path) {
-                    self.replace(&path, self.tree.edge(level))?;
+                    let hashes = self.tree.edge(level).to_vec();
+                    self.replace(&path, &hashes)?;
                 }
                 paths.push(path);
             }
@@ -237,24 +250,108 @@ impl Store {
     }
 
     /// Puts a file in place whole: a reader sees the old one or the new one, and so does a crash.
-    fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let new = self.directory.join("private/new");
-        let mut file = options(0o640).create(true).truncate(true).open(&new)?;
-        file.write_all(bytes)?;
-        if self.durability == Durability::Synced {
-            file.sync_data()?;
+    fn replace(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let spare = take_spare(&mut self.old_partials);
+        self.replace_with(spare, path, bytes)
+    }
+
+    fn replace_with(
+        &mut self,
+        spare: Option<PathBuf>,
+        path: &Path,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        let (file, new) = self.spare_file(spare)?;
+        let written = self.fill(&file, bytes).and_then(|()| self.put(&new, path));
+        if written.is_err() {
+            // Whatever is in it, it is not used again.
+            fs::remove_file(&new).ok();
         }
-        drop(file);
-        match fs::rename(&new, path) {
+        written
+    }
+
+    fn fill(&self, file: &File, bytes: &[u8]) -> io::Result<()> {
+        file.write_all_at(bytes, 0)?;
+        let length = bytes.len() as u64;
+        if file.metadata()?.len() != length {
+            file.set_len(length)?;
+        }
+        match self.durability {
+            Durability::Written => Ok(()),
+            Durability::Synced => file.sync_data(),
+        }
+    }
+
+    /// Renames `new` to `path`.
+    fn put(&self, new: &Path, path: &Path) -> io::Result<()> {
+        match fs::rename(new, path) {
             Ok(()) => {}
             Err(error) if layout::is_absent(&error) => {
                 self.make_parent(path)?;
-                fs::rename(&new, path)?;
+                fs::rename(new, path)?;
             }
             Err(error) => return Err(error),
         }
         path.parent()
             .map_or(Ok(()), |parent| self.sync_directory(parent))
+    }
+
+    /// Replaces the checkpoint and keeps the file of the old one.
+    fn replace_checkpoint(&mut self, note: &[u8]) -> io::Result<()> {
+        let path = layout::checkpoint(&self.directory);
+        let old = self.spare_path();
+        // A second name for the old file: the new one takes its place without ending it.
+        let kept = fs::hard_link(&path, &old).is_ok();
+        let spare = take_spare(&mut self.old_checkpoints);
+        match self.replace_with(spare, &path, note) {
+            Ok(()) if kept => self.old_checkpoints.push_back(old),
+            Ok(()) => {}
+            Err(error) => {
+                // It is still the checkpoint's own file and must not be written to.
+                fs::remove_file(&old).ok();
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes away a partial tile that no checkpoint needs any more, and its directory with the last of them.
+    fn remove_partial(&mut self, path: &Path) -> io::Result<()> {
+        let spare = self.spare_path();
+        match fs::rename(path, &spare) {
+            Ok(()) => self.old_partials.push_back(spare),
+            Err(error) if layout::is_absent(&error) => {}
+            Err(error) => return Err(error),
+        }
+        if let Some(parent) = path.parent() {
+            // Fails while others are in it, which is as well.
+            fs::remove_dir(parent).ok();
+        }
+        Ok(())
+    }
+
+    /// A file to be filled and put in place: one that was taken out of use a while ago, or a new one.
+    ///
+    /// Some file systems make a file slowly if many were removed lately (ext4 passes over every inode freed in the last
+    /// minutes), so a log that signs a hundred times a second must not make and remove files as often. A file that was just
+    /// replaced may still be read by someone, hence the queue.
+    fn spare_file(&mut self, spare: Option<PathBuf>) -> io::Result<(File, PathBuf)> {
+        if let Some(path) = spare {
+            let file = options(0o640).open(&path)?;
+            // Somebody may have given it a name in a copy of the log; then it is theirs.
+            if file.metadata()?.nlink() == 1 {
+                return Ok((file, path));
+            }
+            fs::remove_file(&path)?;
+        }
+        let path = self.spare_path();
+        let file = options(0o640).create(true).open(&path)?;
+        Ok((file, path))
+    }
+
+    fn spare_path(&mut self) -> PathBuf {
+        self.next_spare += 1;
+        spare(&self.directory, self.next_spare)
     }
 
     /// Makes the directory of a file, and makes it last.
@@ -286,16 +383,29 @@ fn options(mode: u32) -> OpenOptions {
     options
 }
 
-/// Removes a partial tile that no checkpoint needs any more, and its directory with the last of them.
-fn remove_partial(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Ok(()) => {}
-        Err(error) if layout::is_absent(&error) => {}
-        Err(error) => return Err(error),
+/// A replaced file, if enough others were replaced since.
+fn take_spare(spares: &mut VecDeque<PathBuf>) -> Option<PathBuf> {
+    if spares.len() > SPARES {
+        spares.pop_front()
+    } else {
+        None
     }
-    // Fails while others are in it, which is as well.
-    if let Some(parent) = path.parent()
-        && fs::remove_dir(parent).is_err()
-    {}
+}
+
+/// Replaced files that are kept before the oldest is written to again.
+const SPARES: usize = 16;
+
+fn spare(directory: &Path, number: u64) -> PathBuf {
+    directory.join(format!("private/spare.{number}"))
+}
+
+/// Removes what an earlier process kept for use again. Only names go: one may be that of the checkpoint itself.
+pub(super) fn remove_spares(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory.join("private"))? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(b"spare.") {
+            fs::remove_file(entry.path())?;
+        }
+    }
     Ok(())
 }

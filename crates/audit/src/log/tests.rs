@@ -101,8 +101,8 @@ fn records_stand_in_the_order_they_were_acknowledged() {
             });
         }
     });
-    assert_eq!(log.health().size, 801);
     log.close();
+    assert_eq!(log.health().size, 802);
     assert_eq!(verdict(directory.path()), Verdict::Sound);
     let entries = entries(directory.path());
     assert_eq!(entries.len(), 802);
@@ -222,7 +222,8 @@ fn damaged_tiles_are_computed_anew_from_the_records() {
 
 #[test]
 fn a_log_that_does_not_agree_with_its_checkpoint_is_left_alone() {
-    let damage: [(&str, fn(&Path)); 6] = [
+    type Damage = fn(&Path);
+    let damage: [(&str, Damage); 6] = [
         ("is not signed by the key", |at| {
             let text = fs::read_to_string(at.join("checkpoint")).unwrap();
             fs::write(at.join("checkpoint"), text.replace("\n302\n", "\n301\n")).unwrap();

@@ -16,8 +16,10 @@ use crate::settings::Settings;
 
 /// How often the room on the disk is looked at while there is work, or while it is short.
 const LOOK: Duration = Duration::from_secs(1);
-/// Records a second from which gathering pays: below, the writer writes each as it comes.
-const BUSY: Duration = Duration::from_micros(50);
+/// Time between two records below which gathering pays: a quieter log writes each as it comes.
+const BUSY: Duration = Duration::from_micros(80);
+/// Records worth waiting for: by then the cost of a write and a wake is shared by enough of them.
+const SHARE: u32 = 16;
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -51,6 +53,12 @@ impl Pace {
         let each = ((now - self.last) / records).min(BUSY * 4);
         self.mean = (self.mean * 7 + each) / 8;
         self.last = now;
+    }
+
+    /// How long to let records gather before the next write, if at all.
+    fn pause(&self, longest: Duration) -> Option<Duration> {
+        let pause = longest.min(self.mean * SHARE);
+        (self.mean < BUSY && !pause.is_zero()).then_some(pause)
     }
 }
 
@@ -101,8 +109,8 @@ impl Writer {
                 self.shared.finish();
                 self.pace.note(load.spans.len());
                 load.reset();
-                if self.pace.mean < BUSY && !self.settings.gather.is_zero() {
-                    thread::sleep(self.settings.gather);
+                if let Some(pause) = self.pace.pause(self.settings.gather) {
+                    thread::sleep(pause);
                 }
             }
             self.keep_house();

@@ -187,6 +187,7 @@ fn a_disk_that_hangs_refuses_calls_in_time_and_loses_nothing() {
     let settings = Settings {
         append_timeout: timeout,
         queue_bytes: 4096,
+        checkpoint_interval: Duration::from_millis(300),
         ..settings(directory.path())
     };
     let log = Log::open(settings).unwrap();
@@ -194,11 +195,14 @@ fn a_disk_that_hangs_refuses_calls_in_time_and_loses_nothing() {
     until("the checkpoint is written", || {
         log.health().signed == log.health().size
     });
-    // Whoever opens this to write waits until somebody reads: the next checkpoint hangs in a system call.
-    let pipe = directory.path().join("private/new");
-    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    call(&log, "d-1");
-    thread::sleep(Duration::from_millis(100));
+    // Whoever opens such a file to write waits until somebody reads: the next checkpoint hangs in a system call.
+    let spare = |number: u32| directory.path().join(format!("private/spare.{number}"));
+    let pipes: Vec<PathBuf> = (0..100).map(spare).filter(|path| !path.exists()).collect();
+    for pipe in &pipes {
+        nix::unistd::mkfifo(pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    }
+    log.append(&intent("d-1")).wait().unwrap();
+    thread::sleep(Duration::from_millis(400));
 
     let began = Instant::now();
     assert_eq!(log.append(&intent("d-2")).wait(), Err(AppendError::Slow));
@@ -218,9 +222,14 @@ fn a_disk_that_hangs_refuses_calls_in_time_and_loses_nothing() {
     assert!((1..100).contains(&lost), "{lost}");
     assert_eq!(log.health().state, State::Failing);
 
-    let reading = thread::spawn(move || fs::read(pipe));
+    // Opened for both, a pipe lets the writer in; it cannot take the write, which fails and is tried again with a file.
+    let open = |pipe| fs::OpenOptions::new().read(true).write(true).open(pipe);
+    let opened: Vec<_> = pipes.iter().map(open).collect();
+    for pipe in &pipes {
+        fs::remove_file(pipe).ok();
+    }
     until("the log is well again", || log.health().state == State::Ok);
-    reading.join().unwrap().unwrap();
+    drop(opened);
     call(&log, "d-5");
     log.close();
     let report = check(directory.path());

@@ -1,5 +1,14 @@
 //! The audit log from outside: written, killed, filled up, tampered with, and verified.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::too_many_lines,
+    clippy::indexing_slicing,
+    reason = "everything here is a test or serves one"
+)]
+
 mod disk;
 mod format;
 mod independent;
