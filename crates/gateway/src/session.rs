@@ -1,7 +1,7 @@
 //! Sessions of the stateful revisions: our own ids, each bound to one caller and one server.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     hash::{BuildHasher, RandomState},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
@@ -13,7 +13,11 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::{BufMut, Bytes, BytesMut};
 use keepgate_call::{Caller, Code, Refusal, ServerName};
-use keepgate_mcp::{id::Id, method::Method, revision::Revision};
+use keepgate_mcp::{
+    id::Id,
+    method::{ListKind, Method},
+    revision::Revision,
+};
 use keepgate_policy::ClientFacts;
 use tokio_util::sync::CancellationToken;
 
@@ -58,7 +62,8 @@ pub struct Session {
 
 #[derive(Debug, Default)]
 struct Awaited {
-    ids: HashSet<Id>,
+    /// What is listed, where the response is a list.
+    ids: HashMap<Id, Option<ListKind>>,
     order: VecDeque<Id>,
 }
 
@@ -126,10 +131,11 @@ impl Session {
         locked(&self.asked).remove(id)
     }
 
-    /// Remembers that the client waits for a response to `id`, on whichever stream of the session it comes.
-    pub fn await_response(&self, id: &Id) {
+    /// Remembers that the client waits for a response to `id`, on whichever stream of the session it comes, and which list
+    /// it will hold.
+    pub fn await_response(&self, id: &Id, list: Option<ListKind>) {
         let mut awaited = locked(&self.awaited);
-        if awaited.ids.insert(id.clone()) {
+        if awaited.ids.insert(id.clone(), list).is_none() {
             awaited.order.push_back(id.clone());
         }
         if awaited.order.len() > AWAITED_MOST
@@ -139,10 +145,15 @@ impl Session {
         }
     }
 
+    /// The list that the awaited response to `id` holds.
+    pub fn awaited_list(&self, id: &Id) -> Option<ListKind> {
+        locked(&self.awaited).ids.get(id).copied().flatten()
+    }
+
     /// Takes the wait for a response. `false` when nobody waits for it: it is foreign, or came before.
     pub fn responded(&self, id: &Id) -> bool {
         let mut awaited = locked(&self.awaited);
-        let waited = awaited.ids.remove(id);
+        let waited = awaited.ids.remove(id).is_some();
         if waited {
             awaited.order.retain(|known| known != id);
         }

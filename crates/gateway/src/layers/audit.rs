@@ -208,7 +208,11 @@ fn status(response: &Response) -> Status {
 /// nowhere else.
 fn told(refusal: &Refusal, call: &Call) {
     let (code, server, decision) = (refusal.code, &call.server, call.id);
-    let cause = refusal.source.as_ref().map(|source| chain(source)).unwrap_or_default();
+    let cause = refusal
+        .source
+        .as_ref()
+        .map(|source| chain(source))
+        .unwrap_or_default();
     match code.fault() {
         Fault::Upstream | Fault::Gateway => warn!(%code, %server, %decision, cause, "refused"),
         Fault::Client | Fault::Policy => debug!(%code, %server, %decision, cause, "refused"),

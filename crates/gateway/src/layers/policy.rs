@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use keepgate_call::{Ask, Code, Refusal};
 use keepgate_mcp::{
+    json::Kind,
     message::{Message, Request},
-    method::{Direction, ListKind, Subject as About},
+    method::{Direction, ListKind, Method, Subject as About},
 };
 use keepgate_policy::{Decision, Effect, Facts, Item, Phase, Policy, Reason};
 
@@ -57,13 +58,11 @@ impl Gate<Known> for Judge {
                 self.part_of_the_protocol()
             }
             Ask::Message(Message::Notification(notification)) => {
-                if !known
-                    .bound
-                    .call
-                    .revision
-                    .permits(notification.method(), Direction::ToServer)
-                {
-                    return Err(unknown_method(notification.method().as_str()));
+                let method = notification.method();
+                // A request without an id is a notification by form alone: it would be carried out unjudged.
+                let revision = known.bound.call.revision;
+                if !method.is_notification() || !revision.permits(method, Direction::ToServer) {
+                    return Err(unknown_method(method.as_str()));
                 }
                 self.part_of_the_protocol()
             }
@@ -87,6 +86,7 @@ impl Judge {
             return Err(unknown_method(request.method().as_str()));
         }
         let side = Side::of(bound, &self.knowledge)?;
+        let method = request.method().as_str();
         let arguments = request.param("arguments").map(|raw| raw.as_str());
         match request.subject() {
             // What they show is judged on its way back, item by item.
@@ -106,14 +106,14 @@ impl Judge {
                     name: &name,
                     definition: known.tool.as_ref(),
                 };
-                self.decide(&side, request, subject, arguments)
+                self.decide(&side, method, subject, arguments)
             }
             About::Prompt(name) => {
-                self.decide(&side, request, Item::Prompt { name: &name }, arguments)
+                self.decide(&side, method, Item::Prompt { name: &name }, arguments)
             }
             About::Resource(uri) => {
                 let located = Located::resource(&uri)?;
-                located.with(|facts| self.decide(&side, request, Item::Resource(facts), None))
+                located.with(|facts| self.decide(&side, method, Item::Resource(facts), None))
             }
             About::Completion {
                 reference,
@@ -124,7 +124,7 @@ impl Judge {
                     .and_then(|raw| raw.member("value"));
                 let value = value.and_then(|raw| raw.string()).unwrap_or_default();
                 facts::completion(&reference, &argument, &value, |item| {
-                    self.decide(&side, request, item, None)
+                    self.decide(&side, method, item, None)
                 })
             }
             About::Subscription => self.subscription(&side, request),
@@ -143,11 +143,11 @@ impl Judge {
     fn decide(
         &self,
         side: &Side<'_>,
-        request: &Request,
+        method: &str,
         subject: Item<'_>,
         arguments: Option<&str>,
     ) -> Result<Decision, Refusal> {
-        let facts = side.facts(Phase::Call, request.method().as_str(), subject, arguments);
+        let facts = side.facts(Phase::Call, method, subject, arguments);
         let decision = self.policy.judge(&facts);
         match &decision.effect {
             Effect::Allow | Effect::Approve(_) => Ok(decision),
@@ -184,21 +184,25 @@ impl Judge {
                 Refusal::new(Code::ParamsInvalid).detail("task subscriptions are not supported")
             );
         }
-        let mut last = self.part_of_the_protocol();
-        for uri in wanted
-            .and_then(|wanted| wanted.member("resourceSubscriptions"))
-            .into_iter()
-            .flat_map(|raw| raw.items())
-        {
-            let Some(uri) = uri.string() else {
-                return Err(
-                    Refusal::new(Code::ParamsInvalid).detail("a resource subscription is no URI")
-                );
-            };
-            let located = Located::resource(&uri)?;
-            last = located.with(|facts| self.decide(side, request, Item::Resource(facts), None))?;
+        let no_uri =
+            || Refusal::new(Code::ParamsInvalid).detail("a resource subscription is no URI");
+        let uris = wanted.and_then(|wanted| wanted.member("resourceSubscriptions"));
+        if uris.is_some_and(|uris| uris.kind() != Kind::Array) {
+            return Err(no_uri());
         }
-        Ok(last)
+        for uri in uris.into_iter().flat_map(|raw| raw.items()) {
+            let uri = uri.string().ok_or_else(no_uri)?;
+            let located = Located::resource(&uri)?;
+            // Judged under the method that subscribes to one resource: policy lets `subscriptions/listen` itself pass.
+            let subscribe = Method::ResourcesSubscribe.as_str();
+            let decision =
+                located.with(|facts| self.decide(side, subscribe, Item::Resource(facts), None))?;
+            // One that needs an approval holds up the whole filter.
+            if decision.effect != Effect::Allow {
+                return Ok(decision);
+            }
+        }
+        Ok(self.part_of_the_protocol())
     }
 
     /// Handshake, liveness, log level, lists, notifications and answers: allowed as such, because without them nobody

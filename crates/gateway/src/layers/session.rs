@@ -8,7 +8,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use keepgate_call::{Answer, Ask, Call, Code, Refusal, Reply};
-use keepgate_mcp::{Era, message::Message, method::Method};
+use keepgate_mcp::{
+    Era,
+    message::{Message, Request},
+    method::{ListKind, Method, Subject},
+};
 use tracing::debug;
 
 use crate::{around::Around, session::Session, session::Sessions, settings::Limits};
@@ -92,14 +96,7 @@ impl Around<Arc<Call>> for Bind {
         F: Future<Output = Result<Reply, Refusal>> + Send,
     {
         let session = match self.bind(&call)? {
-            Binding::Stateless => {
-                return next(Bound {
-                    call,
-                    session: Binding::Stateless,
-                    resume: None,
-                })
-                .await;
-            }
+            Binding::Stateless => return stateless(call, next).await,
             Binding::Opening(session) => {
                 let bound = Bound {
                     call,
@@ -133,6 +130,42 @@ impl Around<Arc<Call>> for Bind {
     }
 }
 
+/// Runs a call that belongs to no session.
+async fn stateless<N, F>(call: Arc<Call>, next: N) -> Result<Reply, Refusal>
+where
+    N: FnOnce(Bound) -> F + Send,
+    F: Future<Output = Result<Reply, Refusal>> + Send,
+{
+    let awaited = asked(&call).map(|request| request.id().clone());
+    let reply = next(Bound {
+        call,
+        session: Binding::Stateless,
+        resume: None,
+    })
+    .await?;
+    Ok(match (reply.answer, awaited) {
+        (Answer::Stream(events), Some(id)) => Answer::Stream(stream::answering(events, id)).into(),
+        (answer, _) => answer.into(),
+    })
+}
+
+fn asked(call: &Call) -> Option<&Request> {
+    match &call.ask {
+        Ask::Message(Message::Request(request)) => Some(request),
+        Ask::Message(Message::Notification(_) | Message::Response(_)) | Ask::Listen | Ask::End => {
+            None
+        }
+    }
+}
+
+fn listed(request: &Request) -> Option<ListKind> {
+    if let Subject::Listing(kind) = request.subject() {
+        Some(kind)
+    } else {
+        None
+    }
+}
+
 impl Bind {
     async fn held<N, F>(
         &self,
@@ -145,12 +178,7 @@ impl Bind {
         F: Future<Output = Result<Reply, Refusal>> + Send,
     {
         let ends = matches!(bound.call.ask, Ask::End);
-        let awaited = match &bound.call.ask {
-            Ask::Message(Message::Request(request)) => Some(request.id().clone()),
-            Ask::Message(Message::Notification(_) | Message::Response(_))
-            | Ask::Listen
-            | Ask::End => None,
-        };
+        let awaited = asked(&bound.call).map(|request| (request.id().clone(), listed(request)));
         let reply = {
             let ended = session.ended.clone();
             let running = next(bound);
@@ -174,8 +202,8 @@ impl Bind {
         };
         Ok(match reply.answer {
             Answer::Stream(events) => {
-                if let Some(id) = &awaited {
-                    session.await_response(id);
+                if let Some((id, list)) = &awaited {
+                    session.await_response(id, *list);
                 }
                 let kept = stream::kept(events, session, Arc::clone(&self.sessions));
                 Reply {

@@ -7,6 +7,7 @@ use futures_util::StreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use keepgate_call::{Answer, Ask, Code, Cut, Events, Item, Refusal, Reply, ServerName};
 use keepgate_mcp::{
+    error,
     message::{self, Body, Message, Request, Response},
     sse::Event,
 };
@@ -259,6 +260,8 @@ fn rejected(
     match message::decode(body.clone(), &http.decode) {
         Ok(Body::Single(Message::Response(response)))
             if response.error().is_some()
+                // It asks for something, and passed on like this nobody would judge what.
+                && response.error_code() != Some(error::URL_ELICITATION_REQUIRED)
                 && response
                     .id()
                     .is_none_or(|id| request.is_some_and(|request| request.id() == id)) =>

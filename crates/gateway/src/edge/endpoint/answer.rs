@@ -3,6 +3,7 @@
 use std::{
     pin::Pin,
     task::{Context, Poll, ready},
+    time::SystemTime,
 };
 
 use bytes::Bytes;
@@ -56,7 +57,18 @@ fn stream(inner: &Inner, call: &Call, events: Events) -> Response<Body> {
     } else {
         Box::pin(Drained::new(events, &inner.shared.tasks))
     };
-    sse_response(inner, finished(call, events))
+    sse_response(inner, finished(call, while_known(call, events)))
+}
+
+/// A stream ends with the credential it was opened with.
+pub(super) fn while_known(call: &Call, events: Events) -> Events {
+    match call.caller.expires {
+        None => events,
+        Some(end) => {
+            let left = end.duration_since(SystemTime::now()).unwrap_or_default();
+            Box::pin(events.take_until(Box::pin(tokio::time::sleep(left))))
+        }
+    }
 }
 
 /// The response of a stream of events.

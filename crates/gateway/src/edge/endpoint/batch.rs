@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{BufMut, BytesMut};
 use futures_util::{future::join_all, stream};
 use http::{HeaderValue, Response, StatusCode, header};
-use keepgate_call::{Answer, Call, Events, Item, Refusal, Reply};
+use keepgate_call::{Answer, Call, Code, Events, Item, Refusal, Reply};
 use keepgate_mcp::message::{self, Body as Decoded, Message};
 use keepgate_transport::Body;
 
@@ -18,6 +18,7 @@ pub(super) async fn run(inner: &Arc<Inner>, calls: Vec<Call>) -> Result<Response
     let replies = join_all(calls.iter().map(|call| inner.run(Arc::clone(call)))).await;
     let mut messages = Vec::new();
     let mut streams: Vec<Events> = Vec::new();
+    let mut unsaid = None;
     for (call, reply) in calls.iter().zip(replies) {
         match reply {
             Ok(Reply {
@@ -31,21 +32,30 @@ pub(super) async fn run(inner: &Arc<Inner>, calls: Vec<Call>) -> Result<Response
             Ok(Reply {
                 answer: Answer::Stream(events),
                 ..
-            }) => streams.push(answer::finished(call, events)),
+            }) => streams.push(answer::finished(call, answer::while_known(call, events))),
             Ok(Reply {
                 answer: Answer::Passed { body, .. },
                 ..
             }) => messages.extend(decoded(body)),
+            // Clients begin anew by the status alone, so it is the status of the whole.
+            Err(refusal) if matches!(refusal.code, Code::SessionUnknown | Code::SessionMissing) => {
+                return Ok(render::over_http(&refusal));
+            }
             Err(refusal) => {
                 let asked = Asked::of(call);
-                if let Some(id) = &asked.id {
-                    messages.extend(decoded(render::message(&refusal, &asked, id)));
+                match &asked.id {
+                    Some(id) => messages.extend(decoded(render::message(&refusal, &asked, id))),
+                    None => unsaid = Some(refusal),
                 }
             }
         }
     }
     if messages.is_empty() && streams.is_empty() {
-        return Ok(empty(StatusCode::ACCEPTED));
+        // Nothing in it has an id to be answered by, so a refusal can only be a status.
+        return Ok(unsaid.map_or_else(
+            || empty(StatusCode::ACCEPTED),
+            |refusal| render::over_http(&refusal),
+        ));
     }
     if streams.is_empty() {
         return Ok(array(&messages));

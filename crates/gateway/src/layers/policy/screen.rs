@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use keepgate_audit::Log;
 use keepgate_call::{Answer, Ask, Code, Cut, Item as StreamItem, Refusal, Reply};
 use keepgate_mcp::{
-    Era,
+    Era, error,
     id::Id,
     json::Raw,
     list::Listing,
@@ -140,11 +140,13 @@ impl Screened {
                 if *method == Method::ToolsChanged {
                     self.catalogs.of(&self.bound).forget();
                 }
-                let known = self
-                    .bound
-                    .call
-                    .revision
-                    .permits(method, Direction::ToClient);
+                // A question without an id is a notification by form alone.
+                let known = method.is_notification()
+                    && self
+                        .bound
+                        .call
+                        .revision
+                        .permits(method, Direction::ToClient);
                 if !known {
                     warn!(server = %self.bound.call.server, "dropped a notification the revision does not have");
                 }
@@ -178,9 +180,9 @@ impl Screened {
 
     fn response(&self, response: Response) -> Result<Response, Refusal> {
         if response.result().is_none() {
-            return Ok(response);
+            return self.failed(response);
         }
-        if let Some(kind) = self.listing {
+        if let Some(kind) = self.listed(&response) {
             return self.filtered(&response, kind);
         }
         if let Some(questions) = response.result_member("inputRequests") {
@@ -189,15 +191,52 @@ impl Screened {
         Ok(response)
     }
 
+    /// An error passes, but for one that asks: 2025-11-25 lets servers send a person to a URL by error -32042, and policy
+    /// judges each as the `elicitation/create` it stands for.
+    fn failed(&self, response: Response) -> Result<Response, Refusal> {
+        if response.error_code() == Some(error::URL_ELICITATION_REQUIRED) {
+            let data = response.error().and_then(|error| error.member("data"));
+            let asked = data.and_then(|data| data.member("elicitations"));
+            for elicitation in asked.into_iter().flat_map(Raw::items) {
+                self.allows(&Method::ElicitationCreate, Some(elicitation))?;
+            }
+        }
+        Ok(response)
+    }
+
+    /// The list a response holds. It may come on another stream than it was asked for on, where that was broken off.
+    fn listed(&self, response: &Response) -> Option<ListKind> {
+        if self.is_own(response) {
+            return self.listing;
+        }
+        let Binding::Held(session) = &self.bound.session else {
+            return self.listing;
+        };
+        response.id().and_then(|id| session.awaited_list(id))
+    }
+
+    fn is_own(&self, response: &Response) -> bool {
+        match &self.bound.call.ask {
+            Ask::Message(Message::Request(request)) => response.id() == Some(request.id()),
+            Ask::Message(Message::Notification(_) | Message::Response(_))
+            | Ask::Listen
+            | Ask::End => false,
+        }
+    }
+
     /// A list, cut to what the caller may see. A list that cannot be read is not handed out.
     fn filtered(&self, response: &Response, kind: ListKind) -> Result<Response, Refusal> {
         let invalid = || Refusal::new(Code::UpstreamInvalid).detail("the list cannot be read");
         let listing = Listing::read(response, kind).ok_or_else(invalid)?;
         if kind == ListKind::Tools {
             let more = response.result_member("nextCursor").is_some();
-            self.catalogs
-                .of(&self.bound)
-                .show(&listing, self.is_first_page(), more);
+            let catalog = self.catalogs.of(&self.bound);
+            if self.is_own(response) {
+                catalog.show(&listing, self.is_first_page(), more);
+            } else {
+                // Which page it is nobody knows any more; it adds to what is known.
+                catalog.show(&listing, false, true);
+            }
         }
         let side = Side::of(&self.bound, &self.knowledge)?;
         let located: Vec<Option<Located>> = listing

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use keepgate_call::{Events, Item};
-use keepgate_mcp::message::Message;
+use keepgate_mcp::{id::Id, message::Message};
 use tracing::warn;
 
 use crate::session::{Session, Sessions};
@@ -19,6 +19,25 @@ pub(super) fn kept(events: Events, session: Arc<Session>, sessions: Arc<Sessions
         std::future::ready(kept)
     });
     Box::pin(kept.take_until(Box::pin(ended)))
+}
+
+/// Keeps of a stream that belongs to no session what answers the request `id`: what comes before the response, the
+/// response, and nothing after it. Other responses answer nobody.
+pub(super) fn answering(events: Events, id: Id) -> Events {
+    let own = |message: &Message, id: &Id| matches!(message, Message::Response(response) if response.id() == Some(id));
+    let kept = events.scan(false, move |answered, item| {
+        if *answered {
+            return std::future::ready(None);
+        }
+        let message = item.as_ref().ok().and_then(|item| item.message.as_ref());
+        *answered = message.is_some_and(|message| own(message, &id));
+        let foreign = matches!(message, Some(Message::Response(_))) && !*answered;
+        if foreign {
+            warn!("dropped a response to what was not asked");
+        }
+        std::future::ready(Some((!foreign).then_some(item)))
+    });
+    Box::pin(kept.filter_map(std::future::ready))
 }
 
 fn keep(mut item: Item, session: &Session) -> Option<Item> {
