@@ -294,7 +294,8 @@ impl Events {
             let frame = tokio::time::timeout(PATIENCE, self.body.frame());
             let frame = frame.await.expect("an event in time")?.expect("a frame");
             let data = frame.into_data().expect("data");
-            self.text.push_str(std::str::from_utf8(&data).expect("UTF-8"));
+            self.text
+                .push_str(std::str::from_utf8(&data).expect("UTF-8"));
         }
     }
 

@@ -86,10 +86,7 @@ impl TestGateway {
     }
 
     /// Waits until a record is written that `is` what the test waits for, and gives it.
-    pub async fn record(
-        &self,
-        is: impl Fn(&serde_json::Value) -> bool,
-    ) -> serde_json::Value {
+    pub async fn record(&self, is: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
         let written = async {
             loop {
                 if let Some(record) = self.read().into_iter().find(|record| is(record)) {
@@ -106,7 +103,9 @@ impl TestGateway {
     /// Ends the log in order and verifies it; gives the codes of all refusals in it.
     pub async fn refusals(&self) -> Vec<String> {
         let records = self.records().await;
-        let codes = records.iter().filter_map(|record| record["refusal"].as_str());
+        let codes = records
+            .iter()
+            .filter_map(|record| record["refusal"].as_str());
         codes.map(str::to_owned).collect()
     }
 

@@ -115,7 +115,10 @@ impl Say {
 
     /// A whole event stream.
     pub fn sse_whole(events: &[Value]) -> Vec<Self> {
-        let body: String = events.iter().map(|data| format!("data: {data}\n\n")).collect();
+        let body: String = events
+            .iter()
+            .map(|data| format!("data: {data}\n\n"))
+            .collect();
         Self::http("200 OK", "text/event-stream", &body)
     }
 

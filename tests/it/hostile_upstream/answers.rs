@@ -1,0 +1,413 @@
+//! Answers that are lost, late, too long, encoded, foreign, redirected, or meant for somebody else.
+
+use std::time::Duration;
+
+use keepgate_tests::{
+    Answer, Client, FakeServer, Say, TestGateway,
+    upstream::{behave, said},
+};
+use serde_json::{Value, json};
+
+use super::{hostile, outcome};
+
+/// Answers a tool call with `says`, in both eras, and asserts that nothing of it comes through.
+async fn withheld(says: impl Fn(&Value) -> Vec<Say> + Send + Sync + 'static, code: &str) {
+    let (server, gateway, client) = hostile(move |heard| says(&heard.json()["id"])).await;
+    for answer in [
+        client.call("echo", json!({})).await,
+        Client::new(gateway.addr)
+            .call_modern("echo", json!({}))
+            .await,
+    ] {
+        assert_eq!(answer.code().as_deref(), Some(code), "{answer:?}");
+        assert_eq!(answer.json()["id"], 7);
+        assert!(!text(&answer).contains("secret"), "{answer:?}");
+    }
+    assert_eq!(server.heard_of("tools/call").len(), 2);
+    let outcome = outcome(&gateway).await;
+    assert_eq!(
+        (&outcome["refusal"], &outcome["result"]["status"]),
+        (&json!(code), &json!("upstream_failed"))
+    );
+}
+
+fn text(answer: &Answer) -> String {
+    format!(
+        "{:?} {}",
+        answer.headers,
+        String::from_utf8_lossy(&answer.body)
+    )
+}
+
+fn head(rest: &str) -> Say {
+    Say::text(&format!("HTTP/1.1 200 OK\r\n{rest}\r\n\r\n"))
+}
+
+#[tokio::test]
+async fn trap_24_a_call_whose_answer_is_lost_is_never_made_again() {
+    withheld(|_| vec![Say::Close], "upstream_unreachable").await;
+}
+
+#[tokio::test]
+async fn trap_24_a_call_on_a_resting_connection_that_dies_is_made_once() {
+    // The first call leaves a connection that rests; the second is read on it and never answered.
+    let calls = std::sync::atomic::AtomicUsize::new(0);
+    let (server, _gateway, client) =
+        hostile(
+            move |heard| match calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+                0 => Say::json(&said(&heard.json()["id"], "first")),
+                _ => vec![Say::Close],
+            },
+        )
+        .await;
+    assert_eq!(client.call("echo", json!({})).await.code(), None);
+    let lost = client.call("echo", json!({})).await;
+    assert_eq!(lost.code().as_deref(), Some("upstream_unreachable"));
+    assert_eq!(server.heard_of("tools/call").len(), 2);
+}
+
+#[tokio::test]
+async fn trap_24_redirects_are_not_followed() {
+    for status in [
+        "301 Moved",
+        "302 Found",
+        "303 See Other",
+        "307 Temporary",
+        "308 Permanent",
+    ] {
+        let target =
+            FakeServer::start(|heard| Say::json(&said(&heard.json()["id"], "secret"))).await;
+        let location = target.url();
+        withheld(
+            move |_| {
+                vec![Say::text(&format!(
+                    "HTTP/1.1 {status}\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n"
+                ))]
+            },
+            "upstream_refused",
+        )
+        .await;
+        assert!(target.heard().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn trap_26_html_errors_stay_inside() {
+    for status in [
+        "400 Bad Request",
+        "404 Not Found",
+        "500 Oops",
+        "502 Bad Gateway",
+        "503 Later",
+    ] {
+        let (_server, gateway, client) =
+            hostile(move |_| Say::http(status, "text/html", "<h1>secret</h1>")).await;
+        let modern = Client::new(gateway.addr)
+            .call_modern("echo", json!({}))
+            .await;
+        assert_eq!(
+            modern.code().as_deref(),
+            Some("upstream_refused"),
+            "{status} {modern:?}"
+        );
+        assert!(!text(&modern).contains("secret"));
+        // In a session a 404 says one thing more: the server has forgotten it.
+        let code = if status.starts_with("404") {
+            "session_unknown"
+        } else {
+            "upstream_refused"
+        };
+        assert_eq!(
+            client.call("echo", json!({})).await.code().as_deref(),
+            Some(code)
+        );
+    }
+}
+
+#[tokio::test]
+async fn trap_26_a_json_rpc_4xx_comes_through_byte_for_byte() {
+    let body = "{ \"jsonrpc\":\"2.0\",\"id\" : 7,\n\"error\":{\"code\":-32022,\"message\":\"no\",\"data\":{\"supported\":[\"2026-07-28\"],\"n\":1.0}} }";
+    let (_server, gateway, client) =
+        hostile(move |_| Say::http("400 Bad Request", "application/json", body)).await;
+    for answer in [
+        client.call("echo", json!({})).await,
+        Client::new(gateway.addr)
+            .call_modern("echo", json!({}))
+            .await,
+    ] {
+        assert_eq!(answer.status, 400);
+        assert_eq!(String::from_utf8_lossy(&answer.body), body);
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+    }
+}
+
+#[tokio::test]
+async fn trap_26_a_4xx_that_is_no_error_for_this_request_stays_inside() {
+    for body in [
+        json!({"jsonrpc": "2.0", "id": 8, "error": {"code": -1, "message": "secret"}}).to_string(),
+        json!({"jsonrpc": "2.0", "id": 7, "result": {"secret": 1}}).to_string(),
+        json!({"jsonrpc": "2.0", "id": 7, "method": "secret"}).to_string(),
+        json!({"secret": 1}).to_string(),
+        "{\"jsonrpc\":\"2.0\",\"id\":7,\"error\":{\"code\":1,\"code\":2,\"message\":\"secret\"}}"
+            .to_owned(),
+    ] {
+        withheld(
+            move |_| Say::http("400 Bad Request", "application/json", &body),
+            "upstream_refused",
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn the_servers_401_is_between_it_and_the_gateway() {
+    for status in [
+        "401 Unauthorized",
+        "403 Forbidden",
+        "407 Proxy Authentication Required",
+    ] {
+        let body = json!({"jsonrpc": "2.0", "id": 7, "error": {"code": -1, "message": "secret"}})
+            .to_string();
+        withheld(
+            move |_| {
+                let head = format!("HTTP/1.1 {status}\r\nwww-authenticate: Bearer resource_metadata=\"http://secret\"\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+                vec![Say::text(&(head + &body))]
+            },
+            "upstream_refused",
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn trap_30_answers_that_cannot_be_read_are_withheld() {
+    let whole = |id: &Value| said(id, "secret").to_string();
+    let json = |body: String| Say::http("200 OK", "application/json", &body);
+    withheld(move |id| json(whole(id) + "{}"), "upstream_invalid").await;
+    withheld(move |_| json(whole(&json!(8))), "upstream_invalid").await;
+    withheld(move |_| json(whole(&json!("7"))), "upstream_invalid").await;
+    withheld(
+        move |id| json(format!("[{}]", whole(id))),
+        "upstream_invalid",
+    )
+    .await;
+    withheld(
+        move |id| json(whole(id).replace("\"id\"", "\"result\":{},\"id\"")),
+        "upstream_invalid",
+    )
+    .await;
+    withheld(move |_| json("\"secret\"".to_owned()), "upstream_invalid").await;
+    withheld(move |_| json(String::new()), "upstream_invalid").await;
+    withheld(
+        move |id| Say::http("200 OK", "text/html", &whole(id)),
+        "upstream_invalid",
+    )
+    .await;
+    withheld(
+        |_| Say::http("202 Accepted", "text/plain", ""),
+        "upstream_invalid",
+    )
+    .await;
+    withheld(
+        |_| Say::http("204 No Content", "text/plain", ""),
+        "upstream_invalid",
+    )
+    .await;
+    withheld(
+        move |id| {
+            let mut body = whole(id).into_bytes();
+            body.push(0xff);
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
+            vec![Say::text(&head), Say::Bytes(body)]
+        },
+        "upstream_invalid",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn trap_30_answers_framed_falsely_are_withheld() {
+    let whole = |id: &Value| said(id, "secret").to_string();
+    // Encoded, although none was asked for.
+    withheld(move |id| vec![head(&format!("content-type: application/json\r\ncontent-encoding: gzip\r\ncontent-length: {}", whole(id).len())), Say::text(&whole(id))], "upstream_invalid").await;
+    // Cut off before the announced length.
+    withheld(
+        move |id| {
+            vec![
+                head("content-type: application/json\r\ncontent-length: 9999"),
+                Say::text(&whole(id)),
+                Say::Close,
+            ]
+        },
+        "upstream_invalid",
+    )
+    .await;
+    // Announced shorter than it is: the rest would be the next answer.
+    withheld(
+        move |id| {
+            vec![
+                head("content-type: application/json\r\ncontent-length: 20"),
+                Say::text(&whole(id)),
+                Say::Close,
+            ]
+        },
+        "upstream_invalid",
+    )
+    .await;
+    // Chunks that are none.
+    withheld(
+        move |id| {
+            vec![
+                head("content-type: application/json\r\ntransfer-encoding: chunked"),
+                Say::text(&format!("zz\r\n{}\r\n0\r\n\r\n", whole(id))),
+                Say::Close,
+            ]
+        },
+        "upstream_invalid",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_second_answer_on_one_connection_is_nobodys() {
+    let (_server, _gateway, client) = hostile(|heard| {
+        let id = heard.json()["id"].clone();
+        let one = |text: &str| Say::json(&said(&id, text));
+        // In one write: what comes only after the next request is sent cannot be told from its answer by anybody.
+        let mut both = Vec::new();
+        for say in one("right").into_iter().chain(one("secret")) {
+            if let Say::Bytes(bytes) = say {
+                both.extend(bytes);
+            }
+        }
+        vec![Say::Bytes(both)]
+    })
+    .await;
+    for _ in 0..3 {
+        let answer = client.call("echo", json!({})).await;
+        assert_eq!(
+            answer.json()["result"]["content"][0]["text"],
+            "right",
+            "{answer:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_answer_over_the_cap_is_withheld() {
+    let server = FakeServer::with_tools(|heard| {
+        Say::json(&said(&heard.json()["id"], &"secret".repeat(1000)))
+    })
+    .await;
+    let gateway = TestGateway::http(&server.url())
+        .with(|settings| settings.limits.result = 4000)
+        .start()
+        .await;
+    let client = Client::new(gateway.addr).initialize("2025-11-25").await;
+    let answer = client.call("echo", json!({})).await;
+    assert_eq!(answer.code().as_deref(), Some("upstream_invalid"));
+    assert!(!text(&answer).contains("secret"));
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_is_given_up_and_hung_up_on() {
+    for hang in [
+        vec![Say::Hang],
+        vec![
+            head("content-type: application/json\r\ncontent-length: 100"),
+            Say::text("{\"jsonrpc\""),
+            Say::Hang,
+        ],
+    ] {
+        let server = FakeServer::with_tools(move |_| hang.clone()).await;
+        let gateway = TestGateway::http(&server.url())
+            .timeouts(|timeouts| timeouts.request = Duration::from_millis(200))
+            .start()
+            .await;
+        let client = Client::new(gateway.addr).initialize("2025-11-25").await;
+        let answer = client.call("echo", json!({})).await;
+        assert_eq!(
+            answer.code().as_deref(),
+            Some("upstream_timeout"),
+            "{answer:?}"
+        );
+        server.is_hung_up_on(1).await;
+        assert_eq!(server.heard_of("tools/call").len(), 1);
+        assert_eq!(outcome(&gateway).await["refusal"], "upstream_timeout");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_said_to_be_so() {
+    let server = FakeServer::start(|_| vec![]).await;
+    let gateway = TestGateway::http("http://127.0.0.1:1/mcp").start().await;
+    let answer = Client::new(gateway.addr)
+        .call_modern("echo", json!({}))
+        .await;
+    assert_eq!(answer.code().as_deref(), Some("upstream_unreachable"));
+    assert!(!text(&answer).contains("127.0.0.1:1"), "{answer:?}");
+    assert!(server.heard().is_empty());
+}
+
+#[tokio::test]
+async fn trap_28_no_header_of_the_server_reaches_the_client() {
+    let (_server, gateway, client) = hostile(|heard| {
+        let body = said(&heard.json()["id"], "hello").to_string();
+        vec![Say::text(&format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nset-cookie: secret=1\r\nmcp-session-id: secret\r\nserver: secret\r\nx-secret: 1\r\nlocation: http://secret\r\naccess-control-allow-origin: *\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ))]
+    })
+    .await;
+    for answer in [
+        client.call("echo", json!({})).await,
+        Client::new(gateway.addr)
+            .call_modern("echo", json!({}))
+            .await,
+    ] {
+        assert_eq!(answer.status, 200);
+        let names: Vec<&str> = answer
+            .headers
+            .keys()
+            .map(http::HeaderName::as_str)
+            .collect();
+        assert_eq!(names, ["content-type", "content-length", "date"]);
+    }
+}
+
+#[tokio::test]
+async fn trap_30_a_list_that_cannot_be_read_is_withheld() {
+    for tools in [
+        json!([{"name": 7}, {"name": "echo"}]),
+        json!({"secret": {}}),
+        json!(["secret"]),
+        json!("secret"),
+        Value::Null,
+    ] {
+        let server = FakeServer::start(move |heard| {
+            if heard.method() == "tools/list" {
+                let id = heard.json()["id"].clone();
+                return Say::json(
+                    &json!({"jsonrpc": "2.0", "id": id, "result": {"tools": tools, "secret": 1}}),
+                );
+            }
+            behave(heard).unwrap_or_else(|| vec![Say::Close])
+        })
+        .await;
+        let gateway = TestGateway::http(&server.url()).start().await;
+        let client = Client::new(gateway.addr).initialize("2025-11-25").await;
+        let answer = client.ask("tools/list", json!({})).await;
+        assert_eq!(
+            answer.code().as_deref(),
+            Some("upstream_invalid"),
+            "{answer:?}"
+        );
+        assert!(!text(&answer).contains("secret"));
+        let call = client.call("echo", json!({})).await;
+        assert!(call.json()["error"]["code"].is_i64(), "{call:?}");
+        assert!(server.heard_of("tools/call").is_empty());
+    }
+}
