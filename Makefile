@@ -45,6 +45,12 @@ deny:
 	@cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --version 0.20.2 --locked
 	cargo deny --locked check bans licenses sources
 
+## fuzz: every fuzz target for SECONDS_EACH (30), on the stable toolchain
+SECONDS_EACH ?= 30
+.PHONY: fuzz
+fuzz:
+	for target in fuzz/fuzz_targets/*.rs; do fuzz/run.sh $$(basename $$target .rs) $(SECONDS_EACH); done
+
 ## bench: CPU per call beside a bare hyper proxy, interleaved in one run
 .PHONY: bench
 bench:
