@@ -1,0 +1,22 @@
+//! The program `keepgate`, run as an operator runs it, between real clients and real servers from npm, PyPI and crates.io.
+//!
+//! `make peers` installs them; `tests/peers/README.md` says what they are.
+
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "helpers of tests fail them by panicking and print what the processes wrote; JSON values index without it"
+)]
+
+mod conformance;
+mod crashes;
+mod drivers;
+mod gate;
+mod keys;
+mod operations;
+mod process;
+mod servers;
+mod shared;
+mod tls;

@@ -1,0 +1,185 @@
+//! `kill -9` in mid-load, again and again on one state: the log verifies each time, and no call the server saw lacks its
+//! intent.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use keepgate_tests::client::modern_call;
+use keepgate_tests::{FakeServer, Say, upstream::said};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use super::gate::{Gate, Home, of_kind};
+use super::process::until;
+
+/// How often the gateway is killed.
+const KILLS: usize = 20;
+/// How many callers there are at once.
+const CALLERS: usize = 8;
+
+/// Calls in a row on one connection until it breaks; every call's argument is one of a kind.
+async fn call_on(gate: std::net::SocketAddr, session: Option<String>, next: Arc<AtomicU64>) {
+    let Ok(stream) = TcpStream::connect(gate).await else {
+        return;
+    };
+    let Ok((mut sender, connection)) =
+        http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await
+    else {
+        return;
+    };
+    tokio::spawn(connection);
+    loop {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        let mut message = modern_call("echo", &json!({"number": number}));
+        let mut request = Request::post("/up/mcp")
+            .header("host", gate.to_string())
+            .header("content-type", "application/json")
+            .header("accept", "application/json, text/event-stream");
+        match &session {
+            Some(session) => {
+                message["params"]
+                    .as_object_mut()
+                    .expect("params")
+                    .remove("_meta");
+                request = request
+                    .header("mcp-session-id", session)
+                    .header("mcp-protocol-version", "2025-11-25");
+            }
+            None => {
+                request = request
+                    .header("mcp-protocol-version", "2026-07-28")
+                    .header("mcp-method", "tools/call")
+                    .header("mcp-name", "echo");
+            }
+        }
+        let request = request
+            .body(Full::new(message.to_string().into()))
+            .expect("a request");
+        let Ok(answer) = sender.send_request(request).await else {
+            return;
+        };
+        assert_eq!(answer.status(), 200);
+        let mut body = answer.into_body();
+        while let Some(frame) = http_body_util::BodyExt::frame(&mut body).await {
+            if frame.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// The unique arguments of what the server heard.
+fn heard(server: &FakeServer) -> BTreeSet<u64> {
+    let calls = server.heard_of("tools/call").into_iter();
+    calls
+        .map(|heard| number(&heard.json()["params"]["arguments"]))
+        .collect()
+}
+
+fn number(arguments: &Value) -> u64 {
+    arguments["number"]
+        .as_u64()
+        .unwrap_or_else(|| panic!("no number: {arguments}"))
+}
+
+/// Opens a stateful session and gives its id.
+async fn session(gate: &Gate) -> String {
+    let client_info = json!({"name": "crashes", "version": "1"});
+    let params =
+        json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client_info});
+    let opened = gate.client("up").ask("initialize", params).await;
+    let id = opened
+        .header("mcp-session-id")
+        .expect("a session")
+        .to_owned();
+    let client = gate.client("up").header("mcp-session-id", &id);
+    let ready = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+    let ready = client
+        .header("mcp-protocol-version", "2025-11-25")
+        .post(ready.to_string())
+        .await;
+    assert_eq!(ready.status, 202, "{ready:?}");
+    id
+}
+
+/// Starts callers of both eras.
+async fn load(gate: &Gate, next: &Arc<AtomicU64>) -> JoinSet<()> {
+    let mut callers = JoinSet::new();
+    for caller in 0..CALLERS {
+        let session = if caller % 2 == 0 {
+            Some(session(gate).await)
+        } else {
+            None
+        };
+        callers.spawn(call_on(gate.addr, session, Arc::clone(next)));
+    }
+    callers
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_gateway_leaves_no_call_without_its_intent() {
+    // Half of the answers are streams, so that calls are caught in every state.
+    let server = FakeServer::with_tools(|heard| {
+        let call = heard.json();
+        let answer = said(&call["id"], "counted");
+        if number(&call["params"]["arguments"]) % 2 == 0 {
+            Say::json(&answer)
+        } else {
+            Say::sse_whole(&[answer])
+        }
+    })
+    .await;
+    let next = Arc::new(AtomicU64::new(0));
+    let mut home = Home::new().url("up", &server.url());
+    let mut unfinished = 0;
+    for kill in 0..KILLS {
+        let durability = if kill % 2 == 0 { "written" } else { "synced" };
+        let audit = json!({"durability": durability, "arguments": {"clear": ["up.echo"]}});
+        let gate = home.with(|it| it["audit"] = audit).serve().await;
+        let before = heard(&server).len();
+        let mut callers = load(&gate, &next).await;
+        // Not always at the same moment: after 20 to 58 calls.
+        let enough = before + 20 + 2 * kill;
+        until("load", async || heard(&server).len() >= enough).await;
+        home = gate.kill().await;
+        while let Some(ended) = callers.join_next().await {
+            ended.expect("a caller's calls are answered or cut");
+        }
+
+        let report = home.verified().await;
+        let records = home.records().await;
+        let intents = of_kind(&records, "call.intent").into_iter();
+        let announced: BTreeSet<_> = intents
+            .filter(|intent| intent["tool_name"] == "echo")
+            .map(|intent| {
+                let arguments = intent["input_params"].as_str().expect("arguments in clear");
+                number(&serde_json::from_str(arguments).expect("JSON"))
+            })
+            .collect();
+        let secret: Vec<_> = heard(&server).difference(&announced).copied().collect();
+        assert!(
+            secret.is_empty(),
+            "after kill {kill} the log lacks the intents of {secret:?}"
+        );
+        unfinished = report["unfinished"].as_u64().expect("a count");
+    }
+    // Kills that cut nothing would show nothing.
+    assert!(unfinished > 0, "no call was cut in {KILLS} kills");
+    println!(
+        "{} calls, {unfinished} of them cut by {KILLS} kills",
+        heard(&server).len()
+    );
+    let gate = home.serve().await;
+    let last = gate
+        .client("up")
+        .call_modern("echo", json!({"number": u64::MAX >> 12}))
+        .await;
+    assert_eq!(last.status, 200, "{last:?}");
+}

@@ -1,0 +1,79 @@
+//! A child process that serves everybody: two callers at once, each gets what is theirs.
+
+use serde_json::{Value, json};
+
+use super::gate::{Gate, Home, of_kind};
+use super::process::run;
+
+/// What works with a process that cannot know whom it serves: it has shaken hands once, so it can ask nobody anything.
+const ONE_VOICE: [&str; 10] = [
+    "tools_list",
+    "tool_call",
+    "tool_error",
+    "tool_structured",
+    "tool_large",
+    "tool_parallel",
+    "resources_read",
+    "prompts_get",
+    "completion",
+    "progress",
+];
+
+/// The processes the gateway has started.
+fn children(gate: &Gate) -> usize {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", gate.process.pid())).expect("tasks");
+    let children = tasks.map(|task| {
+        let task = task.expect("a task").path();
+        std::fs::read_to_string(task.join("children")).unwrap_or_default()
+    });
+    children
+        .map(|children| children.split_whitespace().count())
+        .sum()
+}
+
+async fn drive(gate: &Gate, driver: &str, key: &str, era: &str, only: &[&str]) {
+    let header = format!("Authorization: Bearer {key}");
+    let url = gate.url("child");
+    let mut words = vec![url.as_str(), "--header", &header, "--era", era];
+    words.extend(only.iter().flat_map(|step| ["--only", step]));
+    let report = run(driver, &words, &[]).await;
+    assert_eq!(
+        report.code,
+        Some(0),
+        "{driver} {era}: {}\n{}",
+        report.stdout,
+        report.stderr
+    );
+    let steps: serde_json::Map<String, Value> =
+        serde_json::from_str(&report.stdout).expect("a report");
+    let done = steps.values().filter(|step| step["ok"] == true).count();
+    assert!(done >= ONE_VOICE.len(), "{}", report.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_callers_share_one_process_of_each_era() {
+    let home = Home::new().keys().child("child", &["fixture-stdio"]);
+    let home = home.with(|it| it["servers"]["child"]["shared"] = json!(true));
+    // Made before the start, so that both are known from the first call on.
+    let (ada, bob) = (home.key("ada").await, home.key("bob").await);
+    let gate = home.serve().await;
+    tokio::join!(
+        drive(&gate, "ts-client2.mjs", &ada.1, "stateless", &[]),
+        drive(&gate, "py_mcp.py", &bob.1, "stateless", &[]),
+    );
+    assert_eq!(children(&gate), 1);
+    tokio::join!(
+        drive(&gate, "ts-client2.mjs", &ada.1, "stateful", &ONE_VOICE),
+        drive(&gate, "py_mcp.py", &bob.1, "stateful", &ONE_VOICE),
+    );
+    assert_eq!(children(&gate), 2);
+    let records = gate.end().await;
+    let intents = of_kind(&records, "call.intent");
+    for (id, _) in [ada, bob] {
+        let own = intents
+            .iter()
+            .filter(|intent| intent["key_id"] == id.as_str())
+            .count();
+        assert!(own > 2 * ONE_VOICE.len(), "{own} intents of {id}");
+    }
+}
