@@ -2,5 +2,6 @@
 
 mod hostile_client;
 mod hostile_upstream;
+mod peers;
 mod sessions;
 mod spine;
