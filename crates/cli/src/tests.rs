@@ -355,6 +355,12 @@ fn a_key_is_made_listed_and_revoked() {
             .exit,
         Exit::Usage
     );
+}
+
+#[test]
+fn keys_can_be_reached_when_the_configuration_is_broken() {
+    let bench = Bench::new();
+    bench.run(&["keys", "create", "--subject", "bot"]);
     // Revoking must work when the configuration does not.
     bench.write("keepgate.yaml", "broken");
     let state = bench.path("keepgate-state");
@@ -394,7 +400,7 @@ fn make_log(directory: &Path) {
 }
 
 #[test]
-fn the_record_is_verified_followed_and_searched() {
+fn the_record_is_verified() {
     let bench = Bench::new();
     let directory = bench.path("log");
     make_log(&directory);
@@ -423,7 +429,14 @@ fn the_record_is_verified_followed_and_searched() {
             .exit,
         Exit::Success
     );
+}
 
+#[test]
+fn the_record_is_followed_and_searched() {
+    let bench = Bench::new();
+    let directory = bench.path("log");
+    make_log(&directory);
+    let log = directory.to_str().unwrap();
     assert_eq!(
         bench
             .run(&["audit", "tail", "--log", log])

@@ -1,7 +1,7 @@
 //! The configuration as it is written: every key, its form and its default. What the values mean together is decided
 //! in `resolve.rs`.
 //!
-//! This file defines the format; `docs/configuration.md` explains it key by key.
+//! This file defines the format; `docs/configuration.md` of this crate explains it key by key.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;

@@ -168,6 +168,42 @@ fn every_key_of_a_server_arrives_where_it_belongs() {
 }
 
 #[test]
+fn the_page_names_every_key() {
+    let page = include_str!("../../docs/configuration.md");
+    let mut faults = Faults::default();
+    let root = document::parse(include_str!("tests/full.yaml"), &mut faults).unwrap();
+    let mut paths = Vec::new();
+    leaves(&root, "", &mut paths);
+    assert!(paths.len() > 35, "{paths:?}");
+    for path in paths {
+        let path = path.replace("servers.crm.", "servers.<name>.");
+        let path = path.replace("servers.files.", "servers.<name>.");
+        // Below `env` the names are the operator's.
+        let path = path
+            .split_once(".env.")
+            .map_or(path.clone(), |(start, _)| format!("{start}.env"));
+        let last = path.rsplit_once('.').map(|(_, last)| format!("`.{last}`"));
+        let named = page.contains(&format!("`{path}`"));
+        assert!(
+            named || last.is_some_and(|last| page.contains(&last)),
+            "{path}"
+        );
+    }
+}
+
+/// The paths of all values below `node`.
+fn leaves(node: &Node, path: &str, paths: &mut Vec<String>) {
+    match &node.value {
+        Value::Map(entries) => {
+            for entry in entries {
+                leaves(&entry.node, &document::join(path, &entry.key), paths);
+            }
+        }
+        Value::Null | Value::Scalar(_) | Value::List(_) => paths.push(path.to_owned()),
+    }
+}
+
+#[test]
 fn warnings_name_what_travels_in_clear() {
     let text = SMALL.replace("https:", "http:");
     let configuration = good(&format!(
@@ -319,32 +355,45 @@ fn pieces() -> impl Strategy<Value = String> {
     prop::collection::vec(words, 0..60).prop_map(|pieces| pieces.concat())
 }
 
+/// Whatever the text is: it is taken, or refused with a reason that does not write to the terminal.
+fn survives(text: &str, variable: Option<(OsString, OsString)>) {
+    if let Err(error) = from_text(text, "x", Path::new("/nowhere"), variable) {
+        let report = error.to_string();
+        assert!(
+            report.ends_with("in the configuration") || report.ends_with("not shown"),
+            "{report}"
+        );
+        let plain = |letter: char| letter == '\n' || !letter.is_control();
+        assert!(report.chars().all(plain), "{report:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_bytes_panic_the_loader(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let text = String::from_utf8_lossy(&bytes);
-        drop(from_text(&text, "x", Path::new("/nowhere"), []));
+        survives(&text, None);
     }
 
     #[test]
     fn no_mangled_file_panics_the_loader(text in pieces()) {
-        drop(from_text(&text, "x", Path::new("/nowhere"), []));
+        survives(&text, None);
     }
 
     #[test]
     fn no_cut_or_spliced_file_panics_the_loader(at in 0_usize..1800, piece in pieces()) {
         let full = include_str!("tests/full.yaml");
         let at = full.floor_char_boundary(at);
-        drop(from_text(&full[..at], "x", Path::new("/nowhere"), []));
+        survives(&full[..at], None);
         let spliced = format!("{}{piece}{}", &full[..at], &full[at..]);
-        drop(from_text(&spliced, "x", Path::new("/nowhere"), []));
+        survives(&spliced, None);
     }
 
     #[test]
     fn no_variable_panics_the_loader(name in "[A-Z_]{0,40}", value in pieces()) {
         let variable = (OsString::from(format!("KEEPGATE_{name}")), OsString::from(value));
-        drop(from_text(SMALL, "x", Path::new("/nowhere"), [variable]));
+        survives(SMALL, Some(variable));
     }
 }
