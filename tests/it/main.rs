@@ -1,7 +1,16 @@
 //! The gateway from outside: one module per concern.
 
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail their test by panicking; JSON values index without it"
+)]
+
 mod hostile_client;
 mod hostile_upstream;
 mod peers;
 mod sessions;
 mod spine;
+mod tidy;

@@ -1,5 +1,10 @@
 //! A server over standard streams that does as its tools are called. For tests only.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "JSON values index without panicking"
+)]
+
 use std::io::{BufRead as _, Write as _};
 
 use serde_json::{Value, json};
