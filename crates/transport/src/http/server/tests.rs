@@ -484,7 +484,9 @@ async fn a_drain_cuts_what_does_not_end() {
         let url = format!("http://{}/", server.addr);
         let client = tokio::spawn(async move { curl(&[version, &url]).await });
         alive.is(1).await;
+        let begun = Instant::now();
         let drained = server.stop().await;
+        assert!(begun.elapsed() < Duration::from_secs(5));
         assert!(
             matches!(drained, Drained::Cut { tasks } if tasks > 0),
             "{version} {in_body} {drained:?}"
