@@ -26,6 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Session {
     client: RunningService<RoleClient, Asked>,
     era: Era,
+    revision: ProtocolVersion,
 }
 
 /// Runs every step against `target` and reports. A failed connection is a failed first step, and
@@ -33,7 +34,7 @@ struct Session {
 pub async fn run(target: &Target, era: Era, revision: ProtocolVersion) -> Report {
     let mut report = Report::default();
     let handler = Asked::new(revision.clone());
-    let opened = connect::connect(handler, target, era, revision);
+    let opened = connect::connect(handler, target, era, revision.clone());
     let client = match tokio::time::timeout(PATIENCE, opened).await {
         Ok(Ok(client)) => client,
         Ok(Err(error)) => {
@@ -48,7 +49,11 @@ pub async fn run(target: &Target, era: Era, revision: ProtocolVersion) -> Report
             return report;
         }
     };
-    let session = Session { client, era };
+    let session = Session {
+        client,
+        era,
+        revision,
+    };
     report.add("connect", Ok(steps::basics::peer(&session)));
     all(&session, &mut report).await;
     let closed = match session.client.cancel().await {

@@ -1,10 +1,11 @@
 //! Tools that ask back. rmcp answers both ways through the same handler; what the fixture reports
 //! in `by` says which way it was.
 
+use rmcp::model::ProtocolVersion;
 use serde_json::{Value, json};
 
 use super::super::Session;
-use super::super::report::expect;
+use super::super::report::{Outcome, expect};
 use super::{Ended, called};
 use crate::connect::Era;
 
@@ -24,10 +25,20 @@ pub(crate) async fn sample(session: &Session) -> Ended {
 }
 
 pub(crate) async fn form(session: &Session) -> Ended {
+    if session.revision < ProtocolVersion::V_2025_06_18 {
+        return Ok(Outcome::Skipped(
+            "there is no elicitation before 2025-06-18",
+        ));
+    }
     answered(session, "elicit", "/answer/content/name", json!("Ferris")).await
 }
 
 pub(crate) async fn url(session: &Session) -> Ended {
+    if session.revision < ProtocolVersion::V_2025_11_25 {
+        return Ok(Outcome::Skipped(
+            "there is no URL elicitation before 2025-11-25",
+        ));
+    }
     answered(session, "elicit_url", "/answer/action", json!("accept")).await
 }
 
