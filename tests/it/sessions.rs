@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use keepgate_tests::{
-    Answer, Client, FakeServer, Say, TestGateway,
+    Answer, Client, Events, FakeServer, Say, TestGateway,
     upstream::{behave, said},
 };
 use serde_json::json;
@@ -340,4 +340,66 @@ async fn trap_12_a_changed_list_of_tools_is_asked_for_again() {
         client.call("new", json!({})).await.json()["result"]["content"][0]["text"],
         "called"
     );
+}
+
+#[tokio::test]
+async fn trap_14_the_end_of_a_session_ends_what_runs_in_it() {
+    let server = FakeServer::start(
+        |heard| match (heard.verb.as_str(), heard.method().as_str()) {
+            ("GET", _) => vec![
+                Say::sse(),
+                Say::event(
+                    &json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}),
+                ),
+                Say::Hang,
+            ],
+            (_, "tools/call") => vec![Say::Hang],
+            _ => behave(heard).unwrap_or_default(),
+        },
+    )
+    .await;
+    let gateway = TestGateway::http(&server.url()).start().await;
+    let client = Client::new(gateway.addr).initialize("2025-11-25").await;
+    let mut listening = Events::of(client.open("GET", "").await);
+    assert!(listening.message().await.is_some());
+    let calling = client.clone();
+    let running = tokio::spawn(async move { calling.call("echo", json!({})).await });
+    server.hears(|heard| heard.method() == "tools/call").await;
+    assert_eq!(client.send("DELETE", "").await.status, 200);
+    assert_eq!(listening.message().await, None);
+    let cut = running.await.expect("an answer");
+    assert_eq!(
+        (cut.status, cut.code().as_deref()),
+        (404, Some("session_unknown"))
+    );
+    server.is_hung_up_on(2).await;
+    // Cut or not, what was begun has its end on record.
+    let records = gateway.records().await;
+    let of = |kind: &str| {
+        records
+            .iter()
+            .filter(|record| record["kind"] == kind && record["tool_name"] == "echo")
+            .count()
+    };
+    assert_eq!((of("call.intent"), of("call.outcome")), (1, 1));
+}
+
+#[tokio::test]
+async fn a_list_without_end_is_given_up() {
+    let server = FakeServer::start(|heard| {
+        if heard.method() == "tools/list" {
+            let page =
+                json!({"tools": [{"name": "echo", "inputSchema": {}}], "nextCursor": "more"});
+            return Say::json(&json!({"jsonrpc": "2.0", "id": heard.json()["id"], "result": page}));
+        }
+        behave(heard).unwrap_or_else(|| Say::json(&said(&heard.json()["id"], "hello")))
+    })
+    .await;
+    let gateway = TestGateway::http(&server.url()).start().await;
+    let client = Client::new(gateway.addr).initialize("2025-11-25").await;
+    let absent = client.call("absent", json!({})).await;
+    assert_eq!(absent.json()["error"]["code"], -32602);
+    assert!(server.heard_of("tools/list").len() <= 50);
+    assert_eq!(client.call("echo", json!({})).await.status, 200);
+    assert_eq!(server.heard_of("tools/call").len(), 1);
 }

@@ -1,6 +1,6 @@
 //! Arrays: where they are none, and what is smuggled in them where they are.
 
-use keepgate_tests::{Client, TestGateway, client::modern_call};
+use keepgate_tests::{Client, FakeServer, Say, TestGateway, client::modern_call, upstream::said};
 use serde_json::{Value, json};
 
 use super::{open_gate, refused, server, unheard};
@@ -121,4 +121,37 @@ async fn trap_19_a_batch_of_answers_nobody_asked_for_is_refused() {
         "response_foreign",
     );
     unheard(&server);
+}
+
+#[tokio::test]
+async fn trap_22_streams_of_a_batch_carry_its_answers_and_nothing_else() {
+    let server = FakeServer::with_tools(|heard| {
+        let id = heard.json()["id"].clone();
+        match heard.json()["params"]["name"].as_str() {
+            Some("echo") => Say::sse_whole(&[
+                said(&json!("foreign"), "foreign"),
+                said(&id, "streamed"),
+                said(&id, "second"),
+            ]),
+            _ => Say::json(&said(&id, "plain")),
+        }
+    })
+    .await;
+    let gateway = TestGateway::http(&server.url()).start().await;
+    let client = Client::new(gateway.addr).initialize("2025-03-26").await;
+    let batch = json!([
+        call(&json!(1), "echo"),
+        call(&json!(2), "delete"),
+        call(&json!(3), "absent")
+    ]);
+    let answer = client.post(batch.to_string()).await;
+    assert_eq!(answer.header("content-type"), Some("text/event-stream"));
+    let mut messages = answer.messages();
+    messages.sort_by_key(|message| message["id"].as_i64());
+    assert_eq!(messages.len(), 3, "{messages:#?}");
+    assert_eq!(
+        messages[..2],
+        [said(&json!(1), "streamed"), said(&json!(2), "plain")]
+    );
+    assert_eq!(messages[2]["error"]["code"], -32602);
 }

@@ -264,6 +264,28 @@ async fn trap_27_hosts_and_origins_are_ours_to_check() {
         let answer = client.clone().header("origin", origin).post(CALL).await;
         refused(&answer, 403, "origin_refused");
     }
+    let rest = format!(
+        "content-type: application/json\r\naccept: */*\r\ncontent-length: {}\r\n\r\n{CALL}",
+        CALL.len()
+    );
+    for head in [
+        // None at all, and two that differ (RFC 9112 §3.2.2).
+        "POST /up/mcp HTTP/1.0\r\n".to_owned(),
+        "POST http://evil.example/up/mcp HTTP/1.1\r\nhost: gw.example\r\n".to_owned(),
+        format!(
+            "POST http://gw.example/up/mcp HTTP/1.1\r\nhost: {}\r\n",
+            gateway.addr
+        ),
+    ] {
+        let answer = client
+            .raw(
+                format!("{head}connection: close\r\n{rest}").as_bytes(),
+                LONG,
+            )
+            .await;
+        let status = answer.split(' ').nth(1).unwrap_or_default();
+        assert!(["400", "403"].contains(&status), "{head}: {answer}");
+    }
     unheard(&server);
     for (name, value) in [
         ("host", "gw.example"),
@@ -311,4 +333,23 @@ async fn a_full_or_draining_gateway_refuses_at_once() {
         "late"
     );
     assert_eq!(server.heard_of("tools/call").len(), 1);
+}
+
+#[tokio::test]
+async fn refusals_at_the_door_cannot_fill_the_log() {
+    let (_server, gateway) = open_gate().await;
+    let began = std::time::Instant::now();
+    let stranger = Client::new(gateway.addr).path("/absent/mcp");
+    for _ in 0..100 {
+        assert_eq!(stranger.post("").await.status, 404);
+    }
+    let most = 10 * (began.elapsed().as_secs() + 2);
+    let written = gateway.refusals().await.len() as u64;
+    assert!((1..=most).contains(&written), "{written}");
+    // What is not written is counted.
+    let meters = gateway.gateway.shared().meters.text();
+    assert!(
+        meters.contains("turned_away_total{code=\"path_unknown\"} 100"),
+        "{meters}"
+    );
 }

@@ -196,6 +196,9 @@ async fn trap_30_answers_that_cannot_be_read_are_withheld() {
         "upstream_invalid",
     )
     .await;
+    let question =
+        r#"{"jsonrpc":"2.0","id":7,"method":"sampling/createMessage","params":{"secret":1}}"#;
+    withheld(move |_| json(question.to_owned()), "upstream_invalid").await;
     withheld(move |_| json("\"secret\"".to_owned()), "upstream_invalid").await;
     withheld(move |_| json(String::new()), "upstream_invalid").await;
     withheld(
