@@ -15,8 +15,9 @@ use regorus::{Engine, Value};
 use crate::decision::Reason;
 use crate::load::brackets;
 use crate::load::locate;
+use crate::load::native::Statement;
 use crate::load::plan::{Plan, Then, Unit};
-use crate::shadow;
+use crate::shadow::{self, Patterns};
 
 /// Steps between two looks at the clock.
 const CHECK_INTERVAL: std::num::NonZeroU32 = std::num::NonZeroU32::MIN.saturating_add(31);
@@ -32,6 +33,7 @@ pub(crate) struct Evaluator {
     engine: Engine,
     plan: Arc<Plan>,
     input: Value,
+    patterns: Patterns,
 }
 
 impl Evaluator {
@@ -50,6 +52,7 @@ impl Evaluator {
             engine,
             plan: Arc::clone(plan),
             input: Value::Undefined,
+            patterns: Patterns::default(),
         };
         evaluator
             .engine
@@ -80,6 +83,11 @@ impl Evaluator {
                 Then::Entries(entries) => entries.iter().for_each(|entry| {
                     found.insert(entry.clone());
                 }),
+                Then::Check(statements, entry) => {
+                    if self.check(statements)? {
+                        found.insert(entry.clone());
+                    }
+                }
                 Then::Ask(rule) => match self.ask(rule, deadline)? {
                     Value::Set(entries) => entries.iter().for_each(|entry| {
                         found.insert(entry.clone());
@@ -95,6 +103,31 @@ impl Evaluator {
             }
         }
         Ok(Value::Set(Arc::new(found)))
+    }
+
+    /// Whether all statements hold, in their order.
+    fn check(&mut self, statements: &[Statement]) -> Result<bool, Failure> {
+        let (input, patterns) = (&self.input, &mut self.patterns);
+        let checked = catch_unwind(AssertUnwindSafe(|| {
+            for statement in statements {
+                if !statement.holds(input, patterns)? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        }));
+        match checked {
+            Ok(Ok(holds)) => Ok(holds),
+            Ok(Err(error)) => {
+                let error: String = error;
+                tracing::warn!(error = locate::message(&error), "policy evaluation failed");
+                Err(Reason::POLICY_ERROR)
+            }
+            Err(_) => {
+                tracing::error!("policy evaluator panicked");
+                Err(Reason::POLICY_PANIC)
+            }
+        }
     }
 
     /// Evaluates a rule until `deadline`.

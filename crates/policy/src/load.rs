@@ -9,6 +9,7 @@ pub(crate) mod files;
 pub(crate) mod graph;
 mod guard;
 pub(crate) mod locate;
+pub(crate) mod native;
 mod nearest;
 pub(crate) mod plan;
 pub(crate) mod shape;

@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use regex::{Regex, RegexBuilder};
-use regorus::unstable::{BUILTINS, Expr, Ref, Span};
+use regorus::unstable::{BUILTINS, BuiltinFcn, Expr, Ref, Span};
 use regorus::{Engine, Source, Value};
 
 /// Largest text a function may make, in bytes.
@@ -58,73 +58,118 @@ pub(crate) fn covers(name: &str) -> bool {
 
 /// Covers the functions in an engine.
 pub(crate) fn install(engine: &mut Engine) -> Result<(), String> {
-    let source = Source::from_contents_with_limits(
-        "built-in".to_owned(),
-        String::new(),
-        NonZeroUsize::MIN,
-        NonZeroUsize::MIN,
-    )
-    .map_err(|error| error.to_string())?;
-    let span = Span {
-        source,
-        line: 1,
-        col: 1,
-        start: 0,
-        end: 0,
-    };
-    for (name, arity, guard) in SHADOWS {
-        let Some((function, takes)) = BUILTINS.get(name) else {
-            return Err(format!("no function `{name}`"));
-        };
-        if *takes != arity {
-            return Err(format!("`{name}` takes {takes}"));
-        }
-        let function = *function;
-        let place = span.clone();
-        let parameters: Vec<Ref<Expr>> = (0..arity)
-            .map(|_| {
-                Ref::new(Expr::Null {
-                    span: span.clone(),
-                    value: Value::Null,
-                    eidx: 0,
-                })
-            })
-            .collect();
-        let shadow = move |values: Vec<Value>| match guard(&values) {
-            Ok(()) => function(&place, &parameters, &values, true),
-            Err(why) => Err(std::io::Error::other(format!("`{name}`: {why}")).into()),
+    for (name, arity) in SHADOWS
+        .iter()
+        .map(|(name, arity, _)| (*name, *arity))
+        .chain([(MATCH, 2)])
+    {
+        let function = Function::new(name, usize::from(arity))
+            .ok_or_else(|| format!("no function `{name}`"))?;
+        let mut patterns = Patterns::default();
+        let shadow = move |values: Vec<Value>| {
+            let answer = function.call(&values, &mut patterns);
+            answer.map_err(|error| std::io::Error::other(error).into())
         };
         engine
             .add_extension(name.to_owned(), arity, Box::new(shadow))
             .map_err(|error| error.to_string())?;
     }
-    let mut matcher = matcher();
-    let matcher = move |values: Vec<Value>| matcher(values).map_err(Into::into);
-    engine
-        .add_extension(MATCH.to_owned(), 2, Box::new(matcher))
-        .map_err(|error| error.to_string())
+    Ok(())
 }
 
-/// `regex.match`, with the patterns of one engine.
-fn matcher() -> impl FnMut(Vec<Value>) -> Result<Value, std::io::Error> + Clone + Send + Sync {
-    let mut known: HashMap<Arc<str>, Regex> = HashMap::new();
-    let failed = |why: &str| std::io::Error::other(format!("`{MATCH}`: {why}"));
-    move |values: Vec<Value>| {
+/// Compiled patterns of `regex.match`, owned by one evaluator.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Patterns(HashMap<Arc<str>, Regex>);
+
+impl Patterns {
+    fn matches(&mut self, values: &[Value]) -> Result<Value, String> {
         let (Some(Value::String(pattern)), Some(Value::String(subject))) =
             (values.first(), values.get(1))
         else {
-            return Err(failed("expects texts"));
+            return Err(format!("`{MATCH}` expects texts"));
         };
-        if let Some(regex) = known.get(pattern) {
+        if let Some(regex) = self.0.get(pattern) {
             return Ok(Value::Bool(regex.is_match(subject)));
         }
         let built = RegexBuilder::new(pattern).size_limit(MAX_PATTERN).build();
-        let regex = built.map_err(|_| failed("no valid pattern"))?;
+        let regex = built.map_err(|_| format!("`{MATCH}`: no valid pattern"))?;
         let matches = regex.is_match(subject);
-        if known.len() < MAX_PATTERNS {
-            known.insert(Arc::clone(pattern), regex);
+        if self.0.len() < MAX_PATTERNS {
+            self.0.insert(Arc::clone(pattern), regex);
         }
         Ok(Value::Bool(matches))
+    }
+}
+
+/// A built-in function as it may be called: with what is looked at first, where it is covered.
+#[derive(Clone)]
+pub(crate) struct Function {
+    name: &'static str,
+    function: BuiltinFcn,
+    guard: Option<Guard>,
+    place: Span,
+    parameters: Vec<Ref<Expr>>,
+}
+
+impl std::fmt::Debug for Function {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl Function {
+    /// The function of this name, when there is one that takes `arity` arguments.
+    pub(crate) fn new(name: &str, arity: usize) -> Option<Self> {
+        let (name, function) = BUILTINS.get_key_value(name)?;
+        if usize::from(function.1) != arity {
+            return None;
+        }
+        let guard = SHADOWS
+            .iter()
+            .find(|(covered, _, _)| covered == name)
+            .map(|(_, _, guard)| *guard);
+        let (length, lines) = (NonZeroUsize::MIN, NonZeroUsize::MIN);
+        let source =
+            Source::from_contents_with_limits((*name).to_owned(), String::new(), length, lines)
+                .ok()?;
+        let place = Span {
+            source,
+            line: 1,
+            col: 1,
+            start: 0,
+            end: 0,
+        };
+        let null = |_| {
+            Ref::new(Expr::Null {
+                span: place.clone(),
+                value: Value::Null,
+                eidx: 0,
+            })
+        };
+        let parameters = (0..arity).map(null).collect();
+        Some(Self {
+            name,
+            function: *function,
+            guard,
+            place,
+            parameters,
+        })
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Calls it strictly: a wrong type is an error. No value may be undefined.
+    pub(crate) fn call(&self, values: &[Value], patterns: &mut Patterns) -> Result<Value, String> {
+        if self.name == MATCH {
+            return patterns.matches(values);
+        }
+        if let Some(guard) = self.guard {
+            guard(values).map_err(|why| format!("`{}`: {why}", self.name))?;
+        }
+        (self.function.0)(&self.place, &self.parameters, values, true)
+            .map_err(|error| error.to_string())
     }
 }
 

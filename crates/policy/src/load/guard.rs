@@ -10,6 +10,8 @@ use regorus::Value;
 use regorus::unstable::{BoolOp, Expr, Literal, LiteralStmt, Query};
 use regorus::value::{Object, Set};
 
+use super::native::{at, contains};
+
 /// One statement about one field of the input.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Guard {
@@ -33,48 +35,31 @@ enum Test {
 impl Guard {
     /// Whether the statement holds of an input.
     pub(crate) fn holds(&self, input: &Value) -> bool {
-        let mut at = input;
-        for step in &self.path {
-            let Value::Object(object) = at else {
-                return false;
-            };
-            let Some(below) = object.get(step) else {
-                return false;
-            };
-            at = below;
-        }
+        let Some(value) = at(input, &self.path) else {
+            return false;
+        };
         match &self.test {
-            Test::OneOf(values) => values.contains(at),
-            Test::True => *at != Value::Bool(false),
+            Test::OneOf(values) => values.contains(value),
+            Test::True => *value != Value::Bool(false),
             Test::Defined => true,
-            Test::Holds(value) => match at {
-                Value::Array(items) => items.contains(value),
-                Value::Set(items) => items.contains(value),
-                Value::Object(object) => object.values().any(|item| item == value),
-                Value::Null
-                | Value::Bool(_)
-                | Value::Number(_)
-                | Value::String(_)
-                | Value::Undefined => false,
-            },
+            Test::Holds(item) => contains(value, item),
         }
     }
 }
 
-/// The guards a body begins with, and whether they are all of it.
-pub(crate) fn guards(query: &Query) -> (Vec<Guard>, bool) {
+/// The guards a body begins with, and how many of its statements they answer for.
+pub(crate) fn guards(query: &Query) -> (Vec<Guard>, usize) {
     let mut guards = Vec::new();
     for statement in &query.stmts {
-        match guard(statement) {
-            Some(guard) if guard.test == Test::Defined => {
-                guards.push(guard);
-                return (guards, false);
-            }
-            Some(guard) => guards.push(guard),
-            None => return (guards, false),
+        let Some(guard) = guard(statement) else { break };
+        let goes_on = guard.test == Test::Defined;
+        guards.push(guard);
+        if goes_on {
+            return (guards.clone(), guards.len() - 1);
         }
     }
-    (guards, true)
+    let past = guards.len();
+    (guards, past)
 }
 
 fn guard(statement: &LiteralStmt) -> Option<Guard> {
@@ -143,7 +128,7 @@ fn expression(expr: &Expr) -> Option<Guard> {
 }
 
 /// The steps of `input.a.b`; `None` for anything else.
-fn field(expr: &Expr) -> Option<Vec<Value>> {
+pub(crate) fn field(expr: &Expr) -> Option<Vec<Value>> {
     let mut steps = Vec::new();
     let mut at = expr;
     while let Expr::RefDot { refr, .. } | Expr::RefBrack { refr, .. } = at {

@@ -14,6 +14,7 @@ use super::check::{DECISIONS, OBLIGATIONS, PACKAGE};
 use super::files::{File, Kind};
 use super::graph::Graph;
 use super::guard::Guard;
+use super::native::Statement;
 use super::survey::Site;
 
 /// Begins the names this file gives to parts of sets.
@@ -44,6 +45,8 @@ pub(crate) struct Unit {
 pub(crate) enum Then {
     /// These, as written.
     Entries(Vec<Value>),
+    /// This, when the statements hold.
+    Check(Vec<Statement>, Value),
     /// The evaluator's value of this rule.
     Ask(String),
 }
@@ -85,6 +88,12 @@ pub(crate) fn plan(
 ) -> Plan {
     let mut edits = Edits::default();
     let mut plan = Plan::default();
+    let own = sites
+        .iter()
+        .filter(|site| site.package.join(".") == PACKAGE);
+    let own: BTreeSet<&str> = own
+        .filter_map(|site| site.name.first().map(String::as_str))
+        .collect();
     for name in DECISIONS {
         let (out, rules): (Vec<&Site>, Vec<&Site>) =
             declared(sites, name).partition(|site| !leave_out.is_empty() && site.reads(leave_out));
@@ -96,7 +105,7 @@ pub(crate) fn plan(
         let units = match (rules.is_empty(), whole) {
             (true, _) => Vec::new(),
             (false, true) => vec![Unit::whole(name)],
-            (false, false) => units(name, &rules, &mut edits),
+            (false, false) => units(name, &rules, &own, &mut edits),
         };
         match name {
             "allow" => plan.allow = units,
@@ -135,19 +144,40 @@ fn declared<'a>(sites: &'a [Site], name: &str) -> impl Iterator<Item = &'a Site>
 }
 
 /// Takes the rules of a set apart.
-fn units<'a>(name: &str, rules: &[&'a Site], edits: &mut Edits<'a>) -> Vec<Unit> {
+fn units<'a>(
+    name: &str,
+    rules: &[&'a Site],
+    own: &BTreeSet<&str>,
+    edits: &mut Edits<'a>,
+) -> Vec<Unit> {
+    let mut units = Vec::new();
     let mut constants: BTreeMap<&[Guard], Vec<Value>> = BTreeMap::new();
     let mut asked: BTreeMap<&[Guard], String> = BTreeMap::new();
     for site in rules {
-        match (&site.constant, site.guards.as_slice()) {
-            (Some(entry), guards) => {
+        let guards = site.guards.as_slice();
+        // A rule of the policy's own comes before the built-in function of its name.
+        let rest = site.rest.as_ref().filter(|rest| {
+            !rest
+                .iter()
+                .flat_map(Statement::roots)
+                .any(|root| own.contains(root))
+        });
+        match (rest, &site.constant, guards) {
+            (Some(rest), Some(entry), guards) if rest.is_empty() => {
                 constants.entry(guards).or_default().push(entry.clone());
                 edits.blank(site);
             }
-            (None, []) => {
+            (Some(rest), Some(entry), guards) => {
+                units.push(Unit {
+                    guards: guards.to_vec(),
+                    then: Then::Check(rest.clone(), entry.clone()),
+                });
+                edits.blank(site);
+            }
+            (_, _, []) => {
                 asked.entry(&[]).or_insert_with(|| name.to_owned());
             }
-            (None, guards) => {
+            (_, _, guards) => {
                 let number = asked.len();
                 let part = asked
                     .entry(guards)
@@ -164,7 +194,8 @@ fn units<'a>(name: &str, rules: &[&'a Site], edits: &mut Edits<'a>) -> Vec<Unit>
         guards: guards.to_vec(),
         ..Unit::whole(&part)
     });
-    constants.chain(asked).collect()
+    units.extend(constants.chain(asked));
+    units
 }
 
 /// Changes to the texts that leave every line where it was.

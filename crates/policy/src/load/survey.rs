@@ -6,6 +6,7 @@ use regorus::Value;
 use regorus::unstable::{Expr, Literal, Module, Query, Ref, Rule, RuleAssign, RuleHead, Span};
 
 use super::guard::{self, Guard};
+use super::native::{self, Statement};
 
 /// How a rule is declared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +44,9 @@ pub(crate) struct Site {
     pub(crate) head: (usize, usize),
     /// What the body of a set's rule asks of the input first.
     pub(crate) guards: Vec<Guard>,
-    /// The entry of a set's rule, when the body is nothing but guards and the entry a constant.
+    /// The rest of the body, when it can be evaluated without the evaluator.
+    pub(crate) rest: Option<Vec<Statement>>,
+    /// The entry of a set's rule, when it is a constant.
     pub(crate) constant: Option<Value>,
 }
 
@@ -154,11 +157,12 @@ fn site(rule: &Rule, file: &std::path::Path, package: &[String], imports: &Impor
             (kind, refr, args.len())
         }
     };
-    let (guards, constant) = guarded(rule);
+    let (guards, rest, constant) = guarded(rule, imports);
     let name = root(refr).span();
     Site {
         head: (name.start as usize, name.end as usize),
         guards,
+        rest,
         constant,
         file: file.to_owned(),
         package: package.to_vec(),
@@ -174,23 +178,40 @@ fn site(rule: &Rule, file: &std::path::Path, package: &[String], imports: &Impor
     }
 }
 
-/// The guards of a set's rule, and its entry when nothing else is to be evaluated.
-fn guarded(rule: &Rule) -> (Vec<Guard>, Option<Value>) {
+/// The guards of a set's rule, the rest of its body and its entry, as far as they need no evaluator.
+fn guarded(rule: &Rule, imports: &Imports) -> (Vec<Guard>, Option<Vec<Statement>>, Option<Value>) {
     let Rule::Spec {
         head: RuleHead::Set { key: Some(key), .. },
         bodies,
         ..
     } = rule
     else {
-        return (Vec::new(), None);
+        return (Vec::new(), None, None);
     };
-    let (guards, complete) = match bodies.as_slice() {
-        [] => (Vec::new(), true),
-        [body] => guard::guards(&body.query),
-        [..] => (Vec::new(), false),
-    };
-    let constant = if complete { guard::constant(key) } else { None };
-    (guards, constant)
+    let constant = guard::constant(key);
+    match bodies.as_slice() {
+        [] => (Vec::new(), Some(Vec::new()), constant),
+        [body] => {
+            let (guards, past) = guard::guards(&body.query);
+            let imported = |statement: &Statement| {
+                statement
+                    .roots()
+                    .iter()
+                    .any(|root| imports.iter().any(|(alias, _)| alias == root))
+            };
+            let rest =
+                native::statements(&body.query, past).filter(|rest| !rest.iter().any(imported));
+            (guards, rest, constant)
+        }
+        [..] => (Vec::new(), None, None),
+    }
+}
+
+/// The name of a function called, with its dots.
+pub(crate) fn name(function: &Expr) -> Option<String> {
+    chain(function)
+        .filter(|(_, open)| !open)
+        .map(|(path, _)| path.join("."))
 }
 
 /// The static parts of a reference, and whether a dynamic part follows; `None` when it does not begin with a name.
