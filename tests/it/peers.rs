@@ -7,7 +7,8 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stderr,
-    reason = "helpers of tests fail them by panicking and print what the processes wrote; JSON values index without it"
+    clippy::print_stdout,
+    reason = "helpers of tests fail them by panicking and print what processes wrote; JSON values index without it"
 )]
 
 mod conformance;

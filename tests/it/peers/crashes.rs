@@ -129,7 +129,7 @@ async fn a_killed_gateway_leaves_no_call_without_its_intent() {
     let server = FakeServer::with_tools(|heard| {
         let call = heard.json();
         let answer = said(&call["id"], "counted");
-        if number(&call["params"]["arguments"]) % 2 == 0 {
+        if number(&call["params"]["arguments"]).is_multiple_of(2) {
             Say::json(&answer)
         } else {
             Say::sse_whole(&[answer])
