@@ -181,7 +181,7 @@ fn the_page_names_every_key() {
         // Below `env` the names are the operator's.
         let path = path
             .split_once(".env.")
-            .map_or(path.clone(), |(start, _)| format!("{start}.env"));
+            .map_or_else(|| path.clone(), |(start, _)| format!("{start}.env"));
         let last = path.rsplit_once('.').map(|(_, last)| format!("`.{last}`"));
         let named = page.contains(&format!("`{path}`"));
         assert!(

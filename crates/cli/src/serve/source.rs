@@ -95,6 +95,55 @@ impl View {
             state,
         }
     }
+
+    /// Meters without labels: name, what it tells, value now.
+    fn gauges(&self) -> [(&'static str, &'static str, u64); 9] {
+        let health = self.shared.log.health();
+        let ready = u64::from(self.parts().iter().all(|part| part.ready));
+        [
+            ("keepgate_ready", "Whether calls can be served", ready),
+            (
+                "keepgate_audit_records",
+                "Records in the audit log",
+                health.size,
+            ),
+            (
+                "keepgate_audit_signed_records",
+                "Records under a signed checkpoint",
+                health.signed,
+            ),
+            (
+                "keepgate_audit_checkpoint_age_seconds",
+                "Age of the last checkpoint",
+                health.checkpoint_age.as_secs(),
+            ),
+            (
+                "keepgate_audit_queued_records",
+                "Records waiting to be written",
+                health.queued as u64,
+            ),
+            (
+                "keepgate_audit_lost_records",
+                "Records that could not be kept since the start",
+                health.lost,
+            ),
+            (
+                "keepgate_audit_free_bytes",
+                "Free bytes of the log's file system",
+                health.free_bytes,
+            ),
+            (
+                "keepgate_requests_running",
+                "Requests of clients that run now",
+                self.shared.load.running() as u64,
+            ),
+            (
+                "keepgate_policy_generation",
+                "Number of the policies in force",
+                self.shared.policy.generation().number,
+            ),
+        ]
+    }
 }
 
 impl Source for View {
@@ -133,47 +182,7 @@ impl Source for View {
         let mut text = self.shared.meters.text();
         let end = text.rfind("# EOF").unwrap_or(text.len());
         text.truncate(end);
-        let health = self.shared.log.health();
-        let ready = u64::from(self.parts().iter().all(|part| part.ready));
-        let gauges = [
-            ("keepgate_ready", "Whether calls can be served", ready),
-            (
-                "keepgate_audit_records",
-                "Records in the audit log",
-                health.size,
-            ),
-            (
-                "keepgate_audit_signed_records",
-                "Records under a signed checkpoint",
-                health.signed,
-            ),
-            (
-                "keepgate_audit_checkpoint_age_seconds",
-                "Age of the last checkpoint",
-                health.checkpoint_age.as_secs(),
-            ),
-            (
-                "keepgate_audit_queued_records",
-                "Records waiting to be written",
-                health.queued as u64,
-            ),
-            (
-                "keepgate_audit_lost_records",
-                "Records that could not be kept since the start",
-                health.lost,
-            ),
-            (
-                "keepgate_audit_free_bytes",
-                "Free bytes of the log's file system",
-                health.free_bytes,
-            ),
-            (
-                "keepgate_policy_generation",
-                "Number of the policies in force",
-                self.shared.policy.generation().number,
-            ),
-        ];
-        for (name, help, value) in gauges {
+        for (name, help, value) in self.gauges() {
             text.push_str(&format!(
                 "# HELP {name} {help}.\n# TYPE {name} gauge\n{name} {value}\n"
             ));

@@ -45,7 +45,7 @@ pub(super) struct Watch {
     seen: BTreeMap<Subject, Vec<Mark>>,
     notices: mpsc::Receiver<()>,
     notifier: Option<RecommendedWatcher>,
-    followed: Vec<PathBuf>,
+    followed: BTreeMap<PathBuf, Depth>,
 }
 
 impl Watch {
@@ -53,7 +53,11 @@ impl Watch {
     pub(super) fn start(watched: Watched) -> Self {
         // One waiting notice is enough: it means "look".
         let (sender, notices) = mpsc::channel(1);
-        let notifier = notify::recommended_watcher(move |_event| {
+        let notifier = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // Looking opens files too; being told of that would make us look for ever.
+            if event.is_ok_and(|event| event.kind.is_access()) {
+                return;
+            }
             // A full channel holds a notice already; a closed one has nobody to tell.
             let _full_or_closed = sender.try_send(()).is_err();
         });
@@ -66,7 +70,7 @@ impl Watch {
             seen,
             notices,
             notifier,
-            followed: Vec::new(),
+            followed: BTreeMap::new(),
         };
         watch.set(watched);
         watch
@@ -74,31 +78,28 @@ impl Watch {
 
     /// Watches other files from now on; what was already watched keeps its last look.
     pub(super) fn set(&mut self, watched: Watched) {
-        let mut directories: Vec<PathBuf> = watched
-            .values()
-            .flatten()
-            .filter_map(|path| directory(path))
-            .collect();
-        directories.sort();
-        directories.dedup();
+        let followed: BTreeMap<PathBuf, Depth> =
+            watched.values().flatten().map(|path| place(path)).collect();
         if let Some(notifier) = &mut self.notifier {
             for gone in self
                 .followed
-                .iter()
-                .filter(|path| !directories.contains(path))
+                .keys()
+                .filter(|path| !followed.contains_key(*path))
             {
-                drop(notifier.unwatch(gone));
+                if let Err(error) = notifier.unwatch(gone) {
+                    tracing::debug!(%error, path = %gone.display(), "notices from here could not be ended");
+                }
             }
-            for new in directories
+            for (path, depth) in followed
                 .iter()
-                .filter(|path| !self.followed.contains(path))
+                .filter(|(path, _)| !self.followed.contains_key(*path))
             {
-                if let Err(error) = notifier.watch(new, RecursiveMode::Recursive) {
-                    tracing::debug!(%error, path = %new.display(), "no notices from here, looking every two seconds");
+                if let Err(error) = notifier.watch(path, depth.mode()) {
+                    tracing::debug!(%error, path = %path.display(), "no notices from here, looking every two seconds");
                 }
             }
         }
-        self.followed = directories;
+        self.followed = followed;
         self.watched = watched;
     }
 
@@ -130,12 +131,32 @@ impl Watch {
     }
 }
 
-/// Where notices about a path come from: a directory itself, or the one a file is in.
-fn directory(path: &Path) -> Option<PathBuf> {
+/// How far notices about a directory reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Depth {
+    /// What lies in it. More would be noise: beside a file we want lie the audit log and whatever else there is.
+    Itself,
+    /// What lies in it and below.
+    Below,
+}
+
+impl Depth {
+    fn mode(self) -> RecursiveMode {
+        match self {
+            Self::Itself => RecursiveMode::NonRecursive,
+            Self::Below => RecursiveMode::Recursive,
+        }
+    }
+}
+
+/// Where notices about a path come from: a directory itself with all below it, or the directory a file is in.
+fn place(path: &Path) -> (PathBuf, Depth) {
     if path.is_dir() {
-        Some(path.to_path_buf())
-    } else {
-        path.parent().map(Path::to_path_buf)
+        return (path.to_path_buf(), Depth::Below);
+    }
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => (parent.to_path_buf(), Depth::Itself),
+        Some(_) | None => (PathBuf::from("."), Depth::Itself),
     }
 }
 

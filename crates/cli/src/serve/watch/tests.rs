@@ -67,3 +67,32 @@ async fn a_link_that_is_swapped_is_a_change() {
     fs::rename(path.join("next"), path.join("today")).unwrap();
     assert_eq!(watch.next().await, [Subject::Configuration]);
 }
+
+#[tokio::test]
+async fn what_lies_beside_and_below_is_no_notice() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    fs::create_dir(path.join("audit")).unwrap();
+    let mut watch = Watch::start(Watched::from([(
+        Subject::Keys,
+        vec![path.join("keys.json")],
+    )]));
+    fs::write(path.join("audit/tail.0"), "record").unwrap();
+    let noticed = tokio::time::timeout(SETTLE * 5, watch.notices.recv()).await;
+    assert!(
+        noticed.is_err(),
+        "the audit log would wake us with every record"
+    );
+    fs::write(path.join("keys.json"), "{}").unwrap();
+    tokio::time::timeout(LOOK_EVERY * 4, watch.notices.recv())
+        .await
+        .unwrap();
+}
+
+#[test]
+fn a_bare_name_lies_in_the_working_directory() {
+    assert_eq!(
+        place(Path::new("keepgate.yaml")),
+        (PathBuf::from("."), Depth::Itself)
+    );
+}
