@@ -33,6 +33,8 @@ pub(crate) const OBLIGATIONS: [&str; 10] = [
     "set_arguments",
     "timeout",
 ];
+/// Most iterations (`some .. in`, `every`, `x[y]`) in one rule.
+const MAX_LOOPS: usize = 32;
 /// Deepest expression.
 const MAX_DEPTH: usize = 48;
 /// Functions no rule in force may call: a decision must be repeatable, and in time.
@@ -156,6 +158,13 @@ impl<'a> Check<'a> {
         if site.depth > MAX_DEPTH {
             return Some(
                 at(format!("expression nested deeper than {MAX_DEPTH}"))
+                    .hint("give its parts names: rules of their own"),
+            );
+        }
+        // Every iteration is a frame on the stack of the thread that judges.
+        if site.loops > MAX_LOOPS {
+            return Some(
+                at(format!("more than {MAX_LOOPS} iterations in one rule"))
                     .hint("give its parts names: rules of their own"),
             );
         }

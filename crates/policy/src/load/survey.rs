@@ -39,6 +39,8 @@ pub(crate) struct Site {
     pub(crate) end: usize,
     /// Deepest expression.
     pub(crate) depth: usize,
+    /// Iterations, each within the one before when it comes to the worst.
+    pub(crate) loops: usize,
     pub(crate) mentions: Vec<Mention>,
     /// Bytes of the rule's name in its file.
     pub(crate) head: (usize, usize),
@@ -136,6 +138,7 @@ fn site(rule: &Rule, file: &std::path::Path, package: &[String], imports: &Impor
         mentions: Vec::new(),
         depth: 0,
         deepest: 0,
+        loops: 0,
     };
     let (kind, refr, arity): (Kind, &Expr, usize) = match rule {
         Rule::Spec { head, bodies, .. } => {
@@ -174,6 +177,7 @@ fn site(rule: &Rule, file: &std::path::Path, package: &[String], imports: &Impor
         start: span.start as usize,
         end: span.end as usize,
         depth: walk.deepest,
+        loops: walk.loops,
         mentions: walk.mentions,
     }
 }
@@ -262,6 +266,7 @@ struct Walk<'a> {
     mentions: Vec<Mention>,
     depth: usize,
     deepest: usize,
+    loops: usize,
 }
 
 impl Walk<'_> {
@@ -308,12 +313,14 @@ impl Walk<'_> {
                     collection,
                     ..
                 } => {
+                    self.loops += 1;
                     for expr in key.iter().chain([value, collection]) {
                         self.expr(expr);
                     }
                 }
                 Literal::Expr { expr, .. } | Literal::NotExpr { expr, .. } => self.expr(expr),
                 Literal::Every { domain, query, .. } => {
+                    self.loops += 1;
                     self.expr(domain);
                     self.query(query);
                 }
@@ -415,6 +422,7 @@ impl Walk<'_> {
             if let Expr::RefBrack { index, .. } = at
                 && text(index).is_none()
             {
+                self.loops += 1;
                 self.expr(index);
             }
             at = refr;

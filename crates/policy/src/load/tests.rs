@@ -294,6 +294,22 @@ fn hostile_files_are_refused_in_time() {
         ("parentheses", deep("(", ")", 3_000)),
         ("comprehensions", deep("[a | a := ", "]", 40)),
         ("sum", sum),
+        ("sum as long as a file may be", {
+            let line = format!("{}\n", "+1".repeat(1_000));
+            format!("allow contains \"x\" if 1{} > 0", line.repeat(255))
+        }),
+        (
+            "references",
+            format!("allow contains \"x\" if input{}", ".a".repeat(2_000)),
+        ),
+        ("loops", {
+            let loops: String = (0..5_000).map(|n| format!("some a{n} in [1]\n")).collect();
+            format!("allow contains \"x\" if {{\n{loops}input.tool\n}}")
+        }),
+        ("indices", {
+            let indices = "input.arguments[_]\n".repeat(5_000);
+            format!("allow contains \"x\" if {{\n{indices}}}")
+        }),
         ("chain", chain),
         ("unary", unary),
         (
