@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use keepgate_audit::{
     Caller, Client, Decision, Durability, Kind, Log, Outcome, Reason, Record, Settings, Status,
+    verify,
 };
 
 /// CPU time of this process in nanoseconds.
@@ -163,7 +164,47 @@ fn measure(name: &str, appenders: u64, count: u64, between: Duration, durability
     log.close();
 }
 
+/// Writes so many calls and verifies them.
+fn measure_verify(name: &str, count: u64) {
+    let wanted = std::env::args()
+        .skip(1)
+        .find(|argument| !argument.starts_with('-'));
+    if wanted.is_none_or(|wanted| !name.contains(&wanted)) {
+        return;
+    }
+    let Ok(directory) = tempfile::tempdir() else {
+        return;
+    };
+    let Ok(log) = Log::open(settings(directory.path(), Durability::Written)) else {
+        return;
+    };
+    let at = SystemTime::now();
+    for number in 0..count {
+        let id = format!("d-{number}");
+        log.post(&intent(&id, at, &[]));
+        log.post(&outcome(&id, at));
+        while log.health().queued_bytes > 4 << 20 {
+            std::thread::yield_now();
+        }
+    }
+    log.close();
+    let (cpu_before, began) = (cpu(), Instant::now());
+    let Ok(report) = verify(directory.path(), &log.public_key(), &[]) else {
+        return;
+    };
+    let (spent, took) = (cpu() - cpu_before, began.elapsed());
+    println!(
+        "{name}: {} records, {:?} in {:.1} s, {:.2} µs CPU a record, {} lost",
+        report.records,
+        report.verdict(),
+        took.as_secs_f64(),
+        spent as f64 / report.records as f64 / 1000.0,
+        log.health().lost,
+    );
+}
+
 fn main() {
+    measure_verify("verify a million (only when named)", 500_000);
     println!(
         "{:<34}{:>9}{:>10}{:>12}",
         "", "wait µs", "CPU µs/rec", "records/s"

@@ -182,15 +182,25 @@ fn a_torn_record_is_cut_and_kept_aside() {
 }
 
 #[test]
-fn zeros_that_a_power_cut_left_are_cut() {
-    let directory = killed_log(5);
-    let tail = directory.path().join("tail.0");
-    let mut bytes = fs::read(&tail).unwrap();
-    bytes.extend_from_slice(&[0; 4096]);
-    fs::write(&tail, bytes).unwrap();
-    Log::open(settings(directory.path())).unwrap().close();
-    assert_eq!(verdict(directory.path()), Verdict::Sound);
-    assert_eq!(entries(directory.path())[6]["log"]["cut_bytes"], 4096);
+fn what_the_writer_did_not_write_is_cut() {
+    let misnumbered = text_of(99);
+    let length = u16::try_from(misnumbered.len()).unwrap().to_be_bytes();
+    let misnumbered = [length.as_slice(), &misnumbered].concat();
+    // Zeros are what a power cut leaves of a block that was not written.
+    for rubbish in [vec![0; 4096], misnumbered, b"\0\x02{}".to_vec()] {
+        let directory = killed_log(5);
+        let tail = directory.path().join("tail.0");
+        let mut bytes = fs::read(&tail).unwrap();
+        bytes.extend_from_slice(&rubbish);
+        fs::write(&tail, bytes).unwrap();
+        Log::open(settings(directory.path())).unwrap().close();
+        assert_eq!(verdict(directory.path()), Verdict::Sound);
+        assert_eq!(
+            entries(directory.path())[6]["log"]["cut_bytes"],
+            rubbish.len()
+        );
+        assert_eq!(fs::read(directory.path().join("cut.6")).unwrap(), rubbish);
+    }
 }
 
 #[test]
@@ -314,6 +324,76 @@ fn text_of(seq: u64) -> Vec<u8> {
     crate::record::write_number(seq, &mut text);
     text.extend_from_slice(&buffer[at..]);
     text
+}
+
+#[test]
+fn no_bundle_is_begun_before_the_last_is_signed() {
+    let directory = tempfile::tempdir().unwrap();
+    let hour = Duration::from_secs(3600);
+    let log = Log::open(Settings {
+        checkpoint_interval: hour,
+        ..settings(directory.path())
+    })
+    .unwrap();
+    // Where tiles belong lies a file: records can be written, but not signed.
+    let (tiles, aside) = (
+        directory.path().join("tile"),
+        directory.path().join("aside"),
+    );
+    fs::rename(&tiles, &aside).unwrap();
+    fs::write(&tiles, b"").unwrap();
+    let mut kept = 1;
+    let error = loop {
+        match log.append(&record("d")).wait() {
+            Ok(_position) => kept += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((error, kept), (AppendError::Failed, 256));
+    assert_eq!(log.health().state, State::Failing);
+    fs::remove_file(&tiles).unwrap();
+    fs::rename(&aside, &tiles).unwrap();
+    assert_eq!(append(&log, "d"), 256);
+    log.close();
+    assert_eq!(entries(directory.path()).len(), 258);
+    let key = PublicKey::load(&directory.path().join("log.pub")).unwrap();
+    let report = verify(directory.path(), &key, &[]).unwrap();
+    // Intents of the same name were written on purpose.
+    assert_eq!(report.verdict(), Verdict::Unannounced);
+    assert_eq!((report.signed, report.torn_bytes), (258, 0));
+}
+
+#[test]
+fn replaced_files_are_used_again_but_not_if_somebody_keeps_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let soon = Duration::from_millis(1);
+    let log = Log::open(Settings {
+        checkpoint_interval: soon,
+        ..settings(directory.path())
+    })
+    .unwrap();
+    let kept = directory.path().join("kept");
+    let mut content = Vec::new();
+    for number in 0..120 {
+        append(&log, &format!("d-{number}"));
+        while log.health().signed < number + 2 {
+            thread::yield_now();
+        }
+        if number == 5 {
+            // As `cp --link` does, which is how some make copies.
+            fs::hard_link(directory.path().join("checkpoint"), &kept).unwrap();
+            content = fs::read(&kept).unwrap();
+        }
+    }
+    assert_eq!(fs::read(&kept).unwrap(), content);
+    let private = fs::read_dir(directory.path().join("private"))
+        .unwrap()
+        .count();
+    assert!(private < 60, "{private} files are kept");
+    log.close();
+    assert_eq!(verdict(directory.path()), Verdict::Sound);
+    Log::open(settings(directory.path())).unwrap().close();
+    assert_eq!(verdict(directory.path()), Verdict::Sound);
 }
 
 #[test]

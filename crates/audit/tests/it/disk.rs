@@ -71,6 +71,16 @@ fn child() {
         log.health().state == State::Ok
     });
     assert_eq!(log.health().lost, 1);
+    // What a long record left behind when it was cut short must not stand after a shorter one.
+    let length = fs::metadata(directory.join("tail.0")).unwrap().len();
+    setrlimit(Resource::RLIMIT_FSIZE, length + 5000, hard).unwrap();
+    let long = "x".repeat(15_000);
+    let record = Record {
+        input_params: Some(&long),
+        ..intent("d-long")
+    };
+    assert_eq!(log.append(&record).wait(), Err(AppendError::Full));
+    setrlimit(Resource::RLIMIT_FSIZE, hard, hard).unwrap();
     log.close();
     let report = check(&directory);
     assert_eq!(report.findings, []);
