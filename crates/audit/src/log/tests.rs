@@ -14,6 +14,7 @@ use crate::verify::{Verdict, verify};
 fn settings(directory: &Path) -> Settings {
     Settings {
         min_free_bytes: 0,
+        append_timeout: std::time::Duration::from_secs(30),
         ..Settings::new(directory, "gate.example/test", "node-1")
     }
 }

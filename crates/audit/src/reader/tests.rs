@@ -11,6 +11,7 @@ fn log(directory: &Path) -> Log {
     let settings = Settings::new(directory, "gate.example/test", "node-1");
     Log::open(Settings {
         min_free_bytes: 0,
+        append_timeout: std::time::Duration::from_secs(30),
         ..settings
     })
     .unwrap()

@@ -13,6 +13,7 @@ fn log(records: u64) -> tempfile::TempDir {
     let settings = Settings::new(directory.path(), "gate.example/test", "node-1");
     let log = Log::open(Settings {
         min_free_bytes: 0,
+        append_timeout: std::time::Duration::from_secs(30),
         ..settings
     })
     .unwrap();

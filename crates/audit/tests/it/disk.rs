@@ -193,7 +193,7 @@ fn below_the_reserve_calls_are_refused_and_running_ones_still_end() {
 #[test]
 fn a_disk_that_hangs_refuses_calls_in_time_and_loses_nothing() {
     let directory = tempfile::tempdir().unwrap();
-    let timeout = Duration::from_millis(100);
+    let timeout = Duration::from_millis(500);
     let settings = Settings {
         append_timeout: timeout,
         queue_bytes: 4096,
@@ -212,7 +212,7 @@ fn a_disk_that_hangs_refuses_calls_in_time_and_loses_nothing() {
         nix::unistd::mkfifo(pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
     }
     log.append(&intent("d-1")).wait().unwrap();
-    thread::sleep(Duration::from_millis(400));
+    thread::sleep(Duration::from_millis(600));
 
     let began = Instant::now();
     assert_eq!(log.append(&intent("d-2")).wait(), Err(AppendError::Slow));

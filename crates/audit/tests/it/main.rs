@@ -23,10 +23,11 @@ use keepgate_audit::{
     Status, verify,
 };
 
-/// Settings for tests: no reserve, quick to give up.
+/// Settings for tests: no reserve, quick to sign, patient on a busy machine.
 fn settings(directory: &Path) -> Settings {
     Settings {
         min_free_bytes: 0,
+        append_timeout: Duration::from_secs(30),
         checkpoint_interval: Duration::from_millis(20),
         ..Settings::new(directory, "gate.example/test", "node-1")
     }
