@@ -19,7 +19,8 @@ demo:
 ## test: every test, with real peers from npm and PyPI (installed into .peers/)
 .PHONY: test
 test: peers
-	cargo build --locked -p keepgate-cli -p keepgate-demo
+	# Some tests run the programs; built together with the tests, so that each crate is built once.
+	cargo build --locked --workspace --bins --tests
 	cargo test --locked --workspace
 
 ## golden: rewrite the golden files, to be read in review
