@@ -85,6 +85,8 @@ codes! {
     SessionLimit = "session_limit", Client;
     /// The answer does not belong to a request this session was asked.
     ResponseForeign = "response_foreign", Client;
+    /// The client cancelled the request.
+    Cancelled = "cancelled", Client;
     /// The event id was not issued to this session.
     EventUnknown = "event_unknown", Client;
     /// The tool, prompt or resource does not exist for this caller.

@@ -53,6 +53,9 @@ pub enum Cut {
     /// The server's side broke off, timed out, broke the protocol or went over a limit.
     #[error("the upstream stream broke: `{0}`")]
     Upstream(String),
+    /// The client cancelled the request the stream answers.
+    #[error("the client cancelled the request")]
+    Cancelled,
     /// The gateway ended the stream: an outcome could not be recorded, a session ended, the gateway drains.
     #[error("the gateway ended the stream: `{0}`")]
     Gateway(String),

@@ -183,6 +183,7 @@ fn process_failed(error: stdio::StdioError) -> Refusal {
         }
         stdio::StdioError::TooLarge { .. } => Code::BodyTooLarge,
         stdio::StdioError::Foreign { .. } => Code::ResponseForeign,
+        stdio::StdioError::Cancelled => Code::Cancelled,
     };
     Refusal::new(code).source(error)
 }

@@ -47,6 +47,9 @@ pub enum StdioError {
         /// The cap, in bytes.
         cap: usize,
     },
+    /// The client cancelled the call; no answer will come.
+    #[error("the client cancelled the call")]
+    Cancelled,
     /// We ended the process.
     #[error("the connection to the server process was closed")]
     Closed,
@@ -86,6 +89,7 @@ impl StdioError {
             | Self::Silent
             | Self::Pipe(_)
             | Self::LineTooLong { .. }
+            | Self::Cancelled
             | Self::Closed => false,
         }
     }

@@ -299,17 +299,23 @@ impl Guard {
                         .iter()
                         .map(|(code, message)| Reason { code, message }),
                 );
-                let upstream = refusal.code.fault() == Fault::Upstream;
-                Ending::new(if upstream {
-                    Status::UpstreamFailed
-                } else {
-                    Status::Withheld
+                Ending::new(match (refusal.code, refusal.code.fault()) {
+                    (Code::Cancelled, _) => Status::Cancelled,
+                    (_, Fault::Upstream) => Status::UpstreamFailed,
+                    (_, Fault::Client | Fault::Policy | Fault::Gateway) => Status::Withheld,
                 })
             }
         };
+        let mut digest = None;
         if self.call.is_intended() {
             ending.upstream = Some(self.began.elapsed());
+        } else {
+            // The intent would have said it.
+            let tenant = self.call.caller.tenant.as_str();
+            let taken = |text: &str| self.log.digest(tenant, "args", text.as_bytes());
+            digest = described.arguments().map(taken);
         }
+        record.args_digest = digest.as_deref();
         record.reasons = &reasons;
         record.result = Some(ending);
         write(&self.log, &record)
@@ -373,6 +379,9 @@ impl Watched {
             Some(Cut::Upstream(_)) => self
                 .guard
                 .end(Ended::Refused(&Refusal::new(Code::UpstreamInvalid))),
+            Some(Cut::Cancelled) => self
+                .guard
+                .end(Ended::Refused(&Refusal::new(Code::Cancelled))),
             Some(Cut::Gateway(_)) => self
                 .guard
                 .end(Ended::Refused(&Refusal::new(Code::Draining))),

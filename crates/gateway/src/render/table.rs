@@ -75,6 +75,7 @@ pub(super) const TABLE: &[Wording] = &[
     row(Code::SessionUnknown, Way::Status, StatusCode::NOT_FOUND, -31410, "session not found"),
     row(Code::SessionLimit, Way::Status, StatusCode::TOO_MANY_REQUESTS, -31411, "too many sessions are open"),
     row(Code::ResponseForeign, Way::Status, StatusCode::BAD_REQUEST, INVALID_REQUEST, "nobody in this session asked what this answers"),
+    row(Code::Cancelled, Way::Error, StatusCode::OK, -31499, "the client cancelled this request"),
     row(Code::EventUnknown, Way::Status, StatusCode::BAD_REQUEST, INVALID_REQUEST, "this session has not issued this event id"),
     row(Code::NotFound, Way::Absence, StatusCode::NOT_FOUND, INVALID_PARAMS, "not found"),
     row(Code::PolicyDenied, Way::Result, StatusCode::FORBIDDEN, -31001, "refused by policy"),

@@ -342,6 +342,7 @@ fn item(message: Result<Message, StdioError>) -> Result<Item, Cut> {
             retry: None,
             message: Some(message),
         }),
+        Err(StdioError::Cancelled) => Err(Cut::Cancelled),
         Err(error) => Err(Cut::Upstream(error.to_string())),
     }
 }

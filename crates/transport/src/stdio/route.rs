@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use keepgate_mcp::{Id, Message, Method, Notification, Raw, Request, Response};
@@ -18,6 +19,9 @@ const MAX_ABANDONED: usize = 1024;
 /// Most requests of the process remembered as unanswered.
 const MAX_ASKED: usize = 1024;
 
+/// How long a cancelled call of a shared process still owns what cannot be told from its own.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
 /// Most messages that wait for one call's reader.
 const CALL_QUEUE: usize = 256;
 
@@ -32,6 +36,8 @@ struct Slot {
     listens: bool,
     /// Where its messages go; `None` when nobody waits any more.
     queue: Option<Arc<Queue>>,
+    /// When its client cancelled it, on a process that is shared.
+    cancelled: Option<Instant>,
 }
 
 /// Where a message went.
@@ -102,6 +108,7 @@ impl Routes {
             token,
             listens: *request.method() == Method::SubscriptionsListen,
             queue: Some(Arc::clone(&queue)),
+            cancelled: None,
         };
         self.calls.insert(wire.clone(), slot);
         Ok(Added {
@@ -150,7 +157,10 @@ impl Routes {
     }
 
     /// A notification of a client, as it goes on the wire; `None` if what it speaks of is over or not to be told apart.
-    pub(super) fn translate(&self, notification: &Notification) -> Option<Notification> {
+    ///
+    /// A cancelled call is over: a server owes it no answer (2025-11-25 `basic/utilities/cancellation`), and a call that
+    /// nobody answers must not own what the process says next.
+    pub(super) fn translate(&mut self, notification: &Notification) -> Option<Notification> {
         if *notification.method() != Method::Cancelled {
             return Some(notification.clone());
         }
@@ -164,8 +174,27 @@ impl Routes {
         if found.next().is_some() {
             return None;
         }
-        let params = replaced(notification.params()?, raw, wire)?;
-        notification.with_params(&params).ok()
+        let wire = wire.clone();
+        let params = replaced(notification.params()?, raw, &wire)?;
+        let translated = notification.with_params(&params).ok()?;
+        self.cancel(&wire);
+        Some(translated)
+    }
+
+    /// Ends a call its client has cancelled. On a shared process its last words could be taken for another client's, so
+    /// the call owns them for a while yet.
+    fn cancel(&mut self, wire: &Id) {
+        let queue = if self.shared {
+            self.calls.get_mut(wire).and_then(|slot| {
+                slot.cancelled = Some(Instant::now());
+                slot.queue.take()
+            })
+        } else {
+            self.take(wire).and_then(|slot| slot.queue)
+        };
+        if let Some(queue) = queue {
+            queue.end(Err(StdioError::Cancelled));
+        }
     }
 
     /// Whether the process has asked under that id and had no answer; it has one now.
@@ -318,7 +347,14 @@ impl Routes {
 
     /// The only call running, listening ones apart. Abandoned calls count: what is theirs must reach nobody else.
     fn only_running(&self) -> Option<Id> {
-        let mut running = self.calls.iter().filter(|(_, slot)| !slot.listens);
+        let silent = |slot: &Slot| {
+            slot.cancelled
+                .is_some_and(|since| since.elapsed() > LAST_WORDS)
+        };
+        let mut running = self
+            .calls
+            .iter()
+            .filter(|(_, slot)| !slot.listens && !silent(slot));
         let (only, _) = running.next()?;
         running.next().is_none().then(|| only.clone())
     }

@@ -133,6 +133,7 @@ impl Finished {
     fn broken(&self, cut: Option<&Cut>) -> Option<Item> {
         let code = match cut {
             Some(Cut::Gateway(_)) => Code::AuditUnavailable,
+            Some(Cut::Cancelled) => Code::Cancelled,
             Some(Cut::Upstream(_)) | None => Code::UpstreamInvalid,
         };
         let refusal = Refusal::new(code)

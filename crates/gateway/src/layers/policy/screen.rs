@@ -13,6 +13,7 @@ use keepgate_mcp::{
     list::Listing,
     message::{self, Body, Message, Request, Response},
     method::{Direction, ListKind, Method, Subject as About},
+    revision::Revision,
 };
 use keepgate_policy::{Decision, Effect, Item, Phase, Policy};
 use tracing::warn;
@@ -185,10 +186,24 @@ impl Screened {
         if let Some(kind) = self.listed(&response) {
             return self.filtered(&response, kind);
         }
+        self.kind(&response)?;
         if let Some(questions) = response.result_member("inputRequests") {
             self.input(questions)?;
         }
         Ok(response)
+    }
+
+    /// A stateless result says what it is (2026-07-28 `basic`, `resultType`; absent means complete). A task would have to
+    /// be asked after with methods that are not passed on, so it is not handed out.
+    fn kind(&self, response: &Response) -> Result<(), Refusal> {
+        let Some(kind) = response.result_member("resultType") else {
+            return Ok(());
+        };
+        let known = kind.is_text("complete") || kind.is_text("input_required");
+        if known || self.bound.call.revision.era() == Era::Stateful {
+            return Ok(());
+        }
+        Err(Refusal::new(Code::UpstreamInvalid).detail("a result of a kind that is not passed on"))
     }
 
     /// An error passes, but for one that asks: 2025-11-25 lets servers send a person to a URL by error -32042, and policy
@@ -304,7 +319,8 @@ impl Screened {
             && call
                 .revision
                 .permits(question.method(), Direction::ToClient)
-            && !is_task(question.method());
+            && !is_task(question.method())
+            && !(asks_for_url(&question) && call.revision < Revision::V2025_11_25);
         let allowed = permitted
             && (*question.method() == Method::Ping
                 || self.allows(question.method(), question.params()).is_ok());
@@ -363,6 +379,14 @@ impl Screened {
         refusal.policy = Some(revision);
         Err(refusal)
     }
+}
+
+/// Sending a person to a URL came with 2025-11-25 (`client/elicitation`).
+fn asks_for_url(question: &Request) -> bool {
+    *question.method() == Method::ElicitationCreate
+        && question
+            .param("mode")
+            .is_some_and(|mode| mode.is_text("url"))
 }
 
 fn is_task(method: &Method) -> bool {
