@@ -208,7 +208,11 @@ impl Arguments {
             (self.rounds.max(1), self.measure, self.warm)
         };
         Plan {
-            rows: Row::ALL.into_iter().filter(chosen).collect(),
+            rows: Row::ALL
+                .into_iter()
+                .filter(|row| row.is_here())
+                .filter(chosen)
+                .collect(),
             workloads: Workload::ALL.into_iter().filter(met).collect(),
             rounds,
             measure: Duration::from_millis(measure),

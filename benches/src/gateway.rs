@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -26,7 +26,7 @@ use crate::serve;
 const SERVER: &str = "bench";
 
 /// Room for a thousand sessions of the one caller the bench has; the default is a hundred.
-const SESSIONS_PER_CALLER: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
+pub(crate) const SESSIONS_PER_CALLER: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
 
 /// What the gateway is told.
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ pub(crate) struct Start {
 /// Runs the gateway until the parent is gone. Prints its address, then the API key that opens it.
 pub(crate) fn run(start: &Start) -> Result<(), Error> {
     serve::runtime()?.block_on(async {
-        let key = create_key(start)?;
+        let key = create_key(&start.state)?;
         let shared = shared(start)?;
         let gateway = Gateway::new(&settings(start)?, Arc::clone(&shared))
             .map_err(Error::part("build the gateway"))?;
@@ -63,8 +63,9 @@ pub(crate) fn run(start: &Start) -> Result<(), Error> {
     })
 }
 
-fn create_key(start: &Start) -> Result<String, Error> {
-    let keys = ApiKeys::open(&start.state).map_err(Error::part("open the key store"))?;
+/// Creates the key of the bench's one caller in the store under `state`.
+pub(crate) fn create_key(state: &Path) -> Result<String, Error> {
+    let keys = ApiKeys::open(state).map_err(Error::part("open the key store"))?;
     let request = KeyRequest {
         subject: "bench".to_owned(),
         roles: vec!["analyst".to_owned()],

@@ -1,5 +1,7 @@
 //! The processes of a run: started on a core of their own, spoken to by lines, ended with the run.
 
+use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -52,6 +54,25 @@ impl Part {
         Self::start(name, &program, command, core)
     }
 
+    /// Starts another program with `arguments`, on `core`, with what it prints going to `log`.
+    pub(crate) fn foreign(
+        name: &str,
+        program: &Path,
+        arguments: &[&OsStr],
+        log: &Path,
+        core: Option<usize>,
+    ) -> Result<Self, Error> {
+        let out = File::create(log).map_err(io("create a log file"))?;
+        let err = out.try_clone().map_err(io("create a log file"))?;
+        let mut command = command(program);
+        command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(err);
+        Self::start(name, program, command, core)
+    }
+
     fn start(
         name: &str,
         program: &Path,
@@ -81,6 +102,11 @@ impl Part {
     /// The process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Whether the process has ended by itself.
+    pub(crate) fn ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)) | Err(_))
     }
 
     /// Waits for a line that begins with `expected` and gives what follows.

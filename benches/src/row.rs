@@ -1,5 +1,7 @@
 //! The rows of the table: what stands between driver and upstream.
 
+mod command;
+
 use std::net::SocketAddr;
 
 use clap::ValueEnum;
@@ -32,11 +34,13 @@ pub(crate) enum Row {
     Open,
     /// The whole gateway under the realistic policy.
     Gateway,
+    /// The same, as the `keepgate` command runs it.
+    Command,
 }
 
 impl Row {
     /// Every row, in the table's order.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Direct,
         Self::Bare,
         Self::Envelope,
@@ -46,6 +50,7 @@ impl Row {
         Self::Audit,
         Self::Open,
         Self::Gateway,
+        Self::Command,
     ];
 
     /// The row's heading.
@@ -60,12 +65,18 @@ impl Row {
             Self::Audit => "+ audit",
             Self::Open => "everything on, a policy of one rule",
             Self::Gateway => "everything on",
+            Self::Command => "everything on, as `keepgate serve`",
         }
     }
 
     /// Whether the row is measured on this workload. Without a proxy only latency can be.
     pub(crate) fn meets(self, workload: Workload) -> bool {
         self != Self::Direct || workload == Workload::Single
+    }
+
+    /// Whether the row can be started here: the command is a program that somebody must have built.
+    pub(crate) fn is_here(self) -> bool {
+        self != Self::Command || command::program().is_some()
     }
 
     /// Starts the row's proxy.
@@ -84,6 +95,7 @@ impl Row {
             Self::Audit => self.layers(stage, "audit"),
             Self::Open => self.gateway(stage, Rules::Open),
             Self::Gateway => self.gateway(stage, Rules::Realistic),
+            Self::Command => command::start(stage, self.title()),
         }
     }
 

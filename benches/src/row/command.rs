@@ -1,0 +1,84 @@
+//! The `keepgate` command under the realistic policy: `$KEEPGATE_BIN`, or the one built beside this program.
+
+use std::ffi::OsStr;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
+
+use super::{Stage, Started, destination};
+use crate::error::{Error, io};
+use crate::folder::Rules;
+use crate::gateway::{SESSIONS_PER_CALLER, create_key};
+use crate::process::Part;
+
+/// How long the command may take to listen.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The command's program, if there is one.
+pub(super) fn program() -> Option<PathBuf> {
+    let named = env::var_os("KEEPGATE_BIN").map(PathBuf::from);
+    let beside = || Some(env::current_exe().ok()?.with_file_name("keepgate"));
+    named.or_else(beside).filter(|program| program.is_file())
+}
+
+/// Starts the command and waits until it listens.
+pub(super) fn start(stage: &Stage, name: &str) -> Result<Started, Error> {
+    let program = program().ok_or_else(|| Error::Reply("no `keepgate` to run".into()))?;
+    let state = stage.folder.path("state-command");
+    let key = create_key(&state)?;
+    let (address, admin) = (free_address()?, free_address()?);
+    let config = stage.folder.path("keepgate.yaml");
+    fs::write(&config, configuration(stage, address, admin))
+        .map_err(io("write a configuration"))?;
+    let arguments = [
+        OsStr::new("serve"),
+        OsStr::new("--config"),
+        config.as_os_str(),
+    ];
+    let log = stage.folder.path("keepgate.log");
+    let mut part = Part::foreign(name, &program, &arguments, &log, stage.core)?;
+    let end = Instant::now() + PATIENCE;
+    while TcpStream::connect(address).is_err() {
+        if part.ended() || Instant::now() > end {
+            return Err(Error::Silent {
+                part: name.to_owned(),
+                expected: "a connection accepted",
+                said: fs::read_to_string(&log).unwrap_or_default(),
+            });
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    let mut to = destination(address);
+    to.key = Some(key);
+    Ok(Started {
+        part: Some(part),
+        to,
+    })
+}
+
+fn configuration(stage: &Stage, address: SocketAddr, admin: SocketAddr) -> String {
+    let policy = stage.folder.policy(Rules::Realistic);
+    let state = stage.folder.path("state-command");
+    let (policy, state) = (policy.display(), state.display());
+    let upstream = stage.upstream;
+    format!(
+        "version: 1\n\
+         listen: {address}\n\
+         admin: {{ listen: {admin} }}\n\
+         auth: {{ mode: keys }}\n\
+         state: {{ dir: {state} }}\n\
+         policies: [{policy}]\n\
+         log: {{ level: warn }}\n\
+         limits: {{ sessions_per_caller: {SESSIONS_PER_CALLER} }}\n\
+         servers:\n  \
+           bench: {{ url: \"http://{upstream}/bench/mcp\", owner: crm-team, environment: production }}\n"
+    )
+}
+
+/// A port that was free a moment ago. The command must be told one; nothing else here asks for ports meanwhile.
+fn free_address() -> Result<SocketAddr, Error> {
+    TcpListener::bind(("127.0.0.1", 0))
+        .and_then(|listener| listener.local_addr())
+        .map_err(io("find a free port"))
+}
