@@ -65,6 +65,12 @@ impl Part {
         let out = File::create(log).map_err(io("create a log file"))?;
         let err = out.try_clone().map_err(io("create a log file"))?;
         let mut command = command(program);
+        // The gateway takes every `KEEPGATE_…` for configuration, `KEEPGATE_BIN` too.
+        for (name, _) in std::env::vars_os() {
+            if name.as_encoded_bytes().starts_with(b"KEEPGATE_") {
+                command.env_remove(name);
+            }
+        }
         command
             .args(arguments)
             .stdin(Stdio::null())

@@ -148,4 +148,6 @@ async fn a_refusal_worded_as_a_result_is_an_error() {
 async fn a_status_that_is_not_200_is_an_error() {
     let seen = drive(vec![http("503 Service Unavailable", FIRST)]).await;
     assert_eq!(seen.errors, 1);
+    // Not only because the connection is closed after it.
+    assert!(seen.first_error.unwrap().contains("status 503"));
 }
