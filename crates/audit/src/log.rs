@@ -18,9 +18,10 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
 use self::batch::Batch;
+use self::recover::Recovered;
 use self::shared::Shared;
 use self::store::Store;
-use self::writer::{Writer, watch};
+use self::writer::{Desk, Writer, watch};
 use crate::health::Health;
 use crate::key::{KeyError, Keys, PublicKey};
 use crate::record::{self, LogNote, Record, Stamp};
@@ -118,16 +119,68 @@ pub struct Append(Wait);
 #[derive(Debug)]
 enum Wait {
     Refused(AppendError),
-    Queued { batch: Arc<Batch>, place: u32 },
+    Queued {
+        desk: Arc<Desk>,
+        batch: Arc<Batch>,
+        place: u32,
+        turn: Whose,
+    },
+}
+
+/// Who writes the record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// Whoever waits, but others who are ready may add theirs first.
+    Soon,
+    /// Whoever waits, now.
+    Ours,
+    /// The log's own thread.
+    Theirs,
+}
+
+impl Drop for Append {
+    fn drop(&mut self) {
+        // A record nobody waits for any more is written all the same.
+        if let Wait::Queued {
+            desk,
+            batch,
+            place,
+            turn: Whose::Soon | Whose::Ours,
+        } = &self.0
+            && batch.known(*place).is_none()
+        {
+            desk.call();
+        }
+    }
 }
 
 impl Future for Append {
     type Output = Result<Position, AppendError>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match &self.0 {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
             Wait::Refused(error) => Poll::Ready(Err(*error)),
-            Wait::Queued { batch, place } => batch.poll(*place, context),
+            Wait::Queued {
+                desk,
+                batch,
+                place,
+                turn,
+            } => {
+                if let Some(fate) = batch.known(*place) {
+                    return Poll::Ready(fate);
+                }
+                match turn {
+                    Whose::Soon => {
+                        // The tasks that are ready now put their records to ours: one write for all of them.
+                        *turn = Whose::Ours;
+                        context.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    Whose::Ours => desk.write(),
+                    Whose::Theirs => {}
+                }
+                batch.poll(*place, context)
+            }
         }
     }
 }
@@ -163,6 +216,7 @@ pub struct Log(Arc<Open>);
 #[derive(Debug)]
 struct Open {
     shared: Arc<Shared>,
+    desk: Arc<Desk>,
     stamp: Stamp,
     public: PublicKey,
     digest_key: DigestKey,
@@ -214,6 +268,11 @@ impl Log {
             });
         }
         let recovered = recover::recover(&directory, &keys.public)?;
+        let note = found(
+            &recovered,
+            settings.heartbeat.as_secs(),
+            keys.public.origin(),
+        );
 
         let [boot, events, own_events] = random()?;
         let stamp = Stamp {
@@ -230,7 +289,6 @@ impl Log {
             recovered.found,
         );
         let timeout = settings.append_timeout;
-        let heartbeat = settings.heartbeat.as_secs();
         let mut writer = Writer::new(
             Arc::clone(&shared),
             store,
@@ -239,23 +297,18 @@ impl Log {
             own_events,
             lock,
         );
-        let note = LogNote {
-            cut_bytes: Some(recovered.cut_bytes).filter(|&bytes| bytes > 0),
-            heartbeat_s: Some(heartbeat),
-            origin: Some(keys.public.origin()),
-            rebuilt: Some(recovered.rebuilt).filter(|&rebuilt| rebuilt),
-            unsigned: Some(recovered.unsigned).filter(|&records| records > 0),
-            lost: None,
-        };
         writer
             .begin(note)
             .map_err(recover::file("begin", &directory))?;
 
         let watched = Arc::clone(&shared);
         start("audit-watch", move || watch(&watched, timeout))?;
-        let writer = start("audit-writer", move || writer.run())?;
+        let desk = Arc::new(Desk::new(Arc::clone(&shared), writer));
+        let manned = Arc::clone(&desk);
+        let writer = start("audit-writer", move || manned.run())?;
         Ok(Self(Arc::new(Open {
             shared,
+            desk,
             stamp,
             public: keys.public,
             digest_key: DigestKey(keys.digest),
@@ -276,8 +329,19 @@ impl Log {
                 return Append(Wait::Refused(AppendError::Slow));
             }
         }
-        match self.queue(record, false) {
-            Ok((batch, place)) => Append(Wait::Queued { batch, place }),
+        let desk = &self.0.desk;
+        let turn = if desk.is_open_to_callers() {
+            Whose::Soon
+        } else {
+            Whose::Theirs
+        };
+        match self.queue(record, false, turn != Whose::Theirs) {
+            Ok((batch, place)) => Append(Wait::Queued {
+                desk: Arc::clone(desk),
+                batch,
+                place,
+                turn,
+            }),
             Err(error) => {
                 if record.kind.may_use_reserve() && error == AppendError::Slow {
                     self.post(record);
@@ -290,17 +354,22 @@ impl Log {
     /// Queues a record nobody waits for. Never blocks; what cannot be kept is counted and makes [`Log::health`] bad
     /// until the loss itself stands in the log.
     pub fn post(&self, record: &Record<'_>) {
-        if self.queue(record, true).is_err() {
+        if self.queue(record, true, false).is_err() {
             self.0.shared.status.lose(1);
         }
     }
 
-    fn queue(&self, record: &Record<'_>, posted: bool) -> Result<(Arc<Batch>, u32), AppendError> {
+    fn queue(
+        &self,
+        record: &Record<'_>,
+        posted: bool,
+        driven: bool,
+    ) -> Result<(Arc<Batch>, u32), AppendError> {
         let event = record::scatter(self.0.events.fetch_add(1, Ordering::Relaxed));
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.clear();
             let seq_at = record::write(record, None, &self.0.stamp, event, scratch);
-            self.0.shared.push(scratch, seq_at, posted)
+            self.0.shared.push(scratch, seq_at, posted, driven)
         })
     }
 
@@ -347,6 +416,18 @@ impl Log {
     #[must_use]
     pub fn public_key(&self) -> PublicKey {
         self.0.public.clone()
+    }
+}
+
+/// What the log says of itself when it is opened.
+fn found<'a>(recovered: &Recovered, heartbeat_s: u64, origin: &'a str) -> LogNote<'a> {
+    LogNote {
+        cut_bytes: Some(recovered.cut_bytes).filter(|&bytes| bytes > 0),
+        heartbeat_s: Some(heartbeat_s),
+        origin: Some(origin),
+        rebuilt: Some(recovered.rebuilt).filter(|&rebuilt| rebuilt),
+        unsigned: Some(recovered.unsigned).filter(|&records| records > 0),
+        lost: None,
     }
 }
 

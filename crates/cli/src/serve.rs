@@ -34,6 +34,7 @@ pub(crate) fn run(path: PathBuf, variables: Vec<(OsString, OsString)>) -> Result
         .map_err(|error| Failure::caused(Exit::Configuration, &error))?;
     logging::start(&configuration.log);
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers())
         .enable_all()
         .thread_name("keepgate")
         .build()
@@ -44,6 +45,12 @@ pub(crate) fn run(path: PathBuf, variables: Vec<(OsString, OsString)>) -> Result
     // What a second signal cut may not hold up the end of the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
+}
+
+/// One a core, and never fewer than two: a call may have to write the audit log itself, and a disk that hangs then holds its
+/// thread. The other refuses calls and answers operators meanwhile.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2))
 }
 
 /// The gateway from its first to its last moment.

@@ -28,6 +28,17 @@ impl Batch {
         self.fate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The fate of the record at `place`, if it is known.
+    pub(super) fn known(&self, place: u32) -> Option<Result<Position, AppendError>> {
+        let fate = self.fate();
+        if place < fate.done {
+            return Some(Ok(Position {
+                index: fate.first + u64::from(place),
+            }));
+        }
+        fate.failure.map(Err)
+    }
+
     /// The fate of the record at `place`; wakes `context` when it is known.
     pub(super) fn poll(
         &self,

@@ -47,6 +47,8 @@ pub(super) struct Queue {
     pub(super) load: Load,
     /// The writer waits on the condition; only then is waking it worth a system call.
     asleep: bool,
+    /// Somebody waits for the writer itself.
+    called: bool,
     /// No record is taken any more; the writer ends when the queue is empty.
     pub(super) closing: bool,
 }
@@ -126,12 +128,14 @@ impl Shared {
         self.in_hand.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a record; gives its batch and its place there.
+    /// Queues a record; gives its batch and its place there. One that is `driven` is written by whoever waits for it, so
+    /// the writer need not be woken.
     pub(super) fn push(
         &self,
         record: &[u8],
         seq_at: usize,
         posted: bool,
+        driven: bool,
     ) -> Result<(Arc<Batch>, u32), AppendError> {
         let mut queue = self.queue();
         if queue.closing {
@@ -164,7 +168,8 @@ impl Shared {
             posted,
         });
         let batch = Arc::clone(&load.batch);
-        let wake = std::mem::take(&mut queue.asleep);
+        queue.called |= !driven;
+        let wake = !driven && std::mem::take(&mut queue.asleep);
         drop(queue);
         if wake {
             self.filled.notify_one();
@@ -172,15 +177,16 @@ impl Shared {
         Ok((batch, place))
     }
 
-    /// Gives the writer everything queued, in exchange for an empty load; waits for that until `due`.
-    pub(super) fn take(&self, load: &mut Load, due: Instant) -> Turn {
+    /// Lets the writer sleep until it is called, or until `due`.
+    pub(super) fn rest(&self, due: Instant) -> Turn {
         let mut queue = self.queue();
-        while queue.load.spans.is_empty() {
+        loop {
             if queue.closing {
                 return Turn::End;
             }
             let wait = due.saturating_duration_since(Instant::now());
-            if wait.is_zero() {
+            if queue.called || wait.is_zero() {
+                queue.called = false;
                 return Turn::Work;
             }
             queue.asleep = true;
@@ -191,11 +197,36 @@ impl Shared {
                 .0;
             queue.asleep = false;
         }
+    }
+
+    /// Calls the writer: somebody waits who will not write.
+    pub(super) fn call(&self) {
+        let mut queue = self.queue();
+        queue.called = true;
+        let wake = std::mem::take(&mut queue.asleep);
+        drop(queue);
+        if wake {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Whether anything waits to be written.
+    pub(super) fn has_work(&self) -> bool {
+        !self.queue().load.spans.is_empty()
+    }
+
+    /// Gives everything queued, in exchange for an empty load; `false` if there is nothing.
+    pub(super) fn take(&self, load: &mut Load) -> bool {
+        let mut queue = self.queue();
+        if queue.load.spans.is_empty() {
+            return false;
+        }
         std::mem::swap(load, &mut queue.load);
+        drop(queue);
         if let Some(since) = load.since {
             *self.in_hand() = Some((since, Arc::clone(&load.batch)));
         }
-        Turn::Work
+        true
     }
 
     /// The writer has finished what it took.

@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,8 +12,13 @@ use super::AppendError;
 use super::shared::{Load, Shared, Span, Turn};
 use super::store::Store;
 use crate::record::{self, Kind, LogNote, MAX_DIGITS, Record, Stamp};
-use crate::settings::Settings;
+use crate::settings::{Durability, Settings};
 
+/// A write by a waiting caller that took longer than this: the disk is left to the writer's own thread for a while, so
+/// that no more callers are held up.
+const PATIENCE: Duration = Duration::from_millis(20);
+/// For how long.
+const SHY: Duration = Duration::from_secs(10);
 /// How often the room on the disk is looked at while there is work, or while it is short.
 const LOOK: Duration = Duration::from_secs(1);
 /// Time between two records below which gathering pays: a quieter log writes each as it comes.
@@ -21,8 +26,108 @@ const BUSY: Duration = Duration::from_micros(80);
 /// Records worth waiting for: by then the cost of a write and a wake is shared by enough of them.
 const SHARE: u32 = 16;
 
+/// Where the log is written, by one at a time: by its own thread, or by a caller who waits for a record anyway. A caller
+/// that writes for all who wait costs no switch to another thread and back.
+pub(super) struct Desk {
+    shared: Arc<Shared>,
+    writer: Mutex<Writer>,
+    /// Whether callers write at all.
+    open_to_callers: bool,
+    /// Until when callers leave it to the thread, in milliseconds after `opened`.
+    shy_until: AtomicU64,
+    opened: Instant,
+}
+
+impl std::fmt::Debug for Desk {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Desk")
+    }
+}
+
+impl Desk {
+    pub(super) fn new(shared: Arc<Shared>, writer: Writer) -> Self {
+        // A disk that is waited for takes its time; that is no work for a caller's thread.
+        let open_to_callers = writer.settings.durability == Durability::Written;
+        Self {
+            shared,
+            writer: Mutex::new(writer),
+            open_to_callers,
+            shy_until: AtomicU64::new(0),
+            opened: Instant::now(),
+        }
+    }
+
+    /// Whether a caller who waits should write.
+    pub(super) fn is_open_to_callers(&self) -> bool {
+        self.open_to_callers && self.now_ms() >= self.shy_until.load(Ordering::Relaxed)
+    }
+
+    /// Calls the thread.
+    pub(super) fn call(&self) {
+        self.shared.call();
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what is queued on the caller's thread, unless somebody else is at it. Whoever is looks again when done, so
+    /// nothing is left lying.
+    pub(super) fn write(&self) {
+        while self.shared.has_work() {
+            let mut writer = match self.writer.try_lock() {
+                Ok(writer) => writer,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => return,
+            };
+            let began = Instant::now();
+            writer.write_queued();
+            drop(writer);
+            if began.elapsed() > PATIENCE {
+                let until = self.opened.elapsed() + SHY;
+                let until = u64::try_from(until.as_millis()).unwrap_or(u64::MAX);
+                self.shy_until.store(until, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The thread: writes what nobody waits for, and keeps house, until the log is closed.
+    pub(super) fn run(&self) {
+        let ended = Ended(Arc::clone(&self.shared));
+        loop {
+            let mut pause = None;
+            let mut writer = self.writer();
+            let written = writer.write_queued();
+            writer.keep_house();
+            let due = writer.due();
+            if !self.open_to_callers && written > 0 {
+                writer.pace.note(written);
+                pause = writer.pace.pause(writer.settings.gather);
+            }
+            drop(writer);
+            // A caller that found the desk taken waits for whoever had it: look again, now that it is free.
+            if self.shared.has_work() {
+                self.shared.call();
+            }
+            if let Some(pause) = pause {
+                thread::sleep(pause);
+            }
+            if self.shared.rest(due) == Turn::End {
+                break;
+            }
+        }
+        self.writer().end();
+        drop(ended);
+    }
+}
+
 pub(super) struct Writer {
     shared: Arc<Shared>,
+    load: Load,
     store: Store,
     settings: Settings,
     stamp: Stamp,
@@ -36,7 +141,7 @@ pub(super) struct Writer {
     retry: bool,
     pace: Pace,
     /// Held for as long as the log is open.
-    _lock: File,
+    lock: Option<File>,
 }
 
 /// How fast records come: the mean time between two, over the last few batches.
@@ -74,6 +179,7 @@ impl Writer {
         let now = Instant::now();
         Self {
             shared,
+            load: Load::default(),
             store,
             settings,
             stamp,
@@ -88,7 +194,7 @@ impl Writer {
                 last: now,
                 mean: BUSY * 4,
             },
-            _lock: lock,
+            lock: Some(lock),
         }
     }
 
@@ -99,22 +205,23 @@ impl Writer {
         self.publish()
     }
 
-    /// Writes until the log is closed.
-    pub(super) fn run(mut self) {
-        let ended = Ended(Arc::clone(&self.shared));
-        let mut load = Load::default();
-        while self.shared.take(&mut load, self.due()) == Turn::Work {
-            if !load.spans.is_empty() {
-                self.write_load(&load);
-                self.shared.finish();
-                self.pace.note(load.spans.len());
-                load.reset();
-                if let Some(pause) = self.pace.pause(self.settings.gather) {
-                    thread::sleep(pause);
-                }
-            }
-            self.keep_house();
+    /// Writes what is queued; tells how many records.
+    fn write_queued(&mut self) -> usize {
+        let mut written = 0;
+        let mut load = std::mem::take(&mut self.load);
+        while self.shared.take(&mut load) {
+            self.write_load(&load);
+            self.shared.finish();
+            written += load.spans.len();
+            load.reset();
         }
+        self.load = load;
+        written
+    }
+
+    /// Writes what is left and signs it all.
+    fn end(&mut self) {
+        self.write_queued();
         if let Err(error) = self
             .write_own(Kind::LogClosed, None)
             .and_then(|()| self.publish())
@@ -122,12 +229,14 @@ impl Writer {
             tracing::error!(%error, "failed to close the audit log");
             self.fail(&error);
         }
-        drop(ended);
+        self.lock = None;
     }
 
     /// When the writer must be up even if no record comes.
     fn due(&self) -> Instant {
-        let mut due = self.last_heartbeat + self.settings.heartbeat;
+        // Callers write without waking the thread, so it looks by itself whether there is something to sign.
+        let mut due = Instant::now() + self.settings.checkpoint_interval;
+        due = due.min(self.last_heartbeat + self.settings.heartbeat);
         if self.store.size() != self.store.signed() || self.retry {
             due = due.min(self.last_publish + self.settings.checkpoint_interval);
         }

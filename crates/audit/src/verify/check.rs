@@ -1,6 +1,7 @@
 //! Reads all records of a log, in order, and computes the tree over them.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tlog_tiles::{HASH_SIZE, Hash};
 
@@ -27,6 +28,10 @@ pub(super) struct Check<'a> {
     calls: Calls,
     scratch: Vec<u8>,
     last: Option<Kind>,
+    /// The log's own checkpoint when the verification began.
+    own: Option<Vec<u8>>,
+    /// Whether it was given time to say that it is being written.
+    settled: bool,
 }
 
 /// A signed tree head.
@@ -50,12 +55,15 @@ impl<'a> Check<'a> {
             calls: Calls::default(),
             scratch: Vec::new(),
             last: None,
+            own: None,
+            settled: false,
         }
     }
 
     pub(super) fn run(mut self, against: &[Against]) -> Report {
         let own = self.own_note();
         self.expect("checkpoint", own.as_deref(), Problem::Hash);
+        self.own = own;
         self.report.signed = self.heads.first().map_or(0, |head| head.size);
         for other in against {
             self.expect(&other.name, Some(&other.note), Problem::Rewritten);
@@ -65,10 +73,24 @@ impl<'a> Check<'a> {
         self.report.records = self.tree.size();
         self.report.unfinished += self.calls.running();
         // A running log may have signed more by now; what is missing or unsigned is then judged against what it says now.
-        let moved = self.own_note() != own;
+        let moved = self.own_note() != self.own;
         self.compare_ends(moved);
-        files::check(&mut self, moved);
+        files::check(&mut self);
         self.report
+    }
+
+    /// Whether the log has written a checkpoint since the verification began. Its files come just before the checkpoint
+    /// over them, so it is waited for once.
+    pub(super) fn has_moved(&mut self) -> bool {
+        const BETWEEN_FILES_AND_CHECKPOINT: Duration = Duration::from_millis(100);
+        if self.own_note() != self.own {
+            return true;
+        }
+        if std::mem::replace(&mut self.settled, true) {
+            return false;
+        }
+        std::thread::sleep(BETWEEN_FILES_AND_CHECKPOINT);
+        self.own_note() != self.own
     }
 
     fn own_note(&self) -> Option<Vec<u8>> {

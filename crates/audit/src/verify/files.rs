@@ -12,9 +12,10 @@ use super::check::Check;
 use super::{Problem, Report};
 use crate::layout::{self, LEVELS, WIDTH};
 
-/// Checks the files. `moved`: the log has written a checkpoint meanwhile, so what the old one needs may be gone.
-pub(super) fn check(check: &mut Check<'_>, moved: bool) {
-    check_tails(check, moved);
+/// Checks the files. A log that is written meanwhile may have replaced what its old checkpoint needs, and made what it did
+/// not reach: before such a finding, [`Check::has_moved`] is asked, and not earlier.
+pub(super) fn check(check: &mut Check<'_>) {
+    check_tails(check);
     let mut paths = BTreeSet::new();
     if let Err(path) = walk(&check.directory.join("tile"), &mut paths) {
         check
@@ -22,9 +23,7 @@ pub(super) fn check(check: &mut Check<'_>, moved: bool) {
             .find(Problem::File, check.place(&path), "it cannot be read");
         return;
     }
-    if !moved {
-        check_needed(check, &paths);
-    }
+    check_needed(check, &paths);
     for path in &paths {
         let place = check.place(path);
         let Some(tile) = layout::parse(&place) else {
@@ -34,24 +33,25 @@ pub(super) fn check(check: &mut Check<'_>, moved: bool) {
             continue;
         };
         if u64::from(tile.width()) == WIDTH {
-            check_known(check, &tile, place, moved);
+            check_known(check, &tile, place);
         } else {
-            check_partial(check, &tile, path, place, moved);
+            check_partial(check, &tile, path, place);
         }
     }
 }
 
 /// Only the bundle being written is a tail.
-fn check_tails(check: &mut Check<'_>, moved: bool) {
+fn check_tails(check: &mut Check<'_>) {
     let expected = check.tree.size() / WIDTH;
     let entries = fs::read_dir(check.directory)
         .into_iter()
         .flatten()
         .flatten();
     let numbers = entries.filter_map(|entry| layout::tail_number(&entry.file_name()));
-    let mut others: Vec<u64> = numbers
-        .filter(|&number| number != expected && !moved)
-        .collect();
+    let mut others: Vec<u64> = numbers.filter(|&number| number != expected).collect();
+    if !others.is_empty() && check.has_moved() {
+        return;
+    }
     others.sort_unstable();
     for number in others {
         // A crash can come between the last record of a bundle and its new name: the next tail is not begun yet.
@@ -87,17 +87,19 @@ fn check_needed(check: &mut Check<'_>, paths: &BTreeSet<PathBuf>) {
             signed % WIDTH,
         ));
     }
+    needed.retain(|path| !paths.contains(path));
+    if !needed.is_empty() && check.has_moved() {
+        return;
+    }
     for path in needed {
-        if !paths.contains(&path) {
-            check
-                .report
-                .find(Problem::File, check.place(&path), "it is missing");
-        }
+        check
+            .report
+            .find(Problem::File, check.place(&path), "it is missing");
     }
 }
 
 /// A full tile or bundle that the records reach was compared when they did; any other should not be there.
-fn check_known(check: &mut Check<'_>, tile: &Tile, place: String, moved: bool) {
+fn check_known(check: &mut Check<'_>, tile: &Tile, place: String) {
     let shift = if tile.is_data() {
         8
     } else {
@@ -106,18 +108,18 @@ fn check_known(check: &mut Check<'_>, tile: &Tile, place: String, moved: bool) {
     // What a checkpoint covers and is gone is a finding already; the tiles over it tell nothing more.
     let reached = check.tree.size().max(check.report.signed);
     let complete = reached.checked_shr(shift).unwrap_or_default();
-    if tile.level_index() >= complete && !moved {
+    if tile.level_index() >= complete && !check.has_moved() {
         check
             .report
             .find(Problem::File, place, "the log does not reach this far");
     }
 }
 
-fn check_partial(check: &mut Check<'_>, tile: &Tile, path: &Path, place: String, moved: bool) {
+fn check_partial(check: &mut Check<'_>, tile: &Tile, path: &Path, place: String) {
     let bytes = match layout::read_optional(path) {
         Ok(Some(bytes)) => bytes,
         Ok(None) => {
-            if !moved {
+            if !check.has_moved() {
                 check.report.find(Problem::File, place, "it is missing");
             }
             return;
@@ -134,6 +136,7 @@ fn check_partial(check: &mut Check<'_>, tile: &Tile, path: &Path, place: String,
     } else {
         first_hashes(check, tile, width)
     };
+    let moved = expected.is_none() && check.has_moved();
     judge(&mut check.report, &bytes, expected.as_deref(), place, moved);
 }
 
