@@ -1,9 +1,10 @@
 //! Sessions: whose they are, who may use them, and what is never shared between two.
 
-use std::num::NonZeroUsize;
+use std::{num::NonZeroUsize, time::Duration};
 
 use keepgate_tests::{
     Answer, Client, Events, FakeServer, Say, TestGateway,
+    client::whole,
     upstream::{behave, said},
 };
 use serde_json::json;
@@ -402,4 +403,41 @@ async fn a_list_without_end_is_given_up() {
     assert!(server.heard_of("tools/list").len() <= 50);
     assert_eq!(client.call("echo", json!({})).await.status, 200);
     assert_eq!(server.heard_of("tools/call").len(), 1);
+}
+
+/// A server whose own stream stays open and says nothing.
+async fn listening_server() -> FakeServer {
+    FakeServer::start(|heard| match heard.verb.as_str() {
+        "GET" => vec![Say::sse(), Say::Hang],
+        _ => behave(heard).unwrap_or_default(),
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_listening_stream_does_not_hold_up_a_drain() {
+    let server = listening_server().await;
+    let gateway = TestGateway::http(&server.url()).start().await;
+    let client = Client::new(gateway.addr).initialize("2025-11-25").await;
+    let stream = client.open("GET", "").await;
+    assert_eq!(stream.status(), 200);
+    gateway.gateway.drain();
+    let ended = tokio::time::timeout(Duration::from_secs(10), whole(stream)).await;
+    assert!(ended.is_ok(), "the stream outlives the drain");
+}
+
+#[tokio::test]
+async fn a_get_in_another_revision_than_its_session_is_refused() {
+    let server = listening_server().await;
+    let gateway = TestGateway::http(&server.url()).start().await;
+    let client = Client::new(gateway.addr).initialize("2025-11-25").await;
+    let answer = client
+        .header("mcp-protocol-version", "2025-06-18")
+        .send("GET", "")
+        .await;
+    assert_eq!(
+        (answer.status, answer.code().as_deref()),
+        (400, Some("header_mismatch"))
+    );
+    assert!(server.heard().iter().all(|heard| heard.verb != "GET"));
 }

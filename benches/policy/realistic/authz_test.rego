@@ -12,7 +12,11 @@ query := {
 	"arguments": {"database": "crm", "sql": "SELECT id FROM cases WHERE account_id = 40721 LIMIT 20", "limit": 20},
 }
 
-denied(sql) := {reason.code | some reason in authz.deny} with input as object.union(query, {"arguments": {"sql": sql}})
+denied(sql) := codes if {
+	asked := object.union(query, {"arguments": {"sql": sql}})
+	denials := authz.deny with input as asked
+	codes := {denial.code | some denial in denials}
+}
 
 test_an_analyst_queries if {
 	authz.allow == {"analysts query the databases"} with input as query

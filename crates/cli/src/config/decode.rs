@@ -289,7 +289,7 @@ impl Decode for NonZeroUsize {
 /// A length of time with its unit: `500ms`, `30s`, `5m`, `2h`.
 impl Decode for Duration {
     fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
-        let read = plain(node).and_then(duration);
+        let read = written(node).and_then(duration);
         if read.is_none() {
             faults.push(wrong_plain(
                 node,
@@ -322,7 +322,7 @@ pub(crate) struct Size(pub(crate) usize);
 
 impl Decode for Size {
     fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
-        let read = plain(node).and_then(|text| {
+        let read = written(node).and_then(|text| {
             let (number, unit) = number_and_unit(text)?;
             let bytes: usize = match unit {
                 "" => 1,
@@ -361,6 +361,14 @@ fn plain(node: &Node) -> Option<&str> {
     match &node.value {
         Value::Scalar(Scalar { text, plain: true }) => Some(text),
         Value::Scalar(_) | Value::Null | Value::List(_) | Value::Map(_) => None,
+    }
+}
+
+/// The text of a value, with or without quotes.
+fn written(node: &Node) -> Option<&str> {
+    match &node.value {
+        Value::Scalar(Scalar { text, .. }) => Some(text),
+        Value::Null | Value::List(_) | Value::Map(_) => None,
     }
 }
 
@@ -435,7 +443,8 @@ pub(crate) fn choice<T: Copy>(
     words: &[(&'static str, T)],
     later: &[&str],
 ) -> Option<T> {
-    let text = plain(node).unwrap_or_default();
+    // A word in quotes is the same word: JSON is YAML too.
+    let text = written(node).unwrap_or_default();
     if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
         return Some(*value);
     }

@@ -127,11 +127,22 @@ impl Inner {
             return Err(Refusal::new(Code::NotAcceptable));
         }
         let session = self.session(&arrived, &mirrored);
-        let revision = session.map_or(Revision::LATEST_STATEFUL, |session| session.revision());
-        if let Some(named) = mirrored.protocol_version
-            && Revision::parse(named).is_none_or(|named| named.era() != Era::Stateful)
+        let agreed = session.map(|session| session.revision());
+        let revision = agreed.unwrap_or(Revision::LATEST_STATEFUL);
+        match mirrored
+            .protocol_version
+            .map(|named| (named, Revision::parse(named)))
         {
-            return Err(Refusal::new(Code::RevisionUnsupported).detail(named.to_owned()));
+            // A session keeps the revision it began in, on every request.
+            Some((_, Some(named))) if agreed.is_some_and(|agreed| agreed != named) => {
+                return Err(Refusal::new(Code::HeaderMismatch)
+                    .detail("the session speaks another revision"));
+            }
+            Some((_, Some(named))) if named.era() == Era::Stateful => {}
+            Some((named, _)) => {
+                return Err(Refusal::new(Code::RevisionUnsupported).detail(named.to_owned()));
+            }
+            None => {}
         }
         let call = Arc::new(self.call(&arrived, &mirrored, revision, ask)?);
         let asked = Asked::of(&call);

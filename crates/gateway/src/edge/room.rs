@@ -4,7 +4,7 @@ use std::{
     num::NonZeroUsize,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
 };
 
@@ -12,6 +12,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use keepgate_call::{Code, Refusal};
 use keepgate_transport::Body;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::{around::Around, shared::Shared};
 
@@ -19,18 +20,23 @@ use crate::{around::Around, shared::Shared};
 #[derive(Debug, Default)]
 pub struct Load {
     running: AtomicUsize,
-    draining: AtomicBool,
+    draining: CancellationToken,
 }
 
 impl Load {
     /// From now on every request is refused; those that run go on.
     pub fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+        self.draining.cancel();
+    }
+
+    /// Resolves when [`Self::drain`] is called.
+    pub fn drained(&self) -> WaitForCancellationFutureOwned {
+        self.draining.clone().cancelled_owned()
     }
 
     /// Whether [`Self::drain`] was called.
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        self.draining.is_cancelled()
     }
 
     /// How many run.

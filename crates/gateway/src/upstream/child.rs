@@ -17,7 +17,7 @@ use keepgate_mcp::{
     method::Method,
 };
 use keepgate_transport::stdio::{
-    CallMode, ChildSettings, Connection, Restart, Sharing, StdioError, Supervisor,
+    CallMode, ChildSettings, Connection, Replies, Restart, Sharing, StdioError, Supervisor,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
@@ -35,6 +35,7 @@ type Principal = (String, &'static str, Arc<str>);
 pub struct Children {
     settings: ChildSettings,
     request: Duration,
+    idle: Duration,
     most: usize,
     shared: Option<Shared>,
     callers: Mutex<HashMap<Principal, (Arc<Supervisor>, Instant)>>,
@@ -78,6 +79,7 @@ impl Children {
         });
         Self {
             request: server.timeouts.request,
+            idle: server.timeouts.idle,
             most: limits.sessions.get(),
             shared,
             callers: Mutex::default(),
@@ -325,7 +327,7 @@ async fn requested(
     match first {
         Some(Ok(response @ Message::Response(_))) => Ok(Answer::Message(response)),
         Some(Ok(other)) => {
-            let rest = replies.map(item);
+            let rest = unfolded(replies, children.idle);
             Ok(Answer::Stream(Box::pin(
                 stream::iter([item(Ok(other))]).chain(rest),
             )))
@@ -333,6 +335,21 @@ async fn requested(
         Some(Err(error)) => Err(process_failed(error)),
         None => Err(Refusal::new(Code::UpstreamInvalid).detail("no answer to a request")),
     }
+}
+
+/// The rest of a stream; a process that says nothing for `idle` has broken it.
+fn unfolded(replies: Replies, idle: Duration) -> Events {
+    let rest = stream::unfold(Some(replies), move |replies| async move {
+        let mut replies = replies?;
+        match tokio::time::timeout(idle, replies.next()).await {
+            Ok(message) => Some((item(message?), Some(replies))),
+            Err(_elapsed) => {
+                let silent = Cut::Upstream(format!("nothing came for `{idle:?}`"));
+                Some((Err(silent), None))
+            }
+        }
+    });
+    Box::pin(rest)
 }
 
 fn item(message: Result<Message, StdioError>) -> Result<Item, Cut> {

@@ -11,7 +11,7 @@ use futures_core::Stream;
 use futures_util::StreamExt;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use keepgate_call::{Answer, Ask, Call, Code, Cut, Events, Item, Refusal, Reply};
-use keepgate_mcp::{id::Id, message::Message, sse::Event};
+use keepgate_mcp::{id::Id, message::Message, method::Method, sse::Event};
 use keepgate_transport::{Body, sse::relay};
 use tracing::warn;
 
@@ -52,12 +52,23 @@ fn json(status: StatusCode, body: Bytes) -> Response<Body> {
 }
 
 fn stream(inner: &Inner, call: &Call, events: Events) -> Response<Body> {
-    let events: Events = if call.revision.facts().disconnect_cancels {
+    // A stream that only listens has no end of its own: it goes with its client, and it does not hold up a drain.
+    let events: Events = if listens(call) {
+        Box::pin(events.take_until(Box::pin(inner.shared.load.drained())))
+    } else if call.revision.facts().disconnect_cancels {
         events
     } else {
         Box::pin(Drained::new(events, &inner.shared.tasks))
     };
     sse_response(inner, finished(call, while_known(call, events)))
+}
+
+fn listens(call: &Call) -> bool {
+    match &call.ask {
+        Ask::Listen => true,
+        Ask::Message(Message::Request(request)) => *request.method() == Method::SubscriptionsListen,
+        Ask::Message(Message::Notification(_) | Message::Response(_)) | Ask::End => false,
+    }
 }
 
 /// A stream ends with the credential it was opened with.
