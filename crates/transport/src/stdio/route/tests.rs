@@ -112,7 +112,39 @@ fn a_cancel_that_could_mean_two_clients_means_none() {
     };
     assert!(routes.translate(&cancel).is_none());
     let _one = add(&mut routes, "1");
-    assert!(routes.translate(&cancel).is_some());
-    let _two = add(&mut routes, "1");
+    let two = add(&mut routes, "1");
     assert!(routes.translate(&cancel).is_none());
+    routes.remove(&two.wire);
+    assert!(routes.translate(&cancel).is_some());
+    // Cancelled once, it is over.
+    assert!(routes.translate(&cancel).is_none());
+}
+
+#[test]
+fn a_cancelled_call_owns_nothing_more_but_on_a_shared_process_its_last_words() {
+    let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
+    let Message::Notification(cancel) = message(cancel) else {
+        panic!()
+    };
+    for shared in [false, true] {
+        let mut routes = Routes::new(shared);
+        let added = add(&mut routes, "1");
+        assert!(routes.translate(&cancel).is_some());
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let ended = added.queue.poll(&mut context);
+        assert!(
+            matches!(
+                ended,
+                std::task::Poll::Ready(Some(Err(StdioError::Cancelled)))
+            ),
+            "{ended:?}"
+        );
+        let changed = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
+        let routed = routes.route(message(changed));
+        if shared {
+            assert!(matches!(routed, Routed::Dropped(_)), "{routed:?}");
+        } else {
+            assert!(matches!(routed, Routed::Unsolicited(_)), "{routed:?}");
+        }
+    }
 }
