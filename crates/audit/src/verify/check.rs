@@ -1,5 +1,6 @@
 //! Reads all records of a log, in order, and computes the tree over them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ pub(super) struct Check<'a> {
     calls: Calls,
     scratch: Vec<u8>,
     last: Option<Kind>,
+    /// The tile of each level that became full last, as the records give it: a kill can come before it is on disk.
+    pub(super) completed: BTreeMap<u8, FullTile>,
     /// The log's own checkpoint when the verification began.
     own: Option<Vec<u8>>,
     /// Whether it was given time to say that it is being written.
@@ -55,6 +58,7 @@ impl<'a> Check<'a> {
             calls: Calls::default(),
             scratch: Vec::new(),
             last: None,
+            completed: BTreeMap::new(),
             own: None,
             settled: false,
         }
@@ -223,7 +227,12 @@ impl<'a> Check<'a> {
             }
         }
         match self.tree.push(record) {
-            Ok(full) => full.iter().for_each(|tile| self.check_tile(tile)),
+            Ok(full) => {
+                for tile in full {
+                    self.check_tile(&tile);
+                    self.completed.insert(tile.level, tile);
+                }
+            }
             Err(what) => {
                 self.report
                     .find(Problem::Hash, format!("record {index}"), what.to_string())

@@ -176,6 +176,11 @@ fn first_hashes(check: &Check<'_>, tile: &Tile, count: usize) -> Option<Vec<u8>>
     if number > check.tree.edge_number(level) {
         return None;
     }
+    if let Some(tile) = check.completed.get(&level)
+        && tile.number == number
+    {
+        return tile.hashes.get(..count * HASH_SIZE).map(<[u8]>::to_vec);
+    }
     let full = layout::tile(check.directory, level, number, WIDTH);
     let bytes = layout::read_optional(&full).ok().flatten()?;
     bytes.get(..count * HASH_SIZE).map(<[u8]>::to_vec)

@@ -170,3 +170,43 @@ fn killed_in_mid_load_with_synced_durability_every_log_verifies() {
     let directory = tempfile::tempdir().unwrap();
     kill_often(&directory.path().join("synced"), 4, 20);
 }
+
+/// A kill can come when a bundle has just become full and the tile over it is not written yet, while the partial tile
+/// of the last checkpoint still lies there. The log is as sound as any that was killed.
+#[test]
+fn a_kill_between_a_full_bundle_and_its_tile_leaves_a_sound_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = Log::open(Settings {
+        checkpoint_interval: Duration::from_secs(3600),
+        ..settings(directory.path())
+    })
+    .unwrap();
+    // With the log's own first record one less than a bundle, so that nothing is signed after it.
+    for number in 0..254 {
+        log.append(&intent(&format!("d-{number}"))).wait().unwrap();
+    }
+    let left = tempfile::tempdir().unwrap();
+    copy(directory.path(), left.path());
+    log.append(&intent("d-254")).wait().unwrap();
+    // The bundle with its last record, and of all else what stood before.
+    let bundle = directory.path().join("tile/entries/000");
+    while !bundle.exists() {
+        std::thread::yield_now();
+    }
+    fs::copy(&bundle, left.path().join("tail.0")).unwrap();
+    let report = check(left.path());
+    assert_eq!(report.findings, []);
+    assert_eq!((report.records, report.signed), (256, 1));
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap().flatten() {
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            fs::create_dir_all(&target).unwrap();
+            copy(&path, &target);
+        } else {
+            fs::copy(&path, &target).unwrap();
+        }
+    }
+}
