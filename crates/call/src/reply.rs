@@ -44,6 +44,17 @@ pub struct Item {
     pub message: Option<Message>,
 }
 
+impl From<Message> for Item {
+    /// An event that only carries a message.
+    fn from(message: Message) -> Self {
+        Self {
+            id: None,
+            retry: None,
+            message: Some(message),
+        }
+    }
+}
+
 /// The events of a stream, in order. Dropping it gives up the upstream's part of it.
 pub type Events = Pin<Box<dyn Stream<Item = Result<Item, Cut>> + Send>>;
 

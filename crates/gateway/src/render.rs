@@ -132,6 +132,19 @@ pub fn message(refusal: &Refusal, asked: &Asked, id: &Id) -> Bytes {
     }
 }
 
+/// The same as a message, for a stream or a batch. `None` only for words that are no message, which would be a bug.
+pub fn said(refusal: &Refusal, asked: &Asked, id: &Id) -> Option<Message> {
+    decoded(message(refusal, asked, id))
+}
+
+/// The one message of a body that was judged before or made here.
+pub fn decoded(body: Bytes) -> Option<Message> {
+    match keepgate_mcp::decode(body, &keepgate_mcp::Limits::reply()) {
+        Ok(keepgate_mcp::Body::Single(message)) => Some(message),
+        Ok(keepgate_mcp::Body::Batch(_)) | Err(_) => None,
+    }
+}
+
 /// The same words for what is hidden and for what does not exist, so that nobody learns which it was.
 fn not_found(asked: &Asked) -> String {
     let kind = match &asked.method {
@@ -238,7 +251,8 @@ pub fn era(error: &EraError, messages: &[Message]) -> Response<Body> {
     )
 }
 
-fn json(status: StatusCode, body: Bytes) -> Response<Body> {
+/// A response with a JSON body.
+pub fn json(status: StatusCode, body: Bytes) -> Response<Body> {
     let mut response = Response::new(Body::full(body));
     *response.status_mut() = status;
     response.headers_mut().insert(

@@ -17,7 +17,7 @@ use keepgate_call::{Code, Refusal, Reply, ServerName};
 use keepgate_mcp::{
     encode,
     id::Id,
-    message::{self, Body, Message, Response},
+    message::{Message, Response},
 };
 use keepgate_transport::{http::client::ClientError, stdio};
 use tokio_util::task::TaskTracker;
@@ -25,6 +25,7 @@ use tower::Service;
 
 use crate::{
     layers::credential::Armed,
+    render,
     settings::{Server, Settings, Upstream},
 };
 
@@ -130,9 +131,9 @@ impl Link {
 fn declined(id: &Id) -> Option<Response> {
     const REFUSED_BY_POLICY: i64 = -31001;
     let bytes = encode::error(Some(id), REFUSED_BY_POLICY, "refused by policy", None);
-    match message::decode(bytes, &keepgate_mcp::Limits::request()) {
-        Ok(Body::Single(Message::Response(response))) => Some(response),
-        Ok(Body::Single(_) | Body::Batch(_)) | Err(_) => None,
+    match render::decoded(bytes) {
+        Some(Message::Response(response)) => Some(response),
+        Some(Message::Request(_) | Message::Notification(_)) | None => None,
     }
 }
 

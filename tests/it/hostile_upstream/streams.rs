@@ -431,19 +431,25 @@ async fn trap_25_a_client_of_2026_that_leaves_cancels_its_call() {
 
 #[tokio::test]
 async fn trap_25_a_client_with_a_session_that_leaves_cancels_nothing() {
-    for streamed in [true, false] {
+    // A stream that has begun, a stream that begins when the client has gone, and one message.
+    for (streamed, late) in [(true, false), (true, true), (false, false)] {
         let gate = Gate::default();
         let held = gate.clone();
         let (server, gateway, client) = hostile(move |heard| {
             let id = heard.json()["id"].clone();
             let mut says = Vec::new();
+            if late {
+                says.push(Say::Until(held.clone()));
+            }
             if streamed {
                 says.extend([Say::sse(), Say::event(&progress(1))]);
-                says.extend([
-                    Say::Until(held.clone()),
-                    Say::event(&said(&id, "done")),
-                    Say::Close,
-                ]);
+                if late {
+                    // Long enough for a connection that is given up to be seen.
+                    says.push(Say::Wait(Duration::from_millis(200)));
+                } else {
+                    says.push(Say::Until(held.clone()));
+                }
+                says.extend([Say::event(&said(&id, "done")), Say::Close]);
             } else {
                 says.push(Say::Until(held.clone()));
                 says.extend(Say::json(&said(&id, "done")));

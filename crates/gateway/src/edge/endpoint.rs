@@ -15,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
-use keepgate_call::{Ask, Call, Caller, Code, Origin, Passed, Refusal, ServerName};
+use keepgate_call::{Ask, Call, Caller, Code, Origin, Passed, Refusal, Reply, ServerName};
 use keepgate_mcp::{Era, Mirrored, header::HeaderError, revision::Revision};
 use keepgate_transport::{Body, http::server::Peer};
 use tower::{Service, ServiceExt};
@@ -190,14 +190,15 @@ impl Inner {
 
     /// Runs a call. A client of the stateful revisions that goes away does not take its call with it: there, a closed
     /// connection is no cancellation (2025-11-25 `basic/transports`); in 2026-07-28 it is.
-    async fn run(&self, call: Arc<Call>) -> Result<keepgate_call::Reply, Refusal> {
-        let stateful = !call.revision.facts().disconnect_cancels;
-        let running = Calls::clone(&self.calls).oneshot(call);
-        if stateful {
-            Detached::new(running, &self.shared.tasks).await
-        } else {
-            running.await
+    async fn run(&self, call: Arc<Call>) -> Result<Reply, Refusal> {
+        let running = Calls::clone(&self.calls).oneshot(Arc::clone(&call));
+        if call.revision.facts().disconnect_cancels {
+            return running.await;
         }
+        let tasks = self.shared.tasks.clone();
+        // Within what is detached, so that a stream which begins when its client has gone is read to its end as well.
+        let kept = async move { running.await.map(|reply| answer::kept(&call, reply, tasks)) };
+        Detached::new(kept, &self.shared.tasks).await
     }
 }
 

@@ -354,11 +354,7 @@ fn unfolded(replies: Replies, idle: Duration) -> Events {
 
 fn item(message: Result<Message, StdioError>) -> Result<Item, Cut> {
     match message {
-        Ok(message) => Ok(Item {
-            id: None,
-            retry: None,
-            message: Some(message),
-        }),
+        Ok(message) => Ok(message.into()),
         Err(StdioError::Cancelled) => Err(Cut::Cancelled),
         Err(error) => Err(Cut::Upstream(error.to_string())),
     }

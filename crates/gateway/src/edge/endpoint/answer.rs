@@ -6,17 +6,17 @@ use std::{
     time::SystemTime,
 };
 
-use bytes::Bytes;
 use futures_core::Stream;
 use futures_util::StreamExt;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use keepgate_call::{Answer, Ask, Call, Code, Cut, Events, Item, Refusal, Reply};
 use keepgate_mcp::{id::Id, message::Message, method::Method, sse::Event};
 use keepgate_transport::{Body, sse::relay};
+use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use super::{Inner, detach::Drained, empty};
-use crate::render::{self, Asked};
+use crate::render::{self, Asked, json};
 
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -41,26 +41,28 @@ pub(super) fn respond(inner: &Inner, call: &Call, reply: Reply) -> Response<Body
     response
 }
 
-fn json(status: StatusCode, body: Bytes) -> Response<Body> {
-    let mut response = Response::new(Body::full(body));
-    *response.status_mut() = status;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
-    response
-}
-
 fn stream(inner: &Inner, call: &Call, events: Events) -> Response<Body> {
-    // A stream that only listens has no end of its own: it goes with its client, and it does not hold up a drain.
+    // A stream that only listens has no end of its own: it does not hold up a drain.
     let events: Events = if listens(call) {
         Box::pin(events.take_until(Box::pin(inner.shared.load.drained())))
-    } else if call.revision.facts().disconnect_cancels {
-        events
     } else {
-        Box::pin(Drained::new(events, &inner.shared.tasks))
+        events
     };
     sse_response(inner, finished(call, while_known(call, events)))
+}
+
+/// Keeps the stream of a reply alive when its client goes away, unless it only listens: that goes with its client.
+pub(super) fn kept(call: &Call, reply: Reply, tasks: TaskTracker) -> Reply {
+    match reply {
+        Reply {
+            answer: Answer::Stream(events),
+            session,
+        } if !listens(call) => Reply {
+            answer: Answer::Stream(Box::pin(Drained::new(events, tasks))),
+            session,
+        },
+        other => other,
+    }
 }
 
 fn listens(call: &Call) -> bool {
@@ -150,15 +152,7 @@ impl Finished {
         let refusal = Refusal::new(code)
             .detail("the stream broke before the response")
             .decision(self.decision);
-        let bytes = render::message(&refusal, &self.asked, &self.id);
-        match keepgate_mcp::decode(bytes, &keepgate_mcp::Limits::reply()) {
-            Ok(keepgate_mcp::Body::Single(message)) => Some(Item {
-                id: None,
-                retry: None,
-                message: Some(message),
-            }),
-            Ok(keepgate_mcp::Body::Batch(_)) | Err(_) => None,
-        }
+        render::said(&refusal, &self.asked, &self.id).map(Item::from)
     }
 }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
 use futures_util::{future::join_all, stream};
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{Response, StatusCode};
 use keepgate_call::{Answer, Call, Code, Events, Item, Refusal, Reply};
-use keepgate_mcp::message::{self, Body as Decoded, Message};
+use keepgate_mcp::message::Message;
 use keepgate_transport::Body;
 
 use super::{Inner, answer, empty};
@@ -36,7 +36,7 @@ pub(super) async fn run(inner: &Arc<Inner>, calls: Vec<Call>) -> Result<Response
             Ok(Reply {
                 answer: Answer::Passed { body, .. },
                 ..
-            }) => messages.extend(decoded(body)),
+            }) => messages.extend(render::decoded(body)),
             // Clients begin anew by the status alone, so it is the status of the whole.
             Err(refusal) if matches!(refusal.code, Code::SessionUnknown | Code::SessionMissing) => {
                 return Ok(render::over_http(&refusal));
@@ -44,7 +44,7 @@ pub(super) async fn run(inner: &Arc<Inner>, calls: Vec<Call>) -> Result<Response
             Err(refusal) => {
                 let asked = Asked::of(call);
                 match &asked.id {
-                    Some(id) => messages.extend(decoded(render::message(&refusal, &asked, id))),
+                    Some(id) => messages.extend(render::said(&refusal, &asked, id)),
                     None => unsaid = Some(refusal),
                 }
             }
@@ -60,25 +60,12 @@ pub(super) async fn run(inner: &Arc<Inner>, calls: Vec<Call>) -> Result<Response
     if streams.is_empty() {
         return Ok(array(&messages));
     }
-    let ready = messages.into_iter().map(|message| {
-        Ok(Item {
-            id: None,
-            retry: None,
-            message: Some(message),
-        })
-    });
+    let ready = messages.into_iter().map(|message| Ok(Item::from(message)));
     streams.push(Box::pin(stream::iter(ready.collect::<Vec<_>>())));
     Ok(answer::sse_response(
         inner,
         Box::pin(stream::select_all(streams)),
     ))
-}
-
-fn decoded(body: bytes::Bytes) -> Option<Message> {
-    match message::decode(body, &keepgate_mcp::Limits::reply()) {
-        Ok(Decoded::Single(message)) => Some(message),
-        Ok(Decoded::Batch(_)) | Err(_) => None,
-    }
 }
 
 fn array(messages: &[Message]) -> Response<Body> {
@@ -88,10 +75,5 @@ fn array(messages: &[Message]) -> Response<Body> {
         body.put_slice(message.bytes());
     }
     body.put_u8(b']');
-    let mut response = Response::new(Body::full(body.freeze()));
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
-    response
+    render::json(StatusCode::OK, body.freeze())
 }

@@ -68,10 +68,10 @@ pub(super) struct Drained {
 }
 
 impl Drained {
-    pub(super) fn new(events: Events, tasks: &TaskTracker) -> Self {
+    pub(super) fn new(events: Events, tasks: TaskTracker) -> Self {
         Self {
             events: Some(events),
-            tasks: tasks.clone(),
+            tasks,
         }
     }
 }

@@ -11,7 +11,7 @@ use keepgate_mcp::{
     id::Id,
     json::Raw,
     list::Listing,
-    message::{self, Body, Message, Request, Response},
+    message::{Message, Request, Response},
     method::{Direction, ListKind, Method, Subject as About},
     revision::Revision,
 };
@@ -170,10 +170,9 @@ impl Screened {
     }
 
     fn instead(&self, refusal: &Refusal, id: &Id) -> Result<Response, Cut> {
-        let bytes = render::message(refusal, &Asked::of(&self.bound.call), id);
-        match message::decode(bytes, &keepgate_mcp::Limits::reply()) {
-            Ok(Body::Single(Message::Response(response))) => Ok(response),
-            Ok(Body::Single(_) | Body::Batch(_)) | Err(_) => {
+        match render::said(refusal, &Asked::of(&self.bound.call), id) {
+            Some(Message::Response(response)) => Ok(response),
+            Some(Message::Request(_) | Message::Notification(_)) | None => {
                 Err(Cut::Gateway("a refusal could not be worded".to_owned()))
             }
         }
