@@ -3,9 +3,9 @@ package mcp.authz_test
 
 import data.mcp.authz
 
-support := {"sub": "support-agent", "kind": "key", "roles": ["support"]}
+support := {"sub": "support-agent", "kind": "machine", "roles": ["support"]}
 
-stranger := {"sub": "stranger", "kind": "key", "roles": []}
+stranger := {"sub": "stranger", "kind": "machine", "roles": []}
 
 tool_call(caller, server, tool, arguments) := {
 	"phase": "call",

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use keepgate_call::{Caller, CallerKind, ServerName, Tenant};
+use keepgate_call::{Caller, CallerKind, Proof, ServerName, Tenant};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -357,16 +357,14 @@ impl Known {
                 .collect::<Arc<[Arc<str>]>>()
         };
         let revoked = key.revoked.is_some();
-        let caller = Caller {
-            tenant: Tenant::new(key.tenant),
-            subject: Arc::from(key.subject),
-            kind: CallerKind::Machine,
+        let caller = Caller::new(Proof {
             key_id: Some(Arc::from(key.id)),
             roles: share(key.roles),
             scopes: share(key.scopes),
             servers: key.servers.map(share),
             expires: key.expires,
-        };
+            ..Proof::new(Tenant::new(key.tenant), CallerKind::Machine, key.subject)
+        });
         Self {
             digest,
             revoked,

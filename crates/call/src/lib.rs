@@ -6,13 +6,15 @@
 mod call;
 mod caller;
 mod id;
+mod principal;
 mod refusal;
 mod reply;
 mod target;
 
 pub use call::{Ask, Call, Origin, Passed};
-pub use caller::{Caller, CallerKind};
+pub use caller::{Caller, CallerKind, Proof};
 pub use id::DecisionId;
+pub use principal::{Principal, SessionKey};
 pub use refusal::{Code, Fault, Refusal};
 pub use reply::{Answer, Cut, Events, Item, Reply};
 pub use target::{ServerName, Tenant};

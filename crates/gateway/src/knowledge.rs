@@ -100,11 +100,15 @@ fn server_facts(name: &ServerName, server: &Server) -> (ServerFacts, &'static st
 fn caller_facts(caller: &Caller) -> Result<CallerFacts, Refusal> {
     let roles: Vec<&str> = caller.roles.iter().map(|role| &**role).collect();
     let scopes: Vec<&str> = caller.scopes.iter().map(|scope| &**scope).collect();
+    let groups: Vec<&str> = caller.groups.iter().map(|group| &**group).collect();
     let fields = CallerFields {
         subject: &caller.subject,
+        issuer: caller.issuer.as_deref().unwrap_or_default(),
         kind: caller.kind.as_str(),
         roles: &roles,
+        groups: &groups,
         scopes: &scopes,
+        claims: caller.claims.as_deref(),
         ..CallerFields::default()
     };
     CallerFacts::new(&fields).map_err(|error| Refusal::new(Code::Internal).source(error))

@@ -12,7 +12,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::{BufMut, Bytes, BytesMut};
-use keepgate_call::{Caller, Code, Refusal, ServerName};
+use keepgate_call::{Caller, Code, Principal, Refusal, ServerName};
 use keepgate_mcp::{
     id::Id,
     method::{ListKind, Method},
@@ -207,16 +207,6 @@ struct Counts {
     by_caller: HashMap<Principal, usize>,
 }
 
-type Principal = (keepgate_call::Tenant, &'static str, Arc<str>);
-
-fn principal(caller: &Caller) -> Principal {
-    (
-        caller.tenant.clone(),
-        caller.kind.as_str(),
-        Arc::clone(&caller.subject),
-    )
-}
-
 impl Default for Sessions {
     fn default() -> Self {
         Self {
@@ -243,7 +233,7 @@ impl Sessions {
         let counts = locked(&self.counts);
         let held = counts
             .by_caller
-            .get(&principal(caller))
+            .get(caller.principal())
             .copied()
             .unwrap_or_default();
         if counts.all >= limits.sessions.get() || held >= limits.sessions_per_caller.get() {
@@ -266,7 +256,7 @@ impl Sessions {
         counts.all += 1;
         *counts
             .by_caller
-            .entry(principal(&session.caller))
+            .entry(session.caller.principal().clone())
             .or_default() += 1;
         drop(counts);
         let mut shard = self
@@ -277,7 +267,7 @@ impl Sessions {
     }
 
     /// The session with this id, if it belongs to `caller` and `server`. Another caller's session is as unknown as one
-    /// that never was.
+    /// that never was, and so is one of the same caller by another client or sign-in.
     pub fn find(&self, caller: &Caller, server: &ServerName, id: &[u8]) -> Option<Arc<Session>> {
         let id = std::str::from_utf8(id).ok()?;
         let shard = self
@@ -285,7 +275,7 @@ impl Sessions {
             .read()
             .unwrap_or_else(PoisonError::into_inner);
         let session = shard.get(id)?;
-        let own = session.caller.is_same_principal(caller) && session.server == *server;
+        let own = session.caller.session_key() == caller.session_key() && session.server == *server;
         if !own {
             return None;
         }
@@ -304,11 +294,11 @@ impl Sessions {
         if removed.is_some() {
             let mut counts = locked(&self.counts);
             counts.all = counts.all.saturating_sub(1);
-            let who = principal(&session.caller);
-            if let Some(held) = counts.by_caller.get_mut(&who) {
+            let who = session.caller.principal();
+            if let Some(held) = counts.by_caller.get_mut(who) {
                 *held = held.saturating_sub(1);
                 if *held == 0 {
-                    counts.by_caller.remove(&who);
+                    counts.by_caller.remove(who);
                 }
             }
         }

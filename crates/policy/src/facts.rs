@@ -153,7 +153,7 @@ pub struct CallerFields<'a> {
     pub subject: &'a str,
     /// Issuer of the identity; empty when there is none.
     pub issuer: &'a str,
-    /// `anonymous`, `key`, `user`, `agent` or `service`.
+    /// `anonymous`, `machine` or `user`.
     pub kind: &'a str,
     /// Roles.
     pub roles: &'a [&'a str],

@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream};
-use keepgate_call::{Answer, Ask, Code, Cut, Events, Item, Refusal, Reply, ServerName};
+use keepgate_call::{Answer, Ask, Code, Cut, Events, Item, Principal, Refusal, Reply, ServerName};
 use keepgate_mcp::{
     Era,
     message::{Message, Request, Response},
@@ -27,8 +27,6 @@ use crate::{
     layers::session::{Binding, Bound},
     settings::{Limits, Server, Upstream},
 };
-
-type Principal = (String, &'static str, Arc<str>);
 
 /// The processes of one server.
 #[derive(Debug)]
@@ -100,14 +98,9 @@ impl Children {
             return shared.stateless.connection().await.map_err(process_failed);
         }
         let supervisor = {
-            let caller = &bound.call.caller;
-            let key = (
-                caller.tenant.to_string(),
-                caller.kind.as_str(),
-                Arc::clone(&caller.subject),
-            );
+            let key = bound.call.caller.principal();
             let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
-            if callers.len() >= self.most && !callers.contains_key(&key) {
+            if callers.len() >= self.most && !callers.contains_key(key) {
                 return Err(Refusal::new(Code::SessionLimit));
             }
             let fresh = || {
@@ -118,7 +111,7 @@ impl Children {
                 );
                 (Arc::new(supervisor), Instant::now())
             };
-            let (supervisor, used) = callers.entry(key).or_insert_with(fresh);
+            let (supervisor, used) = callers.entry(key.clone()).or_insert_with(fresh);
             *used = Instant::now();
             Arc::clone(supervisor)
         };
