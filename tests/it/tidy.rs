@@ -9,12 +9,13 @@ use std::{
 use serde_json::Value;
 
 /// The floors of the house. A crate uses crates of lower floors only.
-const FLOORS: [(&str, u8); 9] = [
+const FLOORS: [(&str, u8); 10] = [
     ("keepgate-mcp", 0),
     ("keepgate-call", 1),
     ("keepgate-authn", 2),
     ("keepgate-policy", 2),
     ("keepgate-audit", 2),
+    ("keepgate-telemetry", 2),
     ("keepgate-transport", 2),
     ("keepgate-gateway", 3),
     ("keepgate-admin", 3),

@@ -65,10 +65,7 @@ async fn serve(
     let opened = Opened::open(&configuration)?;
     let gateway = Gateway::new(&configuration.gateway, Arc::clone(&opened.shared))
         .map_err(|error| Failure::caused(Exit::Start, &error))?;
-    let view = Arc::new(View::new(
-        &configuration.gateway,
-        Arc::clone(&opened.shared),
-    ));
+    let view = View::new(&configuration.gateway, Arc::clone(&opened.shared));
 
     let data_stop = CancellationToken::new();
     let admin_stop = CancellationToken::new();

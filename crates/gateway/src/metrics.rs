@@ -1,108 +1,92 @@
-//! Meters of the data plane, in the Prometheus data model. Labels are bounded: configured servers and our own codes.
+//! What the data plane counts. Labels are bounded: configured servers, tools they have listed, and words of our own.
+//!
+//! A layer that counts something new registers it itself, in [`Meters::registry`], and names it in `docs/telemetry.md`:
+//! `let cut = meters.registry().counter("keepgate.kill.cut", "Calls cut", &["scope"]);`, then
+//! `cut.with(["server"], Counter::increment)`; what others count already is read by `registry().observe(...)`.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use keepgate_call::ServerName;
-use prometheus_client::{
-    encoding::{EncodeLabelSet, text},
-    metrics::{counter::Counter, family::Family, histogram::Histogram},
-    registry::{Registry, Unit},
-};
+use keepgate_telemetry::metrics::{Counter, Family, Histogram, Registry, text};
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByResult {
-    server: String,
-    result: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByServer {
-    server: String,
-}
+/// Upper bounds for the duration of an operation, in nanoseconds: those of the MCP conventions, and finer ones below them
+/// for what the gateway itself costs.
+const OPERATION: &[u64] = &[
+    500_000,
+    1_000_000,
+    2_000_000,
+    5_000_000,
+    10_000_000,
+    20_000_000,
+    50_000_000,
+    100_000_000,
+    200_000_000,
+    500_000_000,
+    1_000_000_000,
+    2_000_000_000,
+    5_000_000_000,
+    10_000_000_000,
+    30_000_000_000,
+    60_000_000_000,
+    120_000_000_000,
+    300_000_000_000,
+];
 
 /// Everything that is counted.
+#[derive(Debug)]
 pub struct Meters {
     registry: Registry,
-    calls: Family<ByResult, Counter>,
-    seconds: Family<ByServer, Histogram>,
-    turned_away: Family<ByCode, Counter>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByCode {
-    code: &'static str,
-}
-
-impl fmt::Debug for Meters {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Meters").finish_non_exhaustive()
-    }
+    calls: Family<Counter, 2>,
+    turned_away: Family<Counter, 1>,
+    server: Family<Histogram, 1>,
 }
 
 impl Default for Meters {
     fn default() -> Self {
-        let calls = Family::default();
-        // From what the gateway itself costs up to what a slow tool takes, in seconds.
-        let seconds = Family::<ByServer, Histogram>::new_with_constructor(|| {
-            Histogram::new([
-                0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0,
-                300.0,
-            ])
-        });
-        let turned_away = Family::default();
-        let mut registry = Registry::with_prefix("keepgate");
-        registry.register(
-            "calls",
-            "Calls by server and by how they ended",
-            Family::clone(&calls),
-        );
-        registry.register_with_unit(
-            "call_duration",
-            "Time to the head of the reply",
-            Unit::Seconds,
-            Family::clone(&seconds),
-        );
-        registry.register(
-            "turned_away",
-            "Requests refused before they were calls, by code",
-            Family::clone(&turned_away),
-        );
+        let registry = Registry::default();
         Self {
+            calls: registry.counter(
+                "keepgate.calls",
+                "Calls by server and by how they ended",
+                &["keepgate.server.name", "keepgate.result"],
+            ),
+            turned_away: registry.counter(
+                "keepgate.turned_away",
+                "Requests refused before they were calls, by code",
+                &["keepgate.code"],
+            ),
+            server: registry.histogram(
+                "mcp.server.operation.duration",
+                "Time from a client's message to its answer",
+                &["keepgate.server.name"],
+                OPERATION,
+            ),
             registry,
-            calls,
-            seconds,
-            turned_away,
         }
     }
 }
 
 impl Meters {
+    /// Where metrics are registered.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
     /// Counts a call.
     pub fn call(&self, server: &ServerName, result: &'static str, took: Duration) {
         let server = server.as_str();
-        self.calls
-            .get_or_create(&ByResult {
-                server: server.to_owned(),
-                result,
-            })
-            .inc();
-        self.seconds
-            .get_or_create(&ByServer {
-                server: server.to_owned(),
-            })
-            .observe(took.as_secs_f64());
+        self.calls.with([server, result], Counter::increment);
+        self.server
+            .with([server], |histogram| histogram.observe(took));
     }
 
     /// Counts a request that was refused before it was a call.
     pub fn turned_away(&self, code: &'static str) {
-        self.turned_away.get_or_create(&ByCode { code }).inc();
+        self.turned_away.with([code], Counter::increment);
     }
 
     /// Everything in the text format Prometheus scrapes.
     pub fn text(&self) -> String {
-        let mut out = String::new();
-        // Writing to a String cannot fail.
-        let _infallible = text::encode(&mut out, &self.registry);
-        out
+        text::encode(&self.registry.read())
     }
 }

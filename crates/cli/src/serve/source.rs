@@ -8,6 +8,7 @@ use keepgate_admin::{Part, Server, Source};
 use keepgate_audit::State;
 use keepgate_gateway::Shared;
 use keepgate_gateway::settings::{Settings, Upstream};
+use keepgate_telemetry::metrics::{About, Unit};
 
 /// The servers of the settings, in the order of their names.
 pub(crate) fn inventory(settings: &Settings) -> Vec<Server> {
@@ -54,13 +55,15 @@ pub(super) enum Reloaded {
 
 impl View {
     /// A view of a gateway that does not serve yet.
-    pub(super) fn new(settings: &Settings, shared: Arc<Shared>) -> Self {
-        Self {
+    pub(super) fn new(settings: &Settings, shared: Arc<Shared>) -> Arc<Self> {
+        let view = Arc::new(Self {
             servers: ArcSwap::from_pointee(inventory(settings)),
             shared,
             serving: AtomicBool::new(false),
             fresh: [const { AtomicBool::new(true) }; FRESH.len()],
-        }
+        });
+        view.observe();
+        view
     }
 
     /// Whether calls are taken.
@@ -96,55 +99,109 @@ impl View {
         }
     }
 
-    /// Meters without labels: name, what it tells, value now.
-    fn gauges(&self) -> [(&'static str, &'static str, u64); 9] {
-        let health = self.shared.log.health();
-        let ready = u64::from(self.parts().iter().all(|part| part.ready));
-        [
-            ("keepgate_ready", "Whether calls can be served", ready),
-            (
-                "keepgate_audit_records",
-                "Records in the audit log",
-                health.size,
-            ),
-            (
-                "keepgate_audit_signed_records",
-                "Records under a signed checkpoint",
-                health.signed,
-            ),
-            (
-                "keepgate_audit_checkpoint_age_seconds",
-                "Age of the last checkpoint",
-                health.checkpoint_age.as_secs(),
-            ),
-            (
-                "keepgate_audit_queued_records",
-                "Records waiting to be written",
-                health.queued as u64,
-            ),
-            (
-                "keepgate_audit_lost_records",
-                "Records that could not be kept since the start",
-                health.lost,
-            ),
-            (
-                "keepgate_audit_free_bytes",
-                "Free bytes of the log's file system",
-                health.free_bytes,
-            ),
-            (
-                "keepgate_requests_running",
-                "Requests of clients that run now",
-                self.shared.load.running() as u64,
-            ),
-            (
-                "keepgate_policy_generation",
-                "Number of the policies in force",
-                self.shared.policy.generation().number,
-            ),
-        ]
+    /// Lets the meters show what is read when somebody looks.
+    fn observe(self: &Arc<Self>) {
+        let registry = self.shared.meters.registry();
+        for (about, read) in GAUGES {
+            let view = Arc::downgrade(self);
+            registry.observe(about, move |out| {
+                if let Some(view) = view.upgrade() {
+                    out.add([], read(&view));
+                }
+            });
+        }
+        let about = About::gauge(
+            "keepgate.reload.fresh",
+            "Whether the last reload of a part was taken",
+            &["keepgate.part"],
+        );
+        let view = Arc::downgrade(self);
+        registry.observe(about, move |out| {
+            for (part, fresh) in FRESH
+                .into_iter()
+                .zip(view.upgrade().iter().flat_map(|view| &view.fresh))
+            {
+                out.add([part], f64::from(fresh.load(Ordering::Relaxed)));
+            }
+        });
     }
 }
+
+/// Meters without labels: what they are, and how they are read.
+type Gauge = (About, fn(&View) -> f64);
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts beyond 2^53 may lose their last digit"
+)]
+const GAUGES: [Gauge; 9] = [
+    (
+        About::gauge("keepgate.ready", "Whether calls can be served", &[]),
+        |view| f64::from(view.parts().iter().all(|part| part.ready)),
+    ),
+    (
+        About::gauge("keepgate.audit.records", "Records in the audit log", &[]),
+        |view| view.shared.log.health().size as f64,
+    ),
+    (
+        About::gauge(
+            "keepgate.audit.signed_records",
+            "Records under a signed checkpoint",
+            &[],
+        ),
+        |view| view.shared.log.health().signed as f64,
+    ),
+    (
+        About::gauge(
+            "keepgate.audit.checkpoint_age",
+            "Age of the last checkpoint",
+            &[],
+        )
+        .unit(Unit::Seconds),
+        |view| view.shared.log.health().checkpoint_age.as_secs_f64(),
+    ),
+    (
+        About::gauge(
+            "keepgate.audit.queued_records",
+            "Records waiting to be written",
+            &[],
+        ),
+        |view| view.shared.log.health().queued as f64,
+    ),
+    (
+        About::counter(
+            "keepgate.audit.lost_records",
+            "Records that could not be kept since the start",
+            &[],
+        ),
+        |view| view.shared.log.health().lost as f64,
+    ),
+    (
+        About::gauge(
+            "keepgate.audit.free",
+            "Free bytes of the log's file system",
+            &[],
+        )
+        .unit(Unit::Bytes),
+        |view| view.shared.log.health().free_bytes as f64,
+    ),
+    (
+        About::gauge(
+            "keepgate.requests.running",
+            "Requests of clients that run now",
+            &[],
+        ),
+        |view| view.shared.load.running() as f64,
+    ),
+    (
+        About::gauge(
+            "keepgate.policy.generation",
+            "Number of the policies in force",
+            &[],
+        ),
+        |view| view.shared.policy.generation().number as f64,
+    ),
+];
 
 impl Source for View {
     fn parts(&self) -> Vec<Part> {
@@ -179,26 +236,7 @@ impl Source for View {
     }
 
     fn metrics(&self) -> String {
-        let mut text = self.shared.meters.text();
-        let end = text.rfind("# EOF").unwrap_or(text.len());
-        text.truncate(end);
-        for (name, help, value) in self.gauges() {
-            text.push_str(&format!(
-                "# HELP {name} {help}.\n# TYPE {name} gauge\n{name} {value}\n"
-            ));
-        }
-        let name = "keepgate_reload_fresh";
-        text.push_str(&format!(
-            "# HELP {name} Whether the last reload of a part was taken.\n# TYPE {name} gauge\n"
-        ));
-        for (part, fresh) in FRESH.into_iter().zip(&self.fresh) {
-            text.push_str(&format!(
-                "{name}{{part=\"{part}\"}} {}\n",
-                u8::from(fresh.load(Ordering::Relaxed))
-            ));
-        }
-        text.push_str("# EOF\n");
-        text
+        self.shared.meters.text()
     }
 
     fn servers(&self) -> Vec<Server> {
