@@ -17,6 +17,7 @@ const FLOORS: [(&str, u8); 10] = [
     ("keepgate-audit", 2),
     ("keepgate-telemetry", 2),
     ("keepgate-transport", 2),
+    ("keepgate-store", 2),
     ("keepgate-gateway", 3),
     ("keepgate-admin", 3),
     ("keepgate-cli", 4),

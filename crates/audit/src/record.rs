@@ -71,6 +71,12 @@ words! {
         PolicyActivated = "policy.activated",
         /// A policy revision was refused; the last good one stays.
         PolicyRejected = "policy.rejected",
+        /// An operator cut something off.
+        KillSet = "kill.set",
+        /// An operator ended a kill, or its time was over.
+        KillCleared = "kill.cleared",
+        /// An operator asked what a kill would cut.
+        KillDrill = "kill.drill",
         /// The log was opened; says what was found.
         LogOpened = "log.opened",
         /// The log was closed in order.
@@ -92,6 +98,9 @@ impl Kind {
             | Self::SessionEnd
             | Self::PolicyActivated
             | Self::PolicyRejected
+            | Self::KillSet
+            | Self::KillCleared
+            | Self::KillDrill
             | Self::LogOpened
             | Self::LogClosed
             | Self::LogLoss
@@ -133,6 +142,8 @@ words! {
         Cancelled = "cancelled",
         /// The upstream could not be reached, broke the protocol or ended in the middle.
         UpstreamFailed = "upstream_failed",
+        /// The kill switch cut the call while it ran. What the upstream did of it is not known.
+        Killed = "killed_in_flight",
         /// The gateway held the answer back or cut the call.
         Withheld = "withheld",
     }

@@ -97,6 +97,8 @@ codes! {
     PolicyFailed = "policy_failed", Gateway;
     /// The call needs an approval that cannot be asked for here.
     ApprovalRequired = "approval_required", Policy;
+    /// An operator has cut this off with the kill switch.
+    Killed = "killed", Policy;
     /// The record of the call could not be written.
     AuditUnavailable = "audit_unavailable", Gateway;
     /// As many calls are running as may run at once.

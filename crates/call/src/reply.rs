@@ -6,6 +6,8 @@ use bytes::Bytes;
 use futures_core::Stream;
 use keepgate_mcp::message::Message;
 
+use crate::Refusal;
+
 /// The reply to one call.
 #[derive(Debug)]
 pub struct Reply {
@@ -67,6 +69,9 @@ pub enum Cut {
     /// The client cancelled the request the stream answers.
     #[error("the client cancelled the request")]
     Cancelled,
+    /// The kill switch cut the stream; the refusal says by which kill.
+    #[error("the kill switch cut the stream")]
+    Killed(Box<Refusal>),
     /// The gateway ended the stream: an outcome could not be recorded, a session ended, the gateway drains.
     #[error("the gateway ended the stream: `{0}`")]
     Gateway(String),

@@ -4,6 +4,7 @@ pub mod approval;
 pub mod audit;
 pub mod catalog;
 pub mod credential;
+pub mod kill;
 pub mod measure;
 pub mod policy;
 pub mod session;

@@ -38,7 +38,7 @@ pub struct Session {
     /// Our id: 256 random bits, base64url. Never the upstream's.
     pub id: Box<str>,
     /// A digest of the id, for policy and records; the id itself is a key to the session.
-    pub public: Box<str>,
+    pub public: Arc<str>,
     /// Whom it is bound to.
     pub caller: Arc<Caller>,
     /// Which server it is with.

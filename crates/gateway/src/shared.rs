@@ -5,6 +5,7 @@ use std::sync::Arc;
 use keepgate_audit::Log;
 use keepgate_authn::Authenticator;
 use keepgate_policy::Policy;
+use keepgate_store::kill::Switch;
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -33,6 +34,8 @@ pub struct Shared {
     pub load: Arc<Load>,
     /// Where decision ids come from.
     pub ids: Arc<Ids>,
+    /// What is cut off, and the calls that run.
+    pub kill: Arc<Switch>,
     /// Work that outlives the request that began it; the end of the process waits for it.
     pub tasks: TaskTracker,
 }
@@ -58,6 +61,7 @@ impl Shared {
             meters,
             load: Arc::default(),
             ids: Arc::new(Ids::new()?),
+            kill: Switch::new(),
             tasks: TaskTracker::new(),
         })
     }

@@ -17,7 +17,7 @@ use crate::{
     edge::{authn, endpoint, origin, render, room},
     gate::gate,
     knowledge::Knowledge,
-    layers::{approval, audit, catalog, credential, measure, policy, session},
+    layers::{approval, audit, catalog, credential, kill, measure, policy, session},
     settings::Settings,
     shared::Shared,
     upstream,
@@ -60,6 +60,7 @@ pub fn calls(
             &settings.limits,
             &shared.sessions,
         ))) // Call      -> Bound
+        .layer(around(kill::Cut::new(settings, &shared.kill))) // what is cut off is refused; what runs can be cut
         .layer(around(policy::Screen::new(
             &shared.policy,
             &known,

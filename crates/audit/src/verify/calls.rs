@@ -48,6 +48,9 @@ impl Calls {
                 | Kind::ServerRequest
                 | Kind::PolicyActivated
                 | Kind::PolicyRejected
+                | Kind::KillSet
+                | Kind::KillCleared
+                | Kind::KillDrill
                 | Kind::LogClosed
                 | Kind::LogLoss
                 | Kind::Heartbeat,

@@ -301,6 +301,7 @@ impl Guard {
                 );
                 Ending::new(match (refusal.code, refusal.code.fault()) {
                     (Code::Cancelled, _) => Status::Cancelled,
+                    (Code::Killed, _) if self.call.is_intended() => Status::Killed,
                     (_, Fault::Upstream) => Status::UpstreamFailed,
                     (_, Fault::Client | Fault::Policy | Fault::Gateway) => Status::Withheld,
                 })
@@ -382,6 +383,7 @@ impl Watched {
             Some(Cut::Cancelled) => self
                 .guard
                 .end(Ended::Refused(&Refusal::new(Code::Cancelled))),
+            Some(Cut::Killed(refusal)) => self.guard.end(Ended::Refused(refusal)),
             Some(Cut::Gateway(_)) => self
                 .guard
                 .end(Ended::Refused(&Refusal::new(Code::Draining))),

@@ -81,6 +81,7 @@ pub(super) const TABLE: &[Wording] = &[
     row(Code::PolicyDenied, Way::Result, StatusCode::FORBIDDEN, -31001, "refused by policy"),
     row(Code::PolicyFailed, Way::Result, StatusCode::FORBIDDEN, -31002, "refused: policy could not be evaluated"),
     row(Code::ApprovalRequired, Way::Result, StatusCode::FORBIDDEN, -31003, "refused: this call needs an approval"),
+    row(Code::Killed, Way::Result, StatusCode::FORBIDDEN, -31007, "refused: an operator has cut this off"),
     row(Code::AuditUnavailable, Way::Result, StatusCode::SERVICE_UNAVAILABLE, -31004, "refused: the call cannot be recorded now"),
     row(Code::Overloaded, Way::Status, StatusCode::SERVICE_UNAVAILABLE, -31005, "the gateway has too many calls at once"),
     row(Code::Draining, Way::Status, StatusCode::SERVICE_UNAVAILABLE, -31006, "the gateway is shutting down"),

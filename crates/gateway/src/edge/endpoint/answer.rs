@@ -144,14 +144,14 @@ struct Finished {
 
 impl Finished {
     fn broken(&self, cut: Option<&Cut>) -> Option<Item> {
-        let code = match cut {
-            Some(Cut::Gateway(_)) => Code::AuditUnavailable,
-            Some(Cut::Cancelled) => Code::Cancelled,
-            Some(Cut::Upstream(_)) | None => Code::UpstreamInvalid,
+        let broken = |code| Refusal::new(code).detail("the stream broke before the response");
+        let refusal = match cut {
+            Some(Cut::Gateway(_)) => broken(Code::AuditUnavailable),
+            Some(Cut::Cancelled) => broken(Code::Cancelled),
+            Some(Cut::Killed(refusal)) => refusal.as_ref().clone(),
+            Some(Cut::Upstream(_)) | None => broken(Code::UpstreamInvalid),
         };
-        let refusal = Refusal::new(code)
-            .detail("the stream broke before the response")
-            .decision(self.decision);
+        let refusal = refusal.decision(self.decision);
         render::said(&refusal, &self.asked, &self.id).map(Item::from)
     }
 }
@@ -181,7 +181,8 @@ impl Stream for Finished {
                 if let Some(cut) = &cut {
                     warn!(decision = %this.decision, %cut, "a stream broke");
                 }
-                let resumes = this.resumable && !matches!(cut, Some(Cut::Gateway(_)));
+                let resumes =
+                    this.resumable && !matches!(cut, Some(Cut::Gateway(_) | Cut::Killed(_)));
                 if this.answered || resumes {
                     return Poll::Ready(None);
                 }

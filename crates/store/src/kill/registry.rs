@@ -1,0 +1,241 @@
+//! The calls that run, so that a kill can cut them and a drill can count them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicUsize, atomic::Ordering},
+    time::Instant,
+};
+
+use futures_util::task::AtomicWaker;
+use keepgate_call::{Ask, Call};
+use keepgate_mcp::{message::Message, method::Subject};
+
+use super::{Facts, Kill};
+
+/// Places where calls register; well above the number of workers, each of which has its own.
+const SHARDS: usize = 64;
+
+/// A call that runs, and what kills could name beyond the call itself.
+#[derive(Debug, Clone)]
+pub struct Running {
+    /// The call.
+    pub call: Arc<Call>,
+    /// Its session's public id.
+    pub session: Option<Arc<str>>,
+    /// The reference of the secret its server is given.
+    pub credential: Option<Arc<str>>,
+}
+
+impl Running {
+    /// The call, as far as kills can name it. The tool is read out of the message only here: calls that meet no kill
+    /// never pay for it.
+    pub fn facts(&self) -> Facts<'_> {
+        let call = &*self.call;
+        let tool = match &call.ask {
+            Ask::Message(Message::Request(request)) => match request.subject() {
+                Subject::Tool(name) => Some(name),
+                Subject::Prompt(_)
+                | Subject::Resource(_)
+                | Subject::Completion { .. }
+                | Subject::Listing(_)
+                | Subject::Task(_)
+                | Subject::Subscription
+                | Subject::Session
+                | Subject::Client
+                | Subject::Missing
+                | Subject::Unknown => None,
+            },
+            Ask::Message(Message::Notification(_) | Message::Response(_))
+            | Ask::Listen
+            | Ask::End => None,
+        };
+        Facts {
+            tenant: call.caller.tenant.as_str(),
+            server: call.server.as_str(),
+            tool,
+            caller: &call.caller.subject,
+            client: call.caller.client.as_deref(),
+            grant: call.caller.grant.as_deref(),
+            key: call.caller.key_id.as_deref(),
+            session: self.session.as_deref(),
+            credential: self.credential.as_deref(),
+        }
+    }
+}
+
+/// One registered call.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) running: Running,
+    pub(super) cut: OnceLock<Arc<Kill>>,
+    pub(super) waker: AtomicWaker,
+}
+
+impl Slot {
+    fn cut(&self, kill: &Arc<Kill>) -> bool {
+        let first = self.cut.set(Arc::clone(kill)).is_ok();
+        self.waker.wake();
+        first
+    }
+}
+
+/// A call's place in the registry.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    shard: usize,
+    at: usize,
+}
+
+/// One worker's calls. On a cache line of its own, so that workers do not slow each other.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Shard {
+    slots: Mutex<Slots>,
+}
+
+#[derive(Debug, Default)]
+struct Slots {
+    slots: Vec<Option<Arc<Slot>>>,
+    free: Vec<usize>,
+}
+
+/// Every call that runs.
+#[derive(Debug)]
+pub(super) struct Registry {
+    shards: Box<[Shard]>,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+        }
+    }
+}
+
+/// Which shard this thread registers in.
+fn own() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static OWN: usize = NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS;
+    }
+    OWN.with(|own| *own)
+}
+
+impl Registry {
+    fn locked(&self, shard: usize) -> Option<MutexGuard<'_, Slots>> {
+        // A holder never leaves the slots half changed, so a poisoned lock is as good as any.
+        let shard = self.shards.get(shard)?;
+        Some(shard.slots.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Registers a call.
+    pub(super) fn add(&self, running: Running) -> (Arc<Slot>, Place) {
+        let slot = Arc::new(Slot {
+            running,
+            cut: OnceLock::new(),
+            waker: AtomicWaker::new(),
+        });
+        let shard = own();
+        let mut at = 0;
+        if let Some(mut slots) = self.locked(shard) {
+            let held = Some(Arc::clone(&slot));
+            if let Some(free) = slots.free.pop()
+                && let Some(place) = slots.slots.get_mut(free)
+            {
+                *place = held;
+                at = free;
+            } else {
+                at = slots.slots.len();
+                slots.slots.push(held);
+            }
+        }
+        (slot, Place { shard, at })
+    }
+
+    /// Forgets a call.
+    pub(super) fn remove(&self, place: Place) {
+        let Some(mut slots) = self.locked(place.shard) else {
+            return;
+        };
+        let taken = slots.slots.get_mut(place.at).and_then(Option::take);
+        if taken.is_some() {
+            slots.free.push(place.at);
+        }
+        drop(slots);
+        drop(taken);
+    }
+
+    /// Cuts every running call that `kill` covers; gives how many.
+    pub(super) fn cut(&self, kill: &Arc<Kill>) -> usize {
+        let mut cut = 0;
+        self.each(|slot| {
+            if kill.covers(&slot.running.facts()) && slot.cut(kill) {
+                cut += 1;
+            }
+        });
+        cut
+    }
+
+    /// Looks at every running call, one worker's after another's, so that no worker waits for more than its own.
+    fn each(&self, mut look: impl FnMut(&Slot)) {
+        for shard in 0..self.shards.len() {
+            let slots: Vec<Arc<Slot>> = self
+                .locked(shard)
+                .map(|slots| slots.slots.iter().flatten().cloned().collect())
+                .unwrap_or_default();
+            for slot in slots {
+                look(&slot);
+            }
+        }
+    }
+
+    /// How many calls run.
+    pub(super) fn len(&self) -> usize {
+        let held = |shard| {
+            self.locked(shard)
+                .map_or(0, |slots| slots.slots.len() - slots.free.len())
+        };
+        (0..self.shards.len()).map(held).sum()
+    }
+
+    /// What `kill` would cut now.
+    pub(super) fn blast(&self, kill: &Kill) -> Blast {
+        let mut blast = Blast::default();
+        self.each(|slot| {
+            let facts = slot.running.facts();
+            if !kill.covers(&facts) {
+                return;
+            }
+            blast.running += 1;
+            *blast.servers.entry(facts.server.to_owned()).or_default() += 1;
+            *blast.callers.entry(facts.caller.to_owned()).or_default() += 1;
+            if let Some(tool) = &facts.tool {
+                let name = format!("{}/{tool}", facts.server);
+                *blast.tools.entry(name).or_default() += 1;
+            }
+            blast.sessions.extend(facts.session.map(str::to_owned));
+        });
+        blast
+    }
+}
+
+/// What a kill cuts, or would cut: the calls that run, by what they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Blast {
+    /// Running calls and streams.
+    pub running: usize,
+    /// Of these, by server.
+    pub servers: BTreeMap<String, usize>,
+    /// By caller.
+    pub callers: BTreeMap<String, usize>,
+    /// By tool, as `server/tool`.
+    pub tools: BTreeMap<String, usize>,
+    /// The sessions they are in, by public id.
+    pub sessions: BTreeSet<String>,
+}
+
+/// The moment, for whoever compares it with deadlines.
+pub(super) fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,225 @@
+//! The live set: asked by every call, changed by operators.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::{
+    Blast, Facts, Kill, Running,
+    index::Index,
+    registry::{Place, Registry, Slot, now},
+};
+
+/// What is cut off now, and the calls that run. Shared by all; needs no disk and no runtime.
+///
+/// A call registers first and looks for kills after; a kill is put where calls look first and cuts the registered calls
+/// after. Both pass the lock of the call's shard in between, so whichever comes second sees the other: no call slips
+/// through.
+#[derive(Debug, Default)]
+pub struct Switch {
+    index: ArcSwap<Index>,
+    registry: Registry,
+    /// Everything in force, by id; also the lock under which the index is replaced.
+    kills: Mutex<BTreeMap<Arc<str>, Arc<Kill>>>,
+    generation: AtomicU64,
+    listeners: Mutex<Vec<UnboundedSender<Arc<Kill>>>>,
+}
+
+/// What setting a kill did at once.
+#[derive(Debug, Clone)]
+pub struct Applied {
+    /// The kill.
+    pub kill: Arc<Kill>,
+    /// How many running calls and streams it cut.
+    pub cut: usize,
+}
+
+impl Switch {
+    /// A switch with nothing cut off.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    fn kills(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Arc<Kill>>> {
+        // Holders leave the map whole whatever happens.
+        self.kills.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes effect before it returns: later calls are refused, running ones are cut.
+    pub fn set(&self, kill: Kill) -> Applied {
+        let kill = Arc::new(kill);
+        let mut kills = self.kills();
+        kills.insert(Arc::clone(&kill.id), Arc::clone(&kill));
+        self.rebuild(&kills);
+        drop(kills);
+        let cut = self.registry.cut(&kill);
+        let mut listeners = self
+            .listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        listeners.retain(|listener| listener.send(Arc::clone(&kill)).is_ok());
+        Applied { kill, cut }
+    }
+
+    /// Lets go what the kill cut off; what was cut stays cut. `false` when it was not in force.
+    pub fn clear(&self, id: &str) -> bool {
+        let mut kills = self.kills();
+        let known = kills.remove(id).is_some();
+        if known {
+            self.rebuild(&kills);
+        }
+        known
+    }
+
+    /// Forgets the kills whose time is over, and gives them. They have stopped cutting by themselves before.
+    pub fn expire(&self) -> Vec<Arc<Kill>> {
+        let now = now();
+        let mut kills = self.kills();
+        let over: Vec<Arc<Kill>> = kills
+            .values()
+            .filter(|kill| !kill.is_in_force(now))
+            .cloned()
+            .collect();
+        if !over.is_empty() {
+            kills.retain(|_, kill| kill.is_in_force(now));
+            self.rebuild(&kills);
+        }
+        over
+    }
+
+    fn rebuild(&self, kills: &BTreeMap<Arc<str>, Arc<Kill>>) {
+        self.index.store(Arc::new(Index::new(kills.values())));
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often what is cut off has changed.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Everything in force, oldest first.
+    pub fn in_force(&self) -> Vec<Arc<Kill>> {
+        let now = now();
+        let mut kills: Vec<_> = self.kills().values().cloned().collect();
+        kills.retain(|kill| kill.is_in_force(now));
+        kills.sort_by_key(|kill| kill.set_at);
+        kills
+    }
+
+    /// How many calls and streams run.
+    pub fn running(&self) -> usize {
+        self.registry.len()
+    }
+
+    /// What `kill` would cut now, without cutting anything.
+    pub fn blast(&self, kill: &Kill) -> Blast {
+        self.registry.blast(kill)
+    }
+
+    /// From now on the receiver gets every kill that is set, after it took effect on calls: for what is more than calls
+    /// (sessions, processes, leases).
+    pub fn subscribe(&self) -> UnboundedReceiver<Arc<Kill>> {
+        let (sender, receiver) = unbounded_channel();
+        let mut listeners = self
+            .listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        listeners.push(sender);
+        receiver
+    }
+
+    /// Registers a call that is about to run.
+    ///
+    /// # Errors
+    /// The kill that cuts it off.
+    pub fn admit(self: &Arc<Self>, running: Running) -> Result<Ticket, Arc<Kill>> {
+        let (slot, place) = self.registry.add(running);
+        // From here on the place is given back however this ends.
+        let ticket = Ticket {
+            switch: Arc::clone(self),
+            slot,
+            place,
+        };
+        let index = self.index.load();
+        if !index.is_empty()
+            && let Some(kill) = index.find(&ticket.slot.running.facts(), now())
+        {
+            return Err(Arc::clone(kill));
+        }
+        drop(index);
+        Ok(ticket)
+    }
+
+    /// The kill that cuts off what `facts` say, if one does.
+    pub fn find(&self, facts: &Facts<'_>) -> Option<Arc<Kill>> {
+        let index = self.index.load();
+        if index.is_empty() {
+            return None;
+        }
+        index.find(facts, now()).cloned()
+    }
+
+    /// Whether lists leave a tool out, because it is cut off by name.
+    pub fn hides(&self, server: &str, tool: &str, tenant: &str) -> bool {
+        let index = self.index.load();
+        !index.is_empty() && index.hides(server, tool, tenant, now())
+    }
+}
+
+/// A running call's hold on the switch. Dropping it is the end of the call.
+#[derive(Debug)]
+pub struct Ticket {
+    switch: Arc<Switch>,
+    slot: Arc<Slot>,
+    place: Place,
+}
+
+impl Ticket {
+    /// The kill that cut the call, if one did.
+    pub fn cut(&self) -> Option<&Arc<Kill>> {
+        self.slot.cut.get()
+    }
+
+    /// Ready with the kill as soon as one cuts the call. Only the last task that asked is woken.
+    pub fn poll_cut(&self, context: &mut Context<'_>) -> Poll<Arc<Kill>> {
+        if let Some(kill) = self.cut() {
+            return Poll::Ready(Arc::clone(kill));
+        }
+        self.slot.waker.register(context.waker());
+        // It may have been cut before the waker stood there.
+        self.cut()
+            .map_or(Poll::Pending, |kill| Poll::Ready(Arc::clone(kill)))
+    }
+
+    /// Runs `work` until it is done or the call is cut; the cut is looked for first, so that nothing gets out after it.
+    ///
+    /// # Errors
+    /// The kill that cut the call; `work` is dropped then.
+    pub async fn hold<F: Future>(&self, work: F) -> Result<F::Output, Arc<Kill>> {
+        let mut work = std::pin::pin!(work);
+        std::future::poll_fn(|context| {
+            if let Poll::Ready(kill) = self.poll_cut(context) {
+                return Poll::Ready(Err(kill));
+            }
+            work.as_mut().poll(context).map(Ok)
+        })
+        .await
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.switch.registry.remove(self.place);
+    }
+}
+
+#[cfg(test)]
+mod tests;
