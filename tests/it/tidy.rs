@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value;
 
 /// The floors of the house. A crate uses crates of lower floors only.
-const FLOORS: [(&str, u8); 10] = [
+const FLOORS: [(&str, u8); 11] = [
     ("keepgate-mcp", 0),
     ("keepgate-call", 1),
     ("keepgate-authn", 2),
