@@ -1,9 +1,13 @@
 //! The kill switch: what is cut off, since when, by whom and why.
 //!
 //! [`Switch`] is the live set: every call registers with it and learns at once whether it is cut off, then or while it
-//! runs. It holds nothing but memory, so it works whatever becomes of disks.
+//! runs. It holds nothing but memory, so it works whatever becomes of disks. [`Ledger`] makes it last, in a database and in
+//! [`KillFile`].
 
+mod entry;
+mod file;
 mod index;
+mod ledger;
 mod registry;
 mod scope;
 mod switch;
@@ -16,6 +20,9 @@ use std::{
 
 use keepgate_call::Tenant;
 
+pub use entry::{Clear, Entry, Set, text};
+pub use file::{Content, Damage, FileError, KillFile};
+pub use ledger::{ActError, Done, Durable, Event, Health, Ledger, Opened};
 pub use registry::{Blast, Running};
 pub use scope::{Facts, Scope, ScopeError};
 pub use switch::{Applied, Switch, Ticket};

@@ -4,3 +4,4 @@
 //! grants, pins) joins it here.
 
 pub mod kill;
+mod sql;

@@ -123,7 +123,8 @@ impl Scope {
         if target.is_empty() || target.len() > LONGEST || target.chars().any(char::is_control) {
             return Err(wrong("1 to 512 bytes without control characters"));
         }
-        let server = |name: &str| ServerName::parse(name).ok_or(wrong("the name of a server"));
+        let server =
+            |name: &str| ServerName::parse(name).ok_or_else(|| wrong("the name of a server"));
         match word {
             "tenant" => Ok(Self::Tenant(Tenant::new(target))),
             "server" => Ok(Self::Server(server(target)?)),
@@ -132,7 +133,7 @@ impl Scope {
                 let (name, tool) = target
                     .split_once('/')
                     .filter(|(_, tool)| !tool.is_empty())
-                    .ok_or(wrong("a server and its tool, as `server/tool`"))?;
+                    .ok_or_else(|| wrong("a server and its tool, as `server/tool`"))?;
                 Ok(Self::Tool {
                     server: server(name)?,
                     tool: tool.into(),
@@ -203,3 +204,6 @@ impl fmt::Display for Scope {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -69,6 +69,13 @@ impl Switch {
         Applied { kill, cut }
     }
 
+    /// Takes effect for later calls alone: for what was set before the first of them.
+    pub fn load(&self, loaded: impl IntoIterator<Item = Arc<Kill>>) {
+        let mut kills = self.kills();
+        kills.extend(loaded.into_iter().map(|kill| (Arc::clone(&kill.id), kill)));
+        self.rebuild(&kills);
+    }
+
     /// Lets go what the kill cut off; what was cut stays cut. `false` when it was not in force.
     pub fn clear(&self, id: &str) -> bool {
         let mut kills = self.kills();

@@ -1,0 +1,147 @@
+//! What survives in the file, and what is told to be damage.
+
+use std::{fs, os::unix::fs::MetadataExt};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::kill::{Clear, Set};
+
+fn set(number: u64) -> Entry {
+    Entry::Set(Set {
+        id: format!("k_{number:016x}"),
+        scope: "tool".to_owned(),
+        target: Some("crm/delete \"all\" \u{2028}".to_owned()),
+        tenant: None,
+        reason: "why — ünïcode".to_owned(),
+        by: "op".to_owned(),
+        at: "2026-11-20T10:00:00Z".to_owned(),
+        expires: Some("2026-11-20T11:00:00.000000001Z".to_owned()),
+    })
+}
+
+fn clear(number: u64) -> Entry {
+    Entry::Clear(Clear {
+        id: format!("k_{number:016x}"),
+        reason: "over".to_owned(),
+        by: "other".to_owned(),
+        at: "2026-11-20T10:30:00Z".to_owned(),
+    })
+}
+
+fn lines(entries: &[Entry]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for entry in entries {
+        write(entry, &mut bytes).unwrap();
+    }
+    bytes
+}
+
+#[test]
+fn acts_are_read_as_they_were_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = KillFile::new(directory.path());
+    let mut reader = KillFile::new(directory.path());
+    assert_eq!(reader.read_on().unwrap(), Content::default());
+    writer.append(&[set(1), clear(1)]).unwrap();
+    assert_eq!(fs::metadata(writer.path()).unwrap().mode() & 0o777, 0o600);
+    assert_eq!(reader.read_on().unwrap().entries, [set(1), clear(1)]);
+    assert_eq!(reader.read_on().unwrap().entries, []);
+    writer.append(&[set(2)]).unwrap();
+    assert_eq!(
+        reader.read_on().unwrap().entries,
+        [set(2)],
+        "only what is new"
+    );
+}
+
+#[test]
+fn a_torn_last_line_is_cut_away_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut file = KillFile::new(directory.path());
+    let whole = lines(&[set(1)]);
+    let mut torn = whole;
+    torn.extend_from_slice(&lines(&[set(2)])[..40]);
+    fs::write(file.path(), &torn).unwrap();
+    let content = file.read_on().unwrap();
+    assert_eq!((content.entries, content.torn), (vec![set(1)], 40));
+    assert_eq!(content.damage, None);
+    file.append(&[set(3)]).unwrap();
+    assert_eq!(fs::read(file.path()).unwrap(), lines(&[set(1), set(3)]));
+    assert_eq!(file.read_on().unwrap().entries, [set(3)]);
+}
+
+#[test]
+fn damage_is_told_with_its_line() {
+    let good = lines(&[set(1), set(2), clear(1)]);
+    let text = String::from_utf8(good).unwrap();
+    for (changed, line) in [
+        (text.replacen("why", "who", 1), 1),
+        (
+            text.replacen("k_0000000000000002", "k_0000000000000009", 1),
+            2,
+        ),
+        (text.replacen("other", "nobody", 1), 3),
+        (format!("\n{text}"), 1),
+        (format!("{text}what is this\n"), 4),
+        (text.replacen("{\"entry\"", "{\"more\":1,\"entry\"", 1), 1),
+    ] {
+        let content = parse(changed.as_bytes(), &mut 0);
+        assert_eq!(content.damage.unwrap().line, line, "{changed}");
+    }
+    // A line that is sound as bytes but says what no version writes.
+    let mut odd = set(1);
+    if let Entry::Set(set) = &mut odd {
+        set.scope = "galaxy".to_owned();
+    }
+    let content = parse(&lines(&[odd, set(2)]), &mut 0);
+    assert_eq!(content.damage.unwrap().what, "scope or target");
+    assert_eq!(content.entries, [set(2)], "the rest is read");
+}
+
+#[test]
+fn a_file_that_was_replaced_is_noticed() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut file = KillFile::new(directory.path());
+    file.append(&[set(1), set(2)]).unwrap();
+    file.read_on().unwrap();
+    fs::remove_file(file.path()).unwrap();
+    assert!(file.read_on().unwrap().replaced);
+    file.append(&[set(3)]).unwrap();
+    assert_eq!(file.read_on().unwrap().entries, [set(3)]);
+}
+
+proptest! {
+    /// No bytes make the reader panic, and no single changed byte goes unnoticed, but for one that tears the last line.
+    #[test]
+    fn a_changed_byte_is_damage(at in 0_usize..1000, to in any::<u8>()) {
+        let entries = [set(1), set(2), clear(2)];
+        let mut bytes = lines(&entries);
+        let at = at % bytes.len();
+        prop_assume!(bytes[at] != to);
+        let last = at == bytes.len() - 1;
+        bytes[at] = to;
+        let content = parse(&bytes, &mut 0);
+        prop_assert!(content.damage.is_some() || (last && content.torn > 0));
+        prop_assert!(content.entries.iter().all(|entry| entries.contains(entry)));
+    }
+
+    #[test]
+    fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        let mut line = 0;
+        let content = parse(&bytes, &mut line);
+        let ends = bytes.iter().filter(|&&byte| byte == b'\n').count() as u64;
+        prop_assert_eq!(line, ends);
+        prop_assert!(content.entries.is_empty() || content.damage.is_none());
+    }
+
+    /// A file cut anywhere gives the acts that were whole.
+    #[test]
+    fn a_file_cut_anywhere_gives_its_beginning(at in 0_usize..1000) {
+        let entries = [set(1), set(2), clear(2)];
+        let bytes = lines(&entries);
+        let content = parse(&bytes[..at % bytes.len()], &mut 0);
+        prop_assert_eq!(&content.damage, &None);
+        prop_assert!(entries.starts_with(&content.entries));
+    }
+}

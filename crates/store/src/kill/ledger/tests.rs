@@ -1,0 +1,294 @@
+//! What lasts when one of the two places does not.
+
+use std::{fs, time::Duration};
+
+use sqlx::{ConnectOptions, Connection, sqlite::SqliteConnectOptions};
+
+use super::*;
+use crate::kill::Scope;
+
+fn wish(word: &str, target: Option<&str>) -> Wish {
+    Wish {
+        scope: Scope::parse(word, target).unwrap(),
+        tenant: None,
+        reason: "test".to_owned(),
+        by: "alice".to_owned(),
+        lasts: None,
+    }
+}
+
+async fn open(directory: &Path) -> Opened {
+    Ledger::open(directory, &Switch::new()).await
+}
+
+fn in_force(ledger: &Ledger) -> Vec<String> {
+    let kills = ledger.switch().in_force();
+    kills.iter().map(|kill| kill.scope.to_string()).collect()
+}
+
+/// Makes the database unreadable. The write-ahead log goes too: SQLite mends the file by it.
+fn ruin(directory: &Path) {
+    for part in ["-wal", "-shm"] {
+        drop(fs::remove_file(
+            directory.join(format!("{}{part}", Database::FILE)),
+        ));
+    }
+    fs::write(
+        directory.join(Database::FILE),
+        "no database at all, not by far",
+    )
+    .unwrap();
+}
+
+/// Opened anew, as after a restart, what is in force?
+async fn after_restart(directory: &Path) -> Vec<String> {
+    in_force(&open(directory).await.ledger)
+}
+
+#[tokio::test]
+async fn a_kill_is_in_both_places_and_survives() {
+    let directory = tempfile::tempdir().unwrap();
+    let Opened { ledger, news } = open(directory.path()).await;
+    assert!(news.is_empty() && ledger.list().is_empty());
+    assert_eq!(ledger.health(), Health::default());
+    let done = ledger.set(wish("server", Some("crm"))).await.unwrap();
+    assert!(done.durable.file && done.durable.database);
+    let gone = ledger.set(wish("caller", Some("bob"))).await.unwrap();
+    let cleared = ledger.clear(&gone.kill.id, "carol", "false alarm").await;
+    assert!(cleared.unwrap().durable.database);
+    let again = ledger.clear(&gone.kill.id, "carol", "again").await;
+    assert!(matches!(again, Err(ActError::Over(_, "cleared"))));
+    assert!(matches!(
+        ledger.clear("k_0", "carol", "none").await,
+        Err(ActError::Unknown(_))
+    ));
+    drop(ledger);
+    let Opened { ledger, news } = open(directory.path()).await;
+    assert!(news.is_empty(), "both were told when they happened");
+    assert_eq!(in_force(&ledger), ["server crm"]);
+    let list = ledger.list();
+    assert_eq!(list.len(), 2);
+    assert_eq!(&*list[1].cleared.as_ref().unwrap().by, "carol");
+}
+
+#[tokio::test]
+async fn either_place_alone_is_enough() {
+    for lost in [Database::FILE, KillFile::FILE] {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = open(directory.path()).await.ledger;
+        ledger.set(wish("server", Some("crm"))).await.unwrap();
+        let over = ledger.set(wish("server", Some("files"))).await.unwrap();
+        ledger.clear(&over.kill.id, "bob", "over").await.unwrap();
+        drop(ledger);
+        for entry in fs::read_dir(directory.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.to_string_lossy().contains(lost) {
+                fs::remove_file(path).unwrap();
+            }
+        }
+        let ledger = open(directory.path()).await.ledger;
+        assert_eq!(in_force(&ledger), ["server crm"], "without {lost}");
+        assert_eq!(
+            ledger.behind(),
+            (0, 0),
+            "the other place is brought up to date"
+        );
+        assert_eq!(ledger.health(), Health::default());
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_is_damaged_is_told_and_does_without() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = open(directory.path()).await.ledger;
+    ledger.set(wish("server", Some("crm"))).await.unwrap();
+    ledger.close().await;
+    ruin(directory.path());
+    let ledger = open(directory.path()).await.ledger;
+    assert_eq!(in_force(&ledger), ["server crm"]);
+    assert!(ledger.health().database.is_some());
+    let done = ledger.set(wish("caller", Some("bob"))).await.unwrap();
+    assert!(done.durable.file && !done.durable.database && done.durable.is_durable());
+    assert_eq!(
+        after_restart(directory.path()).await,
+        ["server crm", "caller bob"]
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_anywhere_cuts_everything_off() {
+    let directory = tempfile::tempdir().unwrap();
+    ruin(directory.path());
+    let Opened { ledger, news } = open(directory.path()).await;
+    assert_eq!(in_force(&ledger), ["everything"]);
+    assert!(matches!(&news[..], [Event::Set(_)]));
+    assert!(ledger.health().damage.is_some());
+}
+
+#[tokio::test]
+async fn a_damaged_file_cuts_everything_off_until_it_is_cleared() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = open(directory.path()).await.ledger;
+    ledger.set(wish("server", Some("crm"))).await.unwrap();
+    drop(ledger);
+    let path = directory.path().join(KillFile::FILE);
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("alice", "mallo")).unwrap();
+    let Opened { ledger, news } = open(directory.path()).await;
+    assert_eq!(news.len(), 1);
+    assert_eq!(in_force(&ledger), ["server crm", "everything"]);
+    let evidence = fs::read_dir(directory.path()).unwrap().any(|entry| {
+        let name = entry.unwrap().file_name();
+        name.to_string_lossy().contains("kill.log.damaged-")
+    });
+    assert!(evidence, "the damaged file is kept");
+    let everything = ledger.switch().in_force().pop().unwrap();
+    assert_eq!(&*everything.by, OURSELVES);
+    ledger
+        .clear(&everything.id, "bob", "looked at it")
+        .await
+        .unwrap();
+    drop(ledger);
+    assert_eq!(after_restart(directory.path()).await, ["server crm"]);
+}
+
+#[tokio::test]
+async fn a_locked_database_holds_nobody_up_and_gets_the_kill_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = open(directory.path()).await.ledger;
+    let mut other = SqliteConnectOptions::new()
+        .filename(directory.path().join(Database::FILE))
+        .connect()
+        .await
+        .unwrap();
+    sqlx::query("BEGIN EXCLUSIVE")
+        .execute(&mut other)
+        .await
+        .unwrap();
+    let done = ledger.set(wish("server", Some("crm"))).await.unwrap();
+    assert!(done.durable.file && !done.durable.database);
+    assert!(ledger.health().database.is_some());
+    assert_eq!(in_force(&ledger), ["server crm"]);
+    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+    other.close().await.unwrap();
+    // Due at once: the next pressing act brings everything along.
+    let next = ledger.set(wish("server", Some("files"))).await.unwrap();
+    assert!(next.durable.database);
+    assert_eq!(ledger.behind(), (0, 0));
+    assert_eq!(ledger.health(), Health::default());
+}
+
+#[tokio::test]
+async fn files_that_vanish_while_it_runs_are_written_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = open(directory.path()).await.ledger;
+    ledger.set(wish("server", Some("crm"))).await.unwrap();
+    ledger.tend().await;
+    for entry in fs::read_dir(directory.path()).unwrap() {
+        fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    let done = ledger.set(wish("caller", Some("bob"))).await.unwrap();
+    assert!(done.durable.is_durable(), "the file was made anew");
+    ledger.tend().await;
+    ledger.set(wish("caller", Some("eve"))).await.unwrap();
+    assert_eq!(ledger.behind(), (0, 0));
+    drop(ledger);
+    assert_eq!(
+        after_restart(directory.path()).await,
+        ["server crm", "caller bob", "caller eve"]
+    );
+}
+
+#[tokio::test]
+async fn without_any_place_a_kill_holds_and_says_that_it_will_not_last() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("state");
+    fs::create_dir(&directory).unwrap();
+    let ledger = open(&directory).await.ledger;
+    fs::remove_dir_all(&directory).unwrap();
+    // Not even root makes a directory where a file is.
+    fs::write(&directory, "").unwrap();
+    let done = ledger.set(wish("everything", None)).await.unwrap();
+    assert!(!done.durable.is_durable());
+    assert_eq!(in_force(&ledger), ["everything"]);
+    let health = ledger.health();
+    assert!(health.file.is_some() && health.database.is_some());
+    let cleared = ledger.clear(&done.kill.id, "bob", "over").await.unwrap();
+    assert!(!cleared.durable.is_durable() && in_force(&ledger).is_empty());
+    fs::remove_file(&directory).unwrap();
+    fs::create_dir(&directory).unwrap();
+    let last = ledger.set(wish("server", Some("crm"))).await.unwrap();
+    assert!(last.durable.file && last.durable.database);
+    assert_eq!(ledger.behind(), (0, 0));
+    assert_eq!(ledger.health(), Health::default());
+}
+
+#[tokio::test]
+async fn what_a_command_writes_takes_effect() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = KillFile::new(directory.path());
+    let early = Kill::new(wish("server", Some("crm")), SystemTime::now()).unwrap();
+    command.append(&[Entry::Set(Set::of(&early))]).unwrap();
+    let Opened { ledger, news } = open(directory.path()).await;
+    assert_eq!(in_force(&ledger), ["server crm"]);
+    assert_eq!(news.len(), 1, "nobody has told of it yet");
+    let late = Kill::new(wish("caller", Some("bob")), SystemTime::now()).unwrap();
+    command.append(&[Entry::Set(Set::of(&late))]).unwrap();
+    let events = ledger.tend().await;
+    assert!(matches!(&events[..], [Event::Set(done)] if done.kill.id == late.id));
+    assert_eq!(in_force(&ledger), ["server crm", "caller bob"]);
+    let over = Clear {
+        id: early.id.to_string(),
+        reason: "over".to_owned(),
+        by: "local".to_owned(),
+        at: crate::kill::text(SystemTime::now()),
+    };
+    command.append(&[Entry::Clear(over)]).unwrap();
+    let events = ledger.tend().await;
+    assert!(matches!(&events[..], [Event::Cleared(kill)] if kill.id == early.id));
+    assert_eq!(in_force(&ledger), ["caller bob"]);
+    assert!(ledger.tend().await.is_empty());
+    drop(ledger);
+    let Opened { ledger, news } = open(directory.path()).await;
+    assert!(news.is_empty(), "the database knows what was told");
+    assert_eq!(in_force(&ledger), ["caller bob"]);
+}
+
+#[tokio::test]
+async fn a_kill_that_ends_by_itself_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = open(directory.path()).await.ledger;
+    let short = Wish {
+        lasts: Some(Duration::from_secs(1)),
+        ..wish("server", Some("crm"))
+    };
+    ledger.set(short).await.unwrap();
+    let mut events = Vec::new();
+    while events.is_empty() {
+        events = ledger.tend().await;
+        tokio::task::yield_now().await;
+    }
+    assert!(matches!(&events[..], [Event::Expired(_)]));
+    assert!(after_restart(directory.path()).await.is_empty());
+}
+
+#[tokio::test]
+async fn wishes_that_make_no_sense_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = open(directory.path()).await.ledger;
+    for (reason, lasts) in [
+        ("", None),
+        ("  ", None),
+        ("two\nlines", None),
+        ("fine", Some(Duration::ZERO)),
+        ("fine", Some(Duration::MAX)),
+    ] {
+        let wish = Wish {
+            reason: reason.to_owned(),
+            lasts,
+            ..wish("everything", None)
+        };
+        assert!(matches!(ledger.set(wish).await, Err(ActError::Wish(_))));
+    }
+    assert!(ledger.list().is_empty() && in_force(&ledger).is_empty());
+}

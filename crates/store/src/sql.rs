@@ -1,0 +1,239 @@
+//! The database: SQLite in the state directory, through sqlx.
+
+use std::{
+    borrow::Cow,
+    fs::{self, OpenOptions},
+    io,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use sqlx::{
+    Row, SqlitePool,
+    migrate::{Migration, MigrationType, Migrator},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use crate::kill::{Clear, Set};
+
+/// How long another process may hold the database before we give up on it for this time.
+const BUSY: Duration = Duration::from_millis(500);
+/// How long one act may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Why the database could not be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum DatabaseError {
+    /// The file could not be made.
+    #[error("failed to make the database: `{path}`")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the system answered.
+        source: io::Error,
+    },
+    /// The database said no: it is read-only, full, locked or damaged.
+    #[error("failed to {act} the database")]
+    Sql {
+        /// What was being done.
+        act: &'static str,
+        /// What it answered.
+        source: sqlx::Error,
+    },
+    /// Its form could not be brought up to date.
+    #[error("failed to bring the database up to date")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    /// It did not answer.
+    #[error("the database has not answered for `{PATIENCE:?}`")]
+    Slow,
+    /// The file is not the one that was opened, or it is gone.
+    #[error("the database file was replaced or removed: `{path}`")]
+    Gone {
+        /// Which file.
+        path: PathBuf,
+    },
+}
+
+/// An open database.
+#[derive(Debug)]
+pub(crate) struct Database {
+    pool: SqlitePool,
+    path: PathBuf,
+    inode: u64,
+}
+
+/// A kill as the database holds it.
+pub(crate) struct Held {
+    pub(crate) set: Set,
+    pub(crate) clear: Option<Clear>,
+}
+
+/// The migrations, oldest first. One that was released is never changed.
+fn migrations() -> Migrator {
+    let kills = Migration::new(
+        1,
+        Cow::Borrowed("kills"),
+        MigrationType::Simple,
+        Cow::Borrowed(include_str!("../migrations/0001_kills.sql")),
+        false,
+    );
+    Migrator {
+        migrations: Cow::Owned(vec![kills]),
+        ..Migrator::DEFAULT
+    }
+}
+
+fn failed(act: &'static str) -> impl FnOnce(sqlx::Error) -> DatabaseError {
+    move |source| DatabaseError::Sql { act, source }
+}
+
+/// Bounds what is asked of the database: a disk that hangs must not hold an operator up.
+async fn soon<T>(
+    asked: impl Future<Output = Result<T, DatabaseError>>,
+) -> Result<T, DatabaseError> {
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(answered) => answered,
+        Err(_elapsed) => Err(DatabaseError::Slow),
+    }
+}
+
+impl Database {
+    /// Name of the file in the state directory.
+    pub(crate) const FILE: &str = "keepgate.db";
+
+    /// Opens the database of `state_directory`, makes it when there is none, and brings it up to date.
+    pub(crate) async fn open(state_directory: &Path) -> Result<Self, DatabaseError> {
+        let path = state_directory.join(Self::FILE);
+        let made = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&path);
+        // One that can only be read is opened all the same: what it holds counts.
+        if let Err(source) = made
+            && !path.exists()
+        {
+            return Err(DatabaseError::File { path, source });
+        }
+        soon(async {
+            let options = SqliteConnectOptions::new()
+                .filename(&path)
+                .journal_mode(SqliteJournalMode::Wal)
+                .synchronous(SqliteSynchronous::Full)
+                .busy_timeout(BUSY);
+            let pool = SqlitePoolOptions::new()
+                .max_connections(1)
+                .acquire_timeout(PATIENCE)
+                .connect_with(options)
+                .await
+                .map_err(failed("open"))?;
+            migrations()
+                .run(&pool)
+                .await
+                .map_err(DatabaseError::Migrate)?;
+            let inode = inode(&path)?;
+            Ok(Self { pool, path, inode })
+        })
+        .await
+    }
+
+    /// Every kill it holds.
+    pub(crate) async fn kills(&self) -> Result<Vec<Held>, DatabaseError> {
+        const ALL: &str = "SELECT id, scope, target, tenant, reason, set_by, set_at, expires_at, \
+                           cleared_at, cleared_by, cleared_reason FROM kills ORDER BY set_at";
+        soon(async {
+            let rows = sqlx::query(ALL)
+                .fetch_all(&self.pool)
+                .await
+                .map_err(failed("read"))?;
+            rows.iter()
+                .map(|row| kill(row).map_err(failed("understand")))
+                .collect()
+        })
+        .await
+    }
+
+    /// Puts kills in, and what became of them; durable when this returns. What stands there is never taken back: a kill
+    /// that was cleared stays so.
+    pub(crate) async fn put(&self, kills: &[(Set, Option<Clear>)]) -> Result<(), DatabaseError> {
+        const PUT: &str = "INSERT INTO kills (id, scope, target, tenant, reason, set_by, set_at, expires_at, \
+                           cleared_at, cleared_by, cleared_reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+                           ON CONFLICT (id) DO UPDATE SET \
+                           cleared_by = iif(cleared_at IS NULL, excluded.cleared_by, cleared_by), \
+                           cleared_reason = iif(cleared_at IS NULL, excluded.cleared_reason, cleared_reason), \
+                           cleared_at = coalesce(cleared_at, excluded.cleared_at)";
+        if inode(&self.path)? != self.inode {
+            return Err(DatabaseError::Gone {
+                path: self.path.clone(),
+            });
+        }
+        soon(async {
+            let mut transaction = self.pool.begin().await.map_err(failed("write to"))?;
+            for (set, clear) in kills {
+                let clear = clear.as_ref();
+                sqlx::query(PUT)
+                    .bind(&set.id)
+                    .bind(&set.scope)
+                    .bind(&set.target)
+                    .bind(&set.tenant)
+                    .bind(&set.reason)
+                    .bind(&set.by)
+                    .bind(&set.at)
+                    .bind(&set.expires)
+                    .bind(clear.map(|clear| &clear.at))
+                    .bind(clear.map(|clear| &clear.by))
+                    .bind(clear.map(|clear| &clear.reason))
+                    .execute(&mut *transaction)
+                    .await
+                    .map_err(failed("write to"))?;
+            }
+            transaction.commit().await.map_err(failed("write to"))
+        })
+        .await
+    }
+
+    /// Whether the file is still the one that was opened.
+    pub(crate) fn is_there(&self) -> bool {
+        inode(&self.path).is_ok_and(|inode| inode == self.inode)
+    }
+
+    /// Gives the file back.
+    pub(crate) async fn close(self) {
+        self.pool.close().await;
+    }
+}
+
+fn inode(path: &Path) -> Result<u64, DatabaseError> {
+    fs::metadata(path)
+        .map(|metadata| metadata.ino())
+        .map_err(|_gone| DatabaseError::Gone {
+            path: path.to_path_buf(),
+        })
+}
+
+fn kill(row: &sqlx::sqlite::SqliteRow) -> Result<Held, sqlx::Error> {
+    let id: String = row.try_get("id")?;
+    let cleared: Option<String> = row.try_get("cleared_at")?;
+    let clear = match cleared {
+        None => None,
+        Some(at) => Some(Clear {
+            id: id.clone(),
+            at,
+            by: row.try_get("cleared_by")?,
+            reason: row.try_get("cleared_reason")?,
+        }),
+    };
+    let set = Set {
+        id,
+        scope: row.try_get("scope")?,
+        target: row.try_get("target")?,
+        tenant: row.try_get("tenant")?,
+        reason: row.try_get("reason")?,
+        by: row.try_get("set_by")?,
+        at: row.try_get("set_at")?,
+        expires: row.try_get("expires_at")?,
+    };
+    Ok(Held { set, clear })
+}
