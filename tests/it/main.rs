@@ -10,6 +10,7 @@
 
 mod hostile_client;
 mod hostile_upstream;
+mod kill;
 mod peers;
 mod sessions;
 mod spine;

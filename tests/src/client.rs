@@ -112,6 +112,12 @@ impl Client {
         self
     }
 
+    /// The value of a header this client sends.
+    pub fn sent(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.headers.iter().find(|(known, _)| known == name)?;
+        Some(value)
+    }
+
     /// With one more line of a header.
     #[must_use]
     pub fn line(mut self, name: &str, value: &str) -> Self {

@@ -227,11 +227,14 @@ impl Builder {
         let shared =
             Shared::new(log.clone(), Arc::new(policy), Arc::new(authn)).expect("randomness");
         let gateway = Gateway::new(&self.settings, Arc::new(shared)).expect("a gateway");
+        let enforced = gateway.enforce();
         let listener = Listener::bind(([127, 0, 0, 1], 0).into(), ListenerSettings::default())
             .await
             .expect("a port");
         let addr = listener.addr();
         let shutdown = CancellationToken::new();
+        let ended = shutdown.clone();
+        tokio::spawn(async move { ended.run_until_cancelled(enforced).await });
         tokio::spawn(serve(listener, gateway.clone(), shutdown.clone()));
         TestGateway {
             addr,

@@ -95,6 +95,8 @@ pub struct Call {
     pub peer: Option<SocketAddr>,
     /// Whether the intent is on record; see [`Call::intend`].
     pub intended: AtomicBool,
+    /// Whether the kill switch cut it; see [`Call::kill`].
+    pub killed: AtomicBool,
 }
 
 impl Call {
@@ -102,6 +104,16 @@ impl Call {
     /// vanishes.
     pub fn intend(&self) {
         self.intended.store(true, Ordering::Release);
+    }
+
+    /// Notes that the kill switch cut the call, so that whatever lets go of it tells its server to stop.
+    pub fn kill(&self) {
+        self.killed.store(true, Ordering::Release);
+    }
+
+    /// Whether the kill switch cut the call.
+    pub fn is_killed(&self) -> bool {
+        self.killed.load(Ordering::Acquire)
     }
 
     /// Whether the intent is on record.

@@ -12,6 +12,7 @@ use std::{
 use arc_swap::ArcSwap;
 use http::{Request, Response};
 use hyper::body::Incoming;
+use keepgate_store::kill::Kill;
 use keepgate_transport::Body;
 use tower::Service;
 
@@ -24,6 +25,9 @@ use crate::{
 
 /// How often idle sessions and processes are looked for.
 const SWEEP: Duration = Duration::from_secs(10);
+/// How often it is looked whether calls that were cut have ended, and for how long.
+const ENDING: Duration = Duration::from_millis(5);
+const ENDINGS: Duration = Duration::from_secs(1);
 
 /// The gateway. Cheap to clone; clones share it.
 #[derive(Clone)]
@@ -78,6 +82,38 @@ impl Gateway {
         self.built
             .store(Arc::new(Built::new(settings, &self.shared)?));
         Ok(())
+    }
+
+    /// Does to more than calls what a kill does, for every kill set from now on: ends sessions in its scope, stops
+    /// processes. Runs until it is dropped.
+    pub fn enforce(&self) -> impl Future<Output = ()> + Send + 'static {
+        let gateway = self.clone();
+        let mut kills = self.shared.kill.subscribe();
+        async move {
+            while let Some(kill) = kills.recv().await {
+                gateway.enforced(&kill).await;
+            }
+        }
+    }
+
+    async fn enforced(&self, kill: &Kill) {
+        // Sessions end after their calls, which say why they were cut. New calls are refused meanwhile.
+        let gone = async {
+            while self.shared.kill.blast(kill).running > 0 {
+                tokio::time::sleep(ENDING).await;
+            }
+        };
+        let _in_time = tokio::time::timeout(ENDINGS, gone).await.is_ok();
+        for session in self.shared.sessions.all() {
+            if kill.covers(&session.facts()) {
+                self.shared.sessions.end(&session);
+                if let Some(link) = session.link.get() {
+                    link.end();
+                }
+            }
+        }
+        let built = self.built.load_full();
+        built.upstreams.stop(kill).await;
     }
 
     /// What outlives reloads.

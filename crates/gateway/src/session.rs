@@ -19,6 +19,7 @@ use keepgate_mcp::{
     revision::Revision,
 };
 use keepgate_policy::ClientFacts;
+use keepgate_store::kill::Facts;
 use tokio_util::sync::CancellationToken;
 
 use crate::{catalog::Catalog, settings::Limits, upstream::Link};
@@ -100,6 +101,21 @@ impl Session {
             awaited: Mutex::default(),
             event_key: event_key.try_into().unwrap_or([0; 32]),
         })
+    }
+
+    /// The session, as far as kills can name it.
+    pub fn facts(&self) -> Facts<'_> {
+        Facts {
+            tenant: self.caller.tenant.as_str(),
+            server: self.server.as_str(),
+            tool: None,
+            caller: &self.caller.subject,
+            client: self.caller.client.as_deref(),
+            grant: self.caller.grant.as_deref(),
+            key: self.caller.key_id.as_deref(),
+            session: Some(&self.public),
+            credential: None,
+        }
     }
 
     /// The revision agreed on at `initialize`.

@@ -65,6 +65,7 @@ pub fn calls(
             &shared.policy,
             &known,
             &shared.catalogs,
+            &shared.kill,
             &shared.log,
         )))
         .layer(gate(catalog::Lookup::new(

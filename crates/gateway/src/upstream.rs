@@ -18,7 +18,9 @@ use keepgate_mcp::{
     encode,
     id::Id,
     message::{Message, Response},
+    method::Method,
 };
+use keepgate_store::kill::Kill;
 use keepgate_transport::{http::client::ClientError, stdio};
 use tokio_util::task::TaskTracker;
 use tower::Service;
@@ -83,6 +85,16 @@ impl Upstreams {
             .map(|all| Self(Arc::new(all)))
     }
 
+    /// Ends the processes `kill` cuts off.
+    pub async fn stop(&self, kill: &Kill) {
+        for (server, kind) in self.0.iter() {
+            match kind {
+                Kind::Child(children) => children.stop(kill, server).await,
+                Kind::Http(_) => {}
+            }
+        }
+    }
+
     /// Ends the processes of callers that have not called for `idle`.
     pub async fn expire(&self, idle: Duration) {
         for kind in self.0.values() {
@@ -113,8 +125,19 @@ impl Link {
     pub fn decline(&self, id: &Id) {
         let Some(answer) = declined(id) else { return };
         match self {
-            Self::Http { http, session } => http.decline(answer, session.clone()),
+            Self::Http { http, session } => http.tell(answer.bytes().clone(), session.clone()),
             Self::Child(attached) => attached.decline(answer),
+        }
+    }
+
+    /// Tells a server over HTTP that nobody waits for its answer to `id` any more: in the revisions that have sessions a
+    /// closed connection does not say so. Nobody waits for it. A process hears it from whoever held the call.
+    pub fn cancel(&self, id: &Id) {
+        let params = format!(r#"{{"requestId":{}}}"#, id.as_json());
+        let bytes = encode::notification(&Method::Cancelled, Some(&params));
+        match self {
+            Self::Http { http, session } => http.tell(bytes, session.clone()),
+            Self::Child(_) => {}
         }
     }
 

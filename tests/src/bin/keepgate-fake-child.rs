@@ -13,6 +13,13 @@ fn main() -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     for line in std::io::stdin().lock().lines() {
         let line = line?;
+        if let Some(heard) = std::env::var_os("HEARD") {
+            let mut heard = std::fs::File::options()
+                .create(true)
+                .append(true)
+                .open(heard)?;
+            writeln!(heard, "{line}")?;
+        }
         let message: Value = serde_json::from_str(&line).unwrap_or_default();
         if message["params"]["name"] == "die" {
             return Ok(());
@@ -43,7 +50,17 @@ fn answer(message: &Value, line: &str) -> Vec<String> {
     vec![json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string()]
 }
 
-const TOOLS: [&str; 7] = ["pid", "line", "variables", "die", "ask", "noise", "twice"];
+const TOOLS: [&str; 9] = [
+    "pid",
+    "line",
+    "variables",
+    "die",
+    "ask",
+    "noise",
+    "twice",
+    "hang",
+    "begin",
+];
 
 fn called(message: &Value, id: &Value, line: &str) -> Vec<String> {
     let says = |text: String| {
@@ -72,6 +89,10 @@ fn called(message: &Value, id: &Value, line: &str) -> Vec<String> {
                 says("quiet".to_owned()),
             ]
         }
+        "begin" => vec![
+            json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "begun"}})
+                .to_string(),
+        ],
         "twice" => vec![says("once".to_owned()), says("twice".to_owned())],
         _ => Vec::new(),
     }

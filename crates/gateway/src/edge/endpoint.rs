@@ -185,6 +185,7 @@ impl Inner {
             passed: passed(&arrived.headers, mirrored, stateful),
             peer: arrived.peer,
             intended: AtomicBool::new(false),
+            killed: AtomicBool::new(false),
         })
     }
 

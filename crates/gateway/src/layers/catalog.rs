@@ -197,6 +197,7 @@ impl Lookup {
             passed: Passed::default(),
             peer: call.peer,
             intended: AtomicBool::new(false),
+            killed: AtomicBool::new(false),
         })
     }
 }

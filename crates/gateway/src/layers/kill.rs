@@ -11,11 +11,12 @@ use std::{
 };
 
 use futures_core::Stream;
-use keepgate_call::{Answer, Ask, Code, Cut as Broken, Events, Item, Refusal, Reply};
+use keepgate_call::{Answer, Ask, Call, Code, Cut as Broken, Events, Item, Refusal, Reply};
+use keepgate_mcp::message::Message;
 use keepgate_store::kill::{Kill, Running, Switch, Ticket};
 
 use super::session::Bound;
-use crate::{around::Around, settings::Settings};
+use crate::{around::Around, session::Session, settings::Settings};
 
 /// Refuses and cuts.
 #[derive(Debug)]
@@ -51,16 +52,24 @@ impl Around<Bound> for Cut {
             session: session.as_ref().map(|session| Arc::clone(&session.public)),
             credential: None,
         };
+        let call = Arc::clone(&bound.call);
         let ticket = self.switch.admit(running).map_err(|kill| refused(&kill))?;
         let reply = match ticket.hold(next(bound)).await {
             Ok(reply) => reply?,
-            Err(kill) => return Err(refused(&kill)),
+            Err(kill) => {
+                if let Some(session) = &session {
+                    unasked(session, &call);
+                }
+                return Err(refused(&kill));
+            }
         };
         Ok(match reply.answer {
             Answer::Stream(events) => Reply {
                 answer: Answer::Stream(Box::pin(Held {
                     events: Some(events),
                     ticket: Some(ticket),
+                    session,
+                    call,
                 })),
                 session: reply.session,
             },
@@ -80,11 +89,22 @@ fn refused(kill: &Kill) -> Refusal {
     refusal
 }
 
+/// Tells the server of a session that nobody waits for its answer any more.
+fn unasked(session: &Session, call: &Call) {
+    if let (Ask::Message(Message::Request(request)), Some(link)) = (&call.ask, session.link.get())
+        && call.is_intended()
+    {
+        link.cancel(request.id());
+    }
+}
+
 /// A stream that can be cut. The cut is looked for before each event, so nothing comes after it.
 struct Held {
     events: Option<Events>,
     /// Given back with the stream's end.
     ticket: Option<Ticket>,
+    session: Option<Arc<Session>>,
+    call: Arc<Call>,
 }
 
 impl Stream for Held {
@@ -99,6 +119,9 @@ impl Stream for Held {
             // First the server's side of the stream, then the place in the registry.
             this.events = None;
             this.ticket = None;
+            if let Some(session) = &this.session {
+                unasked(session, &this.call);
+            }
             return Poll::Ready(Some(Err(Broken::Killed(Box::new(refused(&kill))))));
         }
         let item = std::task::ready!(events.as_mut().poll_next(context));

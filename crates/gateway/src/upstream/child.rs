@@ -10,12 +10,15 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream};
-use keepgate_call::{Answer, Ask, Code, Cut, Events, Item, Principal, Refusal, Reply, ServerName};
+use keepgate_call::{
+    Answer, Ask, Call, Code, Cut, Events, Item, Principal, Refusal, Reply, ServerName,
+};
 use keepgate_mcp::{
     Era,
     message::{Message, Request, Response},
     method::Method,
 };
+use keepgate_store::kill::{Facts, Kill};
 use keepgate_transport::stdio::{
     CallMode, ChildSettings, Connection, Replies, Restart, Sharing, StdioError, Supervisor,
 };
@@ -83,6 +86,34 @@ impl Children {
             callers: Mutex::default(),
             tasks: tasks.clone(),
             settings,
+        }
+    }
+
+    /// Ends the processes `kill` cuts off, or those of the callers it cuts off. What runs on them was cut before.
+    pub(super) async fn stop(&self, kill: &Kill, server: &ServerName) {
+        let covers = |principal: Option<&Principal>| {
+            kill.covers(&Facts {
+                tenant: principal.map_or("", |principal| principal.tenant().as_str()),
+                caller: principal.map_or("", |principal| principal.subject()),
+                server: server.as_str(),
+                tool: None,
+                client: None,
+                grant: None,
+                key: None,
+                session: None,
+                credential: None,
+            })
+        };
+        {
+            let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+            callers.retain(|principal, _| !covers(Some(principal)));
+        }
+        if let Some(shared) = &self.shared
+            && covers(None)
+        {
+            shared.stateful.release().await;
+            shared.stateless.release().await;
+            *shared.greeted.lock().await = None;
         }
     }
 
@@ -184,7 +215,7 @@ pub(super) async fn send(children: Arc<Children>, bound: Bound) -> Result<Reply,
     match &bound.session {
         Binding::Stateless => {
             let connection = children.stateless(&bound).await?;
-            message(&children, &connection, &call.ask, CallMode::CancelOnDrop)
+            message(&children, &connection, &call, CallMode::CancelOnDrop)
                 .await
                 .map(Into::into)
         }
@@ -212,14 +243,9 @@ pub(super) async fn send(children: Arc<Children>, bound: Bound) -> Result<Reply,
                 Ask::Message(_) if is_ready && attached.ready => Ok(Answer::Accepted.into()),
                 Ask::Message(_) => {
                     debug_assert_eq!(call.revision.era(), Era::Stateful, "sessions are stateful");
-                    message(
-                        &children,
-                        &attached.connection,
-                        &call.ask,
-                        CallMode::KeepOnDrop,
-                    )
-                    .await
-                    .map(Into::into)
+                    message(&children, &attached.connection, &call, CallMode::KeepOnDrop)
+                        .await
+                        .map(Into::into)
                 }
             }
         }
@@ -281,12 +307,17 @@ async fn first_response(
 async fn message(
     children: &Children,
     connection: &Connection,
-    ask: &Ask,
+    call: &Arc<Call>,
     mode: CallMode,
 ) -> Result<Answer, Refusal> {
-    match ask {
+    match &call.ask {
         Ask::Message(Message::Request(request)) => {
-            requested(children, connection, request, mode).await
+            let replies = connection
+                .call(request, mode)
+                .await
+                .map_err(process_failed)?;
+            let call = Arc::clone(call);
+            requested(children, Cuttable { replies, call }).await
         }
         Ask::Message(Message::Notification(notification)) => {
             connection
@@ -303,24 +334,29 @@ async fn message(
     }
 }
 
+/// The replies of a call. A client that goes away leaves its call running; one that is cut off does not.
+struct Cuttable {
+    replies: Replies,
+    call: Arc<Call>,
+}
+
+impl Drop for Cuttable {
+    fn drop(&mut self) {
+        if self.call.is_killed() {
+            self.replies.cut();
+        }
+    }
+}
+
 /// One message if the response comes first, else a stream.
-async fn requested(
-    children: &Children,
-    connection: &Connection,
-    request: &Request,
-    mode: CallMode,
-) -> Result<Answer, Refusal> {
-    let mut replies = connection
-        .call(request, mode)
-        .await
-        .map_err(process_failed)?;
-    let first = tokio::time::timeout(children.request, replies.next())
+async fn requested(children: &Children, mut cuttable: Cuttable) -> Result<Answer, Refusal> {
+    let first = tokio::time::timeout(children.request, cuttable.replies.next())
         .await
         .map_err(|_elapsed| Refusal::new(Code::UpstreamTimeout))?;
     match first {
         Some(Ok(response @ Message::Response(_))) => Ok(Answer::Message(response)),
         Some(Ok(other)) => {
-            let rest = unfolded(replies, children.idle);
+            let rest = unfolded(cuttable, children.idle);
             Ok(Answer::Stream(Box::pin(
                 stream::iter([item(Ok(other))]).chain(rest),
             )))
@@ -331,11 +367,11 @@ async fn requested(
 }
 
 /// The rest of a stream; a process that says nothing for `idle` has broken it.
-fn unfolded(replies: Replies, idle: Duration) -> Events {
-    let rest = stream::unfold(Some(replies), move |replies| async move {
-        let mut replies = replies?;
-        match tokio::time::timeout(idle, replies.next()).await {
-            Ok(message) => Some((item(message?), Some(replies))),
+fn unfolded(cuttable: Cuttable, idle: Duration) -> Events {
+    let rest = stream::unfold(Some(cuttable), move |cuttable| async move {
+        let mut cuttable = cuttable?;
+        match tokio::time::timeout(idle, cuttable.replies.next()).await {
+            Ok(message) => Some((item(message?), Some(cuttable))),
             Err(_elapsed) => {
                 let silent = Cut::Upstream(format!("nothing came for `{idle:?}`"));
                 Some((Err(silent), None))

@@ -75,7 +75,8 @@ impl Http {
         })
     }
 
-    pub(super) fn decline(self: &Arc<Self>, answer: Response, session: Option<HeaderValue>) {
+    /// Sends a message that has no answer. Nobody waits for it.
+    pub(super) fn tell(self: &Arc<Self>, message: Bytes, session: Option<HeaderValue>) {
         let http = Arc::clone(self);
         self.tasks.spawn(async move {
             let mut headers = session_headers(session);
@@ -87,11 +88,9 @@ impl Http {
                 header::ACCEPT,
                 HeaderValue::from_static("application/json, text/event-stream"),
             );
-            let posted = http
-                .endpoint
-                .post(headers, answer.bytes().clone(), &http.bounds);
+            let posted = http.endpoint.post(headers, message, &http.bounds);
             if !matches!(tokio::time::timeout(COURTESY, posted).await, Ok(Ok(_))) {
-                debug!(server = %http.name, "the server did not take a declined question back");
+                debug!(server = %http.name, "the server did not take note of a message");
             }
         });
     }

@@ -74,6 +74,7 @@ pub(super) struct Slot {
 impl Slot {
     fn cut(&self, kill: &Arc<Kill>) -> bool {
         let first = self.cut.set(Arc::clone(kill)).is_ok();
+        self.running.call.kill();
         self.waker.wake();
         first
     }

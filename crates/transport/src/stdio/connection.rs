@@ -138,6 +138,7 @@ impl Connection {
             queue,
             wire,
             mode,
+            cut: false,
             phase: Phase::Unsent,
         };
         let line = self.core.framed(request.bytes())?;
@@ -308,10 +309,16 @@ pub struct Replies {
     queue: Arc<Queue>,
     wire: Id,
     mode: CallMode,
+    cut: bool,
     phase: Phase,
 }
 
 impl Replies {
+    /// The call is cut off whatever its mode: when this is dropped the process is told to stop.
+    pub fn cut(&mut self) {
+        self.cut = true;
+    }
+
     /// Tells the process that nobody waits any more.
     fn cancel(&self) {
         let params = format!(r#"{{"requestId":{}}}"#, self.wire.as_json());
@@ -345,7 +352,13 @@ impl Drop for Replies {
             (Phase::Unsent, _) => {
                 self.core.state().routes.remove(&self.wire);
             }
-            (Phase::Open, CallMode::KeepOnDrop) => self.core.state().routes.abandon(&self.wire),
+            (Phase::Open, CallMode::KeepOnDrop) => {
+                // Kept in the routes even if it is cut: what the process still says of it is no other call's.
+                self.core.state().routes.abandon(&self.wire);
+                if self.cut {
+                    self.cancel();
+                }
+            }
             (Phase::Open, CallMode::CancelOnDrop) => {
                 let open = self.core.state().routes.remove(&self.wire);
                 if open {

@@ -16,6 +16,7 @@ use keepgate_mcp::{
     revision::Revision,
 };
 use keepgate_policy::{Decision, Effect, Item, Phase, Policy};
+use keepgate_store::kill::Switch;
 use tracing::warn;
 
 use super::{
@@ -39,21 +40,25 @@ pub struct Screen {
     policy: Arc<Policy>,
     knowledge: Arc<Knowledge>,
     catalogs: Arc<Catalogs>,
+    kill: Arc<Switch>,
     log: Log,
 }
 
 impl Screen {
-    /// An around over `policy`; what lists show goes into `catalogs`, what servers ask into `log`.
+    /// An around over `policy`; what lists show goes into `catalogs`, what `kill` cuts off is left out of them, what servers ask
+    /// goes into `log`.
     pub fn new(
         policy: &Arc<Policy>,
         knowledge: &Arc<Knowledge>,
         catalogs: &Arc<Catalogs>,
+        kill: &Arc<Switch>,
         log: &Log,
     ) -> Self {
         Self {
             policy: Arc::clone(policy),
             knowledge: Arc::clone(knowledge),
             catalogs: Arc::clone(catalogs),
+            kill: Arc::clone(kill),
             log: log.clone(),
         }
     }
@@ -72,6 +77,7 @@ impl Around<Bound> for Screen {
             policy: Arc::clone(&self.policy),
             knowledge: Arc::clone(&self.knowledge),
             catalogs: Arc::clone(&self.catalogs),
+            kill: Arc::clone(&self.kill),
             log: self.log.clone(),
             listing: listing(&bound),
             bound: Bound {
@@ -124,6 +130,7 @@ struct Screened {
     policy: Arc<Policy>,
     knowledge: Arc<Knowledge>,
     catalogs: Arc<Catalogs>,
+    kill: Arc<Switch>,
     log: Log,
     listing: Option<ListKind>,
     bound: Bound,
@@ -280,6 +287,7 @@ impl Screened {
                 self.policy.visible(&facts, &[item]).shown.first() == Some(&true)
             };
             shown.push(match kind {
+                ListKind::Tools if self.is_killed(&item.key) => false,
                 ListKind::Tools => match catalog.knows(&item.key) {
                     crate::catalog::Known::Yes(definition) => ask(Item::Tool {
                         name: &item.key,
@@ -295,6 +303,13 @@ impl Screened {
             });
         }
         Ok(shown)
+    }
+
+    /// Whether an operator has cut off this very tool: what cannot be called is not offered.
+    fn is_killed(&self, tool: &str) -> bool {
+        let call = &self.bound.call;
+        let tenant = call.caller.tenant.as_str();
+        self.kill.hides(call.server.as_str(), tool, tenant)
     }
 
     fn is_first_page(&self) -> bool {
