@@ -109,6 +109,7 @@ fn settings(start: &Start) -> Result<Settings, Error> {
         trust: None,
         labels: Vec::new(),
         timeouts: Timeouts::default(),
+        credential: None,
     };
     let name = ServerName::parse(SERVER).ok_or_else(unusable)?;
     Ok(Settings {
@@ -120,5 +121,6 @@ fn settings(start: &Start) -> Result<Settings, Error> {
             ..Limits::default()
         },
         clear_arguments: Vec::new(),
+        credentials: Default::default(),
     })
 }

@@ -154,6 +154,7 @@ impl Builder {
             trust: None,
             labels: Vec::new(),
             timeouts: Timeouts::default(),
+            credential: None,
         };
         let name = ServerName::parse("up").expect("a name");
         Self {
@@ -163,6 +164,7 @@ impl Builder {
                 origins: Vec::new(),
                 limits: Limits::default(),
                 clear_arguments: Vec::new(),
+                credentials: Default::default(),
             },
             policy: ALLOW_ALL.to_owned(),
             keys: false,

@@ -101,6 +101,10 @@ codes! {
     Killed = "killed", Policy;
     /// The record of the call could not be written.
     AuditUnavailable = "audit_unavailable", Gateway;
+    /// The credential the server wants cannot be had.
+    CredentialUnavailable = "credential_unavailable", Gateway;
+    /// The server does not accept the gateway's credential.
+    CredentialRejected = "credential_rejected", Upstream;
     /// As many calls are running as may run at once.
     Overloaded = "overloaded", Gateway;
     /// The gateway is shutting down.

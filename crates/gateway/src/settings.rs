@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use keepgate_call::ServerName;
+use keepgate_credential::Use;
 
 /// Everything the data plane is told.
 #[derive(Debug, Clone)]
@@ -18,6 +19,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Whose arguments stand in clear in audit records, as (server, tool).
     pub clear_arguments: Vec<(ServerName, String)>,
+    /// The providers of credentials.
+    pub credentials: keepgate_credential::Settings,
 }
 
 /// Bounds of the edge and of sessions. Sizes in bytes.
@@ -78,6 +81,8 @@ pub struct Server {
     pub labels: Vec<String>,
     /// How long to wait for it.
     pub timeouts: Timeouts,
+    /// What the server gets so that it lets the gateway in.
+    pub credential: Option<Use>,
 }
 
 /// How a server is reached.

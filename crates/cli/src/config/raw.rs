@@ -3,6 +3,8 @@
 //!
 //! This file defines the format; `docs/configuration.md` of this crate explains it key by key.
 
+pub(crate) mod credentials;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -31,13 +33,14 @@ pub(crate) struct Raw {
     pub(crate) audit: Audit,
     pub(crate) limits: Limits,
     pub(crate) log: Log,
+    pub(crate) credentials: credentials::Credentials,
     pub(crate) servers: BTreeMap<String, At<Server>>,
 }
 
 impl Decode for Raw {
     fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
         let mut fields = Fields::new(node, path, faults)?;
-        fields.later(&["approvals", "credentials", "pins", "telemetry", "tenants"]);
+        fields.later(&["approvals", "pins", "telemetry", "tenants"]);
         let raw = Self {
             version: fields.required("version", "write `version: 1`"),
             listen: fields.or("listen", OneOrMany(vec![standard("listen", "127.0.0.1:8080")])),
@@ -54,6 +57,7 @@ impl Decode for Raw {
             audit: fields.section("audit")?,
             limits: fields.section("limits")?,
             log: fields.section("log")?,
+            credentials: fields.section("credentials")?,
             servers: fields
                 .required("servers", "name at least one server: `servers: { crm: { url: https://crm.example/mcp } }`")
                 .unwrap_or_default(),
@@ -293,6 +297,7 @@ pub(crate) struct Server {
     pub(crate) trust: Option<String>,
     pub(crate) labels: Vec<String>,
     pub(crate) timeouts: Timeouts,
+    pub(crate) credential: Option<credentials::Credential>,
 }
 
 /// How a server is reached: the two forms an entry can have.
@@ -315,7 +320,7 @@ pub(crate) enum Reached {
 impl Decode for Server {
     fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
         let mut fields = Fields::new(node, path, faults)?;
-        fields.later(&["credential", "headers", "limits", "pins", "sse"]);
+        fields.later(&["headers", "limits", "pins", "sse"]);
         let server = Self {
             reached: reached(&mut fields, node, path),
             owner: fields.optional("owner"),
@@ -323,6 +328,7 @@ impl Decode for Server {
             trust: fields.optional("trust"),
             labels: fields.or("labels", Vec::new()),
             timeouts: fields.section("timeouts")?,
+            credential: fields.optional("credential"),
         };
         fields.finish();
         Some(server)

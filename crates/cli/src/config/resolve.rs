@@ -1,5 +1,6 @@
 //! From what is written to what a run is told: the values are given their meaning and checked against each other.
 
+mod credentials;
 mod servers;
 
 use std::collections::BTreeMap;
@@ -42,7 +43,8 @@ pub(crate) fn resolve(raw: Raw, directory: &Path, faults: &mut Faults) -> Option
     let tls = raw.tls.as_ref().and_then(|tls| resolver.tls(tls));
     let addresses: Vec<SocketAddr> = listen.iter().map(|address| address.value).collect();
     resolver.auth(&raw.auth.mode, &listen, tls.is_some());
-    let servers = resolver.servers(raw.servers);
+    let credentials = resolver.credentials(&raw.credentials);
+    let servers = resolver.servers(raw.servers, &credentials);
     let hosts = resolver.hosts(&raw.hosts, public_url.as_ref(), &listen);
     let gateway = Settings {
         hosts,
@@ -50,6 +52,7 @@ pub(crate) fn resolve(raw: Raw, directory: &Path, faults: &mut Faults) -> Option
         limits: resolver.limits(&raw.limits),
         clear_arguments: resolver.clear_arguments(&raw.audit.arguments.clear, &servers),
         servers,
+        credentials,
     };
     let log = resolver.log(raw.log);
     let state = resolver.path(&raw.state.dir);

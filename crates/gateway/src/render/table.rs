@@ -83,6 +83,8 @@ pub(super) const TABLE: &[Wording] = &[
     row(Code::ApprovalRequired, Way::Result, StatusCode::FORBIDDEN, -31003, "refused: this call needs an approval"),
     row(Code::Killed, Way::Result, StatusCode::FORBIDDEN, -31007, "refused: an operator has cut this off"),
     row(Code::AuditUnavailable, Way::Result, StatusCode::SERVICE_UNAVAILABLE, -31004, "refused: the call cannot be recorded now"),
+    row(Code::CredentialUnavailable, Way::Result, StatusCode::SERVICE_UNAVAILABLE, -31010, "refused: the server's credential cannot be had now"),
+    row(Code::CredentialRejected, Way::Error, StatusCode::BAD_GATEWAY, -31105, "the server does not accept the gateway's credential"),
     row(Code::Overloaded, Way::Status, StatusCode::SERVICE_UNAVAILABLE, -31005, "the gateway has too many calls at once"),
     row(Code::Draining, Way::Status, StatusCode::SERVICE_UNAVAILABLE, -31006, "the gateway is shutting down"),
     row(Code::UpstreamUnreachable, Way::Error, StatusCode::BAD_GATEWAY, -31101, "the server cannot be reached"),

@@ -18,6 +18,7 @@ impl Resolver<'_> {
     pub(super) fn servers(
         &mut self,
         raw: BTreeMap<String, At<raw::Server>>,
+        credentials: &keepgate_credential::Settings,
     ) -> BTreeMap<ServerName, Server> {
         let mut servers = BTreeMap::new();
         for (name, entry) in raw {
@@ -31,7 +32,7 @@ impl Resolver<'_> {
                 let hint = "use lower-case letters, digits, - and _, at most 64, beginning with a letter or digit, no __";
                 self.faults.push(entry.fault(message).hint(hint));
             }
-            let server = self.server(entry.value);
+            let server = self.server(entry.value, credentials);
             if let (Some(name), Some(server)) = (parsed, server) {
                 servers.insert(name, server);
             }
@@ -40,7 +41,14 @@ impl Resolver<'_> {
     }
 
     /// One of them.
-    fn server(&mut self, raw: raw::Server) -> Option<Server> {
+    fn server(
+        &mut self,
+        raw: raw::Server,
+        credentials: &keepgate_credential::Settings,
+    ) -> Option<Server> {
+        let child = matches!(raw.reached, Some(Reached::Command { .. }));
+        let credential = raw.credential.as_ref();
+        let credential = credential.map(|written| self.credential(written, child, credentials));
         let upstream = match raw.reached? {
             Reached::Url { url, ca } => self.http(&url, ca.as_ref()),
             Reached::Command {
@@ -61,6 +69,7 @@ impl Resolver<'_> {
                 request: raw.timeouts.request,
                 idle: raw.timeouts.idle,
             },
+            credential: credential.flatten(),
         })
     }
 
@@ -139,7 +148,7 @@ impl Resolver<'_> {
 }
 
 /// Whether the host of a URL is this machine.
-fn is_loopback(host: &str) -> bool {
+pub(super) fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")
         || bare

@@ -215,7 +215,7 @@ fn servers() -> Vec<Case> {
         ("server that is no map", file("https://a.example/mcp"), &[]),
         (
             "key of a later version",
-            file("{ url: https://a.example/mcp, credential: { ref: 'vault:x' } }"),
+            file("{ url: https://a.example/mcp, pins: {} }"),
             &[],
         ),
     ]

@@ -1,0 +1,296 @@
+//! Where secrets are: references, the vault, and what each server gets.
+
+use http::HeaderName;
+use keepgate_credential::{
+    Form, Login, Place, Reference, Settings, Use, User, VaultSettings, is_variable,
+};
+
+use super::Resolver;
+use crate::config::decode::At;
+use crate::config::raw::credentials::{self as raw, Form as Written};
+
+/// Header lines that the gateway writes itself, or that steer the connection.
+const OURS: [&str; 12] = [
+    "accept",
+    "accept-encoding",
+    "connection",
+    "content-length",
+    "content-type",
+    "cookie",
+    "expect",
+    "host",
+    "last-event-id",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
+
+impl Resolver<'_> {
+    /// The providers.
+    pub(super) fn credentials(&mut self, raw: &raw::Credentials) -> Settings {
+        let vault = raw.providers.vault.as_ref();
+        Settings {
+            vault: vault.and_then(|vault| self.vault(&vault.value)),
+        }
+    }
+
+    fn vault(&mut self, raw: &raw::Vault) -> Option<VaultSettings> {
+        let ca = raw.ca.as_ref().map(|path| self.file(path));
+        let address = raw.address.as_ref().and_then(|text| {
+            let url = self.url(text)?;
+            if url.path() != "/" || url.query().is_some() {
+                let hint = "write scheme, host and port only, like https://vault.example:8200";
+                self.faults.push(
+                    text.fault("URL has a path: the gateway adds /v1")
+                        .hint(hint),
+                );
+                return None;
+            }
+            let loopback = url.host().is_some_and(super::servers::is_loopback);
+            if url.scheme_str() == Some("http") && !loopback {
+                self.warnings.push(format!(
+                    "{} is not https: secrets travel in clear",
+                    text.path
+                ));
+            }
+            Some(url)
+        });
+        if raw.max_age.value > VaultSettings::LONGEST_AGE {
+            let message = "a secret is used for 60s at most without asking again";
+            self.faults.push(raw.max_age.fault(message));
+        }
+        for (mount, engine) in &raw.mounts {
+            if !is_path(mount) {
+                self.faults.push(engine.fault("not a mount of a vault").hint(
+                    "write it as `vault secrets list` does, without the slash at its end: secret, team/kv",
+                ));
+            }
+        }
+        if let Some(namespace) = &raw.namespace
+            && !is_path(namespace.value.trim_end_matches('/'))
+        {
+            self.faults
+                .push(namespace.fault("not a namespace of a vault"));
+        }
+        let login = self.login(&raw.auth);
+        Some(VaultSettings {
+            address: address?,
+            namespace: raw.namespace.as_ref().map(|text| text.value.clone()),
+            login: login?,
+            mounts: raw
+                .mounts
+                .iter()
+                .map(|(mount, engine)| (mount.clone(), engine.value))
+                .collect(),
+            ca: ca.flatten(),
+            timeout: raw.timeout,
+            max_age: raw.max_age.value,
+        })
+    }
+
+    fn login(&mut self, raw: &raw::VaultAuth) -> Option<Login> {
+        if let Some(token) = &raw.token {
+            return self.local_reference(token).map(Login::Token);
+        }
+        let role = &raw.approle.as_ref()?.value;
+        let role_id = role.role_id.as_ref().map(|text| self.local_reference(text));
+        let secret_id = role
+            .secret_id
+            .as_ref()
+            .map(|text| self.local_reference(text));
+        if !is_path(&role.mount.value) {
+            self.faults
+                .push(role.mount.fault("not a mount of a login method"));
+        }
+        Some(Login::AppRole {
+            mount: role.mount.value.clone(),
+            role_id: role_id??,
+            secret_id: match secret_id {
+                Some(reference) => Some(reference?),
+                None => None,
+            },
+        })
+    }
+
+    /// A reference that can be read before the vault is open.
+    fn local_reference(&mut self, text: &At<String>) -> Option<Reference> {
+        let reference = self.reference(text)?;
+        if matches!(reference.place(), Place::Vault { .. }) {
+            let message = "what opens the vault cannot be in it";
+            self.faults
+                .push(text.fault(message).hint("write a file: or env: reference"));
+            return None;
+        }
+        Some(reference)
+    }
+
+    fn reference(&mut self, text: &At<String>) -> Option<Reference> {
+        match Reference::parse(&text.value) {
+            Ok(reference) => Some(reference),
+            Err(error) => {
+                // It may be the secret itself.
+                self.faults.hide(&text.origin);
+                self.faults
+                    .push(text.fault(error.to_string()).hint(error.hint()));
+                None
+            }
+        }
+    }
+
+    /// What one server gets; `child` says that it is a process.
+    pub(super) fn credential(
+        &mut self,
+        raw: &raw::Credential,
+        child: bool,
+        settings: &Settings,
+    ) -> Option<Use> {
+        let reference = raw.reference.as_ref().and_then(|text| self.reference(text));
+        let form = self.form(raw, child);
+        let wanted = Use {
+            reference: reference?,
+            form: form?,
+        };
+        if let (Err(error), Some(text)) = (wanted.check(settings), &raw.reference) {
+            self.faults.push(text.fault(error.to_string()));
+            return None;
+        }
+        Some(wanted)
+    }
+
+    fn form(&mut self, raw: &raw::Credential, child: bool) -> Option<Form> {
+        let (form, reference) = (raw.form?, raw.reference.as_ref()?);
+        let mut fault = |message: &str, hint: &str| {
+            let fault = reference.fault(message);
+            self.faults.push(if hint.is_empty() {
+                fault
+            } else {
+                fault.hint(hint)
+            });
+        };
+        if child != (form == Written::Environment) {
+            if child {
+                fault("a child process gets its credential `as: environment`", "");
+            } else {
+                fault("`as: environment` goes with `command` only", "");
+            }
+            return None;
+        }
+        let named = matches!(
+            form,
+            Written::Header | Written::Query | Written::Environment
+        );
+        if raw.name.is_some() != named {
+            if named {
+                fault(
+                    "`name` is missing: of the header, the parameter or the variable",
+                    "",
+                );
+            } else {
+                fault("`name` goes with header, query and environment only", "");
+            }
+            return None;
+        }
+        let takes_user = matches!(form, Written::Basic | Written::Environment);
+        if !takes_user && (raw.user.is_some() || raw.user_field.is_some()) {
+            fault(
+                "`user` and `user_field` go with basic and environment only",
+                "",
+            );
+            return None;
+        }
+        if raw.user.is_some() && raw.user_field.is_some() {
+            fault("has both `user` and `user_field`", "remove one");
+            return None;
+        }
+        let name = raw
+            .name
+            .as_ref()
+            .map(|name| name.value.as_str())
+            .unwrap_or_default();
+        match form {
+            Written::Bearer => Some(Form::Bearer),
+            Written::Header => self.header(raw),
+            Written::Basic => {
+                let user = user(raw);
+                if user.is_none() {
+                    fault("`as: basic` needs `user` or `user_field`", "");
+                }
+                user.map(Form::Basic)
+            }
+            Written::Query => {
+                let hint = "prefer a header; write `in_url: true` if the server takes nothing else";
+                if !raw.in_url {
+                    fault(
+                        "a secret in a URL ends up in logs of the server and on the way",
+                        hint,
+                    );
+                    return None;
+                }
+                let plain = name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+                if !plain {
+                    fault(
+                        "the name of a parameter has letters, digits, -, _ and . only",
+                        "",
+                    );
+                    return None;
+                }
+                Some(Form::Query(name.to_owned()))
+            }
+            Written::Environment => self.variables(raw, name),
+        }
+    }
+
+    fn header(&mut self, raw: &raw::Credential) -> Option<Form> {
+        let name = raw.name.as_ref()?;
+        let parsed: Option<HeaderName> = name.value.to_ascii_lowercase().parse().ok();
+        let free = parsed.filter(|header| {
+            !OURS.contains(&header.as_str()) && !header.as_str().starts_with("mcp-")
+        });
+        if free.is_none() {
+            let message = format!("not a header line a credential can be in: `{}`", name.value);
+            self.faults.push(name.fault(message));
+        }
+        free.map(Form::Header)
+    }
+
+    fn variables(&mut self, raw: &raw::Credential, name: &str) -> Option<Form> {
+        let text = raw.name.as_ref()?;
+        let user_name = raw.user_name.as_ref();
+        for text in [Some(text), user_name].into_iter().flatten() {
+            if !is_variable(&text.value) {
+                self.faults.push(text.fault("not the name of a variable"));
+                return None;
+            }
+        }
+        let user = user(raw);
+        if user.is_some() != user_name.is_some() {
+            let message =
+                "a user in the environment needs `user_name` and one of `user`, `user_field`";
+            self.faults.push(text.fault(message));
+            return None;
+        }
+        Some(Form::Environment {
+            name: name.to_owned(),
+            user: user_name.map(|text| text.value.clone()).zip(user),
+        })
+    }
+}
+
+fn user(raw: &raw::Credential) -> Option<User> {
+    let named = raw
+        .user
+        .as_ref()
+        .map(|text| User::Named(text.value.clone()));
+    let field = raw
+        .user_field
+        .as_ref()
+        .map(|text| User::Field(text.value.clone()));
+    named.or(field)
+}
+
+/// Whether `text` is a path of a vault without anything that needs encoding.
+fn is_path(text: &str) -> bool {
+    text.split('/').all(keepgate_credential::is_segment)
+}

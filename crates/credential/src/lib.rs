@@ -1,0 +1,25 @@
+//! Secrets by reference: where they come from, how long they are kept, and how an echo of one is masked.
+//!
+//! [`Credentials`] holds one [`Source`] for each server that needs a credential. A call takes what the source
+//! [holds](Source::acquire), never the reference's content itself, and what comes back passes the source's
+//! [mask](Source::mask). Only this crate reads secrets, and only [`Secret`] carries one.
+
+mod error;
+mod local;
+mod mask;
+mod material;
+mod reference;
+mod secret;
+mod settings;
+mod source;
+mod store;
+mod vault;
+
+pub use error::{CredentialError, Fault};
+pub use mask::{MASK, Mask, Masked, Tails};
+pub use material::Material;
+pub use reference::{Place, Reference, ReferenceError, is_segment, is_variable};
+pub use secret::{LONGEST, SHORTEST, Secret};
+pub use settings::{Engine, Form, Login, Settings, Use, UseError, User, VaultSettings};
+pub use source::{Held, Source};
+pub use store::{Credentials, Ended, Scope, SetUpError, State, Status};

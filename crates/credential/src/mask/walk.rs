@@ -1,0 +1,281 @@
+//! The walk over the strings of a judged JSON text.
+
+use std::{borrow::Cow, hash::BuildHasher};
+
+use bytes::Bytes;
+use zeroize::Zeroizing;
+
+use super::{CERTAIN, Cut, FOLLOWED, MASK, Mask, Masked, Tails, common, encode::escape};
+
+/// The whole text, masked; `None` if nothing had to be.
+pub(super) fn masked(mask: &Mask, json: &[u8], tails: &mut Tails) -> Option<Masked> {
+    let mut walk = Walk {
+        mask,
+        json,
+        at: 0,
+        copied: 0,
+        out: Vec::new(),
+        places: 0,
+        open: Vec::new(),
+        tails,
+    };
+    walk.run();
+    if walk.places == 0 {
+        return None;
+    }
+    let rest = json.get(walk.copied..).unwrap_or_default();
+    walk.out.extend_from_slice(rest);
+    Some(Masked {
+        bytes: Bytes::from(walk.out),
+        places: walk.places,
+    })
+}
+
+/// An object or array the walk is in.
+struct Open {
+    /// Objects alternate between keys and values.
+    is_object: bool,
+    awaits_key: bool,
+    /// The keys on the way here and the last one seen.
+    path: u64,
+    key: u64,
+}
+
+struct Walk<'a> {
+    mask: &'a Mask,
+    json: &'a [u8],
+    at: usize,
+    /// Up to here the text is in `out`.
+    copied: usize,
+    out: Vec<u8>,
+    places: usize,
+    open: Vec<Open>,
+    tails: &'a mut Tails,
+}
+
+impl Walk<'_> {
+    fn run(&mut self) {
+        while let Some(&byte) = self.json.get(self.at) {
+            match byte {
+                b'"' => self.string(),
+                b'{' | b'[' => {
+                    let path = self.path();
+                    self.open.push(Open {
+                        is_object: byte == b'{',
+                        awaits_key: byte == b'{',
+                        path,
+                        key: 0,
+                    });
+                    self.at += 1;
+                }
+                b'}' | b']' => {
+                    self.open.pop();
+                    self.at += 1;
+                }
+                b',' => {
+                    if let Some(open) = self.open.last_mut() {
+                        open.awaits_key = open.is_object;
+                    }
+                    self.at += 1;
+                }
+                b':' | b' ' | b'\t' | b'\n' | b'\r' => self.at += 1,
+                _ => self.word(),
+            }
+        }
+    }
+
+    /// Where the next value is, indexes left out: fragments of one text have one path.
+    fn path(&self) -> u64 {
+        self.open
+            .last()
+            .map_or(0, |open| self.mask.hasher.hash_one((open.path, open.key)))
+    }
+
+    /// A number or a literal. One that holds a secret becomes a string.
+    fn word(&mut self) {
+        let rest = self.json.get(self.at..).unwrap_or_default();
+        let end = rest
+            .iter()
+            .position(|byte| b",]}: \t\r\n".contains(byte))
+            .unwrap_or(rest.len());
+        let word = rest.get(..end).unwrap_or_default();
+        if !self.mask.found(word, false).is_empty() {
+            self.put(self.at, self.at + end, format!("\"{MASK}\"").as_bytes());
+            self.places += 1;
+        }
+        self.at += end.max(1);
+    }
+
+    fn string(&mut self) {
+        let from = self.at + 1;
+        let rest = self.json.get(from..).unwrap_or_default();
+        let end = from + closing(rest);
+        let raw = self.json.get(from..end).unwrap_or_default();
+        self.at = end + 1;
+        let text = decoded(raw);
+        let is_key = self.open.last().is_some_and(|open| open.awaits_key);
+        let ranges = if is_key {
+            let key = self.mask.hasher.hash_one(&*text);
+            if let Some(open) = self.open.last_mut() {
+                open.awaits_key = false;
+                open.key = key;
+            }
+            self.mask.found(&text, false)
+        } else {
+            self.value(&text)
+        };
+        if ranges.is_empty() {
+            return;
+        }
+        let ranges = merged(ranges);
+        self.places += ranges.len();
+        let text = Zeroizing::new(replaced(&text, &ranges));
+        let mut written = Vec::with_capacity(text.len() + 2);
+        for &byte in &*text {
+            escape(byte, &mut written);
+        }
+        self.put(from, end, &written);
+    }
+
+    /// What of a string value is secret: what stands in it, what goes on elsewhere, and what began elsewhere.
+    fn value(&mut self, text: &[u8]) -> Vec<(usize, usize)> {
+        let path = self.path();
+        let mut ranges = Vec::new();
+        if text.is_empty() {
+            return ranges;
+        }
+        let mut cuts: Vec<(usize, usize)> = Vec::new();
+        self.mask
+            .search(text, true, &mut ranges, &mut |pattern, matched| {
+                cuts.push((pattern, matched));
+            });
+        let patterns = &self.mask.patterns;
+        self.tails.cuts.retain_mut(|cut| {
+            let Some((_, pattern)) = patterns.get(cut.pattern) else {
+                return false;
+            };
+            let wanted = pattern.get(cut.matched..).unwrap_or_default();
+            let same = common(wanted, text);
+            let whole = same == wanted.len();
+            // Elsewhere in the message a byte or two may be the same by chance.
+            if same > 0 && (cut.path == path || same >= CERTAIN) && (whole || same == text.len()) {
+                ranges.push((0, same));
+                cut.matched += same;
+                cut.path = path;
+                cut.left = FOLLOWED;
+                return !whole;
+            }
+            cut.left -= 1;
+            cut.left > 0
+        });
+        for (pattern, matched) in cuts {
+            self.tails.add(Cut {
+                pattern,
+                matched,
+                path,
+                left: FOLLOWED,
+            });
+        }
+        ranges
+    }
+
+    fn put(&mut self, from: usize, to: usize, instead: &[u8]) {
+        let before = self.json.get(self.copied..from).unwrap_or_default();
+        self.out.extend_from_slice(before);
+        self.out.extend_from_slice(instead);
+        self.copied = to;
+    }
+}
+
+/// How far it is to the quote that closes a string.
+fn closing(rest: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(found) = memchr::memchr2(b'"', b'\\', rest.get(at..).unwrap_or_default()) {
+        at += found;
+        if rest.get(at) == Some(&b'"') {
+            return at;
+        }
+        at += 2;
+    }
+    rest.len()
+}
+
+/// A string's text.
+fn decoded(raw: &[u8]) -> Cow<'_, [u8]> {
+    if memchr::memchr(b'\\', raw).is_none() {
+        return Cow::Borrowed(raw);
+    }
+    Cow::Owned(unescaped(raw).to_vec())
+}
+
+/// The text with its escapes resolved. Outside strings JSON has no backslash, so a whole message can be read so as well.
+pub(super) fn unescaped(raw: &[u8]) -> Zeroizing<Vec<u8>> {
+    let mut out = Zeroizing::new(Vec::with_capacity(raw.len()));
+    let mut rest = raw;
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        let (before, escape) = rest.split_at(at);
+        out.extend_from_slice(before);
+        let mut taken = 2;
+        match escape.get(1) {
+            Some(b'n') => out.push(b'\n'),
+            Some(b't') => out.push(b'\t'),
+            Some(b'r') => out.push(b'\r'),
+            Some(b'b') => out.push(8),
+            Some(b'f') => out.push(12),
+            Some(b'u') => {
+                let (character, length) = code_point(escape);
+                out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                taken = length;
+            }
+            Some(&other) => out.push(other),
+            None => {}
+        }
+        rest = escape.get(taken..).unwrap_or_default();
+    }
+    out.extend_from_slice(rest);
+    out
+}
+
+/// The character that `\uXXXX`, or a pair of them, stands for, and its length in the text.
+fn code_point(escape: &[u8]) -> (char, usize) {
+    let unit = |at: usize| {
+        let digits = escape.get(at + 2..at + 6)?;
+        let is_unit = escape.get(at..at + 2) == Some(b"\\u");
+        let digits = std::str::from_utf8(digits).ok().filter(|_| is_unit)?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let (Some(first), second) = (unit(0), unit(6)) else {
+        return (char::REPLACEMENT_CHARACTER, 2);
+    };
+    let both = [first, second.unwrap_or(0)];
+    match char::decode_utf16(both).next() {
+        Some(Ok(character)) => (character, character.len_utf16() * 6),
+        Some(Err(_)) | None => (char::REPLACEMENT_CHARACTER, 6),
+    }
+}
+
+/// Ranges in order, those that touch made one.
+pub(super) fn merged(mut ranges: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
+    ranges.sort_unstable();
+    let mut merged: Vec<(usize, usize)> = Vec::with_capacity(ranges.len());
+    for (from, to) in ranges {
+        match merged.last_mut() {
+            Some((_, end)) if from <= *end => *end = to.max(*end),
+            Some(_) | None => merged.push((from, to)),
+        }
+    }
+    merged
+}
+
+/// The text with each range replaced by the mask.
+pub(super) fn replaced(text: &[u8], ranges: &[(usize, usize)]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut copied = 0;
+    for &(from, to) in ranges {
+        out.extend_from_slice(text.get(copied..from).unwrap_or_default());
+        out.extend_from_slice(MASK.as_bytes());
+        copied = to;
+    }
+    out.extend_from_slice(text.get(copied..).unwrap_or_default());
+    out
+}

@@ -1,0 +1,313 @@
+//! All sources, what becomes of them at a reload, and how they end.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use keepgate_call::ServerName;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    settings::{Settings, Use},
+    source::Source,
+    vault::{Vault, WayError},
+};
+
+/// The first pause after a revocation that failed, and the longest.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// The credentials of all servers. It outlives reloads.
+#[derive(Debug)]
+pub struct Credentials {
+    sources: ArcSwap<BTreeMap<ServerName, Arc<Source>>>,
+    /// What the sources were made for; held while they are exchanged.
+    configured: Mutex<Configured>,
+    revoker: Arc<Revoker>,
+    tasks: TaskTracker,
+}
+
+#[derive(Debug, Default)]
+struct Configured {
+    settings: Settings,
+    vault: Option<Arc<Vault>>,
+    /// Ends the keeping of the vault's token.
+    keeping: CancellationToken,
+}
+
+/// The providers cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to set up the vault")]
+pub struct SetUpError(#[source] WayError);
+
+/// Whose leases are ended.
+#[derive(Debug, Clone, Copy)]
+pub enum Scope<'a> {
+    /// Everybody's.
+    All,
+    /// Those of one reference, as it is written in the configuration.
+    Reference(&'a str),
+    /// Those of one server.
+    Server(&'a ServerName),
+}
+
+/// What an end came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// The servers that have to have their credential fetched anew.
+    pub servers: Vec<ServerName>,
+    /// Leases that were revoked, and are seen to be gone.
+    pub revoked: usize,
+    /// Leases that could not be revoked yet, by reference. It is tried until it works, or until the process ends. Not
+    /// empty: the end is partial.
+    pub pending: Vec<Arc<str>>,
+}
+
+/// How one server's credential stands; nothing in it is secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// The server.
+    pub server: ServerName,
+    /// The reference.
+    pub reference: Arc<str>,
+    /// Whether it has a lease.
+    pub leased: bool,
+    /// How it stands.
+    pub state: State,
+}
+
+/// How a credential stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// No call has wanted it yet, or not lately.
+    Unused,
+    /// It may be used for so long without asking.
+    Ready(Duration),
+    /// It could not be had; [`crate::Fault::word`].
+    Failed(&'static str),
+}
+
+impl Credentials {
+    /// A store without sources; its tasks run under `tasks`.
+    pub fn new(tasks: &TaskTracker) -> Self {
+        Self {
+            sources: ArcSwap::default(),
+            configured: Mutex::default(),
+            revoker: Arc::default(),
+            tasks: tasks.clone(),
+        }
+    }
+
+    /// Takes over a configuration. Sources that are wanted as before go on; the others end, and their leases are revoked
+    /// in the background. Nothing is fetched. On an error nothing changes.
+    ///
+    /// # Errors
+    /// [`SetUpError`] for a vault whose address or certificates cannot be used.
+    pub fn configure(
+        &self,
+        settings: &Settings,
+        uses: &BTreeMap<ServerName, Use>,
+    ) -> Result<(), SetUpError> {
+        let mut configured = self
+            .configured
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let same = configured.settings.vault == settings.vault;
+        let vault = if same {
+            configured.vault.clone()
+        } else {
+            let vault = settings.vault.as_ref().map(Vault::new);
+            vault.transpose().map_err(SetUpError)?
+        };
+        let old = self.sources.load_full();
+        let mut sources = BTreeMap::new();
+        for (server, wanted) in uses {
+            let kept = old
+                .get(server)
+                .filter(|source| source.wanted() == wanted && (same || source.vault().is_none()));
+            let source = kept.cloned().unwrap_or_else(|| {
+                Source::new(server, wanted, vault.as_ref(), &self.revoker, &self.tasks)
+            });
+            sources.insert(server.clone(), source);
+        }
+        self.retire(
+            &old,
+            &sources,
+            (!same).then_some(configured.vault.as_ref()).flatten(),
+        );
+        self.sources.store(Arc::new(sources));
+        if !same {
+            configured.keeping.cancel();
+            configured.keeping = CancellationToken::new();
+            if let Some(vault) = &vault {
+                let kept = Arc::clone(vault).keep(configured.keeping.clone());
+                self.tasks.spawn(kept);
+            }
+        }
+        configured.settings = settings.clone();
+        configured.vault = vault;
+        Ok(())
+    }
+
+    /// Ends the sources that are not among the new ones, then the token of a vault nobody uses any more.
+    fn retire(
+        &self,
+        old: &BTreeMap<ServerName, Arc<Source>>,
+        new: &BTreeMap<ServerName, Arc<Source>>,
+        left: Option<&Arc<Vault>>,
+    ) {
+        let gone = old.iter().filter(|(server, source)| {
+            !new.get(*server)
+                .is_some_and(|kept| Arc::ptr_eq(kept, source))
+        });
+        for (_, source) in gone {
+            let lease = source.retire();
+            if let (Some(lease), Some(vault)) = (lease, source.vault()) {
+                let reference = source.wanted().reference.text();
+                self.revoker.later(&self.tasks, vault, &lease, &reference);
+            }
+        }
+        if let Some(vault) = left.cloned() {
+            self.tasks.spawn(async move { vault.leave().await });
+        }
+    }
+
+    /// The credential of a server; `None` for one that needs none.
+    pub fn of(&self, server: &ServerName) -> Option<Arc<Source>> {
+        self.sources.load().get(server).cloned()
+    }
+
+    /// All sources by server.
+    pub fn sources(&self) -> Arc<BTreeMap<ServerName, Arc<Source>>> {
+        self.sources.load_full()
+    }
+
+    /// How every credential stands.
+    pub fn status(&self) -> Vec<Status> {
+        let sources = self.sources.load();
+        let status = |(server, source): (&ServerName, &Arc<Source>)| Status {
+            server: server.clone(),
+            reference: source.wanted().reference.text(),
+            leased: source.is_leased(),
+            state: match (source.failure(), source.held()) {
+                (Some(error), None) => State::Failed(error.fault.word()),
+                (_, Some(held)) => State::Ready(held.remaining()),
+                (None, None) => State::Unused,
+            },
+        };
+        sources.iter().map(status).collect()
+    }
+
+    /// How many leases wait to be revoked.
+    pub fn pending(&self) -> usize {
+        self.revoker.pending.load(Ordering::Acquire)
+    }
+
+    /// Forgets the credentials in `scope` and revokes their leases; comes back when each is seen to be gone or has
+    /// failed once. Calls that hold one go on with it: cut them first.
+    ///
+    /// The next call fetches anew. What keeps it from doing so is the kill switch.
+    pub async fn end(&self, scope: Scope<'_>) -> Ended {
+        let sources = self.sources.load_full();
+        let mut ended = Ended::default();
+        let mut revoking = Vec::new();
+        for (server, source) in &*sources {
+            let reference = source.wanted().reference.text();
+            let is_meant = match scope {
+                Scope::All => true,
+                Scope::Reference(meant) => *reference == *meant,
+                Scope::Server(meant) => server == meant,
+            };
+            if !is_meant {
+                continue;
+            }
+            ended.servers.push(server.clone());
+            if let (Some(lease), Some(vault)) = (source.end(), source.vault()) {
+                let vault = Arc::clone(vault);
+                let gone = Arc::clone(&lease);
+                // All at once: a vault that does not answer holds up no other.
+                let task = self.tasks.spawn(async move { vault.revoke(&gone).await });
+                revoking.push((task, lease, reference, source));
+            }
+        }
+        for (task, lease, reference, source) in revoking {
+            match task.await {
+                Ok(Ok(())) => ended.revoked += 1,
+                Ok(Err(_)) | Err(_) => {
+                    if let Some(vault) = source.vault() {
+                        self.revoker.later(&self.tasks, vault, &lease, &reference);
+                    }
+                    ended.pending.push(reference);
+                }
+            }
+        }
+        ended
+    }
+
+    /// Ends everything, gives the vault's token back and stops trying what did not work.
+    pub async fn close(&self) -> Ended {
+        let ended = self.end(Scope::All).await;
+        let vault = {
+            let configured = self
+                .configured
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            configured.keeping.cancel();
+            configured.vault.clone()
+        };
+        self.revoker.stop.cancel();
+        if let Some(vault) = vault {
+            vault.leave().await;
+        }
+        ended
+    }
+}
+
+/// Revokes leases until it works.
+#[derive(Debug, Default)]
+pub(crate) struct Revoker {
+    pending: AtomicUsize,
+    stop: CancellationToken,
+}
+
+impl Revoker {
+    /// Revokes `lease` in the background.
+    pub(crate) fn later(
+        self: &Arc<Self>,
+        tasks: &TaskTracker,
+        vault: &Arc<Vault>,
+        lease: &Arc<str>,
+        reference: &Arc<str>,
+    ) {
+        let (own, vault) = (Arc::clone(self), Arc::clone(vault));
+        let (lease, reference) = (Arc::clone(lease), Arc::clone(reference));
+        self.pending.fetch_add(1, Ordering::AcqRel);
+        tasks.spawn(async move {
+            tokio::select! {
+                () = own.stop.cancelled() => {}
+                () = revoke(&vault, &lease, &reference) => {}
+            }
+            own.pending.fetch_sub(1, Ordering::AcqRel);
+        });
+    }
+}
+
+async fn revoke(vault: &Vault, lease: &str, reference: &str) {
+    let (mut pause, longest) = PAUSE;
+    while let Err(fault) = vault.revoke(lease).await {
+        tracing::error!(
+            reference,
+            fault = fault.word(),
+            hint = fault.hint(),
+            "a lease is not revoked: it is tried again"
+        );
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(longest);
+    }
+    tracing::info!(reference, "lease revoked");
+}
