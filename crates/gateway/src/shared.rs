@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     clock::Ids, edge::room::Load, layers::audit::Doorkeeper, layers::catalog::Catalogs,
-    metrics::Meters, session::Sessions,
+    limit::Budgets, metrics::Meters, session::Sessions,
 };
 
 /// What every stack is built over.
@@ -28,6 +28,8 @@ pub struct Shared {
     pub catalogs: Arc<Catalogs>,
     /// Who notes refusals at the edge.
     pub door: Arc<Doorkeeper>,
+    /// What is spent of the limits.
+    pub budgets: Arc<Budgets>,
     /// The meters.
     pub meters: Arc<Meters>,
     /// How many requests run.
@@ -58,6 +60,7 @@ impl Shared {
             authn,
             sessions: Arc::default(),
             catalogs: Arc::default(),
+            budgets: Arc::default(),
             meters,
             load: Arc::default(),
             ids: Arc::new(Ids::new()?),

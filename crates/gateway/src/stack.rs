@@ -17,7 +17,9 @@ use crate::{
     edge::{authn, endpoint, origin, render, room},
     gate::gate,
     knowledge::Knowledge,
-    layers::{approval, audit, catalog, credential, kill, measure, policy, session},
+    layers::{
+        approval, audit, breaker, catalog, credential, kill, limit, measure, policy, session,
+    },
     settings::Settings,
     shared::Shared,
     upstream,
@@ -61,6 +63,8 @@ pub fn calls(
             &shared.sessions,
         ))) // Call      -> Bound
         .layer(around(kill::Cut::new(settings, &shared.kill))) // what is cut off is refused; what runs can be cut
+        .layer(around(breaker::Breaker::new(settings, &shared.budgets))) // what fails in a row rests
+        .layer(around(limit::Quota::new(settings, &shared.budgets))) // rates, and calls at once
         .layer(around(policy::Screen::new(
             &shared.policy,
             &known,

@@ -405,6 +405,10 @@ impl Resolver<'_> {
             sessions: raw.sessions.value,
             sessions_per_caller: raw.sessions_per_caller.value,
             keep_alive: raw.keep_alive,
+            rate: raw.rate.clone(),
+            running: raw.running.clone(),
+            breaker: raw.breaker,
+            suspension: raw.suspension,
         }
     }
 
