@@ -120,6 +120,8 @@ codes! {
     CredentialRejected = "credential_rejected", Upstream;
     /// As many calls are running as may run at once.
     Overloaded = "overloaded", Gateway;
+    /// The answer does not fit into the memory that is left.
+    MemoryFull = "memory_full", Gateway;
     /// The gateway is shutting down.
     Draining = "draining", Gateway;
     /// The server behind the gateway cannot be reached.

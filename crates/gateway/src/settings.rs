@@ -43,6 +43,8 @@ pub struct Limits {
     pub depth: usize,
     /// How many calls may run at once; one more is refused, never queued.
     pub in_flight: NonZeroUsize,
+    /// How many streams may be open at once; then new requests are refused until one ends.
+    pub streams: NonZeroUsize,
     /// How long a request body may take to arrive.
     pub read_deadline: Duration,
     /// How long a session may rest before it ends.
@@ -105,6 +107,7 @@ impl Default for Limits {
             event: MIB,
             depth: 64,
             in_flight: NonZeroUsize::new(1024).unwrap_or(NonZeroUsize::MIN),
+            streams: NonZeroUsize::new(4096).unwrap_or(NonZeroUsize::MIN),
             read_deadline: Duration::from_secs(30),
             session_idle: Duration::from_secs(30 * 60),
             sessions: NonZeroUsize::new(10_000).unwrap_or(NonZeroUsize::MIN),

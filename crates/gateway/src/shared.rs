@@ -6,12 +6,16 @@ use keepgate_audit::Log;
 use keepgate_authn::Authenticator;
 use keepgate_policy::Policy;
 use keepgate_store::kill::Switch;
+use keepgate_transport::memory::Budget;
 use tokio_util::task::TaskTracker;
 
 use crate::{
     clock::Ids, edge::room::Load, layers::audit::Doorkeeper, layers::catalog::Catalogs,
     limit::Budgets, metrics::Meters, session::Sessions,
 };
+
+/// What messages that are held whole may take, unless the settings say otherwise. In bytes.
+const MEMORY: usize = 256 * 1024 * 1024;
 
 /// What every stack is built over.
 #[derive(Debug)]
@@ -30,6 +34,8 @@ pub struct Shared {
     pub door: Arc<Doorkeeper>,
     /// What is spent of the limits.
     pub budgets: Arc<Budgets>,
+    /// What bodies and events that are held whole may take together, in bytes.
+    pub memory: Budget,
     /// The meters.
     pub meters: Arc<Meters>,
     /// How many requests run.
@@ -43,6 +49,13 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// With another bound for what bodies and events may take together.
+    #[must_use]
+    pub fn with_memory(mut self, bytes: usize) -> Self {
+        self.memory = Budget::new(bytes);
+        self
+    }
+
     /// Puts together what was opened.
     ///
     /// # Errors
@@ -61,6 +74,7 @@ impl Shared {
             sessions: Arc::default(),
             catalogs: Arc::default(),
             budgets: Arc::default(),
+            memory: Budget::new(MEMORY),
             meters,
             load: Arc::default(),
             ids: Arc::new(Ids::new()?),

@@ -39,7 +39,7 @@ pub fn edge(settings: &Settings, shared: &Arc<Shared>, calls: Arc<Calls>) -> Edg
         ])) // never printed
         .layer(render::Render) // Refusal -> HTTP; a panic answers 500
         .layer(around(audit::Door::new(&shared.door))) // turned away here: recorded, at a bounded rate
-        .layer(around(room::Room::new(settings.limits.in_flight, shared))) // full or draining: refuse, never queue
+        .layer(around(room::Room::new(&settings.limits, shared))) // full or draining: refuse, never queue
         .layer(gate(origin::Origin::new(settings))) // Host and Origin allow-lists
         .layer(gate(authn::Identify::new(&shared.authn, settings))) // header -> Caller; path -> server
         .service(endpoint::Endpoint::new(settings, shared, calls)); // bytes -> Message -> Call; Reply -> bytes

@@ -89,6 +89,7 @@ pub(super) const TABLE: &[Wording] = &[
     row(Code::CredentialUnavailable, Way::Result, StatusCode::SERVICE_UNAVAILABLE, -31010, "refused: the server's credential cannot be had now"),
     row(Code::CredentialRejected, Way::Error, StatusCode::BAD_GATEWAY, -31105, "the server does not accept the gateway's credential"),
     row(Code::Overloaded, Way::Status, StatusCode::SERVICE_UNAVAILABLE, -31005, "the gateway has too many calls at once"),
+    row(Code::MemoryFull, Way::Result, StatusCode::SERVICE_UNAVAILABLE, -31008, "refused: there is no memory left for the answer; the call may have happened"),
     row(Code::Draining, Way::Status, StatusCode::SERVICE_UNAVAILABLE, -31006, "the gateway is shutting down"),
     row(Code::UpstreamUnreachable, Way::Error, StatusCode::BAD_GATEWAY, -31101, "the server cannot be reached"),
     row(Code::UpstreamResting, Way::Result, StatusCode::SERVICE_UNAVAILABLE, -31105, "refused: the server failed several times in a row and rests"),

@@ -12,6 +12,11 @@ use crate::config::decode::{At, Decode, Fields, Size, duration, written, wrong_p
 use crate::config::document::Node;
 use crate::config::fault::Faults;
 
+/// The most connections clients may hold, unless the file says otherwise.
+const CONNECTIONS: usize = 4096;
+/// What messages that are held whole may take together, in bytes, unless the file says otherwise.
+const MEMORY: usize = 256 * 1024 * 1024;
+
 /// `limits`: what may be held, and for how long.
 #[derive(Debug)]
 pub(crate) struct Limits {
@@ -20,6 +25,9 @@ pub(crate) struct Limits {
     pub(crate) event: At<Size>,
     pub(crate) depth: At<NonZeroUsize>,
     pub(crate) in_flight: NonZeroUsize,
+    pub(crate) streams: NonZeroUsize,
+    pub(crate) connections: NonZeroUsize,
+    pub(crate) memory: At<Size>,
     pub(crate) header_timeout: Duration,
     pub(crate) read_deadline: Duration,
     pub(crate) session_idle: Duration,
@@ -47,6 +55,12 @@ impl Decode for Limits {
             event: fields.or("event", standard("limits.event", Size(defaults.event))),
             depth: fields.or("depth", standard("limits.depth", depth)),
             in_flight: fields.or("in_flight", defaults.in_flight),
+            streams: fields.or("streams", defaults.streams),
+            connections: fields.or(
+                "connections",
+                NonZeroUsize::new(CONNECTIONS).unwrap_or(NonZeroUsize::MIN),
+            ),
+            memory: fields.or("memory", standard("limits.memory", Size(MEMORY))),
             header_timeout: fields.or("header_timeout", Duration::from_secs(10)),
             read_deadline: fields.or("read_deadline", defaults.read_deadline),
             session_idle: fields.or("session_idle", defaults.session_idle),
