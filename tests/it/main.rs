@@ -11,7 +11,6 @@
 mod hostile_client;
 mod hostile_upstream;
 mod kill;
-mod limits;
 mod peers;
 mod sessions;
 mod spine;

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use keepgate_mcp::{message::Message, revision::Revision};
 
-use crate::{Caller, DecisionId, ServerName};
+use crate::{Caller, DecisionId, ServerName, Trace};
 
 impl Ask {
     /// The MCP method; for what is none, the HTTP method or `response`.
@@ -97,6 +97,8 @@ pub struct Call {
     pub intended: AtomicBool,
     /// Whether the kill switch cut it; see [`Call::kill`].
     pub killed: AtomicBool,
+    /// Where it stands in a trace.
+    pub trace: Trace,
 }
 
 impl Call {
@@ -114,6 +116,16 @@ impl Call {
     /// Whether the kill switch cut the call.
     pub fn is_killed(&self) -> bool {
         self.killed.load(Ordering::Acquire)
+    }
+
+    /// The message that goes to the server: the client's, or the same with another trace context. `None` when what is
+    /// asked is no message.
+    pub fn message(&self) -> Option<&Message> {
+        match (&self.ask, self.trace.sent()) {
+            (Ask::Message(_), Some(sent)) => Some(sent),
+            (Ask::Message(message), None) => Some(message),
+            (Ask::Listen | Ask::End, _) => None,
+        }
     }
 
     /// Whether the intent is on record.

@@ -28,20 +28,20 @@ impl Ids {
         })
     }
 
-    /// The next id, and the time it was given.
-    pub fn next(&self, now: SystemTime) -> (DecisionId, SystemTime) {
+    /// The next id, and random bits that have nothing to do with it.
+    pub fn next(&self, now: SystemTime) -> (DecisionId, [u8; 16]) {
         let count = self.count.fetch_add(1, Ordering::Relaxed);
         let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         // A keyed hash of a counter: as unpredictable as randomness, and no system call a call.
         let digest = blake3::keyed_hash(&self.key, &count.to_le_bytes());
-        let random = digest
-            .as_bytes()
+        let (first, second) = digest.as_bytes().split_at(16);
+        let random = first
             .iter()
-            .take(16)
             .fold(0_u128, |bits, byte| bits << 8 | u128::from(*byte));
+        let millis = u64::try_from(since.as_millis()).unwrap_or_default();
         (
-            DecisionId::new(u64::try_from(since.as_millis()).unwrap_or_default(), random),
-            now,
+            DecisionId::new(millis, random),
+            second.try_into().unwrap_or_default(),
         )
     }
 }

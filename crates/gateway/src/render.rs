@@ -76,6 +76,11 @@ fn subject(about: &Subject<'_>) -> Option<String> {
     }
 }
 
+/// The JSON-RPC code a refusal is answered with.
+pub fn number(code: Code) -> i64 {
+    wording(code).number
+}
+
 /// Words a refusal of something that is no JSON-RPC request yet, or is none at all: by HTTP status, with a JSON-RPC
 /// error without id as the body (2025-11-25 `basic/transports` allows it, SDK clients print it).
 pub fn over_http(refusal: &Refusal) -> Response<Body> {
@@ -92,8 +97,7 @@ pub fn over_http(refusal: &Refusal) -> Response<Body> {
             );
         }
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
-            let wait = refusal.limit.map_or(1, |limit| limit.wait_s());
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(wait));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         _ => {}
     }
@@ -206,9 +210,6 @@ fn text(row: &Wording, refusal: &Refusal) -> String {
     } else if let Some(detail) = &refusal.detail {
         said = format!("{said}: {detail}");
     }
-    if let Some(limit) = &refusal.limit {
-        let _infallible = write!(said, "; try again in {} s", limit.wait_s());
-    }
     said
 }
 
@@ -225,10 +226,6 @@ fn data(refusal: &Refusal) -> String {
             .map(|(code, _)| encode::escape(code))
             .collect();
         let _infallible = write!(data, ",\"reasons\":[{}]", codes.join(","));
-    }
-    if let Some(limit) = &refusal.limit {
-        let (name, wait) = (limit.name, limit.wait_s());
-        let _infallible = write!(data, ",\"limit\":\"{name}\",\"retry_after_s\":{wait}");
     }
     if let Code::RevisionUnsupported = refusal.code {
         let known: Vec<String> = keepgate_mcp::revision::Revision::ALL

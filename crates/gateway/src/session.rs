@@ -22,7 +22,7 @@ use keepgate_policy::ClientFacts;
 use keepgate_store::kill::Facts;
 use tokio_util::sync::CancellationToken;
 
-use crate::{catalog::Catalog, settings::Limits, upstream::Link};
+use crate::{catalog::Catalog, metrics::Meters, settings::Limits, upstream::Link};
 
 /// How many of a server's questions may wait for an answer in one session.
 const ASKED_MOST: usize = 64;
@@ -215,6 +215,7 @@ pub struct Sessions {
     hasher: RandomState,
     counts: Mutex<Counts>,
     epoch: Instant,
+    meters: Option<Arc<Meters>>,
 }
 
 #[derive(Debug, Default)]
@@ -230,11 +231,20 @@ impl Default for Sessions {
             hasher: RandomState::new(),
             counts: Mutex::default(),
             epoch: Instant::now(),
+            meters: None,
         }
     }
 }
 
 impl Sessions {
+    /// An empty table that tells `meters` how long its sessions last.
+    pub fn measured(meters: &Arc<Meters>) -> Self {
+        Self {
+            meters: Some(Arc::clone(meters)),
+            ..Self::default()
+        }
+    }
+
     /// A session that is not in the table yet: nobody can use it before the server has accepted it.
     ///
     /// # Errors
@@ -308,6 +318,9 @@ impl Sessions {
         let removed = shard.remove(&session.id);
         drop(shard);
         if removed.is_some() {
+            if let Some(meters) = &self.meters {
+                meters.session(&session.server, session.revision(), session.began.elapsed());
+            }
             let mut counts = locked(&self.counts);
             counts.all = counts.all.saturating_sub(1);
             let who = session.caller.principal();

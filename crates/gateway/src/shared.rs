@@ -6,16 +6,13 @@ use keepgate_audit::Log;
 use keepgate_authn::Authenticator;
 use keepgate_policy::Policy;
 use keepgate_store::kill::Switch;
-use keepgate_transport::memory::Budget;
+use keepgate_telemetry::trace::Tracer;
 use tokio_util::task::TaskTracker;
 
 use crate::{
     clock::Ids, edge::room::Load, layers::audit::Doorkeeper, layers::catalog::Catalogs,
-    limit::Budgets, metrics::Meters, session::Sessions,
+    metrics::Meters, session::Sessions,
 };
-
-/// What messages that are held whole may take, unless the settings say otherwise. In bytes.
-const MEMORY: usize = 256 * 1024 * 1024;
 
 /// What every stack is built over.
 #[derive(Debug)]
@@ -32,12 +29,10 @@ pub struct Shared {
     pub catalogs: Arc<Catalogs>,
     /// Who notes refusals at the edge.
     pub door: Arc<Doorkeeper>,
-    /// What is spent of the limits.
-    pub budgets: Arc<Budgets>,
-    /// What bodies and events that are held whole may take together, in bytes.
-    pub memory: Budget,
     /// The meters.
     pub meters: Arc<Meters>,
+    /// Where traces begin and end.
+    pub tracer: Arc<Tracer>,
     /// How many requests run.
     pub load: Arc<Load>,
     /// Where decision ids come from.
@@ -49,13 +44,6 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// With another bound for what bodies and events may take together.
-    #[must_use]
-    pub fn with_memory(mut self, bytes: usize) -> Self {
-        self.memory = Budget::new(bytes);
-        self
-    }
-
     /// Puts together what was opened.
     ///
     /// # Errors
@@ -65,17 +53,16 @@ impl Shared {
         policy: Arc<Policy>,
         authn: Arc<Authenticator>,
     ) -> Result<Self, getrandom::Error> {
-        let meters = Arc::default();
+        let meters: Arc<Meters> = Arc::default();
         Ok(Self {
             door: Arc::new(Doorkeeper::new(&log, &meters)),
             log,
             policy,
             authn,
-            sessions: Arc::default(),
-            catalogs: Arc::default(),
-            budgets: Arc::default(),
-            memory: Budget::new(MEMORY),
+            sessions: Arc::new(Sessions::measured(&meters)),
             meters,
+            catalogs: Arc::default(),
+            tracer: Arc::default(),
             load: Arc::default(),
             ids: Arc::new(Ids::new()?),
             kill: Switch::new(),

@@ -17,9 +17,7 @@ use crate::{
     edge::{authn, endpoint, origin, render, room},
     gate::gate,
     knowledge::Knowledge,
-    layers::{
-        approval, audit, breaker, catalog, credential, kill, limit, measure, policy, session,
-    },
+    layers::{approval, audit, catalog, credential, kill, measure, policy, session},
     settings::Settings,
     shared::Shared,
     upstream,
@@ -39,7 +37,7 @@ pub fn edge(settings: &Settings, shared: &Arc<Shared>, calls: Arc<Calls>) -> Edg
         ])) // never printed
         .layer(render::Render) // Refusal -> HTTP; a panic answers 500
         .layer(around(audit::Door::new(&shared.door))) // turned away here: recorded, at a bounded rate
-        .layer(around(room::Room::new(&settings.limits, shared))) // full or draining: refuse, never queue
+        .layer(around(room::Room::new(settings.limits.in_flight, shared))) // full or draining: refuse, never queue
         .layer(gate(origin::Origin::new(settings))) // Host and Origin allow-lists
         .layer(gate(authn::Identify::new(&shared.authn, settings))) // header -> Caller; path -> server
         .service(endpoint::Endpoint::new(settings, shared, calls)); // bytes -> Message -> Call; Reply -> bytes
@@ -56,15 +54,13 @@ pub fn calls(
     let whole = Arc::new(OnceLock::new());
     let known = Arc::new(Knowledge::new(settings));
     let stack = ServiceBuilder::new()
-        .layer(around(measure::Measure::new(&shared.meters))) // takes Call
+        .layer(around(measure::Measure::new(shared))) // takes Call
         .layer(around(audit::Outcome::new(&shared.log))) // one last record per call, always
         .layer(around(session::Bind::new(
             &settings.limits,
             &shared.sessions,
         ))) // Call      -> Bound
         .layer(around(kill::Cut::new(settings, &shared.kill))) // what is cut off is refused; what runs can be cut
-        .layer(around(breaker::Breaker::new(settings, &shared.budgets))) // what fails in a row rests
-        .layer(around(limit::Quota::new(settings, &shared.budgets))) // rates, and calls at once
         .layer(around(policy::Screen::new(
             &shared.policy,
             &known,
@@ -75,12 +71,18 @@ pub fn calls(
         .layer(gate(catalog::Lookup::new(
             &shared.catalogs,
             &shared.ids,
+            &shared.tracer,
             &whole,
         ))) // Bound     -> Known
-        .layer(gate(policy::Judge::new(&shared.policy, &known))) // Known     -> Judged
+        .layer(gate(policy::Judge::new(
+            &shared.policy,
+            &known,
+            &shared.meters,
+        ))) // Known     -> Judged
         .layer(gate(approval::Await)) // Judged    -> Permitted
         .layer(gate(audit::Intent::new(settings, &shared.log))) // Permitted -> Recorded: no log, no call
-        .layer(gate(credential::Attach)) // Recorded  -> Armed
+        .layer(gate(credential::Attach::new(&shared.tracer))) // Recorded  -> Armed
+        .layer(around(measure::Depart::new(settings, shared))) // times the server
         .service(upstream::Router::new(upstreams)); // takes Armed, gives Reply
     let calls = Arc::new(Calls::new(stack));
     // The gateway's own list calls pass the whole stack; a weak way back, so that an old stack can go.

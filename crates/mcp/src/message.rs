@@ -186,6 +186,25 @@ impl Message {
         }
     }
 
+    /// The view of `params._meta` or `result._meta`; of nothing if there is none.
+    pub fn meta(&self) -> Meta<'_> {
+        Meta::of(self.parts())
+    }
+
+    /// The same request or notification with keys of `params._meta` set to raw JSON (`Some`) or left out (`None`), such as a
+    /// trace context of our own; every byte outside `_meta` stays. Only where there is a method.
+    ///
+    /// # Errors
+    /// If this is a response, or the outcome, judged like any message, is refused.
+    pub fn with_meta_keys(&self, changes: &[(&str, Option<&str>)]) -> Result<Self, DecodeError> {
+        let parts = match self {
+            Self::Request(request) => &request.parts,
+            Self::Notification(notification) => &notification.parts,
+            Self::Response(_) => return Err(splice::shape()),
+        };
+        Ok(splice::with_meta_keys(parts, changes)?.unwrap_or_else(|| self.clone()))
+    }
+
     /// The method of a request or notification.
     pub fn method(&self) -> Option<&Method> {
         match self {

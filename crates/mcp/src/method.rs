@@ -32,6 +32,14 @@ macro_rules! methods {
                 }
             }
 
+            /// The name on the wire, if a revision we speak defines the method.
+            pub fn known(&self) -> Option<&'static str> {
+                match self {
+                    $(Self::$variant => Some($name),)*
+                    Self::Other(_) => None,
+                }
+            }
+
             fn way(&self) -> Way {
                 match self {
                     $(Self::$variant => Way::$way,)*

@@ -4,5 +4,5 @@ pub mod registry;
 pub mod text;
 
 pub use registry::{
-    About, Counter, Family, Gauge, Histogram, Kind, OTHER, Observed, Reading, Registry, Unit,
+    About, Bound, Counter, Family, Gauge, Histogram, Kind, OTHER, Observed, Reading, Registry, Unit,
 };

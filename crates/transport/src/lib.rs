@@ -10,7 +10,6 @@ pub mod body;
 #[cfg(test)]
 mod fake;
 pub mod http;
-pub mod memory;
 pub mod sse;
 pub mod stdio;
 

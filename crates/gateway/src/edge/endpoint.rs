@@ -15,8 +15,11 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
-use keepgate_call::{Ask, Call, Caller, Code, Origin, Passed, Refusal, Reply, ServerName};
-use keepgate_mcp::{Era, Mirrored, header::HeaderError, revision::Revision};
+use keepgate_call::{
+    Ask, Call, Caller, Code, Origin, Passed, Refusal, Reply, ServerName, Trace, trace::SpanContext,
+};
+use keepgate_mcp::{Era, Mirrored, header::HeaderError, message::Message, revision::Revision};
+use keepgate_telemetry::trace::Carrier;
 use keepgate_transport::{Body, http::server::Peer};
 use tower::{Service, ServiceExt};
 
@@ -167,7 +170,18 @@ impl Inner {
         revision: Revision,
         ask: Ask,
     ) -> Result<Call, Refusal> {
-        let (id, received) = self.shared.ids.next(SystemTime::now());
+        let received = SystemTime::now();
+        let (id, random) = self.shared.ids.next(received);
+        let trace = match &ask {
+            Ask::Message(message) if message.method().is_some() => {
+                let carried = Carried {
+                    message,
+                    headers: &arrived.headers,
+                };
+                self.shared.tracer.begin(random, &carried)
+            }
+            Ask::Message(_) | Ask::Listen | Ask::End => Trace::default(),
+        };
         let stateful = revision.era() == Era::Stateful;
         Ok(Call {
             id,
@@ -186,6 +200,7 @@ impl Inner {
             peer: arrived.peer,
             intended: AtomicBool::new(false),
             killed: AtomicBool::new(false),
+            trace,
         })
     }
 
@@ -200,6 +215,32 @@ impl Inner {
         // Within what is detached, so that a stream which begins when its client has gone is read to its end as well.
         let kept = async move { running.await.map(|reply| answer::kept(&call, reply, tasks)) };
         Detached::new(kept, &self.shared.tasks).await
+    }
+}
+
+/// The trace context of a client, where it can stand (W3C Trace Context; SEP-414 for `_meta`).
+struct Carried<'a> {
+    message: &'a Message,
+    headers: &'a HeaderMap,
+}
+
+impl Carrier for Carried<'_> {
+    fn message(&self) -> Option<SpanContext> {
+        let meta = self.message.meta();
+        let state = meta.tracestate();
+        let state = state.as_deref().map(str::as_bytes);
+        SpanContext::parse(meta.traceparent()?.as_bytes(), state)
+    }
+
+    fn header(&self) -> Option<SpanContext> {
+        let mut parents = self.headers.get_all("traceparent").iter();
+        let parent = parents.next()?;
+        // Two of them are none (§3.2.1).
+        if parents.next().is_some() {
+            return None;
+        }
+        let state = self.headers.get("tracestate").map(HeaderValue::as_bytes);
+        SpanContext::parse(parent.as_bytes(), state)
     }
 }
 

@@ -12,7 +12,9 @@ use std::{
 
 use futures_core::Stream;
 use keepgate_audit::{AppendError, Decision, Kind, Log, Outcome as Ending, Reason, Record, Status};
-use keepgate_call::{Answer, Ask, Call, Code, Cut, Events, Fault, Item, Refusal, Reply};
+use keepgate_call::{
+    Answer, Ask, Call, Code, Cut, Events, Fault, Item, Refusal, Reply, trace::Hex,
+};
 use keepgate_mcp::{
     Era,
     id::Id,
@@ -213,9 +215,15 @@ fn told(refusal: &Refusal, call: &Call) {
         .as_ref()
         .map(|source| chain(source))
         .unwrap_or_default();
+    let spans = call.trace.spans.as_ref();
+    let trace_id = spans.map(|spans| Hex(&spans.server.trace).to_string());
     match code.fault() {
-        Fault::Upstream | Fault::Gateway => warn!(%code, %server, %decision, cause, "refused"),
-        Fault::Client | Fault::Policy => debug!(%code, %server, %decision, cause, "refused"),
+        Fault::Upstream | Fault::Gateway => {
+            warn!(%code, %server, %decision, trace_id, cause, "refused");
+        }
+        Fault::Client | Fault::Policy => {
+            debug!(%code, %server, %decision, trace_id, cause, "refused");
+        }
     }
 }
 

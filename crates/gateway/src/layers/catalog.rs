@@ -16,6 +16,7 @@ use keepgate_mcp::{
     method::Method,
 };
 use keepgate_policy::ToolFacts;
+use keepgate_telemetry::trace::Tracer;
 use tower::ServiceExt;
 
 use super::session::Bound;
@@ -105,6 +106,7 @@ pub struct Known {
 pub struct Lookup {
     catalogs: Arc<Catalogs>,
     ids: Arc<Ids>,
+    tracer: Arc<Tracer>,
     calls: Arc<OnceLock<Weak<Calls>>>,
 }
 
@@ -114,11 +116,13 @@ impl Lookup {
     pub fn new(
         catalogs: &Arc<Catalogs>,
         ids: &Arc<Ids>,
+        tracer: &Arc<Tracer>,
         calls: &Arc<OnceLock<Weak<Calls>>>,
     ) -> Self {
         Self {
             catalogs: Arc::clone(catalogs),
             ids: Arc::clone(ids),
+            tracer: Arc::clone(tracer),
             calls: Arc::clone(calls),
         }
     }
@@ -175,7 +179,8 @@ impl Lookup {
         cursor: Option<&str>,
     ) -> Result<Call, Refusal> {
         let call = &bound.call;
-        let (decision, now) = self.ids.next(SystemTime::now());
+        let now = SystemTime::now();
+        let (decision, random) = self.ids.next(now);
         let params = list_params(call.revision.era(), request, cursor);
         // The decision's id is as unguessable as a request id of ours must be beside the client's own.
         let id = Id::from_text(decision.as_str()).ok_or_else(|| Refusal::new(Code::Internal))?;
@@ -198,6 +203,7 @@ impl Lookup {
             peer: call.peer,
             intended: AtomicBool::new(false),
             killed: AtomicBool::new(false),
+            trace: self.tracer.inner(&call.trace, random),
         })
     }
 }
@@ -215,6 +221,9 @@ impl Gate<Bound> for Lookup {
             }
             Ask::Message(_) | Ask::Listen | Ask::End => None,
         };
+        if tool.is_some() {
+            bound.call.trace.list();
+        }
         Ok(Known { bound, tool })
     }
 }

@@ -3,7 +3,9 @@
 //! They are built from nothing, so no line of the client's can travel by accident: not its `Authorization`, not its
 //! `Cookie`, no hop-by-hop line. Servers that need a credential of their own get it here in a later version.
 
-use std::borrow::Cow;
+mod context;
+
+use std::{borrow::Cow, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use keepgate_call::{Ask, Call, Code, Refusal};
@@ -12,6 +14,8 @@ use keepgate_mcp::{
     message::{Message, Request},
     method::{Method, Subject},
 };
+
+use keepgate_telemetry::trace::Tracer;
 
 use super::{audit::Recorded, session::Bound};
 use crate::gate::Gate;
@@ -22,8 +26,19 @@ const NAME: HeaderName = HeaderName::from_static("mcp-name");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Arms calls for their way to the server.
-#[derive(Debug, Clone, Copy)]
-pub struct Attach;
+#[derive(Debug, Clone)]
+pub struct Attach {
+    tracer: Arc<Tracer>,
+}
+
+impl Attach {
+    /// A gate that tells servers the trace context as `tracer` allows.
+    pub fn new(tracer: &Arc<Tracer>) -> Self {
+        Self {
+            tracer: Arc::clone(tracer),
+        }
+    }
+}
 
 /// A call ready to be sent. Only this file makes one, and only from a call whose intent is on record.
 #[derive(Debug)]
@@ -33,6 +48,11 @@ pub struct Armed {
 }
 
 impl Armed {
+    /// The call.
+    pub fn call(&self) -> &Arc<Call> {
+        &self.bound.call
+    }
+
     /// The call and every header line that goes with it.
     pub fn into_parts(self) -> (Bound, HeaderMap) {
         (self.bound, self.headers)
@@ -48,6 +68,7 @@ impl Gate<Recorded> for Attach {
         if let Some(id) = &bound.resume {
             headers.insert(LAST_EVENT_ID, value(id.clone())?);
         }
+        context::attach(&bound.call, &self.tracer, &mut headers)?;
         Ok(Armed { bound, headers })
     }
 }

@@ -5,7 +5,7 @@ mod screen;
 
 use std::sync::Arc;
 
-use keepgate_call::{Ask, Code, Refusal};
+use keepgate_call::{Ask, Code, Refusal, trace::Judgement};
 use keepgate_mcp::{
     json::Kind,
     message::{Message, Request},
@@ -16,13 +16,14 @@ use keepgate_policy::{Decision, Effect, Facts, Item, Phase, Policy, Reason};
 use self::facts::{Located, Side};
 pub use self::screen::Screen;
 use super::{catalog::Known, session::Bound};
-use crate::{gate::Gate, knowledge::Knowledge};
+use crate::{gate::Gate, knowledge::Knowledge, metrics::Meters};
 
 /// Asks policy whether a call may be made.
 #[derive(Debug)]
 pub struct Judge {
     policy: Arc<Policy>,
     knowledge: Arc<Knowledge>,
+    meters: Arc<Meters>,
 }
 
 /// A call that policy has judged and not denied. Only this file makes one.
@@ -41,10 +42,11 @@ impl Judged {
 
 impl Judge {
     /// A gate over `policy`.
-    pub fn new(policy: &Arc<Policy>, knowledge: &Arc<Knowledge>) -> Self {
+    pub fn new(policy: &Arc<Policy>, knowledge: &Arc<Knowledge>, meters: &Arc<Meters>) -> Self {
         Self {
             policy: Arc::clone(policy),
             knowledge: Arc::clone(knowledge),
+            meters: Arc::clone(meters),
         }
     }
 }
@@ -68,6 +70,17 @@ impl Gate<Known> for Judge {
             }
             Ask::Message(Message::Request(request)) => self.judge(&known, request)?,
         };
+        if let Some(spans) = &known.bound.call.trace.spans {
+            // Set once: a call is judged once.
+            let _first = spans.judgement.set(Judgement {
+                effect: effect(&decision),
+                revision: Arc::clone(&decision.revision),
+                reason: decision
+                    .reasons
+                    .first()
+                    .map(|reason| Arc::clone(&reason.code)),
+            });
+        }
         Ok(Judged {
             bound: known.bound,
             decision,
@@ -149,6 +162,8 @@ impl Judge {
     ) -> Result<Decision, Refusal> {
         let facts = side.facts(Phase::Call, method, subject, arguments);
         let decision = self.policy.judge(&facts);
+        self.meters
+            .judged(side.call(), effect(&decision), decision.elapsed);
         match &decision.effect {
             Effect::Allow | Effect::Approve(_) => Ok(decision),
             Effect::Deny => Err(self.denied(&facts, decision)),
@@ -243,6 +258,16 @@ fn visible_as(subject: Item<'_>) -> Item<'_> {
 
 fn unknown_method(method: &str) -> Refusal {
     Refusal::new(Code::MethodUnknown).detail(method.to_owned())
+}
+
+/// The effect in the words of meters and spans.
+fn effect(decision: &Decision) -> &'static str {
+    match &decision.effect {
+        Effect::Allow => "allow",
+        Effect::Approve(_) => "approve",
+        Effect::Deny if is_failure(decision) => "failed",
+        Effect::Deny => "deny",
+    }
 }
 
 /// Whether policy failed rather than spoke.

@@ -86,6 +86,14 @@ impl Bind {
     }
 }
 
+/// Tells the span which session the call belongs to.
+fn note(call: &Call, session: &Session) {
+    if let Some(spans) = &call.trace.spans {
+        // Set once: a call is bound once.
+        let _first = spans.session.set(session.public.as_ref().into());
+    }
+}
+
 impl Around<Arc<Call>> for Bind {
     type Out = Bound;
     type Reply = Reply;
@@ -98,6 +106,7 @@ impl Around<Arc<Call>> for Bind {
         let session = match self.bind(&call)? {
             Binding::Stateless => return stateless(call, next).await,
             Binding::Opening(session) => {
+                note(&call, &session);
                 let bound = Bound {
                     call,
                     session: Binding::Opening(Arc::clone(&session)),
@@ -105,7 +114,10 @@ impl Around<Arc<Call>> for Bind {
                 };
                 return open::finish(&self.sessions, session, bound, next).await;
             }
-            Binding::Held(session) => session,
+            Binding::Held(session) => {
+                note(&call, &session);
+                session
+            }
         };
         if let Ask::Message(Message::Response(response)) = &call.ask
             && response.id().and_then(|id| session.answered(id)).is_none()

@@ -220,7 +220,7 @@ pub(super) async fn send(children: Arc<Children>, bound: Bound) -> Result<Reply,
                 .map(Into::into)
         }
         Binding::Opening(opening) => {
-            let Ask::Message(Message::Request(request)) = &call.ask else {
+            let Some(Message::Request(request)) = call.message() else {
                 return Err(Refusal::new(Code::Internal));
             };
             let (attached, response) = greet(&children, request).await?;
@@ -310,8 +310,8 @@ async fn message(
     call: &Arc<Call>,
     mode: CallMode,
 ) -> Result<Answer, Refusal> {
-    match &call.ask {
-        Ask::Message(Message::Request(request)) => {
+    match call.message() {
+        Some(Message::Request(request)) => {
             let replies = connection
                 .call(request, mode)
                 .await
@@ -319,18 +319,18 @@ async fn message(
             let call = Arc::clone(call);
             requested(children, Cuttable { replies, call }).await
         }
-        Ask::Message(Message::Notification(notification)) => {
+        Some(Message::Notification(notification)) => {
             connection
                 .notify(notification)
                 .await
                 .map_err(process_failed)?;
             Ok(Answer::Accepted)
         }
-        Ask::Message(Message::Response(response)) => {
+        Some(Message::Response(response)) => {
             connection.respond(response).await.map_err(process_failed)?;
             Ok(Answer::Accepted)
         }
-        Ask::Listen | Ask::End => Err(Refusal::new(Code::HttpMethod)),
+        None => Err(Refusal::new(Code::HttpMethod)),
     }
 }
 

@@ -11,15 +11,12 @@ use keepgate_mcp::{
     message::{self, Body, Message, Request, Response},
     sse::Event,
 };
-use keepgate_transport::{
-    http::{
-        client::{Client, ClientError, ClientSettings},
-        upstream::{
-            Answer as Received, Endpoint, Events as Incoming, Limits as Bounds, StreamError,
-            UpstreamError,
-        },
+use keepgate_transport::http::{
+    client::{Client, ClientError, ClientSettings},
+    upstream::{
+        Answer as Received, Endpoint, Events as Incoming, Limits as Bounds, StreamError,
+        UpstreamError,
     },
-    memory::Budget,
 };
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -52,7 +49,6 @@ impl Http {
         ca: Option<&Path>,
         server: &Server,
         limits: &Limits,
-        memory: &Budget,
         tasks: &TaskTracker,
     ) -> Result<Self, ClientError> {
         let settings = ClientSettings {
@@ -66,7 +62,6 @@ impl Http {
             head: server.timeouts.request,
             body: server.timeouts.request,
             idle: server.timeouts.idle,
-            memory: memory.clone(),
         };
         Ok(Self {
             name: name.clone(),
@@ -131,7 +126,9 @@ pub(super) async fn send(
     let call = Arc::clone(&bound.call);
     within(&bound, &mut headers);
     let (received, request) = match &call.ask {
-        Ask::Message(message) => {
+        Ask::Message(judged) => {
+            // The judged bytes, but for a trace context of ours.
+            let message = call.message().unwrap_or(judged);
             let request = if let Message::Request(request) = message {
                 Some(request)
             } else {
@@ -309,7 +306,6 @@ fn item(http: &Http, event: Result<Event, StreamError>) -> Result<Option<Item>, 
 
 fn failed(error: UpstreamError) -> Refusal {
     let code = match &error {
-        UpstreamError::NoMemory(_) => Code::MemoryFull,
         UpstreamError::Connect(_)
         | UpstreamError::ConnectTimeout { .. }
         | UpstreamError::Broken(_) => Code::UpstreamUnreachable,

@@ -3,8 +3,8 @@ use keepgate_gateway::{
     layers::{approval::Permitted, credential::Attach},
 };
 
-async fn skip_the_intent(permitted: Permitted) {
-    let _ = Attach.pass(permitted).await;
+async fn skip_the_intent(attach: &Attach, permitted: Permitted) {
+    let _ = attach.pass(permitted).await;
 }
 
 fn main() {}

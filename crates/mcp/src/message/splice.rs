@@ -129,6 +129,39 @@ pub(super) fn with_member(
     }
 }
 
+/// With keys of `params._meta` set to raw JSON, or left out; `_meta` and `params` are put in if something is to be set and
+/// they are not there.
+pub(super) fn with_meta_keys(
+    parts: &Parts,
+    changes: &[(&str, Option<&str>)],
+) -> Result<Option<Message>, DecodeError> {
+    const META: &str = "_meta";
+    let find = |parts: &Parts| parts.find(Place::Params, META).map(|member| member.value);
+    let there = find(parts);
+    let kept = there
+        .into_iter()
+        .flat_map(|span| parts.raw(span).members())
+        .filter(|(key, _)| !changes.iter().any(|(changed, _)| key.is_text(changed)))
+        .map(|(key, value)| format!("{}:{}", key.as_str(), value.as_str()));
+    let set = changes
+        .iter()
+        .filter_map(|(key, value)| Some(format!("\"{key}\":{}", (*value)?)));
+    let members: Vec<String> = kept.chain(set).collect();
+    let meta = format!("{{{}}}", members.join(","));
+    match (there, parts.envelope.params) {
+        (Some(span), _) => judged(parts, span, "", &meta, find).map(Some),
+        (None, _) if members.is_empty() => Ok(None),
+        (None, None) => with_params(parts, &format!("{{\"{META}\":{meta}}}")).map(Some),
+        (None, Some(params)) => {
+            let end = params.end.saturating_sub(1);
+            let is_empty = parts.raw(params).members().next().is_none();
+            let before = if is_empty { "" } else { "," };
+            let before = format!("{before}\"{META}\":");
+            judged(parts, Span { start: end, end }, &before, &meta, find).map(Some)
+        }
+    }
+}
+
 /// The message as the kind it was before the splice.
 pub(super) fn request(message: Message) -> Result<Request, DecodeError> {
     match message {
@@ -153,7 +186,7 @@ pub(super) fn response(message: Message) -> Result<Response, DecodeError> {
     }
 }
 
-fn shape() -> DecodeError {
+pub(super) fn shape() -> DecodeError {
     DecodeError {
         fault: DecodeFault::Shape,
         offset: 0,

@@ -591,3 +591,49 @@ proptest! {
         prop_assert_eq!(back.bytes(), original.bytes());
     }
 }
+
+#[test]
+fn keys_of_meta_are_set_and_left_out_and_nothing_else_changes() {
+    let cases = [
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":{"_meta":{"traceparent":"t"}}}"#,
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":{ }}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":{ "_meta":{"traceparent":"t"}}}"#,
+        ),
+        (
+            r#"{"params": {"name" : "a", "arguments":{"n": 1.0, "_meta":{"traceparent":"own"}} } ,"jsonrpc":"2.0","id":1,"method":"ping"}"#,
+            r#"{"params": {"name" : "a", "arguments":{"n": 1.0, "_meta":{"traceparent":"own"}} ,"_meta":{"traceparent":"t"}} ,"jsonrpc":"2.0","id":1,"method":"ping"}"#,
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":{"_meta":{"a": [1 ],"trace\u0070arent":"old","baggage":"k=v","z":{}},"q":1}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":{"_meta":{"a":[1 ],"z":{},"traceparent":"t"},"q":1}}"#,
+        ),
+        (
+            r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"_meta":{}}}"#,
+            r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"_meta":{"traceparent":"t"}}}"#,
+        ),
+    ];
+    for (before, after) in cases {
+        let Ok(Body::Single(message)) = read(before) else {
+            panic!("{before}");
+        };
+        let changed = message
+            .with_meta_keys(&[("traceparent", Some("\"t\"")), ("baggage", None)])
+            .expect("legal");
+        assert_eq!(changed.bytes(), after);
+        assert_eq!(changed.meta().traceparent().as_deref(), Some("t"));
+        assert_eq!(changed.id(), message.id());
+        let smuggled = message.with_meta_keys(&[("traceparent", Some(r#""t"},"name":"b""#))]);
+        assert!(smuggled.is_err(), "{before}");
+    }
+    let Ok(Body::Single(plain)) = read(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#) else {
+        panic!("a request");
+    };
+    let same = plain.with_meta_keys(&[("baggage", None)]).expect("legal");
+    assert_eq!(same.bytes(), plain.bytes());
+    let reply = Message::Response(response(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#));
+    assert!(reply.with_meta_keys(&[("baggage", None)]).is_err());
+}

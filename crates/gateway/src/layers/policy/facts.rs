@@ -20,6 +20,11 @@ pub(super) struct Side<'a> {
 }
 
 impl<'a> Side<'a> {
+    /// The call.
+    pub(super) fn call(&self) -> &'a keepgate_call::Call {
+        &self.bound.call
+    }
+
     /// Looks caller and server up.
     pub(super) fn of(bound: &'a Bound, knowledge: &'a Knowledge) -> Result<Self, Refusal> {
         let (server, transport) = knowledge.server(&bound.call.server)?;
