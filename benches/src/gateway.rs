@@ -5,15 +5,18 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use keepgate_audit::Log;
 use keepgate_authn::{ApiKeys, Authenticator, KeyRequest};
 use keepgate_call::ServerName;
-use keepgate_gateway::settings::{Limits, Server, Settings, Timeouts, Upstream};
+use keepgate_gateway::limit::Rate;
+use keepgate_gateway::settings::{
+    Limits, Rates, RunningLimits, Server, ServerLimits, Settings, Timeouts, Upstream,
+};
 use keepgate_gateway::{Gateway, Shared};
 use keepgate_policy::Policy;
 use keepgate_transport::http::server::{Listener, ListenerSettings, serve as serve_http};
@@ -96,6 +99,11 @@ fn shared(start: &Start) -> Result<Arc<Shared>, Error> {
     ))
 }
 
+/// A rate that counts every call and refuses none.
+fn endless() -> Option<Rate> {
+    Rate::new(NonZeroU32::MAX, Duration::from_secs(60), NonZeroU32::MAX)
+}
+
 fn settings(start: &Start) -> Result<Settings, Error> {
     let unusable = || Error::Reply(format!("an upstream at {}", start.upstream));
     let url = format!("http://{}/bench/mcp", start.upstream);
@@ -110,6 +118,11 @@ fn settings(start: &Start) -> Result<Settings, Error> {
         labels: Vec::new(),
         timeouts: Timeouts::default(),
         credential: None,
+        limits: ServerLimits {
+            rate: endless(),
+            running: NonZeroUsize::new(1_000_000),
+            ..ServerLimits::default()
+        },
     };
     let name = ServerName::parse(SERVER).ok_or_else(unusable)?;
     Ok(Settings {
@@ -118,6 +131,15 @@ fn settings(start: &Start) -> Result<Settings, Error> {
         origins: Vec::new(),
         limits: Limits {
             sessions_per_caller: SESSIONS_PER_CALLER,
+            rate: Rates {
+                session: endless(),
+                caller: endless(),
+                opening: endless(),
+            },
+            running: RunningLimits {
+                session: NonZeroUsize::new(1_000_000),
+                caller: NonZeroUsize::new(1_000_000),
+            },
             ..Limits::default()
         },
         clear_arguments: Vec::new(),

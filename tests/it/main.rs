@@ -11,6 +11,7 @@
 mod hostile_client;
 mod hostile_upstream;
 mod kill;
+mod limits;
 mod peers;
 mod sessions;
 mod spine;

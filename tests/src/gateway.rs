@@ -6,7 +6,7 @@ use keepgate_authn::Authenticator;
 use keepgate_call::ServerName;
 use keepgate_gateway::{
     Gateway, Shared,
-    settings::{Limits, Server, Settings, Timeouts, Upstream},
+    settings::{Limits, Server, ServerLimits, Settings, Timeouts, Upstream},
 };
 use keepgate_policy::Policy;
 use keepgate_transport::http::server::{Listener, ListenerSettings, serve};
@@ -155,6 +155,7 @@ impl Builder {
             labels: Vec::new(),
             timeouts: Timeouts::default(),
             credential: None,
+            limits: ServerLimits::default(),
         };
         let name = ServerName::parse("up").expect("a name");
         Self {

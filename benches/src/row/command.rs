@@ -70,7 +70,10 @@ fn configuration(stage: &Stage, address: SocketAddr, admin: SocketAddr) -> Strin
          state: {{ dir: {state} }}\n\
          policies: [{policy}]\n\
          log: {{ level: warn }}\n\
-         limits: {{ sessions_per_caller: {SESSIONS_PER_CALLER} }}\n\
+         limits:\n\
+         \x20 sessions_per_caller: {SESSIONS_PER_CALLER}\n\
+         \x20 rate: {{ session: 4000000000/1m, caller: 4000000000/1m, opening: 4000000000/1m }}\n\
+         \x20 running: {{ session: 1000000, caller: 1000000 }}\n\
          servers:\n  \
            bench: {{ url: \"http://{upstream}/bench/mcp\", owner: crm-team, environment: production }}\n"
     )

@@ -16,7 +16,7 @@ pub use call::{Ask, Call, Origin, Passed};
 pub use caller::{Caller, CallerKind, Proof};
 pub use id::DecisionId;
 pub use principal::{Principal, SessionKey};
-pub use refusal::{Code, Fault, Refusal};
+pub use refusal::{Code, Fault, Limit, Refusal};
 pub use reply::{Answer, Cut, Events, Item, Reply};
 pub use target::{ServerName, Tenant};
 pub use trace::Trace;

@@ -1,6 +1,13 @@
 //! The one way a call is turned away.
 
-use std::{borrow::Cow, error::Error, fmt, sync::Arc};
+use std::{
+    borrow::Cow,
+    error::Error,
+    fmt,
+    ops::{Deref, DerefMut},
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::DecisionId;
 
@@ -83,6 +90,12 @@ codes! {
     SessionUnknown = "session_unknown", Client;
     /// The caller, or the gateway, holds as many sessions as it may.
     SessionLimit = "session_limit", Client;
+    /// A rate is spent.
+    RateLimited = "rate_limited", Client;
+    /// As many calls run as may run at once for this session, caller or server.
+    TooManyRunning = "too_many_running", Client;
+    /// The session was refused too often in a row and rests.
+    SessionSuspended = "session_suspended", Client;
     /// The answer does not belong to a request this session was asked.
     ResponseForeign = "response_foreign", Client;
     /// The client cancelled the request.
@@ -107,10 +120,14 @@ codes! {
     CredentialRejected = "credential_rejected", Upstream;
     /// As many calls are running as may run at once.
     Overloaded = "overloaded", Gateway;
+    /// The answer does not fit into the memory that is left.
+    MemoryFull = "memory_full", Gateway;
     /// The gateway is shutting down.
     Draining = "draining", Gateway;
     /// The server behind the gateway cannot be reached.
     UpstreamUnreachable = "upstream_unreachable", Upstream;
+    /// The server behind the gateway failed several times in a row and rests.
+    UpstreamResting = "upstream_resting", Upstream;
     /// The server behind the gateway did not answer in time.
     UpstreamTimeout = "upstream_timeout", Upstream;
     /// The server behind the gateway broke the protocol or its limits.
@@ -127,9 +144,32 @@ impl fmt::Display for Code {
     }
 }
 
-/// A call that was turned away: why, what may be said of it, and what only the log may know.
+/// A limit that was met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// Its name, stable: as in the configuration.
+    pub name: &'static str,
+    /// How long to wait before another attempt may pass.
+    pub wait: Duration,
+}
+
+impl Limit {
+    /// The wait in whole seconds, rounded up, at least one: the form of `Retry-After` (RFC 9110 §10.2.3).
+    pub fn wait_s(&self) -> u64 {
+        let more = u64::from(self.wait.subsec_nanos() > 0);
+        self.wait.as_secs().saturating_add(more).max(1)
+    }
+}
+
+/// A call that was turned away. It reads as its [`Parts`].
+///
+/// One pointer wide: every layer returns it in a `Result`, and a wide error makes each of their futures wide.
 #[derive(Clone)]
-pub struct Refusal {
+pub struct Refusal(Box<Parts>);
+
+/// Why a call was turned away, what may be said of it, and what only the log may know.
+#[derive(Clone)]
+pub struct Parts {
     /// Why, by stable code.
     pub code: Code,
     /// What the client may be told beyond the wording of the code: the name it asked for, an author's deny message.
@@ -139,43 +179,67 @@ pub struct Refusal {
     pub reasons: Vec<(Arc<str>, Arc<str>)>,
     /// The revision of the policy that decided, if one did.
     pub policy: Option<Arc<str>>,
+    /// Which limit was met and how long to wait, where waiting helps.
+    pub limit: Option<Limit>,
     /// The decision the refusal belongs to; set once a call has one.
     pub decision: Option<DecisionId>,
     /// The cause, for the log alone.
     pub source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
+impl Deref for Refusal {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl DerefMut for Refusal {
+    fn deref_mut(&mut self) -> &mut Parts {
+        &mut self.0
+    }
+}
+
 impl Refusal {
     /// A refusal that says no more than its code.
     pub fn new(code: Code) -> Self {
-        Self {
+        Self(Box::new(Parts {
             code,
             detail: None,
             reasons: Vec::new(),
             policy: None,
+            limit: None,
             decision: None,
             source: None,
-        }
+        }))
     }
 
     /// Adds what the client may be told.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
-        self.detail = Some(detail.into());
+        self.0.detail = Some(detail.into());
+        self
+    }
+
+    /// Adds the limit that was met.
+    #[must_use]
+    pub fn limit(mut self, name: &'static str, wait: Duration) -> Self {
+        self.0.limit = Some(Limit { name, wait });
         self
     }
 
     /// Adds the cause, for the log.
     #[must_use]
     pub fn source(mut self, source: impl Error + Send + Sync + 'static) -> Self {
-        self.source = Some(Arc::new(source));
+        self.0.source = Some(Arc::new(source));
         self
     }
 
     /// Adds the decision, unless one is named already.
     #[must_use]
     pub fn decision(mut self, id: DecisionId) -> Self {
-        self.decision.get_or_insert(id);
+        self.0.decision.get_or_insert(id);
         self
     }
 }

@@ -13,6 +13,7 @@ mod resolve;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -47,6 +48,10 @@ pub struct Configuration {
     pub durability: Durability,
     /// How long the headers of a request may take to arrive.
     pub header_timeout: Duration,
+    /// How many connections clients may hold.
+    pub connections: NonZeroUsize,
+    /// What messages that are held whole may take together, in bytes.
+    pub memory: usize,
     /// How long running calls may take to end after SIGTERM.
     pub drain: Duration,
     /// What is written to standard error.

@@ -2,9 +2,11 @@
 
 pub mod approval;
 pub mod audit;
+pub mod breaker;
 pub mod catalog;
 pub mod credential;
 pub mod kill;
+pub mod limit;
 pub mod measure;
 pub mod policy;
 pub mod session;

@@ -9,6 +9,7 @@ pub mod edge;
 pub mod gate;
 pub mod knowledge;
 pub mod layers;
+pub mod limit;
 pub mod live;
 pub mod metrics;
 pub mod render;

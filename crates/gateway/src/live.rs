@@ -48,7 +48,7 @@ struct Built {
 
 impl Built {
     fn new(settings: &Settings, shared: &Arc<Shared>) -> Result<Self, SetUpError> {
-        let upstreams = Upstreams::new(settings, &shared.tasks)?;
+        let upstreams = Upstreams::new(settings, &shared.memory, &shared.tasks)?;
         let calls = stack::calls(settings, shared, &upstreams);
         let edge = stack::edge(settings, shared, Arc::clone(&calls));
         Ok(Self {

@@ -97,7 +97,8 @@ pub fn over_http(refusal: &Refusal) -> Response<Body> {
             );
         }
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            let wait = refusal.limit.map_or(1, |limit| limit.wait_s());
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(wait));
         }
         _ => {}
     }
@@ -210,6 +211,9 @@ fn text(row: &Wording, refusal: &Refusal) -> String {
     } else if let Some(detail) = &refusal.detail {
         said = format!("{said}: {detail}");
     }
+    if let Some(limit) = &refusal.limit {
+        let _infallible = write!(said, "; try again in {} s", limit.wait_s());
+    }
     said
 }
 
@@ -226,6 +230,10 @@ fn data(refusal: &Refusal) -> String {
             .map(|(code, _)| encode::escape(code))
             .collect();
         let _infallible = write!(data, ",\"reasons\":[{}]", codes.join(","));
+    }
+    if let Some(limit) = &refusal.limit {
+        let (name, wait) = (limit.name, limit.wait_s());
+        let _infallible = write!(data, ",\"limit\":\"{name}\",\"retry_after_s\":{wait}");
     }
     if let Code::RevisionUnsupported = refusal.code {
         let known: Vec<String> = keepgate_mcp::revision::Revision::ALL

@@ -1,9 +1,16 @@
 //! What the gateway is told: valid values only, made by `cli` from the configuration file.
 
-use std::{collections::BTreeMap, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
+    time::Duration,
+};
 
 use keepgate_call::ServerName;
 use keepgate_credential::Use;
+
+use crate::limit::{Breaker, Rate};
 
 /// Everything the data plane is told.
 #[derive(Debug, Clone)]
@@ -36,6 +43,8 @@ pub struct Limits {
     pub depth: usize,
     /// How many calls may run at once; one more is refused, never queued.
     pub in_flight: NonZeroUsize,
+    /// How many streams may be open at once; then new requests are refused until one ends.
+    pub streams: NonZeroUsize,
     /// How long a request body may take to arrive.
     pub read_deadline: Duration,
     /// How long a session may rest before it ends.
@@ -46,22 +55,81 @@ pub struct Limits {
     pub sessions_per_caller: NonZeroUsize,
     /// The silence after which a stream carries a keep-alive comment.
     pub keep_alive: Duration,
+    /// How often calls may come.
+    pub rate: Rates,
+    /// How many calls may run at once.
+    pub running: RunningLimits,
+    /// When a server rests that does not answer.
+    pub breaker: Option<Breaker>,
+    /// When a session rests that policy refuses again and again.
+    pub suspension: Option<Breaker>,
+}
+
+/// How often calls may come. `None` is without limit.
+#[derive(Debug, Clone, Default)]
+pub struct Rates {
+    /// In one session.
+    pub session: Option<Rate>,
+    /// From one caller, in all its sessions.
+    pub caller: Option<Rate>,
+    /// From one caller, to open sessions.
+    pub opening: Option<Rate>,
+}
+
+/// How many calls may run at once, each until the end of its stream. `None` is without limit.
+#[derive(Debug, Clone, Default)]
+pub struct RunningLimits {
+    /// In one session.
+    pub session: Option<NonZeroUsize>,
+    /// From one caller, in all its sessions.
+    pub caller: Option<NonZeroUsize>,
+}
+
+/// The limits of one server. `None` is without limit.
+#[derive(Debug, Clone, Default)]
+pub struct ServerLimits {
+    /// How often it may be called by all callers together.
+    pub rate: Option<Rate>,
+    /// How many calls may run at once for all callers together.
+    pub running: Option<NonZeroUsize>,
+    /// How often each caller may call a tool, by the tool's name.
+    pub tools: BTreeMap<String, Rate>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         const MIB: usize = 1024 * 1024;
+        const MINUTE: Duration = Duration::from_secs(60);
+        let whole = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
         Self {
             body: MIB,
             result: 8 * MIB,
             event: MIB,
             depth: 64,
             in_flight: NonZeroUsize::new(1024).unwrap_or(NonZeroUsize::MIN),
+            streams: NonZeroUsize::new(4096).unwrap_or(NonZeroUsize::MIN),
             read_deadline: Duration::from_secs(30),
             session_idle: Duration::from_secs(30 * 60),
             sessions: NonZeroUsize::new(10_000).unwrap_or(NonZeroUsize::MIN),
             sessions_per_caller: NonZeroUsize::new(100).unwrap_or(NonZeroUsize::MIN),
             keep_alive: Duration::from_secs(15),
+            rate: Rates {
+                session: Rate::new(whole(600), MINUTE, whole(600)),
+                caller: Rate::new(whole(3_000), MINUTE, whole(3_000)),
+                opening: Rate::new(whole(300), MINUTE, whole(300)),
+            },
+            running: RunningLimits {
+                session: NonZeroUsize::new(64),
+                caller: NonZeroUsize::new(256),
+            },
+            breaker: Some(Breaker {
+                failures: whole(5),
+                rest: Duration::from_secs(10),
+            }),
+            suspension: Some(Breaker {
+                failures: whole(50),
+                rest: MINUTE,
+            }),
         }
     }
 }
@@ -83,6 +151,8 @@ pub struct Server {
     pub timeouts: Timeouts,
     /// What the server gets so that it lets the gateway in.
     pub credential: Option<Use>,
+    /// How much may be asked of it.
+    pub limits: ServerLimits,
 }
 
 /// How a server is reached.

@@ -7,12 +7,16 @@ use keepgate_authn::Authenticator;
 use keepgate_policy::Policy;
 use keepgate_store::kill::Switch;
 use keepgate_telemetry::trace::Tracer;
+use keepgate_transport::memory::Budget;
 use tokio_util::task::TaskTracker;
 
 use crate::{
     clock::Ids, edge::room::Load, layers::audit::Doorkeeper, layers::catalog::Catalogs,
-    metrics::Meters, session::Sessions,
+    limit::Budgets, metrics::Meters, session::Sessions,
 };
+
+/// What messages that are held whole may take, unless the settings say otherwise. In bytes.
+const MEMORY: usize = 256 * 1024 * 1024;
 
 /// What every stack is built over.
 #[derive(Debug)]
@@ -29,6 +33,10 @@ pub struct Shared {
     pub catalogs: Arc<Catalogs>,
     /// Who notes refusals at the edge.
     pub door: Arc<Doorkeeper>,
+    /// What is spent of the limits.
+    pub budgets: Arc<Budgets>,
+    /// What bodies and events that are held whole may take together, in bytes.
+    pub memory: Budget,
     /// The meters.
     pub meters: Arc<Meters>,
     /// Where traces begin and end.
@@ -44,6 +52,13 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// With another bound for what bodies and events may take together.
+    #[must_use]
+    pub fn with_memory(mut self, bytes: usize) -> Self {
+        self.memory = Budget::new(bytes);
+        self
+    }
+
     /// Puts together what was opened.
     ///
     /// # Errors
@@ -60,6 +75,8 @@ impl Shared {
             policy,
             authn,
             sessions: Arc::new(Sessions::measured(&meters)),
+            budgets: Arc::default(),
+            memory: Budget::new(MEMORY),
             meters,
             catalogs: Arc::default(),
             tracer: Arc::default(),

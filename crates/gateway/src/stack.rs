@@ -17,7 +17,9 @@ use crate::{
     edge::{authn, endpoint, origin, render, room},
     gate::gate,
     knowledge::Knowledge,
-    layers::{approval, audit, catalog, credential, kill, measure, policy, session},
+    layers::{
+        approval, audit, breaker, catalog, credential, kill, limit, measure, policy, session,
+    },
     settings::Settings,
     shared::Shared,
     upstream,
@@ -37,7 +39,7 @@ pub fn edge(settings: &Settings, shared: &Arc<Shared>, calls: Arc<Calls>) -> Edg
         ])) // never printed
         .layer(render::Render) // Refusal -> HTTP; a panic answers 500
         .layer(around(audit::Door::new(&shared.door))) // turned away here: recorded, at a bounded rate
-        .layer(around(room::Room::new(settings.limits.in_flight, shared))) // full or draining: refuse, never queue
+        .layer(around(room::Room::new(&settings.limits, shared))) // full or draining: refuse, never queue
         .layer(gate(origin::Origin::new(settings))) // Host and Origin allow-lists
         .layer(gate(authn::Identify::new(&shared.authn, settings))) // header -> Caller; path -> server
         .service(endpoint::Endpoint::new(settings, shared, calls)); // bytes -> Message -> Call; Reply -> bytes
@@ -61,6 +63,8 @@ pub fn calls(
             &shared.sessions,
         ))) // Call      -> Bound
         .layer(around(kill::Cut::new(settings, &shared.kill))) // what is cut off is refused; what runs can be cut
+        .layer(around(breaker::Breaker::new(settings, &shared.budgets))) // what fails in a row rests
+        .layer(around(limit::Quota::new(settings, &shared.budgets))) // rates, and calls at once
         .layer(around(policy::Screen::new(
             &shared.policy,
             &known,

@@ -21,7 +21,7 @@ use keepgate_mcp::{
     method::Method,
 };
 use keepgate_store::kill::Kill;
-use keepgate_transport::{http::client::ClientError, stdio};
+use keepgate_transport::{http::client::ClientError, memory::Budget, stdio};
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
@@ -57,17 +57,27 @@ impl Upstreams {
     ///
     /// # Errors
     /// [`SetUpError`] for a server whose certificates or address cannot be used.
-    pub fn new(settings: &Settings, tasks: &TaskTracker) -> Result<Self, SetUpError> {
+    pub fn new(
+        settings: &Settings,
+        memory: &Budget,
+        tasks: &TaskTracker,
+    ) -> Result<Self, SetUpError> {
         let set_up = |(name, server): (&ServerName, &Server)| {
             let kind = match &server.upstream {
-                Upstream::Http { url, ca } => {
-                    http::Http::new(name, url, ca.as_deref(), server, &settings.limits, tasks)
-                        .map(|http| Kind::Http(Arc::new(http)))
-                        .map_err(|source| SetUpError {
-                            server: name.clone(),
-                            source,
-                        })?
-                }
+                Upstream::Http { url, ca } => http::Http::new(
+                    name,
+                    url,
+                    ca.as_deref(),
+                    server,
+                    &settings.limits,
+                    memory,
+                    tasks,
+                )
+                .map(|http| Kind::Http(Arc::new(http)))
+                .map_err(|source| SetUpError {
+                    server: name.clone(),
+                    source,
+                })?,
                 Upstream::Child { .. } => Kind::Child(Arc::new(child::Children::new(
                     name,
                     server,

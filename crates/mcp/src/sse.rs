@@ -142,6 +142,11 @@ impl Decoder {
         outcome
     }
 
+    /// How many bytes of an event that is not whole yet are held.
+    pub fn held(&self) -> usize {
+        self.line.len() + self.event.data.len() + self.lines.as_ref().map_or(0, BytesMut::len)
+    }
+
     /// Whether the stream stands between two events, so that its end would cut nothing.
     pub fn is_between_events(&self) -> bool {
         self.chunk.is_empty()

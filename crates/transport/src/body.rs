@@ -14,6 +14,8 @@ use futures_core::Stream;
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 
+use crate::memory::{Budget, Spent};
+
 /// An error of somebody else's type.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -70,6 +72,27 @@ impl Body {
         S: Stream<Item = Result<Bytes, BodyError>> + Send + 'static,
     {
         Self::frames(Streamed { stream })
+    }
+
+    /// Whether all of it is there already.
+    pub fn is_there(&self) -> bool {
+        match self.0 {
+            Kind::Empty | Kind::Full(_) => true,
+            Kind::Frames(_) => false,
+        }
+    }
+
+    /// The same body, with a guard that is dropped at its end. A body that is there already has ended: the guard goes at
+    /// once.
+    #[must_use]
+    pub fn guarded<G: Send + 'static>(self, guard: G) -> Self {
+        match self.0 {
+            kind @ (Kind::Empty | Kind::Full(_)) => Self(kind),
+            Kind::Frames(frames) => Self::frames(Guarded {
+                frames,
+                guard: Some(guard),
+            }),
+        }
     }
 
     /// Any other body.
@@ -133,6 +156,40 @@ impl fmt::Debug for Body {
     }
 }
 
+/// A body with what lives as long as it.
+struct Guarded<G> {
+    frames: Frames,
+    guard: Option<G>,
+}
+
+// The frames are boxed, so nothing in here is pinned in place.
+impl<G> Unpin for Guarded<G> {}
+
+impl<G> http_body::Body for Guarded<G> {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let frame = ready!(this.frames.as_mut().poll_frame(context));
+        if !matches!(frame, Some(Ok(_))) {
+            this.guard = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.frames.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.frames.size_hint()
+    }
+}
+
 pin_project_lite::pin_project! {
     /// A stream of pieces as a body.
     struct Streamed<S> {
@@ -172,6 +229,9 @@ pub enum ReadError {
         /// The time it had.
         deadline: Duration,
     },
+    /// Too much is held already, for all peers together.
+    #[error("there is no memory left for the body")]
+    NoMemory(#[source] Spent),
     /// The peer went away or broke the framing.
     #[error("the body broke off")]
     Broken(#[source] BoxError),
@@ -188,13 +248,30 @@ where
     B: http_body::Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
+    read_within(body, cap, deadline, &Budget::default()).await
+}
+
+/// [`read_capped`] within a budget that others use too; what is read holds its share of it.
+///
+/// # Errors
+/// [`ReadError`]: too large, too slow, no memory, or broken off.
+pub async fn read_within<B>(
+    body: B,
+    cap: usize,
+    deadline: Duration,
+    memory: &Budget,
+) -> Result<Bytes, ReadError>
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
     if body.size_hint().lower() > cap as u64 {
         return Err(ReadError::TooLarge { cap });
     }
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    let mut reading = pin!(collect(body, cap));
+    let mut reading = pin!(collect(body, cap, memory));
     // Mostly the body came with its head: then the first look finds it, or the second, since hyper hands out a body only
     // when it was asked for once. A timer is made for the others.
     let mut looked = false;
@@ -217,25 +294,30 @@ where
 }
 
 /// Collects the data frames of a body; trailers are dropped.
-async fn collect<B>(body: B, cap: usize) -> Result<Bytes, ReadError>
+async fn collect<B>(body: B, cap: usize, memory: &Budget) -> Result<Bytes, ReadError>
 where
     B: http_body::Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
     let mut body = pin!(body);
+    let mut share = memory.share();
+    // What is announced is taken before it is read: a peer that does not fit is told at once.
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    share.grow(announced).map_err(ReadError::NoMemory)?;
     let Some(first) = next_data(&mut body).await? else {
         return Ok(Bytes::new());
     };
     if first.len() > cap {
         return Err(ReadError::TooLarge { cap });
     }
+    share.grow(first.len()).map_err(ReadError::NoMemory)?;
     if body.is_end_stream() {
-        return Ok(first);
+        return Ok(share.hold(first));
     }
     // The hint counts what is still to come. It is bounded by the cap, and reserved only so far.
     let rest = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     let Some(second) = next_data(&mut body).await? else {
-        return Ok(first);
+        return Ok(share.hold(first));
     };
     let wanted = first.len().saturating_add(rest.max(second.len()));
     let mut whole =
@@ -246,6 +328,8 @@ where
         if data.len() > cap - whole.len() {
             return Err(ReadError::TooLarge { cap });
         }
+        let held = whole.len() + data.len();
+        share.grow(held).map_err(ReadError::NoMemory)?;
         whole.extend_from_slice(&data);
         next = if body.is_end_stream() {
             None
@@ -253,7 +337,7 @@ where
             next_data(&mut body).await?
         };
     }
-    Ok(whole.freeze())
+    Ok(share.hold(whole.freeze()))
 }
 
 /// The next data frame, if any; trailers are skipped.

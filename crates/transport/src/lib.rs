@@ -10,6 +10,7 @@ pub mod body;
 #[cfg(test)]
 mod fake;
 pub mod http;
+pub mod memory;
 pub mod sse;
 pub mod stdio;
 

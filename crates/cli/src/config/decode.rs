@@ -186,7 +186,7 @@ fn wrong(node: &Node, path: &str, expected: &str) -> Fault {
 }
 
 /// [`wrong`] for what has to stand without quotes.
-fn wrong_plain(node: &Node, path: &str, expected: &str) -> Fault {
+pub(crate) fn wrong_plain(node: &Node, path: &str, expected: &str) -> Fault {
     let fault = wrong(node, path, expected);
     match &node.value {
         Value::Scalar(Scalar { plain: false, .. }) => fault.hint("write it without quotes"),
@@ -365,7 +365,7 @@ fn plain(node: &Node) -> Option<&str> {
 }
 
 /// The text of a value, with or without quotes.
-fn written(node: &Node) -> Option<&str> {
+pub(crate) fn written(node: &Node) -> Option<&str> {
     match &node.value {
         Value::Scalar(Scalar { text, .. }) => Some(text),
         Value::Null | Value::List(_) | Value::Map(_) => None,

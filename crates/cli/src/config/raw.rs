@@ -4,15 +4,16 @@
 //! This file defines the format; `docs/configuration.md` of this crate explains it key by key.
 
 pub(crate) mod credentials;
+mod limits;
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use keepgate_audit::Durability;
-use keepgate_gateway::settings::{Limits as GatewayLimits, Timeouts as GatewayTimeouts};
+use keepgate_gateway::settings::Timeouts as GatewayTimeouts;
 
-use super::decode::{At, Decode, Fields, OneOrMany, Size, Text, choice};
+pub(crate) use self::limits::{Limits, ServerLimits};
+use super::decode::{At, Decode, Fields, OneOrMany, Text, choice};
 use super::document::Node;
 use super::fault::{Fault, Faults};
 use super::{AuthMode, LogFormat};
@@ -209,54 +210,6 @@ impl Decode for Arguments {
     }
 }
 
-/// `limits`: what may be held, and for how long.
-#[derive(Debug)]
-pub(crate) struct Limits {
-    pub(crate) body: At<Size>,
-    pub(crate) result: At<Size>,
-    pub(crate) event: At<Size>,
-    pub(crate) depth: At<NonZeroUsize>,
-    pub(crate) in_flight: NonZeroUsize,
-    pub(crate) header_timeout: Duration,
-    pub(crate) read_deadline: Duration,
-    pub(crate) session_idle: Duration,
-    pub(crate) sessions: At<NonZeroUsize>,
-    pub(crate) sessions_per_caller: At<NonZeroUsize>,
-    pub(crate) keep_alive: Duration,
-    pub(crate) drain: Duration,
-}
-
-impl Decode for Limits {
-    fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
-        let mut fields = Fields::new(node, path, faults)?;
-        fields.later(&["calls", "per_session", "rate"]);
-        let defaults = GatewayLimits::default();
-        let depth = NonZeroUsize::new(defaults.depth).unwrap_or(NonZeroUsize::MIN);
-        let sessions: At<NonZeroUsize> =
-            fields.or("sessions", standard("limits.sessions", defaults.sessions));
-        let fewer = defaults.sessions_per_caller.min(sessions.value);
-        let limits = Self {
-            body: fields.or("body", standard("limits.body", Size(defaults.body))),
-            result: fields.or("result", standard("limits.result", Size(defaults.result))),
-            event: fields.or("event", standard("limits.event", Size(defaults.event))),
-            depth: fields.or("depth", standard("limits.depth", depth)),
-            in_flight: fields.or("in_flight", defaults.in_flight),
-            header_timeout: fields.or("header_timeout", Duration::from_secs(10)),
-            read_deadline: fields.or("read_deadline", defaults.read_deadline),
-            session_idle: fields.or("session_idle", defaults.session_idle),
-            sessions,
-            sessions_per_caller: fields.or(
-                "sessions_per_caller",
-                standard("limits.sessions_per_caller", fewer),
-            ),
-            keep_alive: fields.or("keep_alive", defaults.keep_alive),
-            drain: fields.or("drain", Duration::from_secs(30)),
-        };
-        fields.finish();
-        Some(limits)
-    }
-}
-
 /// `log`: what is written to standard error.
 #[derive(Debug)]
 pub(crate) struct Log {
@@ -298,6 +251,7 @@ pub(crate) struct Server {
     pub(crate) labels: Vec<String>,
     pub(crate) timeouts: Timeouts,
     pub(crate) credential: Option<credentials::Credential>,
+    pub(crate) limits: ServerLimits,
 }
 
 /// How a server is reached: the two forms an entry can have.
@@ -320,7 +274,7 @@ pub(crate) enum Reached {
 impl Decode for Server {
     fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
         let mut fields = Fields::new(node, path, faults)?;
-        fields.later(&["headers", "limits", "pins", "sse"]);
+        fields.later(&["headers", "pins", "sse"]);
         let server = Self {
             reached: reached(&mut fields, node, path),
             owner: fields.optional("owner"),
@@ -329,6 +283,7 @@ impl Decode for Server {
             labels: fields.or("labels", Vec::new()),
             timeouts: fields.section("timeouts")?,
             credential: fields.optional("credential"),
+            limits: fields.section("limits")?,
         };
         fields.finish();
         Some(server)

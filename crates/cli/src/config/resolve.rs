@@ -67,6 +67,8 @@ pub(crate) fn resolve(raw: Raw, directory: &Path, faults: &mut Faults) -> Option
         policies,
         durability: raw.audit.durability,
         header_timeout: raw.limits.header_timeout,
+        connections: raw.limits.connections,
+        memory: raw.limits.memory.value.0,
         drain: raw.limits.drain,
         log,
         gateway,
@@ -383,6 +385,17 @@ impl Resolver<'_> {
         for size in [&raw.body, &raw.result, &raw.event] {
             self.held(size);
         }
+        let largest = raw
+            .body
+            .value
+            .0
+            .max(raw.result.value.0)
+            .max(raw.event.value.0);
+        if raw.memory.value.0 < largest {
+            let message = format!("memory has no room for one message of {largest} bytes");
+            let hint = "it has to hold the largest of limits.body, limits.result and limits.event";
+            self.faults.push(raw.memory.fault(message).hint(hint));
+        }
         if raw.depth.value.get() > MAX_DEPTH {
             let message = format!("JSON is read to a depth of {MAX_DEPTH} at most");
             self.faults.push(raw.depth.fault(message));
@@ -400,11 +413,16 @@ impl Resolver<'_> {
             event: raw.event.value.0,
             depth: raw.depth.value.get(),
             in_flight: raw.in_flight,
+            streams: raw.streams,
             read_deadline: raw.read_deadline,
             session_idle: raw.session_idle,
             sessions: raw.sessions.value,
             sessions_per_caller: raw.sessions_per_caller.value,
             keep_alive: raw.keep_alive,
+            rate: raw.rate.clone(),
+            running: raw.running.clone(),
+            breaker: raw.breaker,
+            suspension: raw.suspension,
         }
     }
 

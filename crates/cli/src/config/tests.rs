@@ -185,6 +185,9 @@ fn the_page_names_every_key() {
         let path = path
             .split_once(".mounts.")
             .map_or_else(|| path.clone(), |(start, _)| format!("{start}.mounts"));
+        let path = path
+            .split_once(".tools.")
+            .map_or_else(|| path.clone(), |(start, _)| format!("{start}.tools"));
         let last = path.rsplit_once('.').map(|(_, last)| format!("`.{last}`"));
         let named = page.contains(&format!("`{path}`"));
         assert!(

@@ -36,6 +36,7 @@ pub(super) async fn data(
     let settings = ListenerSettings {
         tls,
         header_timeout: configuration.header_timeout,
+        max_connections: configuration.connections.get(),
         drain: configuration.drain,
         ..ListenerSettings::default()
     };

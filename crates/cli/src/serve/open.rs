@@ -54,7 +54,8 @@ impl Opened {
         let token = Token::open(state).map_err(|error| Failure::caused(Exit::State, &error))?;
         let log = open_log(configuration)?;
         let shared = Shared::new(log, Arc::new(policy), Arc::new(authn))
-            .map_err(|error| Failure::caused(Exit::Start, &error))?;
+            .map_err(|error| Failure::caused(Exit::Start, &error))?
+            .with_memory(configuration.memory);
         Ok(Self {
             shared: Arc::new(shared),
             token: Arc::new(token),

@@ -303,6 +303,8 @@ fn needs_restart(old: &Configuration, new: &Configuration) -> Vec<&'static str> 
             "limits.header_timeout",
             old.header_timeout != new.header_timeout,
         ),
+        ("limits.connections", old.connections != new.connections),
+        ("limits.memory", old.memory != new.memory),
         ("limits.drain", old.drain != new.drain),
         ("log", old.log != new.log),
     ];

@@ -1,11 +1,9 @@
-//! Room: so many requests at once and no more. A full gateway refuses at once; it never queues.
+//! Room: so many requests and open streams at once and no more. A full gateway refuses at once, before it reads a body; it
+//! never queues.
 
-use std::{
-    num::NonZeroUsize,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use http::{Request, Response};
@@ -14,12 +12,13 @@ use keepgate_call::{Code, Refusal};
 use keepgate_transport::Body;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use crate::{around::Around, shared::Shared};
+use crate::{around::Around, settings::Limits, shared::Shared};
 
 /// How many requests run, and whether more may come. Outlives a reload.
 #[derive(Debug, Default)]
 pub struct Load {
     running: AtomicUsize,
+    streams: AtomicUsize,
     draining: CancellationToken,
 }
 
@@ -39,9 +38,14 @@ impl Load {
         self.draining.is_cancelled()
     }
 
-    /// How many run.
+    /// How many run: their answers have not begun.
     pub fn running(&self) -> usize {
         self.running.load(Ordering::Relaxed)
+    }
+
+    /// How many streams are open.
+    pub fn streams(&self) -> usize {
+        self.streams.load(Ordering::Relaxed)
     }
 }
 
@@ -49,14 +53,16 @@ impl Load {
 #[derive(Debug)]
 pub struct Room {
     most: usize,
+    most_streams: usize,
     load: Arc<Load>,
 }
 
 impl Room {
-    /// Room for `most` requests.
-    pub fn new(most: NonZeroUsize, shared: &Shared) -> Self {
+    /// Room for as many as the limits say.
+    pub fn new(limits: &Limits, shared: &Shared) -> Self {
         Self {
-            most: most.get(),
+            most: limits.in_flight.get(),
+            most_streams: limits.streams.get(),
             load: Arc::clone(&shared.load),
         }
     }
@@ -68,6 +74,22 @@ struct Place(Arc<Load>);
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One open stream; given back at its end.
+struct Opened(Arc<Load>);
+
+impl Opened {
+    fn new(load: &Arc<Load>) -> Self {
+        load.streams.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(load))
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -89,9 +111,16 @@ impl Around<Request<Incoming>> for Room {
         }
         let before = self.load.running.fetch_add(1, Ordering::Relaxed);
         let _place = Place(Arc::clone(&self.load));
-        if before >= self.most {
+        // A stream is counted when it begins. By then its call has been made, so it is not refused any more: new requests
+        // are, before anything of them is read.
+        if before >= self.most || self.load.streams() >= self.most_streams {
             return Err(Refusal::new(Code::Overloaded));
         }
-        next(request).await
+        let response = next(request).await?;
+        if response.body().is_there() {
+            return Ok(response);
+        }
+        let opened = Opened::new(&self.load);
+        Ok(response.map(|body| body.guarded(opened)))
     }
 }

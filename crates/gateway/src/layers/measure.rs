@@ -85,10 +85,13 @@ impl Depart {
                 Upstream::Http { url, .. } => Destination {
                     transport: "tcp",
                     address: url.host().map(str::to_owned),
-                    port: url.port_u16().or(match url.scheme_str() {
-                        Some("https") => Some(443),
-                        _ => Some(80),
-                    }),
+                    port: Some(url.port_u16().unwrap_or_else(|| {
+                        if url.scheme_str() == Some("https") {
+                            443
+                        } else {
+                            80
+                        }
+                    })),
                     up,
                 },
                 Upstream::Child { .. } => Destination {
@@ -276,7 +279,7 @@ fn tool_label(call: &Call) -> std::borrow::Cow<'_, str> {
             request
                 .param("name")
                 .and_then(|raw| raw.string())
-                .unwrap_or(OTHER.into())
+                .unwrap_or_else(|| OTHER.into())
         }
         Ask::Message(_) | Ask::Listen | Ask::End => "".into(),
     }

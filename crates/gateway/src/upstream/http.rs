@@ -11,12 +11,15 @@ use keepgate_mcp::{
     message::{self, Body, Message, Request, Response},
     sse::Event,
 };
-use keepgate_transport::http::{
-    client::{Client, ClientError, ClientSettings},
-    upstream::{
-        Answer as Received, Endpoint, Events as Incoming, Limits as Bounds, StreamError,
-        UpstreamError,
+use keepgate_transport::{
+    http::{
+        client::{Client, ClientError, ClientSettings},
+        upstream::{
+            Answer as Received, Endpoint, Events as Incoming, Limits as Bounds, StreamError,
+            UpstreamError,
+        },
     },
+    memory::Budget,
 };
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -49,6 +52,7 @@ impl Http {
         ca: Option<&Path>,
         server: &Server,
         limits: &Limits,
+        memory: &Budget,
         tasks: &TaskTracker,
     ) -> Result<Self, ClientError> {
         let settings = ClientSettings {
@@ -62,6 +66,7 @@ impl Http {
             head: server.timeouts.request,
             body: server.timeouts.request,
             idle: server.timeouts.idle,
+            memory: memory.clone(),
         };
         Ok(Self {
             name: name.clone(),
@@ -306,6 +311,7 @@ fn item(http: &Http, event: Result<Event, StreamError>) -> Result<Option<Item>, 
 
 fn failed(error: UpstreamError) -> Refusal {
     let code = match &error {
+        UpstreamError::NoMemory(_) => Code::MemoryFull,
         UpstreamError::Connect(_)
         | UpstreamError::ConnectTimeout { .. }
         | UpstreamError::Broken(_) => Code::UpstreamUnreachable,

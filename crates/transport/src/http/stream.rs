@@ -11,8 +11,12 @@ use futures_core::Stream;
 use http_body::Body;
 use keepgate_mcp::sse::{Decoder, Event, SseError, SseLimits};
 
-use super::pool::Received;
-use crate::{alarm::Alarm, body::BoxError};
+use super::{pool::Received, upstream::Limits};
+use crate::{
+    alarm::Alarm,
+    body::BoxError,
+    memory::{Share, Spent},
+};
 
 /// Bytes of a line beside its data: the field's name, colon and space.
 const FIELD: usize = 64;
@@ -32,6 +36,9 @@ pub enum StreamError {
     /// A line or an event over its cap, or bytes that are no text.
     #[error("the upstream's stream cannot be read on")]
     Malformed(#[source] SseError),
+    /// Too much is held already, for all streams together.
+    #[error("there is no memory left for the upstream's event")]
+    NoMemory(#[source] Spent),
 }
 
 /// The events of one answer, each passed on as soon as it is whole. After an error there is nothing more.
@@ -44,18 +51,21 @@ struct Inner {
     decoder: Decoder,
     idle: Duration,
     silence: Alarm,
+    /// What the event that is not whole yet takes.
+    share: Share,
 }
 
 impl Events {
-    pub(super) fn new(body: Received, max_event: usize, idle: Duration) -> Self {
-        let limits = SseLimits {
-            line: max_event.saturating_add(FIELD),
-            event: max_event,
+    pub(super) fn new(body: Received, limits: &Limits) -> Self {
+        let sse = SseLimits {
+            line: limits.max_event.saturating_add(FIELD),
+            event: limits.max_event,
         };
         Self(Box::new(Inner {
             body: Some(body),
-            decoder: Decoder::new(limits),
-            idle,
+            decoder: Decoder::new(sse),
+            idle: limits.idle,
+            share: limits.memory.share(),
             silence: Alarm::default(),
         }))
     }
@@ -81,7 +91,11 @@ impl Stream for Events {
             match this.decoder.next() {
                 Some(Ok(event)) => return Poll::Ready(Some(Ok(event))),
                 Some(Err(error)) => return this.fail(StreamError::Malformed(error)),
-                None => {}
+                None => {
+                    if let Err(full) = this.share.fit(this.decoder.held()) {
+                        return this.fail(StreamError::NoMemory(full));
+                    }
+                }
             }
             match Pin::new(body).poll_frame(context) {
                 Poll::Ready(Some(Ok(frame))) => {

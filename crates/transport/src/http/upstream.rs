@@ -21,7 +21,10 @@ use super::{
     client::Target,
     pool::{Pool, Received},
 };
-use crate::body::{BoxError, ReadError, read_capped};
+use crate::{
+    body::{BoxError, ReadError, read_capped, read_within},
+    memory::{Budget, Spent},
+};
 
 /// What an upstream's answer may cost.
 #[derive(Debug, Clone)]
@@ -36,6 +39,8 @@ pub struct Limits {
     pub body: Duration,
     /// Time an event stream may be silent, comments not counted as silence.
     pub idle: Duration,
+    /// What is held whole is counted here.
+    pub memory: Budget,
 }
 
 impl Default for Limits {
@@ -46,6 +51,7 @@ impl Default for Limits {
             head: Duration::from_secs(60),
             body: Duration::from_secs(30),
             idle: Duration::from_secs(60),
+            memory: Budget::default(),
         }
     }
 }
@@ -141,6 +147,9 @@ pub enum UpstreamError {
         /// The status.
         status: u16,
     },
+    /// Too much is held already, for all calls together.
+    #[error("there is no memory left for the upstream's answer")]
+    NoMemory(#[source] Spent),
     /// A success whose body is neither JSON nor an event stream.
     #[error("the upstream's answer is neither JSON nor an event stream")]
     ContentType,
@@ -154,6 +163,7 @@ impl UpstreamError {
         match error {
             ReadError::TooLarge { cap } => Self::TooLarge { cap },
             ReadError::TooSlow { deadline } => Self::BodyTimeout { after: deadline },
+            ReadError::NoMemory(full) => Self::NoMemory(full),
             ReadError::Broken(source) => Self::Truncated(source),
         }
     }
@@ -318,7 +328,7 @@ async fn classify(response: Response<Received>, limits: &Limits) -> Result<Answe
             let (parts, body) = response.into_parts();
             let readable = content(&parts.headers) == Content::Json && !is_encoded(&parts.headers);
             let body = match readable {
-                true => read_capped(body, limits.max_message, limits.body)
+                true => read_within(body, limits.max_message, limits.body, &limits.memory)
                     .await
                     .ok(),
                 false => None,
@@ -347,13 +357,13 @@ async fn accept(response: Response<Received>, limits: &Limits) -> Result<Answer,
     };
     match content(&parts.headers) {
         Content::Json => {
-            let body = read_capped(body, limits.max_message, limits.body)
+            let body = read_within(body, limits.max_message, limits.body, &limits.memory)
                 .await
                 .map_err(UpstreamError::of_body)?;
             Ok(Answer::Message { head, body })
         }
         Content::Events => {
-            let events = Events::new(body, limits.max_event, limits.idle);
+            let events = Events::new(body, limits);
             Ok(Answer::Stream { head, events })
         }
         Content::Nothing if body.is_end_stream() => Ok(Answer::Accepted),

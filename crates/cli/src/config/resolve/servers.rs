@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use keepgate_call::ServerName;
-use keepgate_gateway::settings::{Server, Timeouts, Upstream};
+use keepgate_gateway::settings::{Server, ServerLimits, Timeouts, Upstream};
 
 use super::Resolver;
 use crate::config::decode::{At, Text};
@@ -70,6 +70,16 @@ impl Resolver<'_> {
                 idle: raw.timeouts.idle,
             },
             credential: credential.flatten(),
+            limits: ServerLimits {
+                rate: raw.limits.rate,
+                running: raw.limits.running,
+                tools: raw
+                    .limits
+                    .tools
+                    .into_iter()
+                    .map(|(tool, rate)| (tool, rate.value))
+                    .collect(),
+            },
         })
     }
 

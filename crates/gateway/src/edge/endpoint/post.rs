@@ -13,7 +13,7 @@ use keepgate_mcp::{
 };
 use keepgate_transport::{
     Body,
-    body::{ReadError, read_capped},
+    body::{ReadError, read_within},
 };
 
 use super::{Arrived, Inner, accepts, answer, batch, mirrored};
@@ -32,7 +32,8 @@ impl Inner {
             return Err(Refusal::new(Code::NotAcceptable));
         }
         let mirrored = mirrored(&arrived.headers)?;
-        let body = read_capped(body, self.limits.body, self.limits.read_deadline)
+        let (most, deadline) = (self.limits.body, self.limits.read_deadline);
+        let body = read_within(body, most, deadline, &self.shared.memory)
             .await
             .map_err(unread)?;
         let limits = keepgate_mcp::Limits {
@@ -108,6 +109,7 @@ fn plain_json(headers: &HeaderMap) -> Result<(), Refusal> {
 fn unread(error: ReadError) -> Refusal {
     let code = match error {
         ReadError::TooLarge { .. } => Code::BodyTooLarge,
+        ReadError::NoMemory(_) => Code::Overloaded,
         ReadError::TooSlow { .. } | ReadError::Broken(_) => Code::BodyIncomplete,
     };
     Refusal::new(code).source(error)

@@ -1,0 +1,241 @@
+//! Limit: how often and how many at once, by session, by caller (its ceiling), by tool and by server.
+//!
+//! A session's own budget is asked first, what it shares with others last: a call that one's own limit refuses takes
+//! nothing from anybody else. What the gateway asks for itself is not counted; what the protocol merely notes
+//! (notifications, answers, the end of a session) is not either.
+
+use std::{
+    collections::HashMap,
+    num::NonZeroUsize,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use futures_core::Stream;
+use keepgate_call::{
+    Answer, Ask, Call, Code, Cut, Events, Item, Origin, Principal, Refusal, Reply, ServerName,
+    Tenant,
+};
+use keepgate_mcp::{
+    message::Message,
+    method::{Method, Subject},
+};
+use tracing::debug;
+
+use super::session::Bound;
+use crate::{
+    around::Around,
+    limit::{Budgets, Limiter, Place, SessionPurse},
+    settings::Settings,
+};
+
+/// What a caller that waits for a place is told to wait.
+const PLACE: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Counts calls, and refuses those beyond a limit.
+#[derive(Debug)]
+pub struct Quota {
+    budgets: Arc<Budgets>,
+    session: Option<Arc<Limiter<SessionPurse>>>,
+    caller: Option<Arc<Limiter<Principal>>>,
+    opening: Option<Arc<Limiter<Principal>>>,
+    running_session: Option<NonZeroUsize>,
+    running_caller: Option<NonZeroUsize>,
+    servers: HashMap<ServerName, OfServer>,
+}
+
+/// The limits of one server.
+#[derive(Debug)]
+struct OfServer {
+    rate: Option<Arc<Limiter<Tenant>>>,
+    running: Option<NonZeroUsize>,
+    tools: HashMap<Box<str>, Arc<Limiter<Principal>>>,
+}
+
+/// The places a call holds until it has ended, with its stream.
+#[derive(Debug, Default)]
+struct Places {
+    _session: Option<Place<SessionPurse>>,
+    _caller: Option<Place<Principal>>,
+    _server: Option<Place<(Tenant, ServerName)>>,
+}
+
+impl Quota {
+    /// The limits of the settings over the budgets that outlive them.
+    pub fn new(settings: &Settings, budgets: &Arc<Budgets>) -> Self {
+        let (rates, running) = (&settings.limits.rate, &settings.limits.running);
+        let servers = settings.servers.iter().map(|(name, server)| {
+            let limits = &server.limits;
+            let tools = limits
+                .tools
+                .iter()
+                .map(|(tool, rate)| (tool.as_str().into(), budgets.tool(name, tool, *rate)));
+            let of_server = OfServer {
+                rate: limits.rate.map(|rate| budgets.server(name, rate)),
+                running: limits.running,
+                tools: tools.collect(),
+            };
+            (name.clone(), of_server)
+        });
+        Self {
+            session: rates.session.map(|rate| budgets.session(rate)),
+            caller: rates.caller.map(|rate| budgets.caller(rate)),
+            opening: rates.opening.map(|rate| budgets.opening(rate)),
+            running_session: running.session,
+            running_caller: running.caller,
+            servers: servers.collect(),
+            budgets: Arc::clone(budgets),
+        }
+    }
+
+    /// Takes a call from every rate it falls under.
+    fn spend(&self, call: &Call, purse: &SessionPurse) -> Result<(), Refusal> {
+        let caller = call.caller.principal();
+        if let Some(limiter) = &self.session {
+            spend(limiter, purse, "limits.rate.session")?;
+        }
+        if let Some(limiter) = &self.caller {
+            spend(limiter, caller, "limits.rate.caller")?;
+        }
+        if opens(call)
+            && let Some(limiter) = &self.opening
+        {
+            spend(limiter, caller, "limits.rate.opening")?;
+        }
+        let Some(server) = self.servers.get(&call.server) else {
+            return Ok(());
+        };
+        if !server.tools.is_empty()
+            && let Some(limiter) = tool(call).and_then(|tool| server.tools.get(&*tool))
+        {
+            spend(limiter, caller, "servers.limits.tools")?;
+        }
+        match &server.rate {
+            Some(limiter) => spend(limiter, &call.caller.tenant, "servers.limits.rate"),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes the places a call needs.
+    fn enter(&self, call: &Call, purse: &SessionPurse) -> Result<Places, Refusal> {
+        let full = |name| Refusal::new(Code::TooManyRunning).limit(name, PLACE);
+        let mut places = Places::default();
+        if let Some(most) = self.running_session {
+            let place = self.budgets.running_session.enter(purse, most);
+            places._session = Some(place.ok_or_else(|| full("limits.running.session"))?);
+        }
+        if let Some(most) = self.running_caller {
+            let caller = call.caller.principal();
+            let place = self.budgets.running_caller.enter(caller, most);
+            places._caller = Some(place.ok_or_else(|| full("limits.running.caller"))?);
+        }
+        if let Some(most) = self
+            .servers
+            .get(&call.server)
+            .and_then(|server| server.running)
+        {
+            let key = (call.caller.tenant.clone(), call.server.clone());
+            let place = self.budgets.running_server.enter(&key, most);
+            places._server = Some(place.ok_or_else(|| full("servers.limits.running"))?);
+        }
+        Ok(places)
+    }
+}
+
+fn spend<K: Eq + std::hash::Hash + Clone>(
+    limiter: &Limiter<K>,
+    key: &K,
+    name: &'static str,
+) -> Result<(), Refusal> {
+    limiter.take(key).map_err(|wait| {
+        debug!(limit = name, "a rate is spent");
+        Refusal::new(Code::RateLimited)
+            .detail(format!("{name} is {}", limiter.rate()))
+            .limit(name, wait)
+    })
+}
+
+/// The session budget a call spends from.
+pub(super) fn purse(bound: &Bound) -> SessionPurse {
+    let session = bound
+        .session
+        .session()
+        .map(|session| Arc::clone(&session.public));
+    (bound.call.caller.session_key().clone(), session)
+}
+
+/// Whether a call is counted.
+fn is_counted(call: &Call) -> bool {
+    match (&call.ask, call.origin) {
+        (_, Origin::Gateway) => false,
+        (Ask::Message(Message::Request(_)) | Ask::Listen, Origin::Client) => true,
+        (
+            Ask::Message(Message::Notification(_) | Message::Response(_)) | Ask::End,
+            Origin::Client,
+        ) => false,
+    }
+}
+
+fn opens(call: &Call) -> bool {
+    matches!(&call.ask, Ask::Message(Message::Request(request)) if *request.method() == Method::Initialize)
+}
+
+fn tool(call: &Call) -> Option<std::borrow::Cow<'_, str>> {
+    let Ask::Message(Message::Request(request)) = &call.ask else {
+        return None;
+    };
+    if let Subject::Tool(name) = request.subject() {
+        Some(name)
+    } else {
+        None
+    }
+}
+
+impl Around<Bound> for Quota {
+    type Out = Bound;
+    type Reply = Reply;
+
+    async fn run<N, F>(&self, bound: Bound, next: N) -> Result<Reply, Refusal>
+    where
+        N: FnOnce(Bound) -> F + Send,
+        F: Future<Output = Result<Reply, Refusal>> + Send,
+    {
+        if !is_counted(&bound.call) {
+            return next(bound).await;
+        }
+        let purse = purse(&bound);
+        // Places first: they are given back when a rate refuses, what a rate took is not.
+        let places = self.enter(&bound.call, &purse)?;
+        self.spend(&bound.call, &purse)?;
+        drop(purse);
+        let reply = next(bound).await?;
+        Ok(match reply.answer {
+            Answer::Stream(events) => Reply {
+                answer: Answer::Stream(Box::pin(Holding {
+                    events,
+                    _places: places,
+                })),
+                session: reply.session,
+            },
+            answer @ (Answer::Accepted | Answer::Message(_) | Answer::Passed { .. }) => Reply {
+                answer,
+                session: reply.session,
+            },
+        })
+    }
+}
+
+/// A stream that holds its call's places until it ends.
+struct Holding {
+    events: Events,
+    _places: Places,
+}
+
+impl Stream for Holding {
+    type Item = Result<Item, Cut>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().events.as_mut().poll_next(cx)
+    }
+}

@@ -1,0 +1,321 @@
+//! Breakers: what goes wrong several times in a row rests for a while, then one call may try it.
+//!
+//! Only what has failed is in the table, so a call costs one look at a counter while nothing fails.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, Hash, RandomState},
+    num::NonZeroU32,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// Locks of the table.
+const SHARDS: usize = 16;
+/// Keys of one lock. Beyond it a newcomer's failures are not counted; each of them was refused or failed anyway.
+const KEYS_MOST: usize = 4_096;
+/// Failures further apart than this are not in a row.
+const ROW: Duration = Duration::from_secs(600);
+/// A full table is searched for what can be forgotten no more often than this.
+const SWEEP: Duration = Duration::from_millis(20);
+/// What is told to wait while somebody else tries.
+const TRYING: Duration = Duration::from_secs(1);
+
+/// When a breaker opens, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Breaker {
+    /// How many failures in a row open it.
+    pub failures: NonZeroU32,
+    /// How long it stays open before one call may try.
+    pub rest: Duration,
+}
+
+/// What a call says of the thing behind the breaker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opinion {
+    /// It works.
+    Good,
+    /// It fails.
+    Bad,
+    /// Nothing can be said.
+    None,
+}
+
+/// What is known of one key that has failed.
+#[derive(Debug)]
+struct Tally {
+    row: u32,
+    open_until: Option<Instant>,
+    trying: bool,
+    failed: Instant,
+}
+
+/// One lock's part of the table.
+#[derive(Debug)]
+struct Shard<K> {
+    tallies: HashMap<K, Tally>,
+    swept: Option<Instant>,
+}
+
+impl<K> Default for Shard<K> {
+    fn default() -> Self {
+        Self {
+            tallies: HashMap::new(),
+            swept: None,
+        }
+    }
+}
+
+/// The breakers of one kind.
+#[derive(Debug)]
+pub struct Breakers<K> {
+    shards: [Mutex<Shard<K>>; SHARDS],
+    failing: AtomicUsize,
+    hasher: RandomState,
+}
+
+impl<K> Default for Breakers<K> {
+    fn default() -> Self {
+        Self {
+            shards: std::array::from_fn(|_| Mutex::default()),
+            failing: AtomicUsize::new(0),
+            hasher: RandomState::new(),
+        }
+    }
+}
+
+/// Leave to call what is behind a breaker. Dropped without an opinion it says nothing, so that the next may try.
+#[derive(Debug)]
+pub struct Trial<'a, K: Eq + Hash + Clone> {
+    breakers: &'a Breakers<K>,
+    key: &'a K,
+    settings: Breaker,
+    trying: bool,
+}
+
+impl<K: Eq + Hash + Clone> Breakers<K> {
+    /// Asks for leave.
+    ///
+    /// # Errors
+    /// How long to wait.
+    pub fn admit<'a>(&'a self, key: &'a K, settings: Breaker) -> Result<Trial<'a, K>, Duration> {
+        let trial = |trying| Trial {
+            breakers: self,
+            key,
+            settings,
+            trying,
+        };
+        if self.failing.load(Ordering::Acquire) == 0 {
+            return Ok(trial(false));
+        }
+        let Some(mut shard) = self.shard(key) else {
+            return Err(TRYING);
+        };
+        let Some(tally) = shard.tallies.get_mut(key) else {
+            return Ok(trial(false));
+        };
+        match tally.open_until {
+            None => Ok(trial(false)),
+            Some(until) => {
+                let left = until.saturating_duration_since(Instant::now());
+                if !left.is_zero() {
+                    return Err(left);
+                }
+                if tally.trying {
+                    return Err(TRYING);
+                }
+                tally.trying = true;
+                Ok(trial(true))
+            }
+        }
+    }
+
+    /// How many keys are open now, for the meters.
+    pub fn open(&self) -> usize {
+        if self.failing.load(Ordering::Acquire) == 0 {
+            return 0;
+        }
+        let open = |shard: &Mutex<Shard<K>>| {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard
+                .tallies
+                .values()
+                .filter(|tally| tally.open_until.is_some())
+                .count()
+        };
+        self.shards.iter().map(open).sum()
+    }
+
+    fn shard(&self, key: &K) -> Option<MutexGuard<'_, Shard<K>>> {
+        let at = usize::try_from(self.hasher.hash_one(key) % 16).unwrap_or_default();
+        let shard = self.shards.get(at)?;
+        Some(shard.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn good(&self, key: &K) {
+        if self.failing.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        if let Some(mut shard) = self.shard(key)
+            && shard.tallies.remove(key).is_some()
+        {
+            self.failing.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    fn bad(&self, key: &K, settings: Breaker) {
+        let now = Instant::now();
+        let Some(mut shard) = self.shard(key) else {
+            return;
+        };
+        if !shard.tallies.contains_key(key) && !self.has_room(&mut shard, now) {
+            return;
+        }
+        let tally = shard.tallies.entry(key.clone()).or_insert_with(|| {
+            self.failing.fetch_add(1, Ordering::AcqRel);
+            Tally {
+                row: 0,
+                open_until: None,
+                trying: false,
+                failed: now,
+            }
+        });
+        let again = tally.open_until.is_some();
+        tally.row = if again || tally.is_recent(now) {
+            tally.row.saturating_add(1)
+        } else {
+            1
+        };
+        tally.failed = now;
+        tally.trying = false;
+        if again || tally.row >= settings.failures.get() {
+            tally.open_until = Some(now + settings.rest);
+        }
+    }
+
+    fn has_room(&self, shard: &mut Shard<K>, now: Instant) -> bool {
+        let swept = shard
+            .swept
+            .is_some_and(|swept| now.duration_since(swept) < SWEEP);
+        let before = shard.tallies.len();
+        if before >= KEYS_MOST && !swept {
+            shard.swept = Some(now);
+            shard.tallies.retain(|_, tally| tally.is_recent(now));
+            self.failing
+                .fetch_sub(before - shard.tallies.len(), Ordering::AcqRel);
+        }
+        shard.tallies.len() < KEYS_MOST
+    }
+
+    fn undecided(&self, key: &K) {
+        if let Some(mut shard) = self.shard(key)
+            && let Some(tally) = shard.tallies.get_mut(key)
+        {
+            tally.trying = false;
+        }
+    }
+}
+
+impl Tally {
+    fn is_recent(&self, now: Instant) -> bool {
+        let open = self.open_until.is_some_and(|until| until > now);
+        open || self.trying || now.saturating_duration_since(self.failed) <= ROW
+    }
+}
+
+impl<K: Eq + Hash + Clone> Trial<'_, K> {
+    /// Says how it went.
+    pub fn opine(mut self, opinion: Opinion) {
+        match opinion {
+            Opinion::Good => self.breakers.good(self.key),
+            Opinion::Bad => self.breakers.bad(self.key, self.settings),
+            Opinion::None => return,
+        }
+        self.trying = false;
+    }
+}
+
+impl<K: Eq + Hash + Clone> Drop for Trial<'_, K> {
+    fn drop(&mut self) {
+        if self.trying {
+            self.breakers.undecided(self.key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{num::NonZeroU32, time::Duration};
+
+    use super::{Breaker, Breakers, Opinion};
+
+    const RESTS: Breaker = Breaker {
+        failures: NonZeroU32::new(3).unwrap(),
+        rest: Duration::from_secs(3600),
+    };
+    const RESTS_NOT: Breaker = Breaker {
+        failures: NonZeroU32::new(3).unwrap(),
+        rest: Duration::ZERO,
+    };
+
+    fn say(breakers: &Breakers<&str>, settings: Breaker, opinions: &[Opinion]) {
+        for opinion in opinions {
+            breakers.admit(&"a", settings).unwrap().opine(*opinion);
+        }
+    }
+
+    #[test]
+    fn failures_in_a_row_open_it() {
+        use Opinion::{Bad, Good, None};
+        for (opinions, open) in [
+            (&[Bad, Bad][..], false),
+            (&[Bad, Bad, Bad], true),
+            (&[Bad, Bad, None, Bad], true),
+            (&[Bad, Bad, Good, Bad, Bad], false),
+            (&[Good, Good], false),
+        ] {
+            let breakers = Breakers::default();
+            say(&breakers, RESTS, opinions);
+            assert_eq!(breakers.admit(&"a", RESTS).is_err(), open, "{opinions:?}");
+            assert!(breakers.admit(&"b", RESTS).is_ok());
+            assert_eq!(breakers.open(), usize::from(open));
+        }
+    }
+
+    #[test]
+    fn after_the_rest_one_may_try() {
+        use Opinion::{Bad, Good};
+        let breakers = Breakers::default();
+        say(&breakers, RESTS_NOT, &[Bad, Bad, Bad]);
+        let trial = breakers.admit(&"a", RESTS_NOT).unwrap();
+        assert!(
+            breakers.admit(&"a", RESTS_NOT).is_err(),
+            "two tried at once"
+        );
+        drop(trial);
+        let trial = breakers.admit(&"a", RESTS_NOT).unwrap();
+        trial.opine(Bad);
+        assert_eq!(breakers.open(), 1);
+        breakers.admit(&"a", RESTS_NOT).unwrap().opine(Good);
+        assert_eq!(breakers.open(), 0);
+        say(&breakers, RESTS, &[Bad, Bad]);
+        assert!(breakers.admit(&"a", RESTS).is_ok(), "the row began anew");
+    }
+
+    #[test]
+    fn the_table_is_bounded() {
+        let breakers = Breakers::default();
+        for key in 0..200_000_u32 {
+            breakers.admit(&key, RESTS).unwrap().opine(Opinion::Bad);
+        }
+        let held: usize = breakers
+            .shards
+            .iter()
+            .map(|shard| shard.lock().unwrap().tallies.len())
+            .sum();
+        assert!(held <= 16 * super::KEYS_MOST);
+    }
+}
