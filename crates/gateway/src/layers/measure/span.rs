@@ -5,7 +5,7 @@
 use std::time::{Duration, SystemTime};
 
 use keepgate_call::{
-    Ask, Call, Refusal,
+    Ask, Call,
     trace::{SpanContext, Spans},
 };
 use keepgate_mcp::{message::Message, method::Subject};
@@ -114,13 +114,7 @@ impl Measured<'_> {
         } else {
             None
         };
-        if let (
-            None,
-            Some(Refusal {
-                policy: Some(revision),
-                ..
-            }),
-        ) = (judged, denied)
+        if let (None, Some(revision)) = (judged, denied.and_then(|refusal| refusal.policy.as_ref()))
         {
             attributes.push(("keepgate.policy.effect", "deny".into()));
             attributes.push(("keepgate.policy.revision", revision.to_string().into()));
