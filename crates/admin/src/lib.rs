@@ -1,13 +1,21 @@
 //! The operators' listener: health, metrics, inventory. Cannot reach the data path.
 //!
-//! What it shows comes from a [`Source`] the binary supplies; nothing here knows the gateway, so nothing here can hold a
-//! call up, and a full or failing audit log does not keep an operator out.
+//! What it shows comes from a [`Source`] the binary supplies, and what it does it does to the kill switch; nothing here
+//! knows the gateway, so nothing here can hold a call up, and a full or failing audit log does not keep an operator out.
 
+mod kills;
+mod operators;
 mod page;
+mod refused;
+mod route;
 mod service;
 mod source;
 mod token;
 
+pub use kills::Kills;
+pub use operators::{
+    Entry, Operator, OperatorError, Operators, Permission, Role, add, read, revoke,
+};
 pub use service::{Admin, Response};
-pub use source::{Part, Server, Source};
+pub use source::{Part, Server, Session, Source};
 pub use token::{Token, TokenError};

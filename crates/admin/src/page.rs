@@ -8,7 +8,7 @@ use crate::source::{Part, Source};
 /// Description of the API for machines (OpenAPI 3.1).
 const OPENAPI: &str = include_str!("openapi.json");
 
-/// A page.
+/// A page that is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Page {
     /// Whether the process answers.
@@ -19,18 +19,21 @@ pub(crate) enum Page {
     Metrics,
     /// The inventory.
     Servers,
+    /// The sessions.
+    Sessions,
     /// The description of the API.
     OpenApi,
 }
 
 impl Page {
     /// Every page with its path.
-    pub(crate) const ALL: [(&str, Self); 6] = [
+    pub(crate) const ALL: [(&str, Self); 7] = [
         ("/healthz", Self::Live),
         ("/livez", Self::Live),
         ("/readyz", Self::Ready),
         ("/metrics", Self::Metrics),
         ("/api/v1/servers", Self::Servers),
+        ("/api/v1/sessions", Self::Sessions),
         ("/api/v1/openapi.json", Self::OpenApi),
     ];
 
@@ -46,7 +49,7 @@ impl Page {
     pub(crate) fn is_public(self) -> bool {
         match self {
             Self::Live | Self::Ready => true,
-            Self::Metrics | Self::Servers | Self::OpenApi => false,
+            Self::Metrics | Self::Servers | Self::Sessions | Self::OpenApi => false,
         }
     }
 
@@ -66,6 +69,12 @@ impl Page {
                     servers: source.servers(),
                 },
             ),
+            Self::Sessions => {
+                let mut sessions = source.sessions();
+                let count = sessions.len();
+                sessions.truncate(MOST_SESSIONS);
+                Content::json(StatusCode::OK, &Sessions { count, sessions })
+            }
             Self::OpenApi => Content {
                 status: StatusCode::OK,
                 form: "application/json",
@@ -79,6 +88,16 @@ impl Page {
 #[derive(Serialize)]
 struct Inventory {
     servers: Vec<crate::source::Server>,
+}
+
+/// Most sessions that are shown; the count tells of the rest.
+const MOST_SESSIONS: usize = 1000;
+
+/// The answer of `/api/v1/sessions`.
+#[derive(Serialize)]
+struct Sessions {
+    count: usize,
+    sessions: Vec<crate::source::Session>,
 }
 
 /// What goes out.

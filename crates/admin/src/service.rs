@@ -1,26 +1,37 @@
 //! The service: who may ask, then the page.
 
 use std::convert::Infallible;
-use std::future::{Ready, ready};
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::Authority;
 use http::{Method, Request, StatusCode};
-use serde::Serialize;
+use http_body::Body;
+use http_body_util::BodyExt;
+use serde::de::DeserializeOwned;
 use tower::Service;
 
+use crate::kills::{Kills, parse};
+use crate::operators::{Operator, Operators};
 use crate::page::{Content, Page};
+use crate::refused::Refused;
+use crate::route::Route;
 use crate::source::Source;
-use crate::token::Token;
+
+/// The longest body, in bytes.
+const LONGEST_BODY: usize = 16 * 1024;
+/// How long a body may take.
+const READ: Duration = Duration::from_secs(10);
 
 /// What the service answers with.
 pub type Response = http::Response<Bytes>;
 
-/// The operators' service. Reads no request body; clones share everything.
+/// The operators' service. Clones share everything.
 #[derive(Debug)]
 pub struct Admin<S> {
     inner: Arc<Inner<S>>,
@@ -38,42 +49,20 @@ impl<S> Clone for Admin<S> {
 #[derive(Debug)]
 struct Inner<S> {
     source: S,
-    token: Arc<Token>,
+    operators: Arc<Operators>,
+    kills: Kills,
     hosts: Vec<String>,
 }
 
-/// Why a page is not shown. Told as JSON.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Refused {
-    Host,
-    Origin,
-    Token,
-    Path,
-    Method,
-}
-
-/// The body of a refusal.
-#[derive(Serialize)]
-struct Problem {
-    error: Words,
-}
-
-/// What the asker is told.
-#[derive(Serialize)]
-struct Words {
-    code: &'static str,
-    message: &'static str,
-    hint: &'static str,
-}
-
 impl<S: Source> Admin<S> {
-    /// A service that shows `source` to those who hold `token`. `hosts` are names a `Host` header may carry beside
+    /// A service that shows `source` to `operators` and lets those who may work `kills`. `hosts` are names a `Host` header may carry beside
     /// addresses and `localhost`, lower case, with or without a port.
-    pub fn new(source: S, token: Arc<Token>, hosts: Vec<String>) -> Self {
+    pub fn new(source: S, operators: Arc<Operators>, kills: Kills, hosts: Vec<String>) -> Self {
         Self {
             inner: Arc::new(Inner {
                 source,
-                token,
+                operators,
+                kills,
                 hosts,
             }),
         }
@@ -81,23 +70,30 @@ impl<S: Source> Admin<S> {
 }
 
 impl<S: Source> Inner<S> {
-    /// The answer to a request: host and origin first, then the token, and only then whether there is such a page.
-    fn answer<B>(&self, request: &Request<B>) -> Response {
-        match self.admit(request) {
-            Ok(page) => respond(page.content(&self.source), None),
+    /// The answer to a request: host and origin first, then who asks, and only then whether there is such a page and
+    /// whether the asker may.
+    async fn answer<B>(&self, request: Request<B>) -> Response
+    where
+        B: Body + Send,
+        B::Data: Send,
+    {
+        let path = request.uri().path().to_owned();
+        let answered = match self.admit(&request) {
+            Ok(admitted) => self.act(admitted, request).await,
+            Err(refused) => Err(refused),
+        };
+        match answered {
+            Ok(content) => respond(content, None),
             Err(refused) => {
-                tracing::debug!(
-                    path = request.uri().path(),
-                    code = refused.words().code,
-                    "admin request refused"
-                );
-                refused.response()
+                tracing::debug!(path, code = refused.code(), "admin request refused");
+                let (content, extra) = refused.content();
+                respond(content, extra)
             }
         }
     }
 
-    /// The page that is asked for, if it may be shown.
-    fn admit<B>(&self, request: &Request<B>) -> Result<Page, Refused> {
+    /// Where a request leads, and who may go there.
+    fn admit<B>(&self, request: &Request<B>) -> Result<Admitted, Refused> {
         let host = host(request).ok_or(Refused::Host)?;
         if !self.is_ours(&host) {
             return Err(Refused::Host);
@@ -105,14 +101,56 @@ impl<S: Source> Inner<S> {
         if !is_same_origin(request.headers(), &host) {
             return Err(Refused::Origin);
         }
-        let page = Page::at(request.uri().path());
-        if !page.is_some_and(Page::is_public) && !self.holds_token(request.headers()) {
-            return Err(Refused::Token);
+        let path = request.uri().path();
+        if let Some(page) = Page::at(path).filter(|page| page.is_public()) {
+            return match *request.method() {
+                Method::GET | Method::HEAD => Ok(Admitted::Public(page)),
+                // Who has no token learns nothing of methods.
+                _ if self.who(request.headers()).is_none() => Err(Refused::Token),
+                _ => Err(Refused::Method("GET, HEAD")),
+            };
         }
-        let page = page.ok_or(Refused::Path)?;
-        match *request.method() {
-            Method::GET | Method::HEAD => Ok(page),
-            _ => Err(Refused::Method),
+        let operator = self.who(request.headers()).ok_or(Refused::Token)?;
+        let route = Route::at(request.method(), path)?;
+        match route.needs() {
+            Some(permission) if !operator.may(permission) => Err(Refused::Role),
+            Some(_) | None => Ok(Admitted::Operator(operator, route)),
+        }
+    }
+
+    /// Does what was asked.
+    async fn act<B>(&self, admitted: Admitted, request: Request<B>) -> Result<Content, Refused>
+    where
+        B: Body + Send,
+        B::Data: Send,
+    {
+        let (operator, route) = match admitted {
+            Admitted::Public(page) => return Ok(page.content(&self.source)),
+            Admitted::Operator(operator, route) => (operator, route),
+        };
+        let kills = &self.kills;
+        match route {
+            Route::Page(page) => Ok(page.content(&self.source)),
+            Route::Kills => match request.uri().query() {
+                None => Ok(kills.list(false)),
+                Some("all=true") => Ok(kills.list(true)),
+                Some(_) => Err(Refused::Request(
+                    "the only query there is: `all=true`".to_owned(),
+                )),
+            },
+            Route::Set => {
+                let setting = read(request).await?;
+                kills.set(&operator, &setting, &self.source.servers()).await
+            }
+            Route::Clear(id) => {
+                let clearing = read(request).await?;
+                kills.clear(&operator, &id, &clearing).await
+            }
+            Route::Drill => {
+                let drilling = read(request).await?;
+                let (servers, sessions) = (self.source.servers(), self.source.sessions());
+                kills.drill(&operator, &drilling, &servers, sessions).await
+            }
         }
     }
 
@@ -131,17 +169,65 @@ impl<S: Source> Inner<S> {
                 .any(|known| known == name || known == host.as_str())
     }
 
-    /// Whether there is exactly one `Authorization: Bearer` line, with our token.
-    fn holds_token(&self, headers: &HeaderMap) -> bool {
-        let Some(line) = only(headers, &header::AUTHORIZATION) else {
-            return false;
-        };
-        let Some((scheme, rest)) = line.as_bytes().split_first_chunk::<6>() else {
-            return false;
-        };
-        let token = rest.strip_prefix(b" ").map(<[u8]>::trim_ascii);
-        scheme.eq_ignore_ascii_case(b"bearer") && token.is_some_and(|token| self.token.is(token))
+    /// Who asks: by exactly one `Authorization: Bearer` line with the token of an operator.
+    fn who(&self, headers: &HeaderMap) -> Option<Operator> {
+        let line = only(headers, &header::AUTHORIZATION)?;
+        let (scheme, rest) = line.as_bytes().split_first_chunk::<6>()?;
+        let token = rest.strip_prefix(b" ").map(<[u8]>::trim_ascii)?;
+        if !scheme.eq_ignore_ascii_case(b"bearer") {
+            return None;
+        }
+        self.operators.who(token)
     }
+}
+
+/// Who may have what.
+enum Admitted {
+    /// Everybody this page.
+    Public(Page),
+    /// An operator, this.
+    Operator(Operator, Route),
+}
+
+/// Reads a body: JSON by its type, short, soon, and nothing in it that is not known.
+async fn read<B, T>(request: Request<B>) -> Result<T, Refused>
+where
+    B: Body + Send,
+    B::Data: Send,
+    T: DeserializeOwned,
+{
+    let media = only(request.headers(), &header::CONTENT_TYPE)
+        .and_then(|line| line.to_str().ok())
+        .and_then(|line| line.split(';').next())
+        .map(str::trim);
+    let encoded = request.headers().contains_key(header::CONTENT_ENCODING);
+    if encoded || !media.is_some_and(|media| media.eq_ignore_ascii_case("application/json")) {
+        return Err(Refused::Media);
+    }
+    let mut body = std::pin::pin!(request.into_body());
+    let whole = async {
+        let mut bytes = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_broken| Refused::Body)?;
+            if let Ok(mut data) = frame.into_data() {
+                if bytes.len() + data.remaining() > LONGEST_BODY {
+                    return Err(Refused::Body);
+                }
+                while data.has_remaining() {
+                    let chunk = data.chunk();
+                    bytes.extend_from_slice(chunk);
+                    let length = chunk.len();
+                    data.advance(length);
+                }
+            }
+        }
+        Ok(bytes)
+    };
+    let bytes = match tokio::time::timeout(READ, whole).await {
+        Ok(bytes) => bytes?,
+        Err(_elapsed) => return Err(Refused::Body),
+    };
+    parse(&bytes).map_err(Refused::Request)
 }
 
 /// The name the request is for (RFC 9110 §7.2): of the target in HTTP/2, of the one `Host` line in HTTP/1.1.
@@ -185,68 +271,6 @@ fn only<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a Hea
     lines.next().is_none().then_some(line)
 }
 
-impl Refused {
-    /// Status and wording.
-    fn words(self) -> Words {
-        match self {
-            Self::Host => Words {
-                code: "admin.host",
-                message: "this name does not lead here",
-                hint: "use the address of the listener, or add the name to admin.hosts",
-            },
-            Self::Origin => Words {
-                code: "admin.origin",
-                message: "web pages of other sites may not ask",
-                hint: "leave the Origin header out",
-            },
-            Self::Token => Words {
-                code: "admin.token",
-                message: "the admin token is missing or wrong",
-                hint: "send `Authorization: Bearer` with the content of admin-token in the state directory",
-            },
-            Self::Path => Words {
-                code: "admin.path",
-                message: "there is no such page",
-                hint: "/api/v1/openapi.json lists the pages",
-            },
-            Self::Method => Words {
-                code: "admin.method",
-                message: "this page can only be read",
-                hint: "use GET",
-            },
-        }
-    }
-
-    /// The refusal as a response.
-    fn response(self) -> Response {
-        let (status, extra) = match self {
-            Self::Host => (StatusCode::MISDIRECTED_REQUEST, None),
-            Self::Origin => (StatusCode::FORBIDDEN, None),
-            Self::Token => {
-                let challenge = HeaderValue::from_static("Bearer realm=\"keepgate-admin\"");
-                (
-                    StatusCode::UNAUTHORIZED,
-                    Some((header::WWW_AUTHENTICATE, challenge)),
-                )
-            }
-            Self::Path => (StatusCode::NOT_FOUND, None),
-            Self::Method => (
-                StatusCode::METHOD_NOT_ALLOWED,
-                Some((header::ALLOW, HeaderValue::from_static("GET, HEAD"))),
-            ),
-        };
-        respond(
-            Content::json(
-                status,
-                &Problem {
-                    error: self.words(),
-                },
-            ),
-            extra,
-        )
-    }
-}
-
 /// Builds the response; nothing an operator sees may be kept by caches or read as something else.
 fn respond(content: Content, extra: Option<(header::HeaderName, HeaderValue)>) -> Response {
     let mut response = Response::new(Bytes::from(content.body));
@@ -262,17 +286,31 @@ fn respond(content: Content, extra: Option<(header::HeaderName, HeaderValue)>) -
     response
 }
 
-impl<S: Source, B> Service<Request<B>> for Admin<S> {
+impl<S, B> Service<Request<B>> for Admin<S>
+where
+    S: Source,
+    B: Body + Send + 'static,
+    B::Data: Send,
+{
     type Response = Response;
     type Error = Infallible;
-    type Future = Ready<Result<Response, Infallible>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        ready(Ok(self.inner.answer(&request)))
+        let inner = Arc::clone(&self.inner);
+        Box::pin(async move {
+            // An act goes on when who asked for it has gone: it must not stop half way.
+            let acting = tokio::spawn(async move { inner.answer(request).await });
+            Ok(acting.await.unwrap_or_else(|_bug| {
+                let mut response = Response::new(Bytes::new());
+                *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+                response
+            }))
+        })
     }
 }
 

@@ -10,6 +10,9 @@ pub trait Source: Send + Sync + 'static {
     /// All meters in the OpenMetrics text format.
     fn metrics(&self) -> String;
 
+    /// The sessions that are open.
+    fn sessions(&self) -> Vec<Session>;
+
     /// The servers of the configuration in force, in the order of their names.
     fn servers(&self) -> Vec<Server>;
 }
@@ -24,6 +27,31 @@ pub struct Part {
     pub ready: bool,
     /// How it is: `ok`, `full`, `draining`, ..
     pub state: &'static str,
+}
+
+/// One session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Session {
+    /// Its public id, as records have it.
+    pub id: String,
+    /// The caller's tenant.
+    pub tenant: String,
+    /// The caller's subject.
+    pub caller: String,
+    /// The OAuth client the caller comes by.
+    pub client: Option<String>,
+    /// The caller's sign-in.
+    pub grant: Option<String>,
+    /// The id of the caller's API key.
+    pub key: Option<String>,
+    /// The server it is with.
+    pub server: String,
+    /// The reference of the secret the server is given.
+    pub credential: Option<String>,
+    /// Seconds since it began.
+    pub age_s: u64,
+    /// Seconds since it was last used.
+    pub idle_s: u64,
 }
 
 /// One server of the inventory.
@@ -52,6 +80,10 @@ impl<S: Source> Source for std::sync::Arc<S> {
 
     fn metrics(&self) -> String {
         S::metrics(self)
+    }
+
+    fn sessions(&self) -> Vec<Session> {
+        S::sessions(self)
     }
 
     fn servers(&self) -> Vec<Server> {

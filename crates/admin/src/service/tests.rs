@@ -2,11 +2,19 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use http_body_util::Full;
+use keepgate_audit::Log;
+use keepgate_store::kill::{Ledger, Switch};
+
 use super::*;
-use crate::source::{Part, Server};
+use crate::operators::Role;
+use crate::source::{Part, Server, Session};
+use crate::token::Token;
+
+mod kills;
 
 /// A source whose audit log can be made to fail.
-struct Fake {
+pub(super) struct Fake {
     failing: AtomicBool,
 }
 
@@ -32,6 +40,23 @@ impl Source for Fake {
         "keepgate_calls_total 1\n# EOF\n".to_owned()
     }
 
+    fn sessions(&self) -> Vec<Session> {
+        ["alice", "bob"]
+            .map(|caller| Session {
+                id: format!("session of {caller}"),
+                tenant: "default".to_owned(),
+                caller: caller.to_owned(),
+                client: None,
+                grant: None,
+                key: None,
+                server: "crm".to_owned(),
+                credential: None,
+                age_s: 7,
+                idle_s: 1,
+            })
+            .into()
+    }
+
     fn servers(&self) -> Vec<Server> {
         vec![Server {
             name: "crm".to_owned(),
@@ -45,15 +70,23 @@ impl Source for Fake {
     }
 }
 
-/// A service with its token, in a directory that lives as long.
-struct Bench {
-    admin: Admin<Fake>,
-    token: String,
-    _directory: tempfile::TempDir,
+/// A service with its operators and its kill switch, in a directory that lives as long.
+pub(super) struct Bench {
+    pub(super) admin: Admin<Fake>,
+    pub(super) token: String,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) log: Log,
+    pub(super) directory: tempfile::TempDir,
+    runtime: tokio::runtime::Runtime,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         let directory = tempfile::tempdir().unwrap();
         let token = Arc::new(Token::open(directory.path()).unwrap());
         let text = std::fs::read_to_string(token.path())
@@ -64,20 +97,53 @@ impl Bench {
             failing: AtomicBool::new(false),
         };
         let hosts = vec!["ops.internal".to_owned(), "gw.internal:9443".to_owned()];
+        let operators = Arc::new(Operators::open(directory.path(), token).unwrap());
+        let opened = runtime.block_on(Ledger::open(directory.path(), &Switch::new()));
+        let settings =
+            keepgate_audit::Settings::new(directory.path().join("audit"), "keepgate.test/log", "t");
+        let log = Log::open(settings).unwrap();
+        let ledger = opened.ledger;
+        let kills = Kills::new(Arc::clone(&ledger), log.clone(), directory.path());
         Self {
-            admin: Admin::new(fake, token, hosts),
+            admin: Admin::new(fake, operators, kills, hosts),
             token: text,
-            _directory: directory,
+            ledger,
+            log,
+            directory,
+            runtime,
         }
     }
 
-    /// The answer to a request with these header lines.
-    fn ask(&self, method: &str, path: &str, lines: &[(&str, &str)]) -> Response {
+    /// The answer to a request with these header lines and this body.
+    pub(super) fn send(
+        &self,
+        method: &str,
+        path: &str,
+        lines: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Response {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in lines {
             request = request.header(*name, *value);
         }
-        self.admin.inner.answer(&request.body(()).unwrap())
+        let request = request.body(Full::new(body.into())).unwrap();
+        self.runtime.block_on(self.admin.inner.answer(request))
+    }
+
+    /// The answer to a request with these header lines.
+    pub(super) fn ask(&self, method: &str, path: &str, lines: &[(&str, &str)]) -> Response {
+        self.send(method, path, lines, "")
+    }
+
+    /// The answer to the holder of `token`, who sends JSON.
+    pub(super) fn act(&self, token: &str, method: &str, path: &str, body: &str) -> Response {
+        let token = format!("Bearer {token}");
+        let lines = [
+            ("host", "127.0.0.1:9080"),
+            ("authorization", token.as_str()),
+            ("content-type", "application/json"),
+        ];
+        self.send(method, path, &lines, body.to_owned())
     }
 
     /// The answer to an operator.
@@ -89,9 +155,18 @@ impl Bench {
             &[("host", "127.0.0.1:9080"), ("authorization", &token)],
         )
     }
+
+    /// A new operator's token.
+    pub(super) fn operator(&self, name: &str, roles: &[Role]) -> String {
+        let now = std::time::SystemTime::now();
+        let (_, token) =
+            crate::operators::add(self.directory.path(), name, roles.to_vec(), now).unwrap();
+        self.admin.inner.operators.reload().unwrap();
+        token.to_string()
+    }
 }
 
-fn text(response: &Response) -> &str {
+pub(super) fn text(response: &Response) -> &str {
     std::str::from_utf8(response.body()).unwrap()
 }
 
@@ -254,6 +329,10 @@ fn pages_can_only_be_read() {
             405,
             "{method}"
         );
+        for path in ["/metrics", "/livez", "/api/v1/kills", "/secret"] {
+            let status = bench.ask(method, path, &lines[..1]).status();
+            assert_eq!(status, 401, "{method} {path}");
+        }
         assert_eq!(
             bench.ask(method, "/metrics", &lines[..1]).status(),
             401,
@@ -277,8 +356,23 @@ fn the_description_names_every_page_and_no_other() {
     let bench = Bench::new();
     let description: serde_json::Value =
         serde_json::from_slice(bench.page("/api/v1/openapi.json").body()).unwrap();
-    let mut described: Vec<&String> = description["paths"].as_object().unwrap().keys().collect();
-    let mut served: Vec<&str> = Page::ALL.iter().map(|(path, _)| *path).collect();
+    let mut described: Vec<(String, Vec<String>)> = description["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(path, methods)| {
+            let methods = methods.as_object().unwrap().keys().cloned().collect();
+            (path.clone(), methods)
+        })
+        .collect();
+    let pages = Page::ALL.iter().map(|(path, _)| (*path, &["get"][..]));
+    let mut served: Vec<(String, Vec<String>)> = pages
+        .chain(crate::route::ACTS)
+        .map(|(path, methods)| {
+            let methods = methods.iter().map(|&method| method.to_owned()).collect();
+            (path.to_owned(), methods)
+        })
+        .collect();
     described.sort();
     served.sort_unstable();
     assert_eq!(described, served);
@@ -287,5 +381,12 @@ fn the_description_names_every_page_and_no_other() {
             .as_array()
             .is_some_and(Vec::is_empty);
         assert_eq!(open, page.is_public(), "{path}");
+    }
+    for (path, methods) in crate::route::ACTS {
+        for method in methods {
+            let method = method.to_uppercase().parse().unwrap();
+            let path = path.replace("{id}", "k_0");
+            assert!(Route::at(&method, &path).is_ok(), "{method} {path}");
+        }
     }
 }

@@ -99,7 +99,6 @@ pub struct Done {
 
 /// Why nothing was done.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum ActError {
     /// The wish makes no sense.
     #[error("the kill was not set")]

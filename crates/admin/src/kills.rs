@@ -1,0 +1,375 @@
+//! The kill switch for operators: set, clear, list, drill. Every act is on record with the operator's name, and no act
+//! waits for the record: a log that is full or hangs must not keep anybody from cutting something off.
+
+mod drill;
+mod request;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use http::StatusCode;
+use keepgate_audit::{Caller, Kind, Log, Reason, Record};
+use keepgate_store::kill::{ActError, Done, Durable, Event, Kill, Ledger, Scope, Wish, text};
+use serde::Serialize;
+
+use crate::{
+    operators::{Operator, Permission},
+    page::Content,
+    refused::Refused,
+    source::{Server, Session},
+};
+pub(crate) use request::{Clearing, Drilling, Setting, parse};
+
+/// How long an act waits for its record before it says that there is none yet.
+const RECORD: Duration = Duration::from_secs(2);
+
+/// What the operators' listener needs to work the switch. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Kills {
+    ledger: Arc<Ledger>,
+    log: Log,
+    drills: PathBuf,
+}
+
+/// A kill as it is shown. Times are RFC 3339, UTC.
+#[derive(Debug, Serialize)]
+pub(crate) struct Shown {
+    id: String,
+    state: &'static str,
+    scope: &'static str,
+    target: Option<String>,
+    tenant: Option<String>,
+    reason: String,
+    by: String,
+    set_at: String,
+    expires_at: Option<String>,
+    cleared_at: Option<String>,
+    cleared_by: Option<String>,
+    cleared_reason: Option<String>,
+}
+
+impl Shown {
+    fn of(kill: &Kill) -> Self {
+        let cleared = kill.cleared.as_ref();
+        Self {
+            id: kill.id.to_string(),
+            state: kill.state(Instant::now()).as_str(),
+            scope: kill.scope.word(),
+            target: kill.scope.target().map(std::borrow::Cow::into_owned),
+            tenant: kill.tenant.as_ref().map(ToString::to_string),
+            reason: kill.reason.to_string(),
+            by: kill.by.to_string(),
+            set_at: text(kill.set_at),
+            expires_at: kill.expires_at.map(text),
+            cleared_at: cleared.map(|cleared| text(cleared.at)),
+            cleared_by: cleared.map(|cleared| cleared.by.to_string()),
+            cleared_reason: cleared.map(|cleared| cleared.reason.to_string()),
+        }
+    }
+}
+
+/// What an act did.
+#[derive(Debug, Serialize)]
+struct Acted {
+    kill: Shown,
+    /// Whether it survives a restart.
+    durable: bool,
+    stored: Stored,
+    /// Whether it is on record.
+    recorded: bool,
+    /// Running calls and streams it cut.
+    cut: usize,
+    /// What an operator should know.
+    warnings: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Stored {
+    file: bool,
+    database: bool,
+}
+
+/// All kills.
+#[derive(Debug, Serialize)]
+struct List {
+    kills: Vec<Shown>,
+    /// What is wrong with the places kills are kept in.
+    warnings: Vec<String>,
+}
+
+impl Kills {
+    /// The switch behind `ledger`; acts go on record in `log`, reports of drills into `drills` of the state directory.
+    pub fn new(ledger: Arc<Ledger>, log: Log, state_directory: &Path) -> Self {
+        Self {
+            ledger,
+            log,
+            drills: state_directory.join("drills"),
+        }
+    }
+
+    /// How many are in force, and whether file and database are in order, for readiness and meters.
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+
+    /// The kills in force, or all there ever were.
+    pub(crate) fn list(&self, all: bool) -> Content {
+        let now = Instant::now();
+        let kills = self.ledger.list();
+        let kills = kills.iter().filter(|kill| all || kill.is_in_force(now));
+        let list = List {
+            kills: kills.map(|kill| Shown::of(kill)).collect(),
+            warnings: self.ill(),
+        };
+        Content::json(StatusCode::OK, &list)
+    }
+
+    /// Sets a kill.
+    pub(crate) async fn set(
+        &self,
+        operator: &Operator,
+        setting: &Setting,
+        servers: &[Server],
+    ) -> Result<Content, Refused> {
+        let wish = setting.wish(&operator.name).map_err(Refused::Request)?;
+        let mut warnings = unknown(&wish, servers);
+        let done = self
+            .ledger
+            .set(wish)
+            .await
+            .map_err(|error| refused(&error))?;
+        warnings.extend(durability(&done.durable, "a restart forgets this kill"));
+        self.acted(StatusCode::CREATED, Kind::KillSet, done, warnings)
+            .await
+    }
+
+    /// Clears a kill.
+    pub(crate) async fn clear(
+        &self,
+        operator: &Operator,
+        id: &str,
+        clearing: &Clearing,
+    ) -> Result<Content, Refused> {
+        let own = self
+            .ledger
+            .list()
+            .iter()
+            .any(|kill| *kill.id == *id && kill.by == operator.name);
+        if own && !operator.may(Permission::ClearOwn) {
+            return Err(Refused::Own);
+        }
+        let done = self
+            .ledger
+            .clear(id, &operator.name, &clearing.reason)
+            .await
+            .map_err(|error| refused(&error))?;
+        let warnings = durability(&done.durable, "a restart brings this kill back");
+        self.acted(StatusCode::OK, Kind::KillCleared, done, warnings)
+            .await
+    }
+
+    /// Tells what a kill would cut and writes it down. Changes nothing.
+    pub(crate) async fn drill(
+        &self,
+        operator: &Operator,
+        drilling: &Drilling,
+        servers: &[Server],
+        sessions: Vec<Session>,
+    ) -> Result<Content, Refused> {
+        let wish = drilling.wish(&operator.name).map_err(Refused::Request)?;
+        let mut warnings = unknown(&wish, servers);
+        let (kill, blast) = self.ledger.blast(wish).map_err(|error| refused(&error))?;
+        let kill = Arc::new(kill);
+        let mut report = drill::Report::new(&kill, blast, sessions, self.ledger.switch());
+        match drill::keep(&self.drills, &report).await {
+            Ok(path) => report.path = Some(path),
+            Err(why) => warnings.push(format!("the report could not be written: {why}")),
+        }
+        if !self.record(Kind::KillDrill, &kill).await {
+            warnings.push(UNRECORDED.to_owned());
+        }
+        report.warnings = warnings;
+        Ok(Content::json(StatusCode::OK, &report))
+    }
+
+    /// Puts on record what happened without an operator asking this listener for it.
+    pub async fn happened(&self, event: &Event) {
+        let (kind, kill) = match event {
+            Event::Set(done) => {
+                tracing::warn!(id = %done.kill.id, scope = %done.kill.scope, by = %done.kill.by, cut = done.cut, "kill set");
+                (Kind::KillSet, &done.kill)
+            }
+            Event::Cleared(kill) | Event::Expired(kill) => {
+                tracing::warn!(id = %kill.id, scope = %kill.scope, "kill is over");
+                (Kind::KillCleared, kill)
+            }
+        };
+        self.record(kind, kill).await;
+    }
+
+    async fn acted(
+        &self,
+        status: StatusCode,
+        kind: Kind,
+        done: Done,
+        mut warnings: Vec<String>,
+    ) -> Result<Content, Refused> {
+        let Done { kill, cut, durable } = done;
+        tracing::warn!(id = %kill.id, scope = %kill.scope, by = %kill.by, kind = kind.as_str(), cut, "kill switch");
+        let recorded = self.record(kind, &kill).await;
+        if !recorded {
+            warnings.push(UNRECORDED.to_owned());
+        }
+        let acted = Acted {
+            kill: Shown::of(&kill),
+            durable: durable.is_durable(),
+            stored: Stored {
+                file: durable.file,
+                database: durable.database,
+            },
+            recorded,
+            cut,
+            warnings,
+        };
+        Ok(Content::json(status, &acted))
+    }
+
+    /// Writes an act's record aside, so that a disk that hangs holds up nobody but this answer, and that not for long.
+    async fn record(&self, kind: Kind, kill: &Arc<Kill>) -> bool {
+        let (log, kill) = (self.log.clone(), Arc::clone(kill));
+        let written = tokio::task::spawn_blocking(move || written(&log, kind, &kill));
+        let recorded = matches!(tokio::time::timeout(RECORD, written).await, Ok(Ok(true)));
+        if !recorded {
+            tracing::error!(kind = kind.as_str(), "the act is not on record (yet)");
+        }
+        recorded
+    }
+
+    /// What is wrong with the places kills are kept in.
+    fn ill(&self) -> Vec<String> {
+        let health = self.ledger.health();
+        let told = [
+            ("kill.log", health.file),
+            ("the database", health.database),
+            ("what was read at the start", health.damage),
+        ];
+        told.into_iter()
+            .filter_map(|(what, why)| Some(format!("{what}: {}", why?)))
+            .collect()
+    }
+}
+
+const UNRECORDED: &str =
+    "the act is in force, but the audit log did not take its record; /readyz says how the log is";
+
+/// Whether the record of an act was kept. Blocks.
+fn written(log: &Log, kind: Kind, kill: &Kill) -> bool {
+    let over = kill.cleared.as_ref().filter(|_| kind == Kind::KillCleared);
+    let expired = kind == Kind::KillCleared && over.is_none();
+    let (by, reason, at) = match over {
+        Some(cleared) => (&*cleared.by, &*cleared.reason, cleared.at),
+        None if expired => ("keepgate", "its time is over", SystemTime::now()),
+        None => (&*kill.by, &*kill.reason, kill.set_at),
+    };
+    let what = kill.scope.to_string();
+    let expires = kill.expires_at.map(text);
+    let mut reasons = vec![
+        Reason {
+            code: &kill.id,
+            message: &what,
+        },
+        Reason {
+            code: "reason",
+            message: reason,
+        },
+    ];
+    if let Some(expires) = &expires {
+        reasons.push(Reason {
+            code: "expires",
+            message: expires,
+        });
+    }
+    let record = Record {
+        caller: Some(Caller {
+            kind: "operator",
+            user_id: by,
+            key_id: None,
+        }),
+        tenant: kill.tenant.as_ref().map(|tenant| tenant.as_str()),
+        server: match &kill.scope {
+            Scope::Server(server) | Scope::Tool { server, .. } => Some(server.as_str()),
+            Scope::Everything
+            | Scope::Tenant(_)
+            | Scope::Caller(_)
+            | Scope::Session(_)
+            | Scope::Credential(_) => None,
+        },
+        tool_name: match &kill.scope {
+            Scope::Tool { tool, .. } => Some(tool),
+            Scope::Everything
+            | Scope::Tenant(_)
+            | Scope::Server(_)
+            | Scope::Caller(_)
+            | Scope::Session(_)
+            | Scope::Credential(_) => None,
+        },
+        reasons: &reasons,
+        ..Record::new(kind, at)
+    };
+    log.append(&record).wait().is_ok()
+}
+
+/// What is said when a place did not take an act.
+fn durability(durable: &Durable, otherwise: &str) -> Vec<String> {
+    match (durable.file, durable.database) {
+        (true, true) => Vec::new(),
+        (false, false) => vec![format!(
+            "NOT DURABLE: in force, but neither kill.log nor the database could be written; {otherwise}"
+        )],
+        (true, false) => {
+            vec![
+                "the database could not be written; kill.log holds it, and it is tried again"
+                    .to_owned(),
+            ]
+        }
+        (false, true) => {
+            vec![
+                "kill.log could not be written; the database holds it, and it is tried again"
+                    .to_owned(),
+            ]
+        }
+    }
+}
+
+/// A name the configuration does not have is likely misspelt: said, not refused, for it may be about to be added.
+fn unknown(wish: &Wish, servers: &[Server]) -> Vec<String> {
+    let name = match &wish.scope {
+        Scope::Server(server) | Scope::Tool { server, .. } => server.as_str(),
+        Scope::Everything
+        | Scope::Tenant(_)
+        | Scope::Caller(_)
+        | Scope::Session(_)
+        | Scope::Credential(_) => return Vec::new(),
+    };
+    if servers.iter().any(|server| server.name == name) {
+        return Vec::new();
+    }
+    let known: Vec<&str> = servers.iter().map(|server| &*server.name).collect();
+    vec![format!(
+        "no server of the configuration is called `{name}`; there are {}",
+        known.join(", ")
+    )]
+}
+
+fn refused(error: &ActError) -> Refused {
+    let said = error.to_string();
+    match error {
+        ActError::Unknown(id) => Refused::Unknown(id.clone()),
+        ActError::Over(..) => Refused::Over(said),
+        ActError::Wish(wish) => Refused::Request(wish.to_string()),
+        ActError::TooMany | ActError::Reason => Refused::Request(said),
+    }
+}

@@ -1,0 +1,100 @@
+//! What operators send: strict JSON, every member known, nothing guessed.
+
+use std::{sync::Arc, time::Duration};
+
+use keepgate_store::kill::{Scope, Wish};
+use serde::{Deserialize, de::DeserializeOwned};
+
+/// The body of `POST /api/v1/kills`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Setting {
+    scope: String,
+    target: Option<String>,
+    tenant: Option<String>,
+    reason: String,
+    expires_in: Option<String>,
+}
+
+/// The body of `POST /api/v1/kills/drill`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Drilling {
+    scope: String,
+    target: Option<String>,
+    tenant: Option<String>,
+    reason: Option<String>,
+}
+
+/// The body of `DELETE /api/v1/kills/{id}`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Clearing {
+    pub(crate) reason: String,
+}
+
+/// Reads a body.
+pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(body).map_err(|error| error.to_string())
+}
+
+impl Setting {
+    /// The wish, in the operator's name.
+    pub(crate) fn wish(&self, by: &Arc<str>) -> Result<Wish, String> {
+        let scope = Scope::parse(&self.scope, self.target.as_deref());
+        let lasts = match &self.expires_in {
+            None => None,
+            Some(text) => Some(duration(text).ok_or_else(|| {
+                format!("`expires_in` is a number and a unit, like 30m, 12h or 7d: `{text}`")
+            })?),
+        };
+        Ok(Wish {
+            scope: scope.map_err(|error| error.to_string())?,
+            tenant: tenant(self.tenant.as_deref())?,
+            reason: self.reason.clone(),
+            by: by.to_string(),
+            lasts,
+        })
+    }
+}
+
+impl Drilling {
+    /// The wish, in the operator's name. A drill needs no reason: it cuts nothing.
+    pub(crate) fn wish(&self, by: &Arc<str>) -> Result<Wish, String> {
+        let scope = Scope::parse(&self.scope, self.target.as_deref());
+        Ok(Wish {
+            scope: scope.map_err(|error| error.to_string())?,
+            tenant: tenant(self.tenant.as_deref())?,
+            reason: self.reason.clone().unwrap_or_else(|| "drill".to_owned()),
+            by: by.to_string(),
+            lasts: None,
+        })
+    }
+}
+
+/// The only tenant, if one is named.
+fn tenant(name: Option<&str>) -> Result<Option<keepgate_store::kill::Tenant>, String> {
+    let Some(name) = name else { return Ok(None) };
+    match Scope::parse("tenant", Some(name)) {
+        Ok(Scope::Tenant(tenant)) => Ok(Some(tenant)),
+        Ok(_) | Err(_) => Err(format!("not the name of a tenant: `{name}`")),
+    }
+}
+
+/// A number and one unit: `90s`, `30m`, `12h`, `7d`.
+fn duration(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 60 * 60,
+        "d" => 24 * 60 * 60,
+        _ => return None,
+    };
+    let plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    let number: u64 = plain.then(|| number.parse().ok()).flatten()?;
+    number.checked_mul(seconds).map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,383 @@
+//! Operators: people with a token and roles each, until a sign-in service says who they are.
+//!
+//! `operators.json` in the state directory holds names, roles and the hash of each token. A token is 256 random bits, so
+//! its plain BLAKE3 hash gives nothing away. Beside them stands `bootstrap`, whoever holds the admin token: it may do
+//! everything, and is for the first minutes and for emergencies.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
+
+use arc_swap::ArcSwap;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use keepgate_authn::private_file::{self, FileError};
+use keepgate_store::kill::text;
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use crate::token::Token;
+
+/// Version of the file's form.
+const VERSION: u32 = 1;
+/// What every token starts with, so that secret scanners find a leaked one.
+const PREFIX: &str = "kgo_";
+/// Longest name, in bytes.
+const LONGEST: usize = 64;
+/// The holder of the admin token.
+pub(crate) const BOOTSTRAP: &str = "bootstrap";
+
+/// What an operator is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Everything.
+    Admin,
+    /// Sets kills, and clears those of others.
+    SecurityResponder,
+    /// Sets kills and drills.
+    Sre,
+    /// Reads.
+    Auditor,
+}
+
+/// What can be done on the operators' listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permission {
+    /// To see pages and lists.
+    Read,
+    /// To ask what a kill would cut.
+    Drill,
+    /// To set a kill: one person is enough.
+    Set,
+    /// To clear a kill somebody else set.
+    Clear,
+    /// To clear a kill one has set oneself.
+    ClearOwn,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Self; 4] = [
+        Self::Admin,
+        Self::SecurityResponder,
+        Self::Sre,
+        Self::Auditor,
+    ];
+
+    /// The word for files and commands.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::SecurityResponder => "security_responder",
+            Self::Sre => "sre",
+            Self::Auditor => "auditor",
+        }
+    }
+
+    /// The role with this word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.as_str() == word)
+    }
+
+    /// Whether the role allows it.
+    pub fn may(self, permission: Permission) -> bool {
+        match permission {
+            Permission::Read => true,
+            Permission::Drill | Permission::Set => {
+                matches!(self, Self::Admin | Self::SecurityResponder | Self::Sre)
+            }
+            Permission::Clear => matches!(self, Self::Admin | Self::SecurityResponder),
+            Permission::ClearOwn => matches!(self, Self::Admin),
+        }
+    }
+}
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operator {
+    /// The name, as records have it.
+    pub name: Arc<str>,
+    /// The roles, sorted.
+    pub roles: Arc<[Role]>,
+}
+
+impl Operator {
+    /// Whether one of the roles allows it.
+    pub fn may(&self, permission: Permission) -> bool {
+        self.roles.iter().any(|role| role.may(permission))
+    }
+}
+
+/// Why operators could not be read or changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OperatorError {
+    /// The file could not be read or written.
+    #[error("failed to use the operators' file")]
+    File(#[source] FileError),
+    /// The file is not what Keepgate writes.
+    #[error("operators' file cannot be read, restore it from a backup: `{path}`")]
+    Malformed {
+        /// Which file.
+        path: PathBuf,
+        /// Where it went wrong.
+        source: serde_json::Error,
+    },
+    /// The file was written by another version.
+    #[error(
+        "operators' file has version {version}, this keepgate reads version {VERSION}: `{path}`"
+    )]
+    Version {
+        /// Which file.
+        path: PathBuf,
+        /// The version it names.
+        version: u32,
+    },
+    /// The system gave no random bytes.
+    #[error("failed to make a token")]
+    Random(#[source] getrandom::Error),
+    /// The name cannot be one.
+    #[error(
+        "an operator's name is 1 to 64 letters, digits, `.`, `-`, `_` or `@`, and not one of our own: `{0}`"
+    )]
+    Name(String),
+    /// An operator without a role could do nothing.
+    #[error("an operator needs a role: `{0}`")]
+    Roles(String),
+    /// The name is taken.
+    #[error("there is an operator of this name already: `{0}`")]
+    Taken(String),
+    /// Nobody active has this name.
+    #[error("no operator has this name: `{0}`")]
+    Unknown(String),
+}
+
+impl From<FileError> for OperatorError {
+    fn from(error: FileError) -> Self {
+        Self::File(error)
+    }
+}
+
+/// One operator in the file. Times are RFC 3339, UTC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// The name.
+    pub name: String,
+    /// The roles, sorted.
+    pub roles: Vec<Role>,
+    /// When it was added.
+    pub added: String,
+    /// When it was revoked, if it was.
+    pub revoked: Option<String>,
+    /// Hash of the token, hexadecimal.
+    hash: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    version: u32,
+    operators: Vec<Entry>,
+}
+
+/// Only the version, read first so that a newer file gets the right message.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+/// The operators of one state directory, as the listener asks for them.
+#[derive(Debug)]
+pub struct Operators {
+    directory: PathBuf,
+    bootstrap: Arc<Token>,
+    known: ArcSwap<Vec<([u8; 32], Operator)>>,
+}
+
+impl Operators {
+    /// Name of the file in the state directory.
+    pub const FILE: &str = "operators.json";
+
+    /// The operators of `state_directory`, and whoever holds the admin token.
+    ///
+    /// # Errors
+    /// [`OperatorError`] when the file is there and cannot be used.
+    pub fn open(state_directory: &Path, bootstrap: Arc<Token>) -> Result<Self, OperatorError> {
+        let known = known(state_directory)?;
+        Ok(Self {
+            directory: state_directory.to_path_buf(),
+            bootstrap,
+            known: ArcSwap::from_pointee(known),
+        })
+    }
+
+    /// Reads file and admin token again; gives the number of operators. Each is taken if it can be.
+    ///
+    /// # Errors
+    /// [`OperatorError`]; those known so far then stay.
+    pub fn reload(&self) -> Result<usize, OperatorError> {
+        let known = known(&self.directory)?;
+        let count = known.len();
+        self.known.store(Arc::new(known));
+        Ok(count)
+    }
+
+    /// The admin token.
+    pub fn bootstrap(&self) -> &Arc<Token> {
+        &self.bootstrap
+    }
+
+    /// Who holds this token.
+    pub(crate) fn who(&self, presented: &[u8]) -> Option<Operator> {
+        if self.bootstrap.is(presented) {
+            return Some(Operator {
+                name: BOOTSTRAP.into(),
+                roles: [Role::Admin].into(),
+            });
+        }
+        let hash = blake3::hash(presented);
+        let known = self.known.load();
+        // Every hash is looked at, each in time that does not depend on where it differs.
+        let mut found = None;
+        for (known, operator) in known.iter() {
+            if bool::from(known.ct_eq(hash.as_bytes())) {
+                found = Some(operator);
+            }
+        }
+        found.cloned()
+    }
+}
+
+/// The active operators of the file.
+fn known(directory: &Path) -> Result<Vec<([u8; 32], Operator)>, OperatorError> {
+    let active = read(directory)?
+        .into_iter()
+        .filter(|entry| entry.revoked.is_none());
+    let hashed = active.filter_map(|entry| {
+        let hash = blake3::Hash::from_hex(entry.hash.as_bytes()).ok()?;
+        let operator = Operator {
+            name: entry.name.into(),
+            roles: entry.roles.into(),
+        };
+        Some((*hash.as_bytes(), operator))
+    });
+    Ok(hashed.collect())
+}
+
+/// Every operator of the file, revoked ones too.
+///
+/// # Errors
+/// [`OperatorError`] when the file cannot be read.
+pub fn read(state_directory: &Path) -> Result<Vec<Entry>, OperatorError> {
+    let path = state_directory.join(Operators::FILE);
+    let Some(bytes) = private_file::read(&path)? else {
+        return Ok(Vec::new());
+    };
+    let malformed = |source| OperatorError::Malformed {
+        path: path.clone(),
+        source,
+    };
+    let Versioned { version } = serde_json::from_slice(&bytes).map_err(malformed)?;
+    if version != VERSION {
+        return Err(OperatorError::Version { path, version });
+    }
+    let file: File = serde_json::from_slice(&bytes).map_err(malformed)?;
+    Ok(file.operators)
+}
+
+fn write(state_directory: &Path, operators: Vec<Entry>) -> Result<(), OperatorError> {
+    let path = state_directory.join(Operators::FILE);
+    let file = File {
+        version: VERSION,
+        operators,
+    };
+    let mut bytes =
+        serde_json::to_vec_pretty(&file).map_err(|source| OperatorError::Malformed {
+            path: path.clone(),
+            source,
+        })?;
+    bytes.push(b'\n');
+    Ok(private_file::replace(&path, &bytes)?)
+}
+
+/// Adds an operator and gives the token, this once; on disk before it returns. A name that was revoked can be given anew.
+///
+/// # Errors
+/// [`OperatorError`] for a name or roles that cannot be, or a file that cannot be used.
+pub fn add(
+    state_directory: &Path,
+    name: &str,
+    mut roles: Vec<Role>,
+    now: SystemTime,
+) -> Result<(Entry, Zeroizing<String>), OperatorError> {
+    if !is_name(name) {
+        return Err(OperatorError::Name(name.to_owned()));
+    }
+    roles.sort_unstable();
+    roles.dedup();
+    if roles.is_empty() {
+        return Err(OperatorError::Roles(name.to_owned()));
+    }
+    let mut random = Zeroizing::new([0_u8; 32]);
+    getrandom::fill(random.as_mut()).map_err(OperatorError::Random)?;
+    let token = Zeroizing::new(format!(
+        "{PREFIX}{}",
+        URL_SAFE_NO_PAD.encode(random.as_ref())
+    ));
+    private_file::create_directory(state_directory)?;
+    let _lock = private_file::lock(state_directory)?;
+    let mut operators = read(state_directory)?;
+    if operators
+        .iter()
+        .any(|known| known.name == name && known.revoked.is_none())
+    {
+        return Err(OperatorError::Taken(name.to_owned()));
+    }
+    let entry = Entry {
+        name: name.to_owned(),
+        roles,
+        added: text(now),
+        revoked: None,
+        hash: blake3::hash(token.as_bytes()).to_hex().to_string(),
+    };
+    operators.push(entry.clone());
+    write(state_directory, operators)?;
+    Ok((entry, token))
+}
+
+/// Ends an operator's token, on disk before it returns.
+///
+/// # Errors
+/// [`OperatorError::Unknown`] when nobody active has the name, others when the file cannot be used.
+pub fn revoke(state_directory: &Path, name: &str, now: SystemTime) -> Result<Entry, OperatorError> {
+    let _lock = private_file::lock(state_directory)?;
+    let mut operators = read(state_directory)?;
+    let active = operators
+        .iter_mut()
+        .find(|known| known.name == name && known.revoked.is_none());
+    let Some(entry) = active else {
+        return Err(OperatorError::Unknown(name.to_owned()));
+    };
+    entry.revoked = Some(text(now));
+    let entry = entry.clone();
+    write(state_directory, operators)?;
+    Ok(entry)
+}
+
+fn is_name(name: &str) -> bool {
+    let plain = |letter: u8| letter.is_ascii_alphanumeric() || b".-_@".contains(&letter);
+    !name.is_empty()
+        && name.len() <= LONGEST
+        && name.bytes().all(plain)
+        // Who acts in these names is not a person with a token.
+        && name != BOOTSTRAP
+        && name != "keepgate"
+}
+
+#[cfg(test)]
+mod tests;

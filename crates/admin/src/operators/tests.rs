@@ -1,0 +1,108 @@
+//! Who holds which token, and what the file may say.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::time::SystemTime;
+
+use super::*;
+
+fn open(directory: &Path) -> Operators {
+    let token = Arc::new(Token::open(directory).unwrap());
+    Operators::open(directory, token).unwrap()
+}
+
+#[test]
+fn a_token_is_its_operators_until_it_is_revoked() {
+    let directory = tempfile::tempdir().unwrap();
+    let operators = open(directory.path());
+    let now = SystemTime::now();
+    let roles = vec![Role::Sre, Role::Auditor, Role::Sre];
+    let (entry, token) = add(directory.path(), "alice", roles, now).unwrap();
+    assert_eq!(entry.roles, [Role::Sre, Role::Auditor]);
+    assert!(
+        operators.who(token.as_bytes()).is_none(),
+        "not before it is read"
+    );
+    assert_eq!(operators.reload().unwrap(), 1);
+    let who = operators.who(token.as_bytes()).unwrap();
+    assert_eq!((&*who.name, &*who.roles), ("alice", &entry.roles[..]));
+    for wrong in [
+        "",
+        "kgo_",
+        &token[..token.len() - 1],
+        &format!("{}x", &*token),
+    ] {
+        assert!(operators.who(wrong.as_bytes()).is_none(), "{wrong}");
+    }
+    let path = directory.path().join(Operators::FILE);
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    assert!(!fs::read_to_string(&path).unwrap().contains(&token[4..]));
+    assert!(matches!(
+        add(directory.path(), "alice", vec![Role::Admin], now),
+        Err(OperatorError::Taken(_))
+    ));
+    revoke(directory.path(), "alice", now).unwrap();
+    operators.reload().unwrap();
+    assert!(operators.who(token.as_bytes()).is_none());
+    assert!(matches!(
+        revoke(directory.path(), "alice", now),
+        Err(OperatorError::Unknown(_))
+    ));
+    add(directory.path(), "alice", vec![Role::Admin], now).unwrap();
+    assert_eq!(read(directory.path()).unwrap().len(), 2, "history stays");
+}
+
+#[test]
+fn the_admin_token_is_bootstrap() {
+    let directory = tempfile::tempdir().unwrap();
+    let operators = open(directory.path());
+    let token = fs::read_to_string(operators.bootstrap().path()).unwrap();
+    let who = operators.who(token.trim().as_bytes()).unwrap();
+    assert_eq!((&*who.name, &*who.roles), (BOOTSTRAP, &[Role::Admin][..]));
+}
+
+#[test]
+fn names_and_files_that_make_no_sense_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let now = SystemTime::now();
+    for name in [
+        "",
+        "a b",
+        "bootstrap",
+        "keepgate",
+        "local:root",
+        "ü",
+        &"a".repeat(65),
+    ] {
+        let added = add(directory.path(), name, vec![Role::Sre], now);
+        assert!(matches!(added, Err(OperatorError::Name(_))), "{name}");
+    }
+    assert!(matches!(
+        add(directory.path(), "alice", Vec::new(), now),
+        Err(OperatorError::Roles(_))
+    ));
+    let operators = open(directory.path());
+    let (_, token) = add(directory.path(), "bob", vec![Role::Sre], now).unwrap();
+    operators.reload().unwrap();
+    let path = directory.path().join(Operators::FILE);
+    let good = fs::read_to_string(&path).unwrap();
+    for bad in [
+        "{}".to_owned(),
+        good.replace("\"version\": 1", "\"version\": 2"),
+        good.replace("\"name\"", "\"names\""),
+        good.replace("sre", "god"),
+    ] {
+        fs::write(&path, &bad).unwrap();
+        assert!(operators.reload().is_err(), "{bad}");
+        assert!(
+            operators.who(token.as_bytes()).is_some(),
+            "the last good ones stay"
+        );
+    }
+    fs::write(&path, good).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+    assert!(matches!(
+        operators.reload(),
+        Err(OperatorError::File(FileError::Exposed { .. }))
+    ));
+}

@@ -1,0 +1,75 @@
+//! Where a request leads: one table of paths, methods and what each needs.
+
+use http::Method;
+
+use crate::{operators::Permission, page::Page, refused::Refused};
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// A page that is read.
+    Page(Page),
+    /// The kills.
+    Kills,
+    /// A new kill.
+    Set,
+    /// The end of a kill.
+    Clear(String),
+    /// What a kill would cut.
+    Drill,
+}
+
+/// Paths that are more than read, with their methods, as the description has them.
+#[cfg(test)]
+pub(crate) const ACTS: [(&str, &[&str]); 3] = [
+    ("/api/v1/kills", &["get", "post"]),
+    ("/api/v1/kills/{id}", &["delete"]),
+    ("/api/v1/kills/drill", &["post"]),
+];
+
+const READ: &str = "GET, HEAD";
+
+impl Route {
+    /// Where `path` leads by `method`; the methods it takes when this is none of them.
+    pub(crate) fn at(method: &Method, path: &str) -> Result<Self, Refused> {
+        let reads = matches!(*method, Method::GET | Method::HEAD);
+        if let Some(page) = Page::at(path) {
+            return if reads {
+                Ok(Self::Page(page))
+            } else {
+                Err(Refused::Method(READ))
+            };
+        }
+        let rest = path.strip_prefix("/api/v1/kills").ok_or(Refused::Path)?;
+        match rest {
+            "" if reads => Ok(Self::Kills),
+            "" if *method == Method::POST => Ok(Self::Set),
+            "" => Err(Refused::Method("GET, HEAD, POST")),
+            "/drill" if *method == Method::POST => Ok(Self::Drill),
+            "/drill" => Err(Refused::Method("POST")),
+            _ => {
+                let id = rest.strip_prefix('/').ok_or(Refused::Path)?;
+                let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+                if id.is_empty() || id.len() > 64 || !id.bytes().all(plain) {
+                    return Err(Refused::Path);
+                }
+                if *method == Method::DELETE {
+                    Ok(Self::Clear(id.to_owned()))
+                } else {
+                    Err(Refused::Method("DELETE"))
+                }
+            }
+        }
+    }
+
+    /// What the asker must be allowed; `None` for what everybody sees who reaches the listener.
+    pub(crate) fn needs(&self) -> Option<Permission> {
+        match self {
+            Self::Page(page) if page.is_public() => None,
+            Self::Page(_) | Self::Kills => Some(Permission::Read),
+            Self::Set => Some(Permission::Set),
+            Self::Clear(_) => Some(Permission::Clear),
+            Self::Drill => Some(Permission::Drill),
+        }
+    }
+}
