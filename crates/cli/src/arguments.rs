@@ -6,6 +6,10 @@ use std::path::PathBuf;
 use clap::builder::styling::Styles;
 use clap::{Args, Parser, Subcommand};
 
+mod kill;
+
+pub(crate) use kill::{Api, ClearKill, DrillKill, Kill, ListKills, Operators, SetKill};
+
 use crate::exit::Exit;
 use crate::output::Format;
 
@@ -93,6 +97,12 @@ pub(crate) enum Command {
     /// The signed record of every call
     #[command(subcommand)]
     Audit(Audit),
+    /// Cut off servers, tools, callers, or everything, at once
+    #[command(subcommand)]
+    Kill(Kill),
+    /// Who may work the kill switch and see the operators' pages
+    #[command(subcommand)]
+    Operators(Operators),
     /// Print the version
     Version,
 }

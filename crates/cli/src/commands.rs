@@ -1,8 +1,11 @@
 //! The commands: each does one thing with what it is given, and prints through one place.
 
+mod api;
 mod audit;
 mod check;
 mod keys;
+mod kill;
+mod operators;
 mod policy;
 mod servers;
 
@@ -58,6 +61,8 @@ pub(crate) fn run(command: Command, context: &mut Context<'_>) -> Result<(), Fai
         Command::Policy(command) => policy::run(command, context),
         Command::Keys(command) => keys::run(command, context),
         Command::Audit(command) => audit::run(command, context),
+        Command::Kill(command) => kill::run(command, context),
+        Command::Operators(command) => operators::run(command, context),
         Command::Version => version(context),
     }
 }

@@ -25,11 +25,17 @@ pub enum Exit {
     Unannounced,
     /// Files of the state directory cannot be read or written.
     State,
+    /// The operators' listener of the gateway cannot be reached; nothing was done.
+    Unreachable,
+    /// The operator's token is wrong, or its roles do not allow it.
+    Forbidden,
+    /// It is in force, but a restart undoes it: nothing could be written.
+    Fleeting,
 }
 
 impl Exit {
     /// Every code with what it means, for the help text.
-    pub const ALL: [(Self, &'static str); 11] = [
+    pub const ALL: [(Self, &'static str); 14] = [
         (Self::Success, "done"),
         (
             Self::Negative,
@@ -53,6 +59,15 @@ impl Exit {
             Self::State,
             "files of the state directory or log cannot be used",
         ),
+        (
+            Self::Unreachable,
+            "the gateway cannot be reached, nothing was done",
+        ),
+        (Self::Forbidden, "token wrong, or its roles do not allow it"),
+        (
+            Self::Fleeting,
+            "in force, but not durable: a restart undoes it",
+        ),
     ];
 
     /// The code of the process.
@@ -69,6 +84,9 @@ impl Exit {
             Self::Unsigned => 8,
             Self::Unannounced => 9,
             Self::State => 10,
+            Self::Unreachable => 11,
+            Self::Forbidden => 12,
+            Self::Fleeting => 13,
         }
     }
 }

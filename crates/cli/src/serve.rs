@@ -1,5 +1,6 @@
 //! `serve`: opens what the gateway stands on, listens, reloads, and ends in order.
 
+mod kills;
 mod listen;
 mod open;
 mod reload;
@@ -63,15 +64,27 @@ async fn serve(
     let mut signals = Signals::new()?;
     announce(&configuration);
     let opened = Opened::open(&configuration)?;
+    // Before anybody can call: what was cut off stays so.
+    let kills = kills::open(&configuration, &opened.shared).await;
     let gateway = Gateway::new(&configuration.gateway, Arc::clone(&opened.shared))
         .map_err(|error| Failure::caused(Exit::Start, &error))?;
-    let view = View::new(&configuration.gateway, Arc::clone(&opened.shared));
+    let ledger = Arc::clone(kills.ledger());
+    let view = View::new(&configuration.gateway, Arc::clone(&opened.shared), ledger);
+    let enforced = tokio::spawn(gateway.enforce());
 
     let data_stop = CancellationToken::new();
     let admin_stop = CancellationToken::new();
     let data = listen::data(&configuration, opened.tls.clone(), &gateway, &data_stop).await?;
-    let admin = listen::admin(&configuration, &view, &opened.token, &admin_stop).await?;
+    let admin = listen::admin(
+        &configuration,
+        &view,
+        &opened.operators,
+        &kills,
+        &admin_stop,
+    )
+    .await?;
     let sweep = tokio::spawn(gateway.clone().sweep());
+    let tended = tokio::spawn(kills::tend(kills.clone()));
 
     let mut reloader = Reloader::new(
         path,
@@ -110,7 +123,10 @@ async fn serve(
         () = end => tracing::info!("ended"),
         () = signals.end() => tracing::warn!("cut by a second signal, running calls have no outcome record"),
     }
-    sweep.abort();
+    for task in [sweep, enforced, tended] {
+        task.abort();
+    }
+    kills.ledger().close().await;
     Ok(())
 }
 

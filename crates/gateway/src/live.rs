@@ -1,6 +1,7 @@
 //! The gateway as one service that can be rebuilt while it runs.
 
 use std::{
+    collections::BTreeMap,
     convert::Infallible,
     fmt,
     pin::Pin,
@@ -12,6 +13,7 @@ use std::{
 use arc_swap::ArcSwap;
 use http::{Request, Response};
 use hyper::body::Incoming;
+use keepgate_call::ServerName;
 use keepgate_store::kill::Kill;
 use keepgate_transport::Body;
 use tower::Service;
@@ -42,6 +44,8 @@ struct Built {
     edge: Edge,
     upstreams: Upstreams,
     idle: Duration,
+    /// The references of the servers' credentials.
+    references: BTreeMap<ServerName, Arc<str>>,
     // Held for the gateway's own calls, which find it by a weak reference.
     _calls: Arc<Calls>,
 }
@@ -55,6 +59,7 @@ impl Built {
             edge,
             upstreams,
             idle: settings.limits.session_idle,
+            references: settings.references(),
             _calls: calls,
         })
     }
@@ -104,16 +109,17 @@ impl Gateway {
             }
         };
         let _in_time = tokio::time::timeout(ENDINGS, gone).await.is_ok();
+        let built = self.built.load_full();
         for session in self.shared.sessions.all() {
-            if kill.covers(&session.facts()) {
+            let reference = built.references.get(&session.server);
+            if kill.covers(&session.facts(reference.map(|text| &**text))) {
                 self.shared.sessions.end(&session);
                 if let Some(link) = session.link.get() {
                     link.end();
                 }
             }
         }
-        let built = self.built.load_full();
-        built.upstreams.stop(kill).await;
+        built.upstreams.stop(kill, &built.references).await;
     }
 
     /// What outlives reloads.

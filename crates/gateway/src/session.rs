@@ -103,8 +103,8 @@ impl Session {
         })
     }
 
-    /// The session, as far as kills can name it.
-    pub fn facts(&self) -> Facts<'_> {
+    /// The session, as far as kills can name it. `credential` is the reference of what its server is given.
+    pub fn facts<'a>(&'a self, credential: Option<&'a str>) -> Facts<'a> {
         Facts {
             tenant: self.caller.tenant.as_str(),
             server: self.server.as_str(),
@@ -114,7 +114,7 @@ impl Session {
             grant: self.caller.grant.as_deref(),
             key: self.caller.key_id.as_deref(),
             session: Some(&self.public),
-            credential: None,
+            credential,
         }
     }
 
@@ -367,6 +367,12 @@ impl Sessions {
     /// Marks the session as used now, so that a long stream keeps it alive.
     pub fn touch(&self, session: &Session) {
         session.last_used_ms.store(self.now_ms(), Ordering::Relaxed);
+    }
+
+    /// Seconds since the session was last used.
+    pub fn idle_s(&self, session: &Session) -> u64 {
+        let used = session.last_used_ms.load(Ordering::Relaxed);
+        self.now_ms().saturating_sub(used) / 1000
     }
 
     fn now_ms(&self) -> u64 {

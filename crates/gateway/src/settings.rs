@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     num::{NonZeroU32, NonZeroUsize},
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
@@ -28,6 +29,19 @@ pub struct Settings {
     pub clear_arguments: Vec<(ServerName, String)>,
     /// The providers of credentials.
     pub credentials: keepgate_credential::Settings,
+}
+
+impl Settings {
+    /// The reference of each server's credential, of those that have one.
+    pub fn references(&self) -> BTreeMap<ServerName, Arc<str>> {
+        let servers = self.servers.iter();
+        servers
+            .filter_map(|(name, server)| {
+                let used = server.credential.as_ref()?;
+                Some((name.clone(), used.reference.text()))
+            })
+            .collect()
+    }
 }
 
 /// Bounds of the edge and of sessions. Sizes in bytes.

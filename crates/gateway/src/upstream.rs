@@ -5,7 +5,7 @@ pub mod child;
 pub mod http;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -95,11 +95,14 @@ impl Upstreams {
             .map(|all| Self(Arc::new(all)))
     }
 
-    /// Ends the processes `kill` cuts off.
-    pub async fn stop(&self, kill: &Kill) {
+    /// Ends the processes `kill` cuts off. `references` are those of the servers' credentials.
+    pub async fn stop(&self, kill: &Kill, references: &BTreeMap<ServerName, Arc<str>>) {
         for (server, kind) in self.0.iter() {
             match kind {
-                Kind::Child(children) => children.stop(kill, server).await,
+                Kind::Child(children) => {
+                    let reference = references.get(server).map(|text| &**text);
+                    children.stop(kill, server, reference).await;
+                }
                 Kind::Http(_) => {}
             }
         }

@@ -171,7 +171,7 @@ impl<'a> Fields<'a> {
 }
 
 /// "Expected this, found that".
-fn wrong(node: &Node, path: &str, expected: &str) -> Fault {
+pub(crate) fn wrong(node: &Node, path: &str, expected: &str) -> Fault {
     let found = match &node.value {
         Value::Scalar(Scalar { text, .. }) => format!("found `{}`", shortened(text)),
         value @ (Value::Null | Value::List(_) | Value::Map(_)) => {

@@ -15,7 +15,7 @@ const PREFIX: &str = "KEEPGATE_";
 /// Most levels a name may have; no key lies deeper.
 const MAX_LEVELS: usize = 8;
 /// Variables that are flags of the command line, not keys.
-const FLAGS: [&str; 2] = ["CONFIG", "OUTPUT"];
+const FLAGS: [&str; 4] = ["CONFIG", "OUTPUT", "ADMIN_URL", "ADMIN_TOKEN"];
 
 /// Lays the variables over the tree, in the order of their names so that errors come in one order.
 pub(crate) fn overlay(

@@ -13,7 +13,7 @@ use keepgate_audit::Durability;
 use keepgate_gateway::settings::Timeouts as GatewayTimeouts;
 
 pub(crate) use self::limits::{Limits, ServerLimits};
-use super::decode::{At, Decode, Fields, OneOrMany, Text, choice};
+use super::decode::{At, Decode, Fields, OneOrMany, Text, choice, written, wrong};
 use super::document::Node;
 use super::fault::{Fault, Faults};
 use super::{AuthMode, LogFormat};
@@ -146,18 +146,45 @@ impl Decode for AuthMode {
 /// `state`: what must outlive a restart.
 #[derive(Debug)]
 pub(crate) struct State {
+    pub(crate) store: Store,
     pub(crate) dir: At<String>,
 }
 
 impl Decode for State {
     fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
         let mut fields = Fields::new(node, path, faults)?;
-        fields.later(&["counters", "store"]);
+        fields.later(&["counters"]);
         let state = Self {
+            store: fields.or("store", Store::Sqlite),
             dir: fields.or("dir", standard("state.dir", "./keepgate-state")),
         };
         fields.finish();
         Some(state)
+    }
+}
+
+/// `state.store`: the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Store {
+    /// A file in the state directory.
+    Sqlite,
+}
+
+impl Decode for Store {
+    fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
+        let text = written(node).unwrap_or_default();
+        if text == "sqlite" {
+            return Some(Self::Sqlite);
+        }
+        faults.push(if text.starts_with("postgres") {
+            // Not shown: such an address may hold a password.
+            let said = "expected sqlite, found the address of a PostgreSQL";
+            Fault::new(node.origin.clone(), path, said)
+                .hint("PostgreSQL is not in this version: one gateway on one machine, with sqlite")
+        } else {
+            wrong(node, path, "sqlite")
+        });
+        None
     }
 }
 

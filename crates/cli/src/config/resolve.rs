@@ -55,6 +55,8 @@ pub(crate) fn resolve(raw: Raw, directory: &Path, faults: &mut Faults) -> Option
         credentials,
     };
     let log = resolver.log(raw.log);
+    // One kind today: that it was understood is all there is to know.
+    let raw::Store::Sqlite = raw.state.store;
     let state = resolver.path(&raw.state.dir);
     let policies = resolver.policies(&raw.policies);
     Some(Configuration {

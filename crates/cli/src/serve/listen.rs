@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::Request;
 use hyper::body::Incoming;
-use keepgate_admin::{Admin, Token};
+use keepgate_admin::{Admin, Kills, Operators};
 use keepgate_gateway::Gateway;
 use keepgate_transport::Body;
 use keepgate_transport::http::server::{Drained, Listener, ListenerSettings, serve};
@@ -64,7 +64,8 @@ pub(super) async fn data(
 pub(super) async fn admin(
     configuration: &Configuration,
     view: &Arc<View>,
-    token: &Arc<Token>,
+    operators: &Arc<Operators>,
+    kills: &Kills,
     stop: &CancellationToken,
 ) -> Result<JoinSet<Drained>, Failure> {
     let settings = ListenerSettings {
@@ -74,10 +75,11 @@ pub(super) async fn admin(
     };
     let listener = bind(configuration.admin.listen, "admin.listen", settings).await?;
     let address = listener.addr();
-    tracing::info!(%address, token = %token.path().display(), "listening for operators");
+    tracing::info!(%address, token = %operators.bootstrap().path().display(), "listening for operators");
     let admin = Admin::new(
         Arc::clone(view),
-        Arc::clone(token),
+        Arc::clone(operators),
+        kills.clone(),
         configuration.admin.hosts.clone(),
     );
     let service = service_fn(move |request: Request<Incoming>| {

@@ -1,9 +1,9 @@
-//! What a gateway stands on: state directory, audit log, keys, policies, certificate, admin token.
+//! What a gateway stands on: state directory, audit log, keys, policies, certificate, operators.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use keepgate_admin::Token;
+use keepgate_admin::{Operators, Token};
 use keepgate_audit::{Log, PublicKey};
 use keepgate_authn::{Authenticator, private_file};
 use keepgate_gateway::Shared;
@@ -21,8 +21,8 @@ pub(crate) const AUDIT_DIRECTORY: &str = "audit";
 pub(super) struct Opened {
     /// What the stacks of the gateway share.
     pub(super) shared: Arc<Shared>,
-    /// What opens the operators' pages.
-    pub(super) token: Arc<Token>,
+    /// Who sees the operators' pages, and works the kill switch.
+    pub(super) operators: Arc<Operators>,
     /// The certificate of the data listeners.
     pub(super) tls: Option<Tls>,
 }
@@ -52,13 +52,15 @@ impl Opened {
             }
         };
         let token = Token::open(state).map_err(|error| Failure::caused(Exit::State, &error))?;
+        let operators = Operators::open(state, Arc::new(token))
+            .map_err(|error| Failure::caused(Exit::State, &error))?;
         let log = open_log(configuration)?;
         let shared = Shared::new(log, Arc::new(policy), Arc::new(authn))
             .map_err(|error| Failure::caused(Exit::Start, &error))?
             .with_memory(configuration.memory);
         Ok(Self {
             shared: Arc::new(shared),
-            token: Arc::new(token),
+            operators: Arc::new(operators),
             tls: tls.transpose()?,
         })
     }

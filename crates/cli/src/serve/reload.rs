@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use keepgate_admin::Token;
+use keepgate_admin::{Operators, Token};
 use keepgate_audit::{Kind, Record};
 use keepgate_authn::ApiKeys;
 use keepgate_gateway::settings::Upstream;
@@ -38,7 +38,7 @@ pub(super) struct Reloader {
     /// What is in force; the parts that need a restart stay as they were at the start.
     configuration: Configuration,
     shared: Arc<Shared>,
-    token: Arc<Token>,
+    operators: Arc<Operators>,
     tls: Option<Tls>,
     gateway: Gateway,
     view: Arc<View>,
@@ -54,13 +54,17 @@ impl Reloader {
         gateway: Gateway,
         view: Arc<View>,
     ) -> Self {
-        let Opened { shared, token, tls } = opened;
+        let Opened {
+            shared,
+            operators,
+            tls,
+        } = opened;
         Self {
             path,
             variables,
             configuration,
             shared,
-            token,
+            operators,
             tls,
             gateway,
             view,
@@ -82,7 +86,10 @@ impl Reloader {
             (Subject::Configuration, configuration),
             (Subject::Policy, self.configuration.policies.clone()),
             (Subject::Keys, vec![state.join(ApiKeys::FILE)]),
-            (Subject::Token, vec![state.join(Token::FILE)]),
+            (
+                Subject::Token,
+                vec![state.join(Token::FILE), state.join(Operators::FILE)],
+            ),
             (
                 Subject::Certificate,
                 tls.flat_map(|tls| [tls.certificate.clone(), tls.key.clone()])
@@ -214,9 +221,16 @@ impl Reloader {
         self.view.set_fresh(Reloaded::Keys, taken);
     }
 
-    /// The admin token.
+    /// The operators and the admin token.
     fn reload_token(&self) {
-        match self.token.reload() {
+        match self.operators.reload() {
+            Ok(count) => tracing::info!(count, "operators reloaded"),
+            Err(error) => tracing::error!(
+                error = chain(&error),
+                "operators not taken, those known so far stay in force"
+            ),
+        }
+        match self.operators.bootstrap().reload() {
             Ok(()) => tracing::info!("admin token reloaded"),
             Err(error) => tracing::error!(
                 error = chain(&error),

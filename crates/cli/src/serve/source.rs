@@ -1,13 +1,16 @@
 //! What operators are shown: inventory, readiness, meters.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
-use keepgate_admin::{Part, Server, Source};
+use keepgate_admin::{Part, Server, Session, Source};
 use keepgate_audit::State;
+use keepgate_call::ServerName;
 use keepgate_gateway::Shared;
 use keepgate_gateway::settings::{Settings, Upstream};
+use keepgate_store::kill::Ledger;
 use keepgate_telemetry::metrics::{About, Unit};
 
 /// The servers of the settings, in the order of their names.
@@ -36,6 +39,9 @@ pub(crate) fn inventory(settings: &Settings) -> Vec<Server> {
 pub(super) struct View {
     servers: ArcSwap<Vec<Server>>,
     shared: Arc<Shared>,
+    ledger: Arc<Ledger>,
+    /// The references of the servers' credentials.
+    references: ArcSwap<BTreeMap<ServerName, Arc<str>>>,
     serving: AtomicBool,
     /// Whether the last reload of each part was taken; the last good one stays in force otherwise.
     fresh: [AtomicBool; FRESH.len()],
@@ -55,10 +61,12 @@ pub(super) enum Reloaded {
 
 impl View {
     /// A view of a gateway that does not serve yet.
-    pub(super) fn new(settings: &Settings, shared: Arc<Shared>) -> Arc<Self> {
+    pub(super) fn new(settings: &Settings, shared: Arc<Shared>, ledger: Arc<Ledger>) -> Arc<Self> {
         let view = Arc::new(Self {
             servers: ArcSwap::from_pointee(inventory(settings)),
             shared,
+            ledger,
+            references: ArcSwap::from_pointee(settings.references()),
             serving: AtomicBool::new(false),
             fresh: [const { AtomicBool::new(true) }; FRESH.len()],
         });
@@ -74,6 +82,7 @@ impl View {
     /// Shows the servers of new settings.
     pub(super) fn set_servers(&self, settings: &Settings) {
         self.servers.store(Arc::new(inventory(settings)));
+        self.references.store(Arc::new(settings.references()));
     }
 
     /// Notes whether the last reload of a part was taken.
@@ -218,6 +227,7 @@ impl Source for View {
                 state,
             },
             self.audit(),
+            super::kills::part(&self.ledger),
         ];
         for (name, fresh) in FRESH.into_iter().zip(&self.fresh) {
             // Stale is not unready: the last good one serves on.
@@ -237,6 +247,28 @@ impl Source for View {
 
     fn metrics(&self) -> String {
         self.shared.meters.text()
+    }
+
+    fn sessions(&self) -> Vec<Session> {
+        let references = self.references.load();
+        let sessions = self.shared.sessions.all();
+        let shown = sessions.iter().map(|session| {
+            let caller = &session.caller;
+            let text = |text: &Option<Arc<str>>| text.as_deref().map(str::to_owned);
+            Session {
+                id: session.public.to_string(),
+                tenant: caller.tenant.to_string(),
+                caller: caller.subject.to_string(),
+                client: text(&caller.client),
+                grant: text(&caller.grant),
+                key: text(&caller.key_id),
+                server: session.server.to_string(),
+                credential: references.get(&session.server).map(ToString::to_string),
+                age_s: session.age_s(),
+                idle_s: self.shared.sessions.idle_s(session),
+            }
+        });
+        shown.collect()
     }
 
     fn servers(&self) -> Vec<Server> {

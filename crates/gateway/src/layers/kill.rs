@@ -5,13 +5,16 @@
 //! an approval, a record, a credential.
 
 use std::{
+    collections::BTreeMap,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use futures_core::Stream;
-use keepgate_call::{Answer, Ask, Call, Code, Cut as Broken, Events, Item, Refusal, Reply};
+use keepgate_call::{
+    Answer, Ask, Call, Code, Cut as Broken, Events, Item, Refusal, Reply, ServerName,
+};
 use keepgate_mcp::message::Message;
 use keepgate_store::kill::{Kill, Running, Switch, Ticket};
 
@@ -22,13 +25,15 @@ use crate::{around::Around, session::Session, settings::Settings};
 #[derive(Debug)]
 pub struct Cut {
     switch: Arc<Switch>,
+    references: BTreeMap<ServerName, Arc<str>>,
 }
 
 impl Cut {
     /// An around that asks `switch`.
-    pub fn new(_settings: &Settings, switch: &Arc<Switch>) -> Self {
+    pub fn new(settings: &Settings, switch: &Arc<Switch>) -> Self {
         Self {
             switch: Arc::clone(switch),
+            references: settings.references(),
         }
     }
 }
@@ -50,7 +55,7 @@ impl Around<Bound> for Cut {
         let running = Running {
             call: Arc::clone(&bound.call),
             session: session.as_ref().map(|session| Arc::clone(&session.public)),
-            credential: None,
+            credential: self.references.get(&bound.call.server).cloned(),
         };
         let call = Arc::clone(&bound.call);
         let ticket = self.switch.admit(running).map_err(|kill| refused(&kill))?;

@@ -90,7 +90,7 @@ impl Children {
     }
 
     /// Ends the processes `kill` cuts off, or those of the callers it cuts off. What runs on them was cut before.
-    pub(super) async fn stop(&self, kill: &Kill, server: &ServerName) {
+    pub(super) async fn stop(&self, kill: &Kill, server: &ServerName, reference: Option<&str>) {
         let covers = |principal: Option<&Principal>| {
             kill.covers(&Facts {
                 tenant: principal.map_or("", |principal| principal.tenant().as_str()),
@@ -101,7 +101,7 @@ impl Children {
                 grant: None,
                 key: None,
                 session: None,
-                credential: None,
+                credential: reference,
             })
         };
         {

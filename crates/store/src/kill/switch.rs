@@ -30,6 +30,7 @@ pub struct Switch {
     /// Everything in force, by id; also the lock under which the index is replaced.
     kills: Mutex<BTreeMap<Arc<str>, Arc<Kill>>>,
     generation: AtomicU64,
+    cut: AtomicU64,
     listeners: Mutex<Vec<UnboundedSender<Arc<Kill>>>>,
 }
 
@@ -61,6 +62,7 @@ impl Switch {
         self.rebuild(&kills);
         drop(kills);
         let cut = self.registry.cut(&kill);
+        self.cut.fetch_add(cut as u64, Ordering::Relaxed);
         let mut listeners = self
             .listeners
             .lock()
@@ -119,6 +121,11 @@ impl Switch {
         kills.retain(|kill| kill.is_in_force(now));
         kills.sort_by_key(|kill| kill.set_at);
         kills
+    }
+
+    /// How many calls and streams were cut since the start.
+    pub fn cut(&self) -> u64 {
+        self.cut.load(Ordering::Relaxed)
     }
 
     /// How many calls and streams run.

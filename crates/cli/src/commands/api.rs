@@ -1,0 +1,219 @@
+//! The operators' API from the command line: one request, one answer, and what to say when there is none.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http::{Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+use super::Context;
+use crate::arguments::Api;
+use crate::exit::Exit;
+use crate::failure::Failure;
+
+/// How long a gateway may take to be reached.
+const CONNECT: Duration = Duration::from_secs(3);
+/// How long it may take to answer; an act waits for slow disks for less.
+const ANSWER: Duration = Duration::from_secs(15);
+/// Longest answer, in bytes.
+const LONGEST: usize = 16 << 20;
+/// Variables that stand for flags.
+const URL: &str = "KEEPGATE_ADMIN_URL";
+const TOKEN: &str = "KEEPGATE_ADMIN_TOKEN";
+
+/// A gateway's operators' listener, and who asks it.
+pub(super) struct Gateway {
+    url: Uri,
+    token: Option<String>,
+    /// The state directory of this machine's gateway, unless another one was named.
+    pub(super) local: Option<PathBuf>,
+}
+
+/// Why there is no answer.
+pub(super) enum Unanswered {
+    /// Nobody listens there.
+    Unreachable(String),
+    /// Anything else.
+    Failed(Failure),
+}
+
+impl From<Unanswered> for Failure {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::Unreachable(why) => Self::new(Exit::Unreachable, why)
+                .hint("does the gateway run? --url or admin.listen names its operators' listener"),
+            Unanswered::Failed(failure) => failure,
+        }
+    }
+}
+
+impl Gateway {
+    /// The gateway the flags name, or else that of the configuration; the token of the flags, the variable or the state
+    /// directory.
+    pub(super) fn of(api: &Api, context: &Context<'_>) -> Result<Self, Failure> {
+        let variable = |name: &str| {
+            let mut found = context.variables.iter();
+            let (_, value) = found.find(|(known, value)| known == name && !value.is_empty())?;
+            value.to_str().map(str::to_owned)
+        };
+        let named = api.url.clone().or_else(|| variable(URL));
+        let configuration = || context.configuration();
+        let (url, local) = match (named, &api.state) {
+            (Some(url), state) => (url, state.clone()),
+            (None, state) => {
+                let configuration = configuration().map_err(|failure| {
+                    failure.hint("--url and --token-file work without a configuration")
+                })?;
+                let url = format!("http://{}", configuration.admin.listen);
+                (url, Some(state.clone().unwrap_or(configuration.state)))
+            }
+        };
+        let url: Uri = url
+            .parse()
+            .map_err(|error| Failure::new(Exit::Usage, format!("not a URL: {error}: `{url}`")))?;
+        if url.scheme_str() != Some("http") || url.host().is_none() {
+            let said = format!("the operators' listener speaks plain HTTP: `{url}`");
+            return Err(Failure::new(Exit::Usage, said)
+                .hint("reach it over a tunnel, `ssh -L 9080:127.0.0.1:9080 host`"));
+        }
+        let token = match (&api.token_file, variable(TOKEN), &local) {
+            (Some(path), _, _) => Some(token(path)?),
+            (None, Some(token), _) => Some(token),
+            (None, None, Some(state)) => {
+                let path = state.join(keepgate_admin::Token::FILE);
+                path.exists().then(|| token(&path)).transpose()?
+            }
+            (None, None, None) => None,
+        };
+        Ok(Self { url, token, local })
+    }
+
+    /// Where it is, for messages.
+    pub(super) fn url(&self) -> &Uri {
+        &self.url
+    }
+
+    /// Asks, and gives the answer to a success.
+    pub(super) fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, Unanswered> {
+        let failed = |said: String| Unanswered::Failed(Failure::new(Exit::Start, said));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| failed(format!("failed to start the runtime: {error}")))?;
+        let asked = async {
+            match tokio::time::timeout(ANSWER, self.exchange(method, path, body)).await {
+                Ok(answer) => answer,
+                Err(_elapsed) => Err(Unanswered::Unreachable(format!(
+                    "no answer for {ANSWER:?} from `{}`",
+                    self.url
+                ))),
+            }
+        };
+        let (status, body) = runtime.block_on(asked)?;
+        let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        Err(Unanswered::Failed(refused(status, &answer)))
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(StatusCode, Bytes), Unanswered> {
+        let unreachable =
+            |why: &dyn std::fmt::Display| Unanswered::Unreachable(format!("`{}`: {why}", self.url));
+        let host = self.url.host().unwrap_or_default();
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let address = (bare, self.url.port_u16().unwrap_or(80));
+        let stream = match tokio::time::timeout(CONNECT, TcpStream::connect(address)).await {
+            Ok(stream) => stream.map_err(|error| unreachable(&error))?,
+            Err(_elapsed) => return Err(unreachable(&"no connection")),
+        };
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| unreachable(&error))?;
+        let connection = tokio::spawn(connection);
+        let mut request = Request::builder().method(method).uri(path).header(
+            header::HOST,
+            self.url
+                .authority()
+                .map(http::uri::Authority::as_str)
+                .unwrap_or_default(),
+        );
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let bytes = body.map(Value::to_string).unwrap_or_default();
+        let request = request
+            .body(Full::new(Bytes::from(bytes)))
+            .map_err(|_error| {
+                Unanswered::Failed(Failure::new(
+                    Exit::Usage,
+                    "the token is not one line of text",
+                ))
+            })?;
+        let answer = sender
+            .send_request(request)
+            .await
+            .map_err(|error| unreachable(&error))?;
+        let status = answer.status();
+        let mut body = Limited::new(answer.into_body(), LONGEST);
+        let mut whole = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| unreachable(&error))?;
+            whole.extend_from_slice(frame.data_ref().map(|data| &**data).unwrap_or_default());
+        }
+        connection.abort();
+        Ok((status, whole.into()))
+    }
+}
+
+/// What a refusal of the API ends with.
+fn refused(status: StatusCode, answer: &Value) -> Failure {
+    let text = |name: &str| {
+        let said = answer.pointer(&format!("/error/{name}"));
+        said.and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let exit = match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Exit::Forbidden,
+        StatusCode::NOT_FOUND | StatusCode::CONFLICT => Exit::Negative,
+        StatusCode::BAD_REQUEST => Exit::Usage,
+        _ => Exit::Start,
+    };
+    let message = text("message");
+    let said = if message.is_empty() {
+        format!("the gateway answered with status {}", status.as_u16())
+    } else {
+        message
+    };
+    let failure = Failure::new(exit, said);
+    match text("hint") {
+        hint if hint.is_empty() => failure,
+        hint => failure.hint(&hint),
+    }
+}
+
+/// The one line of a file.
+fn token(path: &Path) -> Result<String, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let said = format!("failed to read the token: {error}: `{}`", path.display());
+        Failure::new(Exit::State, said)
+    })?;
+    Ok(text.trim().to_owned())
+}

@@ -1,0 +1,107 @@
+//! The kill switch of the running gateway: loaded before anybody can call, looked after until the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keepgate_admin::{Kills, Part};
+use keepgate_gateway::Shared;
+use keepgate_store::kill::{Ledger, Opened};
+use keepgate_telemetry::metrics::{About, Registry};
+
+use crate::config::Configuration;
+
+/// How often file and database are looked after: a command's kill counts within this.
+const TEND: Duration = Duration::from_millis(500);
+
+/// Puts into force what was cut off before, and on record what no gateway has told of yet.
+pub(super) async fn open(configuration: &Configuration, shared: &Shared) -> Kills {
+    let state = &configuration.state;
+    let Opened { ledger, news } = Ledger::open(state, &shared.kill).await;
+    for kill in shared.kill.in_force() {
+        tracing::warn!(id = %kill.id, scope = %kill.scope, by = %kill.by, "cut off");
+    }
+    observe(shared.meters.registry(), &ledger);
+    let kills = Kills::new(ledger, shared.log.clone(), state);
+    for event in &news {
+        kills.happened(event).await;
+    }
+    kills
+}
+
+/// Looks after the kills until it is dropped.
+pub(super) async fn tend(kills: Kills) {
+    loop {
+        tokio::time::sleep(TEND).await;
+        for event in kills.ledger().tend().await {
+            kills.happened(&event).await;
+        }
+    }
+}
+
+/// How the switch is, for readiness. It is never unready: it works from memory, and what it cannot read cuts everything
+/// off, which is a state to be cleared and not one that passes by waiting.
+pub(super) fn part(ledger: &Ledger) -> Part {
+    let health = ledger.health();
+    let in_force = !ledger.switch().in_force().is_empty();
+    let state = match (&health.file, &health.database) {
+        (Some(_), Some(_)) => "NOT DURABLE, kill.log and the database failing",
+        (Some(_), None) => "kill.log failing",
+        (None, Some(_)) => "the database failing",
+        (None, None) if in_force => "in force",
+        (None, None) => "ok",
+    };
+    Part {
+        name: "kill",
+        ready: true,
+        state,
+    }
+}
+
+/// Lets the meters show the switch.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts beyond 2^53 may lose their last digit"
+)]
+fn observe(registry: &Registry, ledger: &Arc<Ledger>) {
+    let gauge = |about: About, read: fn(&Ledger) -> f64| {
+        let ledger = Arc::downgrade(ledger);
+        registry.observe(about, move |out| {
+            if let Some(ledger) = ledger.upgrade() {
+                out.add([], read(&ledger));
+            }
+        });
+    };
+    gauge(
+        About::gauge("keepgate.kill.in_force", "Kills in force", &[]),
+        |ledger| ledger.switch().in_force().len() as f64,
+    );
+    gauge(
+        About::gauge(
+            "keepgate.kill.running",
+            "Calls and streams a kill could cut now",
+            &[],
+        ),
+        |ledger| ledger.switch().running() as f64,
+    );
+    gauge(
+        About::counter(
+            "keepgate.kill.cut",
+            "Calls and streams that kills have cut",
+            &[],
+        ),
+        |ledger| ledger.switch().cut() as f64,
+    );
+    let ledger = Arc::downgrade(ledger);
+    let about = About::gauge(
+        "keepgate.kill.unstored",
+        "Kills a place does not hold yet",
+        &["keepgate.place"],
+    );
+    registry.observe(about, move |out| {
+        if let Some(ledger) = ledger.upgrade() {
+            let (file, database) = ledger.behind();
+            out.add(["file"], file as f64);
+            out.add(["database"], database as f64);
+        }
+    });
+}
