@@ -17,6 +17,7 @@ mod drivers;
 mod gate;
 mod keys;
 mod operations;
+mod overload;
 mod process;
 mod servers;
 mod shared;

@@ -314,14 +314,18 @@ where
     if body.is_end_stream() {
         return Ok(share.hold(first));
     }
-    // The hint counts what is still to come. It is bounded by the cap, and reserved only so far.
+    // The hint counts what is still to come.
     let rest = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     let Some(second) = next_data(&mut body).await? else {
         return Ok(share.hold(first));
     };
-    let wanted = first.len().saturating_add(rest.max(second.len()));
-    let mut whole =
-        BytesMut::with_capacity(wanted.min(cap).min(RESERVE.max(first.len() + second.len())));
+    let wanted = first.len().saturating_add(rest.max(second.len())).min(cap);
+    // Where the announced length was taken from a budget it can be reserved, and no buffer has to grow.
+    let reserved = match memory.left() {
+        Some(_) => wanted,
+        None => wanted.min(RESERVE.max(first.len() + second.len())),
+    };
+    let mut whole = BytesMut::with_capacity(reserved);
     whole.extend_from_slice(&first);
     let mut next = Some(second);
     while let Some(data) = next {

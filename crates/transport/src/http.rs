@@ -6,3 +6,6 @@ pub mod server;
 mod stream;
 pub mod tls;
 pub mod upstream;
+
+/// What one HTTP/1.1 connection may buffer on its own, in bytes; `limits.memory` counts what is held beyond it.
+const BUFFER: usize = 128 * 1024;

@@ -45,6 +45,7 @@ use tower::ServiceExt;
 use crate::alarm::Alarm;
 
 use super::{
+    BUFFER,
     client::{ClientSettings, Target},
     upstream::UpstreamError,
 };
@@ -133,7 +134,9 @@ impl Maker {
         /// What hyper takes without allocating per response.
         const HYPER_HEADERS: usize = 100;
         let mut builder = http1::Builder::new();
-        builder.max_header_size(self.settings.max_header_bytes);
+        builder
+            .max_buf_size(BUFFER.max(self.settings.max_header_bytes))
+            .max_header_size(self.settings.max_header_bytes);
         if self.settings.max_headers != HYPER_HEADERS {
             builder.max_headers(self.settings.max_headers);
         }

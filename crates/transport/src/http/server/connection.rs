@@ -29,7 +29,10 @@ use super::{
     HttpService, ListenerSettings, Peer, PeerTls,
     patience::{Limits, Patient, Running, RunningGuard},
 };
-use crate::body::{Body, BodyError};
+use crate::{
+    body::{Body, BodyError},
+    http::BUFFER,
+};
 
 /// What a connection needs to run.
 pub(super) struct Open<S> {
@@ -176,6 +179,7 @@ fn h1(settings: &ListenerSettings) -> http1::Builder {
         .timer(TokioTimer::new())
         // `Patient` does it for the whole connection with one timer.
         .header_read_timeout(None)
+        .max_buf_size(BUFFER.max(settings.max_header_bytes))
         .max_header_size(settings.max_header_bytes)
         .half_close(false);
     if settings.max_headers != HYPER_HEADERS {

@@ -1,0 +1,232 @@
+//! Overload: slow peers, too many calls, and messages too large to be held all at once.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use keepgate_tests::{FakeServer, Gate as Door, Say, upstream::said};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::gate::{Gate, Home};
+use super::process::{PATIENCE, Running, command, until};
+
+const MIB: usize = 1024 * 1024;
+
+async fn server(door: &Door) -> FakeServer {
+    let door = door.clone();
+    FakeServer::with_tools(move |heard| {
+        let call = heard.json();
+        let mut says = Say::json(&said(&call["id"], "done"));
+        if call["params"]["name"] == "delete" {
+            says.insert(0, Say::Until(door.clone()));
+        }
+        says
+    })
+    .await
+}
+
+/// The most memory the gateway has taken since it started, in bytes.
+fn peak(gate: &Gate) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", gate.process.pid()));
+    let status = status.expect("a status");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .expect("a line");
+    let kib: usize = line
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .expect("a number");
+    kib * 1024
+}
+
+/// `slowhttptest` in its three modes at once; Debian's package of that name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_peers_lose_their_connections_and_nobody_else_notices() {
+    const CONNECTIONS: &str = "150";
+    let server = server(&Door::default()).await;
+    let gate = Home::new()
+        .url("up", &server.url())
+        .with(|it| it["limits"] = json!({"header_timeout": "2s", "read_deadline": "3s"}))
+        .serve()
+        .await;
+    let url = gate.url("up");
+    let media = "application/json";
+    let both = "application/json, text/event-stream";
+    let modes = [("-H", "GET"), ("-B", "POST"), ("-X", "POST")];
+    let mut attacks: Vec<Running> = modes
+        .iter()
+        .map(|(mode, verb)| {
+            let seconds = if *mode == "-X" { "8" } else { "40" };
+            let words = [
+                mode,
+                "-c",
+                CONNECTIONS,
+                "-r",
+                "150",
+                "-i",
+                "1",
+                "-l",
+                seconds,
+                "-p",
+                "5",
+                "-s",
+                "8192",
+                "-t",
+                verb,
+                "-f",
+                media,
+                "-m",
+                both,
+                "-u",
+                &url,
+            ];
+            Running::start(
+                &format!("slowhttptest {mode}"),
+                command("slowhttptest", &words),
+            )
+        })
+        .collect();
+    let client = gate.client("up").initialize("2025-11-25").await;
+    for attack in &mut attacks {
+        attack
+            .says("connections", |said| {
+                said.contains("slow HTTP test status").then_some(())
+            })
+            .await;
+        assert_eq!(client.call("echo", json!({})).await.status, 200);
+    }
+    for ((mode, _), attack) in modes.iter().zip(attacks) {
+        let said = attack.finished(PATIENCE).await.stdout;
+        assert!(!said.contains("service available:   NO"), "{mode}: {said}");
+        // What is answered to the slow reader fits into the kernel's buffers: its connections rest, and cost nothing.
+        let left = said.contains("No open connections left");
+        assert!(left || *mode == "-X", "{mode}: {said}");
+    }
+    assert_eq!(client.call("echo", json!({})).await.status, 200);
+    gate.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_times_too_much_is_shed_at_once() {
+    const ROOM: usize = 8;
+    let door = Door::default();
+    let server = server(&door).await;
+    let gate = Home::new()
+        .url("up", &server.url())
+        .with(|it| it["limits"] = json!({"in_flight": ROOM}))
+        .serve()
+        .await;
+    let client = gate.client("up").initialize("2025-11-25").await;
+    let running: Vec<_> = (0..ROOM)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { client.call("delete", json!({})).await })
+        })
+        .collect();
+    until("all places to be taken", async || {
+        server.heard_of("tools/call").len() == ROOM
+    })
+    .await;
+    // While they run, nine times as many are told to come back, and none of them is read.
+    let shed = join_all((0..9 * ROOM).map(|_| client.call("delete", json!({})))).await;
+    for answer in shed {
+        assert_eq!(
+            (answer.status, answer.code().as_deref()),
+            (503, Some("overloaded"))
+        );
+        assert_eq!(answer.header("retry-after"), Some("1"));
+    }
+    assert_eq!(server.heard_of("tools/call").len(), ROOM);
+    door.open();
+    for call in running {
+        assert_eq!(call.await.expect("an answer").status, 200);
+    }
+    gate.end().await;
+}
+
+/// The bound that `docs/operations.md` states: what an idle gateway takes, twice `limits.memory` (a buffer that grows
+/// stands twice for a moment, where its length is not announced), and 256 KiB of connection buffers for each call that may run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_stays_under_its_bound() {
+    const MEMORY: usize = 24 * MIB;
+    const ROOM: usize = 64;
+    let large = "x".repeat(7 * MIB);
+    let server = FakeServer::with_tools(move |heard| {
+        let call = heard.json();
+        match call["params"]["name"].as_str() {
+            Some("delete") => Say::json(&said(&call["id"], &large)),
+            _ => Say::json(&said(&call["id"], "done")),
+        }
+    })
+    .await;
+    let gate = Home::new()
+        .url("up", &server.url())
+        .with(|it| it["limits"] = json!({"memory": "24MiB", "in_flight": ROOM}))
+        .serve()
+        .await;
+    let client = gate.client("up").initialize("2025-11-25").await;
+    assert_eq!(client.call("echo", json!({})).await.status, 200);
+    let bound = peak(&gate) + 2 * MEMORY + ROOM * 256 * 1024;
+
+    // Requests of 1 MiB whose last byte does not come: 120 of them would be 120 MiB.
+    let mut refused = 0;
+    let mut held = Vec::new();
+    for _ in 0..120 {
+        let mut stream = TcpStream::connect(gate.addr).await.expect("a connection");
+        let head = format!(
+            "POST /up/mcp HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\naccept: application/json, text/event-stream\r\ncontent-length: {MIB}\r\n\r\n",
+            gate.addr
+        );
+        stream.write_all(head.as_bytes()).await.expect("a head");
+        // A gateway that refuses hangs up in the middle of this.
+        let body = vec![b' '; MIB - 1];
+        let sent = tokio::time::timeout(Duration::from_secs(10), stream.write_all(&body)).await;
+        held.push((stream, matches!(sent, Ok(Ok(())))));
+    }
+    for (stream, _) in &mut held {
+        let mut status = [0; 12];
+        let read = stream.read_exact(&mut status);
+        if let Ok(Ok(_)) = tokio::time::timeout(Duration::from_millis(20), read).await {
+            refused += usize::from(&status == b"HTTP/1.1 503");
+        } else {
+            refused += usize::from(stream.peek(&mut status).await.is_err());
+        }
+    }
+    drop(held);
+    assert!(refused >= 90, "{refused} of 120 were refused");
+
+    // Answers of 7 MiB that nobody reads: forty of them would be 280 MiB.
+    let body = || {
+        json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "delete", "arguments": {}}}).to_string()
+    };
+    let unread = join_all((0..40).map(|_| client.open("POST", body()))).await;
+    let whole = unread.iter().filter(|answer| {
+        answer
+            .headers()
+            .get("content-length")
+            .is_some_and(|length| length.len() >= 7)
+    });
+    let whole = whole.count();
+    drop(unread);
+    let taken = peak(&gate);
+    assert!(
+        taken <= bound,
+        "{taken} bytes were taken, {bound} is the bound"
+    );
+    assert!((1..40).contains(&whole), "{whole} answers were held");
+    // All of it is given back.
+    until("the memory to be free", async || {
+        let answer = client.call("delete", json!({})).await;
+        answer.json()["result"]["isError"].is_null()
+    })
+    .await;
+    eprintln!(
+        "peak {} KiB, bound {} KiB, {whole} of 40 answers held",
+        taken / 1024,
+        bound / 1024
+    );
+    gate.end().await;
+}
