@@ -10,6 +10,7 @@ mod fault;
 mod nearest;
 mod raw;
 mod resolve;
+mod telemetry;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use keepgate_audit::Durability;
 use keepgate_gateway::settings::Settings;
+use keepgate_telemetry::export;
 
 use decode::Decode;
 pub(crate) use decode::duration;
@@ -56,6 +58,8 @@ pub struct Configuration {
     pub drain: Duration,
     /// What is written to standard error.
     pub log: Log,
+    /// Where traces and metrics go.
+    pub telemetry: export::Settings,
     /// What the data plane is told.
     pub gateway: Settings,
     /// What works but is likely not meant, one sentence each.
@@ -150,15 +154,19 @@ pub fn from_text(
     directory: &Path,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Configuration, ConfigError> {
+    let variables: Vec<_> = variables.into_iter().collect();
     let mut faults = Faults::default();
     let mut root = document::parse(text, &mut faults);
     if let Some(root) = &mut root {
-        environment::overlay(root, variables, &mut faults);
+        environment::overlay(root, variables.clone(), &mut faults);
     }
     let raw = root
         .as_ref()
         .and_then(|root| decode_root(root, &mut faults));
-    let configuration = raw.and_then(|raw| resolve::resolve(raw, directory, &mut faults));
+    let configuration = raw.and_then(|raw| {
+        let variables = telemetry::Variables::of(&variables);
+        resolve::resolve(raw, &variables, directory, &mut faults)
+    });
     match configuration {
         Some(configuration) if faults.is_empty() => Ok(configuration),
         Some(_) | None => Err(ConfigError {

@@ -5,6 +5,7 @@ mod listen;
 mod open;
 mod reload;
 mod source;
+mod telemetry;
 mod watch;
 
 use std::ffi::OsString;
@@ -68,6 +69,7 @@ async fn serve(
     let kills = kills::open(&configuration, &opened.shared).await;
     let gateway = Gateway::new(&configuration.gateway, Arc::clone(&opened.shared))
         .map_err(|error| Failure::caused(Exit::Start, &error))?;
+    let exporter = telemetry::start(&configuration.telemetry, &opened.shared)?;
     let ledger = Arc::clone(kills.ledger());
     let view = View::new(&configuration.gateway, Arc::clone(&opened.shared), ledger);
     let enforced = tokio::spawn(gateway.enforce());
@@ -118,7 +120,10 @@ async fn serve(
     }
     view.set_serving(false);
     tracing::info!("ending: no new calls, running ones may finish, a second signal cuts them");
-    let end = reloader.end(data_stop, data, admin_stop, admin);
+    let end = async {
+        reloader.end(data_stop, data, admin_stop, admin).await;
+        telemetry::end(exporter).await;
+    };
     tokio::select! {
         () = end => tracing::info!("ended"),
         () = signals.end() => tracing::warn!("cut by a second signal, running calls have no outcome record"),

@@ -74,15 +74,21 @@ pub struct Operation<'a> {
     pub error: &'static str,
 }
 
+/// The durations of the MCP conventions.
+#[derive(Debug)]
+struct Durations {
+    served: Family<Histogram, 6>,
+    asked: Family<Histogram, 7>,
+    sessions: Family<Histogram, 2>,
+}
+
 /// Everything that is counted.
 #[derive(Debug)]
 pub struct Meters {
     registry: Registry,
     calls: Family<Counter, 3>,
     turned_away: Family<Counter, 1>,
-    served: Family<Histogram, 6>,
-    asked: Family<Histogram, 7>,
-    sessions: Family<Histogram, 2>,
+    durations: Durations,
     decisions: Family<Counter, 3>,
     judging: Family<Histogram, 1>,
     upstreams: Family<Gauge, 1>,
@@ -110,6 +116,35 @@ impl Default for Meters {
                 "Requests refused before they were calls, by code",
                 &["keepgate.code"],
             ),
+            durations: Durations::of(&registry),
+            decisions: registry.counter(
+                "keepgate.decisions",
+                "Decisions of policy on calls, by effect",
+                &[
+                    "keepgate.tenant",
+                    "keepgate.server.name",
+                    "keepgate.policy.effect",
+                ],
+            ),
+            judging: registry.histogram(
+                "keepgate.policy.duration",
+                "Time policy took to decide on a call",
+                &["keepgate.server.name"],
+                DECISION,
+            ),
+            upstreams: registry.gauge(
+                "keepgate.upstream.up",
+                "Whether the last call to the server reached it",
+                &["keepgate.server.name"],
+            ),
+            registry,
+        }
+    }
+}
+
+impl Durations {
+    fn of(registry: &Registry) -> Self {
+        Self {
             served: registry.histogram(
                 "mcp.server.operation.duration",
                 "Time from a client's message to its answer",
@@ -143,27 +178,6 @@ impl Default for Meters {
                 &["keepgate.server.name", "mcp.protocol.version"],
                 SESSION,
             ),
-            decisions: registry.counter(
-                "keepgate.decisions",
-                "Decisions of policy on calls, by effect",
-                &[
-                    "keepgate.tenant",
-                    "keepgate.server.name",
-                    "keepgate.policy.effect",
-                ],
-            ),
-            judging: registry.histogram(
-                "keepgate.policy.duration",
-                "Time policy took to decide on a call",
-                &["keepgate.server.name"],
-                DECISION,
-            ),
-            upstreams: registry.gauge(
-                "keepgate.upstream.up",
-                "Whether the last call to the server reached it",
-                &["keepgate.server.name"],
-            ),
-            registry,
         }
     }
 }
@@ -183,7 +197,7 @@ impl Meters {
     /// Notes how long a client waited.
     pub fn served(&self, operation: &Operation<'_>, took: Duration) {
         let [tenant, server, method, tool, error, revision] = operation.labels();
-        self.served.with(
+        self.durations.served.with(
             [tenant, server, method, tool, error, revision],
             |histogram| histogram.observe(took),
         );
@@ -192,7 +206,7 @@ impl Meters {
     /// Notes how long a server took; `transport` is `tcp` or `pipe`.
     pub fn asked(&self, operation: &Operation<'_>, transport: &'static str, took: Duration) {
         let [tenant, server, method, tool, error, revision] = operation.labels();
-        self.asked.with(
+        self.durations.asked.with(
             [tenant, server, method, tool, error, revision, transport],
             |histogram| histogram.observe(took),
         );
@@ -200,7 +214,8 @@ impl Meters {
 
     /// Notes how long a session lasted.
     pub fn session(&self, server: &ServerName, revision: Revision, lasted: Duration) {
-        self.sessions
+        self.durations
+            .sessions
             .with([server.as_str(), revision.as_str()], |histogram| {
                 histogram.observe(lasted);
             });

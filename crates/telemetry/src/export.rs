@@ -36,7 +36,7 @@ pub enum Protocol {
 }
 
 /// A collector.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Collector {
     /// How messages travel.
     pub protocol: Protocol,
@@ -51,7 +51,7 @@ pub struct Collector {
 }
 
 /// Where traces go, and how.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Traces {
     /// Which calls are recorded.
     pub tracing: Tracing,
@@ -68,7 +68,7 @@ pub struct Traces {
 }
 
 /// Where metrics go, and how often. Prometheus needs none of this.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Metrics {
     /// The collector.
     pub collector: Collector,
@@ -77,7 +77,7 @@ pub struct Metrics {
 }
 
 /// What is sent away, and where to.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Settings {
     /// Who sends.
     pub resource: Resource,

@@ -12,7 +12,7 @@ pub(crate) use metrics::metrics;
 pub(crate) use traces::traces;
 
 /// Who sends: the attributes of the OpenTelemetry resource.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Resource(pub Vec<(String, String)>);
 
 impl Resource {

@@ -53,7 +53,7 @@ impl Sampler {
 }
 
 /// How traces are begun and carried on.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Tracing {
     /// Which calls are recorded.
     pub sampler: Sampler,

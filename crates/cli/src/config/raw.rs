@@ -16,6 +16,7 @@ pub(crate) use self::limits::{Limits, ServerLimits};
 use super::decode::{At, Decode, Fields, OneOrMany, Text, choice, written, wrong};
 use super::document::Node;
 use super::fault::{Fault, Faults};
+use super::telemetry::Telemetry;
 use super::{AuthMode, LogFormat};
 
 /// The whole file.
@@ -34,6 +35,7 @@ pub(crate) struct Raw {
     pub(crate) audit: Audit,
     pub(crate) limits: Limits,
     pub(crate) log: Log,
+    pub(crate) telemetry: Telemetry,
     pub(crate) credentials: credentials::Credentials,
     pub(crate) servers: BTreeMap<String, At<Server>>,
 }
@@ -41,7 +43,7 @@ pub(crate) struct Raw {
 impl Decode for Raw {
     fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
         let mut fields = Fields::new(node, path, faults)?;
-        fields.later(&["approvals", "pins", "telemetry", "tenants"]);
+        fields.later(&["approvals", "pins", "tenants"]);
         let raw = Self {
             version: fields.required("version", "write `version: 1`"),
             listen: fields.or("listen", OneOrMany(vec![standard("listen", "127.0.0.1:8080")])),
@@ -58,6 +60,7 @@ impl Decode for Raw {
             audit: fields.section("audit")?,
             limits: fields.section("limits")?,
             log: fields.section("log")?,
+            telemetry: fields.section("telemetry")?,
             credentials: fields.section("credentials")?,
             servers: fields
                 .required("servers", "name at least one server: `servers: { crm: { url: https://crm.example/mcp } }`")

@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 use http::Uri;
 use keepgate_call::ServerName;
 use keepgate_gateway::settings::{Limits, Server, Settings};
+use keepgate_telemetry::export;
 
 use super::decode::{At, Size};
 use super::fault::{Faults, Origin};
 use super::nearest::nearest;
 use super::raw::{self, Raw};
+use super::telemetry::{self, Places, Telemetry, Variables};
 use super::{Admin, AuthMode, Configuration, Log, Tls};
 
 /// The only version of the format.
@@ -27,7 +29,12 @@ const MAX_HELD: usize = 256 << 20;
 const MIN_HELD: usize = 4 << 10;
 
 /// Gives the values their meaning. What is wrong goes to `faults`; the result counts only if there are none.
-pub(crate) fn resolve(raw: Raw, directory: &Path, faults: &mut Faults) -> Option<Configuration> {
+pub(crate) fn resolve(
+    raw: Raw,
+    variables: &Variables,
+    directory: &Path,
+    faults: &mut Faults,
+) -> Option<Configuration> {
     let mut resolver = Resolver {
         directory,
         faults,
@@ -54,6 +61,7 @@ pub(crate) fn resolve(raw: Raw, directory: &Path, faults: &mut Faults) -> Option
         servers,
         credentials,
     };
+    let telemetry = resolver.telemetry(&raw.telemetry, variables);
     let log = resolver.log(raw.log);
     // One kind today: that it was understood is all there is to know.
     let raw::Store::Sqlite = raw.state.store;
@@ -73,6 +81,7 @@ pub(crate) fn resolve(raw: Raw, directory: &Path, faults: &mut Faults) -> Option
         memory: raw.limits.memory.value.0,
         drain: raw.limits.drain,
         log,
+        telemetry,
         gateway,
         warnings: resolver.warnings,
     })
@@ -86,6 +95,16 @@ struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
+    /// Where traces and metrics go.
+    fn telemetry(&mut self, raw: &Telemetry, variables: &Variables) -> export::Settings {
+        let places = Places {
+            endpoint: raw.endpoint().and_then(|url| self.url(url)),
+            file: raw.file().map(|path| self.path(path)),
+            ca: raw.ca().and_then(|path| self.file(path)),
+        };
+        telemetry::resolve(raw, places, variables, &mut self.warnings)
+    }
+
     /// The format's version.
     fn version(&mut self, version: Option<&At<u64>>) {
         if let Some(version) = version

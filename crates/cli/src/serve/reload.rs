@@ -321,6 +321,7 @@ fn needs_restart(old: &Configuration, new: &Configuration) -> Vec<&'static str> 
         ("limits.memory", old.memory != new.memory),
         ("limits.drain", old.drain != new.drain),
         ("log", old.log != new.log),
+        ("telemetry", old.telemetry != new.telemetry),
     ];
     differs
         .into_iter()

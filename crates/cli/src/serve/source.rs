@@ -143,7 +143,7 @@ type Gauge = (About, fn(&View) -> f64);
     clippy::cast_precision_loss,
     reason = "counts beyond 2^53 may lose their last digit"
 )]
-const GAUGES: [Gauge; 9] = [
+const GAUGES: [Gauge; 10] = [
     (
         About::gauge("keepgate.ready", "Whether calls can be served", &[]),
         |view| f64::from(view.parts().iter().all(|part| part.ready)),
@@ -201,6 +201,10 @@ const GAUGES: [Gauge; 9] = [
             &[],
         ),
         |view| view.shared.load.running() as f64,
+    ),
+    (
+        About::gauge("keepgate.sessions", "Sessions that are open", &[]),
+        |view| view.shared.sessions.count() as f64,
     ),
     (
         About::gauge(

@@ -236,7 +236,7 @@ limits:
   keep_alive: '15s'
 ";
     let audit = "audit: { durability: maybe, arguments: { clear: [crm, cmr.search, crm.] } }";
-    let later = "telemetry: {}\nauth: { mode: oauth, issuers: [] }\nstate: { store: \"postgres://db/keepgate\", counters: memory }\naudit: { sinks: [] }";
+    let later = "tenants: {}\nauth: { mode: oauth, issuers: [] }\nstate: { store: \"postgres://db/keepgate\", counters: memory }\naudit: { sinks: [] }";
     vec![
         ("limits", with(limits), &[]),
         ("log", with("log: { level: 'loud=very', format: xml }"), &[]),
