@@ -15,9 +15,23 @@ decision := {"effect": "deny", "reasons": data.mcp.authz.deny} if {
 
 # Whether an item of a list is shown: whatever may be called, with or without approval, and what `visible` adds.
 # When it filters a list, the gateway leaves out the rules that read `input.arguments`: a list has none.
+#
+# What only a missing scope denies is shown to callers with an access token: they can ask for one with more scopes.
 default shown := false
 
 shown if {
-	count(data.mcp.authz.deny) == 0
+	not hidden
 	count((data.mcp.authz.visible | data.mcp.authz.allow) | data.mcp.authz.approve) > 0
 }
+
+hidden if {
+	some entry in data.mcp.authz.deny
+	not names_scopes(entry)
+}
+
+hidden if {
+	count(data.mcp.authz.deny) > 0
+	object.get(input, ["caller", "iss"], "") == ""
+}
+
+names_scopes(entry) if count(entry.scopes) > 0

@@ -47,3 +47,27 @@ test_deny_hides if {
 		with data.mcp.authz.approve as set()
 		with data.mcp.authz.visible as {"v"}
 }
+
+test_a_missing_scope_hides_nothing_from_who_can_ask_for_it if {
+	shown with data.mcp.authz.allow as {"a"}
+		with data.mcp.authz.deny as {{"code": "scope", "scopes": ["crm:write"]}}
+		with data.mcp.authz.approve as set()
+		with data.mcp.authz.visible as set()
+		with input as {"caller": {"iss": "https://idp.example"}}
+}
+
+test_a_missing_scope_hides_from_the_others if {
+	not shown with data.mcp.authz.allow as {"a"}
+		with data.mcp.authz.deny as {{"code": "scope", "scopes": ["crm:write"]}}
+		with data.mcp.authz.approve as set()
+		with data.mcp.authz.visible as set()
+		with input as {"caller": {"iss": ""}}
+}
+
+test_a_denial_beside_a_missing_scope_hides if {
+	not shown with data.mcp.authz.allow as {"a"}
+		with data.mcp.authz.deny as {{"code": "scope", "scopes": ["crm:write"]}, {"code": "other"}}
+		with data.mcp.authz.approve as set()
+		with data.mcp.authz.visible as set()
+		with input as {"caller": {"iss": "https://idp.example"}}
+}

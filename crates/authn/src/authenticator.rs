@@ -8,13 +8,14 @@ use arc_swap::ArcSwap;
 use keepgate_call::Caller;
 use subtle::ConstantTimeEq;
 
-use crate::key::Presented;
+use crate::key::{self, Presented};
+use crate::oauth::{ResourceServer, TokenError, Tokens};
 use crate::store::{ApiKeys, StoreError, Table};
 
 /// Why nobody could be made of an `Authorization` header.
 ///
-/// The four are told apart in records. A client that holds no valid key learns [`Missing`](Self::Missing) or
-/// [`Invalid`](Self::Invalid) only: the other two need the right secret.
+/// A client that holds no valid key learns [`Missing`](Self::Missing) or [`Invalid`](Self::Invalid) only: `Expired` and
+/// `Revoked` need the right secret. Of a token the client is told what is wrong with it ([`TokenError`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AuthnError {
     /// There was no header, and this gateway wants one.
@@ -29,16 +30,32 @@ pub enum AuthnError {
     /// Someone revoked the key.
     #[error("the credential was revoked")]
     Revoked,
+    /// The header holds an access token that proves nothing here.
+    #[error("the access token is not valid")]
+    Token(#[source] TokenError),
+    /// The header holds an access token that cannot be checked now.
+    #[error("the access token cannot be checked now")]
+    Unavailable,
 }
 
-impl AuthnError {
-    /// The stable code for refusals, records and metrics.
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Missing => "authn.missing",
-            Self::Invalid => "authn.invalid",
-            Self::Expired => "authn.expired",
-            Self::Revoked => "authn.revoked",
+impl From<TokenError> for AuthnError {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Unavailable => Self::Unavailable,
+            TokenError::Oversized
+            | TokenError::Malformed
+            | TokenError::Critical
+            | TokenError::Algorithm
+            | TokenError::Type
+            | TokenError::Purpose
+            | TokenError::Issuer
+            | TokenError::Key
+            | TokenError::Signature
+            | TokenError::Audience
+            | TokenError::Expired
+            | TokenError::Early
+            | TokenError::Claim
+            | TokenError::Bound => Self::Token(error),
         }
     }
 }
@@ -56,6 +73,8 @@ enum Mode {
     Anonymous(Arc<Caller>),
     /// Callers have API keys.
     Keys(Keys),
+    /// Callers have access tokens; some may have API keys.
+    Tokens(Box<Tokens>, Option<Keys>),
 }
 
 /// The keys, on disk and ready for use.
@@ -78,11 +97,36 @@ impl Authenticator {
     /// # Errors
     /// [`StoreError`] when the store cannot be used.
     pub fn keys(state_directory: &Path) -> Result<Self, StoreError> {
-        let store = ApiKeys::open(state_directory)?;
-        let table = ArcSwap::from_pointee(store.table()?);
         Ok(Self {
-            mode: Mode::Keys(Keys { store, table }),
+            mode: Mode::Keys(Keys::open(state_directory)?),
         })
+    }
+
+    /// Callers have access tokens, and where a state directory is given, they may have keys of its store instead.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be used.
+    pub fn tokens(tokens: Tokens, keys: Option<&Path>) -> Result<Self, StoreError> {
+        let keys = keys.map(Keys::open).transpose()?;
+        Ok(Self {
+            mode: Mode::Tokens(Box::new(tokens), keys),
+        })
+    }
+
+    /// What clients are told of this gateway as a resource server; `None` where it takes no tokens.
+    pub fn resource(&self) -> Option<&ResourceServer> {
+        match &self.mode {
+            Mode::Tokens(tokens, _) => Some(tokens.resource()),
+            Mode::Anonymous(_) | Mode::Keys(_) => None,
+        }
+    }
+
+    /// Keeps what tokens are checked with up to date, as long as it is polled; ends at once where there are no tokens.
+    pub async fn keep_fresh(&self) {
+        match &self.mode {
+            Mode::Tokens(tokens, _) => tokens.keep_fresh().await,
+            Mode::Anonymous(_) | Mode::Keys(_) => {}
+        }
     }
 
     /// Reads the keys again and swaps them in; calls that were let in keep their caller. Gives the number of keys.
@@ -91,8 +135,8 @@ impl Authenticator {
     /// [`StoreError`] when the file cannot be used; the keys known so far then stay.
     pub fn reload(&self) -> Result<usize, StoreError> {
         match &self.mode {
-            Mode::Anonymous(_) => Ok(0),
-            Mode::Keys(keys) => {
+            Mode::Anonymous(_) | Mode::Tokens(_, None) => Ok(0),
+            Mode::Keys(keys) | Mode::Tokens(_, Some(keys)) => {
                 let table = keys.store.table()?;
                 let count = table.len();
                 keys.table.store(Arc::new(table));
@@ -101,32 +145,47 @@ impl Authenticator {
         }
     }
 
-    /// Who sends this `Authorization` header value at `now`. The caller is shared, nothing is allocated.
+    /// Who sends this `Authorization` header value at `now` to the endpoint with this path. The caller is shared; for keys,
+    /// and for tokens that were seen before, nothing is waited for and nothing allocated.
     ///
     /// A request with several `Authorization` lines must be refused before this is asked: two parsers would pick two.
     ///
     /// # Errors
     /// [`AuthnError`]; never in anonymous mode, where the header is not looked at.
-    pub fn authenticate(
+    pub async fn authenticate(
         &self,
         authorization: Option<&[u8]>,
+        path: &str,
         now: SystemTime,
     ) -> Result<Arc<Caller>, AuthnError> {
         match &self.mode {
             Mode::Anonymous(caller) => Ok(Arc::clone(caller)),
-            Mode::Keys(keys) => keys.authenticate(authorization.ok_or(AuthnError::Missing)?, now),
+            Mode::Keys(keys) => {
+                let shown = bearer(authorization.ok_or(AuthnError::Missing)?);
+                keys.authenticate(shown.ok_or(AuthnError::Invalid)?, now)
+            }
+            Mode::Tokens(tokens, keys) => {
+                let shown = bearer(authorization.ok_or(AuthnError::Missing)?);
+                let shown = shown.ok_or(AuthnError::Invalid)?;
+                match keys {
+                    // No token begins like a key: that is no base64url of a JSON object.
+                    Some(keys) if shown.starts_with(key::PREFIX) => keys.authenticate(shown, now),
+                    Some(_) | None => Ok(tokens.authenticate(shown, path, now).await?),
+                }
+            }
         }
     }
 }
 
 impl Keys {
+    fn open(state_directory: &Path) -> Result<Self, StoreError> {
+        let store = ApiKeys::open(state_directory)?;
+        let table = ArcSwap::from_pointee(store.table()?);
+        Ok(Self { store, table })
+    }
+
     /// One hash, one look-up, one comparison in constant time.
-    fn authenticate(
-        &self,
-        authorization: &[u8],
-        now: SystemTime,
-    ) -> Result<Arc<Caller>, AuthnError> {
-        let token = bearer(authorization).ok_or(AuthnError::Invalid)?;
+    fn authenticate(&self, token: &[u8], now: SystemTime) -> Result<Arc<Caller>, AuthnError> {
         let presented = Presented::parse(token).ok_or(AuthnError::Invalid)?;
         // Hashed before it is looked up, so that an id without a key takes as long as a wrong secret.
         let digest = self.store.digest(&presented);

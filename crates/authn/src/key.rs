@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::{Zeroize, Zeroizing};
 
 /// What every key starts with, so that secret scanners can find a leaked one.
-const PREFIX: &[u8] = b"kg_";
+pub(crate) const PREFIX: &[u8] = b"kg_";
 /// Letters of the id: 8 random bytes in lower-case hexadecimal.
 const ID_LENGTH: usize = 16;
 /// Letters of the secret: 32 random bytes in unpadded base64url.

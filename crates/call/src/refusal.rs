@@ -84,6 +84,8 @@ codes! {
     AuthnMissing = "authn_missing", Client;
     /// The credential is not valid.
     AuthnInvalid = "authn_invalid", Client;
+    /// The credential cannot be checked now.
+    AuthnUnavailable = "authn_unavailable", Gateway;
     /// The revision needs a session, and the request names none.
     SessionMissing = "session_missing", Client;
     /// The session is unknown, has ended, or belongs to another caller.
@@ -106,6 +108,8 @@ codes! {
     NotFound = "not_found", Policy;
     /// A rule denied the call, or none allowed it.
     PolicyDenied = "policy_denied", Policy;
+    /// The access token lacks scopes that a rule demands.
+    InsufficientScope = "insufficient_scope", Policy;
     /// Policy could not be evaluated.
     PolicyFailed = "policy_failed", Gateway;
     /// The call needs an approval that cannot be asked for here.
@@ -181,6 +185,10 @@ pub struct Parts {
     pub policy: Option<Arc<str>>,
     /// Which limit was met and how long to wait, where waiting helps.
     pub limit: Option<Limit>,
+    /// The scopes an access token needs for this call, all of them; only for `insufficient_scope`.
+    pub scopes: Vec<Arc<str>>,
+    /// How the client can come by a credential that would do: the value of `WWW-Authenticate`.
+    pub challenge: Option<Box<str>>,
     /// The decision the refusal belongs to; set once a call has one.
     pub decision: Option<DecisionId>,
     /// The cause, for the log alone.
@@ -210,6 +218,8 @@ impl Refusal {
             reasons: Vec::new(),
             policy: None,
             limit: None,
+            scopes: Vec::new(),
+            challenge: None,
             decision: None,
             source: None,
         }))

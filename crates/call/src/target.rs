@@ -54,6 +54,11 @@ impl ServerName {
             .then(|| Self(Arc::from(name)))
     }
 
+    /// The name in the path of an endpoint, `/{server}/mcp`; whether there is such a server is another question.
+    pub fn of_endpoint(path: &str) -> Option<Self> {
+        Self::parse(path.strip_prefix('/')?.strip_suffix("/mcp")?)
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0

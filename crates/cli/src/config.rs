@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use keepgate_audit::Durability;
+use keepgate_authn::oauth::{Algorithm, IssuerUrl, TokenKind};
 use keepgate_gateway::settings::Settings;
 use keepgate_telemetry::export;
 
@@ -42,6 +43,8 @@ pub struct Configuration {
     pub admin: Admin,
     /// How callers prove who they are.
     pub auth: AuthMode,
+    /// Who gives tokens; only in mode `oauth`.
+    pub oauth: Option<OAuth>,
     /// What must outlive a restart.
     pub state: PathBuf,
     /// Directories with policies, at least one.
@@ -91,6 +94,44 @@ pub enum AuthMode {
     Anonymous,
     /// With an API key.
     Keys,
+    /// With an access token; with an API key where the configuration says so.
+    OAuth,
+}
+
+/// The gateway as an OAuth resource server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OAuth {
+    /// What the resource URIs of the endpoints begin with: scheme and authority.
+    pub base: String,
+    /// Whether API keys are valid beside tokens.
+    pub keys: bool,
+    /// The scopes clients are told to ask for at first.
+    pub scopes: Vec<String>,
+    /// Who gives tokens, at least one.
+    pub issuers: Vec<Issuer>,
+}
+
+/// Who gives tokens, and how they are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issuer {
+    /// The name, which is a URL.
+    pub url: IssuerUrl,
+    /// The audience that stands for the whole gateway.
+    pub audience: Option<String>,
+    /// Where the keys are, when the issuer has no metadata.
+    pub jwks_uri: Option<String>,
+    /// Which of its tokens are access tokens.
+    pub typ: TokenKind,
+    /// The algorithms it may use.
+    pub algorithms: Vec<Algorithm>,
+    /// The tenant its subjects belong to.
+    pub tenant: Option<String>,
+    /// The claim that holds roles.
+    pub roles_claim: Option<String>,
+    /// The claim that holds groups.
+    pub groups_claim: Option<String>,
+    /// Certificates to trust besides the system's, PEM.
+    pub ca: Option<PathBuf>,
 }
 
 impl AuthMode {
@@ -99,6 +140,7 @@ impl AuthMode {
         match self {
             Self::Anonymous => "anonymous",
             Self::Keys => "keys",
+            Self::OAuth => "oauth",
         }
     }
 }

@@ -6,6 +6,7 @@ mod open;
 mod reload;
 mod source;
 mod telemetry;
+mod tokens;
 mod watch;
 
 use std::ffi::OsString;
@@ -87,6 +88,8 @@ async fn serve(
     .await?;
     let sweep = tokio::spawn(gateway.clone().sweep());
     let tended = tokio::spawn(kills::tend(kills.clone()));
+    let authn = Arc::clone(&opened.shared.authn);
+    let keys = tokio::spawn(async move { authn.keep_fresh().await });
 
     let mut reloader = Reloader::new(
         path,
@@ -128,7 +131,7 @@ async fn serve(
         () = end => tracing::info!("ended"),
         () = signals.end() => tracing::warn!("cut by a second signal, running calls have no outcome record"),
     }
-    for task in [sweep, enforced, tended] {
+    for task in [sweep, enforced, tended, keys] {
         task.abort();
     }
     kills.ledger().close().await;

@@ -2,6 +2,7 @@
 
 pub mod authn;
 pub mod endpoint;
+pub mod metadata;
 pub mod origin;
 pub mod render;
 pub mod room;

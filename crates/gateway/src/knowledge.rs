@@ -7,7 +7,9 @@ use std::{
 };
 
 use keepgate_call::{Call, Caller, Code, Refusal, ServerName};
-use keepgate_policy::{CallerFacts, CallerFields, RequestFacts, ServerFacts, ServerFields};
+use keepgate_policy::{
+    CallerFacts, CallerFields, ClientFacts, ClientFields, RequestFacts, ServerFacts, ServerFields,
+};
 
 use crate::settings::{Server, Settings, Upstream};
 
@@ -18,7 +20,16 @@ const CALLERS_MOST: usize = 10_000;
 #[derive(Debug)]
 pub struct Knowledge {
     servers: HashMap<ServerName, (ServerFacts, &'static str)>,
-    callers: RwLock<HashMap<usize, (Arc<Caller>, CallerFacts)>>,
+    callers: RwLock<HashMap<usize, (Arc<Caller>, Told)>>,
+}
+
+/// What policy is told of a caller.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// Who it is.
+    pub caller: CallerFacts,
+    /// The client its token was issued to; the client's own word for itself is not known here.
+    pub client: Option<ClientFacts>,
 }
 
 impl Knowledge {
@@ -47,7 +58,7 @@ impl Knowledge {
     ///
     /// # Errors
     /// `internal` when the caller cannot be shown to policy.
-    pub fn caller(&self, caller: &Arc<Caller>) -> Result<CallerFacts, Refusal> {
+    pub fn caller(&self, caller: &Arc<Caller>) -> Result<Told, Refusal> {
         let key = Arc::as_ptr(caller).addr();
         if let Some((_, facts)) = self
             .callers
@@ -57,7 +68,16 @@ impl Knowledge {
         {
             return Ok(facts.clone());
         }
-        let facts = caller_facts(caller)?;
+        let client = caller.client.as_deref().map(|id| {
+            ClientFacts::new(&ClientFields {
+                id: Some(id),
+                ..ClientFields::default()
+            })
+        });
+        let facts = Told {
+            caller: caller_facts(caller)?,
+            client,
+        };
         let mut callers = self.callers.write().unwrap_or_else(PoisonError::into_inner);
         if callers.len() >= CALLERS_MOST {
             callers.clear();

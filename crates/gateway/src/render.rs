@@ -1,5 +1,6 @@
 //! How a refusal is worded. The only place that does; `docs/refusals.md` explains each code to the person who meets it.
 
+pub mod challenge;
 mod table;
 
 use std::fmt::Write as _;
@@ -91,10 +92,7 @@ pub fn over_http(refusal: &Refusal) -> Response<Body> {
     let headers = response.headers_mut();
     match row.status {
         StatusCode::UNAUTHORIZED => {
-            headers.insert(
-                header::WWW_AUTHENTICATE,
-                HeaderValue::from_static("Bearer realm=\"keepgate\""),
-            );
+            headers.insert(header::WWW_AUTHENTICATE, challenge::of(refusal));
         }
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
             let wait = refusal.limit.map_or(1, |limit| limit.wait_s());
@@ -117,6 +115,11 @@ pub fn in_band(refusal: &Refusal, asked: &Asked) -> Response<Body> {
     let mut response = json(StatusCode::OK, message(refusal, asked, id));
     if by_status {
         *response.status_mut() = row.status;
+    }
+    if refusal.challenge.is_some() {
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, challenge::of(refusal));
     }
     response
 }

@@ -14,7 +14,7 @@ use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
 use crate::{
     around::around,
-    edge::{authn, endpoint, origin, render, room},
+    edge::{authn, endpoint, metadata, origin, render, room},
     gate::gate,
     knowledge::Knowledge,
     layers::{
@@ -41,6 +41,7 @@ pub fn edge(settings: &Settings, shared: &Arc<Shared>, calls: Arc<Calls>) -> Edg
         .layer(around(audit::Door::new(&shared.door))) // turned away here: recorded, at a bounded rate
         .layer(around(room::Room::new(&settings.limits, shared))) // full or draining: refuse, never queue
         .layer(gate(origin::Origin::new(settings))) // Host and Origin allow-lists
+        .layer(around(metadata::Metadata::new(&shared.authn))) // what a token must be for; asked without one
         .layer(gate(authn::Identify::new(&shared.authn, settings))) // header -> Caller; path -> server
         .service(endpoint::Endpoint::new(settings, shared, calls)); // bytes -> Message -> Call; Reply -> bytes
     Edge::new(stack)

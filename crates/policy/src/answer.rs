@@ -19,6 +19,10 @@ const MAX_MESSAGE: usize = 500;
 const MAX_CODE: usize = 64;
 /// Longest time a question may stay open.
 const MAX_TTL: Duration = Duration::from_secs(30 * 86_400);
+/// Most scopes of one entry.
+const MAX_SCOPES: u64 = 16;
+/// Longest scope, in bytes.
+const MAX_SCOPE: usize = 128;
 /// Largest quorum and list of approvers.
 const MAX_PEOPLE: u64 = 100;
 
@@ -46,6 +50,44 @@ pub(crate) fn reasons(set: &Value, code: &'static str) -> Result<Vec<Reason>, Od
     reasons.sort();
     reasons.dedup();
     Ok(reasons)
+}
+
+/// What `deny` holds.
+#[derive(Debug, Default)]
+pub(crate) struct Denials {
+    /// Why.
+    pub(crate) reasons: Vec<Reason>,
+    /// The scopes that would lift all of it; none unless each entry names some.
+    pub(crate) scopes: Vec<Arc<str>>,
+}
+
+/// The entries of `deny`, which may name scopes.
+pub(crate) fn denials(set: &Value) -> Result<Denials, Odd> {
+    let entries = entries(set)?;
+    let mut denials = Denials::default();
+    let mut liftable = true;
+    for entry in entries.iter_sorted() {
+        let Value::Object(object) = entry else {
+            liftable = false;
+            denials.reasons.push(sentence(entry, "denied")?);
+            continue;
+        };
+        only(object, &["code", "message", "scopes"])?;
+        denials.reasons.push(coded(object)?);
+        match field(object, "scopes") {
+            Some(scopes) => denials.scopes.extend(scopes_of(scopes)?),
+            None => liftable = false,
+        }
+    }
+    if !liftable {
+        denials.scopes.clear();
+    }
+    denials.scopes.sort();
+    denials.scopes.dedup();
+    denials.reasons.sort();
+    denials.reasons.dedup();
+    denials.reasons.truncate(MAX_REASONS);
+    Ok(denials)
 }
 
 /// The entries of `approve`, joined into one question.
@@ -171,6 +213,26 @@ fn approvers(people: &Value) -> Result<Vec<Arc<str>>, Odd> {
         Ok(_) | Err(_) => Err("an approver is neither `group:` nor `user:` with a name"),
     };
     people.into_iter().map(one).collect()
+}
+
+/// Scopes as RFC 6749 §3.3 writes them: they go into a header.
+fn scopes_of(scopes: &Value) -> Result<Vec<Arc<str>>, Odd> {
+    let scopes: Vec<&Value> = match (scopes.as_array(), scopes.as_set()) {
+        (Ok(items), _) => items.iter().collect(),
+        (_, Ok(items)) => items.iter().collect(),
+        (Err(_), Err(_)) => return Err("`scopes` is no list"),
+    };
+    if scopes.is_empty() || scopes.len() as u64 > MAX_SCOPES {
+        return Err("`scopes` is empty or too long");
+    }
+    let fits = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
+    let one = |scope: &Value| match scope.as_string() {
+        Ok(text) if (1..=MAX_SCOPE).contains(&text.len()) && text.bytes().all(fits) => {
+            Ok(Arc::clone(text))
+        }
+        Ok(_) | Err(_) => Err("a scope is not one"),
+    };
+    scopes.into_iter().map(one).collect()
 }
 
 fn named(text: &str) -> bool {

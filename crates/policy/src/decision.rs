@@ -11,6 +11,8 @@ pub struct Decision {
     /// Why: for a refusal the codes that refused, for an approval those that ask, for an allowance those that allowed.
     /// Never empty. Ordered by code, then message.
     pub reasons: Vec<Reason>,
+    /// The scopes of an access token that would lift the denial, sorted; empty unless every rule that denies names some.
+    pub scopes: Vec<Arc<str>>,
     /// Content hash of the policies that decided.
     pub revision: Arc<str>,
     /// Time spent building the input and evaluating.

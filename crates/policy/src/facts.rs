@@ -173,7 +173,11 @@ pub struct CallerFields<'a> {
 
 /// A caller, ready to be shared by all its calls.
 #[derive(Debug, Clone)]
-pub struct CallerFacts(pub(crate) Value);
+pub struct CallerFacts {
+    pub(crate) value: Value,
+    /// Whether it has an access token, and can ask for one with more scopes.
+    pub(crate) asks_for_scopes: bool,
+}
 
 impl CallerFacts {
     /// Converts a caller once.
@@ -200,7 +204,10 @@ impl CallerFacts {
         if let Some(auth_time) = fields.auth_time {
             caller.value("auth_time", Value::from(auth_time));
         }
-        Ok(Self(caller.done()))
+        Ok(Self {
+            value: caller.done(),
+            asks_for_scopes: !fields.issuer.is_empty(),
+        })
     }
 }
 

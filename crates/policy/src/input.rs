@@ -142,7 +142,7 @@ impl Words {
         let mut input = Object::new();
         put(&mut input, &self.version, self.keepgate_v1.clone());
         put(&mut input, &self.phase, phase.clone());
-        put(&mut input, &self.caller, facts.caller.0.clone());
+        put(&mut input, &self.caller, facts.caller.value.clone());
         put(&mut input, &self.server, facts.server.0.clone());
         if let Some(client) = facts.client {
             put(&mut input, &self.client, client.0.clone());

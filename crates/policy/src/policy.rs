@@ -112,7 +112,7 @@ impl Policy {
     pub fn judge(&self, facts: &Facts<'_>) -> Decision {
         let started = Instant::now();
         let snapshot = self.current.load();
-        let (effect, reasons) = if method::is_judged(facts.phase, facts.method) {
+        let (effect, reasons, scopes) = if method::is_judged(facts.phase, facts.method) {
             let once = || {
                 let deadline = Instant::now() + self.settings.decision_limit;
                 self.with_warm(&snapshot, |warm| warm.judge(facts, deadline))
@@ -123,20 +123,26 @@ impl Policy {
                 Err(failure) if failure == Reason::POLICY_TIMEOUT => once(),
                 result => result,
             };
-            result.unwrap_or_else(|failure| (Effect::Deny, vec![Reason::ours(failure)]))
+            result.unwrap_or_else(|failure| (Effect::Deny, vec![Reason::ours(failure)], Vec::new()))
         } else {
-            (Effect::Allow, vec![Reason::ours(Reason::PROTOCOL)])
+            (
+                Effect::Allow,
+                vec![Reason::ours(Reason::PROTOCOL)],
+                Vec::new(),
+            )
         };
         Decision {
             effect,
             reasons,
+            scopes,
             revision: Arc::clone(&snapshot.revision),
             elapsed: started.elapsed(),
         }
     }
 
     /// Says which items of a list the caller may see, in their order: those that `visible`, `allow` or `approve` hold
-    /// for and `deny` does not. `facts.phase` is taken as [`crate::Phase::List`]; `facts.subject` and
+    /// for and `deny` does not. What only a missing scope denies is shown to callers that can ask for a token with more of
+    /// them, or they would never know to. `facts.phase` is taken as [`crate::Phase::List`]; `facts.subject` and
     /// `facts.arguments` are ignored.
     #[must_use]
     pub fn visible(&self, facts: &Facts<'_>, items: &[Item<'_>]) -> Visible {
@@ -256,6 +262,9 @@ impl Snapshot {
     }
 }
 
+/// What is to happen, why, and which scopes would lift a denial.
+type Verdict = (Effect, Vec<Reason>, Vec<Arc<str>>);
+
 /// A thread's evaluators and words.
 pub(crate) struct Warm {
     call: Evaluator,
@@ -285,20 +294,16 @@ impl Warm {
         self.list.warm(Value::new_object(), limit);
     }
 
-    fn judge(
-        &mut self,
-        facts: &Facts<'_>,
-        deadline: Instant,
-    ) -> Result<(Effect, Vec<Reason>), Failure> {
+    fn judge(&mut self, facts: &Facts<'_>, deadline: Instant) -> Result<Verdict, Failure> {
         let input = self
             .words
             .input(facts)
             .map_err(|error| refused_input(&error))?;
         self.call.input(input);
         let denied = self.call.gather(|plan| &plan.deny, deadline)?;
-        let reasons = answer::reasons(&denied, "denied").map_err(odd)?;
-        if !reasons.is_empty() {
-            return Ok((Effect::Deny, reasons));
+        let denials = answer::denials(&denied).map_err(odd)?;
+        if !denials.reasons.is_empty() {
+            return Ok((Effect::Deny, denials.reasons, denials.scopes));
         }
         if answer::holds(&self.call.gather(|plan| &plan.obligations, deadline)?) {
             return Err(Reason::OBLIGATION_UNSUPPORTED);
@@ -306,12 +311,12 @@ impl Warm {
         let asked = self.call.gather(|plan| &plan.approve, deadline)?;
         let (approval, reasons) = answer::approval(&asked).map_err(odd)?;
         if !reasons.is_empty() {
-            return Ok((Effect::Approve(approval), reasons));
+            return Ok((Effect::Approve(approval), reasons, Vec::new()));
         }
         let allowed = self.call.gather(|plan| &plan.allow, deadline)?;
         let reasons = answer::reasons(&allowed, "allowed").map_err(odd)?;
         if !reasons.is_empty() {
-            return Ok((Effect::Allow, reasons));
+            return Ok((Effect::Allow, reasons, Vec::new()));
         }
         Err(Reason::NO_RULE)
     }
@@ -334,14 +339,16 @@ impl Warm {
                     .item(&shared, item)
                     .map_err(|error| refused_input(&error))?;
                 self.list.input(input);
-                self.shown(deadline)
+                self.shown(facts.caller.asks_for_scopes, deadline)
             })
             .collect()
     }
 
-    fn shown(&mut self, deadline: Instant) -> Result<bool, Failure> {
+    fn shown(&mut self, asks_for_scopes: bool, deadline: Instant) -> Result<bool, Failure> {
         let denied = self.list.gather(|plan| &plan.deny, deadline)?;
-        if !answer::reasons(&denied, "denied").map_err(odd)?.is_empty() {
+        let denials = answer::denials(&denied).map_err(odd)?;
+        let lifted = asks_for_scopes && !denials.scopes.is_empty();
+        if !denials.reasons.is_empty() && !lifted {
             return Ok(false);
         }
         let showing: [fn(&Plan) -> &[Unit]; 2] = [|plan| &plan.visible, |plan| &plan.allow];

@@ -5,6 +5,22 @@ use std::time::Duration;
 use super::*;
 use crate::store::{CreatedKey, KeyRequest};
 
+/// Keys are known without waiting.
+fn at_once(
+    authenticator: &Authenticator,
+    authorization: Option<&[u8]>,
+    now: SystemTime,
+) -> Result<Arc<Caller>, AuthnError> {
+    let mut asked = std::pin::pin!(authenticator.authenticate(authorization, "/up/mcp", now));
+    match asked
+        .as_mut()
+        .poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
+    {
+        std::task::Poll::Ready(known) => known,
+        std::task::Poll::Pending => panic!("waits"),
+    }
+}
+
 fn noon() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
 }
@@ -27,7 +43,7 @@ fn only_the_right_key_is_somebody() {
     let created = create(directory.path(), None);
     let other = create(directory.path(), None);
     let authenticator = Authenticator::keys(directory.path()).unwrap();
-    let ask = |header: &str| authenticator.authenticate(Some(header.as_bytes()), noon());
+    let ask = |header: &str| at_once(&authenticator, Some(header.as_bytes()), noon());
 
     let key = created.secret.as_str();
     let caller = ask(&format!("Bearer {key}")).unwrap();
@@ -56,7 +72,7 @@ fn only_the_right_key_is_somebody() {
         assert_eq!(ask(header), Err(AuthnError::Invalid), "{header:?}");
     }
     assert_eq!(
-        authenticator.authenticate(None, noon()),
+        at_once(&authenticator, None, noon()),
         Err(AuthnError::Missing)
     );
 }
@@ -71,7 +87,7 @@ fn every_flipped_letter_is_another_key() {
         let mut flipped = header.clone();
         flipped[at] ^= 1;
         assert_eq!(
-            authenticator.authenticate(Some(&flipped), noon()),
+            at_once(&authenticator, Some(&flipped), noon()),
             Err(AuthnError::Invalid),
             "{at}"
         );
@@ -91,9 +107,7 @@ fn dead_keys_are_told_apart_only_with_their_secret() {
         "-"
     );
     let ask = |header: &str, now| {
-        authenticator
-            .authenticate(Some(header.as_bytes()), now)
-            .map(|caller| caller.expires)
+        at_once(&authenticator, Some(header.as_bytes()), now).map(|caller| caller.expires)
     };
 
     assert_eq!(ask(&right, end - Duration::from_secs(1)), Ok(Some(end)));
@@ -113,11 +127,7 @@ fn reload_sees_new_keys_and_keeps_the_old_ones_when_it_fails() {
     let authenticator = Authenticator::keys(directory.path()).unwrap();
     let created = create(directory.path(), None);
     let header = format!("Bearer {}", created.secret.as_str());
-    let ask = || {
-        authenticator
-            .authenticate(Some(header.as_bytes()), noon())
-            .map(|_| ())
-    };
+    let ask = || at_once(&authenticator, Some(header.as_bytes()), noon()).map(|_| ());
 
     assert_eq!(ask(), Err(AuthnError::Invalid));
     assert_eq!(authenticator.reload().unwrap(), 1);
@@ -131,7 +141,7 @@ fn reload_sees_new_keys_and_keeps_the_old_ones_when_it_fails() {
 fn anonymous_mode_looks_at_no_header() {
     let authenticator = Authenticator::anonymous();
     for header in [None, Some(&b"Bearer nonsense"[..])] {
-        let caller = authenticator.authenticate(header, noon()).unwrap();
+        let caller = at_once(&authenticator, header, noon()).unwrap();
         assert_eq!(*caller, Caller::anonymous());
     }
     assert_eq!(authenticator.reload().unwrap(), 0);

@@ -3,6 +3,7 @@
 //!
 //! This file defines the format; `docs/configuration.md` of this crate explains it key by key.
 
+mod auth;
 pub(crate) mod credentials;
 mod limits;
 
@@ -12,12 +13,13 @@ use std::time::Duration;
 use keepgate_audit::Durability;
 use keepgate_gateway::settings::Timeouts as GatewayTimeouts;
 
+pub(crate) use self::auth::{Auth, Issuer};
 pub(crate) use self::limits::{Limits, ServerLimits};
+use super::LogFormat;
 use super::decode::{At, Decode, Fields, OneOrMany, Text, choice, written, wrong};
 use super::document::Node;
 use super::fault::{Fault, Faults};
 use super::telemetry::Telemetry;
-use super::{AuthMode, LogFormat};
 
 /// The whole file.
 #[derive(Debug)]
@@ -113,36 +115,6 @@ impl Decode for Admin {
         };
         fields.finish();
         Some(admin)
-    }
-}
-
-/// `auth`: how callers prove who they are.
-#[derive(Debug)]
-pub(crate) struct Auth {
-    pub(crate) mode: At<AuthMode>,
-}
-
-impl Decode for Auth {
-    fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
-        let mut fields = Fields::new(node, path, faults)?;
-        fields.later(&["issuers"]);
-        let auth = Self {
-            mode: fields.or("mode", standard("auth.mode", AuthMode::Keys)),
-        };
-        fields.finish();
-        Some(auth)
-    }
-}
-
-impl Decode for AuthMode {
-    fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
-        choice(
-            node,
-            path,
-            faults,
-            &[("anonymous", Self::Anonymous), ("keys", Self::Keys)],
-            &["oauth"],
-        )
     }
 }
 

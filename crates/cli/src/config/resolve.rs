@@ -1,5 +1,6 @@
 //! From what is written to what a run is told: the values are given their meaning and checked against each other.
 
+mod auth;
 mod credentials;
 mod servers;
 
@@ -17,7 +18,7 @@ use super::fault::{Faults, Origin};
 use super::nearest::nearest;
 use super::raw::{self, Raw};
 use super::telemetry::{self, Places, Telemetry, Variables};
-use super::{Admin, AuthMode, Configuration, Log, Tls};
+use super::{Admin, Configuration, Log, Tls};
 
 /// The only version of the format.
 const VERSION: u64 = 1;
@@ -49,7 +50,7 @@ pub(crate) fn resolve(
         .and_then(|url| resolver.public_url(url));
     let tls = raw.tls.as_ref().and_then(|tls| resolver.tls(tls));
     let addresses: Vec<SocketAddr> = listen.iter().map(|address| address.value).collect();
-    resolver.auth(&raw.auth.mode, &listen, tls.is_some());
+    let oauth = resolver.auth(&raw.auth, &listen, public_url.as_ref(), tls.is_some());
     let credentials = resolver.credentials(&raw.credentials);
     let servers = resolver.servers(raw.servers, &credentials);
     let hosts = resolver.hosts(&raw.hosts, public_url.as_ref(), &listen);
@@ -73,6 +74,7 @@ pub(crate) fn resolve(
         tls,
         admin: admin?,
         auth: raw.auth.mode.value,
+        oauth,
         state,
         policies,
         durability: raw.audit.durability,
@@ -170,35 +172,6 @@ impl Resolver<'_> {
             listen: listen.value,
             hosts,
         })
-    }
-
-    /// How callers prove who they are, and whether the listeners allow that.
-    fn auth(&mut self, mode: &At<AuthMode>, listen: &[At<SocketAddr>], tls: bool) {
-        let open = || {
-            listen
-                .iter()
-                .filter(|address| !address.value.ip().is_loopback())
-        };
-        match mode.value {
-            AuthMode::Anonymous => {
-                for address in open() {
-                    let message = format!(
-                        "`{}` can be reached from other machines, and auth.mode anonymous lets everybody in",
-                        address.value
-                    );
-                    let hint = "listen on 127.0.0.1, or set `auth: { mode: keys }`";
-                    self.faults.push(address.fault(message).hint(hint));
-                }
-            }
-            AuthMode::Keys => {
-                if !tls && let Some(address) = open().next() {
-                    self.warnings.push(format!(
-                        "listen {} has no tls: keys and calls travel in clear unless something in front ends TLS",
-                        address.value
-                    ));
-                }
-            }
-        }
     }
 
     /// `address:port`.

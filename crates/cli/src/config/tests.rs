@@ -111,6 +111,50 @@ fn every_key_arrives_where_it_belongs() {
 }
 
 #[test]
+fn every_key_of_an_issuer_arrives_where_it_belongs() {
+    let configuration = good(include_str!("tests/full.yaml"));
+    assert_eq!(configuration.auth, AuthMode::OAuth);
+    let oauth = configuration.oauth.unwrap();
+    assert_eq!(oauth.base, "https://gateway.example");
+    assert!(oauth.keys);
+    assert_eq!(oauth.scopes, ["crm:read"]);
+    let [one, two] = &*oauth.issuers else {
+        panic!("{oauth:?}")
+    };
+    assert_eq!(one.url.as_str(), "https://idp.example/realms/acme");
+    assert_eq!(one.audience.as_deref(), Some("api://gateway"));
+    assert_eq!(one.jwks_uri.as_deref(), Some("https://keys.example/acme"));
+    assert_eq!(one.typ, TokenKind::Plain);
+    assert_eq!(one.algorithms, [Algorithm::Es256, Algorithm::EdDsa]);
+    assert_eq!(one.tenant.as_deref(), Some("acme"));
+    assert_eq!(one.roles_claim.as_deref(), Some("/realm_access/roles"));
+    assert_eq!(
+        one.groups_claim.as_deref(),
+        Some("https://acme.example/groups")
+    );
+    assert!(one.ca.as_ref().unwrap().ends_with("cert.pem"));
+    assert_eq!(two.typ, TokenKind::AccessToken);
+    assert_eq!(two.algorithms, Algorithm::ALL);
+    assert_eq!(two.audience, None);
+}
+
+#[test]
+fn tokens_are_for_the_address_clients_use() {
+    let oauth = |more: &str| {
+        let text = format!(
+            "{SMALL}{more}\nauth: {{ mode: oauth, issuers: [{{ issuer: https://idp.example }}] }}"
+        );
+        good(&text).oauth.unwrap().base
+    };
+    assert_eq!(oauth(""), "http://127.0.0.1:8080");
+    assert_eq!(oauth("listen: '[::1]:1'"), "http://[::1]:1");
+    assert_eq!(
+        oauth("listen: 0.0.0.0:8080\npublic_url: https://GW.example:8443/"),
+        "https://gw.example:8443"
+    );
+}
+
+#[test]
 fn every_limit_arrives_where_it_belongs() {
     let configuration = good(include_str!("tests/full.yaml"));
     assert_eq!(configuration.header_timeout, Duration::from_secs(3));

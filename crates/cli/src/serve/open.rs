@@ -10,6 +10,7 @@ use keepgate_gateway::Shared;
 use keepgate_policy::Policy;
 use keepgate_transport::http::tls::{Tls, TlsFiles};
 
+use super::tokens;
 use crate::config::{AuthMode, Configuration};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -50,6 +51,7 @@ impl Opened {
             AuthMode::Keys => {
                 Authenticator::keys(state).map_err(|error| Failure::caused(Exit::State, &error))?
             }
+            AuthMode::OAuth => tokens::authenticator(configuration)?,
         };
         let token = Token::open(state).map_err(|error| Failure::caused(Exit::State, &error))?;
         let operators = Operators::open(state, Arc::new(token))

@@ -309,7 +309,7 @@ fn needs_restart(old: &Configuration, new: &Configuration) -> Vec<&'static str> 
         ("public_url", old.public_url != new.public_url),
         ("tls", old.tls != new.tls),
         ("admin", old.admin != new.admin),
-        ("auth", old.auth != new.auth),
+        ("auth", old.auth != new.auth || old.oauth != new.oauth),
         ("state", old.state != new.state),
         ("policies", old.policies != new.policies),
         ("audit.durability", old.durability != new.durability),

@@ -4,10 +4,11 @@ use std::{sync::Arc, time::SystemTime};
 
 use http::{Request, header};
 use hyper::body::Incoming;
-use keepgate_authn::{Authenticator, AuthnError};
+use keepgate_authn::{Authenticator, AuthnError, oauth::TokenError};
 use keepgate_call::{Caller, Code, Refusal, ServerName};
+use tracing::debug;
 
-use crate::{gate::Gate, settings::Settings};
+use crate::{gate::Gate, render::challenge, settings::Settings};
 
 /// Knows callers and servers.
 #[derive(Debug)]
@@ -23,6 +24,24 @@ impl Identify {
             authn: Arc::clone(authn),
             servers: settings.servers.keys().cloned().collect(),
         }
+    }
+
+    /// Why nobody was made of a credential, and where tokens are taken, how to come by one. The same for every path, so
+    /// that nobody learns from it which servers there are.
+    fn refused(&self, error: AuthnError, path: &str) -> Refusal {
+        let (code, token) = match error {
+            AuthnError::Missing => (Code::AuthnMissing, None),
+            AuthnError::Invalid | AuthnError::Expired | AuthnError::Revoked => {
+                (Code::AuthnInvalid, Some(TokenError::Malformed))
+            }
+            AuthnError::Token(error) => (Code::AuthnInvalid, Some(error)),
+            AuthnError::Unavailable => return Refusal::new(Code::AuthnUnavailable).source(error),
+        };
+        debug!(%error, token = token.map(tracing::field::display), "a credential was refused");
+        let mut refusal = Refusal::new(code).source(error);
+        let resource = self.authn.resource();
+        refusal.challenge = resource.map(|resource| challenge::token(resource, path, token));
+        refusal
     }
 
     /// The server of `/{server}/mcp`, by exactly that spelling.
@@ -50,12 +69,13 @@ impl Gate<Request<Incoming>> for Identify {
         let mut lines = request.headers().get_all(header::AUTHORIZATION).iter();
         let line = lines.next().map(http::HeaderValue::as_bytes);
         if lines.next().is_some() {
-            return Err(Refusal::new(Code::AuthnInvalid));
+            return Err(self.refused(AuthnError::Invalid, request.uri().path()));
         }
         let caller = self
             .authn
-            .authenticate(line, SystemTime::now())
-            .map_err(refused)?;
+            .authenticate(line, request.uri().path(), SystemTime::now())
+            .await
+            .map_err(|error| self.refused(error, request.uri().path()))?;
         // Only who is known learns which servers there are; and of those only what its credential reaches.
         let server = self
             .server(request.uri().path())
@@ -69,12 +89,4 @@ impl Gate<Request<Incoming>> for Identify {
             server,
         })
     }
-}
-
-fn refused(error: AuthnError) -> Refusal {
-    let code = match error {
-        AuthnError::Missing => Code::AuthnMissing,
-        AuthnError::Invalid | AuthnError::Expired | AuthnError::Revoked => Code::AuthnInvalid,
-    };
-    Refusal::new(code).source(error)
 }

@@ -26,7 +26,7 @@ use tower::{Service, ServiceExt};
 use self::detach::Detached;
 use super::authn::Identified;
 use crate::{
-    render::{self, Asked},
+    render::{self, Asked, challenge},
     session::Session,
     settings::{Limits, Settings},
     shared::Shared,
@@ -204,9 +204,24 @@ impl Inner {
         })
     }
 
-    /// Runs a call. A client of the stateful revisions that goes away does not take its call with it: there, a closed
-    /// connection is no cancellation (2025-11-25 `basic/transports`); in 2026-07-28 it is.
+    /// Runs a call. A client whose token lacks scopes is told how to come by them.
     async fn run(&self, call: Arc<Call>) -> Result<Reply, Refusal> {
+        let asked = Arc::clone(&call);
+        let ran = self.carry(call).await;
+        ran.map_err(|mut refusal| {
+            if refusal.code == Code::InsufficientScope
+                && let Some(resource) = self.shared.authn.resource()
+            {
+                let path = format!("/{}/mcp", asked.server);
+                refusal.challenge = Some(challenge::scopes(resource, &path, &refusal));
+            }
+            refusal
+        })
+    }
+
+    /// Carries a call through the layers. A client of the stateful revisions that goes away does not take its call with it: there, a closed
+    /// connection is no cancellation (2025-11-25 `basic/transports`); in 2026-07-28 it is.
+    async fn carry(&self, call: Arc<Call>) -> Result<Reply, Refusal> {
         let running = Calls::clone(&self.calls).oneshot(Arc::clone(&call));
         if call.revision.facts().disconnect_cancels {
             return running.await;

@@ -5,7 +5,7 @@ mod screen;
 
 use std::sync::Arc;
 
-use keepgate_call::{Ask, Code, Refusal, trace::Judgement};
+use keepgate_call::{Ask, Caller, Code, Refusal, trace::Judgement};
 use keepgate_mcp::{
     json::Kind,
     message::{Message, Request},
@@ -166,12 +166,12 @@ impl Judge {
             .judged(side.call(), effect(&decision), decision.elapsed);
         match &decision.effect {
             Effect::Allow | Effect::Approve(_) => Ok(decision),
-            Effect::Deny => Err(self.denied(&facts, decision)),
+            Effect::Deny => Err(self.denied(side.caller(), &facts, decision)),
         }
     }
 
     /// What the caller may not even see does not exist for it.
-    fn denied(&self, facts: &Facts<'_>, decision: Decision) -> Refusal {
+    fn denied(&self, caller: &Caller, facts: &Facts<'_>, decision: Decision) -> Refusal {
         let seen = Facts {
             phase: Phase::List,
             arguments: None,
@@ -180,12 +180,17 @@ impl Judge {
         let shown = self.policy.visible(&seen, &[visible_as(facts.subject)]);
         let code = if is_failure(&decision) {
             Code::PolicyFailed
-        } else if shown.shown.first() == Some(&true) {
-            Code::PolicyDenied
-        } else {
+        } else if shown.shown.first() != Some(&true) {
             Code::NotFound
+        } else if can_be_lifted(caller, &decision) {
+            Code::InsufficientScope
+        } else {
+            Code::PolicyDenied
         };
         let mut refusal = Refusal::new(code);
+        if code == Code::InsufficientScope {
+            refusal.scopes = demanded(caller, &decision);
+        }
         refusal.reasons = reasons(&decision);
         refusal.policy = Some(decision.revision);
         refusal
@@ -229,10 +234,29 @@ impl Judge {
                 code: "protocol".into(),
                 message: "".into(),
             }],
+            scopes: Vec::new(),
             revision: self.policy.revision(),
             elapsed: std::time::Duration::ZERO,
         }
     }
+}
+
+/// Whether a token with more scopes would do: the caller has a token, and lacks some of the scopes the rules name.
+fn can_be_lifted(caller: &Caller, decision: &Decision) -> bool {
+    let lacks = |scope: &Arc<str>| !caller.scopes.contains(scope);
+    caller.issuer.is_some() && decision.scopes.iter().any(lacks)
+}
+
+/// Every scope the next token should have: those it lacks, and those it has, since clients ask for exactly what they are
+/// told and would lose the others (2025-11-25 `basic/authorization`, "Scope Challenge Handling").
+fn demanded(caller: &Caller, decision: &Decision) -> Vec<Arc<str>> {
+    let held = caller.scopes.iter();
+    // What is for the client and its issuer alone is not the gateway's to ask for.
+    let held = held.filter(|scope| &***scope != "offline_access");
+    let mut scopes: Vec<Arc<str>> = held.chain(&decision.scopes).cloned().collect();
+    scopes.sort();
+    scopes.dedup();
+    scopes
 }
 
 /// A completion is seen where its prompt or resource is.

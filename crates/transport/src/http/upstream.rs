@@ -265,6 +265,28 @@ impl Endpoint {
         }
     }
 
+    /// Fetches a document that is no message of MCP, such as the keys of an authorization server: the body of a 200,
+    /// whatever its type, at most [`Limits::max_message`] bytes.
+    ///
+    /// # Errors
+    /// [`UpstreamError`].
+    pub async fn document(&self, limits: &Limits) -> Result<Bytes, UpstreamError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        let response = self
+            .send(Method::GET, headers, Bytes::new(), limits)
+            .await?;
+        match response.status().as_u16() {
+            200 if is_encoded(response.headers()) => Err(UpstreamError::ContentEncoding),
+            200 => read_capped(response.into_body(), limits.max_message, limits.body)
+                .await
+                .map_err(UpstreamError::of_body),
+            status @ 300..=399 => Err(UpstreamError::Redirect { status }),
+            status @ 500..=599 => Err(UpstreamError::Server { status }),
+            status => Err(UpstreamError::Status { status }),
+        }
+    }
+
     async fn send(
         &self,
         method: Method,

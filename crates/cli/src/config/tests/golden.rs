@@ -98,6 +98,25 @@ fn yaml() -> Vec<Case> {
     ]
 }
 
+const OAUTH: &str = "\
+auth:
+  mode: oauth
+  scopes: ['crm read']
+  issuers:
+    - issuer: http://idp.example
+    - issuer: https://admin:hunter2@idp.example
+    - audience: api://gateway
+    - issuer: https://idp.example
+      jwks_uri: http://idp.example/keys
+      typ: at-jwt
+      algorithms: [HS256, none, ES256K]
+      tenant: ACME
+      tls: { ca: gone.pem }
+    - issuer: https://idp.example
+      algorithms: []
+      introspection: true
+";
+
 fn listeners() -> Vec<Case> {
     let open = "listen: ['127.0.0.1:1', '0.0.0.0:2', '[::]:3']\nauth: { mode: anonymous }";
     vec![
@@ -236,9 +255,21 @@ limits:
   keep_alive: '15s'
 ";
     let audit = "audit: { durability: maybe, arguments: { clear: [crm, cmr.search, crm.] } }";
-    let later = "tenants: {}\nauth: { mode: oauth, issuers: [] }\nstate: { store: \"postgres://db/keepgate\", counters: memory }\naudit: { sinks: [] }";
+    let later = "tenants: {}\nstate: { store: \"postgres://db/keepgate\", counters: memory }\naudit: { sinks: [] }";
     vec![
         ("limits", with(limits), &[]),
+        ("oauth", with(OAUTH), &[]),
+        ("oauth without issuers", with("auth: { mode: oauth }"), &[]),
+        (
+            "oauth without an address",
+            with("listen: ['127.0.0.1:1', '127.0.0.1:2']\nauth: { mode: oauth, issuers: [] }"),
+            &[],
+        ),
+        (
+            "issuers beside keys",
+            with("auth: { keys: true, issuers: [{ issuer: https://idp.example }] }"),
+            &[],
+        ),
         ("log", with("log: { level: 'loud=very', format: xml }"), &[]),
         ("audit", with(audit), &[]),
         ("keys of later versions", with(later), &[]),

@@ -1,19 +1,19 @@
 //! From a bound call to the facts policy judges.
 
-use keepgate_call::{Code, Refusal};
+use keepgate_call::{Caller, Code, Refusal};
 use keepgate_mcp::{Era, method::Reference, uri};
 use keepgate_policy::{
-    CallerFacts, ClientFacts, CompletionKind, Facts, Item, Phase, RequestFacts, ResourceFacts,
-    ServerFacts, SessionFacts,
+    ClientFacts, CompletionKind, Facts, Item, Phase, RequestFacts, ResourceFacts, ServerFacts,
+    SessionFacts,
 };
 
 use super::super::session::Bound;
-use crate::knowledge::{Knowledge, request_facts};
+use crate::knowledge::{Knowledge, Told, request_facts};
 
 /// Everything about a call that does not depend on what it is about.
 pub(super) struct Side<'a> {
     bound: &'a Bound,
-    caller: CallerFacts,
+    told: Told,
     server: &'a ServerFacts,
     transport: &'static str,
     request: RequestFacts,
@@ -34,11 +34,16 @@ impl<'a> Side<'a> {
         };
         Ok(Self {
             bound,
-            caller: knowledge.caller(&bound.call.caller)?,
+            told: knowledge.caller(&bound.call.caller)?,
             server,
             transport,
             request: request_facts(&bound.call, size),
         })
+    }
+
+    /// Who asks.
+    pub(super) fn caller(&self) -> &'a Caller {
+        &self.bound.call.caller
     }
 
     /// The facts of one question to policy.
@@ -55,9 +60,9 @@ impl<'a> Side<'a> {
         let client: Option<&ClientFacts> = session.and_then(|session| session.client.as_ref());
         Facts {
             phase,
-            caller: &self.caller,
+            caller: &self.told.caller,
             server: self.server,
-            client,
+            client: client.or(self.told.client.as_ref()),
             session: Some(SessionFacts {
                 id: session.map(|session| &*session.public),
                 age_s: session.filter(|_| stateful).map(|session| session.age_s()),

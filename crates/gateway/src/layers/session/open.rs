@@ -27,7 +27,7 @@ pub(super) fn begin(
     call: &Call,
 ) -> Result<Arc<Session>, Refusal> {
     let client = match &call.ask {
-        Ask::Message(Message::Request(request)) => client(request),
+        Ask::Message(Message::Request(request)) => client(call.caller.client.as_deref(), request),
         Ask::Message(Message::Notification(_) | Message::Response(_)) | Ask::Listen | Ask::End => {
             None
         }
@@ -35,8 +35,8 @@ pub(super) fn begin(
     sessions.open(limits, &call.caller, &call.server, client)
 }
 
-/// What the client says of itself: shown to policy and in records as its own word.
-fn client(initialize: &Request) -> Option<ClientFacts> {
+/// What the client says of itself: shown to policy and in records as its own word. The id alone is its token's word.
+fn client(id: Option<&str>, initialize: &Request) -> Option<ClientFacts> {
     let info = initialize.param("clientInfo")?;
     let name = info
         .member("name")
@@ -47,7 +47,7 @@ fn client(initialize: &Request) -> Option<ClientFacts> {
         .and_then(|version| version.string())
         .unwrap_or_default();
     Some(ClientFacts::new(&ClientFields {
-        id: None,
+        id,
         name: &name,
         version: &version,
     }))

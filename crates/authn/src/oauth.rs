@@ -1,0 +1,209 @@
+//! OAuth 2.1 resource server: callers who show access tokens of configured issuers (RFC 6750, RFC 9068, RFC 8707).
+//!
+//! A token is a signed JWT. Its first use costs a look at its claims and one signature; after that it is found again by a
+//! keyed hash until it ends, or until its issuer withdraws a key. The signatures are checked with `ring`, the crypto
+//! library the gateway has anyway, and everything around them is read by the strict JSON scanner: the JWT crates at hand
+//! bring a second crypto library and a parser that lets the last of two equal claims win.
+
+mod cache;
+mod claims;
+mod fetch;
+mod issuer;
+mod jwk;
+mod jwt;
+mod settings;
+
+use std::{sync::Arc, time::SystemTime};
+
+use keepgate_call::Caller;
+use tokio::task::JoinSet;
+
+use self::{
+    cache::{Cache, Entry},
+    claims::Verified,
+    issuer::{Found, Issuer},
+    jwt::Parts,
+};
+pub use self::{
+    fetch::{Fetch, FetchError, Fetching},
+    jwk::Algorithm,
+    settings::{
+        ClaimName, IssuerSettings, IssuerUrl, ResourceServer, TokenKind, TokenSettings,
+        TokenSettingsError, is_fetchable,
+    },
+};
+
+/// The longest token that is looked at, in bytes.
+pub const LONGEST_TOKEN: usize = 16 * 1024;
+
+/// Why an access token proves nothing. Says what, never a value of the token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// Longer than [`LONGEST_TOKEN`].
+    #[error("the token is too long")]
+    Oversized,
+    /// Not three parts of base64url around strict JSON objects (RFC 7515 §7.1).
+    #[error("the token is not a signed JWT")]
+    Malformed,
+    /// The header has `crit`, which asks for extensions nobody here knows (RFC 7515 §4.1.11).
+    #[error("the token asks for an unknown extension")]
+    Critical,
+    /// `none`, a symmetric algorithm, or one the issuer may not use.
+    #[error("the token's algorithm is not accepted")]
+    Algorithm,
+    /// The header's `typ` is not that of an access token (RFC 9068 §4).
+    #[error("the token is not an access token by its type")]
+    Type,
+    /// It carries what ID tokens, refresh tokens and logout tokens carry.
+    #[error("the token is not an access token by its claims")]
+    Purpose,
+    /// `iss` is missing or names nobody this gateway trusts.
+    #[error("the token's issuer is not trusted")]
+    Issuer,
+    /// No key of the issuer has this id and fits the algorithm.
+    #[error("the token is signed with an unknown key")]
+    Key,
+    /// The signature does not fit.
+    #[error("the token's signature is wrong")]
+    Signature,
+    /// `aud` names neither this gateway nor this endpoint.
+    #[error("the token is for another audience")]
+    Audience,
+    /// `exp` has passed.
+    #[error("the token has expired")]
+    Expired,
+    /// `nbf` or `iat` lies ahead.
+    #[error("the token is not valid yet")]
+    Early,
+    /// A claim is missing or not of its form.
+    #[error("a claim of the token is missing or malformed")]
+    Claim,
+    /// The token is bound to a key of its holder (`cnf`), and only the bare token was shown (RFC 7800 §3).
+    #[error("the token is bound to a key, and no proof of it can be checked")]
+    Bound,
+    /// The issuer's keys cannot be had now.
+    #[error("the keys of the token's issuer cannot be fetched")]
+    Unavailable,
+}
+
+/// Knows callers by their access tokens. Shared by all connections.
+#[derive(Debug)]
+pub struct Tokens {
+    resource: ResourceServer,
+    issuers: Vec<Arc<Issuer>>,
+    cache: Cache,
+}
+
+impl Tokens {
+    /// A resource server for the issuers of the settings. Fetches nothing; see [`Self::keep_fresh`].
+    ///
+    /// # Errors
+    /// When the system gives no randomness.
+    pub fn new(settings: TokenSettings) -> Result<Self, getrandom::Error> {
+        let TokenSettings { resource, issuers } = settings;
+        Ok(Self {
+            resource,
+            issuers: issuers
+                .into_iter()
+                .map(|issuer| Arc::new(Issuer::new(issuer)))
+                .collect(),
+            cache: Cache::new()?,
+        })
+    }
+
+    /// What clients are told of this resource server.
+    pub fn resource(&self) -> &ResourceServer {
+        &self.resource
+    }
+
+    /// Fetches the issuers' keys, again and again. Runs until it is dropped; without it no token is known.
+    pub async fn keep_fresh(&self) {
+        let mut issuers = JoinSet::new();
+        for issuer in &self.issuers {
+            let issuer = Arc::clone(issuer);
+            issuers.spawn(async move { issuer.keep_fresh().await });
+        }
+        while issuers.join_next().await.is_some() {}
+    }
+
+    /// Who holds this token at `now`, at the endpoint with this path.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    pub async fn authenticate(
+        &self,
+        token: &[u8],
+        path: &str,
+        now: SystemTime,
+    ) -> Result<Arc<Caller>, TokenError> {
+        if token.len() > LONGEST_TOKEN {
+            return Err(TokenError::Oversized);
+        }
+        let digest = self.cache.digest(token);
+        if let Some(entry) = self.cache.find(&digest)
+            && let Some(issuer) = self.issuers.get(entry.issuer)
+            && issuer.vouches(entry.epoch, now)
+        {
+            return self.admit(&entry, path, now);
+        }
+        let entry = self.verify(token, now).await?;
+        let admitted = self.admit(&entry, path, now);
+        self.cache.insert(digest, entry, now);
+        admitted
+    }
+
+    /// What depends on the time and the endpoint, and is therefore asked anew each time.
+    fn admit(&self, entry: &Entry, path: &str, now: SystemTime) -> Result<Arc<Caller>, TokenError> {
+        if entry.ends <= now {
+            return Err(TokenError::Expired);
+        }
+        let here = |audience: &Arc<str>| {
+            audience
+                .strip_prefix(self.resource.base())
+                .is_some_and(|rest| rest == path)
+        };
+        if entry.general || entry.audiences.iter().any(here) {
+            Ok(Arc::clone(&entry.caller))
+        } else {
+            Err(TokenError::Audience)
+        }
+    }
+
+    async fn verify(&self, token: &[u8], now: SystemTime) -> Result<Entry, TokenError> {
+        let parts = Parts::of(token)?;
+        let jwt = parts.read()?;
+        let named = jwt.issuer().ok_or(TokenError::Issuer)?;
+        let found = self
+            .issuers
+            .iter()
+            .enumerate()
+            .find(|(_, issuer)| issuer.settings().url.as_str() == named);
+        let (at, issuer) = found.ok_or(TokenError::Issuer)?;
+        let settings = issuer.settings();
+        jwt.check_header(settings)?;
+        let Found { keys, epoch } = issuer.keys(&jwt, now).await?;
+        if !keys.iter().any(|key| key.verifies(&jwt)) {
+            return Err(TokenError::Signature);
+        }
+        let Verified {
+            proof,
+            audiences,
+            ends,
+        } = claims::read(jwt.claims(), settings, now)?;
+        let general = settings
+            .audience
+            .as_ref()
+            .is_some_and(|own| audiences.iter().any(|audience| **audience == **own));
+        Ok(Entry {
+            caller: Arc::new(Caller::new(proof)),
+            audiences,
+            general,
+            ends,
+            issuer: at,
+            epoch,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,339 @@
+//! One issuer: where its keys are, what they are now, and how often anybody may make us ask.
+//!
+//! One task fetches, so there is never more than one fetch, no fetch is cut short by a client that goes away, and however
+//! many tokens with unknown keys come, two fetches are at least [`PAUSE`] apart. Calls only tell the task that a key is
+//! wanted and wait for its next word.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use arc_swap::ArcSwap;
+use keepgate_mcp::json::{self, Limits};
+use tokio::{
+    sync::{Notify, watch},
+    time::{sleep, timeout},
+};
+
+use super::{
+    TokenError,
+    fetch::FetchError,
+    jwk::{self, Key, LONGEST_SET},
+    jwt::Jwt,
+    settings::{IssuerSettings, is_fetchable},
+};
+
+/// Shortest time between two fetches.
+pub(super) const PAUSE: Duration = Duration::from_secs(10);
+/// Time after which keys are fetched anew.
+pub(super) const REFRESH: Duration = Duration::from_secs(5 * 60);
+/// Time after which a failed fetch is tried again, if nobody asks before.
+const RETRY: Duration = Duration::from_secs(30);
+/// How long keys count after the last time they were fetched.
+pub(super) const OUTAGE: Duration = Duration::from_secs(60 * 60);
+/// How long one fetch may take, metadata and keys together.
+const FETCH: Duration = Duration::from_secs(10);
+/// How long a call waits for a key it has not seen.
+const WAIT: Duration = Duration::from_secs(5);
+/// How many calls may wait for one at once.
+const WAITING_MOST: usize = 64;
+/// Most bytes of an issuer's metadata.
+const LONGEST_METADATA: usize = 256 * 1024;
+
+/// An issuer.
+#[derive(Debug)]
+pub(super) struct Issuer {
+    settings: IssuerSettings,
+    keys: ArcSwap<Keys>,
+    /// What the task has to say: how many fetches it made, and how the last one went.
+    said: watch::Sender<Said>,
+    wanted: Notify,
+    waiting: AtomicUsize,
+}
+
+/// The keys as they were last seen.
+#[derive(Debug, Default)]
+struct Keys {
+    keys: Vec<Key>,
+    /// Grows whenever a key is withdrawn: what it vouched for has to be verified anew.
+    epoch: u64,
+    /// When they were last fetched.
+    fetched: Option<SystemTime>,
+}
+
+/// How fetching goes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Said {
+    fetches: u64,
+    failed: bool,
+    /// A fetch has just been made: whoever wants another has to wait for [`PAUSE`], and does not.
+    resting: bool,
+}
+
+/// Keys that may have signed a token.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Rarely more than one.
+    pub(super) keys: Vec<Key>,
+    /// The epoch they are of.
+    pub(super) epoch: u64,
+}
+
+/// Why the keys could not be fetched. For the log alone.
+#[derive(Debug, thiserror::Error)]
+enum RefreshError {
+    #[error("failed to fetch `{url}`")]
+    Fetch {
+        url: String,
+        #[source]
+        source: FetchError,
+    },
+    #[error("failed to fetch the issuer's documents in time: `{0:?}`")]
+    Slow(Duration),
+    #[error("not an issuer's metadata: `{url}`")]
+    Metadata { url: String },
+    #[error("the metadata are of another issuer: `{url}`")]
+    Foreign { url: String },
+    #[error("the issuer's keys are at a URL that is not fetched: `{url}`")]
+    Location { url: String },
+    #[error("no usable key: `{url}`")]
+    Keys { url: String },
+}
+
+impl Keys {
+    fn count(&self, now: SystemTime) -> bool {
+        self.fetched.is_some_and(|fetched| fetched + OUTAGE > now)
+    }
+
+    /// The keys that may have signed the token. One without `kid` is answered only where there is no choice.
+    fn of(&self, jwt: &Jwt<'_>) -> Result<Vec<Key>, TokenError> {
+        let fitting = self.keys.iter().filter(|key| key.fits(jwt.algorithm()));
+        let id = jwt.key_id()?;
+        let found: Vec<Key> = match &id {
+            Some(id) => fitting.filter(|key| key.is(id)).cloned().collect(),
+            None => fitting.cloned().collect(),
+        };
+        match (found.len(), id) {
+            (1, _) | (2..=4, Some(_)) => Ok(found),
+            _ => Err(TokenError::Key),
+        }
+    }
+}
+
+/// One call that waits; counted as long as it does.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Issuer {
+    pub(super) fn new(settings: IssuerSettings) -> Self {
+        Self {
+            settings,
+            keys: ArcSwap::default(),
+            said: watch::Sender::default(),
+            wanted: Notify::new(),
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    pub(super) fn settings(&self) -> &IssuerSettings {
+        &self.settings
+    }
+
+    /// Whether what was verified under the keys of `epoch` still holds.
+    pub(super) fn vouches(&self, epoch: u64, now: SystemTime) -> bool {
+        let keys = self.keys.load();
+        keys.epoch == epoch && keys.count(now)
+    }
+
+    /// The keys that may have signed a token. Waits for a fetch if none is known and one may be made.
+    ///
+    /// # Errors
+    /// [`TokenError::Key`] when the issuer has no such key, [`TokenError::Unavailable`] when it cannot be asked.
+    pub(super) async fn keys(&self, jwt: &Jwt<'_>, now: SystemTime) -> Result<Found, TokenError> {
+        match self.known(jwt, now) {
+            Err(TokenError::Key | TokenError::Unavailable) => {}
+            other => return other,
+        }
+        if !self.said.borrow().resting {
+            self.wait().await?;
+        }
+        let failed = self.said.borrow().failed;
+        match self.known(jwt, now) {
+            // What the issuer would say now is not known.
+            Err(TokenError::Key) if failed => Err(TokenError::Unavailable),
+            other => other,
+        }
+    }
+
+    fn known(&self, jwt: &Jwt<'_>, now: SystemTime) -> Result<Found, TokenError> {
+        let keys = self.keys.load();
+        if !keys.count(now) {
+            return Err(TokenError::Unavailable);
+        }
+        Ok(Found {
+            keys: keys.of(jwt)?,
+            epoch: keys.epoch,
+        })
+    }
+
+    /// Has the task fetch, and waits until it has.
+    async fn wait(&self) -> Result<(), TokenError> {
+        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _counted = Waiting(&self.waiting);
+        // A flood of tokens with made-up keys may not hold every place of the gateway.
+        if before >= WAITING_MOST {
+            return Err(TokenError::Unavailable);
+        }
+        let mut said = self.said.subscribe();
+        let fetches = said.borrow_and_update().fetches;
+        self.wanted.notify_one();
+        let next = said.wait_for(|said| said.fetches != fetches);
+        match timeout(WAIT, next).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(TokenError::Unavailable),
+        }
+    }
+
+    /// Fetches the keys, again and again.
+    pub(super) async fn keep_fresh(&self) {
+        loop {
+            let fetched = match timeout(FETCH, self.fetch()).await {
+                Ok(fetched) => fetched,
+                Err(_elapsed) => Err(RefreshError::Slow(FETCH)),
+            };
+            let failed = fetched.is_err();
+            match fetched {
+                Ok(keys) => self.take(keys, SystemTime::now()),
+                Err(error) => tracing::warn!(
+                    issuer = self.settings.url.as_str(),
+                    error = chain(&error),
+                    "the keys of an issuer cannot be fetched; those known count for {OUTAGE:?} after their last fetch"
+                ),
+            }
+            self.said.send_modify(|said| {
+                said.fetches += 1;
+                said.failed = failed;
+                said.resting = true;
+            });
+            // Who asked while it ran has been answered by it.
+            tokio::select! {
+                biased;
+                () = self.wanted.notified() => {}
+                () = std::future::ready(()) => {}
+            }
+            sleep(PAUSE).await;
+            self.said.send_modify(|said| said.resting = false);
+            let rest = if failed { RETRY } else { REFRESH };
+            // Either somebody wants a key, or it is time anyway.
+            drop(timeout(rest.saturating_sub(PAUSE), self.wanted.notified()).await);
+        }
+    }
+
+    /// Puts freshly fetched keys into force.
+    fn take(&self, keys: Vec<Key>, now: SystemTime) {
+        let before = self.keys.load_full();
+        let withdrawn = before.keys.iter().any(|key| !keys.contains(key));
+        if keys != before.keys {
+            tracing::info!(
+                issuer = self.settings.url.as_str(),
+                keys = keys.len(),
+                withdrawn,
+                "the keys of an issuer have changed"
+            );
+        }
+        self.keys.store(Arc::new(Keys {
+            keys,
+            epoch: before.epoch + u64::from(withdrawn),
+            fetched: Some(now),
+        }));
+    }
+
+    async fn fetch(&self) -> Result<Vec<Key>, RefreshError> {
+        let url = match &self.settings.keys {
+            Some(url) => url.clone(),
+            None => self.discover().await?,
+        };
+        if !is_fetchable(&url, self.settings.url.is_plain()) {
+            return Err(RefreshError::Location { url });
+        }
+        let document = self.document(&url, LONGEST_SET).await?;
+        match jwk::read(&document) {
+            Some(keys) if !keys.is_empty() => Ok(keys),
+            Some(_) | None => Err(RefreshError::Keys { url }),
+        }
+    }
+
+    /// Where the issuer's metadata say that its keys are.
+    async fn discover(&self) -> Result<String, RefreshError> {
+        let mut told = None;
+        for url in self.settings.url.metadata() {
+            let found = match self.document(&url, LONGEST_METADATA).await {
+                Ok(document) => self.location(&document, url),
+                Err(error) => Err(error),
+            };
+            match found {
+                Ok(location) => return Ok(location),
+                // That there is nothing at one of the places is no news; what is wrong with what is there, is.
+                Err(error) if matches!(error, RefreshError::Fetch { .. }) => {
+                    told = told.or(Some(error));
+                }
+                Err(error) => told = Some(error),
+            }
+        }
+        Err(told.unwrap_or(RefreshError::Metadata {
+            url: self.settings.url.as_str().to_owned(),
+        }))
+    }
+
+    /// Reads `jwks_uri` from metadata that must be of this very issuer (RFC 8414 §3.3).
+    fn location(&self, document: &[u8], url: String) -> Result<String, RefreshError> {
+        let limits = Limits {
+            bytes: LONGEST_METADATA,
+            depth: 16,
+            nodes: 20_000,
+        };
+        let Ok(metadata) = json::parse(document, &limits) else {
+            return Err(RefreshError::Metadata { url });
+        };
+        let issuer = metadata.member("issuer");
+        if !issuer.is_some_and(|issuer| issuer.is_text(self.settings.url.as_str())) {
+            return Err(RefreshError::Foreign { url });
+        }
+        match metadata.member("jwks_uri").and_then(|keys| keys.string()) {
+            Some(keys) => Ok(keys.into_owned()),
+            None => Err(RefreshError::Metadata { url }),
+        }
+    }
+
+    async fn document(&self, url: &str, cap: usize) -> Result<Vec<u8>, RefreshError> {
+        self.settings
+            .fetch
+            .fetch(url, cap)
+            .await
+            .map_err(|source| RefreshError::Fetch {
+                url: url.to_owned(),
+                source,
+            })
+    }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        said.push_str(": ");
+        said.push_str(&error.to_string());
+        cause = error.source();
+    }
+    said
+}
