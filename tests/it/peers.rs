@@ -16,6 +16,7 @@ mod crashes;
 mod drivers;
 mod gate;
 mod keys;
+mod kill;
 mod operations;
 mod overload;
 mod process;

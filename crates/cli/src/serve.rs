@@ -87,7 +87,7 @@ async fn serve(
     )
     .await?;
     let sweep = tokio::spawn(gateway.clone().sweep());
-    let tended = tokio::spawn(kills::tend(kills.clone()));
+    let tending = kills::tend(kills.clone());
     let authn = Arc::clone(&opened.shared.authn);
     let keys = tokio::spawn(async move { authn.keep_fresh().await });
 
@@ -124,14 +124,16 @@ async fn serve(
     view.set_serving(false);
     tracing::info!("ending: no new calls, running ones may finish, a second signal cuts them");
     let end = async {
-        reloader.end(data_stop, data, admin_stop, admin).await;
+        reloader
+            .end(data_stop, data, tending, admin_stop, admin)
+            .await;
         telemetry::end(exporter).await;
     };
     tokio::select! {
         () = end => tracing::info!("ended"),
         () = signals.end() => tracing::warn!("cut by a second signal, running calls have no outcome record"),
     }
-    for task in [sweep, enforced, tended, keys] {
+    for task in [sweep, enforced, keys] {
         task.abort();
     }
     kills.ledger().close().await;

@@ -183,3 +183,74 @@ async fn a_killed_gateway_leaves_no_call_without_its_intent() {
         .await;
     assert_eq!(last.status, 200, "{last:?}");
 }
+
+/// Sets a kill over the operators' API, and gives its answer.
+async fn cut_off(gate: &Gate, scope: &str, target: &str) -> Value {
+    let token = std::fs::read_to_string(gate.home.path("state/admin-token")).expect("a token");
+    let operator = keepgate_tests::Client::new(gate.admin)
+        .path("/api/v1/kills")
+        .header("authorization", &format!("Bearer {}", token.trim()));
+    let wish = json!({"scope": scope, "target": target, "reason": "crash test"});
+    let answer = operator.post(wish.to_string()).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    answer.json()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_gateway_comes_back_with_what_was_cut_off() {
+    let server =
+        FakeServer::with_tools(|heard| Say::json(&said(&heard.json()["id"], "counted"))).await;
+    let next = Arc::new(AtomicU64::new(0));
+    let mut home = Home::new().url("up", &server.url());
+    for round in 0..5 {
+        let gate = home.serve().await;
+        let before = heard(&server).len();
+        let mut callers = JoinSet::new();
+        for _ in 0..CALLERS {
+            callers.spawn(call_on(gate.addr, None, Arc::clone(&next)));
+        }
+        until("load", async || heard(&server).len() >= before + 20).await;
+        let set = cut_off(&gate, "tool", "up/echo").await;
+        assert_eq!(
+            (&set["durable"], &set["recorded"]),
+            (&json!(true), &json!(true)),
+            "{set}"
+        );
+        // What began before the answer has been cut by it; nothing new is let through while the callers go on.
+        let at_ack = next.load(Ordering::SeqCst);
+        until("the callers to go on", async || {
+            next.load(Ordering::SeqCst) > at_ack + 20
+        })
+        .await;
+        home = gate.kill().await;
+        while let Some(ended) = callers.join_next().await {
+            ended.expect("a caller's calls are answered or cut");
+        }
+        let late = heard(&server).into_iter().find(|number| *number >= at_ack);
+        assert_eq!(
+            late, None,
+            "round {round}: a call that began after the answer was seen"
+        );
+        home.verified().await;
+
+        let gate = home.serve().await;
+        let count = server.heard_of("tools/call").len();
+        let refused = gate
+            .client("up")
+            .call_modern("echo", json!({"number": 0}))
+            .await;
+        assert_eq!(refused.code().as_deref(), Some("killed"), "round {round}");
+        assert_eq!(server.heard_of("tools/call").len(), count);
+        let id = set["kill"]["id"].as_str().expect("an id");
+        let token = std::fs::read_to_string(gate.home.path("state/admin-token")).expect("a token");
+        let operator = keepgate_tests::Client::new(gate.admin)
+            .path(&format!("/api/v1/kills/{id}"))
+            .header("authorization", &format!("Bearer {}", token.trim()));
+        let cleared = operator.send("DELETE", r#"{"reason":"next round"}"#).await;
+        assert_eq!(cleared.status, 200, "{cleared:?}");
+        home = gate.kill().await;
+    }
+    home.verified().await;
+    let records = home.records().await;
+    assert_eq!(of_kind(&records, "kill.set").len(), 5);
+}

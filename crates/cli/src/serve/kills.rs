@@ -7,11 +7,15 @@ use keepgate_admin::{Kills, Part};
 use keepgate_gateway::Shared;
 use keepgate_store::kill::{Ledger, Opened};
 use keepgate_telemetry::metrics::{About, Registry};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Configuration;
 
 /// How often file and database are looked after: a command's kill counts within this.
 const TEND: Duration = Duration::from_millis(500);
+/// What the last look gets to end.
+const LAST: Duration = Duration::from_secs(5);
 
 /// Puts into force what was cut off before, and on record what no gateway has told of yet.
 pub(super) async fn open(configuration: &Configuration, shared: &Shared) -> Kills {
@@ -28,12 +32,37 @@ pub(super) async fn open(configuration: &Configuration, shared: &Shared) -> Kill
     kills
 }
 
-/// Looks after the kills until it is dropped.
-pub(super) async fn tend(kills: Kills) {
-    loop {
-        tokio::time::sleep(TEND).await;
-        for event in kills.ledger().tend().await {
-            kills.happened(&event).await;
+/// Somebody who looks after the kills.
+pub(super) struct Tending {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+/// Looks after the kills from now on.
+pub(super) fn tend(kills: Kills) -> Tending {
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    let task = tokio::spawn(async move {
+        // What is begun is finished, its record too.
+        while stopped
+            .run_until_cancelled(tokio::time::sleep(TEND))
+            .await
+            .is_some()
+        {
+            for event in kills.ledger().tend().await {
+                kills.happened(&event).await;
+            }
+        }
+    });
+    Tending { stop, task }
+}
+
+impl Tending {
+    /// Stops in order, before the log is closed.
+    pub(super) async fn end(self) {
+        self.stop.cancel();
+        if tokio::time::timeout(LAST, self.task).await.is_err() {
+            tracing::error!("what happened last to kills may not be on record");
         }
     }
 }

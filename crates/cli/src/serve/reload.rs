@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::CLOSE_PATIENCE;
+use super::kills::Tending;
 use super::open::Opened;
 use super::source::{Reloaded, View};
 use super::watch::{Subject, Watched};
@@ -276,6 +277,7 @@ impl Reloader {
         self,
         data_stop: CancellationToken,
         data: JoinSet<Drained>,
+        tending: Tending,
         admin_stop: CancellationToken,
         admin: JoinSet<Drained>,
     ) {
@@ -290,6 +292,7 @@ impl Reloader {
             }
         }
         self.gateway.close(CLOSE_PATIENCE).await;
+        tending.end().await;
         let log = self.shared.log.clone();
         if tokio::task::spawn_blocking(move || log.close())
             .await
