@@ -25,6 +25,8 @@ fn record() -> Record<'static> {
         kind: "machine",
         user_id: "bench",
         key_id: Some("0123456789abcdef"),
+        issuer: None,
+        client_id: None,
     });
     record.server = Some("crm");
     record.method = Some("tools/call");

@@ -23,3 +23,4 @@ mod process;
 mod servers;
 mod shared;
 mod tls;
+mod tokens;

@@ -219,6 +219,8 @@ fn record(call: &Call, kind: Kind) -> Record<'_> {
         kind: "machine",
         user_id: "bench",
         key_id: Some("0123456789abcdef"),
+        issuer: None,
+        client_id: None,
     });
     record.server = Some("bench");
     record.method = Some(call.request.method().as_str());

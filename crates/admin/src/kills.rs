@@ -297,6 +297,8 @@ fn written(log: &Log, kind: Kind, kill: &Kill) -> bool {
             kind: "operator",
             user_id: by,
             key_id: None,
+            issuer: None,
+            client_id: None,
         }),
         tenant: kill.tenant.as_ref().map(|tenant| tenant.as_str()),
         server: match &kill.scope {

@@ -43,6 +43,8 @@ fn intent<'a>(id: &'a str, at: SystemTime, reasons: &'a [Reason<'a>]) -> Record<
             kind: "key",
             user_id: "local:support-agent",
             key_id: Some("k-17"),
+            issuer: None,
+            client_id: None,
         }),
         client: Some(Client {
             name: "claude-code",

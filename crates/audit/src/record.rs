@@ -152,10 +152,14 @@ words! {
 /// Who called, as authenticated.
 #[derive(Debug, Clone, Copy)]
 pub struct Caller<'a> {
-    /// `anonymous`, `key`, `user`… (member `caller_kind`).
+    /// `anonymous`, `machine`, `user`… (member `caller_kind`).
     pub kind: &'a str,
-    /// Issuer and subject (member `user_id`).
+    /// The subject, within the issuer if there is one (member `user_id`).
     pub user_id: &'a str,
+    /// Who vouches for the subject; none for what the gateway itself knows (member `issuer`).
+    pub issuer: Option<&'a str>,
+    /// The OAuth client the caller's token was issued to (member `client_id`).
+    pub client_id: Option<&'a str>,
     /// The API key's id, never the key (member `key_id`).
     pub key_id: Option<&'a str>,
 }

@@ -43,6 +43,8 @@ pub(crate) struct Parsed<'a> {
     #[serde(borrow, default)]
     client: Option<ParsedClient<'a>>,
     #[serde(borrow, default)]
+    client_id: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
     cut: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     decision: Option<Cow<'a, str>>,
@@ -54,6 +56,8 @@ pub(crate) struct Parsed<'a> {
     initiated_by: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     input_params: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    issuer: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     key_id: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -296,12 +300,14 @@ fn line_of<'a>(parsed: &'a Parsed<'_>, kind: Kind) -> Result<Line<'a>, NotRecord
             .client
             .as_ref()
             .map(|client| (&*client.name, &*client.version)),
+        client_id: parsed.client_id.as_deref(),
         cut,
         decision,
         decision_id: parsed.decision_id.as_deref(),
         event_id: &parsed.event_id,
         initiated_by: parsed.initiated_by.as_deref(),
         input_params: parsed.input_params.as_deref(),
+        issuer: parsed.issuer.as_deref(),
         key_id: parsed.key_id.as_deref(),
         kind,
         log: parsed.log.as_ref().map(note_of),

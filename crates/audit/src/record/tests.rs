@@ -103,6 +103,8 @@ fn record<'a>(samples: &'a Samples, reasons: &'a [Reason<'a>]) -> Record<'a> {
             kind,
             user_id: string(4).unwrap_or_default(),
             key_id: string(5),
+            issuer: string(7),
+            client_id: string(6),
         }),
         client: string(6).map(|name| Client {
             name,
@@ -166,6 +168,8 @@ fn expected(record: &Record<'_>, written: &Value, seq: u64) -> Value {
         "caller_kind": caller.map(|caller| caller.kind),
         "user_id": caller.map(|caller| caller.user_id),
         "key_id": caller.and_then(|caller| caller.key_id),
+        "issuer": caller.and_then(|caller| caller.issuer),
+        "client_id": caller.and_then(|caller| caller.client_id),
         "client": client.map(|client| json!({"name": client.name, "version": client.version})),
         "src": record.source.map(|ip| json!({"ip": ip.to_string()})),
         "initiated_by": record.initiated_by,

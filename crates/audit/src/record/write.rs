@@ -94,12 +94,14 @@ pub(crate) struct Line<'a> {
     pub(crate) caller_kind: Option<&'a str>,
     /// Name and version.
     pub(crate) client: Option<(&'a str, &'a str)>,
+    pub(crate) client_id: Option<&'a str>,
     pub(crate) cut: Option<Cut>,
     pub(crate) decision: Option<Decision>,
     pub(crate) decision_id: Option<&'a str>,
     pub(crate) event_id: &'a str,
     pub(crate) initiated_by: Option<&'a str>,
     pub(crate) input_params: Option<&'a str>,
+    pub(crate) issuer: Option<&'a str>,
     pub(crate) key_id: Option<&'a str>,
     pub(crate) kind: Kind,
     pub(crate) log: Option<LogNote<'a>>,
@@ -184,12 +186,14 @@ fn line_of<'a>(record: &Record<'a>, stamp: &'a Stamp) -> Line<'a> {
         boot_id: &stamp.boot_id,
         caller_kind: record.caller.map(|caller| caller.kind),
         client: record.client.map(|client| (client.name, client.version)),
+        client_id: record.caller.and_then(|caller| caller.client_id),
         cut: None,
         decision: record.decision,
         decision_id: record.decision_id,
         event_id: "",
         initiated_by: record.initiated_by,
         input_params: record.input_params,
+        issuer: record.caller.and_then(|caller| caller.issuer),
         key_id: record.caller.and_then(|caller| caller.key_id),
         kind: record.kind,
         log: None,
@@ -240,12 +244,14 @@ pub(crate) fn write_line<'a>(
             client.string("version", version);
         });
     }
+    object.optional("client_id", line.client_id);
     object.optional("cut", line.cut.map(Cut::as_str));
     object.optional("decision", line.decision.map(Decision::as_str));
     object.optional("decision_id", line.decision_id);
     object.string("event_id", line.event_id);
     object.optional("initiated_by", line.initiated_by);
     object.optional("input_params", line.input_params);
+    object.optional("issuer", line.issuer);
     object.optional("key_id", line.key_id);
     object.string("kind", line.kind.as_str());
     if let Some(note) = line.log {

@@ -20,6 +20,8 @@ fn full<'a>(reasons: &'a [Reason<'a>], source: IpAddr) -> Record<'a> {
             kind: "key",
             user_id: "local:ci",
             key_id: Some("k-17"),
+            issuer: Some("https://idp.example"),
+            client_id: Some("app"),
         }),
         client: Some(Client {
             name: "agent \"Ä\"",
@@ -191,6 +193,8 @@ fn a_record_too_long_is_cut_and_says_so() {
             kind: &long,
             user_id: &long,
             key_id: Some(&long),
+            issuer: Some(&long),
+            client_id: Some(&long),
         }),
         client: Some(Client {
             name: &long,

@@ -46,6 +46,8 @@ fn intent(id: &str) -> Record<'_> {
             kind: "key",
             user_id: "local:ci",
             key_id: Some("k1"),
+            issuer: None,
+            client_id: None,
         }),
         server: Some("files"),
         method: Some("tools/call"),

@@ -34,6 +34,40 @@ fn texts_and_objects_are_reasons() {
 }
 
 #[test]
+fn scopes_lift_what_only_they_deny() {
+    let lifting = |json: &str| denials(&set(json)).map(|denials| denials.scopes.join(" "));
+    for (json, scopes) in [
+        ("[]", ""),
+        (r#"["a"]"#, ""),
+        (r#"[{"code": "a", "scopes": ["w"]}]"#, "w"),
+        (
+            r#"[{"code": "a", "scopes": ["w", "r"]}, {"code": "b", "scopes": ["w", "x:y"]}]"#,
+            "r w x:y",
+        ),
+        (r#"[{"code": "a", "scopes": ["w"]}, {"code": "b"}]"#, ""),
+        (r#"[{"code": "a", "scopes": ["w"]}, "b"]"#, ""),
+    ] {
+        assert_eq!(lifting(json).as_deref(), Ok(scopes), "{json}");
+    }
+    for scopes in [
+        "[]",
+        "null",
+        "\"w\"",
+        "[1]",
+        "[\"\"]",
+        "[\"a b\"]",
+        r#"["a\"b"]"#,
+        "[\"a\\nb\"]",
+        "[\"é\"]",
+    ] {
+        let json = format!(r#"[{{"code": "a", "scopes": {scopes}}}]"#);
+        assert!(lifting(&json).is_err(), "{json}");
+    }
+    // Only a denial can be lifted.
+    assert!(told(r#"[{"code": "a", "scopes": ["w"]}]"#).is_err());
+}
+
+#[test]
 fn anything_else_is_odd() {
     for json in [
         "[1]",

@@ -41,6 +41,8 @@ impl Described<'_> {
         record.caller = Some(Caller {
             kind: call.caller.kind.as_str(),
             user_id: &call.caller.subject,
+            issuer: call.caller.issuer.as_deref(),
+            client_id: call.caller.client.as_deref(),
             key_id: call.caller.key_id.as_deref(),
         });
         record.server = Some(call.server.as_str());
