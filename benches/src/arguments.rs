@@ -71,6 +71,8 @@ pub(crate) enum Part {
     Profile(Profile),
     /// The load generator.
     Drive(Drive),
+    /// How fast a kill cuts a thousand running calls.
+    Kill,
 }
 
 /// What a composition of Keepgate's crates is told.

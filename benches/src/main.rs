@@ -10,6 +10,7 @@ mod drive;
 mod error;
 mod folder;
 mod gateway;
+mod kill;
 mod layers;
 mod process;
 mod profile;
@@ -56,6 +57,7 @@ fn act(arguments: &Arguments) -> Result<(), Error> {
             let measure = Duration::from_millis(judge.measure);
             layers::judge(&judge.policy, judge.workload, measure)
         }
+        Some(Part::Kill) => kill::run(),
         Some(Part::Drive(task)) => drive::run(&task.to_task()),
         Some(Part::Profile(asked)) => {
             let measure = Duration::from_millis(asked.measure);

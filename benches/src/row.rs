@@ -1,6 +1,6 @@
 //! The rows of the table: what stands between driver and upstream.
 
-mod command;
+pub(crate) mod command;
 
 use std::net::SocketAddr;
 

@@ -2,13 +2,13 @@
 
 use std::ffi::OsStr;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use super::{Stage, Started, destination};
 use crate::error::{Error, io};
-use crate::folder::Rules;
+use crate::folder::{Folder, Rules};
 use crate::gateway::{SESSIONS_PER_CALLER, create_key};
 use crate::process::Part;
 
@@ -38,23 +38,61 @@ pub(super) fn start(stage: &Stage, name: &str) -> Result<Started, Error> {
     ];
     let log = stage.folder.path("keepgate.log");
     let mut part = Part::foreign(name, &program, &arguments, &log, stage.core)?;
-    let end = Instant::now() + PATIENCE;
-    while TcpStream::connect(address).is_err() {
-        if part.ended() || Instant::now() > end {
-            return Err(Error::Silent {
-                part: name.to_owned(),
-                expected: "a connection accepted",
-                said: fs::read_to_string(&log).unwrap_or_default(),
-            });
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
+    listening(name, &mut part, address, &log)?;
     let mut to = destination(address);
     to.key = Some(key);
     Ok(Started {
         part: Some(part),
         to,
     })
+}
+
+/// Starts the command for anonymous callers under one policy, and gives where it serves and where operators ask.
+pub(crate) fn start_open(
+    folder: &Folder,
+    rules: Rules,
+    upstream: SocketAddr,
+) -> Result<(Part, SocketAddr, SocketAddr), Error> {
+    let program = program().ok_or_else(|| Error::Reply("no `keepgate` to run".into()))?;
+    let (address, admin) = (free_address()?, free_address()?);
+    let (policy, state) = (folder.policy(rules), folder.path("state-command"));
+    let config = folder.path("keepgate.yaml");
+    let text = format!(
+        "version: 1\nlisten: {address}\nadmin: {{ listen: {admin} }}\nauth: {{ mode: anonymous }}\n\
+         state: {{ dir: {} }}\npolicies: [{}]\nlog: {{ level: warn }}\n\
+         limits:\n  in_flight: 8000\n  streams: 8000\n  connections: 8000\n\
+         \x20 rate: {{ session: 4000000000/1m, caller: 4000000000/1m, opening: 4000000000/1m }}\n\
+         \x20 running: {{ session: 1000000, caller: 1000000 }}\n\
+         servers:\n  bench: {{ url: \"http://{upstream}/bench/mcp\" }}\n",
+        state.display(),
+        policy.display()
+    );
+    fs::write(&config, text).map_err(io("write a configuration"))?;
+    let arguments = [
+        OsStr::new("serve"),
+        OsStr::new("--config"),
+        config.as_os_str(),
+    ];
+    let log = folder.path("keepgate.log");
+    let mut part = Part::foreign("keepgate", &program, &arguments, &log, None)?;
+    listening("keepgate", &mut part, address, &log)?;
+    Ok((part, address, admin))
+}
+
+/// Waits until the command listens.
+fn listening(name: &str, part: &mut Part, address: SocketAddr, log: &Path) -> Result<(), Error> {
+    let end = Instant::now() + PATIENCE;
+    while TcpStream::connect(address).is_err() {
+        if part.ended() || Instant::now() > end {
+            return Err(Error::Silent {
+                part: name.to_owned(),
+                expected: "a connection accepted",
+                said: fs::read_to_string(log).unwrap_or_default(),
+            });
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 fn configuration(stage: &Stage, address: SocketAddr, admin: SocketAddr) -> String {
