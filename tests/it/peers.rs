@@ -22,5 +22,6 @@ mod overload;
 mod process;
 mod servers;
 mod shared;
+mod telemetry;
 mod tls;
 mod tokens;

@@ -57,5 +57,24 @@ python3 -m venv "$peers/py" || fail "python3 -m venv failed"
     fail "pip install failed"
 "$peers/py/bin/pip" check --disable-pip-version-check >/dev/null || fail "the Python pins do not fit together"
 
+# Prometheus is a program to us and no service: its files are taken out of the package, which is not installed.
+echo "peers: fetching Prometheus"
+mkdir -p "$peers/prometheus"
+if command -v prometheus >/dev/null 2>&1 && command -v promtool >/dev/null 2>&1; then
+    ln -sfn "$(command -v prometheus)" "$peers/prometheus/prometheus"
+    ln -sfn "$(command -v promtool)" "$peers/prometheus/promtool"
+else
+    command -v apt-get >/dev/null 2>&1 || fail "prometheus and promtool are missing, and there is no apt-get"
+    (
+        cd "$peers/prometheus"
+        rm -rf package ./*.deb
+        apt-get download -qq prometheus 2>/dev/null || { apt-get update -qq && apt-get download -qq prometheus; }
+        dpkg -x ./*.deb package
+        rm ./*.deb
+        ln -sfn package/usr/bin/prometheus prometheus
+        ln -sfn package/usr/bin/promtool promtool
+    ) || fail "prometheus cannot be fetched"
+fi
+
 echo "$stamp" >"$peers/stamp"
 echo "peers: ready in .peers/"

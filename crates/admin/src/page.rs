@@ -60,7 +60,7 @@ impl Page {
             Self::Ready => ready(&source.parts()),
             Self::Metrics => Content {
                 status: StatusCode::OK,
-                form: "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                form: "text/plain; version=0.0.4; charset=utf-8",
                 body: source.metrics(),
             },
             Self::Servers => Content::json(

@@ -7,7 +7,7 @@ pub trait Source: Send + Sync + 'static {
     /// The parts that must be in order before calls can be served.
     fn parts(&self) -> Vec<Part>;
 
-    /// All meters in the OpenMetrics text format.
+    /// All meters in the text format Prometheus scrapes.
     fn metrics(&self) -> String;
 
     /// The sessions that are open.

@@ -128,9 +128,15 @@ impl Home {
 
     /// Starts the gateway and waits until it is ready.
     pub(super) async fn serve(self) -> Gate {
+        self.serve_with(&[]).await
+    }
+
+    /// Starts the gateway with variables of the environment besides.
+    pub(super) async fn serve_with(self, environment: &[(&str, &str)]) -> Gate {
         self.write();
         let mut command = command(program("keepgate"), &["serve", "--config"]);
         command.arg(self.path("keepgate.yaml"));
+        command.envs(environment.iter().copied());
         let mut process = Running::start("keepgate serve", command);
         process
             .says("`ready`", |said| line(said, "ready").map(drop))
@@ -235,6 +241,17 @@ impl Gate {
             .send("GET", "")
             .await
             .status
+    }
+
+    /// All meters.
+    pub(super) async fn metrics(&self) -> String {
+        let token = self.home.path("state/admin-token");
+        let token = std::fs::read_to_string(token).expect("a token");
+        let client = Client::new(self.admin).path("/metrics");
+        let client = client.header("authorization", &format!("Bearer {}", token.trim()));
+        let answer = client.send("GET", "").await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        String::from_utf8(answer.body.to_vec()).expect("UTF-8")
     }
 
     /// Ends the gateway as systemd does. It must end in order, and its log must verify with every call in it finished.

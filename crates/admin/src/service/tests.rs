@@ -37,7 +37,7 @@ impl Source for Fake {
     }
 
     fn metrics(&self) -> String {
-        "keepgate_calls_total 1\n# EOF\n".to_owned()
+        "keepgate_calls_total 1\n".to_owned()
     }
 
     fn sessions(&self) -> Vec<Session> {

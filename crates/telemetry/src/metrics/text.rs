@@ -1,20 +1,22 @@
-//! The text Prometheus scrapes: OpenMetrics 1.0, with names derived as OpenTelemetry derives them.
+//! The text Prometheus scrapes (format 0.0.4), with names derived as OpenTelemetry derives them.
 
 use std::fmt::Write;
 
 use super::registry::{Kind, Point, Reading, Unit, Value};
 
-/// The name under which Prometheus knows a metric, without the suffix of its samples: dots become underscores and the
-/// unit stands last (OpenTelemetry, `compatibility/prometheus_and_openmetrics.md`).
+/// The name under which Prometheus knows a metric, without the suffixes of a histogram: dots become underscores, the unit
+/// stands last, and counters end in `_total` (OpenTelemetry, `compatibility/prometheus_and_openmetrics.md`).
 pub fn name(reading: &Reading) -> String {
     let mut name = label(reading.about.name);
     let unit = match reading.about.unit {
-        Unit::None => return name,
+        Unit::None => "",
         Unit::Seconds => "_seconds",
         Unit::Bytes => "_bytes",
     };
-    if !name.ends_with(unit) {
-        name.push_str(unit);
+    name.push_str(unit);
+    match reading.about.kind {
+        Kind::Counter => name.push_str("_total"),
+        Kind::Gauge | Kind::Histogram => {}
     }
     name
 }
@@ -30,7 +32,6 @@ pub fn encode(readings: &[Reading]) -> String {
     for reading in readings {
         metric(&mut out, reading);
     }
-    out.push_str("# EOF\n");
     out
 }
 
@@ -48,20 +49,11 @@ fn metric(out: &mut String, reading: &Reading) {
     };
     put(writeln!(out, "# HELP {name} {}.", reading.about.help));
     put(writeln!(out, "# TYPE {name} {kind}"));
-    match reading.about.unit {
-        Unit::None => {}
-        Unit::Seconds => put(writeln!(out, "# UNIT {name} seconds")),
-        Unit::Bytes => put(writeln!(out, "# UNIT {name} bytes")),
-    }
     for point in &reading.points {
         let labels = labels(reading, point);
         match &point.value {
             Value::Number(number) => {
-                let suffix = match reading.about.kind {
-                    Kind::Counter => "_total",
-                    Kind::Gauge | Kind::Histogram => "",
-                };
-                put(writeln!(out, "{name}{suffix}{} {number}", braced(&labels)));
+                put(writeln!(out, "{name}{} {number}", braced(&labels)));
             }
             Value::Buckets {
                 bounds,
@@ -130,7 +122,7 @@ mod tests {
     };
 
     #[test]
-    fn readings_become_open_metrics() {
+    fn readings_become_text() {
         let registry = Registry::default();
         let calls = registry.counter("keepgate.calls", "Calls", &["server.name", "error.type"]);
         calls.with(["a\"b\\c\n", ""], Counter::increment);
@@ -144,20 +136,18 @@ mod tests {
                 histogram.observe(Duration::from_secs(2));
             });
         let expected = "\
-# HELP keepgate_calls Calls.
-# TYPE keepgate_calls counter
+# HELP keepgate_calls_total Calls.
+# TYPE keepgate_calls_total counter
 keepgate_calls_total{server_name=\"a\\\"b\\\\c\\n\"} 1
 # HELP keepgate_sessions Sessions.
 # TYPE keepgate_sessions gauge
 keepgate_sessions -3
 # HELP keepgate_wait_duration_seconds Waits.
 # TYPE keepgate_wait_duration_seconds histogram
-# UNIT keepgate_wait_duration_seconds seconds
 keepgate_wait_duration_seconds_bucket{kind=\"x\",le=\"0.5\"} 1
 keepgate_wait_duration_seconds_bucket{kind=\"x\",le=\"+Inf\"} 2
 keepgate_wait_duration_seconds_sum{kind=\"x\"} 2.25
 keepgate_wait_duration_seconds_count{kind=\"x\"} 2
-# EOF
 ";
         assert_eq!(encode(&registry.read()), expected);
     }
