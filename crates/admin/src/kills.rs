@@ -166,9 +166,27 @@ impl Kills {
             .clear(id, &operator.name, &clearing.reason)
             .await
             .map_err(|error| refused(&error))?;
-        let warnings = durability(&done.durable, "a restart brings this kill back");
+        let mut warnings = durability(&done.durable, "a restart brings this kill back");
+        warnings.extend(self.still(&done.kill));
         self.acted(StatusCode::OK, Kind::KillCleared, done, warnings)
             .await
+    }
+
+    /// Who clears one of two kills of the same thing thinks that it passes again.
+    fn still(&self, cleared: &Kill) -> Vec<String> {
+        let others = self.ledger.switch().in_force().into_iter();
+        others
+            .filter(|other| {
+                let wider = other.tenant.is_none() || other.tenant == cleared.tenant;
+                wider && (other.scope == Scope::Everything || other.scope == cleared.scope)
+            })
+            .map(|other| {
+                format!(
+                    "{} is still cut off by {} ({})",
+                    cleared.scope, other.id, other.scope
+                )
+            })
+            .collect()
     }
 
     /// Tells what a kill would cut and writes it down. Changes nothing.

@@ -262,7 +262,7 @@ fn told(answer: &Value) -> String {
     let kill = &answer["kill"];
     let id = kill["id"].as_str().unwrap_or_default();
     let mut said = if kill["state"] == "cleared" {
-        format!("CLEARED {id}: {} passes again\n", title(kill))
+        format!("CLEARED {id}: {}\n", title(kill))
     } else {
         let end = kill["expires_at"].as_str().map_or_else(
             || format!("until cleared: keepgate kill clear {id} --reason WHY"),

@@ -10,8 +10,9 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use serde::{Deserialize, Serialize};
@@ -31,7 +32,12 @@ pub struct KillFile {
     /// How far it was read.
     read: u64,
     line: u64,
+    /// Which file that was: one that takes its place may be as long, and have its number.
+    known: Option<Identity>,
 }
+
+/// A file's number and when it was made, where the file system knows.
+type Identity = (u64, Option<SystemTime>);
 
 /// Why the file could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -92,12 +98,17 @@ impl KillFile {
             path: state_directory.join(Self::FILE),
             read: 0,
             line: 0,
+            known: None,
         }
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    fn begin_again(&mut self) {
+        (self.read, self.line, self.known) = (0, 0, None);
     }
 
     fn failed(&self, act: &'static str) -> impl FnOnce(io::Error) -> FileError {
@@ -155,7 +166,7 @@ impl KillFile {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let replaced = self.read > 0;
-                (self.read, self.line) = (0, 0);
+                self.begin_again();
                 return Ok(Content {
                     replaced,
                     ..Content::default()
@@ -163,11 +174,14 @@ impl KillFile {
             }
             Err(error) => return Err(self.failed("open")(error)),
         };
-        let length = file.metadata().map_err(self.failed("inspect"))?.len();
-        let replaced = length < self.read;
+        let metadata = file.metadata().map_err(self.failed("inspect"))?;
+        let length = metadata.len();
+        let identity = Some((metadata.ino(), metadata.created().ok()));
+        let replaced = self.read > 0 && (length < self.read || self.known != identity);
         if replaced {
-            (self.read, self.line) = (0, 0);
+            self.begin_again();
         }
+        self.known = identity;
         if length == self.read {
             return Ok(Content {
                 replaced,
@@ -195,7 +209,7 @@ impl KillFile {
     pub fn put_aside(&mut self, mark: u64) -> Result<PathBuf, FileError> {
         let aside = self.path.with_extension(format!("log.damaged-{mark}"));
         fs::rename(&self.path, &aside).map_err(self.failed("put aside"))?;
-        (self.read, self.line) = (0, 0);
+        self.begin_again();
         Ok(aside)
     }
 }

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::sql::Database;
 
-/// The most kills that can be in force at once; whoever needs more means a wider scope.
+/// The most kills of narrow scopes that can be in force at once; whoever needs more means a wider scope, and gets it.
 pub(super) const MOST: usize = 10_000;
 /// Who sets what nobody else set.
 const OURSELVES: &str = "keepgate";
@@ -332,7 +332,7 @@ impl Ledger {
     /// [`ActError`] for a wish that cannot be taken; a place that cannot be written to is no error, the answer says so.
     pub async fn set(&self, wish: Wish) -> Result<Done, ActError> {
         let kill = Kill::new(wish, SystemTime::now()).map_err(ActError::Wish)?;
-        if self.switch.in_force().len() >= MOST {
+        if self.switch.in_force().len() >= MOST && kill.scope.is_narrow() {
             return Err(ActError::TooMany);
         }
         let Applied { kill, cut } = self.switch.set(kill);

@@ -145,6 +145,14 @@ impl Scope {
         }
     }
 
+    /// Whether there can be any number of such targets: not of tenants, servers and everything, which somebody set up.
+    pub fn is_narrow(&self) -> bool {
+        match self {
+            Self::Everything | Self::Tenant(_) | Self::Server(_) => false,
+            Self::Tool { .. } | Self::Caller(_) | Self::Session(_) | Self::Credential(_) => true,
+        }
+    }
+
     /// The scope's word.
     pub fn word(&self) -> &'static str {
         match self {

@@ -147,6 +147,27 @@ fn a_kill_is_set_listed_and_cleared_with_names_on_record() {
 }
 
 #[test]
+fn what_another_kill_still_cuts_off_is_said() {
+    let bench = Bench::new();
+    let set = |body: &str| {
+        let set = json(&bench.act(&bench.token, "POST", "/api/v1/kills", body));
+        set["kill"]["id"].as_str().unwrap().to_owned()
+    };
+    let (first, second) = (set(SET), set(SET));
+    let everything = set(r#"{"scope":"everything","reason":"x"}"#);
+    set(r#"{"scope":"server","target":"files","reason":"x"}"#);
+    let path = format!("/api/v1/kills/{first}");
+    let cleared = json(&bench.act(&bench.token, "DELETE", &path, r#"{"reason":"over"}"#));
+    let warnings = cleared["warnings"].to_string();
+    assert_eq!(
+        cleared["warnings"].as_array().unwrap().len(),
+        2,
+        "{warnings}"
+    );
+    assert!(warnings.contains(&second) && warnings.contains(&everything));
+}
+
+#[test]
 fn a_drill_writes_a_report_and_changes_nothing() {
     let bench = Bench::new();
     let token = bench.operator("sam", &[Role::Sre]);

@@ -107,6 +107,15 @@ fn a_file_that_was_replaced_is_noticed() {
     file.read_on().unwrap();
     fs::remove_file(file.path()).unwrap();
     assert!(file.read_on().unwrap().replaced);
+    // One that takes its place at once, and is longer.
+    let mut other = KillFile::new(directory.path());
+    file.append(&[set(1)]).unwrap();
+    file.read_on().unwrap();
+    fs::remove_file(file.path()).unwrap();
+    other.append(&[set(4), set(5)]).unwrap();
+    let content = file.read_on().unwrap();
+    assert!(content.replaced && content.damage.is_none());
+    assert_eq!(content.entries, [set(4), set(5)]);
     file.append(&[set(3)]).unwrap();
     assert_eq!(file.read_on().unwrap().entries, [set(3)]);
 }

@@ -273,6 +273,28 @@ async fn a_kill_that_ends_by_itself_does() {
 }
 
 #[tokio::test]
+async fn a_full_switch_still_takes_wide_kills() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = open(directory.path()).await.ledger;
+    let narrow = |number| {
+        let scope = Scope::Caller(format!("caller {number}").into());
+        let kill = Kill::new(
+            Wish {
+                scope,
+                ..wish("everything", None)
+            },
+            SystemTime::now(),
+        );
+        Arc::new(kill.unwrap())
+    };
+    ledger.switch().load((0..MOST).map(narrow));
+    let one_more = ledger.set(wish("caller", Some("bob"))).await;
+    assert!(matches!(one_more, Err(ActError::TooMany)));
+    ledger.set(wish("server", Some("crm"))).await.unwrap();
+    ledger.set(wish("everything", None)).await.unwrap();
+}
+
+#[tokio::test]
 async fn wishes_that_make_no_sense_are_refused() {
     let directory = tempfile::tempdir().unwrap();
     let ledger = open(directory.path()).await.ledger;
