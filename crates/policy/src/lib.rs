@@ -18,6 +18,7 @@ mod load;
 pub mod matrix;
 mod method;
 mod policy;
+pub mod probe;
 mod problem;
 pub mod runner;
 mod settings;

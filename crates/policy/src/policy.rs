@@ -106,6 +106,12 @@ impl Policy {
         Arc::clone(&self.current.load().revision)
     }
 
+    /// The rules and data on disk as they are now.
+    pub(crate) fn files(&self) -> Result<Vec<load::files::File>, LoadErrors> {
+        load::files::read(&self.directories, &self.settings, false)
+            .map_err(|problems| LoadErrors { problems })
+    }
+
     /// Judges one call. Synchronous, bounded by twice [`Settings::decision_limit`], without IO; whatever goes wrong is a
     /// refusal. Methods the protocol needs for itself pass unjudged: see [`crate::is_judged`].
     #[must_use]
