@@ -84,7 +84,11 @@ pub(crate) enum Command {
     /// loaded changes nothing. SIGTERM and SIGINT end it after running calls, a second one at once.
     Serve,
     /// Check configuration and policies, without network
-    Check,
+    Check(Check),
+    /// Ask a running gateway on this machine how it is
+    ///
+    /// For container engines and orchestrators: ends with 0 if it answers well, with 1 if not.
+    Health(Health),
     /// The servers behind the gateway
     #[command(subcommand)]
     Servers(Servers),
@@ -105,6 +109,25 @@ pub(crate) enum Command {
     Operators(Operators),
     /// Print the version
     Version,
+}
+
+/// How much is checked.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Tell what is missing before production, item by item, and how to mend it; changes nothing
+    #[arg(long)]
+    pub(crate) readiness: bool,
+}
+
+/// What is asked of a running gateway.
+#[derive(Debug, Args)]
+pub(crate) struct Health {
+    /// Whether it takes calls, not only whether it runs
+    #[arg(long)]
+    pub(crate) ready: bool,
+    /// The operators' listener; the configuration is then not read [default: admin.listen]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) address: Option<std::net::SocketAddr>,
 }
 
 /// What can be done with servers.

@@ -3,10 +3,12 @@
 mod api;
 mod audit;
 mod check;
+mod health;
 mod keys;
 mod kill;
 mod operators;
 mod policy;
+mod readiness;
 mod servers;
 
 use std::ffi::OsString;
@@ -56,7 +58,8 @@ impl Context<'_> {
 pub(crate) fn run(command: Command, context: &mut Context<'_>) -> Result<(), Failure> {
     match command {
         Command::Serve => serve::run(context.config.clone(), context.variables.clone()),
-        Command::Check => check::run(context),
+        Command::Check(wish) => check::run(&wish, context),
+        Command::Health(wish) => health::run(&wish, context),
         Command::Servers(Servers::List) => servers::list(context),
         Command::Policy(command) => policy::run(command, context),
         Command::Keys(command) => keys::run(command, context),

@@ -31,11 +31,13 @@ pub enum Exit {
     Forbidden,
     /// It is in force, but a restart undoes it: nothing could be written.
     Fleeting,
+    /// An item of readiness is missing.
+    Unready,
 }
 
 impl Exit {
     /// Every code with what it means, for the help text.
-    pub const ALL: [(Self, &'static str); 14] = [
+    pub const ALL: [(Self, &'static str); 15] = [
         (Self::Success, "done"),
         (
             Self::Negative,
@@ -68,6 +70,7 @@ impl Exit {
             Self::Fleeting,
             "in force, but not durable: a restart undoes it",
         ),
+        (Self::Unready, "not ready: something is missing"),
     ];
 
     /// The code of the process.
@@ -87,6 +90,7 @@ impl Exit {
             Self::Unreachable => 11,
             Self::Forbidden => 12,
             Self::Fleeting => 13,
+            Self::Unready => 14,
         }
     }
 }

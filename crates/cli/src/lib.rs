@@ -10,6 +10,7 @@ mod exit;
 mod failure;
 mod logging;
 mod output;
+mod readiness;
 mod serve;
 
 use std::ffi::OsString;

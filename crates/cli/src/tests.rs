@@ -87,11 +87,12 @@ fn run_with(arguments: &[&str], variables: Vec<(OsString, OsString)>) -> Ran {
 
 #[test]
 fn help_is_as_reviewed() {
-    let commands: [&[&str]; 16] = [
+    let commands: [&[&str]; 17] = [
         &["-h"],
         &["--help"],
         &["serve", "--help"],
         &["check", "-h"],
+        &["health", "--help"],
         &["servers", "-h"],
         &["servers", "list", "-h"],
         &["policy", "-h"],

@@ -5,6 +5,7 @@ use keepgate_transport::http::tls::{Tls, TlsFiles};
 use serde::Serialize;
 
 use super::Context;
+use crate::arguments::Check;
 use crate::config::Configuration;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -21,10 +22,13 @@ struct Checked {
 }
 
 /// `check`.
-pub(super) fn run(context: &mut Context<'_>) -> Result<(), Failure> {
+pub(super) fn run(wish: &Check, context: &mut Context<'_>) -> Result<(), Failure> {
     let configuration = context.configuration()?;
     tls(&configuration)?;
     let policy = super::policy::load(&configuration.policies)?;
+    if wish.readiness {
+        return super::readiness::run(context, &configuration, &policy);
+    }
     let checked = checked(context, configuration, &policy);
     Ok(context.output.print(&checked, text)?)
 }

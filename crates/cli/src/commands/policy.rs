@@ -38,6 +38,8 @@ pub(super) fn load(directories: &[PathBuf]) -> Result<keepgate_policy::Policy, F
     // One evaluator is enough to find out whether they can be built.
     let settings = Settings {
         workers: 1,
+        // Nobody waits for a call here, and a busy machine must not change what is found.
+        decision_limit: std::time::Duration::from_secs(2),
         ..Settings::default()
     };
     keepgate_policy::Policy::load(directories, &settings).map_err(|errors| invalid(&errors))

@@ -1,0 +1,73 @@
+//! `health`: asks a running gateway how it is, for container engines and orchestrators that can start a program but not
+//! reach loopback.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::Context;
+use crate::arguments::Health;
+use crate::exit::Exit;
+use crate::failure::Failure;
+
+/// How long each step may take: connecting, asking, hearing.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Most of the answer that is read; its first line is what counts.
+const LONGEST: u64 = 4096;
+
+/// What the gateway said.
+#[derive(Serialize)]
+struct Said {
+    address: String,
+    path: &'static str,
+    status: u16,
+}
+
+/// `health`.
+pub(super) fn run(health: &Health, context: &mut Context<'_>) -> Result<(), Failure> {
+    let address = match health.address {
+        Some(address) => address,
+        None => {
+            let configuration = context.configuration();
+            let failed = |failure: Failure| {
+                failure.hint("--address 127.0.0.1:9080 works without a configuration")
+            };
+            configuration.map_err(failed)?.admin.listen
+        }
+    };
+    let path = if health.ready { "/readyz" } else { "/livez" };
+    let status = ask(address, path).map_err(|error| {
+        Failure::new(Exit::Negative, format!("no answer: {error}: `{address}`"))
+    })?;
+    if status != 200 {
+        let said = format!("the gateway answers {status}: `{address}{path}`");
+        return Err(Failure::new(Exit::Negative, said));
+    }
+    let said = Said {
+        address: address.to_string(),
+        path,
+        status,
+    };
+    Ok(context.output.print(&said, |_| "ok\n".to_owned())?)
+}
+
+/// The status of the answer (RFC 9112 §4).
+fn ask(address: SocketAddr, path: &str) -> std::io::Result<u16> {
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut answer = Vec::new();
+    stream.take(LONGEST).read_to_end(&mut answer)?;
+    let line = answer
+        .split(|byte| *byte == b'\r')
+        .next()
+        .unwrap_or_default();
+    let status = std::str::from_utf8(line)
+        .ok()
+        .and_then(|line| line.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok());
+    status.ok_or_else(|| std::io::Error::other("what answers does not speak HTTP"))
+}

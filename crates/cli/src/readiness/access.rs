@@ -1,0 +1,133 @@
+//! Access just in time: consent where it matters, callers with names, nothing open for ever.
+
+use std::time::Duration;
+
+use super::privilege::shown;
+use super::{Finding, Ground, Group, Item, first, names};
+use crate::config::AuthMode;
+
+/// Rest after which a session should end.
+const LONGEST_REST: Duration = Duration::from_secs(60 * 60);
+
+pub(super) const GROUP: Group = Group {
+    title: "Access just in time",
+    items: &[
+        Item {
+            id: "callers_known",
+            title: "every caller proves who it is",
+            look: callers_known,
+        },
+        Item {
+            id: "destructive_approved",
+            title: "destructive tools need somebody's consent",
+            look: destructive_approved,
+        },
+        Item {
+            id: "approvals_asked",
+            title: "somebody is asked for consent",
+            look: approvals_asked,
+        },
+        Item {
+            id: "sessions_end",
+            title: "sessions at rest end within an hour",
+            look: sessions_end,
+        },
+        Item {
+            id: "tls",
+            title: "clients come over TLS",
+            look: tls,
+        },
+        Item {
+            id: "upstream_tls",
+            title: "servers on the network are reached over TLS",
+            look: upstream_tls,
+        },
+    ],
+};
+
+fn callers_known(ground: &Ground<'_>) -> Finding {
+    let mode = ground.configuration.auth;
+    if mode == AuthMode::Anonymous {
+        return Finding::missing(
+            "auth.mode is `anonymous`: whoever reaches the listener is let in, and records name nobody",
+            "auth: { mode: keys }\nkeepgate keys create --subject <agent> --role <role> --server <server> --expires 90d",
+        );
+    }
+    Finding::done(format!("auth.mode is `{}`", mode.as_str()))
+}
+
+fn destructive_approved(ground: &Ground<'_>) -> Finding {
+    let found = &ground.probed.destructive;
+    let Some(witness) = found.first() else {
+        let cut = if ground.probed.cut_short {
+            "; the policies have more words than were tried"
+        } else {
+            ""
+        };
+        return Finding::done(format!(
+            "no tool the policies name is allowed once its server calls it destructive; rules that look at arguments were not tried{cut}"
+        ));
+    };
+    Finding::missing(
+        format!(
+            "allowed without consent even if the server calls them destructive: {} (rule: `{}`)",
+            names(&shown(found)),
+            witness.reason
+        ),
+        "in a policy: approve contains {\"code\": \"destructive\", \"message\": \"the server calls this destructive\"} if input.tool.annotations.destructiveHint == true",
+    )
+}
+
+fn approvals_asked(ground: &Ground<'_>) -> Finding {
+    let now = if ground.probed.asked_for == 0 {
+        "no rule asks for consent where it was tried"
+    } else {
+        "what a rule asks consent for is refused (`approval_required`)"
+    };
+    Finding::later(
+        format!("this version asks nobody: {now}"),
+        "do by hand, outside the gateway, what `approve` rules refuse",
+    )
+}
+
+fn sessions_end(ground: &Ground<'_>) -> Finding {
+    let idle = ground.configuration.gateway.limits.session_idle;
+    let minutes = idle.as_secs() / 60;
+    if idle <= LONGEST_REST {
+        return Finding::done(format!("after {minutes} minutes"));
+    }
+    Finding::missing(
+        format!("they end after {minutes} minutes"),
+        "limits: { session_idle: 30m }",
+    )
+}
+
+fn tls(ground: &Ground<'_>) -> Finding {
+    let mut open = ground
+        .configuration
+        .listen
+        .iter()
+        .filter(|address| !address.ip().is_loopback());
+    match (open.next(), &ground.configuration.tls) {
+        (None, _) => Finding::done("the listeners are on loopback"),
+        (Some(_), Some(_)) => Finding::done("every listener has it"),
+        (Some(address), None) => Finding::missing(
+            format!("{address} is reached from other machines, and has none"),
+            "tls: { certificate: ./tls.crt, key: ./tls.key }",
+        ),
+    }
+}
+
+fn upstream_tls(ground: &Ground<'_>) -> Finding {
+    let clear = ground.named(super::state::travels_clear);
+    if clear.is_empty() {
+        return Finding::done("https, or on this machine");
+    }
+    Finding::missing(
+        format!(
+            "calls, results and credentials of {} travel in clear",
+            names(&clear)
+        ),
+        format!("servers: {{ {}: {{ url: https://.. }} }}", first(&clear)),
+    )
+}

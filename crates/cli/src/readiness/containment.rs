@@ -1,0 +1,188 @@
+//! Containment: limits, an inventory, people who can cut off, and proof that they have tried.
+
+use super::state;
+use super::{DAY, Finding, Ground, Group, Item, first, names};
+
+/// How old the last drill may be, in days.
+const DRILL_DAYS: u32 = 90;
+
+pub(super) const GROUP: Group = Group {
+    title: "Containment",
+    items: &[
+        Item {
+            id: "rate_limits",
+            title: "sessions and callers are limited in how often they call",
+            look: rate_limits,
+        },
+        Item {
+            id: "running_limits",
+            title: "sessions and callers are limited in how much runs at once",
+            look: running_limits,
+        },
+        Item {
+            id: "breakers",
+            title: "servers that fail and sessions that are refused again and again rest",
+            look: breakers,
+        },
+        Item {
+            id: "owners",
+            title: "every server has an owner",
+            look: owners,
+        },
+        Item {
+            id: "environments",
+            title: "every server says to which environment it belongs",
+            look: environments,
+        },
+        Item {
+            id: "operators",
+            title: "people with names can cut off",
+            look: operators,
+        },
+        Item {
+            id: "kill_drill",
+            title: "cutting off was tried in the last 90 days",
+            look: kill_drill,
+        },
+        Item {
+            id: "admin_apart",
+            title: "the operators' listener is on loopback",
+            look: admin_apart,
+        },
+        Item {
+            id: "playbooks",
+            title: "those on call know what to do",
+            look: playbooks,
+        },
+    ],
+};
+
+/// The limits that are off, and what is said of them.
+fn switched(off: &[(&str, bool)], done: &str, mend: &str) -> Finding {
+    let off: Vec<String> = off
+        .iter()
+        .filter(|(_, off)| *off)
+        .map(|(key, _)| (*key).to_owned())
+        .collect();
+    if off.is_empty() {
+        return Finding::done(done);
+    }
+    Finding::missing(format!("switched off: {}", names(&off)), mend)
+}
+
+fn rate_limits(ground: &Ground<'_>) -> Finding {
+    let rate = &ground.configuration.gateway.limits.rate;
+    let off = [
+        ("limits.rate.session", rate.session.is_none()),
+        ("limits.rate.caller", rate.caller.is_none()),
+        ("limits.rate.opening", rate.opening.is_none()),
+    ];
+    let mend = "limits: { rate: { session: 600/1m, caller: 3000/1m, opening: 300/1m } }";
+    switched(
+        &off,
+        "per session, per caller and for opening sessions",
+        mend,
+    )
+}
+
+fn running_limits(ground: &Ground<'_>) -> Finding {
+    let running = &ground.configuration.gateway.limits.running;
+    let off = [
+        ("limits.running.session", running.session.is_none()),
+        ("limits.running.caller", running.caller.is_none()),
+    ];
+    let mend = "limits: { running: { session: 64, caller: 256 } }";
+    switched(&off, "per session and per caller", mend)
+}
+
+fn breakers(ground: &Ground<'_>) -> Finding {
+    let limits = &ground.configuration.gateway.limits;
+    let off = [
+        ("limits.breaker", limits.breaker.is_none()),
+        ("limits.suspension", limits.suspension.is_none()),
+    ];
+    let mend =
+        "limits: { breaker: { failures: 5, rest: 10s }, suspension: { failures: 50, rest: 1m } }";
+    switched(&off, "both are on", mend)
+}
+
+fn owners(ground: &Ground<'_>) -> Finding {
+    let none = ground.named(|server| server.owner.is_none());
+    if none.is_empty() {
+        return Finding::done("each is named in the inventory");
+    }
+    Finding::missing(
+        format!("nobody answers for {}", names(&none)),
+        format!("servers: {{ {}: {{ owner: <team> }} }}", first(&none)),
+    )
+}
+
+fn environments(ground: &Ground<'_>) -> Finding {
+    let none = ground.named(|server| server.environment.is_none());
+    if none.is_empty() {
+        return Finding::done("each is named in the inventory");
+    }
+    Finding::missing(
+        format!("not said of {}", names(&none)),
+        format!(
+            "servers: {{ {}: {{ environment: production }} }}",
+            first(&none)
+        ),
+    )
+}
+
+fn operators(ground: &Ground<'_>) -> Finding {
+    let mend = "keepgate operators add <name> --role security_responder";
+    match state::responders(&ground.configuration.state) {
+        Err(why) => state::unreadable(&why),
+        Ok(people) if people.is_empty() => Finding::missing(
+            "nobody is named: whoever holds the admin token acts as `bootstrap`, and records cannot tell who it was",
+            mend,
+        ),
+        Ok(people) if people.len() == 1 => Finding::missing(
+            format!("only {} can: nobody stands in", names(&people)),
+            mend,
+        ),
+        Ok(people) => Finding::done(format!("{} can", names(&people))),
+    }
+}
+
+fn kill_drill(ground: &Ground<'_>) -> Finding {
+    let mend = "keepgate kill drill everything";
+    let last = match state::last_drill(&ground.configuration.state) {
+        Ok(Some(last)) => last,
+        Ok(None) => {
+            let why = format!(
+                "no report in {}/drills",
+                ground.configuration.state.display()
+            );
+            return Finding::missing(why, mend);
+        }
+        Err(why) => return state::unreadable(&why),
+    };
+    let age = ground.now.duration_since(last).unwrap_or_default();
+    let days = age.as_secs() / DAY.as_secs();
+    if age <= DAY * DRILL_DAYS {
+        Finding::done(format!("{days} days ago"))
+    } else {
+        Finding::missing(format!("the last time was {days} days ago"), mend)
+    }
+}
+
+fn admin_apart(ground: &Ground<'_>) -> Finding {
+    let listen = ground.configuration.admin.listen;
+    if listen.ip().is_loopback() {
+        return Finding::done(format!("{listen}; operators come by ssh or kubectl"));
+    }
+    Finding::missing(
+        format!("{listen} is reached from other machines, and operators' tokens go there in clear"),
+        "admin: { listen: 127.0.0.1:9080 }",
+    )
+}
+
+fn playbooks(_: &Ground<'_>) -> Finding {
+    Finding::not_knowable(
+        "who is on call, and whether they have read the playbooks, is not written here",
+        "docs/operations.md has them; walk through a leaked credential, a changed tool and a runaway agent",
+    )
+}

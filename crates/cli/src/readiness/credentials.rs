@@ -1,0 +1,207 @@
+//! Vaulted and rotated: no secret in a file of ours, none that lasts for ever, none in a URL.
+
+use keepgate_credential::{Engine, Form, Login, Place, Use};
+use keepgate_gateway::settings::{Server, Upstream};
+
+use super::{Finding, Ground, Group, Item, first, names};
+
+/// Parts of names of variables that hold secrets as a rule.
+const TELLING: [&str; 6] = [
+    "TOKEN",
+    "SECRET",
+    "PASSWORD",
+    "PASSWD",
+    "API_KEY",
+    "CREDENTIAL",
+];
+
+pub(super) const GROUP: Group = Group {
+    title: "Vaulted and rotated credentials",
+    items: &[
+        Item {
+            id: "vaulted",
+            title: "credentials come from a secrets manager",
+            look: vaulted,
+        },
+        Item {
+            id: "none_in_the_clear",
+            title: "no secret stands in the configuration or in a variable",
+            look: none_in_the_clear,
+        },
+        Item {
+            id: "none_in_a_url",
+            title: "no secret travels in a URL",
+            look: none_in_a_url,
+        },
+        Item {
+            id: "rotation",
+            title: "credentials rotate",
+            look: rotation,
+        },
+        Item {
+            id: "vault_login",
+            title: "the gateway's own login to the vault is one of a role",
+            look: vault_login,
+        },
+    ],
+};
+
+/// The servers whose credential `wanted` holds for.
+fn credited(ground: &Ground<'_>, wanted: impl Fn(&Use) -> bool) -> Vec<String> {
+    ground.named(|server| server.credential.as_ref().is_some_and(&wanted))
+}
+
+fn in_vault(credential: &Use) -> bool {
+    matches!(credential.reference.place(), Place::Vault { .. })
+}
+
+fn on_disk(credential: &Use) -> bool {
+    matches!(
+        credential.reference.place(),
+        Place::File(_) | Place::Systemd(_)
+    )
+}
+
+fn vaulted(ground: &Ground<'_>) -> Finding {
+    let with = credited(ground, |_| true);
+    if with.is_empty() {
+        return Finding::done("no server is given a credential, so there is none to vault");
+    }
+    let variables = credited(ground, |credential| {
+        matches!(credential.reference.place(), Place::Environment(_))
+    });
+    if !variables.is_empty() {
+        let name = first(&variables);
+        return Finding::missing(
+            format!("{} take theirs from a variable", names(&variables)),
+            format!(
+                "servers: {{ {name}: {{ credential: {{ ref: \"vault:secret/mcp/{name}#token\" }} }} }}"
+            ),
+        );
+    }
+    let files = credited(ground, on_disk);
+    if !files.is_empty() {
+        return Finding::not_knowable(
+            format!(
+                "{} take theirs from a file: a secrets manager may have mounted it, or somebody wrote it",
+                names(&files)
+            ),
+            format!(
+                "servers: {{ {0}: {{ credential: {{ ref: \"vault:secret/mcp/{0}#token\" }} }} }}",
+                first(&files)
+            ),
+        );
+    }
+    Finding::done(format!("all of them, {}, by `vault:`", with.len()))
+}
+
+fn none_in_the_clear(ground: &Ground<'_>) -> Finding {
+    let telling = |name: &str| {
+        let name = name.to_ascii_uppercase().replace('-', "_");
+        TELLING.iter().any(|part| name.contains(part))
+    };
+    let open = ground.named(|server| match &server.upstream {
+        Upstream::Child {
+            environment,
+            arguments,
+            ..
+        } => {
+            let flags = arguments.iter().filter(|word| word.starts_with('-'));
+            environment.keys().chain(flags).any(|name| telling(name))
+        }
+        Upstream::Http { .. } => false,
+    });
+    if open.is_empty() {
+        return Finding::done("no `env` and no flag of a `command` has a name that secrets have");
+    }
+    let name = first(&open);
+    Finding::missing(
+        format!(
+            "by its name, `env` or a flag of the `command` holds a secret: {}",
+            names(&open)
+        ),
+        format!(
+            "servers: {{ {name}: {{ credential: {{ ref: \"vault:secret/mcp/{name}#token\", as: environment, name: <VARIABLE> }} }} }}"
+        ),
+    )
+}
+
+fn none_in_a_url(ground: &Ground<'_>) -> Finding {
+    let query = credited(ground, |credential| {
+        matches!(credential.form, Form::Query(_))
+    });
+    if query.is_empty() {
+        return Finding::done("no credential is attached `as: query`");
+    }
+    Finding::missing(
+        format!("in the query, which lands in logs: {}", names(&query)),
+        format!(
+            "servers: {{ {}: {{ credential: {{ as: bearer }} }} }}",
+            first(&query)
+        ),
+    )
+}
+
+fn rotation(ground: &Ground<'_>) -> Finding {
+    let with = credited(ground, |_| true);
+    if with.is_empty() {
+        return Finding::done("no server is given a credential");
+    }
+    let vault = ground.configuration.gateway.credentials.vault.as_ref();
+    let leased = |server: &Server| {
+        let place = server
+            .credential
+            .as_ref()
+            .map(|used| used.reference.place());
+        let Some(Place::Vault { path, .. }) = place else {
+            return false;
+        };
+        let mount = vault.and_then(|vault| vault.mount_of(path));
+        matches!(mount, Some((_, Engine::Leased, _)))
+    };
+    let fixed = ground.named(|server| server.credential.is_some() && !leased(server));
+    if fixed.is_empty() {
+        return Finding::done("every credential is issued for a lease and ends with it");
+    }
+    let soon = if !credited(ground, in_vault).is_empty() {
+        "what is changed in the vault is used within its max_age, 60s at most"
+    } else if !credited(ground, on_disk).is_empty() {
+        "a file that is changed is used without a restart"
+    } else {
+        "a variable stays as it is until a restart"
+    };
+    Finding::not_knowable(
+        format!(
+            "who changes the secrets of {}, and how often, is not written here; {soon}",
+            names(&fixed)
+        ),
+        "rotate them every 30 to 90 days, or let the vault issue them: credentials: { providers: { vault: { mounts: { database: leased } } } }",
+    )
+}
+
+fn vault_login(ground: &Ground<'_>) -> Finding {
+    let Some(vault) = &ground.configuration.gateway.credentials.vault else {
+        return Finding::done("there is no vault to log in to");
+    };
+    let mend = "credentials: { providers: { vault: { auth: { approle: { role_id: file:/run/secrets/role-id, secret_id: file:/run/secrets/secret-id } } } } }";
+    let references = match &vault.login {
+        Login::Token(reference) => {
+            return Finding::missing(
+                format!(
+                    "it logs in with a token, `{reference}`, which somebody has to renew and may hold more than it needs"
+                ),
+                mend,
+            );
+        }
+        Login::AppRole {
+            role_id, secret_id, ..
+        } => std::iter::once(role_id).chain(secret_id),
+    };
+    for reference in references {
+        if matches!(reference.place(), Place::Environment(_)) {
+            let why = format!("its login comes from a variable, `{reference}`");
+            return Finding::missing(why, mend);
+        }
+    }
+    Finding::done("by AppRole; that the role reads these paths only is the vault's to say")
+}
