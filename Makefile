@@ -18,7 +18,7 @@ demo:
 
 ## test: every test, with real peers from npm and PyPI (installed into .peers/)
 .PHONY: test
-test: peers
+test: peers deploy-tools
 	# Some tests run the programs; built together with the tests, so that each crate is built once.
 	cargo build --locked --workspace --bins --tests
 	cargo test --locked --workspace

@@ -7,3 +7,7 @@ peers: ## Install the pinned MCP clients, servers and conformance suite into .pe
 
 peers-direct: peers ## Run every peer against the fixture without Keepgate
 	@tests/peers/direct.sh
+
+.PHONY: deploy-tools
+deploy-tools: ## Install the pinned tools that check deploy/ into .peers/deploy/
+	@tests/peers/deploy-tools.sh
