@@ -13,6 +13,7 @@
 
 mod conformance;
 mod crashes;
+mod credentials;
 mod drivers;
 mod gate;
 mod keys;
@@ -25,3 +26,10 @@ mod shared;
 mod telemetry;
 mod tls;
 mod tokens;
+mod vault;
+
+/// Runs `hvac_drive.py` against a vault; gives what it printed.
+pub(crate) async fn hvac(address: &str, what: &str) -> String {
+    let done = process::run("hvac_drive.py", &[address, what], &[]).await;
+    done.stdout + &done.stderr
+}

@@ -11,7 +11,9 @@
 pub mod client;
 pub mod gateway;
 pub mod upstream;
+pub mod vault;
 
 pub use client::{Answer, Client, Events};
 pub use gateway::TestGateway;
 pub use upstream::{FakeServer, Gate, Heard, Say};
+pub use vault::FakeVault;

@@ -182,6 +182,19 @@ pub struct Reason<'a> {
     pub message: &'a str,
 }
 
+/// The credential the gateway sent with a call, never its value (member `cred`).
+#[derive(Debug, Clone, Copy)]
+pub struct Credential<'a> {
+    /// Where it is, as the configuration says (member `ref`).
+    pub reference: &'a str,
+    /// Keyed digest of the id of its lease, from [`crate::Log::digest`] (member `lease_id`).
+    pub lease_id: Option<&'a str>,
+    /// Why there was none (member `fault`).
+    pub fault: Option<&'a str>,
+    /// Places of the answer that held it and were masked (member `masked`).
+    pub masked: Option<u64>,
+}
+
 /// How a call ended (member `result`).
 #[derive(Debug, Clone, Copy)]
 pub struct Outcome<'a> {
@@ -231,6 +244,8 @@ pub struct Record<'a> {
     pub caller: Option<Caller<'a>>,
     /// What the client says of itself.
     pub client: Option<Client<'a>>,
+    /// The credential the gateway sent with the call.
+    pub credential: Option<Credential<'a>>,
     /// Where the connection came from (member `src.ip`).
     pub source: Option<IpAddr>,
     /// Who began it: `human`, `schedule`, `agent`; a claim (member `initiated_by`).
@@ -277,6 +292,7 @@ impl Record<'_> {
             tenant: None,
             caller: None,
             client: None,
+            credential: None,
             source: None,
             initiated_by: None,
             server: None,

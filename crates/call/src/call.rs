@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use keepgate_mcp::{message::Message, revision::Revision};
 
-use crate::{Caller, DecisionId, ServerName, Trace};
+use crate::{Caller, CredentialNote, DecisionId, ServerName, Trace};
 
 impl Ask {
     /// The MCP method; for what is none, the HTTP method or `response`.
@@ -99,6 +99,8 @@ pub struct Call {
     pub killed: AtomicBool,
     /// Where it stands in a trace.
     pub trace: Trace,
+    /// What credential it was sent with.
+    pub credential: CredentialNote,
 }
 
 impl Call {

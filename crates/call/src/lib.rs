@@ -5,6 +5,7 @@
 
 mod call;
 mod caller;
+mod credential;
 mod id;
 mod principal;
 mod refusal;
@@ -14,6 +15,7 @@ pub mod trace;
 
 pub use call::{Ask, Call, Origin, Passed};
 pub use caller::{Caller, CallerKind, Proof};
+pub use credential::CredentialNote;
 pub use id::DecisionId;
 pub use principal::{Principal, SessionKey};
 pub use refusal::{Code, Fault, Limit, Refusal};

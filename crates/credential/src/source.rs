@@ -205,7 +205,8 @@ impl Source {
         self.vault.as_ref()
     }
 
-    pub(crate) fn held(&self) -> Option<Arc<Held>> {
+    /// What may be used now without fetching anything.
+    pub fn held(&self) -> Option<Arc<Held>> {
         self.current
             .load_full()
             .filter(|held| !held.remaining().is_zero())

@@ -14,7 +14,8 @@ use arc_swap::ArcSwap;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use keepgate_call::ServerName;
-use keepgate_store::kill::Kill;
+use keepgate_credential::Scope as Ending;
+use keepgate_store::kill::{Kill, Scope};
 use keepgate_transport::Body;
 use tower::Service;
 
@@ -53,6 +54,13 @@ struct Built {
 impl Built {
     fn new(settings: &Settings, shared: &Arc<Shared>) -> Result<Self, SetUpError> {
         let upstreams = Upstreams::new(settings, &shared.memory, &shared.tasks)?;
+        let uses = settings.servers.iter().filter_map(|(name, server)| {
+            let wanted = server.credential.clone()?;
+            Some((name.clone(), wanted))
+        });
+        shared
+            .credentials
+            .configure(&settings.credentials, &uses.collect())?;
         let calls = stack::calls(settings, shared, &upstreams);
         let edge = stack::edge(settings, shared, Arc::clone(&calls));
         Ok(Self {
@@ -120,6 +128,30 @@ impl Gateway {
             }
         }
         built.upstreams.stop(kill, &built.references).await;
+        // Aside: a vault that does not answer must not hold up the next kill.
+        let (gateway, kill) = (self.clone(), kill.clone());
+        self.shared
+            .tasks
+            .spawn(async move { gateway.disarm(&kill).await });
+    }
+
+    /// Ends the leases `kill` covers. What cannot be revoked at once is tried on.
+    async fn disarm(&self, kill: &Kill) {
+        let scope = match &kill.scope {
+            Scope::Everything => Ending::All,
+            Scope::Server(server) => Ending::Server(server),
+            Scope::Credential(reference) => Ending::Reference(reference),
+            // Leases belong to servers: others use them still.
+            Scope::Tenant(_) | Scope::Tool { .. } | Scope::Caller(_) | Scope::Session(_) => return,
+        };
+        // One tenant's kill must not take the credential from the others.
+        if kill.tenant.is_some() {
+            return;
+        }
+        let ended = self.shared.credentials.end(scope).await;
+        if !ended.pending.is_empty() {
+            tracing::error!(kill = %kill.id, references = ?ended.pending, "kill is partial: leases are not revoked yet");
+        }
     }
 
     /// What outlives reloads.
@@ -154,6 +186,10 @@ impl Gateway {
             if let Some(link) = session.link.get() {
                 link.end();
             }
+        }
+        let ended = tokio::time::timeout(patience, self.shared.credentials.close()).await;
+        if !ended.is_ok_and(|ended| ended.pending.is_empty()) {
+            tracing::error!("not every lease could be revoked: they end by themselves");
         }
         self.shared.tasks.close();
         // What is not done by then is cut with the process; its intent is on record.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use keepgate_audit::Log;
 use keepgate_authn::Authenticator;
+use keepgate_credential::Credentials;
 use keepgate_policy::Policy;
 use keepgate_store::kill::Switch;
 use keepgate_telemetry::trace::Tracer;
@@ -47,6 +48,8 @@ pub struct Shared {
     pub ids: Arc<Ids>,
     /// What is cut off, and the calls that run.
     pub kill: Arc<Switch>,
+    /// What servers are sent so that they let the gateway in.
+    pub credentials: Arc<Credentials>,
     /// Work that outlives the request that began it; the end of the process waits for it.
     pub tasks: TaskTracker,
 }
@@ -69,6 +72,7 @@ impl Shared {
         authn: Arc<Authenticator>,
     ) -> Result<Self, getrandom::Error> {
         let meters: Arc<Meters> = Arc::default();
+        let tasks = TaskTracker::new();
         Ok(Self {
             door: Arc::new(Doorkeeper::new(&log, &meters)),
             log,
@@ -83,7 +87,8 @@ impl Shared {
             load: Arc::default(),
             ids: Arc::new(Ids::new()?),
             kill: Switch::new(),
-            tasks: TaskTracker::new(),
+            credentials: Arc::new(Credentials::new(&tasks)),
+            tasks,
         })
     }
 }

@@ -86,7 +86,11 @@ pub fn calls(
         ))) // Known     -> Judged
         .layer(gate(approval::Await)) // Judged    -> Permitted
         .layer(gate(audit::Intent::new(settings, &shared.log))) // Permitted -> Recorded: no log, no call
-        .layer(gate(credential::Attach::new(&shared.tracer))) // Recorded  -> Armed
+        .layer(around(credential::Attach::new(
+            &shared.credentials,
+            &shared.tracer,
+            shared.meters.registry(),
+        ))) // Recorded  -> Armed; a credential that comes back is masked
         .layer(around(measure::Depart::new(settings, shared))) // times the server
         .service(upstream::Router::new(upstreams)); // takes Armed, gives Reply
     let calls = Arc::new(Calls::new(stack));

@@ -14,6 +14,7 @@ use std::{
 
 use ::http::HeaderValue;
 use keepgate_call::{Code, Refusal, Reply, ServerName};
+use keepgate_credential::Source;
 use keepgate_mcp::{
     encode,
     id::Id,
@@ -41,15 +42,21 @@ enum Kind {
     Child(Arc<child::Children>),
 }
 
-/// A server could not be set up.
+/// The settings could not be put into force.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to set up server `{server}`")]
-pub struct SetUpError {
-    /// Which.
-    pub server: ServerName,
-    /// Why.
-    #[source]
-    pub source: ClientError,
+pub enum SetUpError {
+    /// A server could not be set up.
+    #[error("failed to set up server `{server}`")]
+    Server {
+        /// Which.
+        server: ServerName,
+        /// Why.
+        #[source]
+        source: ClientError,
+    },
+    /// The providers of credentials could not be set up.
+    #[error("failed to set up credentials")]
+    Credentials(#[from] keepgate_credential::SetUpError),
 }
 
 impl Upstreams {
@@ -74,7 +81,7 @@ impl Upstreams {
                     tasks,
                 )
                 .map(|http| Kind::Http(Arc::new(http)))
-                .map_err(|source| SetUpError {
+                .map_err(|source| SetUpError::Server {
                     server: name.clone(),
                     source,
                 })?,
@@ -128,6 +135,8 @@ pub enum Link {
         http: Arc<http::Http>,
         /// The server's own session id, if it gave one. Never leaves the gateway.
         session: Option<HeaderValue>,
+        /// Where the server's credential comes from, if it wants one.
+        source: Option<Arc<Source>>,
     },
     /// A process.
     Child(child::Attached),
@@ -138,7 +147,11 @@ impl Link {
     pub fn decline(&self, id: &Id) {
         let Some(answer) = declined(id) else { return };
         match self {
-            Self::Http { http, session } => http.tell(answer.bytes().clone(), session.clone()),
+            Self::Http {
+                http,
+                session,
+                source,
+            } => http.tell(answer.bytes().clone(), session.clone(), source.clone()),
             Self::Child(attached) => attached.decline(answer),
         }
     }
@@ -149,7 +162,11 @@ impl Link {
         let params = format!(r#"{{"requestId":{}}}"#, id.as_json());
         let bytes = encode::notification(&Method::Cancelled, Some(&params));
         match self {
-            Self::Http { http, session } => http.tell(bytes, session.clone()),
+            Self::Http {
+                http,
+                session,
+                source,
+            } => http.tell(bytes, session.clone(), source.clone()),
             Self::Child(_) => {}
         }
     }
@@ -157,7 +174,11 @@ impl Link {
     /// Tells the server that the session is over. Nobody waits for it.
     pub fn end(&self) {
         match self {
-            Self::Http { http, session } => http.end(session.clone()),
+            Self::Http {
+                http,
+                session,
+                source,
+            } => http.end(session.clone(), source.clone()),
             // The process ends when nobody holds it any more.
             Self::Child(_) => {}
         }
@@ -198,10 +219,14 @@ impl Service<Armed> for Router {
     }
 
     fn call(&mut self, armed: Armed) -> Self::Future {
-        let (bound, headers) = armed.into_parts();
+        let (bound, headers, credential) = armed.into_parts();
         match self.upstreams.0.get(&bound.call.server) {
-            Some(Kind::Http(http)) => Box::pin(http::send(Arc::clone(http), bound, headers)),
-            Some(Kind::Child(children)) => Box::pin(child::send(Arc::clone(children), bound)),
+            Some(Kind::Http(http)) => {
+                Box::pin(http::send(Arc::clone(http), bound, headers, credential))
+            }
+            Some(Kind::Child(children)) => {
+                Box::pin(child::send(Arc::clone(children), bound, credential))
+            }
             None => Box::pin(std::future::ready(Err(Refusal::new(Code::PathUnknown)))),
         }
     }

@@ -13,7 +13,7 @@ mod supervisor;
 
 use std::{io, sync::Arc, time::Duration};
 
-pub use child::ChildSettings;
+pub use child::{ChildSettings, Redact};
 pub use connection::{CallMode, Connection, Replies, Sharing, Unsolicited};
 pub use supervisor::{Restart, Supervisor};
 

@@ -18,6 +18,7 @@ const ALLOW_ALL: &str = "package mcp.authz\n\nallow contains \"all\"\n";
 pub(super) struct Home {
     folder: tempfile::TempDir,
     configuration: Value,
+    environment: Vec<(String, String)>,
 }
 
 impl Home {
@@ -37,6 +38,7 @@ impl Home {
                 "servers": {},
             }),
             folder,
+            environment: Vec::new(),
         };
         home.policy(ALLOW_ALL);
         home
@@ -59,6 +61,12 @@ impl Home {
     /// With callers that need a key.
     pub(super) fn keys(self) -> Self {
         self.with(|it| it["auth"] = json!({"mode": "keys"}))
+    }
+
+    /// With a variable in the environment of the gateway.
+    pub(super) fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     /// With any other change of the configuration.
@@ -135,6 +143,7 @@ impl Home {
     pub(super) async fn serve_with(self, environment: &[(&str, &str)]) -> Gate {
         self.write();
         let mut command = command(program("keepgate"), &["serve", "--config"]);
+        command.envs(self.environment.iter().cloned());
         command.arg(self.path("keepgate.yaml"));
         command.envs(environment.iter().copied());
         let mut process = Running::start("keepgate serve", command);
@@ -263,6 +272,14 @@ impl Gate {
         assert_eq!(report["unfinished"], 0, "{report}");
         assert_eq!(report["unsigned"], 0, "{report}");
         self.home.records().await
+    }
+
+    /// Ends the gateway as systemd does, and keeps what it left.
+    pub(super) async fn end_keeping(mut self) -> Self {
+        self.process.signal(Signal::SIGTERM);
+        let status = self.process.ended(PATIENCE).await;
+        assert_eq!(status.code(), Some(0), "{}", self.process.stderr());
+        self
     }
 
     /// Kills the gateway; what is left is its home.

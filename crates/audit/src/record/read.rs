@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use serde::Deserialize;
 
 use super::write::{
-    Cut, EVENT_ID, Line, LogNote, MAX_DIGITS, ReasonLine, ResultLine, TIMESTAMP, write_line,
-    write_number,
+    CredentialLine, Cut, EVENT_ID, Line, LogNote, MAX_DIGITS, ReasonLine, ResultLine, TIMESTAMP,
+    write_line, write_number,
 };
 use super::{Decision, Kind, Status, VERSION};
 
@@ -44,6 +44,8 @@ pub(crate) struct Parsed<'a> {
     client: Option<ParsedClient<'a>>,
     #[serde(borrow, default)]
     client_id: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    cred: Option<ParsedCredential<'a>>,
     #[serde(borrow, default)]
     cut: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
@@ -109,6 +111,19 @@ struct ParsedClient<'a> {
     name: Cow<'a, str>,
     #[serde(borrow)]
     version: Cow<'a, str>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ParsedCredential<'a> {
+    #[serde(borrow, default)]
+    fault: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    lease_id: Option<Cow<'a, str>>,
+    #[serde(default)]
+    masked: Option<u64>,
+    #[serde(borrow, rename = "ref")]
+    reference: Cow<'a, str>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -301,6 +316,12 @@ fn line_of<'a>(parsed: &'a Parsed<'_>, kind: Kind) -> Result<Line<'a>, NotRecord
             .as_ref()
             .map(|client| (&*client.name, &*client.version)),
         client_id: parsed.client_id.as_deref(),
+        cred: parsed.cred.as_ref().map(|credential| CredentialLine {
+            fault: credential.fault.as_deref(),
+            lease_id: credential.lease_id.as_deref(),
+            masked: credential.masked,
+            reference: &credential.reference,
+        }),
         cut,
         decision,
         decision_id: parsed.decision_id.as_deref(),

@@ -68,7 +68,7 @@ fn samples() -> impl Strategy<Value = Samples> {
         "[\\x00-\\x7f\u{80}\u{2028}\u{fffd}\u{1f600}]{0,8}"
     ];
     (
-        prop::collection::vec(prop::option::of(text), 20),
+        prop::collection::vec(prop::option::of(text), 23),
         prop::collection::vec(prop::option::of(0..=(1_u64 << 53) - 1), 3),
         prop::collection::vec((".{0,6}", ".{0,6}"), 0..4),
         0..Kind::ALL.len(),
@@ -109,6 +109,12 @@ fn record<'a>(samples: &'a Samples, reasons: &'a [Reason<'a>]) -> Record<'a> {
         client: string(6).map(|name| Client {
             name,
             version: string(7).unwrap_or_default(),
+        }),
+        credential: string(20).map(|reference| Credential {
+            reference,
+            lease_id: string(21),
+            fault: string(22),
+            masked: samples.numbers[0],
         }),
         source: samples.source,
         initiated_by: string(8),
@@ -171,6 +177,12 @@ fn expected(record: &Record<'_>, written: &Value, seq: u64) -> Value {
         "issuer": caller.and_then(|caller| caller.issuer),
         "client_id": caller.and_then(|caller| caller.client_id),
         "client": client.map(|client| json!({"name": client.name, "version": client.version})),
+        "cred": record.credential.map(|credential| json!({
+            "ref": credential.reference,
+            "lease_id": credential.lease_id,
+            "fault": credential.fault,
+            "masked": credential.masked,
+        })),
         "src": record.source.map(|ip| json!({"ip": ip.to_string()})),
         "initiated_by": record.initiated_by,
         "server": record.server,

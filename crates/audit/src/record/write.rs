@@ -76,6 +76,15 @@ pub(crate) struct ReasonLine<'a> {
     pub(crate) message: Option<&'a str>,
 }
 
+/// Member `cred` as written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CredentialLine<'a> {
+    pub(crate) fault: Option<&'a str>,
+    pub(crate) lease_id: Option<&'a str>,
+    pub(crate) masked: Option<u64>,
+    pub(crate) reference: &'a str,
+}
+
 /// Member `result` as written.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ResultLine<'a> {
@@ -95,6 +104,7 @@ pub(crate) struct Line<'a> {
     /// Name and version.
     pub(crate) client: Option<(&'a str, &'a str)>,
     pub(crate) client_id: Option<&'a str>,
+    pub(crate) cred: Option<CredentialLine<'a>>,
     pub(crate) cut: Option<Cut>,
     pub(crate) decision: Option<Decision>,
     pub(crate) decision_id: Option<&'a str>,
@@ -187,6 +197,12 @@ fn line_of<'a>(record: &Record<'a>, stamp: &'a Stamp) -> Line<'a> {
         caller_kind: record.caller.map(|caller| caller.kind),
         client: record.client.map(|client| (client.name, client.version)),
         client_id: record.caller.and_then(|caller| caller.client_id),
+        cred: record.credential.map(|credential| CredentialLine {
+            fault: credential.fault,
+            lease_id: credential.lease_id,
+            masked: credential.masked,
+            reference: credential.reference,
+        }),
         cut: None,
         decision: record.decision,
         decision_id: record.decision_id,
@@ -245,6 +261,14 @@ pub(crate) fn write_line<'a>(
         });
     }
     object.optional("client_id", line.client_id);
+    if let Some(credential) = line.cred {
+        object.nested("cred", |member| {
+            member.optional("fault", credential.fault);
+            member.optional("lease_id", credential.lease_id);
+            member.number("masked", credential.masked);
+            member.string("ref", credential.reference);
+        });
+    }
     object.optional("cut", line.cut.map(Cut::as_str));
     object.optional("decision", line.decision.map(Decision::as_str));
     object.optional("decision_id", line.decision_id);

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use keepgate_audit::{
-    Caller, Client, Decision, Kind, Log, Outcome, Reader, Reason, Record, Start, Status, find,
+    Caller, Client, Credential, Decision, Kind, Log, Outcome, Reader, Reason, Record, Start,
+    Status, find,
 };
 
 use super::{at, check, settings};
@@ -26,6 +27,12 @@ fn full<'a>(reasons: &'a [Reason<'a>], source: IpAddr) -> Record<'a> {
         client: Some(Client {
             name: "agent \"Ä\"",
             version: "1.2.3",
+        }),
+        credential: Some(Credential {
+            reference: "vault:database/creds/crm#password",
+            lease_id: Some("b3:lease"),
+            fault: Some("vault_sealed"),
+            masked: Some(2),
         }),
         source: Some(source),
         initiated_by: Some("agent"),

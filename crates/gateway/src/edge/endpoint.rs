@@ -199,6 +199,7 @@ impl Inner {
             passed: passed(&arrived.headers, mirrored, stateful),
             peer: arrived.peer,
             intended: AtomicBool::new(false),
+            credential: Default::default(),
             killed: AtomicBool::new(false),
             trace,
         })

@@ -11,9 +11,11 @@ use std::{
 };
 
 use futures_core::Stream;
-use keepgate_audit::{AppendError, Decision, Kind, Log, Outcome as Ending, Reason, Record, Status};
+use keepgate_audit::{
+    AppendError, Credential, Decision, Kind, Log, Outcome as Ending, Reason, Record, Status,
+};
 use keepgate_call::{
-    Answer, Ask, Call, Code, Cut, Events, Fault, Item, Refusal, Reply, trace::Hex,
+    Answer, Ask, Call, Code, CredentialNote, Cut, Events, Fault, Item, Refusal, Reply, trace::Hex,
 };
 use keepgate_mcp::{
     Era,
@@ -316,19 +318,33 @@ impl Guard {
             }
         };
         let mut digest = None;
+        let tenant = self.call.caller.tenant.as_str();
         if self.call.is_intended() {
             ending.upstream = Some(self.began.elapsed());
         } else {
             // The intent would have said it.
-            let tenant = self.call.caller.tenant.as_str();
             let taken = |text: &str| self.log.digest(tenant, "args", text.as_bytes());
             digest = described.arguments().map(taken);
         }
+        let lease = self.call.credential.lease();
+        let lease = lease.map(|id| self.log.digest(tenant, "lease", id.as_bytes()));
+        record.credential = sent(&self.call.credential, lease.as_deref());
         record.args_digest = digest.as_deref();
         record.reasons = &reasons;
         record.result = Some(ending);
         write(&self.log, &record)
     }
+}
+
+/// The credential of a call, as far as records say it.
+fn sent<'a>(note: &'a CredentialNote, lease: Option<&'a str>) -> Option<Credential<'a>> {
+    let masked = u64::from(note.places_masked());
+    Some(Credential {
+        reference: note.reference()?,
+        lease_id: lease,
+        fault: note.fault(),
+        masked: (masked > 0).then_some(masked),
+    })
 }
 
 fn decision(refusal: &Refusal) -> Option<Decision> {

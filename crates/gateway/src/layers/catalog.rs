@@ -202,6 +202,7 @@ impl Lookup {
             passed: Passed::default(),
             peer: call.peer,
             intended: AtomicBool::new(false),
+            credential: Default::default(),
             killed: AtomicBool::new(false),
             trace: self.tracer.inner(&call.trace, random),
         })

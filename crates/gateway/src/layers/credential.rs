@@ -1,43 +1,42 @@
 //! Credential: the only place where a call gets the header lines the server will see.
 //!
 //! They are built from nothing, so no line of the client's can travel by accident: not its `Authorization`, not its
-//! `Cookie`, no hop-by-hop line. Servers that need a credential of their own get it here in a later version.
+//! `Cookie`, no hop-by-hop line. A server that wants a credential gets its own here, and what it sends back is searched
+//! for it; see `keepgate_credential`.
 
 mod context;
+mod echo;
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use keepgate_call::{Ask, Call, Code, Refusal};
+use keepgate_call::{Ask, Call, Code, Refusal, Reply, ServerName};
+use keepgate_credential::{Credentials, Held, Source};
 use keepgate_mcp::{
     Era, header as mirror,
     message::{Message, Request},
     method::{Method, Subject},
 };
 
-use keepgate_telemetry::trace::Tracer;
+use keepgate_telemetry::{
+    metrics::{Counter, Family, Registry},
+    trace::Tracer,
+};
 
 use super::{audit::Recorded, session::Bound};
-use crate::gate::Gate;
+use crate::around::Around;
 
 const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const NAME: HeaderName = HeaderName::from_static("mcp-name");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// Arms calls for their way to the server.
-#[derive(Debug, Clone)]
+/// Arms calls for their way to the server, and masks what comes back.
+#[derive(Debug)]
 pub struct Attach {
     tracer: Arc<Tracer>,
-}
-
-impl Attach {
-    /// A gate that tells servers the trace context as `tracer` allows.
-    pub fn new(tracer: &Arc<Tracer>) -> Self {
-        Self {
-            tracer: Arc::clone(tracer),
-        }
-    }
+    sources: Arc<BTreeMap<ServerName, Arc<Source>>>,
+    meters: Meters,
 }
 
 /// A call ready to be sent. Only this file makes one, and only from a call whose intent is on record.
@@ -45,6 +44,16 @@ impl Attach {
 pub struct Armed {
     bound: Bound,
     headers: HeaderMap,
+    credential: Option<Credential>,
+}
+
+/// What a call is sent with, and where another comes from for what is said to the server later.
+#[derive(Debug, Clone)]
+pub struct Credential {
+    /// What may be used now.
+    pub held: Arc<Held>,
+    /// Where it came from.
+    pub source: Arc<Source>,
 }
 
 impl Armed {
@@ -53,23 +62,136 @@ impl Armed {
         &self.bound.call
     }
 
-    /// The call and every header line that goes with it.
-    pub fn into_parts(self) -> (Bound, HeaderMap) {
-        (self.bound, self.headers)
+    /// The call, every header line that goes with it, and the credential for what is no header line.
+    pub fn into_parts(self) -> (Bound, HeaderMap, Option<Credential>) {
+        (self.bound, self.headers, self.credential)
     }
 }
 
-impl Gate<Recorded> for Attach {
-    type Out = Armed;
+/// What is counted.
+#[derive(Debug, Clone)]
+struct Meters {
+    missing: Family<Counter, 2>,
+    masked: Family<Counter, 1>,
+}
 
-    async fn pass(&self, recorded: Recorded) -> Result<Armed, Refusal> {
+impl Meters {
+    fn new(registry: &Registry) -> Self {
+        Self {
+            missing: registry.counter(
+                "keepgate.credential.missing",
+                "Calls refused because their credential could not be had, by server and cause",
+                &["keepgate.server.name", "keepgate.cause"],
+            ),
+            masked: registry.counter(
+                "keepgate.credential.masked",
+                "Messages in which a server sent its credential back",
+                &["keepgate.server.name"],
+            ),
+        }
+    }
+
+    fn masked(&self, server: &ServerName) {
+        self.masked.with([server.as_str()], Counter::increment);
+    }
+}
+
+impl Attach {
+    /// A layer over what `credentials` holds now; a reload makes another. Servers are told the trace context as `tracer`
+    /// allows.
+    pub fn new(credentials: &Credentials, tracer: &Arc<Tracer>, registry: &Registry) -> Self {
+        Self {
+            tracer: Arc::clone(tracer),
+            sources: credentials.sources(),
+            meters: Meters::new(registry),
+        }
+    }
+
+    async fn credential(&self, call: &Call) -> Result<Option<Credential>, Refusal> {
+        let Some(source) = self.sources.get(&call.server) else {
+            return Ok(None);
+        };
+        call.credential.wanted(source.wanted().reference.text());
+        let held = source.acquire().await.map_err(|error| {
+            let word = error.fault.word();
+            call.credential.failed(word);
+            let labels = [call.server.as_str(), word];
+            self.meters.missing.with(labels, Counter::increment);
+            Refusal::new(Code::CredentialUnavailable).source(error)
+        })?;
+        if let Some(lease) = held.material().lease() {
+            call.credential.leased(Arc::clone(lease));
+        }
+        Ok(Some(Credential {
+            held,
+            source: Arc::clone(source),
+        }))
+    }
+}
+
+impl Around<Recorded> for Attach {
+    type Out = Armed;
+    type Reply = Reply;
+
+    async fn run<N, F>(&self, recorded: Recorded, next: N) -> Result<Reply, Refusal>
+    where
+        N: FnOnce(Armed) -> F + Send,
+        F: Future<Output = Result<Reply, Refusal>> + Send,
+    {
         let bound = recorded.into_bound();
         let mut headers = headers(&bound.call)?;
         if let Some(id) = &bound.resume {
             headers.insert(LAST_EVENT_ID, value(id.clone())?);
         }
         context::attach(&bound.call, &self.tracer, &mut headers)?;
-        Ok(Armed { bound, headers })
+        let Some(credential) = self.credential(&bound.call).await? else {
+            return next(Armed {
+                bound,
+                headers,
+                credential: None,
+            })
+            .await;
+        };
+        attach(&credential.held, &mut headers);
+        let call = Arc::clone(&bound.call);
+        let Credential { held, source } = credential.clone();
+        let armed = Armed {
+            bound,
+            headers,
+            credential: Some(credential),
+        };
+        let Reply { answer, session } = next(armed).await.inspect_err(|refusal| {
+            // Never this call again: the next one fetches anew.
+            if refusal.code == Code::CredentialRejected {
+                source.reject(&held);
+            }
+        })?;
+        let answer = echo::masked(answer, &call, &source, &self.meters)?;
+        Ok(Reply { answer, session })
+    }
+}
+
+/// The header lines of what the gateway says to a server by itself (that a session is over, that nobody waits), with the
+/// credential that is held now. Nothing is fetched for it: what was ended stays so. `None` if the server wants one and
+/// there is none.
+pub fn own(source: Option<&Arc<Source>>) -> Option<(HeaderMap, Option<Credential>)> {
+    let mut headers = HeaderMap::new();
+    let Some(source) = source else {
+        return Some((headers, None));
+    };
+    let held = source.held()?;
+    attach(&held, &mut headers);
+    let credential = Credential {
+        held,
+        source: Arc::clone(source),
+    };
+    Some((headers, Some(credential)))
+}
+
+/// Last, so that no line of the client's stands in its place.
+fn attach(held: &Held, headers: &mut HeaderMap) {
+    if let Some((name, value)) = held.material().line() {
+        headers.insert(name, value.clone());
     }
 }
 

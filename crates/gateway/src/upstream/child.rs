@@ -2,13 +2,20 @@
 //!
 //! A session has a process of its own; a caller without sessions has one for all its calls; a server that the
 //! configuration calls shared has one for everybody.
+//!
+//! A credential is in the environment a process is started with. When it changes, calls without sessions get a fresh
+//! process, and so do new sessions; a session of before is over, since its process was the session. The old process ends
+//! with the last call on it.
 
 use std::{
     collections::HashMap,
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use futures_util::{StreamExt, stream};
 use keepgate_call::{
     Answer, Ask, Call, Code, Cut, Events, Item, Principal, Refusal, Reply, ServerName,
@@ -27,7 +34,10 @@ use tracing::debug;
 
 use super::{Link, process_failed};
 use crate::{
-    layers::session::{Binding, Bound},
+    layers::{
+        credential::Credential,
+        session::{Binding, Bound},
+    },
     settings::{Limits, Server, Upstream},
 };
 
@@ -38,14 +48,25 @@ pub struct Children {
     request: Duration,
     idle: Duration,
     most: usize,
-    shared: Option<Shared>,
-    callers: Mutex<HashMap<Principal, (Arc<Supervisor>, Instant)>>,
+    shared: Option<ArcSwap<Shared>>,
+    callers: Mutex<HashMap<Principal, Own>>,
     tasks: TaskTracker,
+}
+
+/// The process of a caller without sessions.
+#[derive(Debug)]
+struct Own {
+    supervisor: Arc<Supervisor>,
+    used: Instant,
+    /// Of the credential it was started with.
+    generation: u64,
 }
 
 /// The processes everybody shares: one for each era, since a process that has shaken hands is in a session.
 #[derive(Debug)]
 struct Shared {
+    /// Of the credential they were started with.
+    generation: u64,
     stateful: Supervisor,
     stateless: Supervisor,
     /// The answer to the one `initialize` the process has seen.
@@ -62,6 +83,25 @@ pub struct Attached {
     /// Whether the process has been told already that its client is ready.
     ready: bool,
     is_shared: bool,
+    /// Of the credential the process was started with.
+    generation: u64,
+}
+
+impl Shared {
+    fn new(settings: &ChildSettings, generation: u64) -> Self {
+        let supervisor = || Supervisor::new(settings.clone(), Sharing::Shared, Restart::default());
+        Self {
+            generation,
+            stateful: supervisor(),
+            stateless: supervisor(),
+            greeted: tokio::sync::Mutex::default(),
+        }
+    }
+}
+
+/// Which of its credentials a server has now; zero for one that needs none.
+fn generation(credential: Option<&Credential>) -> u64 {
+    credential.map_or(0, |credential| credential.held.material().generation())
 }
 
 impl Children {
@@ -72,12 +112,7 @@ impl Children {
         tasks: &TaskTracker,
     ) -> Self {
         let (settings, is_shared) = child_settings(name, server, limits);
-        let supervisor = || Supervisor::new(settings.clone(), Sharing::Shared, Restart::default());
-        let shared = is_shared.then(|| Shared {
-            stateful: supervisor(),
-            stateless: supervisor(),
-            greeted: tokio::sync::Mutex::default(),
-        });
+        let shared = is_shared.then(|| ArcSwap::from_pointee(Shared::new(&settings, 0)));
         Self {
             request: server.timeouts.request,
             idle: server.timeouts.idle,
@@ -111,6 +146,7 @@ impl Children {
         if let Some(shared) = &self.shared
             && covers(None)
         {
+            let shared = shared.load_full();
             shared.stateful.release().await;
             shared.stateless.release().await;
             *shared.greeted.lock().await = None;
@@ -120,12 +156,51 @@ impl Children {
     pub(super) async fn expire(&self, idle: Duration) {
         let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
         // A supervisor that is dropped lets its process go; running calls hold the process until they end.
-        callers.retain(|_, (_, used)| used.elapsed() < idle);
+        callers.retain(|_, own| own.used.elapsed() < idle);
+    }
+
+    /// How a process is started that gets `credential`.
+    fn settings(&self, credential: Option<&Credential>) -> ChildSettings {
+        let mut settings = self.settings.clone();
+        let Some(Credential { held, source }) = credential else {
+            return settings;
+        };
+        for (name, value) in held.material().variables() {
+            settings.env.retain(|(known, _)| known != name);
+            let value = OsStr::from_bytes(value).to_owned();
+            settings.env.push((name.to_owned(), value));
+        }
+        let source = Arc::clone(source);
+        let redact = move |line: &str| source.mask()?.line(line);
+        settings.redact = Some(Arc::new(redact));
+        settings
+    }
+
+    /// The processes everybody shares, started with the credential of now.
+    fn shared(&self, credential: Option<&Credential>) -> Option<Arc<Shared>> {
+        let shared = self.shared.as_ref()?;
+        let now = generation(credential);
+        let current = shared.load_full();
+        // A call that took its credential a moment ago does not bring the old processes back.
+        if current.generation >= now {
+            return Some(current);
+        }
+        let fresh = Arc::new(Shared::new(&self.settings(credential), now));
+        let before = shared.compare_and_swap(&current, Arc::clone(&fresh));
+        Some(if Arc::ptr_eq(&before, &current) {
+            fresh
+        } else {
+            Arc::clone(&before)
+        })
     }
 
     /// The process of a caller without sessions.
-    async fn stateless(&self, bound: &Bound) -> Result<Arc<Connection>, Refusal> {
-        if let Some(shared) = &self.shared {
+    async fn stateless(
+        &self,
+        bound: &Bound,
+        credential: Option<&Credential>,
+    ) -> Result<Arc<Connection>, Refusal> {
+        if let Some(shared) = self.shared(credential) {
             return shared.stateless.connection().await.map_err(process_failed);
         }
         let supervisor = {
@@ -134,17 +209,22 @@ impl Children {
             if callers.len() >= self.most && !callers.contains_key(key) {
                 return Err(Refusal::new(Code::SessionLimit));
             }
+            let now = generation(credential);
             let fresh = || {
-                let supervisor = Supervisor::new(
-                    self.settings.clone(),
-                    Sharing::Exclusive,
-                    Restart::default(),
-                );
-                (Arc::new(supervisor), Instant::now())
+                let settings = self.settings(credential);
+                let supervisor = Supervisor::new(settings, Sharing::Exclusive, Restart::default());
+                Own {
+                    supervisor: Arc::new(supervisor),
+                    used: Instant::now(),
+                    generation: now,
+                }
             };
-            let (supervisor, used) = callers.entry(key.clone()).or_insert_with(fresh);
-            *used = Instant::now();
-            Arc::clone(supervisor)
+            let own = callers.entry(key.clone()).or_insert_with(fresh);
+            if own.generation < now {
+                *own = fresh();
+            }
+            own.used = Instant::now();
+            Arc::clone(&own.supervisor)
         };
         supervisor.connection().await.map_err(process_failed)
     }
@@ -174,13 +254,14 @@ fn child_settings(name: &ServerName, server: &Server, limits: &Limits) -> (Child
 }
 
 impl Attached {
-    fn new(connection: Arc<Connection>, tasks: &TaskTracker, ready: bool, is_shared: bool) -> Self {
+    fn new(connection: Arc<Connection>, children: &Children, generation: u64) -> Self {
         Self {
             connection,
-            tasks: tasks.clone(),
+            tasks: children.tasks.clone(),
             listener: Mutex::default(),
-            ready,
-            is_shared,
+            ready: false,
+            is_shared: children.shared.is_some(),
+            generation,
         }
     }
 
@@ -210,11 +291,16 @@ impl Attached {
 }
 
 /// Sends a call, once.
-pub(super) async fn send(children: Arc<Children>, bound: Bound) -> Result<Reply, Refusal> {
+pub(super) async fn send(
+    children: Arc<Children>,
+    bound: Bound,
+    credential: Option<Credential>,
+) -> Result<Reply, Refusal> {
     let call = Arc::clone(&bound.call);
+    let credential = credential.as_ref();
     match &bound.session {
         Binding::Stateless => {
-            let connection = children.stateless(&bound).await?;
+            let connection = children.stateless(&bound, credential).await?;
             message(&children, &connection, &call, CallMode::CancelOnDrop)
                 .await
                 .map(Into::into)
@@ -223,7 +309,7 @@ pub(super) async fn send(children: Arc<Children>, bound: Bound) -> Result<Reply,
             let Some(Message::Request(request)) = call.message() else {
                 return Err(Refusal::new(Code::Internal));
             };
-            let (attached, response) = greet(&children, request).await?;
+            let (attached, response) = greet(&children, request, credential).await?;
             // Set once: an opening session makes one call.
             let _first = opening.link.set(Link::Child(attached));
             Ok(Answer::Message(Message::Response(response)).into())
@@ -232,8 +318,11 @@ pub(super) async fn send(children: Arc<Children>, bound: Bound) -> Result<Reply,
             let Some(Link::Child(attached)) = session.link.get() else {
                 return Err(Refusal::new(Code::SessionUnknown));
             };
-            // The process is the session: without it the client must begin anew.
-            if attached.connection.ended().is_some() {
+            // The process is the session: without it the client must begin anew. One with a credential of the past is as
+            // good as none, except to end the session.
+            let past = attached.generation < generation(credential);
+            let ends = matches!(call.ask, Ask::End);
+            if attached.connection.ended().is_some() || (past && !ends) {
                 return Err(Refusal::new(Code::SessionUnknown));
             }
             let is_ready = matches!(&call.ask, Ask::Message(Message::Notification(note)) if *note.method() == Method::Initialized);
@@ -253,33 +342,35 @@ pub(super) async fn send(children: Arc<Children>, bound: Bound) -> Result<Reply,
 }
 
 /// Shakes hands: with a process of the session's own, or with the shared one, which hears it once.
-async fn greet(children: &Children, initialize: &Request) -> Result<(Attached, Response), Refusal> {
-    let Some(shared) = &children.shared else {
-        let connection = Connection::spawn(children.settings.clone(), Sharing::Exclusive)
+async fn greet(
+    children: &Children,
+    initialize: &Request,
+    credential: Option<&Credential>,
+) -> Result<(Attached, Response), Refusal> {
+    let Some(shared) = children.shared(credential) else {
+        let connection = Connection::spawn(children.settings(credential), Sharing::Exclusive)
             .map_err(process_failed)?;
         let response = first_response(children, &connection, initialize).await?;
-        return Ok((
-            Attached::new(Arc::new(connection), &children.tasks, false, false),
-            response,
-        ));
+        let attached = Attached::new(Arc::new(connection), children, generation(credential));
+        return Ok((attached, response));
     };
+    let generation = shared.generation;
     let connection = shared.stateful.connection().await.map_err(process_failed)?;
     let mut greeted = shared.greeted.lock().await;
     if let Some((with, response)) = &*greeted
         && Arc::ptr_eq(with, &connection)
     {
         let response = response.with_id(initialize.id());
-        return Ok((
-            Attached::new(connection, &children.tasks, true, true),
-            response,
-        ));
+        let attached = Attached {
+            ready: true,
+            ..Attached::new(connection, children, generation)
+        };
+        return Ok((attached, response));
     }
     let response = first_response(children, &connection, initialize).await?;
     *greeted = Some((Arc::clone(&connection), response.clone()));
-    Ok((
-        Attached::new(connection, &children.tasks, false, true),
-        response,
-    ))
+    drop(greeted);
+    Ok((Attached::new(connection, children, generation), response))
 }
 
 async fn first_response(

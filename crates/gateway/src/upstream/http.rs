@@ -1,11 +1,12 @@
 //! Servers over Streamable HTTP.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{borrow::Cow, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use keepgate_call::{Answer, Ask, Code, Cut, Events, Item, Refusal, Reply, ServerName};
+use keepgate_credential::Source;
 use keepgate_mcp::{
     error,
     message::{self, Body, Message, Request, Response},
@@ -26,7 +27,10 @@ use tracing::{debug, warn};
 
 use super::Link;
 use crate::{
-    layers::session::{Binding, Bound},
+    layers::{
+        credential::{self, Credential},
+        session::{Binding, Bound},
+    },
     settings::{Limits, Server},
 };
 
@@ -80,11 +84,27 @@ impl Http {
         })
     }
 
+    /// The endpoint, with what of the credential goes into its URL.
+    fn armed(&self, credential: Option<&Credential>) -> Cow<'_, Endpoint> {
+        match credential.and_then(|credential| credential.held.material().query()) {
+            None => Cow::Borrowed(&self.endpoint),
+            Some(query) => Cow::Owned(self.endpoint.with_query(query)),
+        }
+    }
+
     /// Sends a message that has no answer. Nobody waits for it.
-    pub(super) fn tell(self: &Arc<Self>, message: Bytes, session: Option<HeaderValue>) {
+    pub(super) fn tell(
+        self: &Arc<Self>,
+        message: Bytes,
+        session: Option<HeaderValue>,
+        source: Option<Arc<Source>>,
+    ) {
+        // Now, and not when the task runs: by then the credential may have been ended.
+        let Some((mut headers, credential)) = own(session, source.as_ref()) else {
+            return;
+        };
         let http = Arc::clone(self);
         self.tasks.spawn(async move {
-            let mut headers = session_headers(session);
             headers.insert(
                 header::CONTENT_TYPE,
                 HeaderValue::from_static("application/json"),
@@ -93,20 +113,25 @@ impl Http {
                 header::ACCEPT,
                 HeaderValue::from_static("application/json, text/event-stream"),
             );
-            let posted = http.endpoint.post(headers, message, &http.bounds);
+            let endpoint = http.armed(credential.as_ref());
+            let posted = endpoint.post(headers, message, &http.bounds);
             if !matches!(tokio::time::timeout(COURTESY, posted).await, Ok(Ok(_))) {
                 debug!(server = %http.name, "the server did not take note of a message");
             }
         });
     }
 
-    pub(super) fn end(self: &Arc<Self>, session: Option<HeaderValue>) {
+    pub(super) fn end(self: &Arc<Self>, session: Option<HeaderValue>, source: Option<Arc<Source>>) {
         if session.is_none() {
             return;
         }
+        let Some((headers, credential)) = own(session, source.as_ref()) else {
+            return;
+        };
         let http = Arc::clone(self);
         self.tasks.spawn(async move {
-            let ended = http.endpoint.delete(session_headers(session), &http.bounds);
+            let endpoint = http.armed(credential.as_ref());
+            let ended = endpoint.delete(headers, &http.bounds);
             if !matches!(tokio::time::timeout(COURTESY, ended).await, Ok(Ok(_))) {
                 debug!(server = %http.name, "the server did not take note that a session ended");
             }
@@ -114,12 +139,16 @@ impl Http {
     }
 }
 
-fn session_headers(session: Option<HeaderValue>) -> HeaderMap {
-    let mut headers = HeaderMap::new();
+/// The header lines of what we say by ourselves.
+fn own(
+    session: Option<HeaderValue>,
+    source: Option<&Arc<Source>>,
+) -> Option<(HeaderMap, Option<Credential>)> {
+    let (mut headers, credential) = credential::own(source)?;
     if let Some(session) = session {
         headers.insert(SESSION_ID, session);
     }
-    headers
+    Some((headers, credential))
 }
 
 /// Sends a call, once.
@@ -127,9 +156,11 @@ pub(super) async fn send(
     http: Arc<Http>,
     bound: Bound,
     mut headers: HeaderMap,
+    credential: Option<Credential>,
 ) -> Result<Reply, Refusal> {
     let call = Arc::clone(&bound.call);
     within(&bound, &mut headers);
+    let endpoint = http.armed(credential.as_ref());
     let (received, request) = match &call.ask {
         Ask::Message(judged) => {
             // The judged bytes, but for a trace context of ours.
@@ -140,24 +171,21 @@ pub(super) async fn send(
                 None
             };
             (
-                http.endpoint
+                endpoint
                     .post(headers, message.bytes().clone(), &http.bounds)
                     .await,
                 request,
             )
         }
-        Ask::Listen => (http.endpoint.get(headers, &http.bounds).await, None),
+        Ask::Listen => (endpoint.get(headers, &http.bounds).await, None),
         Ask::End => {
-            return Ok(ended(
-                &http,
-                http.endpoint.delete(headers, &http.bounds).await,
-            ));
+            return Ok(ended(&http, endpoint.delete(headers, &http.bounds).await));
         }
     };
     let answer = match received.map_err(failed)? {
         Received::Accepted => accepted(request)?,
         Received::Message { head, body } => {
-            open(&http, &bound, head.session);
+            open(&http, &bound, head.session, credential.as_ref());
             match request {
                 Some(request) => {
                     Answer::Message(Message::Response(response(&http, request, body)?))
@@ -167,12 +195,15 @@ pub(super) async fn send(
             }
         }
         Received::Stream { head, events } => {
-            open(&http, &bound, head.session);
+            open(&http, &bound, head.session, credential.as_ref());
             if request.is_none() && matches!(call.ask, Ask::Message(_)) {
                 return Err(Refusal::new(Code::UpstreamInvalid)
                     .detail("a stream in answer to what needs none"));
             }
             Answer::Stream(items(&http, events))
+        }
+        Received::Rejected { status: 401, .. } if credential.is_some() => {
+            return Err(Refusal::new(Code::CredentialRejected));
         }
         Received::Rejected { status, body } => rejected(&http, &bound, request, status, body)?,
     };
@@ -215,12 +246,18 @@ fn ended(http: &Http, received: Result<Received, UpstreamError>) -> Reply {
 }
 
 /// Keeps the server's session id where `initialize` has opened one.
-fn open(http: &Arc<Http>, bound: &Bound, session: Option<HeaderValue>) {
+fn open(
+    http: &Arc<Http>,
+    bound: &Bound,
+    session: Option<HeaderValue>,
+    credential: Option<&Credential>,
+) {
     if let Binding::Opening(opening) = &bound.session {
         // Set once: an opening session makes one call.
         let _first = opening.link.set(Link::Http {
             http: Arc::clone(http),
             session,
+            source: credential.map(|credential| Arc::clone(&credential.source)),
         });
     }
 }

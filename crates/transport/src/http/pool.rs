@@ -21,7 +21,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, Version, header::HOST};
+use http::{HeaderMap, Request, Response, Uri, Version, header::HOST};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::{
@@ -47,7 +47,7 @@ use crate::alarm::Alarm;
 use super::{
     BUFFER,
     client::{ClientSettings, Target},
-    upstream::UpstreamError,
+    upstream::{Query, UpstreamError},
 };
 
 /// What is sent.
@@ -411,7 +411,7 @@ async fn send_h2(
 
 /// HTTP/1.1 has the path in the request line and the rest in `Host`.
 fn to_h1(mut request: Request<Out>, target: &Target) -> Request<Out> {
-    *request.uri_mut() = target.path.clone();
+    *request.uri_mut() = with_query(&request, &target.path);
     *request.version_mut() = Version::HTTP_11;
     request.headers_mut().insert(HOST, target.host.clone());
     request
@@ -419,10 +419,20 @@ fn to_h1(mut request: Request<Out>, target: &Target) -> Request<Out> {
 
 /// HTTP/2 has the whole address in pseudo-headers, and no `Host`.
 fn to_h2(mut request: Request<Out>, target: &Target) -> Request<Out> {
-    *request.uri_mut() = target.uri.clone();
+    *request.uri_mut() = with_query(&request, &target.uri);
     *request.version_mut() = Version::HTTP_2;
     request.headers_mut().remove(HOST);
     request
+}
+
+/// The address with the request's own query, if it has one.
+fn with_query(request: &Request<Out>, address: &Uri) -> Uri {
+    let Some(Query(query)) = request.extensions().get() else {
+        return address.clone();
+    };
+    let mut parts = address.clone().into_parts();
+    parts.path_and_query = format!("{}?{query}", address.path()).parse().ok();
+    Uri::from_parts(parts).unwrap_or_else(|_| address.clone())
 }
 
 /// What the upstream says about resting, less a second for the way.

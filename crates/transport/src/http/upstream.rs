@@ -179,11 +179,30 @@ impl UpstreamError {
 pub struct Endpoint {
     target: Arc<Target>,
     pool: Arc<Pool>,
+    query: Option<Query>,
 }
+
+/// What a request's URL ends with, beyond the address. It may be secret, so it shows nothing of itself.
+#[derive(Clone)]
+pub(super) struct Query(pub(super) Arc<str>);
 
 impl Endpoint {
     pub(super) fn new(target: Arc<Target>, pool: Arc<Pool>) -> Self {
-        Self { target, pool }
+        Self {
+            target,
+            pool,
+            query: None,
+        }
+    }
+
+    /// The same endpoint with `query` (encoded, without `?`) at the end of its address; connections are shared. The address
+    /// that is shown stays as it was.
+    #[must_use]
+    pub fn with_query(&self, query: &str) -> Self {
+        Self {
+            query: Some(Query(query.into())),
+            ..self.clone()
+        }
     }
 
     /// The address.
@@ -301,6 +320,9 @@ impl Endpoint {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.headers_mut() = headers;
+        if let Some(query) = &self.query {
+            request.extensions_mut().insert(query.clone());
+        }
         self.pool.send(request, limits.head).await
     }
 }

@@ -5,7 +5,7 @@
 
 use std::{
     ffi::OsString,
-    io,
+    fmt, io,
     path::PathBuf,
     process::{ExitStatus, Stdio},
     sync::Arc,
@@ -26,8 +26,11 @@ use tokio_util::task::TaskTracker;
 
 use super::StdioError;
 
+/// Takes out of a line of a child's log what must not be in ours; `None` if nothing has to be.
+pub type Redact = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
 /// How a child is started, and ended.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ChildSettings {
     /// The server's name, for the log.
     pub name: String,
@@ -47,6 +50,21 @@ pub struct ChildSettings {
     pub max_log_line: usize,
     /// Time between closing stdin and SIGTERM, and between SIGTERM and SIGKILL.
     pub grace: Duration,
+    /// What every line passes that the child writes to stderr, before it is logged.
+    pub redact: Option<Redact>,
+}
+
+/// Variables can be secret, so only their names are shown.
+impl fmt::Debug for ChildSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.env.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("ChildSettings")
+            .field("name", &self.name)
+            .field("command", &self.command)
+            .field("env", &names)
+            .field("directory", &self.directory)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ChildSettings {
@@ -67,6 +85,7 @@ impl ChildSettings {
             max_line: 8 * 1024 * 1024,
             max_log_line: 4 * 1024,
             grace: Duration::from_secs(2),
+            redact: None,
         }
     }
 }
@@ -119,6 +138,7 @@ impl Child {
             stderr,
             settings.name.clone(),
             settings.max_log_line,
+            settings.redact.clone(),
         ));
         Ok((child, Pipes { stdin, stdout }))
     }
@@ -190,8 +210,10 @@ fn command(settings: &ChildSettings) -> Command {
 }
 
 /// Writes the child's stderr to our log, line by line. It is no part of the protocol, and no line of it can pass for two.
-async fn log_stderr(stderr: ChildStderr, server: String, cap: usize) {
+async fn log_stderr(stderr: ChildStderr, server: String, cap: usize, redact: Option<Redact>) {
     read_log(stderr, cap, |line, cut| {
+        let redacted = redact.as_ref().and_then(|redact| redact(line));
+        let line = redacted.as_deref().unwrap_or(line);
         tracing::info!(target: "keepgate::stdio::stderr", server, cut, "{line}");
     })
     .await;

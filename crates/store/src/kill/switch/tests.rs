@@ -41,6 +41,7 @@ fn call(caller: &str, tool: &str) -> Arc<Call> {
         peer: None,
         intended: AtomicBool::new(false),
         trace: keepgate_call::Trace::default(),
+        credential: Default::default(),
         killed: AtomicBool::new(false),
     })
 }

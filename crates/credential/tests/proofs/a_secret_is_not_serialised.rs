@@ -1,0 +1,6 @@
+use keepgate_credential::Secret;
+
+fn main() {
+    let secret = Secret::new(b"hidden".to_vec());
+    let _ = serde_json::to_string(&secret);
+}

@@ -1,0 +1,189 @@
+//! A server that sends its credential back: nobody sees it, and it is on record.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use keepgate_credential::{Form, MASK};
+use keepgate_tests::{Client, Events, FakeServer, Gate, Heard, Say, TestGateway, upstream::said};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{SECRET, private, servers::armed};
+
+/// A gateway in front of a server that answers tool calls by `script`.
+async fn gateway(
+    script: impl Fn(&Heard) -> Vec<Say> + Send + Sync + 'static,
+) -> (TestGateway, TempDir) {
+    let server = FakeServer::with_tools(script).await;
+    let directory = TempDir::new().unwrap();
+    let text = private(directory.path(), "crm", SECRET);
+    let gateway = TestGateway::http(&server.url())
+        .with(armed(&text, Form::Bearer, None))
+        .start()
+        .await;
+    (gateway, directory)
+}
+
+/// Whether any part of the secret that is no chance is in `text`.
+fn leaks(text: &str) -> bool {
+    let parts = SECRET.as_bytes().windows(6);
+    let mut parts = parts.map(|part| std::str::from_utf8(part).unwrap());
+    parts.any(|part| text.contains(part))
+}
+
+#[tokio::test]
+async fn an_echo_in_a_result_is_masked_in_every_encoding() {
+    let hex: String = SECRET.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let forms = [
+        SECRET.to_owned(),
+        format!("authorization: Bearer {SECRET}"),
+        STANDARD.encode(format!("user:{SECRET}")),
+        hex,
+        "x7Qp-2LdV9mZ_kTa81%2BcReW%2F45%3D".to_owned(),
+        json!({"headers": {"authorization": format!("Bearer {SECRET}")}}).to_string(),
+    ];
+    for form in forms {
+        let said_form = form.clone();
+        let (gateway, _directory) =
+            gateway(move |heard| Say::json(&said(&heard.json()["id"], &said_form))).await;
+        let answer = Client::new(gateway.addr)
+            .call_modern("echo", json!({}))
+            .await;
+        let body = String::from_utf8_lossy(&answer.body).into_owned();
+        assert_eq!(answer.status, 200, "{body}");
+        assert!(
+            body.contains(MASK) && !body.contains(&form) && !leaks(&body),
+            "{body}"
+        );
+        let outcome = gateway
+            .record(|record| record["kind"] == "call.outcome" && record["tool_name"] == "echo")
+            .await;
+        assert_eq!(outcome["cred"]["masked"], 1, "{outcome}");
+        let metrics = gateway.gateway.shared().meters.text();
+        assert!(metrics.contains("keepgate_credential_masked"), "{metrics}");
+    }
+}
+
+#[tokio::test]
+async fn an_echo_in_an_error_body_is_masked() {
+    let (gateway, _directory) = gateway(|heard| {
+        let body = json!({"jsonrpc": "2.0", "id": heard.json()["id"], "error": {"code": -32602,
+            "message": format!("bad token {SECRET}"), "data": {"seen": [SECRET]}}});
+        Say::http("400 Bad Request", "application/json", &body.to_string())
+    })
+    .await;
+    let answer = Client::new(gateway.addr)
+        .call_modern("echo", json!({}))
+        .await;
+    let body = String::from_utf8_lossy(&answer.body).into_owned();
+    assert_eq!(answer.status, 400, "{body}");
+    assert!(
+        body.contains(&format!("bad token {MASK}")) && !leaks(&body),
+        "{body}"
+    );
+}
+
+#[tokio::test]
+async fn an_echo_split_over_events_is_masked_and_the_stream_flows() {
+    let gate = Gate::default();
+    let until = gate.clone();
+    let (gateway, _directory) = gateway(move |heard| {
+        let progress = |text: &str| {
+            let params = json!({"progressToken": "p", "progress": 1, "message": text});
+            Say::event(
+                &json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": params}),
+            )
+        };
+        let (first, rest) = SECRET.split_at(10);
+        let (second, third) = rest.split_at(9);
+        vec![
+            Say::sse(),
+            progress("working"),
+            Say::Until(until.clone()),
+            progress(&format!("token={first}")),
+            progress(second),
+            progress(&format!("{third} and on")),
+            Say::event(&said(&heard.json()["id"], &format!("it was {SECRET}"))),
+            Say::Close,
+        ]
+    })
+    .await;
+    let client = Client::new(gateway.addr).initialize("2025-11-25").await;
+    let body = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "echo", "arguments": {}, "_meta": {"progressToken": "p"}}});
+    let mut events = Events::of(client.open("POST", body.to_string()).await);
+    // Nothing is held back: this comes while the server waits for us.
+    let working = events.message().await.unwrap();
+    assert_eq!(working["params"]["message"], "working");
+    gate.open();
+    let mut shown = Vec::new();
+    while let Some(message) = events.message().await {
+        assert!(!leaks(&message.to_string()), "{message}");
+        let text = message
+            .pointer("/params/message")
+            .or(message.pointer("/result/content/0/text"));
+        shown.push(text.and_then(Value::as_str).unwrap().to_owned());
+    }
+    assert_eq!(
+        shown,
+        [
+            format!("token={MASK}"),
+            MASK.to_owned(),
+            format!("{MASK} and on"),
+            format!("it was {MASK}"),
+        ]
+    );
+    let outcome = gateway
+        .record(|record| record["kind"] == "call.outcome" && record["tool_name"] == "echo")
+        .await;
+    assert_eq!(outcome["cred"]["masked"], 4, "{outcome}");
+}
+
+#[tokio::test]
+async fn an_echo_in_a_listed_tool_or_a_question_is_masked() {
+    let server = FakeServer::start(|heard| {
+        if heard.method() == "tools/list" {
+            let tools = json!([{"name": "echo", "description": format!("use {SECRET}"), "inputSchema": {"type": "object"}}]);
+            return Say::json(&json!({"jsonrpc": "2.0", "id": heard.json()["id"], "result": {"tools": tools}}));
+        }
+        keepgate_tests::upstream::behave(heard).unwrap_or_default()
+    })
+    .await;
+    let directory = TempDir::new().unwrap();
+    let text = private(directory.path(), "crm", SECRET);
+    let gateway = TestGateway::http(&server.url())
+        .with(armed(&text, Form::Bearer, None))
+        .start()
+        .await;
+    let client = Client::new(gateway.addr).initialize("2025-11-25").await;
+    let answer = client.ask("tools/list", json!({})).await;
+    let body = String::from_utf8_lossy(&answer.body).into_owned();
+    assert!(
+        body.contains(&format!("use {MASK}")) && !leaks(&body),
+        "{body}"
+    );
+}
+
+#[tokio::test]
+async fn an_echo_in_a_method_or_an_id_is_not_passed_on() {
+    let (gateway, _directory) = gateway(|heard| {
+        vec![
+            Say::sse(),
+            Say::event(&json!({"jsonrpc": "2.0", "method": format!("notifications/{SECRET}")})),
+            Say::event(&said(&heard.json()["id"], "done")),
+            Say::Close,
+        ]
+    })
+    .await;
+    let client = Client::new(gateway.addr).initialize("2025-11-25").await;
+    let body = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "echo", "arguments": {}}});
+    let answer = client.raw(
+        format!(
+            "POST /up/mcp HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\naccept: application/json, text/event-stream\r\nmcp-session-id: {}\r\nmcp-protocol-version: 2025-11-25\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            gateway.addr,
+            client.sent("mcp-session-id").unwrap(),
+            body.to_string().len()
+        )
+        .as_bytes(),
+        std::time::Duration::from_secs(10),
+    )
+    .await;
+    assert!(!leaks(&answer), "{answer}");
+}
