@@ -4,6 +4,7 @@
 
 peers: ## Install the pinned MCP clients, servers and conformance suite into .peers/
 	@tests/peers/install.sh
+	@tests/peers/rvault.sh >/dev/null
 
 peers-direct: peers ## Run every peer against the fixture without Keepgate
 	@tests/peers/direct.sh
