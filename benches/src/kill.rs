@@ -354,6 +354,7 @@ fn call() -> Arc<Call> {
         passed: Passed::default(),
         peer: None,
         intended: AtomicBool::new(false),
+        credential: Default::default(),
         killed: AtomicBool::new(false),
         trace: keepgate_call::Trace::default(),
     })

@@ -194,7 +194,11 @@ async fn a_real_vault_gives_its_secret_and_its_refusals_are_understood() {
 
     // A token that is revoked, given to the gateway: read anew when the file holds another.
     let made = vault
-        .ask("POST", "auth/token/create", json!({"policies": ["keepgate"], "ttl": "1h"}))
+        .ask(
+            "POST",
+            "auth/token/create",
+            json!({"policies": ["keepgate"], "ttl": "1h"}),
+        )
         .await;
     let token = made["auth"]["client_token"]
         .as_str()
