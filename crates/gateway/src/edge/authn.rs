@@ -4,7 +4,7 @@ use std::{sync::Arc, time::SystemTime};
 
 use http::{Request, header};
 use hyper::body::Incoming;
-use keepgate_authn::{Authenticator, AuthnError, oauth::TokenError};
+use keepgate_authn::{Authenticator, AuthnError};
 use keepgate_call::{Caller, Code, Refusal, ServerName};
 use tracing::debug;
 
@@ -29,18 +29,20 @@ impl Identify {
     /// Why nobody was made of a credential, and where tokens are taken, how to come by one. The same for every path, so
     /// that nobody learns from it which servers there are.
     fn refused(&self, error: AuthnError, path: &str) -> Refusal {
-        let (code, token) = match error {
+        let (code, wrong) = match error {
             AuthnError::Missing => (Code::AuthnMissing, None),
+            // Only the holder of the right secret could know that a key was one, so nobody is told.
             AuthnError::Invalid | AuthnError::Expired | AuthnError::Revoked => {
-                (Code::AuthnInvalid, Some(TokenError::Malformed))
+                (Code::AuthnInvalid, Some(AuthnError::Invalid.to_string()))
             }
-            AuthnError::Token(error) => (Code::AuthnInvalid, Some(error)),
+            AuthnError::Token(error) => (Code::AuthnInvalid, Some(error.to_string())),
             AuthnError::Unavailable => return Refusal::new(Code::AuthnUnavailable).source(error),
         };
-        debug!(%error, token = token.map(tracing::field::display), "a credential was refused");
+        debug!(%error, wrong, "a credential was refused");
         let mut refusal = Refusal::new(code).source(error);
         let resource = self.authn.resource();
-        refusal.challenge = resource.map(|resource| challenge::token(resource, path, token));
+        refusal.challenge =
+            resource.map(|resource| challenge::token(resource, path, wrong.as_deref()));
         refusal
     }
 

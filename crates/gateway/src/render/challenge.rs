@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use http::HeaderValue;
-use keepgate_authn::oauth::{ResourceServer, TokenError};
+use keepgate_authn::oauth::ResourceServer;
 use keepgate_call::{Refusal, ServerName};
 
 /// Where the metadata of endpoints are, before the path of the endpoint (RFC 9728 §3.1).
@@ -18,17 +18,17 @@ pub(super) fn of(refusal: &Refusal) -> HeaderValue {
         .unwrap_or(HeaderValue::from_static("Bearer realm=\"keepgate\""))
 }
 
-/// What a client is told that shows no token, or one that is wrong. Without a token there is no error to name (RFC 6750
+/// What a client is told that shows no token, or one that is wrong in this way: fixed words of ours. Without a token there is no error to name (RFC 6750
 /// §3.1).
-pub fn token(resource: &ResourceServer, path: &str, error: Option<TokenError>) -> Box<str> {
+pub fn token(resource: &ResourceServer, path: &str, wrong: Option<&str>) -> Box<str> {
     let mut challenge = located(resource, path);
     if !resource.scopes().is_empty() {
         let _infallible = write!(challenge, ", scope=\"{}\"", resource.scopes().join(" "));
     }
-    if let Some(error) = error {
+    if let Some(wrong) = wrong {
         let _infallible = write!(
             challenge,
-            ", error=\"invalid_token\", error_description=\"{error}\""
+            ", error=\"invalid_token\", error_description=\"{wrong}\""
         );
     }
     challenge.into()
