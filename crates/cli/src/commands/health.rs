@@ -71,3 +71,6 @@ fn ask(address: SocketAddr, path: &str) -> std::io::Result<u16> {
         .and_then(|line| line.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok());
     status.ok_or_else(|| std::io::Error::other("what answers does not speak HTTP"))
 }
+
+#[cfg(test)]
+mod tests;
