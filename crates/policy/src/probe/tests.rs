@@ -1,3 +1,5 @@
+//! Policies with one hole each, and policies with none.
+
 use std::time::SystemTime;
 
 use super::{NOBODYS, Probed, probe};

@@ -1,3 +1,5 @@
+//! Listeners that answer well, badly, and not at all.
+
 use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::net::TcpListener;
