@@ -33,11 +33,9 @@ impl Fetch for Keys {
     }
 }
 
-fn token(bench: &mut Criterion) {
-    let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-    let key = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
-    let key = Ed25519KeyPair::from_pkcs8(key.as_ref()).unwrap();
-    let set = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": text(key.public_key().as_ref())}]});
+/// A gateway that believes one issuer with this key.
+fn authenticator(key: &Ed25519KeyPair) -> Arc<Authenticator> {
+    let set = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": URL_SAFE_NO_PAD.encode(key.public_key().as_ref())}]});
     let mut issuer = IssuerSettings::new(
         IssuerUrl::parse(ISSUER).unwrap(),
         Arc::new(Keys(set.to_string().into_bytes())),
@@ -48,7 +46,14 @@ fn token(bench: &mut Criterion) {
             .unwrap(),
         issuers: vec![issuer],
     };
-    let authn = Arc::new(Authenticator::tokens(Tokens::new(settings).unwrap(), None).unwrap());
+    Arc::new(Authenticator::tokens(Tokens::new(settings).unwrap(), None).unwrap())
+}
+
+fn token(bench: &mut Criterion) {
+    let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let key = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+    let key = Ed25519KeyPair::from_pkcs8(key.as_ref()).unwrap();
+    let authn = authenticator(&key);
     let now = SystemTime::now();
     let end = now
         .duration_since(SystemTime::UNIX_EPOCH)

@@ -262,12 +262,7 @@ pub(crate) fn write_line<'a>(
     }
     object.optional("client_id", line.client_id);
     if let Some(credential) = line.cred {
-        object.nested("cred", |member| {
-            member.optional("fault", credential.fault);
-            member.optional("lease_id", credential.lease_id);
-            member.number("masked", credential.masked);
-            member.string("ref", credential.reference);
-        });
+        object.nested("cred", |member| write_credential(&credential, member));
     }
     object.optional("cut", line.cut.map(Cut::as_str));
     object.optional("decision", line.decision.map(Decision::as_str));
@@ -307,6 +302,13 @@ pub(crate) fn write_line<'a>(
     object.number("v", Some(VERSION));
     buffer.push(b'}');
     seq_at
+}
+
+fn write_credential(credential: &CredentialLine<'_>, object: &mut Object<'_>) {
+    object.optional("fault", credential.fault);
+    object.optional("lease_id", credential.lease_id);
+    object.number("masked", credential.masked);
+    object.string("ref", credential.reference);
 }
 
 fn write_note(note: &LogNote<'_>, object: &mut Object<'_>) {

@@ -41,7 +41,7 @@ impl Documents {
         self.held.lock().unwrap()
     }
 
-    fn put(&self, url: &str, document: impl ToString) {
+    fn put(&self, url: &str, document: &dyn ToString) {
         self.held()
             .insert(url.to_owned(), document.to_string().into_bytes());
     }
@@ -186,8 +186,8 @@ impl World {
     fn with(change: impl FnOnce(&mut IssuerSettings)) -> Self {
         let keys = Keys::new();
         let documents = Arc::new(Documents::default());
-        documents.put(METADATA, json!({"issuer": ISSUER, "jwks_uri": JWKS}));
-        documents.put(JWKS, json!({"keys": keys.set("")}));
+        documents.put(METADATA, &json!({"issuer": ISSUER, "jwks_uri": JWKS}));
+        documents.put(JWKS, &json!({"keys": keys.set("")}));
         let url = IssuerUrl::parse(ISSUER).unwrap();
         let fetch: Arc<dyn Fetch> = Arc::<Documents>::clone(&documents);
         let mut issuer = IssuerSettings::new(url, fetch);
@@ -230,13 +230,12 @@ impl World {
     fn minted(&self, changed: &Value) -> String {
         let mut claims = self.claims();
         for (name, value) in changed.as_object().unwrap() {
-            match value {
-                Value::Null => claims.as_object_mut().unwrap().remove(name),
-                value => claims
-                    .as_object_mut()
-                    .unwrap()
-                    .insert(name.clone(), value.clone()),
-            };
+            let claims = claims.as_object_mut().unwrap();
+            if value.is_null() {
+                claims.remove(name);
+            } else {
+                claims.insert(name.clone(), value.clone());
+            }
         }
         self.keys.token(&header(&json!({})), &claims)
     }
@@ -311,6 +310,7 @@ async fn every_algorithm_of_the_list_works_and_no_other() {
 }
 
 /// What is wrong with a token is wrong however good the rest of it is.
+#[expect(clippy::too_many_lines, reason = "one table")]
 #[tokio::test(start_paused = true)]
 async fn tokens_that_are_wrong_in_one_point_are_nobody() {
     use TokenError as E;
@@ -325,7 +325,7 @@ async fn tokens_that_are_wrong_in_one_point_are_nobody() {
     let padded = {
         let token = claimed(json!({"sub": "adam"}));
         let mut parts: Vec<String> = token.split('.').map(str::to_owned).collect();
-        while parts[1].len() % 4 != 0 {
+        while !parts[1].len().is_multiple_of(4) {
             parts[1].push('=');
         }
         parts[1].push('=');

@@ -22,7 +22,7 @@ async fn metadata_are_found_where_either_standard_puts_them() {
         world.documents.held().remove(METADATA);
         world
             .documents
-            .put(place, json!({"issuer": ISSUER, "jwks_uri": JWKS}));
+            .put(place, &json!({"issuer": ISSUER, "jwks_uri": JWKS}));
         let world = world.fetching();
         assert!(
             world.ask(&world.minted(&json!({}))).await.is_ok(),
@@ -82,7 +82,7 @@ async fn keys_that_are_not_for_signatures_are_left_out() {
     }
     set.push(json!({"kty": "oct", "k": "c2VjcmV0", "kid": "es", "alg": "HS256"}));
     set.push(json!("no key"));
-    world.documents.put(JWKS, json!({"keys": set}));
+    world.documents.put(JWKS, &json!({"keys": set}));
     let world = world.fetching();
     for (algorithm, kid) in [("ES256", "es"), ("ES384", "es384"), ("EdDSA", "ed")] {
         let header = header(&json!({"alg": algorithm, "kid": kid}));
@@ -105,7 +105,7 @@ async fn a_token_without_a_key_id_is_known_only_where_one_key_fits() {
     assert!(world.ask(&token("ES256")).await.is_ok());
     let mut set = world.keys.set("");
     set.extend(Keys::new().set("other-"));
-    world.documents.put(JWKS, json!({"keys": set}));
+    world.documents.put(JWKS, &json!({"keys": set}));
     pass(REFRESH + PAUSE).await;
     let fresh = token("ES256");
     assert_eq!(world.ask(&fresh).await.err(), Some(TokenError::Key));
@@ -121,7 +121,7 @@ async fn new_keys_are_fetched_when_a_token_needs_them() {
     world.keys = Keys::new();
     let mut both = world.keys.set("new-");
     both.extend(old_set);
-    world.documents.put(JWKS, json!({"keys": both}));
+    world.documents.put(JWKS, &json!({"keys": both}));
     let header = header(&json!({"kid": "new-es"}));
     let new = world.keys.token(&header, &world.claims());
     assert!(world.ask(&new).await.is_ok());
@@ -131,7 +131,7 @@ async fn new_keys_are_fetched_when_a_token_needs_them() {
     // The old key is withdrawn: what it signed is nobody from the next fetch on, remembered or not.
     world
         .documents
-        .put(JWKS, json!({"keys": world.keys.set("new-")}));
+        .put(JWKS, &json!({"keys": world.keys.set("new-")}));
     pass(REFRESH + PAUSE).await;
     assert_eq!(world.ask(&old).await.err(), Some(TokenError::Key));
     assert!(world.ask(&new).await.is_ok());
@@ -145,7 +145,7 @@ async fn a_key_that_comes_back_changed_under_its_id_vouches_for_nothing_old() {
     world.keys = Keys::new();
     world
         .documents
-        .put(JWKS, json!({"keys": world.keys.set("")}));
+        .put(JWKS, &json!({"keys": world.keys.set("")}));
     pass(REFRESH + PAUSE).await;
     assert_eq!(world.ask(&old).await.err(), Some(TokenError::Signature));
     assert!(world.ask(&world.minted(&json!({}))).await.is_ok());
@@ -190,7 +190,7 @@ async fn a_call_that_goes_away_stops_no_fetch() {
     world.keys = Keys::new();
     world
         .documents
-        .put(JWKS, json!({"keys": world.keys.set("new-")}));
+        .put(JWKS, &json!({"keys": world.keys.set("new-")}));
     let token = world
         .keys
         .token(&header(&json!({"kid": "new-es"})), &world.claims());
