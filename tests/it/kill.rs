@@ -159,7 +159,6 @@ async fn under_a_kill_nothing_begins_and_only_an_end_passes() {
     let server = server().await;
     let gateway = TestGateway::http(&server.url()).start().await;
     let client = Client::new(gateway.addr).initialize("2025-11-25").await;
-    // Of another tenant, so that the session itself goes on.
     let applied = kill(&gateway, "server", Some("up"));
     let opening = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": "2025-11-25", "capabilities": {}}});
     is_killed(
