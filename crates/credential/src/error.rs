@@ -89,7 +89,7 @@ pub enum Fault {
         reference: Arc<str>,
         /// Why.
         #[source]
-        source: Arc<Fault>,
+        source: Arc<Self>,
     },
     /// The policy of our token does not allow it.
     #[error("the vault forbids it")]

@@ -38,9 +38,12 @@ const RUN_SECRETS: &str = "/run/secrets";
 /// # Errors
 /// [`Fault`] with `File..`, [`Fault::TooLong`].
 pub(crate) fn file(path: &Path) -> Result<Secret, Fault> {
-    let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => Fault::FileMissing,
-        _ => Fault::FileUnreadable(Arc::new(error)),
+    let failed = |error: io::Error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            Fault::FileMissing
+        } else {
+            Fault::FileUnreadable(Arc::new(error))
+        }
     };
     // Not blocking, so that a named pipe in its place cannot hold us up; judged by what was opened, not by the path.
     let mut file = File::options()

@@ -389,9 +389,9 @@ impl Source {
                 let user = self.wanted.form.user_field();
                 let began = Instant::now();
                 let read = vault.read(path, field, user).await?;
-                let age = read.duration.map_or(vault.max_age(), |duration| {
-                    vault.max_age().min(duration / 2)
-                });
+                let longest = vault.max_age();
+                let half = read.duration.map(|duration| duration / 2);
+                let age = half.map_or(longest, |half| half.min(longest));
                 let whole = read.duration.unwrap_or_default();
                 let lease = read.raw.lease.is_some().then_some(Lease {
                     renewable: read.renewable,

@@ -151,7 +151,7 @@ impl Link {
                 http,
                 session,
                 source,
-            } => http.tell(answer.bytes().clone(), session.clone(), source.clone()),
+            } => http.tell(answer.bytes().clone(), session.clone(), source.as_ref()),
             Self::Child(attached) => attached.decline(answer),
         }
     }
@@ -166,7 +166,7 @@ impl Link {
                 http,
                 session,
                 source,
-            } => http.tell(bytes, session.clone(), source.clone()),
+            } => http.tell(bytes, session.clone(), source.as_ref()),
             Self::Child(_) => {}
         }
     }
@@ -178,7 +178,7 @@ impl Link {
                 http,
                 session,
                 source,
-            } => http.end(session.clone(), source.clone()),
+            } => http.end(session.clone(), source.as_ref()),
             // The process ends when nobody holds it any more.
             Self::Child(_) => {}
         }

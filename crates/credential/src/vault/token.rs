@@ -248,11 +248,14 @@ fn life(seconds: u64) -> Option<(Instant, Duration)> {
 
 /// Refusals mean something else where we log in.
 fn refused(fault: Fault) -> Fault {
-    match fault {
-        Fault::Forbidden | Fault::NotFound | Fault::Unexpected { status: 400 | 401 } => {
-            Fault::LoginRefused
-        }
-        other => other,
+    let is_refusal = matches!(
+        fault,
+        Fault::Forbidden | Fault::NotFound | Fault::Unexpected { status: 400 | 401 }
+    );
+    if is_refusal {
+        Fault::LoginRefused
+    } else {
+        fault
     }
 }
 

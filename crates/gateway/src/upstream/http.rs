@@ -97,10 +97,10 @@ impl Http {
         self: &Arc<Self>,
         message: Bytes,
         session: Option<HeaderValue>,
-        source: Option<Arc<Source>>,
+        source: Option<&Arc<Source>>,
     ) {
         // Now, and not when the task runs: by then the credential may have been ended.
-        let Some((mut headers, credential)) = own(session, source.as_ref()) else {
+        let Some((mut headers, credential)) = own(session, source) else {
             return;
         };
         let http = Arc::clone(self);
@@ -121,11 +121,15 @@ impl Http {
         });
     }
 
-    pub(super) fn end(self: &Arc<Self>, session: Option<HeaderValue>, source: Option<Arc<Source>>) {
+    pub(super) fn end(
+        self: &Arc<Self>,
+        session: Option<HeaderValue>,
+        source: Option<&Arc<Source>>,
+    ) {
         if session.is_none() {
             return;
         }
-        let Some((headers, credential)) = own(session, source.as_ref()) else {
+        let Some((headers, credential)) = own(session, source) else {
             return;
         };
         let http = Arc::clone(self);

@@ -159,86 +159,21 @@ impl Resolver<'_> {
 
     fn form(&mut self, raw: &raw::Credential, child: bool) -> Option<Form> {
         let (form, reference) = (raw.form?, raw.reference.as_ref()?);
-        let mut fault = |message: &str, hint: &str| {
+        if let Some((message, hint)) = misfit(raw, form, child) {
             let fault = reference.fault(message);
-            self.faults.push(if hint.is_empty() {
-                fault
-            } else {
-                fault.hint(hint)
+            self.faults.push(match hint {
+                "" => fault,
+                hint => fault.hint(hint),
             });
-        };
-        if child != (form == Written::Environment) {
-            if child {
-                fault("a child process gets its credential `as: environment`", "");
-            } else {
-                fault("`as: environment` goes with `command` only", "");
-            }
             return None;
         }
-        let named = matches!(
-            form,
-            Written::Header | Written::Query | Written::Environment
-        );
-        if raw.name.is_some() != named {
-            if named {
-                fault(
-                    "`name` is missing: of the header, the parameter or the variable",
-                    "",
-                );
-            } else {
-                fault("`name` goes with header, query and environment only", "");
-            }
-            return None;
-        }
-        let takes_user = matches!(form, Written::Basic | Written::Environment);
-        if !takes_user && (raw.user.is_some() || raw.user_field.is_some()) {
-            fault(
-                "`user` and `user_field` go with basic and environment only",
-                "",
-            );
-            return None;
-        }
-        if raw.user.is_some() && raw.user_field.is_some() {
-            fault("has both `user` and `user_field`", "remove one");
-            return None;
-        }
-        let name = raw
-            .name
-            .as_ref()
-            .map(|name| name.value.as_str())
-            .unwrap_or_default();
+        let name = raw.name.as_ref().map(|name| name.value.as_str());
         match form {
             Written::Bearer => Some(Form::Bearer),
             Written::Header => self.header(raw),
-            Written::Basic => {
-                let user = user(raw);
-                if user.is_none() {
-                    fault("`as: basic` needs `user` or `user_field`", "");
-                }
-                user.map(Form::Basic)
-            }
-            Written::Query => {
-                let hint = "prefer a header; write `in_url: true` if the server takes nothing else";
-                if !raw.in_url {
-                    fault(
-                        "a secret in a URL ends up in logs of the server and on the way",
-                        hint,
-                    );
-                    return None;
-                }
-                let plain = name
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-                if !plain {
-                    fault(
-                        "the name of a parameter has letters, digits, -, _ and . only",
-                        "",
-                    );
-                    return None;
-                }
-                Some(Form::Query(name.to_owned()))
-            }
-            Written::Environment => self.variables(raw, name),
+            Written::Basic => user(raw).map(Form::Basic),
+            Written::Query => Some(Form::Query(name?.to_owned())),
+            Written::Environment => self.variables(raw, name?),
         }
     }
 
@@ -276,6 +211,74 @@ impl Resolver<'_> {
             user: user_name.map(|text| text.value.clone()).zip(user),
         })
     }
+}
+
+/// What of an entry does not go together, and what to do about it.
+fn misfit(
+    raw: &raw::Credential,
+    form: Written,
+    child: bool,
+) -> Option<(&'static str, &'static str)> {
+    let named = matches!(
+        form,
+        Written::Header | Written::Query | Written::Environment
+    );
+    let takes_user = matches!(form, Written::Basic | Written::Environment);
+    let has_user = raw.user.is_some() || raw.user_field.is_some();
+    let plain = |name: &At<String>| {
+        let mut bytes = name.value.bytes();
+        bytes.all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    let query = form == Written::Query;
+    let checks = [
+        (
+            child && form != Written::Environment,
+            "a child process gets its credential `as: environment`",
+            "",
+        ),
+        (
+            !child && form == Written::Environment,
+            "`as: environment` goes with `command` only",
+            "",
+        ),
+        (
+            named && raw.name.is_none(),
+            "`name` is missing: of the header, the parameter or the variable",
+            "",
+        ),
+        (
+            !named && raw.name.is_some(),
+            "`name` goes with header, query and environment only",
+            "",
+        ),
+        (
+            !takes_user && has_user,
+            "`user` and `user_field` go with basic and environment only",
+            "",
+        ),
+        (
+            raw.user.is_some() && raw.user_field.is_some(),
+            "has both `user` and `user_field`",
+            "remove one",
+        ),
+        (
+            form == Written::Basic && !has_user,
+            "`as: basic` needs `user` or `user_field`",
+            "",
+        ),
+        (
+            query && !raw.in_url,
+            "a secret in a URL ends up in logs of the server and on the way",
+            "prefer a header; write `in_url: true` if the server takes nothing else",
+        ),
+        (
+            query && !raw.name.as_ref().is_none_or(plain),
+            "the name of a parameter has letters, digits, -, _ and . only",
+            "",
+        ),
+    ];
+    let wrong = checks.into_iter().find(|(wrong, _, _)| *wrong);
+    wrong.map(|(_, message, hint)| (message, hint))
 }
 
 fn user(raw: &raw::Credential) -> Option<User> {

@@ -233,6 +233,32 @@ fn servers() -> Vec<Case> {
         ),
         ("server that is no map", file("https://a.example/mcp"), &[]),
         (
+            "secret in place of a reference is not shown",
+            file(
+                "{ url: https://a.example/mcp, credential: { ref: sk-live-0123456789, as: bearer } }",
+            ),
+            &[],
+        ),
+        (
+            "reference without a vault",
+            file(
+                "{ url: https://a.example/mcp, credential: { ref: 'vault:secret/a#b', as: bearer } }",
+            ),
+            &[],
+        ),
+        (
+            "secret in the URL",
+            file(
+                "{ url: https://a.example/mcp, credential: { ref: env:A, as: query, name: key } }",
+            ),
+            &[],
+        ),
+        (
+            "header for a child process",
+            file("{ command: [cat], credential: { ref: env:A, as: bearer } }"),
+            &[],
+        ),
+        (
             "key of a later version",
             file("{ url: https://a.example/mcp, pins: {} }"),
             &[],
