@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keepgate_gateway::Gateway;
+use keepgate_gateway::{Gateway, Shared};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -88,8 +88,7 @@ async fn serve(
     .await?;
     let sweep = tokio::spawn(gateway.clone().sweep());
     let tending = kills::tend(kills.clone());
-    let authn = Arc::clone(&opened.shared.authn);
-    let keys = tokio::spawn(async move { authn.keep_fresh().await });
+    let keys = tokio::spawn(keep_fresh(Arc::clone(&opened.shared)));
 
     let mut reloader = Reloader::new(
         path,
@@ -138,6 +137,11 @@ async fn serve(
     }
     kills.ledger().close().await;
     Ok(())
+}
+
+/// Keeps the keys of issuers fresh, as long as it is polled.
+async fn keep_fresh(shared: Arc<Shared>) {
+    shared.authn.keep_fresh().await;
 }
 
 /// Says aloud what an operator should know from the first line on.

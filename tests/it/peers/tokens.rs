@@ -92,6 +92,7 @@ fn never_heard(server: &FakeServer, token: &str) {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one story")]
 async fn whole_flow(sdk: &str) {
     let (_issuer, issuer, server, gate) = world(|_| {}).await;
     let url = gate.url("up");
@@ -330,6 +331,7 @@ async fn metadata_say_the_same_of_servers_that_are_there_and_that_are_not() {
     gate.end().await;
 }
 
+#[expect(clippy::too_many_lines, reason = "one table")]
 #[tokio::test(flavor = "multi_thread")]
 async fn scopes_are_asked_for_where_they_would_help() {
     let (_issuer, issuer, _server, gate) = world(|_| {}).await;
