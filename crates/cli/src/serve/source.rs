@@ -143,7 +143,7 @@ type Gauge = (About, fn(&View) -> f64);
     clippy::cast_precision_loss,
     reason = "counts beyond 2^53 may lose their last digit"
 )]
-const GAUGES: [Gauge; 10] = [
+const GAUGES: [Gauge; 13] = [
     (
         About::gauge("keepgate.ready", "Whether calls can be served", &[]),
         |view| f64::from(view.parts().iter().all(|part| part.ready)),
@@ -205,6 +205,36 @@ const GAUGES: [Gauge; 10] = [
     (
         About::gauge("keepgate.sessions", "Sessions that are open", &[]),
         |view| view.shared.sessions.count() as f64,
+    ),
+    (
+        About::gauge(
+            "keepgate.memory.left",
+            "What is left for bodies and events that are held whole",
+            &[],
+        )
+        .unit(Unit::Bytes),
+        |view| {
+            view.shared
+                .memory
+                .left()
+                .map_or(f64::INFINITY, |left| left as f64)
+        },
+    ),
+    (
+        About::gauge(
+            "keepgate.servers.resting",
+            "Servers that failed and are not called for a while",
+            &[],
+        ),
+        |view| view.shared.budgets.servers.open() as f64,
+    ),
+    (
+        About::gauge(
+            "keepgate.sessions.suspended",
+            "Sessions that were refused so often that they are suspended",
+            &[],
+        ),
+        |view| view.shared.budgets.sessions.open() as f64,
     ),
     (
         About::gauge(

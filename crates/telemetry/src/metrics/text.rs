@@ -53,6 +53,12 @@ fn metric(out: &mut String, reading: &Reading) {
         let labels = labels(reading, point);
         match &point.value {
             Value::Number(number) => {
+                // Infinity has a spelling of its own.
+                let number = if number.is_infinite() {
+                    "+Inf".to_owned()
+                } else {
+                    number.to_string()
+                };
                 put(writeln!(out, "{name}{} {number}", braced(&labels)));
             }
             Value::Buckets {
