@@ -99,27 +99,9 @@ async fn serve(
         Arc::clone(&view),
     );
     reloader.record_start().await;
-    let mut changes = watch::Watch::start(reloader.watched());
     view.set_serving(true);
     tracing::info!("ready");
-
-    loop {
-        tokio::select! {
-            biased;
-            asked = signals.next() => match asked {
-                Asked::End => break,
-                Asked::Reload => {
-                    tracing::info!("reload asked for by SIGHUP");
-                    reloader.reload_all().await;
-                    changes.set(reloader.watched());
-                }
-            },
-            changed = changes.next() => {
-                reloader.reload(&changed).await;
-                changes.set(reloader.watched());
-            }
-        }
-    }
+    reload_until_the_end(&mut signals, &mut reloader).await;
     view.set_serving(false);
     tracing::info!("ending: no new calls, running ones may finish, a second signal cuts them");
     let end = async {
@@ -142,6 +124,28 @@ async fn serve(
 /// Keeps the keys of issuers fresh, as long as it is polled.
 async fn keep_fresh(shared: Arc<Shared>) {
     shared.authn.keep_fresh().await;
+}
+
+/// Reloads what changes, until a signal asks for the end.
+async fn reload_until_the_end(signals: &mut Signals, reloader: &mut Reloader) {
+    let mut changes = watch::Watch::start(reloader.watched());
+    loop {
+        tokio::select! {
+            biased;
+            asked = signals.next() => match asked {
+                Asked::End => return,
+                Asked::Reload => {
+                    tracing::info!("reload asked for by SIGHUP");
+                    reloader.reload_all().await;
+                    changes.set(reloader.watched());
+                }
+            },
+            changed = changes.next() => {
+                reloader.reload(&changed).await;
+                changes.set(reloader.watched());
+            }
+        }
+    }
 }
 
 /// Says aloud what an operator should know from the first line on.

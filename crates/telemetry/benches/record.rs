@@ -1,7 +1,5 @@
 //! What telemetry costs a call: the sampling decision, and the counters and histograms a call feeds.
 
-#![expect(missing_docs, reason = "criterion's macros make public items")]
-
 use std::{hint::black_box, time::Duration};
 
 use criterion::{Criterion, criterion_group, criterion_main};

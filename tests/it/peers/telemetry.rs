@@ -410,8 +410,11 @@ async fn prometheus_scrapes_the_gateway_and_finds_nothing_wrong() {
         let path = format!("/api/v1/query?query={encoded}");
         until(query, async || {
             let answer = at.clone().path(&path).send("GET", "").await;
-            let found = answer.json()["data"]["result"].as_array().map(Vec::len);
-            found.is_some_and(|found| found > 0)
+            // Until its storage is open it answers 503, in words.
+            answer.status == 200
+                && answer.json()["data"]["result"]
+                    .as_array()
+                    .is_some_and(|found| !found.is_empty())
         })
         .await;
     }

@@ -270,7 +270,7 @@ impl Collected<'_> {
         let url = own.clone().or_else(|| base.clone())?;
         let protocol = variables
             .protocol(self.signal, warnings)
-            .or(self.written.and_then(|written| written.protocol))
+            .or_else(|| self.written.and_then(|written| written.protocol))
             .unwrap_or_else(|| {
                 if url.port_u16() == Some(GRPC_PORT) {
                     Protocol::Grpc
@@ -289,7 +289,7 @@ impl Collected<'_> {
             headers: variables.headers(self.signal, warnings),
             timeout: variables
                 .timeout(self.signal, warnings)
-                .or(self.written.and_then(|written| written.timeout))
+                .or_else(|| self.written.and_then(|written| written.timeout))
                 .unwrap_or(TIMEOUT),
             ca: variables
                 .certificate(self.signal)

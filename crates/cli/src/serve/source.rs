@@ -120,6 +120,19 @@ impl View {
             });
         }
         let about = About::gauge(
+            "keepgate.credential.ok",
+            "Whether the server's credential could be had when it was last wanted",
+            &["keepgate.server.name"],
+        );
+        let view = Arc::downgrade(self);
+        registry.observe(about, move |out| {
+            let Some(view) = view.upgrade() else { return };
+            for status in view.shared.credentials.status() {
+                let failed = matches!(status.state, keepgate_credential::State::Failed(_));
+                out.add([status.server.as_str()], f64::from(!failed));
+            }
+        });
+        let about = About::gauge(
             "keepgate.reload.fresh",
             "Whether the last reload of a part was taken",
             &["keepgate.part"],
