@@ -138,7 +138,7 @@ fn refused(status: &str, why: &str) -> Vec<Say> {
 }
 
 /// The form all answers have.
-fn envelope(data: Value) -> Value {
+fn envelope(data: &Value) -> Value {
     json!({"request_id": "c0ffee", "lease_id": "", "renewable": false, "lease_duration": 0,
         "data": data, "wrap_info": null, "warnings": null, "auth": null})
 }
@@ -247,7 +247,7 @@ fn routed(content: &mut Content, heard: &Heard, path: &str) -> Vec<Say> {
         "auth/token/lookup-self" => said(
             "200 OK",
             &envelope(
-                json!({"id": token, "ttl": ttl, "renewable": ttl > 0, "policies": ["keepgate"]}),
+                &json!({"id": token, "ttl": ttl, "renewable": ttl > 0, "policies": ["keepgate"]}),
             ),
         ),
         "auth/token/renew-self" => said("200 OK", &auth(&token, content.token_ttl)),
@@ -263,7 +263,7 @@ fn routed(content: &mut Content, heard: &Heard, path: &str) -> Vec<Say> {
 }
 
 fn auth(token: &str, ttl: u64) -> Value {
-    let mut answer = envelope(Value::Null);
+    let mut answer = envelope(&Value::Null);
     answer["auth"] = json!({"client_token": token, "accessor": "acc", "policies": ["keepgate"],
         "token_policies": ["keepgate"], "metadata": {}, "lease_duration": ttl, "renewable": true});
     answer
@@ -290,7 +290,7 @@ fn lease(content: &mut Content, path: &str, body: &Value) -> Vec<Say> {
     match path {
         "sys/leases/renew" => {
             *ends = now + Duration::from_secs(content.lease_ttl);
-            let mut answer = envelope(Value::Null);
+            let mut answer = envelope(&Value::Null);
             answer["lease_id"] = id.into();
             answer["lease_duration"] = content.lease_ttl.into();
             answer["renewable"] = content.renewable.into();
@@ -300,7 +300,7 @@ fn lease(content: &mut Content, path: &str, body: &Value) -> Vec<Say> {
             let ttl = ends.duration_since(now).as_secs();
             said(
                 "200 OK",
-                &envelope(json!({"id": id, "ttl": ttl, "renewable": content.renewable})),
+                &envelope(&json!({"id": id, "ttl": ttl, "renewable": content.renewable})),
             )
         }
         _ => {
@@ -328,12 +328,12 @@ fn secret(content: &mut Content, heard: &Heard, path: &str, body: &Value) -> Vec
             None => refused_nothing(),
             Some(None) => said(
                 "404 Not Found",
-                &envelope(json!({"data": null, "metadata": metadata})),
+                &envelope(&json!({"data": null, "metadata": metadata})),
             ),
-            Some(Some(_)) if writes => said("200 OK", &envelope(metadata)),
+            Some(Some(_)) if writes => said("200 OK", &envelope(&metadata)),
             Some(Some(value)) => said(
                 "200 OK",
-                &envelope(json!({"data": value, "metadata": metadata})),
+                &envelope(&json!({"data": value, "metadata": metadata})),
             ),
         };
     }
@@ -345,7 +345,7 @@ fn secret(content: &mut Content, heard: &Heard, path: &str, body: &Value) -> Vec
         }
         return match versions.last() {
             Some(Some(value)) => {
-                let mut answer = envelope(value.clone());
+                let mut answer = envelope(value);
                 answer["lease_duration"] = 2_764_800.into();
                 said("200 OK", &answer)
             }
@@ -360,7 +360,7 @@ fn secret(content: &mut Content, heard: &Heard, path: &str, body: &Value) -> Vec
         let ends = Instant::now() + Duration::from_secs(content.lease_ttl);
         content.leases.insert(id.clone(), (password.clone(), ends));
         let mut answer =
-            envelope(json!({"username": format!("v-{role}-{number}"), "password": password}));
+            envelope(&json!({"username": format!("v-{role}-{number}"), "password": password}));
         answer["lease_id"] = id.into();
         answer["lease_duration"] = content.lease_ttl.into();
         answer["renewable"] = content.renewable.into();

@@ -118,7 +118,7 @@ async fn an_echo_split_over_events_is_masked_and_the_stream_flows() {
         assert!(!leaks(&message.to_string()), "{message}");
         let text = message
             .pointer("/params/message")
-            .or(message.pointer("/result/content/0/text"));
+            .or_else(|| message.pointer("/result/content/0/text"));
         shown.push(text.and_then(Value::as_str).unwrap().to_owned());
     }
     assert_eq!(

@@ -135,7 +135,13 @@ async fn every_failure_is_told_apart() {
         elsewhere.content().asked.is_empty(),
         "redirects are not followed"
     );
+}
 
+#[tokio::test]
+async fn every_wrong_entry_is_told_apart() {
+    let fake = filled().await;
+    let directory = TempDir::new().unwrap();
+    let settings = vault(&fake, directory.path());
     for (text, word) in [
         ("vault:secret/mcp/absent#token", "vault_not_found"),
         ("vault:secret/mcp/crm#absent", "vault_no_field"),

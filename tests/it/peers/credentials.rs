@@ -133,12 +133,8 @@ fn forms(secret: &str) -> Vec<String> {
     forms
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn secrets_appear_nowhere() {
-    let vault = FakeVault::start().await;
-    vault.put("secret/crm", json!({"token": KV}));
-    vault.content().role = (ROLE.to_owned(), SECRET_ID.to_owned());
-    let (parrot, queried) = (parrot().await, parrot().await);
+/// A gateway with a server for each place a credential can come from, that writes down all it does.
+async fn start(vault: &FakeVault, parrot: &FakeServer, queried: &FakeServer) -> Gate {
     let home = Home::new();
     let folder = home.path("");
     let file = private(&folder, "file", FILE);
@@ -152,7 +148,7 @@ async fn secrets_appear_nowhere() {
         "auth": {"approle": {"role_id": role, "secret_id": secret_id}},
         "mounts": {"secret": "kv2", "database": "leased"},
     });
-    let gate = home
+    home
         .env("CANARY", VARIABLE)
         .with(|it| {
             it["log"]["level"] = json!("trace");
@@ -169,8 +165,41 @@ async fn secrets_appear_nowhere() {
             });
         })
         .serve()
-        .await;
+        .await
+}
 
+/// Looks for every canary in everything.
+fn search(all: &[(String, Vec<u8>)]) {
+    let mut canaries: Vec<String> = Vec::new();
+    for secret in [KV, FILE, VARIABLE, QUERY, CHILD, ROLE, SECRET_ID] {
+        canaries.extend(forms(secret));
+    }
+    canaries.extend([WORDS, ISSUED[0], ISSUED[1]].map(str::to_owned));
+    for (name, content) in all {
+        let text = String::from_utf8_lossy(content);
+        for canary in &canaries {
+            if let Some(at) = text.find(canary.as_str()) {
+                let around: String = text[..at]
+                    .chars()
+                    .rev()
+                    .take(200)
+                    .collect::<Vec<_>>()
+                    .into_iter()
+                    .rev()
+                    .collect();
+                panic!("{name} holds `{canary}` after ..{around}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_appear_nowhere() {
+    let vault = FakeVault::start().await;
+    vault.put("secret/crm", json!({"token": KV}));
+    vault.content().role = (ROLE.to_owned(), SECRET_ID.to_owned());
+    let (parrot, queried) = (parrot().await, parrot().await);
+    let gate = start(&vault, &parrot, &queried).await;
     let mut answers = Vec::new();
     let names = ["kv", "leased", "file", "variable", "query", "child"];
     for _ in 0..5 {
@@ -219,25 +248,5 @@ async fn secrets_appear_nowhere() {
     let masked =
         masked.filter(|(_, text)| String::from_utf8_lossy(text).contains("[masked by keepgate]"));
     assert!(masked.count() > 10);
-    let mut canaries: Vec<String> = Vec::new();
-    for secret in [KV, FILE, VARIABLE, QUERY, CHILD, ROLE, SECRET_ID] {
-        canaries.extend(forms(secret));
-    }
-    canaries.extend([WORDS, ISSUED[0], ISSUED[1]].map(str::to_owned));
-    for (name, content) in &all {
-        let text = String::from_utf8_lossy(content);
-        for canary in &canaries {
-            if let Some(at) = text.find(canary.as_str()) {
-                let around: String = text[..at]
-                    .chars()
-                    .rev()
-                    .take(200)
-                    .collect::<Vec<_>>()
-                    .into_iter()
-                    .rev()
-                    .collect();
-                panic!("{name} holds `{canary}` after ..{around}");
-            }
-        }
-    }
+    search(&all);
 }
