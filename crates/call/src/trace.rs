@@ -1,7 +1,7 @@
 //! Where a call stands in a distributed trace (W3C Trace Context, level 1).
 
 use std::{
-    fmt,
+    str,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -9,98 +9,63 @@ use std::{
 };
 
 use keepgate_mcp::message::Message;
+use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
 /// The longest `tracestate` that is kept; W3C asks for 512 characters at least.
 const STATE_LONGEST: usize = 512;
 
-/// One span as it is named on the wire.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SpanContext {
-    /// The trace, never all zero.
-    pub trace: [u8; 16],
-    /// The span, never all zero.
-    pub span: [u8; 8],
-    /// Whether whoever named it records it.
-    pub sampled: bool,
-    /// What vendors carry along.
-    pub state: Option<Box<str>>,
-}
-
-impl SpanContext {
-    /// Reads `traceparent` and `tracestate`. `None` for whatever is not of the form W3C Trace Context §3.2 gives; a
-    /// `tracestate` that is too long or not printable ASCII is left out.
-    pub fn parse(parent: &[u8], state: Option<&[u8]>) -> Option<Self> {
-        let version = hex::<1>(parent.get(..2)?)?[0];
-        // Later versions may be longer; their first four fields stay what they are (§4.3).
-        let well_sized = match version {
-            0 => parent.len() == 55,
-            0xff => false,
-            _ => parent.len() == 55 || parent.get(55) == Some(&b'-'),
-        };
-        let dashes = [2, 35, 52].iter().all(|at| parent.get(*at) == Some(&b'-'));
-        if !well_sized || !dashes {
-            return None;
-        }
-        let trace = hex::<16>(parent.get(3..35)?)?;
-        let span = hex::<8>(parent.get(36..52)?)?;
-        let flags = hex::<1>(parent.get(53..55)?)?[0];
-        if trace == [0; 16] || span == [0; 8] {
-            return None;
-        }
-        let printable = |text: &&[u8]| {
-            !text.is_empty()
-                && text.len() <= STATE_LONGEST
-                && text.iter().all(|byte| (0x20..0x7f).contains(byte))
-        };
-        let state = state
-            .filter(printable)
-            .and_then(|text| std::str::from_utf8(text).ok())
-            .map(Box::from);
-        Some(Self {
-            trace,
-            span,
-            sampled: flags & 1 == 1,
-            state,
-        })
-    }
-
-    /// The value of `traceparent`.
-    pub fn parent(&self) -> String {
-        format!(
-            "00-{}-{}-{:02x}",
-            Hex(&self.trace),
-            Hex(&self.span),
-            u8::from(self.sampled)
-        )
-    }
-}
-
-/// Bytes as lower-case hexadecimal digits.
-#[derive(Debug, Clone, Copy)]
-pub struct Hex<'a>(pub &'a [u8]);
-
-impl fmt::Display for Hex<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-/// Lower-case hexadecimal digits, as the specification demands.
-fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
+/// Reads `traceparent` and `tracestate`. `None` for whatever is not of the form W3C Trace Context §3.2 gives; a
+/// `tracestate` that is too long, not printable ASCII or not a list of pairs is left out.
+// Not the SDK's propagator: it takes short fields, signs, and space or a dash at the ends, and builds a list, a context and a
+// span for each call, recorded or not. This allocates for a `tracestate` only.
+pub fn parse(parent: &[u8], state: Option<&[u8]>) -> Option<SpanContext> {
+    let version = u8::from_str_radix(hex(parent.get(..2))?, 16).ok()?;
+    // Later versions may be longer; their first four fields stay what they are (§4.3).
+    let well_sized = match version {
+        0 => parent.len() == 55,
+        0xff => false,
+        _ => parent.len() == 55 || parent.get(55) == Some(&b'-'),
     };
-    if text.len() != 2 * N {
+    let dashes = [2, 35, 52].iter().all(|at| parent.get(*at) == Some(&b'-'));
+    if !well_sized || !dashes {
         return None;
     }
-    let mut bytes = [0; N];
-    for (slot, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-        let [high, low] = pair else { return None };
-        *slot = digit(*high)? << 4 | digit(*low)?;
+    let trace = TraceId::from_hex(hex(parent.get(3..35))?).ok()?;
+    let span = SpanId::from_hex(hex(parent.get(36..52))?).ok()?;
+    let flags = u8::from_str_radix(hex(parent.get(53..55))?, 16).ok()?;
+    if trace == TraceId::INVALID || span == SpanId::INVALID {
+        return None;
     }
-    Some(bytes)
+    let flags = TraceFlags::new(flags) & TraceFlags::SAMPLED;
+    let state = state.and_then(list).unwrap_or_default();
+    Some(SpanContext::new(trace, span, flags, true, state))
+}
+
+/// The value of `traceparent` for a span.
+pub fn parent(context: &SpanContext) -> String {
+    let (trace, span) = (context.trace_id(), context.span_id());
+    format!("00-{trace}-{span}-{:02x}", context.trace_flags())
+}
+
+/// Lower-case hexadecimal digits, as the specification demands; what reads numbers would take capitals and a sign.
+fn hex(text: Option<&[u8]>) -> Option<&str> {
+    let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let text = text.filter(|text| text.iter().all(is_digit))?;
+    str::from_utf8(text).ok()
+}
+
+/// A `tracestate` (§3.3.1). The API's parser lets a key be empty, and drops equals signs before a value.
+fn list(text: &[u8]) -> Option<TraceState> {
+    if text.len() > STATE_LONGEST || !text.iter().all(|byte| (0x20..0x7f).contains(byte)) {
+        return None;
+    }
+    let text = str::from_utf8(text).ok()?;
+    let is_list = text.split(',').map(str::trim).all(|member| {
+        let pair = member.split_once('=');
+        member.is_empty()
+            || pair.is_some_and(|(key, value)| !key.is_empty() && !value.starts_with('='))
+    });
+    is_list.then(|| text.parse().ok()).flatten()
 }
 
 /// What policy decided of a recorded call.
@@ -122,7 +87,7 @@ pub struct Spans {
     /// The span of its way to the server, as the server will see it.
     pub client: SpanContext,
     /// The span it is a part of, if any.
-    pub parent: Option<[u8; 8]>,
+    pub parent: Option<SpanId>,
     /// Whether that span is another process's.
     pub is_remote: bool,
     /// Contexts it has to do with and is no part of.
@@ -186,16 +151,18 @@ impl Trace {
 
 #[cfg(test)]
 mod tests {
-    use super::SpanContext;
+    use opentelemetry::trace::TraceState;
+
+    use super::{parent, parse};
 
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
     #[test]
     fn what_is_read_is_written_again() {
-        let context = SpanContext::parse(PARENT.as_bytes(), Some(b"a=b,c=d")).unwrap();
-        assert!(context.sampled);
-        assert_eq!(context.state.as_deref(), Some("a=b,c=d"));
-        assert_eq!(context.parent(), PARENT);
+        let context = parse(PARENT.as_bytes(), Some(b"a=b,c=d")).unwrap();
+        assert!(context.is_sampled() && context.is_remote());
+        assert_eq!(context.trace_state().header(), "a=b,c=d");
+        assert_eq!(parent(&context), PARENT);
     }
 
     #[test]
@@ -212,15 +179,18 @@ mod tests {
             "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01x",
             "00_0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
             "00-0af7651916cd43dd8448eb211c80319g-b7ad6b7169203331-01",
+            "00-+af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-+1",
         ] {
-            assert!(SpanContext::parse(bad.as_bytes(), None).is_none(), "{bad}");
+            assert!(parse(bad.as_bytes(), None).is_none(), "{bad}");
         }
         let later = PARENT.replacen("00", "cc", 1) + "-later";
-        assert!(SpanContext::parse(later.as_bytes(), None).is_some());
-        let long = "x".repeat(513);
-        for state in ["", "a\nb", &long] {
-            let context = SpanContext::parse(PARENT.as_bytes(), Some(state.as_bytes()));
-            assert_eq!(context.unwrap().state, None, "{state}");
+        assert!(parse(later.as_bytes(), None).is_some());
+        let long = format!("a={0},b={0},c=d", "x".repeat(252));
+        for state in ["", "a=\nb", "a", "=b", "a==b", "A=b", &long] {
+            let context = parse(PARENT.as_bytes(), Some(state.as_bytes()));
+            let context = context.unwrap();
+            assert_eq!(*context.trace_state(), TraceState::NONE, "{state}");
         }
     }
 }

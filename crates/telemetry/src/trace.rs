@@ -13,7 +13,11 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use keepgate_call::trace::{SpanContext, Spans, Trace};
+use keepgate_call::trace::{Spans, Trace};
+use opentelemetry::{
+    KeyValue,
+    trace::{SpanContext, SpanId, SpanKind, TraceFlags, TraceId},
+};
 use tokio::sync::Notify;
 
 /// Which calls are recorded, as `OTEL_TRACES_SAMPLER` names it.
@@ -77,53 +81,15 @@ impl Default for Tracing {
     }
 }
 
-/// A value of an attribute.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Value {
-    /// Text.
-    Text(Cow<'static, str>),
-    /// A number.
-    Number(i64),
-}
-
-impl From<&'static str> for Value {
-    fn from(text: &'static str) -> Self {
-        Self::Text(Cow::Borrowed(text))
-    }
-}
-
-impl From<String> for Value {
-    fn from(text: String) -> Self {
-        Self::Text(Cow::Owned(text))
-    }
-}
-
-impl From<i64> for Value {
-    fn from(number: i64) -> Self {
-        Self::Number(number)
-    }
-}
-
-/// Which side of a call a span shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// The gateway answers a client.
-    Server,
-    /// The gateway asks a server.
-    Client,
-    /// The gateway asks for its own sake.
-    Internal,
-}
-
 /// A span that has ended.
 #[derive(Debug, Clone)]
 pub struct Span {
-    /// Which side it shows.
-    pub side: Side,
+    /// Which side of a call it shows.
+    pub kind: SpanKind,
     /// Its own name on the wire.
     pub context: SpanContext,
     /// The span it is part of.
-    pub parent: Option<[u8; 8]>,
+    pub parent: Option<SpanId>,
     /// Whether that is another process's.
     pub is_remote: bool,
     /// Contexts it has to do with.
@@ -135,7 +101,7 @@ pub struct Span {
     /// How long it took.
     pub took: Duration,
     /// What is told of it.
-    pub attributes: Vec<(&'static str, Value)>,
+    pub attributes: Vec<KeyValue>,
     /// Why it failed, if it did.
     pub error: Option<Cow<'static, str>>,
 }
@@ -261,24 +227,33 @@ fn within(tracing: &Tracing, random: [u8; 16], carrier: &impl Carrier) -> Trace 
         (None, header) => (header, None),
     };
     let taken = match &parent {
-        Some(parent) if tracing.sampler.by_parent => parent.sampled,
-        Some(parent) => tracing.sampler.takes(parent.trace),
+        Some(parent) if tracing.sampler.by_parent => parent.is_sampled(),
+        Some(parent) => tracing.sampler.takes(parent.trace_id().to_bytes()),
         None => tracing.sampler.takes(random),
     };
     if !taken {
         let passing = parent.filter(|_| in_header_only && tracing.propagate);
-        return passing.map_or_else(Trace::default, |context| {
-            Trace::passing(SpanContext {
-                sampled: false,
-                ..context
-            })
-        });
+        return passing.map_or_else(Trace::default, |context| Trace::passing(unsampled(context)));
     }
     let links = link
         .filter(|link| parent.as_ref() != Some(link))
         .into_iter()
         .collect();
     recorded(random, parent.as_ref(), true, links)
+}
+
+/// The same context, recorded by nobody.
+fn unsampled(context: SpanContext) -> SpanContext {
+    if !context.is_sampled() {
+        return context;
+    }
+    SpanContext::new(
+        context.trace_id(),
+        context.span_id(),
+        TraceFlags::NOT_SAMPLED,
+        context.is_remote(),
+        context.trace_state().clone(),
+    )
 }
 
 fn recorded(
@@ -288,27 +263,20 @@ fn recorded(
     links: Vec<SpanContext>,
 ) -> Trace {
     // A span's id only has to differ from others of its trace; the trace id's own bits do for the first, and turned over
-    // for the second.
-    let half = |skip: usize, mask: u8| {
-        let mut id = [0; 8];
-        for (slot, byte) in id.iter_mut().zip(random.iter().skip(skip)) {
-            *slot = byte ^ mask;
-        }
-        if id == [0; 8] { [1; 8] } else { id }
-    };
-    let trace = parent.map_or(random, |parent| parent.trace);
-    let trace = if trace == [0; 16] { [1; 16] } else { trace };
-    let state = parent.and_then(|parent| parent.state.clone());
-    let context = |span| SpanContext {
-        trace,
-        span,
-        sampled: true,
-        state: state.clone(),
+    // for the second. Neither may be zero.
+    let bits = u128::from_be_bytes(random);
+    let half = u64::try_from(bits >> 64).unwrap_or_default();
+    let trace = parent.map_or_else(|| TraceId::from(bits.max(1)), SpanContext::trace_id);
+    let state = parent.map(SpanContext::trace_state);
+    let context = |id: u64| {
+        let state = state.cloned().unwrap_or_default();
+        let id = SpanId::from(id.max(1));
+        SpanContext::new(trace, id, TraceFlags::SAMPLED, false, state)
     };
     Trace::recorded(Spans {
-        server: context(half(0, 0)),
-        client: context(half(0, 0xff)),
-        parent: parent.map(|parent| parent.span),
+        server: context(half),
+        client: context(!half),
+        parent: parent.map(SpanContext::span_id),
         is_remote,
         links,
         judgement: OnceLock::new(),

@@ -16,11 +16,12 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use keepgate_call::{
-    Ask, Call, Caller, Code, Origin, Passed, Refusal, Reply, ServerName, Trace, trace::SpanContext,
+    Ask, Call, Caller, Code, Origin, Passed, Refusal, Reply, ServerName, Trace, trace,
 };
 use keepgate_mcp::{Era, Mirrored, header::HeaderError, message::Message, revision::Revision};
 use keepgate_telemetry::trace::Carrier;
 use keepgate_transport::{Body, http::server::Peer};
+use opentelemetry::trace::SpanContext;
 use tower::{Service, ServiceExt};
 
 use self::detach::Detached;
@@ -245,7 +246,7 @@ impl Carrier for Carried<'_> {
         let meta = self.message.meta();
         let state = meta.tracestate();
         let state = state.as_deref().map(str::as_bytes);
-        SpanContext::parse(meta.traceparent()?.as_bytes(), state)
+        trace::parse(meta.traceparent()?.as_bytes(), state)
     }
 
     fn header(&self) -> Option<SpanContext> {
@@ -256,7 +257,7 @@ impl Carrier for Carried<'_> {
             return None;
         }
         let state = self.headers.get("tracestate").map(HeaderValue::as_bytes);
-        SpanContext::parse(parent.as_bytes(), state)
+        trace::parse(parent.as_bytes(), state)
     }
 }
 

@@ -15,7 +15,7 @@ use keepgate_audit::{
     AppendError, Credential, Decision, Kind, Log, Outcome as Ending, Reason, Record, Status,
 };
 use keepgate_call::{
-    Answer, Ask, Call, Code, CredentialNote, Cut, Events, Fault, Item, Refusal, Reply, trace::Hex,
+    Answer, Ask, Call, Code, CredentialNote, Cut, Events, Fault, Item, Refusal, Reply,
 };
 use keepgate_mcp::{
     Era,
@@ -218,7 +218,7 @@ fn told(refusal: &Refusal, call: &Call) {
         .map(|source| chain(source))
         .unwrap_or_default();
     let spans = call.trace.spans.as_ref();
-    let trace_id = spans.map(|spans| Hex(&spans.server.trace).to_string());
+    let trace_id = spans.map(|spans| spans.server.trace_id().to_string());
     match code.fault() {
         Fault::Upstream | Fault::Gateway => {
             warn!(%code, %server, %decision, trace_id, cause, "refused");

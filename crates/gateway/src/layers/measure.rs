@@ -15,8 +15,9 @@ use keepgate_call::{Answer, Ask, Call, Origin, Refusal, Reply, ServerName};
 use keepgate_mcp::{message::Message, method::Method};
 use keepgate_telemetry::{
     metrics::{Bound as Handle, Gauge, OTHER},
-    trace::{Side, Tracer},
+    trace::Tracer,
 };
+use opentelemetry::trace::SpanKind;
 
 use self::{ended::Ended, stream::Timed};
 use super::credential::Armed;
@@ -228,13 +229,13 @@ impl Running {
                 (None, Origin::Gateway) => {}
             }
             if let (Some(at), Some(spans)) = (self.at, &call.trace.spans) {
-                let (side, context) = match (&self.to, call.origin) {
-                    (Some(_), _) => (Side::Client, &spans.client),
-                    (None, Origin::Client) => (Side::Server, &spans.server),
-                    (None, Origin::Gateway) => (Side::Internal, &spans.server),
+                let (kind, context) = match (&self.to, call.origin) {
+                    (Some(_), _) => (SpanKind::Client, &spans.client),
+                    (None, Origin::Client) => (SpanKind::Server, &spans.server),
+                    (None, Origin::Gateway) => (SpanKind::Internal, &spans.server),
                 };
                 let measured = span::Measured {
-                    side,
+                    kind,
                     context,
                     spans,
                     to: self.to.as_deref(),

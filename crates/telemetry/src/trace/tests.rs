@@ -1,6 +1,6 @@
 //! Who decides whether a call is recorded, and whose trace it is part of.
 
-use keepgate_call::trace::SpanContext;
+use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
 use super::{Carrier, Queue, Sampler, Tally, Tracer, Tracing};
 
@@ -24,13 +24,22 @@ const NOTHING: Sent = Sent {
     header: None,
 };
 
+fn trace_id(bytes: [u8; 16]) -> TraceId {
+    TraceId::from_bytes(bytes)
+}
+
+fn span_id(letter: u8) -> SpanId {
+    SpanId::from_bytes([letter; 8])
+}
+
 fn context(letter: u8, sampled: bool) -> SpanContext {
-    SpanContext {
-        trace: [letter; 16],
-        span: [letter; 8],
-        sampled,
-        state: Some("vendor=1".into()),
-    }
+    SpanContext::new(
+        trace_id([letter; 16]),
+        span_id(letter),
+        TraceFlags::default().with_sampled(sampled),
+        true,
+        TraceState::from_key_value([("vendor", "1")]).unwrap(),
+    )
 }
 
 fn tracer(ratio: f64, by_parent: bool, trust_clients: bool) -> Tracer {
@@ -89,9 +98,9 @@ fn a_client_that_is_not_trusted_is_linked_and_not_followed() {
     };
     let trace = tracer(1.0, true, false).begin(random(5), &sent);
     let spans = trace.spans.unwrap();
-    assert_eq!(spans.server.trace, random(5));
+    assert_eq!(spans.server.trace_id(), trace_id(random(5)));
     assert_eq!(spans.parent, None);
-    assert_eq!(spans.server.state, None);
+    assert_eq!(*spans.server.trace_state(), TraceState::NONE);
     assert_eq!(spans.links, [context(1, false), context(2, true)]);
 }
 
@@ -105,12 +114,13 @@ fn a_trusted_clients_message_is_the_parent_and_its_header_a_link() {
         .begin(random(5), &sent)
         .spans
         .unwrap();
-    assert_eq!((spans.server.trace, spans.parent), ([1; 16], Some([1; 8])));
+    assert_eq!(spans.server.trace_id(), trace_id([1; 16]));
+    assert_eq!(spans.parent, Some(span_id(1)));
     assert!(spans.is_remote);
-    assert_eq!(spans.server.state.as_deref(), Some("vendor=1"));
+    assert_eq!(spans.server.trace_state().header(), "vendor=1");
     assert_eq!(spans.links, [context(2, true)]);
-    assert_eq!(spans.client.trace, [1; 16]);
-    assert_ne!(spans.client.span, spans.server.span);
+    assert_eq!(spans.client.trace_id(), trace_id([1; 16]));
+    assert_ne!(spans.client.span_id(), spans.server.span_id());
     let only_header = Sent {
         message: None,
         header: Some(context(2, true)),
@@ -119,7 +129,8 @@ fn a_trusted_clients_message_is_the_parent_and_its_header_a_link() {
         .begin(random(5), &only_header)
         .spans
         .unwrap();
-    assert_eq!((spans.server.trace, spans.parent), ([2; 16], Some([2; 8])));
+    assert_eq!(spans.server.trace_id(), trace_id([2; 16]));
+    assert_eq!(spans.parent, Some(span_id(2)));
     assert!(spans.links.is_empty());
 }
 
@@ -131,6 +142,13 @@ fn a_trusted_parent_that_is_not_recorded_travels_on_unrecorded() {
     };
     let trace = tracer(1.0, true, true).begin(random(5), &sent);
     assert!(trace.spans.is_none());
+    assert_eq!(*trace.passing.unwrap(), context(2, false));
+    // Nor one that is, when the sampler does not ask it.
+    let sampled = Sent {
+        message: None,
+        header: Some(context(2, true)),
+    };
+    let trace = tracer(0.0, false, true).begin(random(5), &sampled);
     assert_eq!(*trace.passing.unwrap(), context(2, false));
     // In the message it travels by itself.
     let sent = Sent {
@@ -161,7 +179,7 @@ fn a_call_of_the_gateways_own_is_part_of_the_call_it_is_made_for() {
     let mut bits = random(2);
     bits[0] = 9;
     let inner = tracer.inner(&outer, bits).spans.unwrap();
-    assert_eq!(inner.server.trace, outer_spans.server.trace);
-    assert_eq!(inner.parent, Some(outer_spans.server.span));
+    assert_eq!(inner.server.trace_id(), outer_spans.server.trace_id());
+    assert_eq!(inner.parent, Some(outer_spans.server.span_id()));
     assert!(!inner.is_remote);
 }

@@ -6,9 +6,10 @@
 //! judged again by the same rules.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use keepgate_call::{Ask, Call, Code, Refusal, trace::SpanContext};
+use keepgate_call::{Ask, Call, Code, Refusal, trace};
 use keepgate_mcp::encode;
 use keepgate_telemetry::trace::Tracer;
+use opentelemetry::trace::SpanContext;
 
 const PARENT: HeaderName = HeaderName::from_static("traceparent");
 const STATE: HeaderName = HeaderName::from_static("tracestate");
@@ -35,9 +36,9 @@ pub(super) fn attach(call: &Call, tracer: &Tracer, headers: &mut HeaderMap) -> R
     if ours.is_none() && carried.is_none() {
         return Ok(());
     }
-    let parent = ours.map(|context| encode::escape(&context.parent()));
-    let state = ours.and_then(|context| context.state.as_deref());
-    let state = state.map(encode::escape);
+    let parent = ours.map(|context| encode::escape(&trace::parent(context)));
+    let state = ours.and_then(state);
+    let state = state.map(|state| encode::escape(&state));
     let baggage = carried.and_then(|_| kept(&meta.baggage()?, tracer.baggage()));
     let baggage = baggage.map(|baggage| encode::escape(&baggage));
     let mut changes = vec![("baggage", baggage.as_deref())];
@@ -54,12 +55,18 @@ pub(super) fn attach(call: &Call, tracer: &Tracer, headers: &mut HeaderMap) -> R
 
 fn header(context: &SpanContext, headers: &mut HeaderMap) -> Result<(), Refusal> {
     let invalid = |error| Refusal::new(Code::Internal).source(error);
-    let parent = HeaderValue::try_from(context.parent()).map_err(invalid)?;
+    let parent = HeaderValue::try_from(trace::parent(context)).map_err(invalid)?;
     headers.insert(PARENT, parent);
-    if let Some(state) = &context.state {
-        headers.insert(STATE, HeaderValue::from_str(state).map_err(invalid)?);
+    if let Some(state) = state(context) {
+        headers.insert(STATE, HeaderValue::try_from(state).map_err(invalid)?);
     }
     Ok(())
+}
+
+/// The value of `tracestate`, if vendors carry anything along.
+fn state(context: &SpanContext) -> Option<String> {
+    let state = context.trace_state().header();
+    (!state.is_empty()).then_some(state)
 }
 
 /// The members of a baggage whose keys are `listed` (W3C Baggage §3.3); `None` if none is left.

@@ -2,16 +2,17 @@
 //!
 //! Never an argument, never a result, never what a server words an error with, never a name a client made up.
 
-use std::time::{Duration, SystemTime};
-
-use keepgate_call::{
-    Ask, Call,
-    trace::{SpanContext, Spans},
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
 };
+
+use keepgate_call::{Ask, Call, trace::Spans};
 use keepgate_mcp::{message::Message, method::Subject};
-use keepgate_telemetry::{
-    metrics::OTHER,
-    trace::{Side, Span, Value},
+use keepgate_telemetry::{metrics::OTHER, trace::Span};
+use opentelemetry::{
+    KeyValue,
+    trace::{SpanContext, SpanKind},
 };
 
 use super::{Destination, ended::Ended, method};
@@ -21,7 +22,7 @@ const TEXT_LONGEST: usize = 256;
 
 /// What was measured.
 pub(super) struct Measured<'a> {
-    pub(super) side: Side,
+    pub(super) kind: SpanKind,
     pub(super) context: &'a SpanContext,
     pub(super) spans: &'a Spans,
     pub(super) to: Option<&'a Destination>,
@@ -29,46 +30,49 @@ pub(super) struct Measured<'a> {
     pub(super) took: Duration,
 }
 
-type Attributes = Vec<(&'static str, Value)>;
+type Attributes = Vec<KeyValue>;
 
 impl Measured<'_> {
     /// The span.
     pub(super) fn span(self, call: &Call, ended: &Ended<'_>) -> Span {
         let method = method(call).unwrap_or(OTHER);
         let mut attributes = Attributes::with_capacity(20);
-        attributes.push(("mcp.method.name", method.into()));
+        attributes.push(KeyValue::new("mcp.method.name", method));
         let about = about(call, &mut attributes);
-        attributes.push(("mcp.protocol.version", call.revision.as_str().into()));
-        attributes.push(("keepgate.server.name", call.server.to_string().into()));
-        attributes.push(("keepgate.tenant", call.caller.tenant.to_string().into()));
-        attributes.push(("keepgate.decision.id", call.id.to_string().into()));
+        attributes.extend([
+            KeyValue::new("mcp.protocol.version", call.revision.as_str()),
+            KeyValue::new("keepgate.server.name", call.server.to_string()),
+            KeyValue::new("keepgate.tenant", call.caller.tenant.to_string()),
+            KeyValue::new("keepgate.decision.id", call.id.to_string()),
+        ]);
         if let Some(session) = self.spans.session.get() {
-            attributes.push(("mcp.session.id", session.to_string().into()));
+            attributes.push(KeyValue::new("mcp.session.id", session.to_string()));
         }
-        match self.side {
-            Side::Client => self.server(&mut attributes),
-            Side::Server | Side::Internal => self.client(call, ended, &mut attributes),
+        let is_client = self.kind == SpanKind::Client;
+        if is_client {
+            self.server(&mut attributes);
+        } else {
+            self.client(call, ended, &mut attributes);
         }
         let error = ended.error();
         if let Some(error) = &error {
-            attributes.push(("error.type", Value::Text(error.clone())));
+            attributes.push(KeyValue::new("error.type", error.clone()));
         }
         if let Some(code) = ended.status() {
-            attributes.push(("rpc.response.status_code", code.to_string().into()));
+            attributes.push(KeyValue::new("rpc.response.status_code", code.to_string()));
         }
-        let (parent, is_remote) = match self.side {
-            Side::Client => (Some(self.spans.server.span), false),
-            Side::Server | Side::Internal => (self.spans.parent, self.spans.is_remote),
+        let (parent, is_remote, links) = if is_client {
+            (Some(self.spans.server.span_id()), false, Vec::new())
+        } else {
+            let spans = self.spans;
+            (spans.parent, spans.is_remote, spans.links.clone())
         };
         Span {
-            side: self.side,
+            kind: self.kind,
             context: self.context.clone(),
             parent,
             is_remote,
-            links: match self.side {
-                Side::Client => Vec::new(),
-                Side::Server | Side::Internal => self.spans.links.clone(),
-            },
+            links,
             name: match about {
                 Some(about) => format!("{method} {about}"),
                 None => method.to_owned(),
@@ -83,31 +87,36 @@ impl Measured<'_> {
     /// What the client span says of the server.
     fn server(&self, attributes: &mut Attributes) {
         let Some(to) = self.to else { return };
-        attributes.push(("network.transport", to.transport.into()));
+        attributes.push(KeyValue::new("network.transport", to.transport));
         if let Some(address) = &to.address {
-            attributes.push(("network.protocol.name", "http".into()));
-            attributes.push(("server.address", address.clone().into()));
+            attributes.extend([
+                KeyValue::new("network.protocol.name", "http"),
+                KeyValue::new("server.address", address.clone()),
+            ]);
         }
         if let Some(port) = to.port {
-            attributes.push(("server.port", i64::from(port).into()));
+            attributes.push(KeyValue::new("server.port", i64::from(port)));
         }
     }
 
     /// What the server span says of the client, and of the decision.
     fn client(&self, call: &Call, ended: &Ended<'_>, attributes: &mut Attributes) {
-        attributes.push(("network.transport", "tcp".into()));
-        attributes.push(("network.protocol.name", "http".into()));
+        attributes.extend([
+            KeyValue::new("network.transport", "tcp"),
+            KeyValue::new("network.protocol.name", "http"),
+        ]);
         if let Some(peer) = call.peer {
-            attributes.push(("client.address", peer.ip().to_string().into()));
-            attributes.push(("client.port", i64::from(peer.port()).into()));
+            attributes.extend([
+                KeyValue::new("client.address", peer.ip().to_string()),
+                KeyValue::new("client.port", i64::from(peer.port())),
+            ]);
         }
         let judged = self.spans.judgement.get();
         if let Some(judged) = judged {
-            attributes.push(("keepgate.policy.effect", judged.effect.into()));
-            attributes.push((
-                "keepgate.policy.revision",
-                judged.revision.to_string().into(),
-            ));
+            attributes.extend([
+                KeyValue::new("keepgate.policy.effect", judged.effect),
+                KeyValue::new("keepgate.policy.revision", Arc::clone(&judged.revision)),
+            ]);
         }
         let denied = if let Ended::Refused(refusal) = ended {
             Some(*refusal)
@@ -116,8 +125,10 @@ impl Measured<'_> {
         };
         if let (None, Some(revision)) = (judged, denied.and_then(|refusal| refusal.policy.as_ref()))
         {
-            attributes.push(("keepgate.policy.effect", "deny".into()));
-            attributes.push(("keepgate.policy.revision", revision.to_string().into()));
+            attributes.extend([
+                KeyValue::new("keepgate.policy.effect", "deny"),
+                KeyValue::new("keepgate.policy.revision", revision.to_string()),
+            ]);
         }
         let reason = judged.and_then(|judged| judged.reason.as_ref());
         let reason = denied
@@ -125,7 +136,8 @@ impl Measured<'_> {
             .map(|(code, _)| code)
             .or(reason);
         if let Some(reason) = reason {
-            attributes.push(("keepgate.policy.reason_code", cut(reason).to_owned().into()));
+            let reason = cut(reason).to_owned();
+            attributes.push(KeyValue::new("keepgate.policy.reason_code", reason));
         }
     }
 }
@@ -137,25 +149,25 @@ fn about(call: &Call, attributes: &mut Attributes) -> Option<String> {
         return None;
     };
     let id = request.id().to_string();
-    attributes.push(("jsonrpc.request.id", cut(&id).to_owned().into()));
+    attributes.push(KeyValue::new("jsonrpc.request.id", cut(&id).to_owned()));
     match request.subject() {
         Subject::Tool(name) => {
-            attributes.push(("gen_ai.operation.name", "execute_tool".into()));
+            attributes.push(KeyValue::new("gen_ai.operation.name", "execute_tool"));
             let name = if call.trace.is_listed() {
                 cut(&name).to_owned()
             } else {
                 OTHER.to_owned()
             };
-            attributes.push(("gen_ai.tool.name", name.clone().into()));
+            attributes.push(KeyValue::new("gen_ai.tool.name", name.clone()));
             Some(name)
         }
         Subject::Prompt(name) if call.is_intended() => {
             let name = cut(&name).to_owned();
-            attributes.push(("gen_ai.prompt.name", name.clone().into()));
+            attributes.push(KeyValue::new("gen_ai.prompt.name", name.clone()));
             Some(name)
         }
         Subject::Resource(uri) if call.is_intended() => {
-            attributes.push(("mcp.resource.uri", bare(&uri).into()));
+            attributes.push(KeyValue::new("mcp.resource.uri", bare(&uri)));
             None
         }
         Subject::Prompt(_)
