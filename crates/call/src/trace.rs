@@ -1,6 +1,7 @@
 //! Where a call stands in a distributed trace (W3C Trace Context, level 1).
 
 use std::{
+    borrow::Cow,
     str,
     sync::{
         Arc, OnceLock,
@@ -14,31 +15,61 @@ use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState}
 /// The longest `tracestate` that is kept; W3C asks for 512 characters at least.
 const STATE_LONGEST: usize = 512;
 
-/// Reads `traceparent` and `tracestate`. `None` for whatever is not of the form W3C Trace Context §3.2 gives; a
-/// `tracestate` that is too long, not printable ASCII or not a list of pairs is left out.
-// Not the SDK's propagator: it takes short fields, signs, and space or a dash at the ends, and builds a list, a context and a
-// span for each call, recorded or not. This allocates for a `tracestate` only.
-pub fn parse(parent: &[u8], state: Option<&[u8]>) -> Option<SpanContext> {
-    let version = u8::from_str_radix(hex(parent.get(..2))?, 16).ok()?;
-    // Later versions may be longer; their first four fields stay what they are (§4.3).
-    let well_sized = match version {
-        0 => parent.len() == 55,
-        0xff => false,
-        _ => parent.len() == 55 || parent.get(55) == Some(&b'-'),
-    };
-    let dashes = [2, 35, 52].iter().all(|at| parent.get(*at) == Some(&b'-'));
-    if !well_sized || !dashes {
-        return None;
+/// A span of another process, as it was sent. What vendors carry along is read only when it is needed: most calls are not
+/// recorded.
+#[derive(Debug, Clone)]
+pub struct Remote<'a> {
+    context: SpanContext,
+    state: Option<Cow<'a, str>>,
+}
+
+impl<'a> Remote<'a> {
+    /// Reads `traceparent` and takes `tracestate` along. `None` for whatever is not of the form W3C Trace Context §3.2 gives.
+    // Not the SDK's propagator: it takes short fields, signs, and space or a dash at the ends, and builds a list, a context
+    // and a span for each call, recorded or not. This allocates nothing.
+    pub fn parse(parent: &[u8], state: Option<Cow<'a, str>>) -> Option<Self> {
+        let version = u8::from_str_radix(hex(parent.get(..2))?, 16).ok()?;
+        // Later versions may be longer; their first four fields stay what they are (§4.3).
+        let well_sized = match version {
+            0 => parent.len() == 55,
+            0xff => false,
+            _ => parent.len() == 55 || parent.get(55) == Some(&b'-'),
+        };
+        let dashes = [2, 35, 52].iter().all(|at| parent.get(*at) == Some(&b'-'));
+        if !well_sized || !dashes {
+            return None;
+        }
+        let trace = TraceId::from_hex(hex(parent.get(3..35))?).ok()?;
+        let span = SpanId::from_hex(hex(parent.get(36..52))?).ok()?;
+        let flags = u8::from_str_radix(hex(parent.get(53..55))?, 16).ok()?;
+        if trace == TraceId::INVALID || span == SpanId::INVALID {
+            return None;
+        }
+        let flags = TraceFlags::new(flags) & TraceFlags::SAMPLED;
+        let context = SpanContext::new(trace, span, flags, true, TraceState::NONE);
+        Some(Self { context, state })
     }
-    let trace = TraceId::from_hex(hex(parent.get(3..35))?).ok()?;
-    let span = SpanId::from_hex(hex(parent.get(36..52))?).ok()?;
-    let flags = u8::from_str_radix(hex(parent.get(53..55))?, 16).ok()?;
-    if trace == TraceId::INVALID || span == SpanId::INVALID {
-        return None;
+
+    /// The span, without what vendors carry along.
+    pub fn bare(&self) -> &SpanContext {
+        &self.context
     }
-    let flags = TraceFlags::new(flags) & TraceFlags::SAMPLED;
-    let state = state.and_then(list).unwrap_or_default();
-    Some(SpanContext::new(trace, span, flags, true, state))
+
+    /// The whole of it. A `tracestate` that is too long, not printable ASCII or not a list of pairs is left out.
+    pub fn whole(&self) -> SpanContext {
+        self.flagged(self.context.trace_flags())
+    }
+
+    /// The whole of it, but recorded by nobody.
+    pub fn unsampled(&self) -> SpanContext {
+        self.flagged(TraceFlags::NOT_SAMPLED)
+    }
+
+    fn flagged(&self, flags: TraceFlags) -> SpanContext {
+        let (trace, span) = (self.context.trace_id(), self.context.span_id());
+        let state = self.state.as_deref().and_then(list).unwrap_or_default();
+        SpanContext::new(trace, span, flags, true, state)
+    }
 }
 
 /// The value of `traceparent` for a span.
@@ -55,11 +86,10 @@ fn hex(text: Option<&[u8]>) -> Option<&str> {
 }
 
 /// A `tracestate` (§3.3.1). The API's parser lets a key be empty, and drops equals signs before a value.
-fn list(text: &[u8]) -> Option<TraceState> {
-    if text.len() > STATE_LONGEST || !text.iter().all(|byte| (0x20..0x7f).contains(byte)) {
+fn list(text: &str) -> Option<TraceState> {
+    if text.len() > STATE_LONGEST || !text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
         return None;
     }
-    let text = str::from_utf8(text).ok()?;
     let is_list = text.split(',').map(str::trim).all(|member| {
         let pair = member.split_once('=');
         member.is_empty()
@@ -153,13 +183,15 @@ impl Trace {
 mod tests {
     use opentelemetry::trace::TraceState;
 
-    use super::{parent, parse};
+    use super::{Remote, parent};
 
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
     #[test]
     fn what_is_read_is_written_again() {
-        let context = parse(PARENT.as_bytes(), Some(b"a=b,c=d")).unwrap();
+        let remote = Remote::parse(PARENT.as_bytes(), Some("a=b,c=d".into())).unwrap();
+        assert!(!remote.unsampled().is_sampled());
+        let context = remote.whole();
         assert!(context.is_sampled() && context.is_remote());
         assert_eq!(context.trace_state().header(), "a=b,c=d");
         assert_eq!(parent(&context), PARENT);
@@ -182,14 +214,14 @@ mod tests {
             "00-+af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
             "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-+1",
         ] {
-            assert!(parse(bad.as_bytes(), None).is_none(), "{bad}");
+            assert!(Remote::parse(bad.as_bytes(), None).is_none(), "{bad}");
         }
         let later = PARENT.replacen("00", "cc", 1) + "-later";
-        assert!(parse(later.as_bytes(), None).is_some());
+        assert!(Remote::parse(later.as_bytes(), None).is_some());
         let long = format!("a={0},b={0},c=d", "x".repeat(252));
         for state in ["", "a=\nb", "a", "=b", "a==b", "A=b", &long] {
-            let context = parse(PARENT.as_bytes(), Some(state.as_bytes()));
-            let context = context.unwrap();
+            let context = Remote::parse(PARENT.as_bytes(), Some(state.into()));
+            let context = context.unwrap().whole();
             assert_eq!(*context.trace_state(), TraceState::NONE, "{state}");
         }
     }

@@ -3,23 +3,22 @@
 use std::{hint::black_box, time::Duration};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use keepgate_call::trace;
+use keepgate_call::trace::Remote;
 use keepgate_telemetry::{
     export::{Exporter, Resource, Settings, Traces},
     metrics::{Counter, Registry},
     trace::{Carrier, Sampler, Tally, Tracer, Tracing},
 };
-use opentelemetry::trace::SpanContext;
 
 struct Client;
 
 impl Carrier for Client {
-    fn message(&self) -> Option<SpanContext> {
+    fn message(&self) -> Option<Remote<'_>> {
         let parent = black_box(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00");
-        trace::parse(parent, None)
+        Remote::parse(parent, None)
     }
 
-    fn header(&self) -> Option<SpanContext> {
+    fn header(&self) -> Option<Remote<'_>> {
         None
     }
 }

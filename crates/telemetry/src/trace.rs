@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use keepgate_call::trace::{Spans, Trace};
+use keepgate_call::trace::{Remote, Spans, Trace};
 use opentelemetry::{
     KeyValue,
     trace::{SpanContext, SpanId, SpanKind, TraceFlags, TraceId},
@@ -152,9 +152,9 @@ impl Queue {
 /// The trace context a client sent, read when it is needed.
 pub trait Carrier {
     /// From `params._meta` of the message: what the client itself names as the parent.
-    fn message(&self) -> Option<SpanContext>;
+    fn message(&self) -> Option<Remote<'_>>;
     /// From the header of the request: what somebody on the way may have put there.
-    fn header(&self) -> Option<SpanContext>;
+    fn header(&self) -> Option<Remote<'_>>;
 }
 
 /// Begins traces and takes spans. Shared by all stacks; does nothing until it is switched on.
@@ -198,7 +198,8 @@ impl Tracer {
             return Trace::default();
         }
         let links = carrier.message().into_iter().chain(carrier.header());
-        recorded(random, None, true, links.collect())
+        let links = links.map(|link| link.whole()).collect();
+        recorded(random, None, true, links)
     }
 
     /// The trace of a call the gateway makes for the sake of another.
@@ -227,33 +228,21 @@ fn within(tracing: &Tracing, random: [u8; 16], carrier: &impl Carrier) -> Trace 
         (None, header) => (header, None),
     };
     let taken = match &parent {
-        Some(parent) if tracing.sampler.by_parent => parent.is_sampled(),
-        Some(parent) => tracing.sampler.takes(parent.trace_id().to_bytes()),
+        Some(parent) if tracing.sampler.by_parent => parent.bare().is_sampled(),
+        Some(parent) => tracing.sampler.takes(parent.bare().trace_id().to_bytes()),
         None => tracing.sampler.takes(random),
     };
     if !taken {
         let passing = parent.filter(|_| in_header_only && tracing.propagate);
-        return passing.map_or_else(Trace::default, |context| Trace::passing(unsampled(context)));
+        return passing.map_or_else(Trace::default, |parent| Trace::passing(parent.unsampled()));
     }
+    let parent = parent.map(|parent| parent.whole());
     let links = link
+        .map(|link| link.whole())
         .filter(|link| parent.as_ref() != Some(link))
         .into_iter()
         .collect();
     recorded(random, parent.as_ref(), true, links)
-}
-
-/// The same context, recorded by nobody.
-fn unsampled(context: SpanContext) -> SpanContext {
-    if !context.is_sampled() {
-        return context;
-    }
-    SpanContext::new(
-        context.trace_id(),
-        context.span_id(),
-        TraceFlags::NOT_SAMPLED,
-        context.is_remote(),
-        context.trace_state().clone(),
-    )
 }
 
 fn recorded(

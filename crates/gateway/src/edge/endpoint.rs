@@ -16,12 +16,11 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use keepgate_call::{
-    Ask, Call, Caller, Code, Origin, Passed, Refusal, Reply, ServerName, Trace, trace,
+    Ask, Call, Caller, Code, Origin, Passed, Refusal, Reply, ServerName, Trace, trace::Remote,
 };
 use keepgate_mcp::{Era, Mirrored, header::HeaderError, message::Message, revision::Revision};
 use keepgate_telemetry::trace::Carrier;
 use keepgate_transport::{Body, http::server::Peer};
-use opentelemetry::trace::SpanContext;
 use tower::{Service, ServiceExt};
 
 use self::detach::Detached;
@@ -242,22 +241,21 @@ struct Carried<'a> {
 }
 
 impl Carrier for Carried<'_> {
-    fn message(&self) -> Option<SpanContext> {
+    fn message(&self) -> Option<Remote<'_>> {
         let meta = self.message.meta();
-        let state = meta.tracestate();
-        let state = state.as_deref().map(str::as_bytes);
-        trace::parse(meta.traceparent()?.as_bytes(), state)
+        Remote::parse(meta.traceparent()?.as_bytes(), meta.tracestate())
     }
 
-    fn header(&self) -> Option<SpanContext> {
+    fn header(&self) -> Option<Remote<'_>> {
         let mut parents = self.headers.get_all("traceparent").iter();
         let parent = parents.next()?;
         // Two of them are none (§3.2.1).
         if parents.next().is_some() {
             return None;
         }
-        let state = self.headers.get("tracestate").map(HeaderValue::as_bytes);
-        trace::parse(parent.as_bytes(), state)
+        let state = self.headers.get("tracestate");
+        let state = state.and_then(|state| state.to_str().ok());
+        Remote::parse(parent.as_bytes(), state.map(Into::into))
     }
 }
 

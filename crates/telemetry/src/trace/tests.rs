@@ -1,5 +1,6 @@
 //! Who decides whether a call is recorded, and whose trace it is part of.
 
+use keepgate_call::trace::{self, Remote};
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
 use super::{Carrier, Queue, Sampler, Tally, Tracer, Tracing};
@@ -10,13 +11,18 @@ struct Sent {
 }
 
 impl Carrier for Sent {
-    fn message(&self) -> Option<SpanContext> {
-        self.message.clone()
+    fn message(&self) -> Option<Remote<'_>> {
+        remote(self.message.as_ref()?)
     }
 
-    fn header(&self) -> Option<SpanContext> {
-        self.header.clone()
+    fn header(&self) -> Option<Remote<'_>> {
+        remote(self.header.as_ref()?)
     }
+}
+
+fn remote(context: &SpanContext) -> Option<Remote<'static>> {
+    let state = context.trace_state().header();
+    Remote::parse(trace::parent(context).as_bytes(), Some(state.into()))
 }
 
 const NOTHING: Sent = Sent {
