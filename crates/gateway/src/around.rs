@@ -47,26 +47,20 @@ impl<A, S> Layer<S> for AroundLayer<A> {
     type Service = Surrounded<A, S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Surrounded {
-            around: Arc::clone(&self.0),
-            inner,
-        }
+        Surrounded(Arc::new((Arc::clone(&self.0), inner)))
     }
 }
 
 /// A service inside an around.
+///
+/// The around and all below it are one shared piece: a call clones one pointer in each layer, not everything that is
+/// below.
 #[derive(Debug)]
-pub struct Surrounded<A, S> {
-    around: Arc<A>,
-    inner: S,
-}
+pub struct Surrounded<A, S>(Arc<(Arc<A>, S)>);
 
-impl<A, S: Clone> Clone for Surrounded<A, S> {
+impl<A, S> Clone for Surrounded<A, S> {
     fn clone(&self) -> Self {
-        Self {
-            around: Arc::clone(&self.around),
-            inner: self.inner.clone(),
-        }
+        Self(Arc::clone(&self.0))
     }
 }
 
@@ -74,20 +68,22 @@ impl<In, A, S> Service<In> for Surrounded<A, S>
 where
     In: Send + 'static,
     A: Around<In>,
-    S: Service<A::Out, Response = A::Reply, Error = Refusal> + Clone + Send + 'static,
+    S: Service<A::Out, Response = A::Reply, Error = Refusal> + Clone + Send + Sync + 'static,
     S::Future: Send,
 {
     type Response = A::Reply;
     type Error = Refusal;
     type Future = Pin<Box<dyn Future<Output = Result<A::Reply, Refusal>> + Send>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
-        self.inner.poll_ready(cx)
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, call: In) -> Self::Future {
-        let around = Arc::clone(&self.around);
-        let mut inner = self.inner.clone();
-        Box::pin(async move { around.run(call, move |passed| inner.call(passed)).await })
+        let shared = Arc::clone(&self.0);
+        Box::pin(async move {
+            let (around, inner) = &*shared;
+            around.run(call, |passed| inner.clone().call(passed)).await
+        })
     }
 }

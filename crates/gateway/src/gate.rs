@@ -41,26 +41,19 @@ impl<G, S> Layer<S> for GateLayer<G> {
     type Service = Gated<G, S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Gated {
-            gate: Arc::clone(&self.0),
-            inner,
-        }
+        Gated(Arc::new((Arc::clone(&self.0), inner)))
     }
 }
 
 /// A service behind a gate.
+///
+/// The gate and all below it are one shared piece: a call clones one pointer in each layer, not everything that is below.
 #[derive(Debug)]
-pub struct Gated<G, S> {
-    gate: Arc<G>,
-    inner: S,
-}
+pub struct Gated<G, S>(Arc<(Arc<G>, S)>);
 
-impl<G, S: Clone> Clone for Gated<G, S> {
+impl<G, S> Clone for Gated<G, S> {
     fn clone(&self) -> Self {
-        Self {
-            gate: Arc::clone(&self.gate),
-            inner: self.inner.clone(),
-        }
+        Self(Arc::clone(&self.0))
     }
 }
 
@@ -68,7 +61,7 @@ impl<In, G, S> Service<In> for Gated<G, S>
 where
     In: Send + 'static,
     G: Gate<In>,
-    S: Service<G::Out, Error = Refusal> + Clone + Send + 'static,
+    S: Service<G::Out, Error = Refusal> + Clone + Send + Sync + 'static,
     S::Future: Send,
     S::Response: Send,
 {
@@ -77,16 +70,16 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<S::Response, Refusal>> + Send>>;
 
     // Nothing in the stack queues: room is taken or refused in `edge/room.rs`, so every service is always ready.
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
-        self.inner.poll_ready(cx)
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, call: In) -> Self::Future {
-        let gate = Arc::clone(&self.gate);
-        let mut inner = self.inner.clone();
+        let shared = Arc::clone(&self.0);
         Box::pin(async move {
+            let (gate, inner) = &*shared;
             let passed = gate.pass(call).await?;
-            inner.call(passed).await
+            inner.clone().call(passed).await
         })
     }
 }

@@ -36,7 +36,11 @@ use crate::{
 
 /// Screens replies.
 #[derive(Debug)]
-pub struct Screen {
+pub struct Screen(Arc<Parts>);
+
+/// What every screening needs.
+#[derive(Debug)]
+struct Parts {
     policy: Arc<Policy>,
     knowledge: Arc<Knowledge>,
     catalogs: Arc<Catalogs>,
@@ -54,13 +58,13 @@ impl Screen {
         kill: &Arc<Switch>,
         log: &Log,
     ) -> Self {
-        Self {
+        Self(Arc::new(Parts {
             policy: Arc::clone(policy),
             knowledge: Arc::clone(knowledge),
             catalogs: Arc::clone(catalogs),
             kill: Arc::clone(kill),
             log: log.clone(),
-        }
+        }))
     }
 }
 
@@ -74,11 +78,7 @@ impl Around<Bound> for Screen {
         F: Future<Output = Result<Reply, Refusal>> + Send,
     {
         let screened = Screened {
-            policy: Arc::clone(&self.policy),
-            knowledge: Arc::clone(&self.knowledge),
-            catalogs: Arc::clone(&self.catalogs),
-            kill: Arc::clone(&self.kill),
-            log: self.log.clone(),
+            parts: Arc::clone(&self.0),
             listing: listing(&bound),
             bound: Bound {
                 call: Arc::clone(&bound.call),
@@ -127,11 +127,7 @@ fn listing(bound: &Bound) -> Option<ListKind> {
 
 /// The screening of one reply.
 struct Screened {
-    policy: Arc<Policy>,
-    knowledge: Arc<Knowledge>,
-    catalogs: Arc<Catalogs>,
-    kill: Arc<Switch>,
-    log: Log,
+    parts: Arc<Parts>,
     listing: Option<ListKind>,
     bound: Bound,
 }
@@ -146,7 +142,7 @@ impl Screened {
             Some(Message::Notification(notification)) => {
                 let method = notification.method();
                 if *method == Method::ToolsChanged {
-                    self.catalogs.of(&self.bound).forget();
+                    self.parts.catalogs.of(&self.bound).forget();
                 }
                 // A question without an id is a notification by form alone.
                 let known = method.is_notification()
@@ -251,7 +247,7 @@ impl Screened {
         let listing = Listing::read(response, kind).ok_or_else(invalid)?;
         if kind == ListKind::Tools {
             let more = response.result_member("nextCursor").is_some();
-            let catalog = self.catalogs.of(&self.bound);
+            let catalog = self.parts.catalogs.of(&self.bound);
             if self.is_own(response) {
                 catalog.show(&listing, self.is_first_page(), more);
             } else {
@@ -259,7 +255,7 @@ impl Screened {
                 catalog.show(&listing, false, true);
             }
         }
-        let side = Side::of(&self.bound, &self.knowledge)?;
+        let side = Side::of(&self.bound, &self.parts.knowledge)?;
         let located: Vec<Option<Located>> = listing
             .items()
             .iter()
@@ -278,13 +274,13 @@ impl Screened {
         listing: &Listing<'_>,
         located: &[Option<Located>],
     ) -> Result<Vec<bool>, Refusal> {
-        let catalog = self.catalogs.of(&self.bound);
+        let catalog = self.parts.catalogs.of(&self.bound);
         let method = self.bound.call.ask.method();
         let mut shown = Vec::with_capacity(listing.items().len());
         for (item, located) in listing.items().iter().zip(located) {
             let ask = |item: Item<'_>| {
                 let facts = side.facts(Phase::List, method, Item::None, None);
-                self.policy.visible(&facts, &[item]).shown.first() == Some(&true)
+                self.parts.policy.visible(&facts, &[item]).shown.first() == Some(&true)
             };
             shown.push(match kind {
                 ListKind::Tools if self.is_killed(&item.key) => false,
@@ -309,7 +305,7 @@ impl Screened {
     fn is_killed(&self, tool: &str) -> bool {
         let call = &self.bound.call;
         let tenant = call.caller.tenant.as_str();
-        self.kill.hides(call.server.as_str(), tool, tenant)
+        self.parts.kill.hides(call.server.as_str(), tool, tenant)
     }
 
     fn is_first_page(&self) -> bool {
@@ -367,18 +363,21 @@ impl Screened {
     }
 
     fn allows(&self, method: &Method, params: Option<Raw<'_>>) -> Result<(), Refusal> {
-        let side = Side::of(&self.bound, &self.knowledge)?;
+        let side = Side::of(&self.bound, &self.parts.knowledge)?;
         let subject = Item::ServerRequest {
             params: params.map(|raw| raw.as_str()),
         };
-        let decision =
-            self.policy
-                .judge(&side.facts(Phase::ServerRequest, method.as_str(), subject, None));
+        let decision = self.parts.policy.judge(&side.facts(
+            Phase::ServerRequest,
+            method.as_str(),
+            subject,
+            None,
+        ));
         let allowed = decision.effect == Effect::Allow;
         let why = reasons(&decision);
         let Decision { revision, .. } = decision;
         audit::question(
-            &self.log,
+            &self.parts.log,
             &self.bound.call,
             method.as_str(),
             allowed,
