@@ -56,6 +56,8 @@ enum Expected {
     Denied(&'static str),
     /// The gate answers as if there were no such thing. Without a gate it works.
     Hidden,
+    /// The gate says that this limit is met.
+    Limited(&'static str),
 }
 
 /// Remembers the progress it was told, as text.
@@ -164,6 +166,21 @@ pub async fn work(place: &Place, era: Era, console: &Console) -> Result<usize, A
     let surprises = morning::at_the_desk(crm).await?;
     let notes = open("notes", &place.notes, place.gated, era, console).await?;
     Ok(surprises + morning::with_the_notebook(notes).await?)
+}
+
+/// Works far too fast, until the gate says stop; gives the number of steps that were not as expected. Without a gate nobody
+/// says stop, so there is nothing to see.
+///
+/// # Errors
+///
+/// See [`AgentError`].
+pub async fn hurry(place: &Place, console: &Console) -> Result<usize, AgentError> {
+    if !place.gated {
+        return Ok(0);
+    }
+    console.heading("The agent runs in circles")?;
+    let crm = open("crm", &place.crm, true, Era::Stateless, console).await?;
+    morning::in_circles(crm).await
 }
 
 async fn open<'a>(

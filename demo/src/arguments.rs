@@ -59,6 +59,9 @@ enum Command {
         /// End when standard input closes, that is, with the process that started this one.
         #[arg(long)]
         with_parent: bool,
+        /// Let in only who shows this token.
+        #[arg(long, env = "DEMO_CRM_TOKEN", hide_env_values = true)]
+        token: Option<String>,
     },
     /// Serve the demo's notebook on stdin and stdout.
     Notes,
@@ -135,7 +138,11 @@ impl Arguments {
     pub(crate) async fn run(self) -> ExitCode {
         let done = match self.command {
             None => play(self.scene).await,
-            Some(Command::Crm { port, with_parent }) => crm(port, with_parent).await,
+            Some(Command::Crm {
+                port,
+                with_parent,
+                token,
+            }) => crm(port, with_parent, token.as_deref()).await,
             Some(Command::Notes) => notes().await,
             Some(Command::Agent(arguments)) => agent(&arguments).await,
             Some(Command::Attend { command }) => attend(&command).await,
@@ -190,14 +197,14 @@ async fn play(arguments: SceneArguments) -> Done {
     Ok(scene::play(&options, &signal::stop()).await?)
 }
 
-async fn crm(port: u16, with_parent: bool) -> Done {
+async fn crm(port: u16, with_parent: bool, token: Option<&str>) -> Done {
     let crm = Crm::new();
     let listener = announced(port).await?;
     let stop = signal::stop();
     if with_parent {
         signal::stop_with_stdin(stop.clone());
     }
-    serve::http(move || crm.clone(), listener, stop).await?;
+    serve::http(move || crm.clone(), listener, token, stop).await?;
     Ok(true)
 }
 
@@ -233,6 +240,7 @@ async fn agent(arguments: &AgentArguments) -> Done {
     for era in eras {
         surprises += agent::work(&place, era, &console).await?;
     }
+    surprises += agent::hurry(&place, &console).await?;
     Ok(surprises == 0)
 }
 
@@ -252,7 +260,7 @@ async fn fixture(arguments: &FixtureArguments) -> Done {
         None => serve::stdio(fixture).await?,
         Some(port) => {
             let listener = announced(port).await?;
-            serve::http(move || fixture.session(), listener, signal::stop()).await?;
+            serve::http(move || fixture.session(), listener, None, signal::stop()).await?;
         }
     }
     Ok(true)

@@ -26,6 +26,9 @@ use crate::reply::{self, Effect};
 /// Where the ledger can be read. Not for agents.
 pub const LEDGER: &str = "crm://ledger";
 
+/// How often an hour an agent may read a case, as the demo configures its gate.
+pub const CASES_AN_HOUR: u32 = 5;
+
 /// How many steps `export_report` takes; it tells its progress after each.
 pub const REPORT_STEPS: u32 = 5;
 

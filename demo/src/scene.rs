@@ -6,12 +6,14 @@
 pub mod attend;
 mod child;
 mod gate;
+mod operator;
 mod probe;
 mod record;
 mod stage;
+mod trace;
 mod visit;
 
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connect::{ConnectError, Target};
 use crate::console::{Console, Mark};
+use crate::crm;
 use child::{Child, ChildError};
 use gate::{Gate, GateError};
 use record::RecordError;
@@ -55,6 +58,9 @@ pub enum SceneError {
     /// The support desk could not be asked what reached it.
     #[error("failed to read the support desk's ledger")]
     Ledger(#[source] Box<visit::VisitError>),
+    /// The gate could not be asked.
+    #[error("failed to call a tool through the gate")]
+    Visit(#[source] Box<visit::VisitError>),
     /// Someone pressed Ctrl-C before the end.
     #[error("interrupted")]
     Interrupted,
@@ -78,8 +84,9 @@ pub async fn play(options: &Options, stop: &CancellationToken) -> Result<bool, S
     let console = Console::new();
     let own = std::env::current_exe()?;
     let program = gate::program(options.keepgate.as_deref(), &own)?;
-    let desk = start_desk(&own).await?;
-    let stage = Stage::set(options, &desk.url, &own)?;
+    let token = token()?;
+    let desk = start_desk(&own, &token).await?;
+    let stage = Stage::set(options, &desk.url, &token, &own)?;
     let mut gate = interruptible(stop, Gate::open(&program, &own, &stage)).await??;
     stage.note_key()?;
     introduce(&console, &stage)?;
@@ -93,8 +100,9 @@ pub async fn play(options: &Options, stop: &CancellationToken) -> Result<bool, S
     // Also after a failure: the record of what did happen is then worth most.
     gate.close().await?;
     let played = played?;
+    let traced = trace::show(&console, &stage.traces())?;
     let recorded = record::show(&console, &stage, &gate).await?;
-    let good = tested && played && recorded;
+    let good = tested && played && traced && recorded;
     verdict(&console, &stage, good)?;
     Ok(good)
 }
@@ -104,13 +112,27 @@ struct Desk {
     /// Held for its end only.
     _child: Child,
     url: String,
+    token: String,
 }
 
-async fn start_desk(own: &Path) -> Result<Desk, SceneError> {
+/// What the support desk lets in: 128 random bits, made anew for each demo.
+fn token() -> io::Result<String> {
+    let mut random = [0; 16];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut random)?;
+    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+async fn start_desk(own: &Path, token: &str) -> Result<Desk, SceneError> {
     let mut command = Command::new(own);
-    command.args(["crm", "--with-parent"]);
+    command
+        .args(["crm", "--with-parent"])
+        .env("DEMO_CRM_TOKEN", token);
     let (child, url) = Child::announced("the support desk", command).await?;
-    Ok(Desk { _child: child, url })
+    Ok(Desk {
+        _child: child,
+        url,
+        token: token.to_owned(),
+    })
 }
 
 async fn interruptible<T>(
@@ -126,7 +148,11 @@ async fn interruptible<T>(
 fn introduce(console: &Console, stage: &Stage) -> io::Result<()> {
     console.heading("Keepgate stands between an agent and two MCP servers")?;
     console.line(Mark::Fact, "agents connect to", &stage.base())?;
-    console.line(Mark::Fact, "behind it, over HTTP", "crm, a support desk")?;
+    console.line(
+        Mark::Fact,
+        "behind it, over HTTP",
+        "crm, a support desk that lets in only who has its token",
+    )?;
     console.line(Mark::Fact, "behind it, over stdio", "notes, a notebook")?;
     let policy = stage.policy_file().display().to_string();
     console.line(Mark::Fact, "what is allowed stands in", &policy)
@@ -157,7 +183,11 @@ async fn acts(
     let agent = Child::quiet("the agent", command)?;
     let worked = interruptible(stop, agent.finish(Duration::from_secs(120))).await??;
 
-    let target = Target::http(desk.url.clone(), None)?;
+    let operated = operator::act(console, gate, &stage.base()).await?;
+
+    let uninvited = Target::http(desk.url.clone(), None)?;
+    let turned_away = visit::ledger(&uninvited).await.is_err();
+    let target = Target::http(desk.url.clone(), Some(&desk.token))?;
     let ledger = visit::ledger(&target)
         .await
         .map_err(|error| SceneError::Ledger(Box::new(error)))?;
@@ -167,12 +197,20 @@ async fn acts(
         .filter(|line| line.contains("DELETE") || line.starts_with("delete_account"))
         .collect();
     let calls = ledger.lines().count();
-    // Four of the agent's calls are let through to the desk in each era.
-    let good = leaked.is_empty() && calls == 8;
+    // Four of the agent's calls are let through to the desk in each era, then as many as the limit leaves of a case, and
+    // one of a tool that was revived.
+    let expected = 8 + crm::CASES_AN_HOUR as usize - 2 + 1;
+    let good = leaked.is_empty() && calls == expected;
     let mark = if good { Mark::Through } else { Mark::Wrong };
     let found = format!("{calls} calls, {} of them refused ones", leaked.len());
     console.line(mark, "what reached it", &found)?;
-    Ok(worked && good)
+    let mark = if turned_away {
+        Mark::Refused
+    } else {
+        Mark::Wrong
+    };
+    console.line(mark, "the agent, past the gate, without the token", "401")?;
+    Ok(worked && operated && good && turned_away)
 }
 
 fn last(text: &str, count: usize) -> impl Iterator<Item = &str> {

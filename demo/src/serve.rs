@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use http::{Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
@@ -52,7 +53,8 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
 }
 
 /// Serves at `/mcp` on `listener` until `stop` is cancelled. `server` makes one server for each
-/// session, and one for each request that has no session.
+/// session, and one for each request that has no session. With a `token`, requests without
+/// `Authorization: Bearer <token>` are answered with 401.
 ///
 /// # Errors
 ///
@@ -60,6 +62,7 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
 pub async fn http<S, F>(
     server: F,
     listener: TcpListener,
+    token: Option<&str>,
     stop: CancellationToken,
 ) -> Result<(), ServeError>
 where
@@ -68,19 +71,25 @@ where
 {
     let service = StreamableHttpService::new(
         move || Ok(server()),
-        std::sync::Arc::new(LocalSessionManager::default()),
+        Arc::new(LocalSessionManager::default()),
         StreamableHttpServerConfig::default().with_cancellation_token(stop.child_token()),
     );
+    let wanted = token.map(|token| Arc::from(format!("Bearer {token}")));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return Ok(()),
             accepted = listener.accept() => accepted.map_err(ServeError::Accept)?,
         };
-        let service = service.clone();
+        // An answer in two writes would wait for the client's delayed acknowledgement of the first.
+        if let Err(error) = accepted.0.set_nodelay(true) {
+            tracing::debug!(%error, "small writes may be late");
+        }
+        let (service, wanted) = (service.clone(), wanted.clone());
         connections.spawn(async move {
             let io = TokioIo::new(accepted.0);
-            let answer = service_fn(move |request| answer(service.clone(), request));
+            let answer =
+                service_fn(move |request| answer(service.clone(), wanted.clone(), request));
             let served = auto::Builder::new(TokioExecutor::new())
                 .serve_connection(io, answer)
                 .await;
@@ -93,20 +102,27 @@ where
     }
 }
 
-/// Only `/mcp` exists.
+/// Only `/mcp` exists, and only for who is let in.
 async fn answer<S>(
     service: StreamableHttpService<S, LocalSessionManager>,
+    wanted: Option<Arc<str>>,
     request: Request<Incoming>,
 ) -> Result<Response<impl Body<Data = hyper::body::Bytes, Error = Infallible>>, Infallible>
 where
     S: ServerHandler,
 {
-    if request.uri().path() == "/mcp" {
-        return Ok(service.handle(request).await);
-    }
-    let mut missing = Response::new(Default::default());
-    *missing.status_mut() = StatusCode::NOT_FOUND;
-    Ok(missing)
+    let shown = request.headers().get(http::header::AUTHORIZATION);
+    let known = wanted
+        .as_ref()
+        .is_none_or(|wanted| shown.is_some_and(|shown| shown.as_bytes() == wanted.as_bytes()));
+    let refused = match (request.uri().path(), known) {
+        ("/mcp", true) => return Ok(service.handle(request).await),
+        ("/mcp", false) => StatusCode::UNAUTHORIZED,
+        (_, _) => StatusCode::NOT_FOUND,
+    };
+    let mut response = Response::new(Default::default());
+    *response.status_mut() = refused;
+    Ok(response)
 }
 
 /// Serves `server` on stdin and stdout until stdin closes.

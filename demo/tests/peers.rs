@@ -32,7 +32,7 @@ async fn served<S: ServerHandler>(
     let listener = serve::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
     let target = Target::http(format!("http://{}/mcp", listener.local_addr()?), None)?;
     let stop = CancellationToken::new();
-    tokio::spawn(serve::http(server, listener, stop.clone()));
+    tokio::spawn(serve::http(server, listener, None, stop.clone()));
     Ok((target, stop.drop_guard()))
 }
 

@@ -63,7 +63,11 @@ async fn the_demo_plays_to_its_end() {
     for told in [
         "refused by policy: only SELECT is allowed",
         "Unknown tool: delete_account",
-        "8 calls, 0 of them refused ones",
+        "a rate is spent",
+        "KILLED tool crm/search_cases",
+        "an operator has cut this off",
+        "12 calls, 0 of them refused ones",
+        "└─ client tools/call query_database",
         "All as it should be.",
     ] {
         assert!(story.contains(told), "{told} is missing from:\n{story}");

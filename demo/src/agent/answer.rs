@@ -19,6 +19,8 @@ pub(super) struct Refusal {
     message: String,
     /// Rules that spoke, by their authors' codes.
     rules: Vec<String>,
+    /// The limit that is met.
+    limit: Option<String>,
     /// Finds the record.
     decision: Option<String>,
 }
@@ -46,7 +48,13 @@ impl Answer {
             (Expected::Hidden, Self::Refused(refusal)) => {
                 refusal.decision.is_none() && refusal.rules.is_empty()
             }
-            (Expected::Works | Expected::Denied(_) | Expected::Hidden, _) => false,
+            (Expected::Limited(limit), Self::Refused(refusal)) => {
+                refusal.limit.as_deref() == Some(limit)
+            }
+            (
+                Expected::Works | Expected::Denied(_) | Expected::Hidden | Expected::Limited(_),
+                _,
+            ) => false,
         }
     }
 
@@ -68,8 +76,11 @@ impl Answer {
             return None;
         };
         let decision = refusal.decision.as_ref()?;
-        let rules = refusal.rules.join(", ");
-        Some(format!("rule {rules}, decision {decision}"))
+        let why = match &refusal.limit {
+            Some(limit) => format!("limit {limit}"),
+            None => format!("rule {}", refusal.rules.join(", ")),
+        };
+        Some(format!("{why}, decision {decision}"))
     }
 }
 
@@ -135,13 +146,15 @@ fn refusal(message: String, told: Option<&Value>) -> Refusal {
                 .collect()
         })
         .unwrap_or_default();
-    let decision = told
-        .and_then(|told| told.get("decision_id"))
-        .and_then(Value::as_str)
-        .map(str::to_owned);
+    let text = |name| {
+        let text = told.and_then(|told| told.get(name));
+        text.and_then(Value::as_str).map(str::to_owned)
+    };
+    let (limit, decision) = (text("limit"), text("decision_id"));
     Refusal {
         message,
         rules,
+        limit,
         decision,
     }
 }

@@ -46,6 +46,22 @@ pub(super) async fn at_the_desk(mut desk: Desk<'_>) -> Result<usize, AgentError>
     desk.close().await
 }
 
+/// One case again and again, more often than the gate lets it.
+pub(super) async fn in_circles(mut desk: Desk<'_>) -> Result<usize, AgentError> {
+    let one_case = || json!({ "id": "C-1001" });
+    // Each era has read it once.
+    for _ in 2..crm::CASES_AN_HOUR {
+        desk.calls("get_case", one_case(), Expected::Works).await?;
+    }
+    desk.calls(
+        "get_case",
+        one_case(),
+        Expected::Limited("servers.limits.tools"),
+    )
+    .await?;
+    desk.close().await
+}
+
 /// The notebook: reads, writes where it may, oversteps once.
 pub(super) async fn with_the_notebook(mut desk: Desk<'_>) -> Result<usize, AgentError> {
     desk.sees_tools(&["list_notes", "read_note", "write_note"])

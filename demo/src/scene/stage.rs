@@ -1,8 +1,9 @@
 //! The demo's directory: configuration, policy, and what Keepgate keeps.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::Options;
@@ -13,6 +14,9 @@ const MARKER: &str = ".keepgate-demo";
 const DATA_PORT: u16 = 8080;
 
 const ADMIN_PORT: u16 = 9080;
+
+/// What the support desk lets in. The agent never sees it; Keepgate adds it to each call.
+const TOKEN: &str = "crm-token";
 
 /// The policy's files, by name.
 const POLICY: [(&str, &str); 2] = [
@@ -62,8 +66,13 @@ pub(super) struct Stage {
 
 impl Stage {
     /// Empties the directory and writes configuration and policy. `crm` is the support desk's
-    /// endpoint, `own` this program, which is also the notebook.
-    pub(super) fn set(options: &Options, crm: &str, own: &Path) -> Result<Self, StageError> {
+    /// endpoint and `token` what it lets in, `own` this program, which is also the notebook.
+    pub(super) fn set(
+        options: &Options,
+        crm: &str,
+        token: &str,
+        own: &Path,
+    ) -> Result<Self, StageError> {
         let listen = free(options.port, DATA_PORT, "--port")?;
         let admin = free(options.admin_port, ADMIN_PORT, "--admin-port")?;
         let directory = emptied(&options.directory)?;
@@ -76,6 +85,7 @@ impl Stage {
         for (name, text) in POLICY {
             write(&stage.policies().join(name), text)?;
         }
+        write_secret(&stage.directory.join(TOKEN), token)?;
         write(&stage.config(), &stage.settings(crm, own))?;
         Ok(stage)
     }
@@ -85,6 +95,10 @@ impl Stage {
         let state = quoted(&self.directory.join("state"));
         let policies = quoted(&self.policies());
         let own = quoted(own);
+        let token = self.directory.join(TOKEN);
+        let reference = serde_json::Value::from(format!("file:{}", token.display()));
+        let traces = quoted(&self.traces());
+        let cases = crate::crm::CASES_AN_HOUR;
         format!(
             "# Written by the demo. Change it, or the policy, while `--stay` is on: both are read again.\n\
              version: 1\n\
@@ -93,8 +107,13 @@ impl Stage {
              auth: {{ mode: keys }}\n\
              state: {{ dir: {state} }}\n\
              policies: [{policies}]\n\
+             telemetry: {{ traces: {{ file: {traces} }} }}\n\
              servers:\n\
-             \x20 crm:   {{ url: {crm}, owner: support }}\n\
+             \x20 crm:\n\
+             \x20   url: {crm}\n\
+             \x20   owner: support\n\
+             \x20   credential: {{ ref: {reference}, as: bearer }}\n\
+             \x20   limits: {{ tools: {{ get_case: {cases}/1h }} }}\n\
              \x20 notes: {{ command: [{own}, notes], owner: support }}\n"
         )
     }
@@ -105,6 +124,11 @@ impl Stage {
 
     pub(super) fn config(&self) -> PathBuf {
         self.directory.join("keepgate.yaml")
+    }
+
+    /// Where Keepgate writes its traces.
+    pub(super) fn traces(&self) -> PathBuf {
+        self.directory.join("traces.jsonl")
     }
 
     pub(super) fn log(&self) -> PathBuf {
@@ -158,6 +182,14 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> StageError {
 
 fn write(path: &Path, text: &str) -> Result<(), StageError> {
     fs::write(path, text).map_err(at(path))
+}
+
+/// Writes a file that only we can read.
+fn write_secret(path: &Path, text: &str) -> Result<(), StageError> {
+    let mut options = fs::OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o600).open(path);
+    let mut file = file.map_err(at(path))?;
+    file.write_all(text.as_bytes()).map_err(at(path))
 }
 
 /// An empty directory at `path`, marked as ours and unknown to git.
@@ -224,13 +256,23 @@ mod tests {
         let place = std::env::temp_dir().join(format!("keepgate-demo-{}", std::process::id()));
         fs::create_dir_all(&place).unwrap();
         fs::write(place.join("thesis.txt"), "years of work").unwrap();
-        let refused = Stage::set(&options(&place), "http://127.0.0.1:1/mcp", Path::new("/x"));
+        let refused = Stage::set(
+            &options(&place),
+            "http://127.0.0.1:1/mcp",
+            "t",
+            Path::new("/x"),
+        );
         assert!(matches!(refused, Err(StageError::Foreign { .. })));
         assert!(place.join("thesis.txt").exists());
 
         let own = place.join("state");
         for _ in 0..2 {
-            let stage = Stage::set(&options(&own), "http://127.0.0.1:1/mcp", Path::new("/x y"));
+            let stage = Stage::set(
+                &options(&own),
+                "http://127.0.0.1:1/mcp",
+                "t",
+                Path::new("/x y"),
+            );
             let text = fs::read_to_string(stage.unwrap().config()).unwrap();
             assert!(text.contains("command: [\"/x y\", notes]"), "{text}");
             fs::write(own.join("left-over"), "").unwrap();

@@ -5,7 +5,8 @@ use std::io;
 
 use rmcp::ServiceError;
 use rmcp::model::{
-    ClientCapabilities, ClientConfig, Implementation, ReadResourceRequestParams, ResourceContents,
+    CallToolRequestParams, ClientCapabilities, ClientConfig, Implementation,
+    ReadResourceRequestParams, ResourceContents,
 };
 
 use super::stage::Stage;
@@ -49,6 +50,30 @@ pub(super) async fn ledger(target: &Target) -> Result<String, VisitError> {
         }
     });
     Ok(text.unwrap_or_default())
+}
+
+/// Calls one tool at `target` and gives what is answered: whether it was let through, and the text.
+pub(super) async fn call(
+    target: &Target,
+    tool: &'static str,
+) -> Result<(bool, String), VisitError> {
+    let era = Era::Stateless;
+    let name = Implementation::new("support-agent", env!("CARGO_PKG_VERSION"));
+    let config = ClientConfig::new(ClientCapabilities::default(), name);
+    let client = connect::connect(config, target, era, era.revision())
+        .await
+        .map_err(VisitError::Connect)?;
+    let called = client.call_tool(CallToolRequestParams::new(tool)).await;
+    client.cancel().await.map_err(VisitError::Close)?;
+    match called {
+        Ok(result) => {
+            let text = result.content.iter().find_map(|block| block.as_text());
+            let text = text.map(|block| block.text.clone()).unwrap_or_default();
+            Ok((result.is_error != Some(true), text))
+        }
+        Err(ServiceError::McpError(error)) => Ok((false, error.message.into_owned())),
+        Err(error) => Err(VisitError::Read(error)),
+    }
 }
 
 /// Says how to connect a client of one's own.
