@@ -99,9 +99,11 @@ async fn serve(
         Arc::clone(&view),
     );
     reloader.record_start().await;
+    // Before anybody is told that it is ready: what changes from then on is noticed.
+    let mut changes = watch::Watch::start(reloader.watched());
     view.set_serving(true);
     tracing::info!("ready");
-    reload_until_the_end(&mut signals, &mut reloader).await;
+    reload_until_the_end(&mut signals, &mut changes, &mut reloader).await;
     view.set_serving(false);
     tracing::info!("ending: no new calls, running ones may finish, a second signal cuts them");
     let end = async {
@@ -127,8 +129,11 @@ async fn keep_fresh(shared: Arc<Shared>) {
 }
 
 /// Reloads what changes, until a signal asks for the end.
-async fn reload_until_the_end(signals: &mut Signals, reloader: &mut Reloader) {
-    let mut changes = watch::Watch::start(reloader.watched());
+async fn reload_until_the_end(
+    signals: &mut Signals,
+    changes: &mut watch::Watch,
+    reloader: &mut Reloader,
+) {
     loop {
         tokio::select! {
             biased;
