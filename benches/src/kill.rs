@@ -103,7 +103,7 @@ fn one(
     let asked = Instant::now();
     let set = operator(admin, "POST", "/api/v1/kills", token.trim(), &wish)?;
     let answered = Instant::now();
-    if set["cut"] != CALLS {
+    if set.get("cut") != Some(&json!(CALLS)) {
         return Err(Error::Reply(format!("not all were cut: {set}")));
     }
     let mut tails = Vec::new();
@@ -117,7 +117,8 @@ fn one(
             from_request: last.saturating_duration_since(asked),
         });
     }
-    let id = set["kill"]["id"].as_str().unwrap_or_default();
+    let id = set.pointer("/kill/id").and_then(Value::as_str);
+    let id = id.unwrap_or_default();
     let path = format!("/api/v1/kills/{id}");
     operator(
         admin,
@@ -233,8 +234,9 @@ async fn respond(request: Request<Incoming>, heard: Arc<AtomicUsize>) -> Result<
         .ok()
         .and_then(|bytes| serde_json::from_slice(&bytes).ok())
         .unwrap_or_default();
-    let id = &message["id"];
-    if message["method"] != "tools/call" {
+    let text = |pointer| message.pointer(pointer).and_then(Value::as_str);
+    if text("/method") != Some("tools/call") {
+        let id = message.get("id");
         let tools =
             ["wait", "stream"].map(|name| json!({"name": name, "inputSchema": {"type": "object"}}));
         let result = json!({"resultType": "complete", "tools": tools, "ttlMs": 60_000, "cacheScope": "private"});
@@ -243,7 +245,7 @@ async fn respond(request: Request<Incoming>, heard: Arc<AtomicUsize>) -> Result<
         return Ok(typed(body, "application/json"));
     }
     heard.fetch_add(1, Ordering::SeqCst);
-    if message["params"]["name"] == "wait" {
+    if text("/params/name") == Some("wait") {
         return std::future::pending().await;
     }
     let note = json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "begun"}});

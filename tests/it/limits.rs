@@ -278,7 +278,7 @@ async fn a_session_that_is_refused_again_and_again_rests() {
         refusal(&answer)["code"]
             .as_str()
             .map(str::to_owned)
-            .or(answer.code())
+            .or_else(|| answer.code())
     };
     denied(alice.clone()).await;
     denied(alice.clone()).await;

@@ -165,7 +165,7 @@ impl Limit {
     }
 }
 
-/// A call that was turned away. It reads as its [`Parts`].
+/// A call that was turned away. Its parts are read through it, as its fields.
 ///
 /// One pointer wide: every layer returns it in a `Result`, and a wide error makes each of their futures wide.
 #[derive(Clone)]

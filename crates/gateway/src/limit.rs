@@ -79,7 +79,9 @@ impl Budgets {
 /// The limiters of one kind that some stack still uses. A reload that leaves a rate as it was finds the same limiter,
 /// with everything that is spent.
 #[derive(Debug)]
-struct Kept<N, K: Eq + Hash + Clone>(Mutex<HashMap<(N, Rate), Weak<Limiter<K>>>>);
+struct Kept<N, K: Eq + Hash + Clone>(Mutex<Known<N, K>>);
+
+type Known<N, K> = HashMap<(N, Rate), Weak<Limiter<K>>>;
 
 impl<N, K: Eq + Hash + Clone> Default for Kept<N, K> {
     fn default() -> Self {

@@ -53,38 +53,120 @@ async fn echo(gate: &Gate) -> Answer {
     gate.client("up").call_modern("echo", json!({})).await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn operators_drill_kill_and_revive() {
-    let server = server().await;
-    let mut gate = Home::new().url("up", &server.url()).serve().await;
+/// Two who may cut off, and one who may look.
+struct People {
+    alice: PathBuf,
+    bob: PathBuf,
+    carol: PathBuf,
+}
+
+/// Names operators, and waits until the gateway knows them.
+async fn people(gate: &mut Gate) -> People {
     let alice = operator(&gate.home, "alice", "security_responder").await;
     let bob = operator(&gate.home, "bob", "security_responder").await;
     let carol = operator(&gate.home, "carol", "auditor").await;
     gate.says("operators reloaded", 1).await;
     until("the operators to count", async || {
-        kill(&gate, &carol, &["list"]).await.code == Some(0)
+        kill(gate, &carol, &["list"]).await.code == Some(0)
     })
     .await;
+    People { alice, bob, carol }
+}
 
-    let client = gate.client("up").initialize("2025-11-25").await;
-    let call = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "delete", "arguments": {}}});
-    let mut stream = Events::of(client.open("POST", call.to_string()).await);
-    stream.message().await.expect("a beginning");
-
-    let drill = kill(&gate, &alice, &["drill", "tool", "up/delete"]).await;
-    assert_eq!(drill.code, Some(0), "{}", drill.stderr);
-    let report = drill.json();
+/// Alice drills, and Carol may neither that nor more.
+async fn drill(gate: &Gate, people: &People) {
+    let drilled = kill(gate, &people.alice, &["drill", "tool", "up/delete"]).await;
+    assert_eq!(drilled.code, Some(0), "{}", drilled.stderr);
+    let report = drilled.json();
     assert_eq!(
         report["would_cut"]["running_by_tool"]["up/delete"], 1,
         "{report}"
     );
     assert!(fs::exists(report["path"].as_str().expect("a path")).expect("a file"));
     assert_eq!(
-        kill(&gate, &carol, &["drill", "everything"]).await.code,
+        kill(gate, &people.carol, &["drill", "everything"])
+            .await
+            .code,
         Some(12)
     );
-    let refused = kill(&gate, &carol, &["set", "everything", "--reason", "why"]).await;
+    let refused = kill(
+        gate,
+        &people.carol,
+        &["set", "everything", "--reason", "why"],
+    )
+    .await;
     assert_eq!(refused.code, Some(12), "{}", refused.stderr);
+}
+
+/// Alice's kill is listed for Carol; Bob clears it, once.
+async fn clear(gate: &Gate, people: &People, id: &str) {
+    let list = kill(gate, &people.carol, &["list"]).await.json();
+    assert_eq!(list["kills"][0]["reason"], "deletes too much");
+    let clear = ["clear", id, "--reason", "mended"];
+    assert_eq!(
+        kill(gate, &people.alice, &clear).await.code,
+        Some(12),
+        "not one's own"
+    );
+    assert_eq!(kill(gate, &people.bob, &clear).await.code, Some(0));
+    assert_eq!(
+        kill(gate, &people.bob, &clear).await.code,
+        Some(1),
+        "it is over"
+    );
+}
+
+/// What is wrong in a command, or in a token, has an exit status of its own; a token that was revoked is a wrong one.
+async fn misuse(gate: &Gate, people: &People) {
+    assert_eq!(
+        kill(gate, &people.bob, &["set", "server", "--reason", "x"])
+            .await
+            .code,
+        Some(2)
+    );
+    let wrong = gate.home.path("wrong");
+    fs::write(&wrong, "kgo_wrong").expect("a file");
+    assert_eq!(kill(gate, &wrong, &["list"]).await.code, Some(12));
+
+    gate.home
+        .keepgate(&["operators", "revoke", "bob"])
+        .await
+        .good();
+    until("bob's token to be refused", async || {
+        kill(gate, &people.bob, &["list"]).await.code == Some(12)
+    })
+    .await;
+}
+
+/// Who did what, and that the stream was cut.
+fn all_is_on_record(records: &[Value]) {
+    let by = |kind: &str| -> Vec<Value> {
+        let records = of_kind(records, kind).into_iter();
+        records.map(|record| record["user_id"].clone()).collect()
+    };
+    assert_eq!(
+        (by("kill.set"), by("kill.cleared")),
+        (vec![json!("alice")], vec![json!("bob")])
+    );
+    assert_eq!(by("kill.drill"), ["alice"]);
+    let cut = records
+        .iter()
+        .any(|record| record["result"]["status"] == "killed_in_flight");
+    assert!(cut, "the stream's last record says that it was cut");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_drill_kill_and_revive() {
+    let server = server().await;
+    let mut gate = Home::new().url("up", &server.url()).serve().await;
+    let people = people(&mut gate).await;
+
+    let client = gate.client("up").initialize("2025-11-25").await;
+    let call = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "delete", "arguments": {}}});
+    let mut stream = Events::of(client.open("POST", call.to_string()).await);
+    stream.message().await.expect("a beginning");
+
+    drill(&gate, &people).await;
 
     let words = [
         "set",
@@ -95,7 +177,7 @@ async fn operators_drill_kill_and_revive() {
         "--expires",
         "2h",
     ];
-    let set = kill(&gate, &alice, &words).await;
+    let set = kill(&gate, &people.alice, &words).await;
     assert_eq!(set.code, Some(0), "{}", set.stderr);
     let set = set.json();
     assert_eq!(
@@ -112,50 +194,10 @@ async fn operators_drill_kill_and_revive() {
     assert!(is_killed(&client.call("delete", json!({})).await));
     assert!(!is_killed(&echo(&gate).await));
 
-    let id = set["kill"]["id"].as_str().expect("an id").to_owned();
-    let list = kill(&gate, &carol, &["list"]).await.json();
-    assert_eq!(list["kills"][0]["reason"], "deletes too much");
-    let clear = ["clear", &id, "--reason", "mended"];
-    assert_eq!(
-        kill(&gate, &alice, &clear).await.code,
-        Some(12),
-        "not one's own"
-    );
-    assert_eq!(kill(&gate, &bob, &clear).await.code, Some(0));
-    assert_eq!(kill(&gate, &bob, &clear).await.code, Some(1), "it is over");
-    assert_eq!(
-        kill(&gate, &bob, &["set", "server", "--reason", "x"])
-            .await
-            .code,
-        Some(2)
-    );
-    let wrong = gate.home.path("wrong");
-    fs::write(&wrong, "kgo_wrong").expect("a file");
-    assert_eq!(kill(&gate, &wrong, &["list"]).await.code, Some(12));
-
-    gate.home
-        .keepgate(&["operators", "revoke", "bob"])
-        .await
-        .good();
-    until("bob's token to be refused", async || {
-        kill(&gate, &bob, &["list"]).await.code == Some(12)
-    })
-    .await;
-
-    let records = gate.end().await;
-    let by = |kind: &str| -> Vec<Value> {
-        let records = of_kind(&records, kind).into_iter();
-        records.map(|record| record["user_id"].clone()).collect()
-    };
-    assert_eq!(
-        (by("kill.set"), by("kill.cleared")),
-        (vec![json!("alice")], vec![json!("bob")])
-    );
-    assert_eq!(by("kill.drill"), ["alice"]);
-    let cut = records
-        .iter()
-        .any(|record| record["result"]["status"] == "killed_in_flight");
-    assert!(cut, "the stream's last record says that it was cut");
+    let id = set["kill"]["id"].as_str().expect("an id");
+    clear(&gate, &people, id).await;
+    misuse(&gate, &people).await;
+    all_is_on_record(&gate.end().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

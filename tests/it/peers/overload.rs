@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use keepgate_tests::{FakeServer, Gate as Door, Say, upstream::said};
+use keepgate_tests::{Client, FakeServer, Gate as Door, Say, upstream::said};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -42,10 +42,27 @@ fn peak(gate: &Gate) -> usize {
     kib * 1024
 }
 
+/// The ways of `slowhttptest` to be slow that are tried, each with the verb it needs: in the head, in the body, in reading.
+const MODES: [(&str, &str); 3] = [("-H", "GET"), ("-B", "POST"), ("-X", "POST")];
+
+/// A `slowhttptest` that opens connections to the URL and is slow on them.
+fn attack(mode: &str, verb: &str, url: &str) -> Running {
+    const CONNECTIONS: &str = "150";
+    let seconds = if mode == "-X" { "8" } else { "40" };
+    let media = "application/json";
+    let both = "application/json, text/event-stream";
+    let words = [
+        [mode, "-c", CONNECTIONS, "-r", "150", "-i", "1"],
+        ["-l", seconds, "-p", "5", "-s", "8192", "-u"],
+        [url, "-t", verb, "-f", media, "-m", both],
+    ];
+    let command = command("slowhttptest", words.as_flattened());
+    Running::start(&format!("slowhttptest {mode}"), command)
+}
+
 /// `slowhttptest` in its three modes at once; Debian's package of that name.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_peers_lose_their_connections_and_nobody_else_notices() {
-    const CONNECTIONS: &str = "150";
     let server = server(&Door::default()).await;
     let gate = Home::new()
         .url("up", &server.url())
@@ -53,42 +70,7 @@ async fn slow_peers_lose_their_connections_and_nobody_else_notices() {
         .serve()
         .await;
     let url = gate.url("up");
-    let media = "application/json";
-    let both = "application/json, text/event-stream";
-    let modes = [("-H", "GET"), ("-B", "POST"), ("-X", "POST")];
-    let mut attacks: Vec<Running> = modes
-        .iter()
-        .map(|(mode, verb)| {
-            let seconds = if *mode == "-X" { "8" } else { "40" };
-            let words = [
-                mode,
-                "-c",
-                CONNECTIONS,
-                "-r",
-                "150",
-                "-i",
-                "1",
-                "-l",
-                seconds,
-                "-p",
-                "5",
-                "-s",
-                "8192",
-                "-t",
-                verb,
-                "-f",
-                media,
-                "-m",
-                both,
-                "-u",
-                &url,
-            ];
-            Running::start(
-                &format!("slowhttptest {mode}"),
-                command("slowhttptest", &words),
-            )
-        })
-        .collect();
+    let mut attacks = MODES.map(|(mode, verb)| attack(mode, verb, &url));
     let client = gate.client("up").initialize("2025-11-25").await;
     for attack in &mut attacks {
         attack
@@ -98,12 +80,12 @@ async fn slow_peers_lose_their_connections_and_nobody_else_notices() {
             .await;
         assert_eq!(client.call("echo", json!({})).await.status, 200);
     }
-    for ((mode, _), attack) in modes.iter().zip(attacks) {
+    for ((mode, _), attack) in MODES.into_iter().zip(attacks) {
         let said = attack.finished(PATIENCE).await.stdout;
         assert!(!said.contains("service available:   NO"), "{mode}: {said}");
         // What is answered to the slow reader fits into the kernel's buffers: its connections rest, and cost nothing.
         let left = said.contains("No open connections left");
-        assert!(left || *mode == "-X", "{mode}: {said}");
+        assert!(left || mode == "-X", "{mode}: {said}");
     }
     assert_eq!(client.call("echo", json!({})).await.status, 200);
     gate.end().await;
@@ -147,6 +129,49 @@ async fn ten_times_too_much_is_shed_at_once() {
     gate.end().await;
 }
 
+/// Sends requests of 1 MiB whose last byte does not come, one after the other, and gives how many were refused.
+async fn refused_of_unfinished(gate: &Gate, count: usize) -> usize {
+    let mut held = Vec::new();
+    for _ in 0..count {
+        let mut stream = TcpStream::connect(gate.addr).await.expect("a connection");
+        let head = format!(
+            "POST /up/mcp HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\naccept: application/json, text/event-stream\r\ncontent-length: {MIB}\r\n\r\n",
+            gate.addr
+        );
+        stream.write_all(head.as_bytes()).await.expect("a head");
+        // A gateway that refuses hangs up in the middle of this.
+        let body = vec![b' '; MIB - 1];
+        let sent = tokio::time::timeout(Duration::from_secs(10), stream.write_all(&body)).await;
+        held.push((stream, matches!(sent, Ok(Ok(())))));
+    }
+    let mut refused = 0;
+    for (stream, _) in &mut held {
+        let mut status = [0; 12];
+        let read = stream.read_exact(&mut status);
+        if let Ok(Ok(_)) = tokio::time::timeout(Duration::from_millis(20), read).await {
+            refused += usize::from(&status == b"HTTP/1.1 503");
+        } else {
+            refused += usize::from(stream.peek(&mut status).await.is_err());
+        }
+    }
+    refused
+}
+
+/// Asks for answers of 7 MiB at once, reads none of them, and gives how many came whole.
+async fn whole_of_unread(client: &Client, count: usize) -> usize {
+    let body = || {
+        json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "delete", "arguments": {}}}).to_string()
+    };
+    let unread = join_all((0..count).map(|_| client.open("POST", body()))).await;
+    let whole = unread.iter().filter(|answer| {
+        answer
+            .headers()
+            .get("content-length")
+            .is_some_and(|length| length.len() >= 7)
+    });
+    whole.count()
+}
+
 /// The bound that `docs/operations.md` states: what an idle gateway takes, twice `limits.memory` (a buffer that grows
 /// stands twice for a moment, where its length is not announced), and 256 KiB of connection buffers for each call that may run.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -171,46 +196,12 @@ async fn memory_stays_under_its_bound() {
     assert_eq!(client.call("echo", json!({})).await.status, 200);
     let bound = peak(&gate) + 2 * MEMORY + ROOM * 256 * 1024;
 
-    // Requests of 1 MiB whose last byte does not come: 120 of them would be 120 MiB.
-    let mut refused = 0;
-    let mut held = Vec::new();
-    for _ in 0..120 {
-        let mut stream = TcpStream::connect(gate.addr).await.expect("a connection");
-        let head = format!(
-            "POST /up/mcp HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\naccept: application/json, text/event-stream\r\ncontent-length: {MIB}\r\n\r\n",
-            gate.addr
-        );
-        stream.write_all(head.as_bytes()).await.expect("a head");
-        // A gateway that refuses hangs up in the middle of this.
-        let body = vec![b' '; MIB - 1];
-        let sent = tokio::time::timeout(Duration::from_secs(10), stream.write_all(&body)).await;
-        held.push((stream, matches!(sent, Ok(Ok(())))));
-    }
-    for (stream, _) in &mut held {
-        let mut status = [0; 12];
-        let read = stream.read_exact(&mut status);
-        if let Ok(Ok(_)) = tokio::time::timeout(Duration::from_millis(20), read).await {
-            refused += usize::from(&status == b"HTTP/1.1 503");
-        } else {
-            refused += usize::from(stream.peek(&mut status).await.is_err());
-        }
-    }
-    drop(held);
+    // 120 MiB, if they were held.
+    let refused = refused_of_unfinished(&gate, 120).await;
     assert!(refused >= 90, "{refused} of 120 were refused");
 
-    // Answers of 7 MiB that nobody reads: forty of them would be 280 MiB.
-    let body = || {
-        json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "delete", "arguments": {}}}).to_string()
-    };
-    let unread = join_all((0..40).map(|_| client.open("POST", body()))).await;
-    let whole = unread.iter().filter(|answer| {
-        answer
-            .headers()
-            .get("content-length")
-            .is_some_and(|length| length.len() >= 7)
-    });
-    let whole = whole.count();
-    drop(unread);
+    // 280 MiB, if they were held.
+    let whole = whole_of_unread(&client, 40).await;
     let taken = peak(&gate);
     assert!(
         taken <= bound,

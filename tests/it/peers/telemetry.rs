@@ -1,8 +1,9 @@
 //! Traces and metrics, taken by programs that are not ours: a collector (rotel) and Prometheus.
 
 use std::net::TcpListener as Port;
+use std::path::Path;
 
-use keepgate_tests::{FakeServer, Say, upstream::said};
+use keepgate_tests::{Client, FakeServer, Say, upstream::said};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
@@ -122,6 +123,42 @@ fn told(server: &FakeServer) -> (String, Value) {
     (header, heard.json()["params"]["_meta"].clone())
 }
 
+/// The spans of both calls say what they are of, in the client's trace and one below the other.
+fn hang_together(spans: &[Seen]) {
+    let outer = of(spans, "tools/call echo", "SERVER").expect("a server span");
+    let inner = of(spans, "tools/call echo", "CLIENT").expect("a client span");
+    assert_eq!(outer.is("Trace ID"), Some(TRACE));
+    assert_ne!(outer.is("Parent ID"), Some(""));
+    assert_eq!(inner.is("Trace ID"), Some(TRACE));
+    assert_eq!(inner.is("Parent ID"), outer.is("ID"));
+    for (key, value) in [
+        ("mcp.method.name", "tools/call"),
+        ("gen_ai.tool.name", "echo"),
+        ("gen_ai.operation.name", "execute_tool"),
+        ("keepgate.policy.effect", "allow"),
+        ("keepgate.server.name", "up"),
+        ("network.transport", "tcp"),
+    ] {
+        assert_eq!(outer.is(key), Some(value), "{outer:?}");
+    }
+    assert_eq!(inner.is("server.address"), Some("127.0.0.1"));
+    assert_eq!(outer.is("error.type"), None);
+    let failed = of(spans, "tools/call delete", "SERVER").expect("a server span");
+    assert_eq!(failed.is("error.type"), Some("tool_error"));
+}
+
+/// The server heard, with the call of `echo`, of the span that waits for it, in both places.
+fn is_told_the_span(server: &FakeServer, waits: &Seen) {
+    let heard = server.heard_of("tools/call");
+    let heard = heard
+        .iter()
+        .find(|heard| heard.json()["params"]["name"] == "echo")
+        .expect("a call");
+    let context = format!("00-{TRACE}-{}-01", waits.is("ID").expect("an id"));
+    assert_eq!(heard.header("traceparent"), Some(context.as_str()));
+    assert_eq!(heard.json()["params"]["_meta"]["traceparent"], context);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_has_the_spans_of_an_sdk_clients_call_as_part_of_its_trace() {
     let (mut collector, grpc, http) = collector().await;
@@ -162,36 +199,9 @@ async fn a_collector_has_the_spans_of_an_sdk_clients_call_as_part_of_its_trace()
                 both.then_some(spans)
             })
             .await;
-        let outer = of(&spans, "tools/call echo", "SERVER").expect("a server span");
+        hang_together(&spans);
         let inner = of(&spans, "tools/call echo", "CLIENT").expect("a client span");
-        assert_eq!(outer.is("Trace ID"), Some(TRACE));
-        assert_ne!(outer.is("Parent ID"), Some(""));
-        assert_eq!(inner.is("Trace ID"), Some(TRACE));
-        assert_eq!(inner.is("Parent ID"), outer.is("ID"));
-        for (key, value) in [
-            ("mcp.method.name", "tools/call"),
-            ("gen_ai.tool.name", "echo"),
-            ("gen_ai.operation.name", "execute_tool"),
-            ("keepgate.policy.effect", "allow"),
-            ("keepgate.server.name", "up"),
-            ("network.transport", "tcp"),
-        ] {
-            assert_eq!(outer.is(key), Some(value), "{outer:?}");
-        }
-        assert_eq!(inner.is("server.address"), Some("127.0.0.1"));
-        assert_eq!(outer.is("error.type"), None);
-        let failed = of(&spans, "tools/call delete", "SERVER").expect("a server span");
-        assert_eq!(failed.is("error.type"), Some("tool_error"));
-
-        // The server is told the span that waits for it, in both places.
-        let heard = server.heard_of("tools/call");
-        let heard = heard
-            .iter()
-            .find(|heard| heard.json()["params"]["name"] == "echo")
-            .expect("a call");
-        let context = format!("00-{TRACE}-{}-01", inner.is("ID").expect("an id"));
-        assert_eq!(heard.header("traceparent"), Some(context.as_str()));
-        assert_eq!(heard.json()["params"]["_meta"]["traceparent"], context);
+        is_told_the_span(&server, inner);
         let log = collector.stdout() + &collector.stderr();
         assert!(log.contains("Name: mcp.server.operation.duration"));
         for canary in CANARIES {
@@ -339,6 +349,53 @@ async fn promtool(words: &[&str]) -> Finished {
     Running::start("promtool", command).finished(PATIENCE).await
 }
 
+/// Has `promtool` check the meters.
+async fn promtool_finds_nothing(text: &str, folder: &Path) {
+    let file = folder.join("metrics.txt");
+    std::fs::write(&file, text).expect("a file");
+    let script = format!(
+        "{} check metrics < {}",
+        prometheus("promtool").display(),
+        file.display()
+    );
+    let checked = Running::start("promtool", command("sh", &["-c", &script]));
+    let checked = checked.finished(PATIENCE).await;
+    assert_eq!(
+        checked.code,
+        Some(0),
+        "{}{}",
+        checked.stdout,
+        checked.stderr
+    );
+}
+
+/// A Prometheus that scrapes the gateway each second, and a client of it.
+async fn scraping(gate: &Gate, folder: &Path) -> (Running, Client) {
+    let port = free();
+    let configuration = folder.join("prometheus.yaml");
+    let written = json!({
+        "global": {"scrape_interval": "1s"},
+        "scrape_configs": [{
+            "job_name": "keepgate",
+            "static_configs": [{"targets": [gate.admin.to_string()]}],
+            "authorization": {"credentials_file": gate.home.path("state/admin-token")},
+        }],
+    });
+    std::fs::write(&configuration, written.to_string()).expect("a file");
+    let words = [
+        format!("--config.file={}", configuration.display()),
+        format!("--storage.tsdb.path={}", folder.join("data").display()),
+        format!("--web.listen-address=127.0.0.1:{port}"),
+    ];
+    let running = Running::start("prometheus", command(prometheus("prometheus"), &words));
+    let at = format!("127.0.0.1:{port}");
+    until("Prometheus", async || {
+        tokio::net::TcpStream::connect(&at).await.is_ok()
+    })
+    .await;
+    (running, Client::new(at.parse().expect("an address")))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn prometheus_scrapes_the_gateway_and_finds_nothing_wrong() {
     let server = server().await;
@@ -354,49 +411,9 @@ async fn prometheus_scrapes_the_gateway_and_finds_nothing_wrong() {
     for canary in CANARIES.iter().chain(&["made-up-by-a-client", "made/up"]) {
         assert!(!text.contains(canary), "{canary}\n{text}");
     }
-    let file = folder.path().join("metrics.txt");
-    std::fs::write(&file, &text).expect("a file");
-    let script = format!(
-        "{} check metrics < {}",
-        prometheus("promtool").display(),
-        file.display()
-    );
-    let checked = Running::start("promtool", command("sh", &["-c", &script]));
-    let checked = checked.finished(PATIENCE).await;
-    assert_eq!(
-        checked.code,
-        Some(0),
-        "{}{}",
-        checked.stdout,
-        checked.stderr
-    );
+    promtool_finds_nothing(&text, folder.path()).await;
 
-    let port = free();
-    let configuration = folder.path().join("prometheus.yaml");
-    let written = json!({
-        "global": {"scrape_interval": "1s"},
-        "scrape_configs": [{
-            "job_name": "keepgate",
-            "static_configs": [{"targets": [gate.admin.to_string()]}],
-            "authorization": {"credentials_file": gate.home.path("state/admin-token")},
-        }],
-    });
-    std::fs::write(&configuration, written.to_string()).expect("a file");
-    let words = [
-        format!("--config.file={}", configuration.display()),
-        format!(
-            "--storage.tsdb.path={}",
-            folder.path().join("data").display()
-        ),
-        format!("--web.listen-address=127.0.0.1:{port}"),
-    ];
-    let mut running = Running::start("prometheus", command(prometheus("prometheus"), &words));
-    let at = format!("127.0.0.1:{port}");
-    until("Prometheus", async || {
-        tokio::net::TcpStream::connect(&at).await.is_ok()
-    })
-    .await;
-    let at = keepgate_tests::Client::new(at.parse().expect("an address"));
+    let (mut running, at) = scraping(&gate, folder.path()).await;
     for query in [
         r#"up{job="keepgate"}==1"#,
         r#"mcp_server_operation_duration_seconds_count{gen_ai_tool_name="echo",error_type=""}"#,
@@ -435,6 +452,41 @@ async fn the_alerts_fire_when_they_should() {
         .good();
 }
 
+/// Labels that are named like metrics.
+const LABELS: [&str; 15] = [
+    "keepgate_server_name",
+    "keepgate_result",
+    "keepgate_policy_effect",
+    "keepgate_code",
+    "keepgate_part",
+    "mcp_method_name",
+    "keepgate_reason",
+    "keepgate_signal",
+    "keepgate_tenant",
+    "keepgate_place",
+    "keepgate_scope",
+    "keepgate_credential",
+    "keepgate_provider",
+    "keepgate_limit",
+    "keepgate_state",
+];
+
+/// The metrics that a text names and the gateway does not have.
+fn not_there<'a>(text: &'a str, there: &[&str]) -> Vec<&'a str> {
+    let letter = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let words = text.split(|it: char| !letter(it));
+    let used = words.filter(|word| word.starts_with("keepgate_") || word.starts_with("mcp_"));
+    used.filter(|word| !LABELS.contains(word))
+        .filter(|word| {
+            let base = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|suffix| word.strip_suffix(suffix))
+                .unwrap_or(word);
+            !there.contains(word) && !there.contains(&base)
+        })
+        .collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_is_documented_and_every_shown_one_exists() {
     let server = server().await;
@@ -463,36 +515,7 @@ async fn every_metric_is_documented_and_every_shown_one_exists() {
         ("keepgate.json", dashboard),
         ("alerts.yaml", read("deploy/prometheus/alerts.yaml")),
     ] {
-        let letter = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
-        let words = text.split(|it: char| !letter(it));
-        let used = words.filter(|word| word.starts_with("keepgate_") || word.starts_with("mcp_"));
-        let labels = [
-            "keepgate_server_name",
-            "keepgate_result",
-            "keepgate_policy_effect",
-            "keepgate_code",
-            "keepgate_part",
-            "mcp_method_name",
-            "keepgate_reason",
-            "keepgate_signal",
-            "keepgate_tenant",
-            "keepgate_place",
-            "keepgate_scope",
-            "keepgate_credential",
-            "keepgate_provider",
-            "keepgate_limit",
-            "keepgate_state",
-        ];
-        let absent: Vec<_> = used
-            .filter(|word| !labels.contains(word))
-            .filter(|word| {
-                let base = ["_bucket", "_sum", "_count"]
-                    .iter()
-                    .find_map(|suffix| word.strip_suffix(suffix))
-                    .unwrap_or(word);
-                !there.contains(word) && !there.contains(&base)
-            })
-            .collect();
+        let absent = not_there(&text, &there);
         assert!(absent.is_empty(), "{file}: {absent:?}");
     }
     gate.end().await;

@@ -32,27 +32,29 @@ fn scope(word: &str, target: Option<&str>) -> Result<Scope, Failure> {
     Scope::parse(word, target).map_err(|error| Failure::caused(Exit::Usage, &error))
 }
 
+/// A request's body: the fields that have a value.
+fn body<const N: usize>(fields: [(&str, Option<String>); N]) -> Value {
+    let given = fields.into_iter();
+    let given = given.filter_map(|(name, value)| Some((name.to_owned(), value?.into())));
+    Value::Object(given.collect())
+}
+
 /// `kill set`.
 fn set(wish: &SetKill, context: &mut Context<'_>) -> Result<(), Failure> {
     let what = &wish.what;
     let parsed = scope(&what.scope, what.target.as_deref())?;
     let gateway = Gateway::of(&wish.api, context)?;
-    let mut body = json!({"scope": what.scope, "reason": wish.reason});
-    for (name, value) in [
-        ("target", &what.target),
-        ("tenant", &what.tenant),
+    let lasts = wish.expires.as_ref();
+    let body = body([
+        ("scope", Some(what.scope.clone())),
+        ("reason", Some(wish.reason.clone())),
+        ("target", what.target.clone()),
+        ("tenant", what.tenant.clone()),
         (
             "expires_in",
-            &wish
-                .expires
-                .as_ref()
-                .map(|lasts| format!("{}s", lasts.as_secs())),
+            lasts.map(|lasts| format!("{}s", lasts.as_secs())),
         ),
-    ] {
-        if let Some(value) = value {
-            body[name] = value.as_str().into();
-        }
-    }
+    ]);
     let answer = match gateway.ask(Method::POST, KILLS, Some(&body)) {
         Ok(answer) => answer,
         Err(Unanswered::Unreachable(why)) => {
@@ -63,9 +65,13 @@ fn set(wish: &SetKill, context: &mut Context<'_>) -> Result<(), Failure> {
         }
         Err(Unanswered::Failed(failure)) => return Err(failure),
     };
-    let durable = answer["durable"] == true;
-    context.output.print(&answer, told)?;
-    if durable {
+    say(&answer, context)
+}
+
+/// Prints an act; one that would not outlive the gateway's process is no success.
+fn say(answer: &Value, context: &mut Context<'_>) -> Result<(), Failure> {
+    context.output.print(answer, told)?;
+    if answer["durable"] == true {
         Ok(())
     } else {
         Err(Failure::told(Exit::Fleeting))
@@ -133,13 +139,7 @@ fn clear(wish: &ClearKill, context: &mut Context<'_>) -> Result<(), Failure> {
     let path = format!("{KILLS}/{}", segment(&wish.id)?);
     let body = json!({"reason": wish.reason});
     let answer = gateway.ask(Method::DELETE, &path, Some(&body))?;
-    let durable = answer["durable"] == true;
-    context.output.print(&answer, told)?;
-    if durable {
-        Ok(())
-    } else {
-        Err(Failure::told(Exit::Fleeting))
-    }
+    say(&answer, context)
 }
 
 /// An id as a part of a path.
@@ -216,12 +216,11 @@ fn drill(wish: &DrillKill, context: &mut Context<'_>) -> Result<(), Failure> {
     let what = &wish.what;
     scope(&what.scope, what.target.as_deref())?;
     let gateway = Gateway::of(&wish.api, context)?;
-    let mut body = json!({"scope": what.scope});
-    for (name, value) in [("target", &what.target), ("tenant", &what.tenant)] {
-        if let Some(value) = value {
-            body[name] = value.as_str().into();
-        }
-    }
+    let body = body([
+        ("scope", Some(what.scope.clone())),
+        ("target", what.target.clone()),
+        ("tenant", what.tenant.clone()),
+    ]);
     let answer = gateway.ask(Method::POST, &format!("{KILLS}/drill"), Some(&body))?;
     Ok(context.output.print(&answer, |report| {
         let cut = &report["would_cut"];

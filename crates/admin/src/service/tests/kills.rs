@@ -226,6 +226,12 @@ fn bodies_are_strict_short_and_json() {
         let answer = bench.act(&bench.token, "POST", "/api/v1/kills", body);
         assert_eq!(answer.status(), status, "{body}: {}", text(&answer));
     }
+    assert!(bench.ledger.list().is_empty());
+}
+
+#[test]
+fn what_a_browser_can_be_made_to_send_is_no_kill() {
+    let bench = Bench::new();
     let token = format!("Bearer {}", bench.token);
     let lines = |media| {
         [
@@ -249,6 +255,12 @@ fn bodies_are_strict_short_and_json() {
         403
     );
     assert_eq!(bench.act("", "POST", "/api/v1/kills", SET).status(), 401);
+    assert!(bench.ledger.list().is_empty());
+}
+
+#[test]
+fn queries_methods_and_paths_are_exact() {
+    let bench = Bench::new();
     assert_eq!(
         bench
             .act(&bench.token, "GET", "/api/v1/kills?all=yes", "")

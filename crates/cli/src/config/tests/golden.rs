@@ -20,6 +20,7 @@ fn reports_are_as_reviewed() {
         listeners(),
         names(),
         servers(),
+        credentials(),
         values(),
         variables(),
     ];
@@ -183,8 +184,12 @@ fn names() -> Vec<Case> {
     ]
 }
 
+/// [`SMALL`] with another server.
+fn file(server: &str) -> String {
+    SMALL.replace("{ url: https://crm.example/mcp }", server)
+}
+
 fn servers() -> Vec<Case> {
-    let file = |server: &str| SMALL.replace("{ url: https://crm.example/mcp }", server);
     vec![
         ("server without address", file("{}"), &[]),
         (
@@ -232,6 +237,12 @@ fn servers() -> Vec<Case> {
             &[],
         ),
         ("server that is no map", file("https://a.example/mcp"), &[]),
+    ]
+}
+
+/// What servers are told by way of secrets, and keys that no version has yet.
+fn credentials() -> Vec<Case> {
+    vec![
         (
             "secret in place of a reference is not shown",
             file(
