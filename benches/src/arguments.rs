@@ -52,7 +52,11 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Part {
     /// The MCP server behind every proxy.
-    Upstream,
+    Upstream {
+        /// How many tools it has; the bench's own are always among them.
+        #[arg(long, default_value_t = 0)]
+        tools: usize,
+    },
     /// A bare hyper proxy.
     Bare {
         /// Where it sends requests.
@@ -73,6 +77,8 @@ pub(crate) enum Part {
     Drive(Drive),
     /// How fast a kill cuts a thousand running calls.
     Kill,
+    /// What a call costs with ever more sessions and tools.
+    Flat,
 }
 
 /// What a composition of Keepgate's crates is told.

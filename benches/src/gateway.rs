@@ -29,7 +29,7 @@ use crate::serve;
 const SERVER: &str = "bench";
 
 /// Room for a thousand sessions of the one caller the bench has; the default is a hundred.
-pub(crate) const SESSIONS_PER_CALLER: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
+pub(crate) const SESSIONS_PER_CALLER: NonZeroUsize = NonZeroUsize::MIN.saturating_add(9_999);
 
 /// What the gateway is told.
 #[derive(Clone, Debug)]

@@ -8,6 +8,7 @@ mod bare;
 mod body;
 mod drive;
 mod error;
+mod flat;
 mod folder;
 mod gateway;
 mod kill;
@@ -49,7 +50,7 @@ fn main() -> ExitCode {
 
 fn act(arguments: &Arguments) -> Result<(), Error> {
     match &arguments.part {
-        Some(Part::Upstream) => upstream::run(),
+        Some(Part::Upstream { tools }) => upstream::run(*tools),
         Some(Part::Bare { upstream, reading }) => bare::run(*upstream, *reading),
         Some(Part::Layers(settings)) => layers::run(&settings.to_settings()),
         Some(Part::Gateway(start)) => gateway::run(&start.to_start()),
@@ -58,6 +59,7 @@ fn act(arguments: &Arguments) -> Result<(), Error> {
             layers::judge(&judge.policy, judge.workload, measure)
         }
         Some(Part::Kill) => kill::run(),
+        Some(Part::Flat) => flat::run(),
         Some(Part::Drive(task)) => drive::run(&task.to_task()),
         Some(Part::Profile(asked)) => {
             let measure = Duration::from_millis(asked.measure);

@@ -33,7 +33,7 @@ const FREQUENCY: &str = "1999";
 /// Profiles `row` on `workload` for `measure`.
 pub(crate) fn run(row: Row, workload: Workload, measure: Duration) -> Result<(), Error> {
     let cores = Cores::find();
-    let (_upstream, upstream) = run::upstream(cores)?;
+    let (_upstream, upstream) = run::upstream(cores, 0)?;
     let stage = Stage {
         upstream,
         core: cores.map(|cores| cores.proxy),

@@ -59,10 +59,11 @@ pub(crate) struct Measured {
 /// How many sessions are opened on each proxy at the end of a run.
 pub(crate) const SESSIONS: usize = 1000;
 
-/// Starts the upstream on the core of the others and gives its address.
-pub(crate) fn upstream(cores: Option<Cores>) -> Result<(Part, SocketAddr), Error> {
+/// Starts the upstream, with so many tools, on the core of the others and gives its address.
+pub(crate) fn upstream(cores: Option<Cores>, tools: usize) -> Result<(Part, SocketAddr), Error> {
     let core = cores.map(|cores| cores.others);
-    let mut part = Part::own("upstream", &["upstream"], core)?;
+    let tools = tools.to_string();
+    let mut part = Part::own("upstream", &["upstream", "--tools", &tools], core)?;
     let address = part.hear(LISTENING)?;
     match address.parse() {
         Ok(address) => Ok((part, address)),
@@ -73,7 +74,7 @@ pub(crate) fn upstream(cores: Option<Cores>) -> Result<(Part, SocketAddr), Error
 /// Carries out the plan. `progress` hears a line before each round.
 pub(crate) fn run(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<Measured, Error> {
     let cores = Cores::find();
-    let (_upstream, upstream) = upstream(cores)?;
+    let (_upstream, upstream) = upstream(cores, 0)?;
     let mut measured = Measured {
         machine: machine(),
         pinned: cores.is_some(),
@@ -163,7 +164,17 @@ fn sample(
         warm: plan.warm,
         measure: plan.measure,
     };
-    let mut driver = driver(proxy, &load, cores)?;
+    measured(row, proxy, &load, cores)
+}
+
+/// One meeting of a proxy and a load.
+pub(crate) fn measured(
+    row: Row,
+    proxy: &Started,
+    load: &Load,
+    cores: Option<Cores>,
+) -> Result<Sample, Error> {
+    let mut driver = driver(proxy, load, cores)?;
     driver.hear(READY)?;
     let before = proxy.id().map(Usage::of).transpose()?;
     driver.say("go")?;
@@ -176,7 +187,7 @@ fn sample(
             errors: report.errors,
             calls: report.calls,
             proxy: row.title().to_owned(),
-            workload: workload.title(),
+            workload: load.workload.title(),
             first: report.first_error.unwrap_or_default(),
         });
     }

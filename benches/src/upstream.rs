@@ -26,8 +26,9 @@ const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 
-/// Runs the upstream until the parent is gone.
-pub(crate) fn run() -> Result<(), Error> {
+/// Runs the upstream, with at least so many tools, until the parent is gone.
+pub(crate) fn run(tools: usize) -> Result<(), Error> {
+    answer::TOOLS.store(tools, Ordering::Relaxed);
     serve::runtime()?.block_on(serve::until_parent_ends(respond))
 }
 

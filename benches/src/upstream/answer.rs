@@ -1,6 +1,7 @@
 //! The upstream's results, as text around the id they answer.
 
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
@@ -96,13 +97,18 @@ pub(super) fn discover(id: &str) -> Bytes {
     ))
 }
 
+/// How many tools the server has at least.
+pub(super) static TOOLS: AtomicUsize = AtomicUsize::new(0);
+
 /// The tools, each with a schema that takes any object.
 pub(super) fn tools(id: &str, stateless: bool) -> Bytes {
     let cacheable = cacheable(stateless);
+    let more = Tool::ALL.len()..TOOLS.load(Ordering::Relaxed);
     let tools: Vec<String> = Tool::ALL
         .into_iter()
-        .map(|tool| {
-            let name = tool.name();
+        .map(|tool| tool.name().to_owned())
+        .chain(more.map(|number| format!("tool_{number}")))
+        .map(|name| {
             format!(r#"{{"name":"{name}","description":"A tool of the bench.","inputSchema":{{"type":"object"}}}}"#)
         })
         .collect();
