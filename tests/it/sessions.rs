@@ -68,6 +68,21 @@ async fn trap_14_a_session_of_another_caller_is_as_unknown_as_one_that_never_was
 }
 
 #[tokio::test]
+async fn another_key_of_the_same_caller_knows_the_same_tools() {
+    let server = server().await;
+    let gateway = TestGateway::http(&server.url()).keys().start().await;
+    for _ in 0..3 {
+        let answer = bearer(&gateway, "alice")
+            .call_modern("echo", json!({}))
+            .await;
+        assert_eq!(answer.code(), None);
+    }
+    assert_eq!(server.heard_of("tools/list").len(), 1);
+    bearer(&gateway, "bob").call_modern("echo", json!({})).await;
+    assert_eq!(server.heard_of("tools/list").len(), 2);
+}
+
+#[tokio::test]
 async fn trap_14_another_key_of_the_same_caller_stays_in_the_session() {
     let server = server().await;
     let gateway = TestGateway::http(&server.url()).keys().start().await;

@@ -76,6 +76,7 @@ async fn left_behind(gate: Gate, answers: Vec<Vec<u8>>) -> Vec<(String, Vec<u8>)
         "/livez",
         "/readyz",
         "/api/v1/kills",
+        "/api/v1/sessions",
         "/api/v1/servers",
         "/",
     ] {
@@ -100,6 +101,12 @@ async fn left_behind(gate: Gate, answers: Vec<Vec<u8>>) -> Vec<(String, Vec<u8>)
         "log at the end".to_owned(),
         records.process.stderr().into_bytes(),
     ));
+    let traces = std::fs::read(records.home.path("traces.jsonl")).expect("traces");
+    assert!(
+        String::from_utf8_lossy(&traces).contains("tools/call"),
+        "there are to be traces"
+    );
+    all.push(("traces".to_owned(), traces));
     let mut folders = vec![state];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).expect("a folder") {
@@ -143,6 +150,7 @@ async fn start(vault: &FakeVault, parrot: &FakeServer, queried: &FakeServer) -> 
     let role = private(&folder, "role", ROLE);
     let secret_id = private(&folder, "secret-id", SECRET_ID);
     let url = parrot.url();
+    let traces = home.path("traces.jsonl");
     let provider = json!({
         "address": vault.address, "max_age": "1s",
         "auth": {"approle": {"role_id": role, "secret_id": secret_id}},
@@ -152,6 +160,7 @@ async fn start(vault: &FakeVault, parrot: &FakeServer, queried: &FakeServer) -> 
         .env("CANARY", VARIABLE)
         .with(|it| {
             it["log"]["level"] = json!("trace");
+            it["telemetry"] = json!({"traces": {"file": traces}});
             it["credentials"] = json!({"providers": {"vault": provider}});
             let credential = |text: &str, form: &str| json!({"ref": text, "as": form});
             let server = |credential: Value| json!({"url": url, "credential": credential});

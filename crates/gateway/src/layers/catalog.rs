@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures_util::StreamExt;
-use keepgate_call::{Answer, Ask, Call, Caller, Code, Origin, Passed, Refusal, ServerName};
+use keepgate_call::{Answer, Ask, Call, Code, Origin, Passed, Refusal, ServerName, SessionKey};
 use keepgate_mcp::{
     Era, encode,
     id::Id,
@@ -32,14 +32,13 @@ const PAGES_MOST: usize = 50;
 /// Catalogs of callers without sessions; beyond it the oldest knowledge is forgotten, and asked for again.
 const CATALOGS_MOST: usize = 10_000;
 
-/// The server, and the address of the caller, which is held as long as the entry.
-type Key = (ServerName, usize);
-type Entry = (Arc<Caller>, Arc<Catalog>);
+/// The server, and who asks: a renewed token is the same caller.
+type Key = (ServerName, SessionKey);
 
 /// The catalogs of callers that have no session. Callers with one keep theirs there.
 #[derive(Debug, Default)]
 pub struct Catalogs {
-    stateless: RwLock<HashMap<Key, Entry>>,
+    stateless: RwLock<HashMap<Key, Arc<Catalog>>>,
 }
 
 impl Catalogs {
@@ -48,9 +47,9 @@ impl Catalogs {
         if let Some(session) = bound.session.session() {
             return Shelf::Session(Arc::clone(session));
         }
-        let caller = &bound.call.caller;
-        let key = (bound.call.server.clone(), Arc::as_ptr(caller).addr());
-        if let Some((_, catalog)) = self
+        let call = &bound.call;
+        let key = (call.server.clone(), call.caller.session_key().clone());
+        if let Some(catalog) = self
             .stateless
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -65,10 +64,7 @@ impl Catalogs {
         if all.len() >= CATALOGS_MOST {
             all.clear();
         }
-        let (_, catalog) = all
-            .entry(key)
-            .or_insert_with(|| (Arc::clone(caller), Arc::default()));
-        Shelf::Caller(Arc::clone(catalog))
+        Shelf::Caller(Arc::clone(all.entry(key).or_default()))
     }
 }
 
