@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod render;
 pub mod session;
 pub mod settings;
+mod shards;
 pub mod shared;
 pub mod stack;
 pub mod upstream;

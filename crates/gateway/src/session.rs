@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    hash::{BuildHasher, RandomState},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -22,7 +21,7 @@ use keepgate_policy::ClientFacts;
 use keepgate_store::kill::Facts;
 use tokio_util::sync::CancellationToken;
 
-use crate::{catalog::Catalog, metrics::Meters, settings::Limits, upstream::Link};
+use crate::{catalog::Catalog, metrics::Meters, settings::Limits, shards::Shards, upstream::Link};
 
 /// How many of a server's questions may wait for an answer in one session.
 const ASKED_MOST: usize = 64;
@@ -30,8 +29,6 @@ const ASKED_MOST: usize = 64;
 const AWAITED_MOST: usize = 256;
 /// Bytes of the tag before an event id; 64 bits are out of guessing range for an id that lives as long as a session.
 const EVENT_TAG: usize = 11;
-/// Locks of the table; a power of two well above the number of workers.
-const SHARDS: usize = 16;
 
 /// One session.
 #[derive(Debug)]
@@ -211,8 +208,7 @@ impl Session {
 /// All sessions.
 #[derive(Debug)]
 pub struct Sessions {
-    shards: [RwLock<HashMap<Box<str>, Arc<Session>>>; SHARDS],
-    hasher: RandomState,
+    shards: Shards<RwLock<HashMap<Box<str>, Arc<Session>>>>,
     counts: Mutex<Counts>,
     epoch: Instant,
     meters: Option<Arc<Meters>>,
@@ -227,8 +223,7 @@ struct Counts {
 impl Default for Sessions {
     fn default() -> Self {
         Self {
-            shards: std::array::from_fn(|_| RwLock::default()),
-            hasher: RandomState::new(),
+            shards: Shards::default(),
             counts: Mutex::default(),
             epoch: Instant::now(),
             meters: None,
@@ -286,7 +281,8 @@ impl Sessions {
             .or_default() += 1;
         drop(counts);
         let mut shard = self
-            .shard(&session.id)
+            .shards
+            .of(&*session.id)
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         shard.insert(session.id.clone(), Arc::clone(session));
@@ -297,7 +293,8 @@ impl Sessions {
     pub fn find(&self, caller: &Caller, server: &ServerName, id: &[u8]) -> Option<Arc<Session>> {
         let id = std::str::from_utf8(id).ok()?;
         let shard = self
-            .shard(id)
+            .shards
+            .of(id)
             .read()
             .unwrap_or_else(PoisonError::into_inner);
         let session = shard.get(id)?;
@@ -312,7 +309,8 @@ impl Sessions {
     /// Ends a session: it is unknown from now on, and what runs in it is cut.
     pub fn end(&self, session: &Session) {
         let mut shard = self
-            .shard(&session.id)
+            .shards
+            .of(&*session.id)
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         let removed = shard.remove(&session.id);
@@ -338,7 +336,7 @@ impl Sessions {
     pub fn expire(&self, idle: Duration) -> Vec<Arc<Session>> {
         let oldest = self.now_ms().saturating_sub(millis(idle));
         let mut expired = Vec::new();
-        for shard in &self.shards {
+        for shard in self.shards.iter() {
             let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
             let rested =
                 |session: &&Arc<Session>| session.last_used_ms.load(Ordering::Relaxed) < oldest;
@@ -377,12 +375,6 @@ impl Sessions {
 
     fn now_ms(&self) -> u64 {
         millis(self.epoch.elapsed())
-    }
-
-    fn shard(&self, id: &str) -> &RwLock<HashMap<Box<str>, Arc<Session>>> {
-        let at = usize::try_from(self.hasher.hash_one(id) % SHARDS as u64).unwrap_or_default();
-        // `at` is below SHARDS; the first shard is never the wrong answer to an impossible index, only a slower one.
-        self.shards.get(at).unwrap_or(&self.shards[0])
     }
 }
 

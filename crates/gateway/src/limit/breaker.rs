@@ -4,7 +4,7 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, Hash, RandomState},
+    hash::Hash,
     num::NonZeroU32,
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -13,8 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Locks of the table.
-const SHARDS: usize = 16;
+use crate::shards::Shards;
+
 /// Keys of one lock. Beyond it a newcomer's failures are not counted; each of them was refused or failed anyway.
 const KEYS_MOST: usize = 4_096;
 /// Failures further apart than this are not in a row.
@@ -72,17 +72,15 @@ impl<K> Default for Shard<K> {
 /// The breakers of one kind.
 #[derive(Debug)]
 pub struct Breakers<K> {
-    shards: [Mutex<Shard<K>>; SHARDS],
+    shards: Shards<Mutex<Shard<K>>>,
     failing: AtomicUsize,
-    hasher: RandomState,
 }
 
 impl<K> Default for Breakers<K> {
     fn default() -> Self {
         Self {
-            shards: std::array::from_fn(|_| Mutex::default()),
+            shards: Shards::default(),
             failing: AtomicUsize::new(0),
-            hasher: RandomState::new(),
         }
     }
 }
@@ -111,9 +109,7 @@ impl<K: Eq + Hash + Clone> Breakers<K> {
         if self.failing.load(Ordering::Acquire) == 0 {
             return Ok(trial(false));
         }
-        let Some(mut shard) = self.shard(key) else {
-            return Err(TRYING);
-        };
+        let mut shard = self.shard(key);
         let Some(tally) = shard.tallies.get_mut(key) else {
             return Ok(trial(false));
         };
@@ -149,28 +145,23 @@ impl<K: Eq + Hash + Clone> Breakers<K> {
         self.shards.iter().map(open).sum()
     }
 
-    fn shard(&self, key: &K) -> Option<MutexGuard<'_, Shard<K>>> {
-        let at = usize::try_from(self.hasher.hash_one(key) % 16).unwrap_or_default();
-        let shard = self.shards.get(at)?;
-        Some(shard.lock().unwrap_or_else(PoisonError::into_inner))
+    fn shard(&self, key: &K) -> MutexGuard<'_, Shard<K>> {
+        let shard = self.shards.of(key);
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn good(&self, key: &K) {
         if self.failing.load(Ordering::Acquire) == 0 {
             return;
         }
-        if let Some(mut shard) = self.shard(key)
-            && shard.tallies.remove(key).is_some()
-        {
+        if self.shard(key).tallies.remove(key).is_some() {
             self.failing.fetch_sub(1, Ordering::AcqRel);
         }
     }
 
     fn bad(&self, key: &K, settings: Breaker) {
         let now = Instant::now();
-        let Some(mut shard) = self.shard(key) else {
-            return;
-        };
+        let mut shard = self.shard(key);
         if !shard.tallies.contains_key(key) && !self.has_room(&mut shard, now) {
             return;
         }
@@ -211,9 +202,7 @@ impl<K: Eq + Hash + Clone> Breakers<K> {
     }
 
     fn undecided(&self, key: &K) {
-        if let Some(mut shard) = self.shard(key)
-            && let Some(tally) = shard.tallies.get_mut(key)
-        {
+        if let Some(tally) = self.shard(key).tallies.get_mut(key) {
             tally.trying = false;
         }
     }

@@ -2,27 +2,20 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, Hash, RandomState},
+    hash::Hash,
     num::NonZeroUsize,
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Locks of the table; a power of two well above the number of workers.
-const SHARDS: usize = 16;
+use crate::shards::Shards;
 
 /// Counts what runs. A key is in the table only while something of it runs, so the table is as bounded as the calls are.
 #[derive(Debug)]
-pub struct Running<K> {
-    shards: [Mutex<HashMap<K, usize>>; SHARDS],
-    hasher: RandomState,
-}
+pub struct Running<K>(Shards<Mutex<HashMap<K, usize>>>);
 
 impl<K> Default for Running<K> {
     fn default() -> Self {
-        Self {
-            shards: std::array::from_fn(|_| Mutex::default()),
-            hasher: RandomState::new(),
-        }
+        Self(Shards::default())
     }
 }
 
@@ -37,7 +30,8 @@ impl<K: Eq + Hash + Clone> Running<K> {
     /// Takes a place for `key`, if fewer than `most` are taken.
     pub fn enter(self: &Arc<Self>, key: &K, most: NonZeroUsize) -> Option<Place<K>> {
         let mut all = self
-            .shard(key)?
+            .0
+            .of(key)
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let taken = all.entry(key.clone()).or_default();
@@ -53,18 +47,9 @@ impl<K: Eq + Hash + Clone> Running<K> {
     }
 }
 
-impl<K: Eq + Hash> Running<K> {
-    fn shard(&self, key: &K) -> Option<&Mutex<HashMap<K, usize>>> {
-        let at = usize::try_from(self.hasher.hash_one(key) % 16).unwrap_or_default();
-        self.shards.get(at)
-    }
-}
-
 impl<K: Eq + Hash> Drop for Place<K> {
     fn drop(&mut self) {
-        let Some(shard) = self.table.shard(&self.key) else {
-            return;
-        };
+        let shard = self.table.0.of(&self.key);
         let mut all = shard.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(taken) = all.get_mut(&self.key) {
             *taken = taken.saturating_sub(1);
@@ -94,7 +79,7 @@ mod tests {
         assert!(running.enter(&"a", two).is_some());
         drop((other, _second));
         let left: usize = running
-            .shards
+            .0
             .iter()
             .map(|shard| shard.lock().unwrap().len())
             .sum();

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, Hash, RandomState},
+    hash::Hash,
     sync::{
         PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -12,8 +12,7 @@ use std::{
 
 use governor::{nanos::Nanos, state::StateStore};
 
-/// Locks of the table; a power of two well above the number of workers.
-const SHARDS: usize = 16;
+use crate::shards::{SHARDS, Shards};
 
 /// A full table is searched for what can be forgotten no more often than this, in nanoseconds.
 const SWEEP: u64 = 20_000_000;
@@ -21,15 +20,23 @@ const SWEEP: u64 = 20_000_000;
 /// One lock's part of the table.
 #[derive(Debug)]
 struct Shard<K> {
-    states: HashMap<K, AtomicU64, RandomState>,
+    states: HashMap<K, AtomicU64>,
     swept: Option<u64>,
+}
+
+impl<K> Default for Shard<K> {
+    fn default() -> Self {
+        Self {
+            states: HashMap::new(),
+            swept: None,
+        }
+    }
 }
 
 /// A bounded table of GCRA states.
 #[derive(Debug)]
 pub(super) struct Bounded<K> {
-    shards: [RwLock<Shard<K>>; SHARDS],
-    hasher: RandomState,
+    shards: Shards<RwLock<Shard<K>>>,
     most: usize,
     interval: u64,
 }
@@ -37,15 +44,8 @@ pub(super) struct Bounded<K> {
 impl<K> Bounded<K> {
     /// A table of at most `keys` keys for a rate that refills one in `interval`.
     pub(super) fn new(keys: usize, interval: Duration) -> Self {
-        let hasher = RandomState::new();
         Self {
-            shards: std::array::from_fn(|_| {
-                RwLock::new(Shard {
-                    states: HashMap::with_hasher(hasher.clone()),
-                    swept: None,
-                })
-            }),
-            hasher,
+            shards: Shards::default(),
             most: keys.div_ceil(SHARDS).max(1),
             interval: u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX),
         }
@@ -59,11 +59,7 @@ impl<K: Eq + Hash + Clone> StateStore for Bounded<K> {
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        // The low bits choose the shard, the map uses the high ones.
-        let at = usize::try_from(self.hasher.hash_one(key) % 16).unwrap_or_default();
-        let Some(shard) = self.shards.get(at) else {
-            return full(f);
-        };
+        let shard = self.shards.of(key);
         {
             let known = shard.read().unwrap_or_else(PoisonError::into_inner);
             if let Some(state) = known.states.get(key) {
