@@ -1,6 +1,7 @@
 //! One call as the endpoint hands it to the stack.
 
 use std::{
+    borrow::Cow,
     net::SocketAddr,
     sync::{
         Arc,
@@ -10,7 +11,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use keepgate_mcp::{message::Message, revision::Revision};
+use keepgate_mcp::{
+    message::{Message, Request},
+    method::{Method, Subject},
+    revision::Revision,
+};
 
 use crate::{Caller, CredentialNote, DecisionId, ServerName, Trace};
 
@@ -104,6 +109,31 @@ pub struct Call {
 }
 
 impl Call {
+    /// The request, if it is one: what asks for an answer.
+    pub fn request(&self) -> Option<&Request> {
+        match &self.ask {
+            Ask::Message(Message::Request(request)) => Some(request),
+            Ask::Message(Message::Notification(_) | Message::Response(_))
+            | Ask::Listen
+            | Ask::End => None,
+        }
+    }
+
+    /// Whether it opens a session.
+    pub fn opens(&self) -> bool {
+        self.request()
+            .is_some_and(|request| *request.method() == Method::Initialize)
+    }
+
+    /// The tool it calls. Read out of the message each time.
+    pub fn tool(&self) -> Option<Cow<'_, str>> {
+        if let Subject::Tool(name) = self.request()?.subject() {
+            Some(name)
+        } else {
+            None
+        }
+    }
+
     /// Notes that the intent is on record, so that what follows is an outcome and no refusal, also when the client
     /// vanishes.
     pub fn intend(&self) {

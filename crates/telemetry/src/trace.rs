@@ -10,7 +10,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
         mpsc::{SyncSender, TrySendError},
     },
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use keepgate_call::trace::{Remote, Spans, Trace};
@@ -271,15 +271,6 @@ fn recorded(
         judgement: OnceLock::new(),
         session: OnceLock::new(),
     })
-}
-
-/// When something began, by both clocks: one that tells the time, and one that never jumps.
-#[derive(Debug, Clone, Copy)]
-pub struct Began {
-    /// The time of day.
-    pub at: SystemTime,
-    /// What durations are measured from.
-    pub since: Instant,
 }
 
 #[cfg(test)]

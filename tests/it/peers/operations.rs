@@ -18,7 +18,7 @@ const NOTHING: &str = "package mcp.authz\n\nallow contains \"none\" if false\n";
 const BROKEN: &str = "package mcp.authz\n\nallow contains if {{{\n";
 
 /// A server whose tool `delete` answers only when the door is open; the others answer at once.
-async fn server(door: &Door) -> FakeServer {
+pub(super) async fn server(door: &Door) -> FakeServer {
     let door = door.clone();
     FakeServer::with_tools(move |heard| {
         let call = heard.json();

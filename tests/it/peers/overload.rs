@@ -9,22 +9,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::gate::{Gate, Home};
+use super::operations::server;
 use super::process::{PATIENCE, Running, command, until};
 
 const MIB: usize = 1024 * 1024;
-
-async fn server(door: &Door) -> FakeServer {
-    let door = door.clone();
-    FakeServer::with_tools(move |heard| {
-        let call = heard.json();
-        let mut says = Say::json(&said(&call["id"], "done"));
-        if call["params"]["name"] == "delete" {
-            says.insert(0, Say::Until(door.clone()));
-        }
-        says
-    })
-    .await
-}
 
 /// The most memory the gateway has taken since it started, in bytes.
 fn peak(gate: &Gate) -> usize {

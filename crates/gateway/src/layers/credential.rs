@@ -210,7 +210,7 @@ fn headers(call: &Call) -> Result<HeaderMap, Refusal> {
     };
     headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
     // 2025-03-26 knows no such header, and at `initialize` the version is still being agreed on.
-    if call.revision.facts().version_header && !is_initialize(call) {
+    if call.revision.facts().version_header && !call.opens() {
         headers.insert(
             PROTOCOL_VERSION,
             HeaderValue::from_static(call.revision.as_str()),
@@ -220,10 +220,6 @@ fn headers(call: &Call) -> Result<HeaderMap, Refusal> {
         mirrored(call, &mut headers)?;
     }
     Ok(headers)
-}
-
-fn is_initialize(call: &Call) -> bool {
-    matches!(&call.ask, Ask::Message(Message::Request(request)) if *request.method() == Method::Initialize)
 }
 
 /// Mirrors the body, never the client's lines: they were compared with it already, and what we say must be what we

@@ -17,10 +17,7 @@ use keepgate_call::{
     Answer, Ask, Call, Code, Cut, Events, Item, Origin, Principal, Refusal, Reply, ServerName,
     Tenant,
 };
-use keepgate_mcp::{
-    message::Message,
-    method::{Method, Subject},
-};
+use keepgate_mcp::message::Message;
 use tracing::debug;
 
 use super::session::Bound;
@@ -98,7 +95,7 @@ impl Quota {
         if let Some(limiter) = &self.caller {
             spend(limiter, caller, "limits.rate.caller")?;
         }
-        if opens(call)
+        if call.opens()
             && let Some(limiter) = &self.opening
         {
             spend(limiter, caller, "limits.rate.opening")?;
@@ -107,7 +104,7 @@ impl Quota {
             return Ok(());
         };
         if !server.tools.is_empty()
-            && let Some(limiter) = tool(call).and_then(|tool| server.tools.get(&*tool))
+            && let Some(limiter) = call.tool().and_then(|tool| server.tools.get(&*tool))
         {
             spend(limiter, caller, "servers.limits.tools")?;
         }
@@ -174,21 +171,6 @@ fn is_counted(call: &Call) -> bool {
             Ask::Message(Message::Notification(_) | Message::Response(_)) | Ask::End,
             Origin::Client,
         ) => false,
-    }
-}
-
-fn opens(call: &Call) -> bool {
-    matches!(&call.ask, Ask::Message(Message::Request(request)) if *request.method() == Method::Initialize)
-}
-
-fn tool(call: &Call) -> Option<std::borrow::Cow<'_, str>> {
-    let Ask::Message(Message::Request(request)) = &call.ask else {
-        return None;
-    };
-    if let Subject::Tool(name) = request.subject() {
-        Some(name)
-    } else {
-        None
     }
 }
 

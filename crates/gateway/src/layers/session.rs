@@ -11,7 +11,7 @@ use keepgate_call::{Answer, Ask, Call, Code, Refusal, Reply};
 use keepgate_mcp::{
     Era,
     message::{Message, Request},
-    method::{ListKind, Method, Subject},
+    method::{ListKind, Subject},
 };
 use tracing::debug;
 
@@ -69,8 +69,7 @@ impl Bind {
         if call.revision.era() == Era::Stateless {
             return Ok(Binding::Stateless);
         }
-        let opens = matches!(&call.ask, Ask::Message(Message::Request(request)) if *request.method() == Method::Initialize);
-        match (&call.session, opens) {
+        match (&call.session, call.opens()) {
             (None, true) => open::begin(&self.sessions, &self.limits, call).map(Binding::Opening),
             // A client that names a session and opens one at once means two things.
             (Some(_), true) => {

@@ -7,8 +7,7 @@ use std::{
 };
 
 use futures_util::task::AtomicWaker;
-use keepgate_call::{Ask, Call};
-use keepgate_mcp::{message::Message, method::Subject};
+use keepgate_call::Call;
 
 use super::{Facts, Kill};
 
@@ -31,28 +30,10 @@ impl Running {
     /// never pay for it.
     pub fn facts(&self) -> Facts<'_> {
         let call = &*self.call;
-        let tool = match &call.ask {
-            Ask::Message(Message::Request(request)) => match request.subject() {
-                Subject::Tool(name) => Some(name),
-                Subject::Prompt(_)
-                | Subject::Resource(_)
-                | Subject::Completion { .. }
-                | Subject::Listing(_)
-                | Subject::Task(_)
-                | Subject::Subscription
-                | Subject::Session
-                | Subject::Client
-                | Subject::Missing
-                | Subject::Unknown => None,
-            },
-            Ask::Message(Message::Notification(_) | Message::Response(_))
-            | Ask::Listen
-            | Ask::End => None,
-        };
         Facts {
             tenant: call.caller.tenant.as_str(),
             server: call.server.as_str(),
-            tool,
+            tool: call.tool(),
             caller: &call.caller.subject,
             client: call.caller.client.as_deref(),
             grant: call.caller.grant.as_deref(),
