@@ -7,8 +7,10 @@ use clap::builder::styling::Styles;
 use clap::{Args, Parser, Subcommand};
 
 mod kill;
+mod policy;
 
 pub(crate) use kill::{Api, ClearKill, DrillKill, Kill, ListKills, Operators, SetKill};
+pub(crate) use policy::{Directories, Policy, TestPolicy};
 
 use crate::exit::Exit;
 use crate::output::Format;
@@ -135,29 +137,6 @@ pub(crate) struct Health {
 pub(crate) enum Servers {
     /// List the servers of the configuration
     List,
-}
-
-/// What can be done with policies.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Policy {
-    /// Check that the policies can come into force
-    Check(Directories),
-    /// Run the policies' tests and compare their matrix with the golden one
-    Test {
-        #[command(flatten)]
-        directories: Directories,
-        /// Write the matrix as it is now over the golden one
-        #[arg(long)]
-        update: bool,
-    },
-}
-
-/// Where policies are.
-#[derive(Debug, Args)]
-pub(crate) struct Directories {
-    /// Directories with policies [default: those of the configuration]
-    #[arg(value_name = "DIR")]
-    pub(crate) directories: Vec<PathBuf>,
 }
 
 /// Where the state is.
