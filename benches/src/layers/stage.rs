@@ -11,8 +11,8 @@ use keepgate_call::DecisionId;
 use keepgate_mcp::message::{Message, Request};
 use keepgate_mcp::{Body, Era, Framing, Limits, Mirrored, classify, decode, method};
 use keepgate_policy::{
-    CallerFacts, CallerFields, Decision, Effect, Facts, Phase, Policy, RequestFacts, ServerFacts,
-    ServerFields, SessionFacts, Subject, ToolFacts, ToolFields,
+    CallerFacts, CallerFields, Decision, Effect, Facts, HistoryFacts, Phase, Policy, RequestFacts,
+    ServerFacts, ServerFields, SessionFacts, Subject, ToolFacts, ToolFields,
 };
 
 use super::{Refused, Settings, With};
@@ -311,6 +311,7 @@ impl Judge {
                 age_s: session.map(|_| 12),
                 revision: call.framing.revision.as_str(),
                 transport: "http",
+                initiated_by: None,
             }),
             tenant: "default",
             method: call.request.method().as_str(),
@@ -319,6 +320,10 @@ impl Judge {
                 definition: definition.map(|(_, facts)| facts),
             },
             arguments: call.request.param("arguments").map(|raw| raw.as_str()),
+            response: None,
+            history: HistoryFacts::NONE,
+            labels: &[],
+            id: "",
             request: RequestFacts {
                 unix_nanos: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
                 ip: Some([127, 0, 0, 1].into()),

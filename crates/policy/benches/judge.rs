@@ -10,8 +10,8 @@ use std::path::PathBuf;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use keepgate_policy::{
-    CallerFacts, CallerFields, ClientFacts, ClientFields, Effect, Facts, Item, Phase, Policy,
-    RequestFacts, ServerFacts, ServerFields, SessionFacts, Settings, Subject, ToolFacts,
+    CallerFacts, CallerFields, ClientFacts, ClientFields, Effect, Facts, HistoryFacts, Item, Phase,
+    Policy, RequestFacts, ServerFacts, ServerFields, SessionFacts, Settings, Subject, ToolFacts,
     ToolFields,
 };
 
@@ -58,6 +58,7 @@ impl Scene {
                 environment: "production",
                 trust: "vetted",
                 labels: &[("reads", "private"), ("writes", "internal")],
+                definition: None,
             }),
             client: ClientFacts::new(&ClientFields {
                 id: None,
@@ -81,6 +82,7 @@ impl Scene {
                 age_s: Some(310),
                 revision: "2025-11-25",
                 transport: "http",
+                initiated_by: None,
             }),
             tenant: "acme",
             method: "tools/call",
@@ -89,6 +91,10 @@ impl Scene {
                 definition: Some(&self.tool),
             },
             arguments: Some(arguments),
+            response: None,
+            history: HistoryFacts::NONE,
+            labels: &[],
+            id: "",
             request: RequestFacts {
                 unix_nanos: 1_795_170_600_000_000_000,
                 ip: Some(std::net::IpAddr::from([10, 0, 0, 1])),

@@ -3,6 +3,8 @@
 //! An entry is a sentence, or an object of known keys. Anything else is an answer of an unknown shape, which refuses:
 //! a misspelt key must not silently weaken what was meant.
 
+pub(crate) mod obligations;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +19,8 @@ const MAX_REASONS: usize = 16;
 const MAX_MESSAGE: usize = 500;
 /// Longest code.
 const MAX_CODE: usize = 64;
-/// Longest time a question may stay open.
-const MAX_TTL: Duration = Duration::from_secs(30 * 86_400);
+/// Longest time: how long a question may stay open, a call may take, a rate may look back.
+const MAX_TIME: Duration = Duration::from_secs(30 * 86_400);
 /// Most scopes of one entry.
 const MAX_SCOPES: u64 = 16;
 /// Longest scope, in bytes.
@@ -112,7 +114,7 @@ pub(crate) fn approval(set: &Value) -> Result<(Approval, Vec<Reason>), Odd> {
             joined.quorum = joined.quorum.max(quorum_of(quorum)?);
         }
         if let Some(ttl) = field(object, "ttl") {
-            let ttl = duration(ttl)?;
+            let ttl = period(ttl)?;
             joined.ttl = Some(joined.ttl.map_or(ttl, |shortest| shortest.min(ttl)));
         }
     }
@@ -122,17 +124,6 @@ pub(crate) fn approval(set: &Value) -> Result<(Approval, Vec<Reason>), Odd> {
     reasons.dedup();
     reasons.truncate(MAX_REASONS);
     Ok((joined, reasons))
-}
-
-/// Whether a rule that is not a decision yields anything: an obligation of any shape, or a set that is not empty.
-pub(crate) fn holds(value: &Value) -> bool {
-    match value {
-        Value::Undefined | Value::Null | Value::Bool(false) => false,
-        Value::Set(set) => !set.is_empty(),
-        Value::Array(items) => !items.is_empty(),
-        Value::Object(object) => !object.is_empty(),
-        Value::Bool(true) | Value::Number(_) | Value::String(_) => true,
-    }
 }
 
 fn entries(set: &Value) -> Result<&regorus::value::Set, Odd> {
@@ -252,8 +243,8 @@ fn quorum_of(value: &Value) -> Result<u32, Odd> {
 }
 
 /// Reads `90s`, `15m`, `8h` or `2d`.
-fn duration(value: &Value) -> Result<Duration, Odd> {
-    let wrong = "`ttl` is not a time such as `15m`";
+fn period(value: &Value) -> Result<Duration, Odd> {
+    let wrong = "a time is not like `15m`";
     let text = value.as_string().map_err(|_| wrong)?;
     let unit = match text.bytes().last() {
         Some(b's') => 1,
@@ -272,8 +263,8 @@ fn duration(value: &Value) -> Result<Duration, Odd> {
         .and_then(|count| count.checked_mul(unit))
         .ok_or(wrong)?;
     let ttl = Duration::from_secs(seconds);
-    if ttl.is_zero() || ttl > MAX_TTL {
-        Err("`ttl` is out of range")
+    if ttl.is_zero() || ttl > MAX_TIME {
+        Err("a time is out of range")
     } else {
         Ok(ttl)
     }

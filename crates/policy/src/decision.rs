@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::obligations::Obligations;
+
 /// The answer to one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
@@ -13,6 +15,8 @@ pub struct Decision {
     pub reasons: Vec<Reason>,
     /// The scopes of an access token that would lift the denial, sorted; empty unless every rule that denies names some.
     pub scopes: Vec<Arc<str>>,
+    /// What must be done with a call that is not denied; `None` for nothing.
+    pub obligations: Option<Box<Obligations>>,
     /// Content hash of the policies that decided.
     pub revision: Arc<str>,
     /// Time spent building the input and evaluating.

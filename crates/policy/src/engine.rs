@@ -67,15 +67,15 @@ impl Evaluator {
         self.input = input;
     }
 
-    /// The entries of a set, or of several: whatever its units yield until `deadline`.
-    pub(crate) fn gather(
-        &mut self,
-        units: fn(&Plan) -> &[Unit],
-        deadline: Instant,
-    ) -> Result<Value, Failure> {
-        let plan = Arc::clone(&self.plan);
+    /// What is asked for.
+    pub(crate) fn plan(&self) -> Arc<Plan> {
+        Arc::clone(&self.plan)
+    }
+
+    /// The entries of a set: whatever its units yield until `deadline`.
+    pub(crate) fn gather(&mut self, units: &[Unit], deadline: Instant) -> Result<Value, Failure> {
         let mut found = Set::new();
-        for unit in units(&plan) {
+        for unit in units {
             if !unit.guards.iter().all(|guard| guard.holds(&self.input)) {
                 continue;
             }

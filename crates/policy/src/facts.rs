@@ -4,6 +4,7 @@
 //! per call only the rest is built and the arguments are read.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use regorus::Value;
 use regorus::value::Object;
@@ -31,19 +32,93 @@ pub struct Facts<'a> {
     pub subject: Subject<'a>,
     /// `params.arguments` as it came and will be forwarded: valid JSON without duplicate keys.
     pub arguments: Option<&'a str>,
+    /// What the server answered; for [`Phase::Response`] only.
+    pub response: Option<ResponseFacts<'a>>,
+    /// What the session did before; [`HistoryFacts::NONE`] for nothing. Rules see it where [`crate::Policy::reads_history`].
+    pub history: &'a HistoryFacts<'a>,
+    /// The labels the session carries so far.
+    pub labels: &'a [Arc<str>],
     /// The request that carried the call.
     pub request: RequestFacts,
+    /// The id the decision is recorded under; empty when it is not.
+    pub id: &'a str,
 }
 
 /// What a decision is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Phase {
+    /// May the caller open a session with this server, or speak with it at all?
+    Connect,
     /// May the caller see this item of a list? There are no arguments.
     List,
     /// May the caller make this call?
     Call,
+    /// May the caller have what the server answered?
+    Response,
     /// May the server send this request to the caller's client (sampling, elicitation, roots)?
     ServerRequest,
+}
+
+/// What a server answered.
+#[derive(Debug, Clone, Copy)]
+pub struct ResponseFacts<'a> {
+    /// Whether it is an error, of the protocol or of the tool.
+    pub is_error: bool,
+    /// Size of the message in bytes.
+    pub size: u64,
+    /// Records in it: items of the lists in its result.
+    pub records: u64,
+    /// The `result` object, or the `error` object, as it came: valid JSON without duplicate keys.
+    pub json: Option<&'a str>,
+}
+
+/// What a session did before the call that is judged.
+#[derive(Debug, Clone, Copy)]
+pub struct HistoryFacts<'a> {
+    /// Since it began.
+    pub total: Counts,
+    /// In the last minute.
+    pub minute: Counts,
+    /// In the last hour.
+    pub hour: Counts,
+    /// In the last day.
+    pub day: Counts,
+    /// Calls since it began, by the tool's name.
+    pub calls_by_tool: &'a [(Arc<str>, u64)],
+}
+
+impl HistoryFacts<'static> {
+    /// Nothing yet.
+    pub const NONE: &'static Self = &Self {
+        total: Counts::NONE,
+        minute: Counts::NONE,
+        hour: Counts::NONE,
+        day: Counts::NONE,
+        calls_by_tool: &[],
+    };
+}
+
+/// What was counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Calls that were let through.
+    pub calls: u64,
+    /// Calls that policy refused.
+    pub denials: u64,
+    /// Bytes of the results released.
+    pub bytes_out: u64,
+    /// Records in the results released.
+    pub records_out: u64,
+}
+
+impl Counts {
+    /// Nothing.
+    pub const NONE: Self = Self {
+        calls: 0,
+        denials: 0,
+        bytes_out: 0,
+        records_out: 0,
+    };
 }
 
 /// What a method is about.
@@ -125,6 +200,8 @@ pub struct SessionFacts<'a> {
     pub revision: &'a str,
     /// `http` or `stdio`.
     pub transport: &'a str,
+    /// Who began it: the subject of its first caller; `None` for stateless revisions.
+    pub initiated_by: Option<&'a str>,
 }
 
 /// The request that carried the call.
@@ -224,14 +301,20 @@ pub struct ServerFields<'a> {
     pub trust: &'a str,
     /// Labels the operator gave it.
     pub labels: &'a [(&'a str, &'a str)],
+    /// Its definition, the JSON of the `mcp_server` document; `None` when it has none.
+    pub definition: Option<&'a str>,
 }
 
 /// A server, ready to be shared by all calls to it.
 #[derive(Debug, Clone)]
-pub struct ServerFacts(pub(crate) Value);
+pub struct ServerFacts {
+    pub(crate) name: Box<str>,
+    pub(crate) value: Value,
+    pub(crate) definition: Option<Value>,
+}
 
 impl ServerFacts {
-    /// Converts a server once.
+    /// Converts a server once. A definition that is no JSON object is as if it were empty: nothing it could allow is there.
     #[must_use]
     pub fn new(fields: &ServerFields<'_>) -> Self {
         let mut server = Record::new();
@@ -240,7 +323,14 @@ impl ServerFacts {
         server.text("environment", fields.environment);
         server.text("trust", fields.trust);
         server.labels(fields.labels);
-        Self(server.done())
+        let definition = fields
+            .definition
+            .map(|text| object("definition", Some(text)).unwrap_or_else(|_| Value::new_object()));
+        Self {
+            name: fields.name.into(),
+            value: server.done(),
+            definition,
+        }
     }
 }
 
@@ -282,6 +372,8 @@ pub struct ToolFields<'a> {
     pub annotations: Option<&'a str>,
     /// Whether the operator trusts this server's annotations.
     pub annotations_trusted: bool,
+    /// Whether somebody accepted the definition as it is.
+    pub pinned: bool,
     /// Digest of the definition, when taken.
     pub fingerprint: Option<&'a str>,
     /// Labels the operator gave it.
@@ -308,6 +400,7 @@ impl ToolFacts {
             "annotations_trusted",
             Value::Bool(fields.annotations_trusted),
         );
+        tool.value("pinned", Value::Bool(fields.pinned));
         if let Some(fingerprint) = fields.fingerprint {
             tool.text("fingerprint", fingerprint);
         }

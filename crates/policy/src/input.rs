@@ -10,9 +10,11 @@ use regorus::Value;
 use regorus::value::Object;
 
 use crate::facts::{
-    CompletionKind, Facts, Phase, RequestFacts, ResourceFacts, SessionFacts, Subject,
+    CompletionKind, Counts, Facts, HistoryFacts, Phase, RequestFacts, ResourceFacts, ResponseFacts,
+    SessionFacts, Subject,
 };
 use crate::json::{self, JsonError};
+use crate::wanted::Wanted;
 
 /// Version of the document.
 pub(crate) const VERSION: &str = "keepgate/v1";
@@ -59,26 +61,45 @@ words!(
     age_s,
     annotations,
     annotations_trusted,
+    approval,
     argument,
     arguments,
     authority,
+    bytes_out,
     call,
     caller,
+    calls,
+    calls_by_tool,
     client,
     completion,
+    connect,
+    day,
+    definition,
+    denials,
+    flow,
+    history,
     hour,
     id,
+    initiated_by,
     ip,
+    is_error,
     labels,
     list,
+    message,
     method,
+    minute,
     name,
     params,
     path,
     phase,
+    pinned,
+    present,
     prompt,
+    records,
+    records_out,
     request,
     resource,
+    response,
     revision,
     scheme,
     server,
@@ -99,10 +120,16 @@ words!(
 );
 
 impl Words {
-    /// Builds the document of one call.
-    pub(crate) fn input(&self, facts: &Facts<'_>) -> Result<Value, InputError> {
-        let mut input = self.shared(facts)?;
+    /// Builds the document of one call, as far as it is `wanted`.
+    pub(crate) fn input(&self, facts: &Facts<'_>, wanted: Wanted) -> Result<Value, InputError> {
+        let mut input = self.shared(facts, wanted)?;
         self.subject(&mut input, &facts.subject)?;
+        if let Some(response) = facts.response.filter(|_| facts.phase == Phase::Response) {
+            put(&mut input, &self.response, self.response(&response)?);
+        }
+        if !wanted.arguments {
+            return Ok(done(input));
+        }
         match (facts.arguments, &facts.subject) {
             (Some(text), _) => {
                 let arguments =
@@ -110,7 +137,9 @@ impl Words {
                 put(&mut input, &self.arguments, arguments);
             }
             // A tool or prompt called without arguments is called with none.
-            (None, Subject::Tool { .. } | Subject::Prompt { .. }) if facts.phase == Phase::Call => {
+            (None, Subject::Tool { .. } | Subject::Prompt { .. })
+                if matches!(facts.phase, Phase::Call | Phase::Response) =>
+            {
                 put(&mut input, &self.arguments, self.empty.clone());
             }
             (None, _) => {}
@@ -119,11 +148,12 @@ impl Words {
     }
 
     /// Builds what the items of one list have in common, to be finished by [`Self::item`].
-    pub(crate) fn list(&self, facts: &Facts<'_>) -> Result<Object, InputError> {
-        self.shared(&Facts {
+    pub(crate) fn list(&self, facts: &Facts<'_>, wanted: Wanted) -> Result<Object, InputError> {
+        let facts = Facts {
             phase: Phase::List,
             ..*facts
-        })
+        };
+        self.shared(&facts, wanted)
     }
 
     /// Builds the document of one item of a list.
@@ -133,27 +163,100 @@ impl Words {
         Ok(done(input))
     }
 
-    fn shared(&self, facts: &Facts<'_>) -> Result<Object, InputError> {
+    fn shared(&self, facts: &Facts<'_>, wanted: Wanted) -> Result<Object, InputError> {
         let phase = match facts.phase {
+            Phase::Connect => &self.connect,
             Phase::List => &self.list,
             Phase::Call => &self.call,
+            Phase::Response => &self.response,
             Phase::ServerRequest => &self.server_request,
         };
         let mut input = Object::new();
         put(&mut input, &self.version, self.keepgate_v1.clone());
         put(&mut input, &self.phase, phase.clone());
         put(&mut input, &self.caller, facts.caller.value.clone());
-        put(&mut input, &self.server, facts.server.0.clone());
+        put(&mut input, &self.server, facts.server.value.clone());
+        if let Some(definition) = &facts.server.definition {
+            put(&mut input, &self.definition, definition.clone());
+        }
         if let Some(client) = facts.client {
             put(&mut input, &self.client, client.0.clone());
         }
-        if let Some(session) = &facts.session {
-            put(&mut input, &self.session, self.session(session));
+        if let Some(session) = facts.session.filter(|_| wanted.session) {
+            put(&mut input, &self.session, self.session(&session));
         }
         put(&mut input, &self.tenant, Value::from(facts.tenant));
         put(&mut input, &self.method, Value::from(facts.method));
-        put(&mut input, &self.request, self.request(&facts.request)?);
+        if wanted.request {
+            put(&mut input, &self.request, self.request(&facts.request)?);
+        }
+        if wanted.history {
+            put(&mut input, &self.history, self.history(facts.history));
+        }
+        if wanted.flow {
+            put(&mut input, &self.flow, self.flow(facts.labels));
+        }
+        if wanted.approval {
+            // Nobody can be asked yet, so nobody has agreed.
+            let mut approval = Object::new();
+            put(&mut approval, &self.present, Value::Bool(false));
+            put(&mut input, &self.approval, done(approval));
+        }
         Ok(input)
+    }
+
+    fn history(&self, facts: &HistoryFacts<'_>) -> Value {
+        let mut history = self.counts(&facts.total);
+        for (key, counts) in [
+            (&self.minute, &facts.minute),
+            (&self.hour, &facts.hour),
+            (&self.day, &facts.day),
+        ] {
+            put(&mut history, key, done(self.counts(counts)));
+        }
+        let mut by_tool = Object::new();
+        for (tool, calls) in facts.calls_by_tool {
+            by_tool.insert(Value::String(Arc::clone(tool)), Value::from(*calls));
+        }
+        put(&mut history, &self.calls_by_tool, done(by_tool));
+        done(history)
+    }
+
+    fn counts(&self, facts: &Counts) -> Object {
+        let mut counts = Object::new();
+        put(&mut counts, &self.calls, Value::from(facts.calls));
+        put(&mut counts, &self.denials, Value::from(facts.denials));
+        put(&mut counts, &self.bytes_out, Value::from(facts.bytes_out));
+        put(
+            &mut counts,
+            &self.records_out,
+            Value::from(facts.records_out),
+        );
+        counts
+    }
+
+    fn flow(&self, labels: &[Arc<str>]) -> Value {
+        let labels = labels.iter().map(|label| Value::String(Arc::clone(label)));
+        let mut flow = Object::new();
+        put(
+            &mut flow,
+            &self.labels,
+            Value::from(labels.collect::<Vec<_>>()),
+        );
+        done(flow)
+    }
+
+    fn response(&self, facts: &ResponseFacts<'_>) -> Result<Value, InputError> {
+        let mut response = Object::new();
+        put(&mut response, &self.is_error, Value::Bool(facts.is_error));
+        put(&mut response, &self.size, Value::from(facts.size));
+        put(&mut response, &self.records, Value::from(facts.records));
+        if let Some(text) = facts.json {
+            let message =
+                json::parse(text).map_err(|source| InputError::Json("response", source))?;
+            put(&mut response, &self.message, message);
+        }
+        Ok(done(response))
     }
 
     fn session(&self, facts: &SessionFacts<'_>) -> Value {
@@ -166,6 +269,9 @@ impl Words {
         }
         put(&mut session, &self.revision, Value::from(facts.revision));
         put(&mut session, &self.transport, Value::from(facts.transport));
+        if let Some(subject) = facts.initiated_by {
+            put(&mut session, &self.initiated_by, Value::from(subject));
+        }
         done(session)
     }
 
@@ -257,6 +363,7 @@ impl Words {
         put(&mut tool, &self.name, Value::from(name));
         put(&mut tool, &self.annotations, self.empty.clone());
         put(&mut tool, &self.annotations_trusted, Value::Bool(false));
+        put(&mut tool, &self.pinned, Value::Bool(false));
         put(&mut tool, &self.labels, self.empty.clone());
         done(tool)
     }

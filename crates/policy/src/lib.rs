@@ -1,6 +1,6 @@
 //! Rego policies: loading, judging, testing. The only crate that knows regorus.
 //!
-//! Authors write partial sets in `package mcp.authz` (`allow`, `deny`, `approve`, `visible`); a library embedded in
+//! Authors write partial sets in `package mcp.authz` (`allow`, `deny`, `approve`, `visible`, and one for each obligation); a library embedded in
 //! this crate assembles them into one decision, so that the default cannot be forgotten: nothing matched is a
 //! refusal, and so is every error, timeout, panic and answer of an unknown shape.
 //!
@@ -14,23 +14,31 @@ mod engine;
 mod facts;
 mod input;
 mod json;
+mod layer;
 mod load;
 pub mod matrix;
 mod method;
+mod obligations;
 mod policy;
 pub mod probe;
 mod problem;
 pub mod runner;
 mod settings;
 mod shadow;
+mod sources;
+mod wanted;
 
 pub use decision::{Approval, Decision, Effect, Reason, Visible};
 pub use facts::{
-    CallerFacts, CallerFields, ClientFacts, ClientFields, CompletionKind, Facts, FactsError, Item,
-    Phase, RequestFacts, ResourceFacts, ServerFacts, ServerFields, SessionFacts, Subject,
-    ToolFacts, ToolFields,
+    CallerFacts, CallerFields, ClientFacts, ClientFields, CompletionKind, Counts, Facts,
+    FactsError, HistoryFacts, Item, Phase, RequestFacts, ResourceFacts, ResponseFacts, ServerFacts,
+    ServerFields, SessionFacts, Subject, ToolFacts, ToolFields,
 };
 pub use method::is_judged;
+pub use obligations::{
+    AuditLevel, LimitBy, Obligations, PatternClass, RateLimit, RecordCap, Redact, Redaction,
+};
 pub use policy::{Generation, Policy};
 pub use problem::{LoadErrors, Problem};
 pub use settings::Settings;
+pub use sources::{Source, Sources};

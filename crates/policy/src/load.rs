@@ -15,7 +15,7 @@ pub(crate) mod plan;
 pub(crate) mod shape;
 pub(crate) mod survey;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,9 +26,11 @@ use regorus::{Engine, Value};
 
 use crate::engine;
 use crate::json;
-use crate::policy::{Snapshot, Warm};
+use crate::layer::{Layer, Plans, Warm};
 use crate::problem::{LoadErrors, Problem};
 use crate::settings::Settings;
+use crate::sources::Source;
+use crate::wanted::Wanted;
 use files::{File, Kind};
 use graph::Graph;
 use survey::Site;
@@ -40,22 +42,58 @@ const MAX_STUCK: usize = 4;
 
 static STUCK: AtomicUsize = AtomicUsize::new(0);
 
-/// Reads, checks and builds everything in force under `directories`.
-pub(crate) fn load(
-    directories: &[PathBuf],
+/// Reads, checks and builds one layer.
+pub(crate) fn load(sources: &[Source], settings: &Settings) -> Result<Layer, LoadErrors> {
+    let files = read(sources, settings, false).map_err(LoadErrors::new)?;
+    of_files(files, settings)
+}
+
+/// Reads everything `sources` have; tests among them when `tests`.
+pub(crate) fn read(
+    sources: &[Source],
     settings: &Settings,
-    number: u64,
-) -> Result<Snapshot, LoadErrors> {
-    let files = files::read(directories, settings, false).map_err(LoadErrors::new)?;
-    let place = directories
+    tests: bool,
+) -> Result<Vec<File>, Vec<Problem>> {
+    let directories: Vec<PathBuf> = sources
+        .iter()
+        .map(|Source::Directory(path)| path.clone())
+        .collect();
+    files::read(&directories, settings, tests)
+}
+
+/// The layer of the servers' definitions: the library that comes with the gateway, over them as data.
+pub(crate) fn definitions(
+    definitions: &BTreeMap<String, Arc<str>>,
+    settings: &Settings,
+) -> Result<Layer, LoadErrors> {
+    let servers: Vec<String> = definitions
+        .iter()
+        .map(|(name, document)| format!("{}:{document}", Value::from(name.as_str())))
+        .collect();
+    let file = |path: &str, kind, text: String| File {
+        path: PathBuf::from(path),
+        mount: Vec::new(),
+        kind,
+        text: text.into(),
+    };
+    let data = format!("{{\"servers\":{{{}}}}}", servers.join(","));
+    let files = vec![
+        file(
+            "keepgate/definition.rego",
+            Kind::Rules,
+            files::DEFINITION.to_owned(),
+        ),
+        file("keepgate/data.json", Kind::Json, data),
+    ];
+    of_files(files, settings)
+}
+
+fn of_files(files: Vec<File>, settings: &Settings) -> Result<Layer, LoadErrors> {
+    let place = files
         .first()
-        .cloned()
-        .unwrap_or_else(|| PathBuf::from("."));
-    let settings = settings.clone();
-    aside(&place, settings.load_limit, move || {
-        build(&files, &settings, number)
-    })
-    .map_err(LoadErrors::new)
+        .map_or_else(|| PathBuf::from("."), |file| file.path.clone());
+    let bounds = settings.clone();
+    aside(&place, settings.load_limit, move || build(&files, &bounds)).map_err(LoadErrors::new)
 }
 
 /// Runs `work` on a helper thread until `limit`; what is not done by then is left to itself.
@@ -113,40 +151,61 @@ pub(crate) struct Checked {
     graph: Graph,
 }
 
-fn build(files: &[File], settings: &Settings, number: u64) -> Result<Snapshot, Vec<Problem>> {
-    let checked = check_files(files, false)?;
-    let plan = |leave_out: &BTreeSet<String>| {
-        Arc::new(plan::plan(
-            files,
-            &checked.sites,
-            &checked.graph,
-            leave_out,
-            settings.split,
-        ))
-    };
-    let call = plan(&BTreeSet::new());
-    let list = plan(&checked.graph.reading_arguments());
-    let snapshot = Snapshot::new(
-        number,
-        files::revision(files),
-        files.len(),
-        call,
-        list,
-        checked.data,
-    );
-    // The first is built alone: what is wrong with it would be wrong with all.
-    let mut ready =
-        vec![warm(&snapshot, settings).map_err(|error| vec![prepare_problem(files, &error)])?];
-    while ready.len() < settings.workers {
-        ready
-            .push(warm(&snapshot, settings).map_err(|error| vec![prepare_problem(files, &error)])?);
-    }
-    snapshot.store(ready);
-    Ok(snapshot)
+/// What a call is about, and what comes with it: nothing of it is there while a session is opened.
+const SUBJECT: [&str; 8] = [
+    "arguments",
+    "completion",
+    "params",
+    "prompt",
+    "resource",
+    "response",
+    "task",
+    "tool",
+];
+
+/// The sets that speak of an answer: it was allowed when it was asked for.
+fn speaks_of_answers(name: &str) -> bool {
+    name == "deny" || check::OBLIGATIONS.contains(&name)
 }
 
-fn warm(snapshot: &Snapshot, settings: &Settings) -> Result<Warm, String> {
-    let mut warm = Warm::build(snapshot)?;
+fn build(files: &[File], settings: &Settings) -> Result<Layer, Vec<Problem>> {
+    let checked = check_files(files, false)?;
+    let (sites, graph) = (&checked.sites, &checked.graph);
+    let plan = |speaks: &dyn Fn(&Site) -> bool| {
+        Arc::new(plan::plan(files, sites, graph, speaks, settings.split))
+    };
+    let name = |site: &Site| site.name.first().cloned().unwrap_or_default();
+    let answers = graph.readers(&["response"], false);
+    let arguments = graph.readers(&["arguments"], true);
+    let subject = graph.readers(&SUBJECT, false);
+    let phases = graph.readers(&["phase"], false);
+    let obliges = |site: &Site| check::OBLIGATIONS.contains(&name(site).as_str());
+    let plans = Plans {
+        call: plan(&|site| !site.is_one_of(&answers)),
+        list: plan(&|site| {
+            !obliges(site) && !site.is_one_of(&answers) && !site.is_one_of(&arguments)
+        }),
+        connect: plan(&|site| {
+            matches!(&*name(site), "deny" | "approve")
+                && site.is_one_of(&phases)
+                && !site.is_one_of(&subject)
+        }),
+        response: plan(&|site| speaks_of_answers(&name(site)) && site.is_one_of(&answers)),
+    };
+    let wanted = Wanted::by(sites);
+    let layer = Layer::new(files, plans, wanted, checked.data);
+    // The first is built alone: what is wrong with it would be wrong with all.
+    let mut ready =
+        vec![warm(&layer, settings).map_err(|error| vec![prepare_problem(files, &error)])?];
+    while ready.len() < settings.workers {
+        ready.push(warm(&layer, settings).map_err(|error| vec![prepare_problem(files, &error)])?);
+    }
+    layer.store(ready);
+    Ok(layer)
+}
+
+fn warm(layer: &Layer, settings: &Settings) -> Result<Warm, String> {
+    let mut warm = Warm::build(layer)?;
     warm.exercise(settings.decision_limit);
     Ok(warm)
 }

@@ -11,8 +11,8 @@ use serde::Deserialize;
 
 use crate::decision::{Effect, Reason};
 use crate::facts::{
-    CallerFacts, CallerFields, Facts, FactsError, Phase, RequestFacts, ResourceFacts, ServerFacts,
-    ServerFields, Subject, ToolFacts, ToolFields,
+    CallerFacts, CallerFields, Facts, FactsError, HistoryFacts, Phase, RequestFacts, ResourceFacts,
+    ServerFacts, ServerFields, Subject, ToolFacts, ToolFields,
 };
 use crate::policy::Policy;
 
@@ -212,6 +212,7 @@ fn servers(description: &Description) -> BTreeMap<String, ServerFacts> {
             environment: &server.environment,
             trust: &server.trust,
             labels: &labels,
+            definition: None,
         };
         (name.clone(), ServerFacts::new(&fields))
     };
@@ -313,6 +314,10 @@ impl<'a> Asked<'a> {
             method,
             subject,
             arguments: self.arguments.as_deref(),
+            response: None,
+            history: HistoryFacts::NONE,
+            labels: &[],
+            id: "",
             request: RequestFacts {
                 unix_nanos: WHEN,
                 ip: None,

@@ -36,7 +36,7 @@ const CLIENT: [&str; 19] = [
 #[must_use]
 pub fn is_judged(phase: Phase, method: &str) -> bool {
     match phase {
-        Phase::List => true,
+        Phase::Connect | Phase::List | Phase::Response => true,
         Phase::Call => CLIENT.binary_search(&method).is_err(),
         Phase::ServerRequest => method != "ping" && !method.starts_with("notifications/"),
     }

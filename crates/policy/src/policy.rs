@@ -1,37 +1,26 @@
-//! The policies in force: loading, swapping, judging.
+//! The policies in force: loading, swapping, judging, layer by layer.
 
-use std::cell::RefCell;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use regorus::Value;
 
-use crate::answer;
-use crate::decision::{Decision, Effect, Reason, Visible};
-use crate::engine::{Evaluator, Failure};
-use crate::facts::{Facts, Item};
-use crate::input::Words;
+use crate::decision::{Approval, Decision, Effect, Reason, Visible};
+use crate::facts::{Facts, Item, Phase};
+use crate::layer::{Layer, Verdict};
 use crate::load;
-use crate::load::plan::{Plan, Unit};
 use crate::method;
 use crate::problem::LoadErrors;
 use crate::settings::Settings;
-
-/// Policies of which a thread keeps a warm evaluator; more than one only where several are judged side by side.
-const MAX_KEPT: usize = 4;
+use crate::sources::Sources;
+use crate::wanted::Wanted;
 
 /// The policies in force. Share it by `Arc`; all its methods take `&self`.
 pub struct Policy {
-    /// Tells the evaluators a thread keeps apart.
-    id: u64,
-    directories: Vec<PathBuf>,
+    sources: Mutex<Sources>,
     settings: Settings,
-    current: ArcSwap<Snapshot>,
-    /// Held while loading: two reloads at once must not overtake each other.
-    loading: Mutex<()>,
+    current: ArcSwap<Layers>,
 }
 
 impl std::fmt::Debug for Policy {
@@ -56,36 +45,50 @@ pub struct Generation {
 }
 
 impl Policy {
-    /// Reads, checks and warms all policies under `directories` (recursively: `*.rego`, and `data.json` or `data.yaml`
-    /// mounted at their folder; `*_test.rego` are left to [`crate::runner`]).
+    /// Reads, checks and warms all policies of `sources` (directories recursively: `*.rego`, and `data.json` or
+    /// `data.yaml` mounted at their folder; `*_test.rego` are left to [`crate::runner`]).
     ///
     /// # Errors
     /// Every problem found in any file.
-    pub fn load(directories: &[PathBuf], settings: &Settings) -> Result<Self, LoadErrors> {
-        static IDS: AtomicU64 = AtomicU64::new(0);
+    pub fn load(sources: impl Into<Sources>, settings: &Settings) -> Result<Self, LoadErrors> {
         regorus::cache::configure(regorus::cache::Config {
             regex: 4_096,
             glob: 4_096,
         });
-        let snapshot = load::load(directories, settings, 1)?;
+        let sources = sources.into();
+        let layers = Layers::load(&sources, settings, 1)?;
         Ok(Self {
-            id: IDS.fetch_add(1, Ordering::Relaxed),
-            directories: directories.to_vec(),
+            sources: Mutex::new(sources),
             settings: settings.clone(),
-            current: ArcSwap::from_pointee(snapshot),
-            loading: Mutex::new(()),
+            current: ArcSwap::from_pointee(layers),
         })
     }
 
-    /// Reads the directories again and, when all is well, puts the result into force at once. Calls being judged
-    /// finish under the policies they began with. Blocks for as long as loading takes.
+    /// Reads the sources again and, when all is well, puts the result into force at once. Calls being judged finish
+    /// under the policies they began with. Blocks for as long as loading takes.
     ///
     /// # Errors
     /// Every problem found; the policies in force stay.
     pub fn reload(&self) -> Result<Generation, LoadErrors> {
-        let _alone = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        // Held while loading: two reloads at once must not overtake each other.
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        self.replace(&sources)
+    }
+
+    /// As [`Self::reload`], from other sources, which stay those it reloads from.
+    ///
+    /// # Errors
+    /// Every problem found; the policies in force, and where they are read from, stay.
+    pub fn reload_from(&self, sources: Sources) -> Result<Generation, LoadErrors> {
+        let mut held = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let generation = self.replace(&sources)?;
+        *held = sources;
+        Ok(generation)
+    }
+
+    fn replace(&self, sources: &Sources) -> Result<Generation, LoadErrors> {
         let current = self.current.load_full();
-        let next = load::load(&self.directories, &self.settings, current.number + 1)?;
+        let next = Layers::load(sources, &self.settings, current.number + 1)?;
         if next.revision == current.revision {
             return Ok(current.generation(false));
         }
@@ -106,283 +109,278 @@ impl Policy {
         Arc::clone(&self.current.load().revision)
     }
 
-    /// The rules and data on disk as they are now.
-    pub(crate) fn files(&self) -> Result<Vec<load::files::File>, LoadErrors> {
-        load::files::read(&self.directories, &self.settings, false)
-            .map_err(|problems| LoadErrors { problems })
+    /// Whether any rule speaks in this phase: where none does, [`Self::judge`] lets everything pass.
+    #[must_use]
+    pub fn speaks(&self, phase: Phase) -> bool {
+        self.current.load().any(|layer| layer.speaks(phase))
     }
 
-    /// Judges one call. Synchronous, bounded by twice [`Settings::decision_limit`], without IO; whatever goes wrong is a
-    /// refusal. Methods the protocol needs for itself pass unjudged: see [`crate::is_judged`].
+    /// Whether any rule reads `input.history`: else nobody need count.
+    #[must_use]
+    pub fn reads_history(&self) -> bool {
+        self.current.load().wanted.history
+    }
+
+    /// Whether any rule reads `input.flow`.
+    #[must_use]
+    pub fn reads_flow(&self) -> bool {
+        self.current.load().wanted.flow
+    }
+
+    /// The platform's and tenants' rules and data as they are now.
+    pub(crate) fn files(&self) -> Result<Vec<load::files::File>, LoadErrors> {
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut files = Vec::new();
+        for sources in std::iter::once(&sources.platform).chain(sources.tenants.values()) {
+            if !sources.is_empty() {
+                files.extend(
+                    load::read(sources, &self.settings, false)
+                        .map_err(|problems| LoadErrors { problems })?,
+                );
+            }
+        }
+        Ok(files)
+    }
+
+    /// Judges one call. Synchronous, bounded by twice [`Settings::decision_limit`] for each layer, without IO; whatever
+    /// goes wrong is a refusal. Methods the protocol needs for itself pass unjudged: see [`crate::is_judged`].
     #[must_use]
     pub fn judge(&self, facts: &Facts<'_>) -> Decision {
         let started = Instant::now();
-        let snapshot = self.current.load();
-        let (effect, reasons, scopes) = if method::is_judged(facts.phase, facts.method) {
-            let once = || {
-                let deadline = Instant::now() + self.settings.decision_limit;
-                self.with_warm(&snapshot, |warm| warm.judge(facts, deadline))
-            };
-            // The clock goes on while the thread waits for its turn on a busy machine; a second try tells that from
-            // a rule that takes too long.
-            let result = match once() {
-                Err(failure) if failure == Reason::POLICY_TIMEOUT => once(),
-                result => result,
-            };
-            result.unwrap_or_else(|failure| (Effect::Deny, vec![Reason::ours(failure)], Vec::new()))
+        let layers = self.current.load();
+        let verdict = if method::is_judged(facts.phase, facts.method) {
+            let verdicts = layers
+                .of(facts)
+                .map(|layer| layer.judge(facts, self.settings.decision_limit));
+            verdicts
+                .reduce(strictest)
+                .unwrap_or_else(|| Verdict::refused(Reason::NO_RULE))
         } else {
-            (
-                Effect::Allow,
-                vec![Reason::ours(Reason::PROTOCOL)],
-                Vec::new(),
-            )
+            Verdict::passed()
         };
         Decision {
-            effect,
-            reasons,
-            scopes,
-            revision: Arc::clone(&snapshot.revision),
+            effect: verdict.effect,
+            reasons: verdict.reasons,
+            scopes: verdict.scopes,
+            obligations: verdict.obligations,
+            revision: Arc::clone(&layers.revision),
             elapsed: started.elapsed(),
         }
     }
 
-    /// Says which items of a list the caller may see, in their order: those that `visible`, `allow` or `approve` hold
-    /// for and `deny` does not. What only a missing scope denies is shown to callers that can ask for a token with more of
-    /// them, or they would never know to. `facts.phase` is taken as [`crate::Phase::List`]; `facts.subject` and
-    /// `facts.arguments` are ignored.
+    /// Says which items of a list the caller may see, in their order: those that in every layer `visible`, `allow` or
+    /// `approve` hold for and `deny` does not. What only a missing scope denies is shown to callers that can ask for a
+    /// token with more of them, or they would never know to. `facts.phase` is taken as [`Phase::List`];
+    /// `facts.subject` and `facts.arguments` are ignored.
     #[must_use]
     pub fn visible(&self, facts: &Facts<'_>, items: &[Item<'_>]) -> Visible {
         let started = Instant::now();
-        let snapshot = self.current.load();
-        let (shown, failure) = self
-            .with_warm(&snapshot, |warm| {
-                warm.visible(facts, items, started + self.settings.list_limit)
-            })
-            .map_or_else(
-                |failure| (vec![false; items.len()], Some(Reason::ours(failure))),
-                |shown| (shown, None),
-            );
+        let layers = self.current.load();
+        let deadline = started + self.settings.list_limit;
+        let mut shown: Option<Vec<bool>> = None;
+        let mut failure = None;
+        for layer in layers.of(facts) {
+            match (layer.visible(facts, items, deadline), &mut shown) {
+                (Ok(more), None) => shown = Some(more),
+                (Ok(more), Some(shown)) => {
+                    shown
+                        .iter_mut()
+                        .zip(more)
+                        .for_each(|(one, other)| *one &= other);
+                }
+                (Err(failed), _) => failure = Some(failed),
+            }
+        }
+        let shown = shown
+            .filter(|_| failure.is_none())
+            .unwrap_or_else(|| vec![false; items.len()]);
         Visible {
             shown,
-            failure,
-            revision: Arc::clone(&snapshot.revision),
+            failure: failure.map(Reason::ours),
+            revision: Arc::clone(&layers.revision),
             elapsed: started.elapsed(),
         }
     }
-
-    /// Lends this thread's evaluator of `snapshot` to `work`. One that failed inside is not used again.
-    fn with_warm<T>(
-        &self,
-        snapshot: &Snapshot,
-        work: impl FnOnce(&mut Warm) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
-        thread_local! {
-            static KEPT: RefCell<Vec<(u64, u64, Warm)>> = const { RefCell::new(Vec::new()) };
-        }
-        KEPT.try_with(|kept| {
-            let mut kept = kept.try_borrow_mut().map_err(|_| Reason::POLICY_ERROR)?;
-            let found = kept
-                .iter()
-                .position(|(id, number, _)| (*id, *number) == (self.id, snapshot.number));
-            let mut warm = match found {
-                Some(index) => kept.swap_remove(index).2,
-                None => snapshot.take()?,
-            };
-            let result = work(&mut warm);
-            if !matches!(&result, Err(failure) if *failure == Reason::POLICY_PANIC) {
-                kept.retain(|(id, _, _)| *id != self.id);
-                if kept.len() >= MAX_KEPT {
-                    kept.remove(0);
-                }
-                kept.push((self.id, snapshot.number, warm));
-            }
-            result
-        })
-        .unwrap_or(Err(Reason::POLICY_ERROR))
-    }
 }
 
-/// Everything one load brought, immutable but for the evaluators waiting to be taken.
-#[derive(Debug)]
-pub(crate) struct Snapshot {
+/// All layers of one generation.
+struct Layers {
     number: u64,
     revision: Arc<str>,
-    files: usize,
-    call: Arc<Plan>,
-    list: Arc<Plan>,
-    data: Value,
-    ready: Mutex<Vec<Warm>>,
+    wanted: Wanted,
+    platform: Option<Arc<Layer>>,
+    tenants: HashMap<Box<str>, Arc<Layer>>,
+    /// One for all definitions; a server without one is none of its business.
+    definitions: Option<Arc<Layer>>,
+    defined: Vec<Box<str>>,
 }
 
-impl Snapshot {
-    pub(crate) fn new(
-        number: u64,
-        revision: Arc<str>,
-        files: usize,
-        call: Arc<Plan>,
-        list: Arc<Plan>,
-        data: Value,
-    ) -> Self {
-        Self {
+impl Layers {
+    fn load(sources: &Sources, settings: &Settings, number: u64) -> Result<Self, LoadErrors> {
+        let mut problems = Vec::new();
+        let mut kept = |loaded: Result<Layer, LoadErrors>| match loaded {
+            Ok(layer) => Some(Arc::new(layer)),
+            Err(errors) => {
+                problems.extend(errors.problems);
+                None
+            }
+        };
+        let platform = (!sources.platform.is_empty())
+            .then(|| kept(load::load(&sources.platform, settings)))
+            .flatten();
+        let tenants: HashMap<Box<str>, Arc<Layer>> = sources
+            .tenants
+            .iter()
+            .filter_map(|(name, sources)| {
+                Some((name.as_str().into(), kept(load::load(sources, settings))?))
+            })
+            .collect();
+        let definitions = (!sources.definitions.is_empty())
+            .then(|| kept(load::definitions(&sources.definitions, settings)))
+            .flatten();
+        if !problems.is_empty() {
+            return Err(LoadErrors::new(problems));
+        }
+        let mut layers = Self {
             number,
-            revision,
-            files,
-            call,
-            list,
-            data,
-            ready: Mutex::default(),
-        }
+            revision: "".into(),
+            wanted: Wanted::default(),
+            platform,
+            tenants,
+            definitions,
+            defined: sources
+                .definitions
+                .keys()
+                .map(|name| name.as_str().into())
+                .collect(),
+        };
+        layers.revision = layers.digest(sources);
+        layers.wanted = layers
+            .all()
+            .fold(Wanted::default(), |wanted, layer| wanted.or(layer.wanted));
+        Ok(layers)
     }
 
-    /// Leaves evaluators for threads to take.
-    pub(crate) fn store(&self, warm: Vec<Warm>) {
-        *self.ready.lock().unwrap_or_else(PoisonError::into_inner) = warm;
+    /// The revision of the only layer, or a digest over those of all and whom they are for.
+    fn digest(&self, sources: &Sources) -> Arc<str> {
+        if let (Some(platform), true, None) =
+            (&self.platform, self.tenants.is_empty(), &self.definitions)
+        {
+            return Arc::clone(&platform.revision);
+        }
+        let mut hasher = blake3::Hasher::new();
+        let mut add = |kind: &str, name: &str, layer: Option<&Arc<Layer>>| {
+            for part in [kind, name, layer.map_or("", |layer| &*layer.revision)] {
+                hasher.update(&(part.len() as u64).to_le_bytes());
+                hasher.update(part.as_bytes());
+            }
+        };
+        add("platform", "", self.platform.as_ref());
+        for name in sources.tenants.keys() {
+            add("tenant", name, self.tenants.get(name.as_str()));
+        }
+        add("definitions", "", self.definitions.as_ref());
+        let digest = hasher.finalize().to_hex();
+        digest.chars().take(32).collect::<String>().into()
     }
 
-    /// Takes an evaluator that waits, or builds one: once per thread and generation.
-    fn take(&self) -> Result<Warm, Failure> {
-        let waiting = self
-            .ready
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop();
-        match waiting {
-            Some(warm) => Ok(warm),
-            None => Warm::build(self).map_err(|error| {
-                tracing::error!(
-                    error = load::locate::message(&error),
-                    "failed to build a policy evaluator"
-                );
-                Reason::POLICY_ERROR
-            }),
-        }
+    fn all(&self) -> impl Iterator<Item = &Arc<Layer>> {
+        self.platform
+            .iter()
+            .chain(self.tenants.values())
+            .chain(&self.definitions)
+    }
+
+    fn any(&self, holds: impl Fn(&Arc<Layer>) -> bool) -> bool {
+        self.all().any(holds)
+    }
+
+    /// The layers a call meets.
+    fn of<'a>(&'a self, facts: &Facts<'_>) -> impl Iterator<Item = &'a Arc<Layer>> {
+        let tenant = self.tenants.get(facts.tenant);
+        let defined = self.defined.binary_search(&facts.server.name).is_ok();
+        let definition = self.definitions.as_ref().filter(|_| defined);
+        self.platform.iter().chain(tenant).chain(definition)
     }
 
     fn generation(&self, changed: bool) -> Generation {
         Generation {
             number: self.number,
             revision: Arc::clone(&self.revision),
-            files: self.files,
+            files: self.all().map(|layer| layer.files).sum(),
             changed,
         }
     }
 }
 
-/// What is to happen, why, and which scopes would lift a denial.
-type Verdict = (Effect, Vec<Reason>, Vec<Arc<str>>);
-
-/// A thread's evaluators and words.
-pub(crate) struct Warm {
-    call: Evaluator,
-    list: Evaluator,
-    words: Words,
-}
-
-impl std::fmt::Debug for Warm {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Warm")
+/// What two layers say together: the stricter effect, and what both oblige to.
+fn strictest(one: Verdict, other: Verdict) -> Verdict {
+    let (strict, mild) = if rank(&one.effect) >= rank(&other.effect) {
+        (one, other)
+    } else {
+        (other, one)
+    };
+    if strict.effect == Effect::Deny {
+        return both_deny(strict, mild);
     }
-}
-
-impl Warm {
-    /// Parses its own copy: threads that share a syntax tree write to the same reference counts at every step.
-    pub(crate) fn build(snapshot: &Snapshot) -> Result<Self, String> {
-        Ok(Self {
-            call: Evaluator::build(&snapshot.call, &snapshot.data)?,
-            list: Evaluator::build(&snapshot.list, &snapshot.data)?,
-            words: Words::new(),
-        })
+    let mut joined = strict;
+    if let (Effect::Approve(approval), Effect::Approve(more)) = (&mut joined.effect, &mild.effect) {
+        join_approvals(approval, more);
     }
-
-    /// Runs every set once.
-    pub(crate) fn exercise(&mut self, limit: Duration) {
-        self.call.warm(Value::new_object(), limit);
-        self.list.warm(Value::new_object(), limit);
+    if rank(&joined.effect) == rank(&mild.effect) {
+        joined.reasons.extend(mild.reasons);
+        joined.reasons.sort();
+        joined.reasons.dedup();
     }
-
-    fn judge(&mut self, facts: &Facts<'_>, deadline: Instant) -> Result<Verdict, Failure> {
-        let input = self
-            .words
-            .input(facts)
-            .map_err(|error| refused_input(&error))?;
-        self.call.input(input);
-        let denied = self.call.gather(|plan| &plan.deny, deadline)?;
-        let denials = answer::denials(&denied).map_err(odd)?;
-        if !denials.reasons.is_empty() {
-            return Ok((Effect::Deny, denials.reasons, denials.scopes));
-        }
-        if answer::holds(&self.call.gather(|plan| &plan.obligations, deadline)?) {
-            return Err(Reason::OBLIGATION_UNSUPPORTED);
-        }
-        let asked = self.call.gather(|plan| &plan.approve, deadline)?;
-        let (approval, reasons) = answer::approval(&asked).map_err(odd)?;
-        if !reasons.is_empty() {
-            return Ok((Effect::Approve(approval), reasons, Vec::new()));
-        }
-        let allowed = self.call.gather(|plan| &plan.allow, deadline)?;
-        let reasons = answer::reasons(&allowed, "allowed").map_err(odd)?;
-        if !reasons.is_empty() {
-            return Ok((Effect::Allow, reasons, Vec::new()));
-        }
-        Err(Reason::NO_RULE)
-    }
-
-    fn visible(
-        &mut self,
-        facts: &Facts<'_>,
-        items: &[Item<'_>],
-        deadline: Instant,
-    ) -> Result<Vec<bool>, Failure> {
-        let shared = self
-            .words
-            .list(facts)
-            .map_err(|error| refused_input(&error))?;
-        items
-            .iter()
-            .map(|item| {
-                let input = self
-                    .words
-                    .item(&shared, item)
-                    .map_err(|error| refused_input(&error))?;
-                self.list.input(input);
-                self.shown(facts.caller.asks_for_scopes, deadline)
-            })
-            .collect()
-    }
-
-    fn shown(&mut self, asks_for_scopes: bool, deadline: Instant) -> Result<bool, Failure> {
-        let denied = self.list.gather(|plan| &plan.deny, deadline)?;
-        let denials = answer::denials(&denied).map_err(odd)?;
-        let lifted = asks_for_scopes && !denials.scopes.is_empty();
-        if !denials.reasons.is_empty() && !lifted {
-            return Ok(false);
-        }
-        let showing: [fn(&Plan) -> &[Unit]; 2] = [|plan| &plan.visible, |plan| &plan.allow];
-        for units in showing {
-            let shown = self.list.gather(units, deadline)?;
-            if !answer::reasons(&shown, "allowed").map_err(odd)?.is_empty() {
-                return Ok(true);
+    match (&mut joined.obligations, mild.obligations) {
+        (Some(held), Some(more)) => {
+            if !held.join(*more) {
+                tracing::warn!("two layers of policy oblige to different things");
+                return Verdict::refused(Reason::POLICY_INVALID_RESULT);
             }
         }
-        let asked = self.list.gather(|plan| &plan.approve, deadline)?;
-        Ok(!answer::approval(&asked).map_err(odd)?.1.is_empty())
+        (held @ None, more) => *held = more,
+        (Some(_), None) => {}
+    }
+    joined
+}
+
+fn rank(effect: &Effect) -> u8 {
+    match effect {
+        Effect::Allow => 0,
+        Effect::Approve(_) => 1,
+        Effect::Deny => 2,
     }
 }
 
-fn refused_input(error: &crate::input::InputError) -> Failure {
-    use std::error::Error as _;
-    let source = error.source().map(ToString::to_string);
-    tracing::warn!(%error, source, "failed to build a policy input");
-    Reason::POLICY_ERROR
+/// More scopes lift a denial only if they lift that of each layer that denies.
+fn both_deny(mut one: Verdict, other: Verdict) -> Verdict {
+    if other.effect == Effect::Deny {
+        if one.scopes.is_empty() || other.scopes.is_empty() {
+            one.scopes.clear();
+        } else {
+            one.scopes.extend(other.scopes);
+            one.scopes.sort();
+            one.scopes.dedup();
+        }
+        one.reasons.extend(other.reasons);
+        one.reasons.sort();
+        one.reasons.dedup();
+    }
+    one.obligations = None;
+    one
 }
 
-fn odd(what: answer::Odd) -> Failure {
-    tracing::warn!(what, "a policy rule answered something of an unknown shape");
-    if what == answer::UNDEFINED {
-        Reason::POLICY_UNDEFINED
-    } else {
-        Reason::POLICY_INVALID_RESULT
-    }
+fn join_approvals(approval: &mut Approval, more: &Approval) {
+    // Nobody named means whoever the operator appointed; those named by one layer stand for both.
+    approval.approvers.extend(more.approvers.iter().cloned());
+    approval.approvers.sort();
+    approval.approvers.dedup();
+    approval.quorum = approval.quorum.max(more.quorum);
+    approval.ttl = match (approval.ttl, more.ttl) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    };
 }
 
 #[cfg(test)]

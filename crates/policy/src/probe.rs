@@ -8,8 +8,8 @@ use std::time::SystemTime;
 
 use crate::decision::Effect;
 use crate::facts::{
-    CallerFacts, CallerFields, Facts, FactsError, Phase, RequestFacts, ServerFacts, ServerFields,
-    Subject, ToolFacts, ToolFields,
+    CallerFacts, CallerFields, Facts, FactsError, HistoryFacts, Phase, RequestFacts, ServerFacts,
+    ServerFields, Subject, ToolFacts, ToolFields,
 };
 use crate::load::files::Kind;
 use crate::policy::Policy;
@@ -157,6 +157,10 @@ impl Asking<'_> {
                     definition,
                 },
                 arguments: Some("{}"),
+                response: None,
+                history: HistoryFacts::NONE,
+                labels: &[],
+                id: "",
                 request: RequestFacts {
                     unix_nanos: self.unix_nanos,
                     ip: None,

@@ -37,6 +37,7 @@ pub(super) fn run(
             environment: server.environment.as_deref().unwrap_or_default(),
             trust: server.trust.as_deref().unwrap_or_default(),
             labels,
+            definition: None,
         })
         .collect();
     let probed = probe::probe(policy, &servers, now)

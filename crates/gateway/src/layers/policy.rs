@@ -165,6 +165,13 @@ impl Judge {
         self.meters
             .judged(side.call(), effect(&decision), decision.elapsed);
         match &decision.effect {
+            // None can be carried out yet.
+            Effect::Allow | Effect::Approve(_) if decision.obligations.is_some() => {
+                let mut refusal = Refusal::new(Code::PolicyFailed);
+                refusal.reasons = vec![(Reason::OBLIGATION_UNSUPPORTED.into(), "".into())];
+                refusal.policy = Some(decision.revision);
+                Err(refusal)
+            }
             Effect::Allow | Effect::Approve(_) => Ok(decision),
             Effect::Deny => Err(self.denied(side.caller(), &facts, decision)),
         }
@@ -235,6 +242,7 @@ impl Judge {
                 message: "".into(),
             }],
             scopes: Vec::new(),
+            obligations: None,
             revision: self.policy.revision(),
             elapsed: std::time::Duration::ZERO,
         }

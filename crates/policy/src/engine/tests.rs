@@ -22,7 +22,8 @@ fn denied(text: &str, limit: Duration) -> (Evaluator, Result<Value, Failure>) {
         .add_extension("boom".to_owned(), 1, Box::new(boom))
         .unwrap();
     evaluator.input(Value::from_json_str(r#"{"a": 1}"#).unwrap());
-    let answer = evaluator.gather(|plan| &plan.deny, Instant::now() + limit);
+    let plan = evaluator.plan();
+    let answer = evaluator.gather(&plan.deny, Instant::now() + limit);
     (evaluator, answer)
 }
 
@@ -79,8 +80,9 @@ fn a_timeout_leaves_a_usable_evaluator() {
     let (mut evaluator, _) = denied(loops, LONG);
     let mut ask = |n: u32, sum: u32, limit: Duration| {
         evaluator.input(Value::from_json_str(&format!("{{\"n\": {n}, \"sum\": {sum}}}")).unwrap());
+        let plan = evaluator.plan();
         evaluator
-            .gather(|plan| &plan.deny, Instant::now() + limit)
+            .gather(&plan.deny, Instant::now() + limit)
             .map(|set| set.to_string())
     };
     assert_eq!(ask(2, 2, LONG).as_deref(), Ok("[\"x\"]"));

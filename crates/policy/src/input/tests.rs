@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::*;
 use crate::facts::{
-    CallerFacts, CallerFields, ClientFacts, ClientFields, ServerFacts, ServerFields, ToolFacts,
-    ToolFields,
+    CallerFacts, CallerFields, ClientFacts, ClientFields, HistoryFacts, ResponseFacts, ServerFacts,
+    ServerFields, ToolFacts, ToolFields,
 };
 use crate::load::shape::SCHEMA;
 
@@ -32,6 +32,7 @@ fn documents() -> Vec<(&'static str, Value)> {
         environment: "production",
         trust: "vetted",
         labels: &[("reads", "private")],
+        definition: Some(r#"{"permissions": {"allowed_objects": ["Case"]}}"#),
     });
     let client = ClientFacts::new(&ClientFields {
         id: Some("c1"),
@@ -42,6 +43,7 @@ fn documents() -> Vec<(&'static str, Value)> {
         name: "search",
         annotations: Some(r#"{"readOnlyHint": true}"#),
         annotations_trusted: true,
+        pinned: true,
         fingerprint: Some("b3:00"),
         labels: &[("writes", "external")],
     })
@@ -63,6 +65,7 @@ fn documents() -> Vec<(&'static str, Value)> {
             age_s: Some(12),
             revision: "2025-11-25",
             transport: "http",
+            initiated_by: Some("alice"),
         }),
         tenant: "acme",
         method: "tools/call",
@@ -71,6 +74,10 @@ fn documents() -> Vec<(&'static str, Value)> {
             definition: Some(&tool),
         },
         arguments: Some(r#"{"amount": 18446744073709551615, "text": "x"}"#),
+        response: None,
+        history: HistoryFacts::NONE,
+        labels: &[],
+        id: "",
         request: RequestFacts {
             unix_nanos: 1_795_170_600_123_456_789,
             ip: Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1))),
@@ -92,6 +99,10 @@ fn documents() -> Vec<(&'static str, Value)> {
             name: "search",
             definition: None,
         },
+        response: None,
+        history: HistoryFacts::NONE,
+        labels: &[],
+        id: "",
         request: RequestFacts {
             ip: None,
             ..full.request
@@ -101,21 +112,30 @@ fn documents() -> Vec<(&'static str, Value)> {
     let words = Words::new();
     let of = |method: &'static str, subject: Subject<'_>| {
         words
-            .input(&Facts {
-                method,
-                subject,
-                ..bare
-            })
+            .input(
+                &Facts {
+                    method,
+                    subject,
+                    ..bare
+                },
+                Wanted::ALL,
+            )
             .unwrap()
     };
     let params = Some(r#"{"message": "which?"}"#);
     vec![
-        ("tool, everything known", words.input(&full).unwrap()),
-        ("tool, nothing known", words.input(&bare).unwrap()),
+        (
+            "tool, everything known",
+            words.input(&full, Wanted::ALL).unwrap(),
+        ),
+        (
+            "tool, nothing known",
+            words.input(&bare, Wanted::ALL).unwrap(),
+        ),
         (
             "tool in a list",
             words
-                .item(&words.list(&full).unwrap(), &full.subject)
+                .item(&words.list(&full, Wanted::ALL).unwrap(), &full.subject)
                 .unwrap(),
         ),
         (
@@ -156,12 +176,40 @@ fn documents() -> Vec<(&'static str, Value)> {
         (
             "server request",
             words
-                .input(&Facts {
-                    phase: Phase::ServerRequest,
-                    method: "elicitation/create",
-                    subject: Subject::ServerRequest { params },
-                    ..bare
-                })
+                .input(
+                    &Facts {
+                        phase: Phase::ServerRequest,
+                        method: "elicitation/create",
+                        subject: Subject::ServerRequest { params },
+                        ..bare
+                    },
+                    Wanted::ALL,
+                )
+                .unwrap(),
+        ),
+        (
+            "answer",
+            words
+                .input(
+                    &Facts {
+                        phase: Phase::Response,
+                        response: Some(ResponseFacts {
+                            is_error: false,
+                            size: 512,
+                            records: 2,
+                            json: Some(
+                                r#"{"structuredContent": {"items": [{"id": 1}, {"id": 2}]}}"#,
+                            ),
+                        }),
+                        labels: &["pii".into()],
+                        history: &HistoryFacts {
+                            calls_by_tool: &[("search".into(), 3)],
+                            ..*HistoryFacts::NONE
+                        },
+                        ..full
+                    },
+                    Wanted::ALL,
+                )
                 .unwrap(),
         ),
     ]
@@ -301,6 +349,10 @@ fn what_was_promised_is_checked() {
             definition: Some(&tool),
         },
         arguments: None,
+        response: None,
+        history: HistoryFacts::NONE,
+        labels: &[],
+        id: "",
         request: RequestFacts {
             unix_nanos: 0,
             ip: None,
@@ -309,7 +361,7 @@ fn what_was_promised_is_checked() {
     };
     let words = Words::new();
     assert!(matches!(
-        words.input(&facts),
+        words.input(&facts, Wanted::ALL),
         Err(InputError::Definition(_))
     ));
     let facts = Facts {
@@ -318,7 +370,7 @@ fn what_was_promised_is_checked() {
         ..facts
     };
     assert!(matches!(
-        words.input(&facts),
+        words.input(&facts, Wanted::ALL),
         Err(InputError::Json("arguments", _))
     ));
     assert!(

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use regorus::Value;
 use regorus::unstable::BUILTINS;
 
-use super::graph::{Fault, Graph, meet};
+use super::graph::{Fault, Graph, Readers, meet};
 use super::nearest::nearest;
 use super::shape::Shape;
 use super::survey::{Kind, Mention, Site, What, node};
@@ -20,7 +20,7 @@ use crate::shadow;
 pub(crate) const PACKAGE: &str = "mcp.authz";
 /// The sets that decide.
 pub(crate) const DECISIONS: [&str; 4] = ["allow", "approve", "deny", "visible"];
-/// The sets that oblige; none can be carried out yet, so a call one of them holds for is refused.
+/// The sets that oblige.
 pub(crate) const OBLIGATIONS: [&str; 10] = [
     "audit",
     "credential",
@@ -69,6 +69,11 @@ pub(crate) fn check(sites: &[Site], data: &Value, graph: &Graph, testing: bool) 
             ),
         )),
         None => {}
+    }
+    // A graph with a circle has no readers to tell.
+    if problems.is_empty() {
+        let answers = graph.readers(&["response"], false);
+        problems.extend(sites.iter().filter_map(|site| check.silent(site, &answers)));
     }
     for site in sites {
         problems.extend(check.declared(site, graph));
@@ -132,6 +137,23 @@ impl<'a> Check<'a> {
             }
         }
         check
+    }
+
+    /// What is decided before the call leaves cannot read the answer: the rule would never be asked.
+    fn silent(&self, site: &Site, answers: &Readers) -> Option<Problem> {
+        let name = site.name.first().map_or("", String::as_str);
+        let before = matches!(name, "allow" | "approve" | "visible")
+            && site.package.join(".") == PACKAGE
+            && site.is_one_of(answers);
+        before.then(|| {
+            Problem::at(
+                &site.file,
+                site.line,
+                site.column,
+                format!("`{name}` reads `input.response`"),
+            )
+            .hint("of an answer only `deny` and obligations such as `redact` speak: it was allowed when it was asked for")
+        })
     }
 
     fn cycle(&self, nodes: &[String]) -> Problem {

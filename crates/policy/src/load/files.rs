@@ -10,6 +10,9 @@ use crate::settings::Settings;
 /// The assembling library, as shipped.
 pub(crate) const LIBRARY: &str = include_str!("../../../../policies/lib/decision.rego");
 
+/// The library that enforces servers' definitions, as shipped.
+pub(crate) const DEFINITION: &str = include_str!("../../../../policies/lib/definition.rego");
+
 /// Deepest folder below a configured directory.
 const MAX_FOLDERS: usize = 16;
 
@@ -167,8 +170,8 @@ impl Walk<'_> {
             Kind::Json | Kind::Yaml => self.settings.max_data_bytes,
         };
         match read_capped(path, limit) {
-            // The library that comes with the gateway is in force already.
-            Ok(text) if text == LIBRARY => {}
+            // What comes with the gateway is in force already, or a layer of its own.
+            Ok(text) if text == LIBRARY || text == DEFINITION => {}
             Ok(text) => {
                 self.files.push(File {
                     path: path.to_owned(),

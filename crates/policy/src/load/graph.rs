@@ -14,7 +14,28 @@ pub(crate) const MAX_CHAIN: usize = 32;
 #[derive(Debug, Default)]
 pub(crate) struct Graph {
     edges: BTreeMap<String, BTreeSet<String>>,
-    reads_arguments: BTreeSet<String>,
+    /// What of the input each node reads itself: names of fields, empty for the whole.
+    reads: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// The rules that read certain fields of the input, themselves or through others.
+#[derive(Debug, Default)]
+pub(crate) struct Readers {
+    fields: BTreeSet<&'static str>,
+    whole: bool,
+    nodes: BTreeSet<String>,
+}
+
+impl Readers {
+    fn reads(&self, what: &What) -> bool {
+        let What::Input { path, .. } = what else {
+            return false;
+        };
+        match path.first() {
+            None => self.whole,
+            Some(first) => self.fields.contains(first.as_str()),
+        }
+    }
 }
 
 /// What is wrong with a graph, named by one node of it.
@@ -38,8 +59,9 @@ impl Graph {
             let mut needs = BTreeSet::new();
             for mention in &site.mentions {
                 targets(&nodes, &site.package, &mention.what, &mut needs);
-                if reads_arguments(&mention.what) {
-                    graph.reads_arguments.insert(from.clone());
+                if let What::Input { path, .. } = &mention.what {
+                    let field = path.first().cloned().unwrap_or_default();
+                    graph.reads.entry(from.clone()).or_default().insert(field);
                 }
             }
             graph.edges.entry(from).or_default().extend(needs);
@@ -70,20 +92,35 @@ impl Graph {
         }
     }
 
-    /// Nodes that read `input.arguments`, themselves or through what they need. The graph must have no cycle.
-    pub(crate) fn reading_arguments(&self) -> BTreeSet<String> {
-        let mut reading = self.reads_arguments.clone();
+    /// Who reads one of `fields`, or the input as a whole if that counts as `whole`. The graph must have no cycle.
+    pub(crate) fn readers(&self, fields: &[&'static str], whole: bool) -> Readers {
+        let mut readers = Readers {
+            fields: fields.iter().copied().collect(),
+            whole,
+            nodes: BTreeSet::new(),
+        };
+        let counts = |field: &String| {
+            if field.is_empty() {
+                whole
+            } else {
+                readers.fields.contains(field.as_str())
+            }
+        };
+        let own = self.reads.iter();
+        let own = own.filter(|(_, read)| read.iter().any(counts));
+        let mut nodes: BTreeSet<String> = own.map(|(node, _)| node.clone()).collect();
         loop {
             let more: Vec<String> = self
                 .edges
                 .iter()
-                .filter(|(from, needs)| !reading.contains(*from) && !needs.is_disjoint(&reading))
+                .filter(|(from, needs)| !nodes.contains(*from) && !needs.is_disjoint(&nodes))
                 .map(|(from, _)| from.clone())
                 .collect();
             if more.is_empty() {
-                return reading;
+                readers.nodes = nodes;
+                return readers;
             }
-            reading.extend(more);
+            nodes.extend(more);
         }
     }
 
@@ -157,9 +194,10 @@ impl Graph {
 }
 
 impl Site {
-    /// Whether this rule, not only others of its name, reads arguments: itself, or through one of the nodes `reading`.
-    pub(crate) fn reads(&self, reading: &BTreeSet<String>) -> bool {
-        let nodes: Vec<String> = reading
+    /// Whether this rule, not only others of its name, is one of `readers`: itself, or through a rule it needs.
+    pub(crate) fn is_one_of(&self, readers: &Readers) -> bool {
+        let nodes: Vec<String> = readers
+            .nodes
             .iter()
             .filter(|node| **node != self.node())
             .cloned()
@@ -167,15 +205,8 @@ impl Site {
         self.mentions.iter().any(|mention| {
             let mut reached = BTreeSet::new();
             targets(&nodes, &self.package, &mention.what, &mut reached);
-            !reached.is_empty() || reads_arguments(&mention.what)
+            !reached.is_empty() || readers.reads(&mention.what)
         })
-    }
-}
-
-fn reads_arguments(what: &What) -> bool {
-    match what {
-        What::Input { path, .. } => path.first().is_none_or(|first| first == "arguments"),
-        What::Data { .. } | What::Name(_) | What::Call { .. } | What::With { .. } => false,
     }
 }
 

@@ -29,8 +29,8 @@ pub(crate) struct Plan {
     pub(crate) approve: Vec<Unit>,
     pub(crate) deny: Vec<Unit>,
     pub(crate) visible: Vec<Unit>,
-    /// Each obligation declared.
-    pub(crate) obligations: Vec<Unit>,
+    /// Each obligation declared, by its name.
+    pub(crate) obligations: Vec<(&'static str, Vec<Unit>)>,
 }
 
 /// A part of a set that is empty unless all its guards hold.
@@ -63,47 +63,54 @@ impl Unit {
 impl Plan {
     /// All units.
     pub(crate) fn units(&self) -> impl Iterator<Item = &Unit> {
-        [
-            &self.deny,
-            &self.obligations,
-            &self.approve,
-            &self.allow,
-            &self.visible,
-        ]
-        .into_iter()
-        .flatten()
+        let decisions = [&self.deny, &self.approve, &self.allow, &self.visible];
+        let obligations = self.obligations.iter().map(|(_, units)| units);
+        decisions.into_iter().chain(obligations).flatten()
+    }
+
+    /// Whether nothing would be asked.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.units().next().is_none()
     }
 }
 
-/// Plans the files in force. Deciding rules that read one of the nodes `leave_out` are left out; sets are taken apart
-/// when `split`.
+/// Plans the files in force for one phase. Rules of the deciding and obliging sets that `speaks` does not say yes to are
+/// left out; sets are taken apart when `split`.
 ///
-/// In `list` a rule that reads arguments must not hold, not even through a `not`: there are none.
+/// A rule that reads what a phase does not have must not hold there, not even through a `not`.
 pub(crate) fn plan(
     files: &[File],
     sites: &[Site],
     graph: &Graph,
-    leave_out: &BTreeSet<String>,
+    speaks: &dyn Fn(&Site) -> bool,
     split: bool,
 ) -> Plan {
     let mut edits = Edits::default();
     let mut plan = Plan::default();
+    // Sets of which no rule is left, and which other rules still name.
+    let mut emptied: Vec<(&Path, &str)> = Vec::new();
     let own = sites
         .iter()
         .filter(|site| site.package.join(".") == PACKAGE);
     let own: BTreeSet<&str> = own
         .filter_map(|site| site.name.first().map(String::as_str))
         .collect();
-    for name in DECISIONS {
-        let (out, rules): (Vec<&Site>, Vec<&Site>) =
-            declared(sites, name).partition(|site| !leave_out.is_empty() && site.reads(leave_out));
+    for name in DECISIONS.into_iter().chain(OBLIGATIONS) {
+        let (rules, out): (Vec<&Site>, Vec<&Site>) =
+            declared(sites, name).partition(|site| speaks(site));
+        if let Some(site) = out.first()
+            && rules.is_empty()
+            && graph.is_needed(&site.node())
+        {
+            emptied.push((&site.file, name));
+        }
         out.into_iter().for_each(|site| edits.blank(site));
         let whole = !split
             || rules
                 .first()
                 .is_some_and(|site| graph.is_needed(&site.node()));
         let units = match (rules.is_empty(), whole) {
-            (true, _) => Vec::new(),
+            (true, _) => continue,
             (false, true) => vec![Unit::whole(name)],
             (false, false) => units(name, &rules, &own, &mut edits),
         };
@@ -111,24 +118,19 @@ pub(crate) fn plan(
             "allow" => plan.allow = units,
             "approve" => plan.approve = units,
             "deny" => plan.deny = units,
-            _ => plan.visible = units,
+            "visible" => plan.visible = units,
+            obligation => plan.obligations.push((obligation, units)),
         }
     }
-    let obliges = |name: &&str| declared(sites, name).next().is_some();
-    plan.obligations = OBLIGATIONS
-        .iter()
-        .copied()
-        .filter(obliges)
-        .map(Unit::whole)
-        .collect();
     plan.modules = files
         .iter()
         .filter(|file| file.kind == Kind::Rules)
         .map(|file| {
-            (
-                file.path.display().to_string(),
-                edits.apply(&file.path, &file.text),
-            )
+            let mut text = edits.apply(&file.path, &file.text);
+            for (_, name) in emptied.iter().filter(|(path, _)| *path == file.path) {
+                text = format!("{text}\n{name} contains \"never\" if false\n").into();
+            }
+            (file.path.display().to_string(), text)
         })
         .collect();
     plan

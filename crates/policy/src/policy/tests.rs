@@ -1,14 +1,18 @@
 //! Judging with small policies.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 mod fuzzed;
+mod layers;
+mod obliged;
+mod phases;
 mod swap;
 
 use super::*;
 use crate::facts::{
-    CallerFacts, CallerFields, CompletionKind, Phase, RequestFacts, ResourceFacts, ServerFacts,
-    ServerFields, Subject, ToolFacts, ToolFields,
+    CallerFacts, CallerFields, CompletionKind, HistoryFacts, Phase, RequestFacts, ResourceFacts,
+    ServerFacts, ServerFields, Subject, ToolFacts, ToolFields,
 };
 
 /// A folder with files, gone when dropped.
@@ -81,6 +85,10 @@ pub(crate) fn facts<'a>(
             definition: None,
         },
         arguments: None,
+        response: None,
+        history: HistoryFacts::NONE,
+        labels: &[],
+        id: "",
         request: RequestFacts {
             unix_nanos: 1_763_618_690_000_000_000,
             ip: None,
@@ -419,8 +427,8 @@ fn obligations_are_never_dropped() {
     };
     assert_eq!(with(""), "allow allowed");
     assert_eq!(
-        with("redact contains {\"result\": \"/a\"} if input.tool.name == \"t\""),
-        "deny obligation_unsupported"
+        with("redact contains {\"results\": \"/a\"} if input.tool.name == \"t\""),
+        "deny policy_invalid_result"
     );
     assert_eq!(
         with("redact contains {\"result\": \"/a\"} if input.tool.name == \"other\""),

@@ -3,8 +3,8 @@
 use keepgate_call::{Caller, Code, Refusal};
 use keepgate_mcp::{Era, method::Reference, uri};
 use keepgate_policy::{
-    ClientFacts, CompletionKind, Facts, Item, Phase, RequestFacts, ResourceFacts, ServerFacts,
-    SessionFacts,
+    ClientFacts, CompletionKind, Facts, HistoryFacts, Item, Phase, RequestFacts, ResourceFacts,
+    ServerFacts, SessionFacts,
 };
 
 use super::super::session::Bound;
@@ -68,11 +68,16 @@ impl<'a> Side<'a> {
                 age_s: session.filter(|_| stateful).map(|session| session.age_s()),
                 revision: call.revision.as_str(),
                 transport: self.transport,
+                initiated_by: session.map(|session| session.caller.subject.as_ref()),
             }),
             tenant: call.caller.tenant.as_str(),
             method,
             subject,
             arguments,
+            response: None,
+            history: HistoryFacts::NONE,
+            labels: &[],
+            id: "",
             request: self.request,
         }
     }

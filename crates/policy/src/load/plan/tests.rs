@@ -313,13 +313,7 @@ fn rules_that_are_guards_alone_leave_the_evaluator() {
     let folder = folder(&[("a.rego", FORMS)]);
     let files = crate::load::files::read(&[folder.path().to_owned()], &settings(), false).unwrap();
     let checked = crate::load::check_files(&files, false).unwrap();
-    let plan = plan(
-        &files,
-        &checked.sites,
-        &checked.graph,
-        &BTreeSet::new(),
-        true,
-    );
+    let plan = plan(&files, &checked.sites, &checked.graph, &|_| true, true);
     let asks = |units: &[Unit]| {
         units
             .iter()

@@ -94,12 +94,12 @@ fn threads_judge_side_by_side_through_reloads() {
 #[test]
 fn an_evaluator_that_panicked_is_not_used_again() {
     let policy = policy("package mcp.authz\nallow contains \"x\" if input.tool.name == \"t\"\n");
-    let snapshot = policy.current.load_full();
-    let waiting = || snapshot.ready.lock().unwrap().len();
+    let layers = policy.current.load_full();
+    let layer = layers.platform.as_ref().unwrap();
+    let waiting = || layer.waiting();
     assert_eq!(waiting(), 1);
     for _ in 0..3 {
-        let failed: Result<(), Failure> =
-            policy.with_warm(&snapshot, |_| Err(Reason::POLICY_PANIC));
+        let failed: Result<(), &str> = layer.with_warm(|_| Err(Reason::POLICY_PANIC));
         assert_eq!((failed, waiting()), (Err(Reason::POLICY_PANIC), 0));
     }
     let (caller, server) = (caller(&[]), server("s"));
