@@ -15,6 +15,7 @@ mod facts;
 mod input;
 mod json;
 mod layer;
+pub mod lint;
 mod load;
 pub mod matrix;
 mod method;
@@ -39,6 +40,6 @@ pub use obligations::{
     AuditLevel, LimitBy, Obligations, PatternClass, RateLimit, RecordCap, Redact, Redaction,
 };
 pub use policy::{Generation, Policy};
-pub use problem::{LoadErrors, Problem};
+pub use problem::{Excerpt, LoadErrors, Problem};
 pub use settings::Settings;
 pub use sources::{Source, Sources};

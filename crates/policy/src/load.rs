@@ -3,8 +3,10 @@
 //! All of it but reading runs on a helper thread with a large stack and a deadline, so that a hostile file costs the
 //! load and never the process.
 
+mod advice;
 pub(crate) mod brackets;
 pub(crate) mod check;
+mod entry;
 pub(crate) mod files;
 pub(crate) mod graph;
 mod guard;
@@ -13,6 +15,7 @@ pub(crate) mod native;
 mod nearest;
 pub(crate) mod plan;
 pub(crate) mod shape;
+pub(crate) mod style;
 pub(crate) mod survey;
 
 use std::collections::BTreeMap;
@@ -148,7 +151,7 @@ impl Drop for Running {
 pub(crate) struct Checked {
     pub(crate) data: Value,
     pub(crate) sites: Vec<Site>,
-    graph: Graph,
+    pub(crate) graph: Graph,
 }
 
 /// What a call is about, and what comes with it: nothing of it is there while a session is opened.
@@ -218,11 +221,31 @@ pub(crate) fn prepare_problem(files: &[File], error: &str) -> Problem {
     let path = named
         .or_else(|| files.first())
         .map_or_else(|| Path::new("."), |file| file.path.as_path());
-    locate::problem(path, &error)
+    quoted(locate::problem(path, &error), files)
+}
+
+/// Shows the line a problem is on, and says what to do where the problem does not.
+pub(crate) fn quoted(problem: Problem, files: &[File]) -> Problem {
+    let Some(file) = files.iter().find(|file| file.path == problem.file) else {
+        return problem;
+    };
+    let problem = problem.quoting(&file.text);
+    let index = usize::try_from(problem.line).unwrap_or(0).checked_sub(1);
+    match index.and_then(|index| file.text.lines().nth(index)) {
+        Some(line) => advice::advise(problem, line),
+        None => advice::advise(problem, ""),
+    }
 }
 
 /// Parses and checks files; tests among them when `testing`.
 pub(crate) fn check_files(files: &[File], testing: bool) -> Result<Checked, Vec<Problem>> {
+    checked(files, testing).map_err(|problems| {
+        let quoted = problems.into_iter().map(|problem| quoted(problem, files));
+        quoted.collect()
+    })
+}
+
+fn checked(files: &[File], testing: bool) -> Result<Checked, Vec<Problem>> {
     let mut problems = Vec::new();
     let data = data(files, &mut problems);
     let modules: Vec<_> = files

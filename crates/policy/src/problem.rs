@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+mod place;
+
 /// One thing wrong with one policy file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -16,6 +18,19 @@ pub struct Problem {
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
+    /// The line itself, when there is one; `{:#}` shows it.
+    pub excerpt: Option<Excerpt>,
+}
+
+/// The line a problem is on, as it can be shown: tabs are spaces, control characters are gone, long lines are cut.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Excerpt {
+    /// The text of the line.
+    pub text: String,
+    /// Characters before the place; none when the whole line is meant.
+    pub before: Option<usize>,
+    /// Characters of the word at the place, at least 1.
+    pub width: usize,
 }
 
 impl Problem {
@@ -26,6 +41,7 @@ impl Problem {
             column,
             message: message.into(),
             hint: None,
+            excerpt: None,
         }
     }
 
@@ -37,8 +53,23 @@ impl Problem {
         self.hint = Some(hint.into());
         self
     }
+
+    /// Adds the line out of the file's text, and counts the column in characters: the parser counts bytes, and four
+    /// for a tab.
+    pub(crate) fn quoting(mut self, text: &str) -> Self {
+        let index = usize::try_from(self.line).unwrap_or(0).checked_sub(1);
+        if let Some(line) = index.and_then(|index| text.lines().nth(index)) {
+            let at = (self.column > 0).then(|| place::characters(line, self.column));
+            if let Some(at) = at {
+                self.column = u32::try_from(at.saturating_add(1)).unwrap_or(u32::MAX);
+            }
+            self.excerpt = Some(place::excerpt(line, at));
+        }
+        self
+    }
 }
 
+/// One line: place and message, the hint below. `{:#}` shows the line of the file between them.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.file.display())?;
@@ -49,6 +80,15 @@ impl fmt::Display for Problem {
             }
         }
         write!(f, ": {}", self.message)?;
+        if let (true, Some(excerpt)) = (f.alternate(), &self.excerpt) {
+            let number = self.line.to_string();
+            let margin = " ".repeat(number.len());
+            write!(f, "\n {number} | {}", excerpt.text)?;
+            if let Some(before) = excerpt.before {
+                let (gap, carets) = (" ".repeat(before), "^".repeat(excerpt.width));
+                write!(f, "\n {margin} | {gap}{carets}")?;
+            }
+        }
         if let Some(hint) = &self.hint {
             write!(f, "\n  hint: {hint}")?;
         }

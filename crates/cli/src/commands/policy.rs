@@ -1,6 +1,7 @@
 //! `policy ..`: the policies alone, as they would come into force. One file a verb.
 
 mod check;
+mod problem;
 mod test;
 
 use std::path::PathBuf;
@@ -33,6 +34,11 @@ fn chosen(context: &Context<'_>, named: Directories) -> Result<Vec<PathBuf>, Fai
 
 /// Loads policies as the gateway does.
 pub(super) fn load(directories: &[PathBuf]) -> Result<keepgate_policy::Policy, Failure> {
+    try_load(directories).map_err(|errors| invalid(&errors))
+}
+
+/// Loads policies as the gateway does, with all that is wrong with them.
+fn try_load(directories: &[PathBuf]) -> Result<keepgate_policy::Policy, LoadErrors> {
     // One evaluator is enough to find out whether they can be built.
     let settings = Settings {
         workers: 1,
@@ -40,7 +46,7 @@ pub(super) fn load(directories: &[PathBuf]) -> Result<keepgate_policy::Policy, F
         decision_limit: std::time::Duration::from_secs(2),
         ..Settings::default()
     };
-    keepgate_policy::Policy::load(directories, &settings).map_err(|errors| invalid(&errors))
+    keepgate_policy::Policy::load(directories, &settings)
 }
 
 /// Everything that is wrong with the policies.
@@ -50,7 +56,7 @@ fn invalid(errors: &LoadErrors) -> Failure {
     let list: String = errors
         .problems
         .iter()
-        .map(|problem| format!("{problem}\n\n"))
+        .map(|problem| format!("{problem:#}\n\n"))
         .collect();
     Failure::new(
         Exit::Policy,

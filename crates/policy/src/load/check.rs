@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use regorus::Value;
 use regorus::unstable::BUILTINS;
 
+use super::entry;
 use super::graph::{Fault, Graph, Readers, meet};
 use super::nearest::nearest;
 use super::shape::Shape;
@@ -77,6 +78,9 @@ pub(crate) fn check(sites: &[Site], data: &Value, graph: &Graph, testing: bool) 
     }
     for site in sites {
         problems.extend(check.declared(site, graph));
+        if !testing && site.package.join(".") == PACKAGE {
+            problems.extend(entry::check(site));
+        }
         problems.extend(
             site.mentions
                 .iter()
@@ -165,6 +169,7 @@ impl<'a> Check<'a> {
             .collect::<Vec<_>>()
             .join(" -> ");
         self.at_node(first, format!("rules need each other in a circle: `{way}`"))
+            .hint("a rule may not need itself, directly or through others")
     }
 
     fn at_node(&self, node: &str, message: String) -> Problem {
@@ -380,6 +385,12 @@ impl<'a> Check<'a> {
 
     fn unknown(&self, name: &str, at: &dyn Fn(String) -> Problem) -> Problem {
         let problem = at(format!("no function `{name}`"));
+        let package = name.rsplit_once('.').map_or("", |(package, _)| package);
+        if self.packages.contains(&format!("data.{package}")) {
+            return problem.hint(format!(
+                "write `import data.{package}` at the top of the file"
+            ));
+        }
         let own = self
             .functions
             .keys()

@@ -124,6 +124,21 @@ impl Graph {
         }
     }
 
+    /// The nodes themselves and all they need, directly or through others.
+    pub(crate) fn reached(&self, nodes: BTreeSet<String>) -> BTreeSet<String> {
+        let mut waiting: Vec<String> = nodes.iter().cloned().collect();
+        let mut reached = nodes;
+        while let Some(node) = waiting.pop() {
+            let needs = self.edges.get(&node).into_iter().flatten();
+            waiting.extend(
+                needs
+                    .filter(|need| reached.insert((*need).clone()))
+                    .cloned(),
+            );
+        }
+        reached
+    }
+
     /// Whether any node needs this one.
     pub(crate) fn is_needed(&self, node: &str) -> bool {
         self.edges

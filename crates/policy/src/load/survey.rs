@@ -7,6 +7,7 @@ use regorus::unstable::{Expr, Literal, Module, Query, Ref, Rule, RuleAssign, Rul
 
 use super::guard::{self, Guard};
 use super::native::{self, Statement};
+use super::style::{self, Style};
 
 /// How a rule is declared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub(crate) struct Site {
     pub(crate) rest: Option<Vec<Statement>>,
     /// The entry of a set's rule, when it is a constant.
     pub(crate) constant: Option<Value>,
+    /// How it is written.
+    pub(crate) style: Style,
 }
 
 impl Site {
@@ -167,6 +170,7 @@ fn site(rule: &Rule, file: &std::path::Path, package: &[String], imports: &Impor
         guards,
         rest,
         constant,
+        style: style::style(rule),
         file: file.to_owned(),
         package: package.to_vec(),
         name: chain(refr).map(|(path, _)| path).unwrap_or_default(),

@@ -92,11 +92,13 @@ fn misspelt_things_are_found_with_their_place() {
         ),
         (
             "allow contains \"x\" if f(1)\nf(x) := y if y := f(x + 1)",
-            "a.rego:3:1: rules need each other in a circle: `data.mcp.authz.f -> data.mcp.authz.f`",
+            "a.rego:3:1: rules need each other in a circle: `data.mcp.authz.f -> data.mcp.authz.f` [a rule may not need itself, \
+             directly or through others]",
         ),
         (
             "allow contains \"x\" if a\na if b\nb if a",
-            "a.rego:3:1: rules need each other in a circle: `data.mcp.authz.a -> data.mcp.authz.b -> data.mcp.authz.a`",
+            "a.rego:3:1: rules need each other in a circle: `data.mcp.authz.a -> data.mcp.authz.b -> data.mcp.authz.a` \
+             [a rule may not need itself, directly or through others]",
         ),
         (
             "allow contains \"x\" if a with data.mcp.authz.b as 1\na if b == 1\nb := 2",
@@ -109,7 +111,7 @@ fn misspelt_things_are_found_with_their_place() {
         ),
         (
             "allow contains \"x\" if y == 1",
-            "a.rego:2:23: use of undefined variable `y` is unsafe",
+            "a.rego:2:23: nothing gives `y` a value [to give it a value write `y := ..`]",
         ),
     ] {
         let problems = authz(rules);
@@ -150,7 +152,7 @@ fn files_that_are_no_policy_are_told() {
             ),
             ("data.json", "[1]")
         ]),
-        ["data.json:0:0: data must be an object"]
+        ["data.json:0:0: data must be an object [give the list a name: `{\"names\": [..]}`]"]
     );
     let twice = problems(&[
         (
@@ -173,7 +175,9 @@ fn files_that_are_no_policy_are_told() {
     ]);
     assert_eq!(
         ours,
-        ["mcp/authz/data.json:0:0: data may not lie under `mcp`"]
+        [
+            "mcp/authz/data.json:0:0: data may not lie under `mcp` [the folder names say where data lies; choose others]"
+        ]
     );
     let gone = Policy::load(&[PathBuf::from("/nonexistent-keepgate")], &settings()).unwrap_err();
     assert!(

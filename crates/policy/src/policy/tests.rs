@@ -453,10 +453,17 @@ fn answers_of_unknown_shape_refuse() {
         judged(&text, "t", "{}")
     };
     assert_eq!(deny("{\"code\": \"mine\"}"), "deny mine");
-    assert_eq!(deny("5"), "deny policy_invalid_result");
-    assert_eq!(deny("{\"cod\": \"mine\"}"), "deny policy_invalid_result");
-    let allow =
-        "package mcp.authz\nallow contains {\"code\": \"x\", \"unless\": \"y\"} if input.tool\n";
+    // What is written out is refused when it is loaded; what is made up when it is judged.
+    assert_eq!(deny("4 + 1"), "deny policy_invalid_result");
+    let made = |entry: &str| format!("object.union({entry}, {{}})");
+    assert_eq!(
+        deny(&made("{\"cod\": \"mine\"}")),
+        "deny policy_invalid_result"
+    );
+    let allow = &format!(
+        "package mcp.authz\nallow contains {} if input.tool\n",
+        made("{\"code\": \"x\", \"unless\": \"y\"}")
+    );
     assert_eq!(judged(allow, "t", "{}"), "deny policy_invalid_result");
 }
 
@@ -559,7 +566,14 @@ fn judging_agrees_with_the_shipped_library() {
         )
     };
     for case in 0..8_u8 {
-        let on = |bit: u8| if case & bit == 0 { "false" } else { "true" };
+        // A condition that can be seen to hold always is refused.
+        let on = |bit: u8| {
+            if case & bit == 0 {
+                "false"
+            } else {
+                "count([1]) == 1"
+            }
+        };
         let text = text(on(1), on(2), on(4));
         let judged = judged(&text, "t", "{}");
         let mut engine = crate::engine::bare().unwrap();

@@ -28,7 +28,7 @@ fn tools(probed: &Probed) -> Vec<(&str, bool)> {
 fn a_rule_that_allows_everything_is_found_in_any_form() {
     for rules in [
         "allow contains \"all\" if input.server.name == \"crm\"",
-        "allow contains \"all\" if true",
+        "allow contains \"all\"",
         "allow contains \"all\" if not input.tool.name == \"delete\"",
         "allow contains \"all\" if { some name in [input.tool.name]; count(name) > 0 }",
         "allow contains \"all\" if \"admin\" in input.caller.roles",

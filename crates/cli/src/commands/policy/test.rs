@@ -6,7 +6,8 @@ use keepgate_policy::matrix;
 use keepgate_policy::runner::{self, Case, Outcome, Report};
 use serde::Serialize;
 
-use super::{chosen, invalid, load};
+use super::problem::refused;
+use super::{chosen, load};
 use crate::arguments::TestPolicy;
 use crate::commands::Context;
 use crate::exit::Exit;
@@ -55,7 +56,7 @@ impl Picture {
 /// `policy test`.
 pub(super) fn run(wish: TestPolicy, context: &mut Context<'_>) -> Result<(), Failure> {
     let directories = chosen(context, wish.directories)?;
-    let report = runner::run(&directories).map_err(|errors| invalid(&errors))?;
+    let report = runner::run(&directories).map_err(|errors| refused(&errors, context))?;
     let pictures = pictures(&directories, wish.update)?;
     let passed = report.is_success() && pictures.iter().all(Picture::is_right);
     let tested = Tested {

@@ -1,0 +1,4 @@
+package mcp.authz
+
+# Left over from trying things out.
+allow contains "everyone reads" if true

@@ -1,0 +1,6 @@
+package mcp.authz
+
+allow contains "x" if {
+	name == input.tool.name
+	startswith(name, "get_")
+}

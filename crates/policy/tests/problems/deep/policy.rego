@@ -1,0 +1,3 @@
+package mcp.authz
+
+allow contains "x" if [[[[[[[[[[[[[[1]]]]]]]]]]]]]] == input.arguments

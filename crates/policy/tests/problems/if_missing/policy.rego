@@ -1,0 +1,5 @@
+package mcp.authz
+
+allow contains "x" {
+	input.tool.name == "a"
+}

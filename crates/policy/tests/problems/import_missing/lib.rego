@@ -1,0 +1,3 @@
+package lib
+
+reads(name) if startswith(name, "get_")

@@ -1,0 +1,3 @@
+package mcp.authz
+
+allow contains "x" if grants.read in input.caller.roles

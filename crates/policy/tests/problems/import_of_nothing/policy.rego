@@ -1,0 +1,5 @@
+package mcp.authz
+
+import data.lib.ok
+
+allow contains "x" if ok

@@ -1,0 +1,3 @@
+package mcp.authz
+
+allow contains $"{input.tool.name}" if input.tool.name

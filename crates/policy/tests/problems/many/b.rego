@@ -1,0 +1,3 @@
+package mcp.other
+
+x := 1

@@ -1,0 +1,1 @@
+allow contains "x" if input.tool.name == "a"

@@ -1,0 +1,3 @@
+package mcp.autz
+
+allow contains "x" if input.tool.name == "a"

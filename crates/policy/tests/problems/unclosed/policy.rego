@@ -1,0 +1,4 @@
+package mcp.authz
+
+allow contains "x" if {
+	input.tool.name == "a"

@@ -1,0 +1,3 @@
+package mcp.authz
+
+deny contains "x" if not "admin" in input.caller.role

@@ -1,0 +1,3 @@
+package mcp.authz
+
+denny contains "x" if input.tool.name == "a"

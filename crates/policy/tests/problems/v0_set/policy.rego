@@ -1,0 +1,5 @@
+package mcp.authz
+
+deny[msg] {
+	msg := "no"
+}
