@@ -1,4 +1,4 @@
-//! The entries of the sets that decide, as far as they are written out: a key misspelt is found when the policy is
+//! The entries of the sets that decide and oblige, as far as they are written out: a key misspelt is found when the policy is
 //! loaded, not when the first call is refused for it.
 
 use regorus::Value;
@@ -7,7 +7,8 @@ use regorus::value::Set;
 use super::check::DECISIONS;
 use super::nearest::nearest;
 use super::survey::{Kind, Site};
-use crate::answer;
+use crate::answer::{self, obligations};
+use crate::obligations::Obligations;
 use crate::problem::Problem;
 
 /// The keys an entry of a set may have; none known of a set whose entries are no objects.
@@ -16,6 +17,12 @@ fn known(set: &str) -> &'static [&'static str] {
         "allow" | "visible" => &["code", "message"],
         "deny" => &["code", "message", "scopes"],
         "approve" => &["code", "message", "approvers", "quorum", "ttl"],
+        "redact" => &["result", "field", "pattern", "remove"],
+        "max_records" => &["max", "result"],
+        "limit" => &["name", "rate", "by"],
+        "set_arguments" => &["path", "value"],
+        "audit" => &["level"],
+        "credential" => &["ref"],
         _ => &[],
     }
 }
@@ -82,9 +89,12 @@ fn odd(site: &Site, set: &str) -> Option<Problem> {
         "deny" => answer::denials(&entries).map(drop),
         "approve" => answer::approval(&entries).map(drop),
         set if DECISIONS.contains(&set) => answer::reasons(&entries, "").map(drop),
-        _ => return None,
+        set => obligations::read(set, &entries, &mut Obligations::default()),
     };
-    let wrong = read.err()?;
+    // What cannot be carried out yet is refused call by call, with a code of its own.
+    let wrong = read
+        .err()
+        .filter(|wrong| *wrong != obligations::UNSUPPORTED)?;
     Some(
         Problem::at(
             &site.file,
@@ -92,6 +102,24 @@ fn odd(site: &Site, set: &str) -> Option<Problem> {
             site.column,
             format!("an entry of `{set}` is not one: {wrong}"),
         )
-        .hint("an entry is a text, or `{\"code\": \"..\", \"message\": \"..\"}`"),
+        .hint(shape(set)),
     )
+}
+
+/// An entry as it should be.
+fn shape(set: &str) -> &'static str {
+    match set {
+        "redact" => {
+            "write `{\"result\": \"/items/*/ssn\"}`, `{\"field\": \"ssn\"}` or `{\"pattern\": \"email\"}`"
+        }
+        "max_records" => "write a number, or `{\"max\": 100, \"result\": \"/items\"}`",
+        "max_bytes" => "write a number of bytes",
+        "limit" => "write `{\"name\": \"exports\", \"rate\": \"10/1h\", \"by\": \"session\"}`",
+        "set_arguments" => "write `{\"path\": \"/dry_run\", \"value\": true}`",
+        "timeout" => "write a time such as `5s`",
+        "audit" => "write `{\"level\": \"summary\"}`: metadata, summary or full",
+        "credential" => "write `{\"ref\": \"vault:secret/x#y\"}`",
+        "labels" => "write one word",
+        _ => "write a text, or `{\"code\": \"..\", \"message\": \"..\"}`",
+    }
 }

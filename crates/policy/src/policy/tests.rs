@@ -427,7 +427,7 @@ fn obligations_are_never_dropped() {
     };
     assert_eq!(with(""), "allow allowed");
     assert_eq!(
-        with("redact contains {\"results\": \"/a\"} if input.tool.name == \"t\""),
+        with("redact contains entry if some entry in [{\"results\": \"/a\"}]"),
         "deny policy_invalid_result"
     );
     assert_eq!(

@@ -135,6 +135,19 @@ fn every_obligation_reaches_the_decision() {
     }
 }
 
+/// The same rule with an entry that only judging can know.
+fn made_up(rule: &str) -> String {
+    match rule
+        .strip_suffix(" if input.tool")
+        .map(|rule| rule.split_once(" contains "))
+    {
+        Some(Some((set, entry))) => {
+            format!("{set} contains entry if {{ input.tool; some entry in [{entry}] }}")
+        }
+        Some(None) | None => rule.to_owned(),
+    }
+}
+
 #[test]
 fn an_obligation_of_another_shape_refuses() {
     for rules in [
@@ -170,8 +183,10 @@ fn an_obligation_of_another_shape_refuses() {
         r#"labels contains "two words" if input.tool"#,
         r#"labels contains {"label": "pii"} if input.tool"#,
     ] {
+        // What is written out is refused when it is loaded, so it is made up here.
+        let rules = made_up(rules);
         assert_eq!(
-            codes(&decided(rules)),
+            codes(&decided(&rules)),
             "deny policy_invalid_result",
             "{rules}"
         );
