@@ -11,7 +11,9 @@ mod nearest;
 mod raw;
 mod resolve;
 mod telemetry;
+mod tenants;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -21,6 +23,7 @@ use std::time::Duration;
 use keepgate_audit::Durability;
 use keepgate_authn::oauth::{Algorithm, IssuerUrl, TokenKind};
 use keepgate_gateway::settings::Settings;
+use keepgate_policy::{Source, Sources};
 use keepgate_telemetry::export;
 
 use decode::Decode;
@@ -49,6 +52,8 @@ pub struct Configuration {
     pub state: PathBuf,
     /// Directories with policies, at least one.
     pub policies: Vec<PathBuf>,
+    /// Directories with the policies of tenants, by the tenant's name.
+    pub tenants: BTreeMap<String, Vec<PathBuf>>,
     /// When an audit record counts as written.
     pub durability: Durability,
     /// How long the headers of a request may take to arrive.
@@ -214,6 +219,32 @@ pub fn from_text(
         Some(_) | None => Err(ConfigError {
             report: faults.render(name, text),
         }),
+    }
+}
+
+impl Configuration {
+    /// Where policies come from, and whom they are for.
+    #[must_use]
+    pub fn sources(&self) -> Sources {
+        let of = |directories: &Vec<PathBuf>| {
+            let sources = directories.iter().cloned().map(Source::Directory);
+            sources.collect::<Vec<_>>()
+        };
+        let tenants = self.tenants.iter();
+        Sources {
+            platform: of(&self.policies),
+            tenants: tenants
+                .map(|(name, from)| (name.clone(), of(from)))
+                .collect(),
+            ..Sources::default()
+        }
+    }
+
+    /// Every directory policies come from.
+    #[must_use]
+    pub fn policy_directories(&self) -> Vec<PathBuf> {
+        let tenants = self.tenants.values().flatten();
+        self.policies.iter().chain(tenants).cloned().collect()
     }
 }
 

@@ -25,7 +25,7 @@ struct Checked {
 pub(super) fn run(wish: &Check, context: &mut Context<'_>) -> Result<(), Failure> {
     let configuration = context.configuration()?;
     tls(&configuration)?;
-    let policy = super::policy::load(&configuration.policies)?;
+    let policy = super::policy::load(configuration.sources())?;
     if wish.readiness {
         return super::readiness::run(context, &configuration, &policy);
     }

@@ -6,7 +6,7 @@ mod test;
 
 use std::path::PathBuf;
 
-use keepgate_policy::{LoadErrors, Settings};
+use keepgate_policy::{LoadErrors, Settings, Sources};
 
 use super::Context;
 use crate::arguments::{Directories, Policy};
@@ -33,12 +33,12 @@ fn chosen(context: &Context<'_>, named: Directories) -> Result<Vec<PathBuf>, Fai
 }
 
 /// Loads policies as the gateway does.
-pub(super) fn load(directories: &[PathBuf]) -> Result<keepgate_policy::Policy, Failure> {
-    try_load(directories).map_err(|errors| invalid(&errors))
+pub(super) fn load(sources: impl Into<Sources>) -> Result<keepgate_policy::Policy, Failure> {
+    try_load(sources).map_err(|errors| invalid(&errors))
 }
 
 /// Loads policies as the gateway does, with all that is wrong with them.
-fn try_load(directories: &[PathBuf]) -> Result<keepgate_policy::Policy, LoadErrors> {
+fn try_load(sources: impl Into<Sources>) -> Result<keepgate_policy::Policy, LoadErrors> {
     // One evaluator is enough to find out whether they can be built.
     let settings = Settings {
         workers: 1,
@@ -46,7 +46,7 @@ fn try_load(directories: &[PathBuf]) -> Result<keepgate_policy::Policy, LoadErro
         decision_limit: std::time::Duration::from_secs(2),
         ..Settings::default()
     };
-    keepgate_policy::Policy::load(directories, &settings)
+    keepgate_policy::Policy::load(sources, &settings)
 }
 
 /// Everything that is wrong with the policies.

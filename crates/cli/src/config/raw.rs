@@ -20,6 +20,7 @@ use super::decode::{At, Decode, Fields, OneOrMany, Text, choice, written, wrong}
 use super::document::Node;
 use super::fault::{Fault, Faults};
 use super::telemetry::Telemetry;
+use super::tenants::Tenant;
 
 /// The whole file.
 #[derive(Debug)]
@@ -40,12 +41,13 @@ pub(crate) struct Raw {
     pub(crate) telemetry: Telemetry,
     pub(crate) credentials: credentials::Credentials,
     pub(crate) servers: BTreeMap<String, At<Server>>,
+    pub(crate) tenants: BTreeMap<String, At<Tenant>>,
 }
 
 impl Decode for Raw {
     fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
         let mut fields = Fields::new(node, path, faults)?;
-        fields.later(&["approvals", "pins", "tenants"]);
+        fields.later(&["approvals", "pins"]);
         let raw = Self {
             version: fields.required("version", "write `version: 1`"),
             listen: fields.or("listen", OneOrMany(vec![standard("listen", "127.0.0.1:8080")])),
@@ -67,6 +69,7 @@ impl Decode for Raw {
             servers: fields
                 .required("servers", "name at least one server: `servers: { crm: { url: https://crm.example/mcp } }`")
                 .unwrap_or_default(),
+            tenants: fields.or("tenants", BTreeMap::new()),
         };
         for key in ["listen", "policies", "servers"] {
             fields.refuse_empty(key);

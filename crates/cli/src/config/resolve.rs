@@ -18,6 +18,7 @@ use super::fault::{Faults, Origin};
 use super::nearest::nearest;
 use super::raw::{self, Raw};
 use super::telemetry::{self, Places, Telemetry, Variables};
+use super::tenants::Tenant;
 use super::{Admin, Configuration, Log, Tls};
 
 /// The only version of the format.
@@ -68,6 +69,7 @@ pub(crate) fn resolve(
     let raw::Store::Sqlite = raw.state.store;
     let state = resolver.path(&raw.state.dir);
     let policies = resolver.policies(&raw.policies);
+    let tenants = resolver.tenants(&raw.tenants);
     Some(Configuration {
         listen: addresses,
         public_url,
@@ -77,6 +79,7 @@ pub(crate) fn resolve(
         oauth,
         state,
         policies,
+        tenants,
         durability: raw.audit.durability,
         header_timeout: raw.limits.header_timeout,
         connections: raw.limits.connections,
@@ -297,6 +300,17 @@ impl Resolver<'_> {
             directories.push(path);
         }
         directories
+    }
+
+    /// Directories with tenants' policies, by the tenant's name.
+    fn tenants(
+        &mut self,
+        written: &BTreeMap<String, At<Tenant>>,
+    ) -> BTreeMap<String, Vec<PathBuf>> {
+        written
+            .iter()
+            .map(|(name, tenant)| (name.clone(), self.policies(&tenant.value.policies)))
+            .collect()
     }
 
     /// Names that a `Host` header may carry. A listener that others reach serves only these.

@@ -49,6 +49,28 @@ policies: [./policies]
 ";
 
 #[test]
+fn tenants_have_policies_of_their_own() {
+    let text = format!("{SMALL}tenants: {{ acme: {{ policies: [./policies] }} }}\n");
+    let configuration = good(&text);
+    let directories = &configuration.tenants["acme"];
+    assert!(directories.first().unwrap().ends_with("policies"));
+    assert_eq!(configuration.sources().tenants.len(), 1);
+    assert_eq!(configuration.policy_directories().len(), 2);
+    let report = read(
+        &format!("{SMALL}tenants: {{ acme: {{ policies: [./nowhere] }} }}\n"),
+        &[],
+    )
+    .unwrap_err();
+    assert!(report.contains("no such directory"), "{report}");
+    let report = read(
+        &format!("{SMALL}tenants: {{ acme: {{ policy: [./policies] }} }}\n"),
+        &[],
+    )
+    .unwrap_err();
+    assert!(report.contains("tenants.acme.policies"), "{report}");
+}
+
+#[test]
 fn the_smallest_file_has_the_documented_defaults() {
     let configuration = good(SMALL);
     assert_eq!(configuration.listen, ["127.0.0.1:8080".parse().unwrap()]);

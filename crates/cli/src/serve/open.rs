@@ -35,7 +35,7 @@ impl Opened {
         private_file::create_directory(state)
             .map_err(|error| Failure::caused(Exit::State, &error))?;
         let policy = Policy::load(
-            &configuration.policies,
+            configuration.sources(),
             &keepgate_policy::Settings::default(),
         )
         .map_err(|errors| Failure::caused(Exit::Policy, &errors))?;

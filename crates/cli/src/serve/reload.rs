@@ -85,7 +85,7 @@ impl Reloader {
         let tls = self.configuration.tls.iter();
         Watched::from([
             (Subject::Configuration, configuration),
-            (Subject::Policy, self.configuration.policies.clone()),
+            (Subject::Policy, self.configuration.policy_directories()),
             (Subject::Keys, vec![state.join(ApiKeys::FILE)]),
             (
                 Subject::Token,
@@ -315,6 +315,7 @@ fn needs_restart(old: &Configuration, new: &Configuration) -> Vec<&'static str> 
         ("auth", old.auth != new.auth || old.oauth != new.oauth),
         ("state", old.state != new.state),
         ("policies", old.policies != new.policies),
+        ("tenants", old.tenants != new.tenants),
         ("audit.durability", old.durability != new.durability),
         (
             "limits.header_timeout",
