@@ -9,6 +9,7 @@
 //! described by `policies/schema/input.schema.json`.
 
 mod answer;
+pub mod bundle;
 mod decision;
 mod engine;
 mod facts;

@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use regorus::{Engine, Value};
 
+use crate::bundle;
 use crate::engine;
 use crate::json;
 use crate::layer::{Layer, Plans, Warm};
@@ -57,11 +58,44 @@ pub(crate) fn read(
     settings: &Settings,
     tests: bool,
 ) -> Result<Vec<File>, Vec<Problem>> {
-    let directories: Vec<PathBuf> = sources
-        .iter()
-        .map(|Source::Directory(path)| path.clone())
-        .collect();
-    files::read(&directories, settings, tests)
+    let mut directories = Vec::new();
+    let mut bundles = Vec::new();
+    for source in sources {
+        match source {
+            Source::Directory(path) => directories.push(path.clone()),
+            Source::Bundle(bundle) => bundles.push(bundle),
+        }
+    }
+    let mut problems = Vec::new();
+    let mut files = files::found(&directories, settings, tests).unwrap_or_else(|more| {
+        problems.extend(more);
+        Vec::new()
+    });
+    let mut owned = Vec::new();
+    for bundle in &bundles {
+        match bundle.read(settings, tests) {
+            Ok(contents) => {
+                owned.push((bundle.name().to_owned(), contents.about.roots));
+                files.extend(contents.files);
+            }
+            Err(more) => problems.extend(more),
+        }
+    }
+    problems.extend(bundle::overlaps(&owned));
+    let place = directories
+        .first()
+        .map(PathBuf::as_path)
+        .or_else(|| bundles.first().map(|bundle| bundle.name()))
+        .unwrap_or_else(|| Path::new("."));
+    if problems.is_empty() && files.len() > settings.max_files {
+        let message = format!("more than {} files", settings.max_files);
+        problems.push(Problem::whole(place, message));
+    }
+    if problems.is_empty() {
+        files::with_rules(files, place)
+    } else {
+        Err(problems)
+    }
 }
 
 /// The layer of the servers' definitions: the library that comes with the gateway, over them as data.

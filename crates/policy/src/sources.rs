@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::bundle::BundleSource;
+
 /// Everything that is to be in force. Each layer is judged apart, and the strictest answer counts: a tenant, or a
 /// server's definition, never widens what the platform refused.
 #[derive(Debug, Clone, Default)]
@@ -17,11 +19,26 @@ pub struct Sources {
 }
 
 /// One place policies come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Source {
     /// A directory, read with everything below it, or a single file.
     Directory(PathBuf),
+    /// A bundle, and who may have signed it. Bundles of one layer own different parts of `data`.
+    Bundle(Arc<BundleSource>),
 }
+
+/// Bundles are the same where they are one: what they hold, and what they are checked with, is not compared.
+impl PartialEq for Source {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Directory(one), Self::Directory(other)) => one == other,
+            (Self::Bundle(one), Self::Bundle(other)) => Arc::ptr_eq(one, other),
+            (Self::Directory(_), Self::Bundle(_)) | (Self::Bundle(_), Self::Directory(_)) => false,
+        }
+    }
+}
+
+impl Eq for Source {}
 
 impl<P: AsRef<[PathBuf]> + ?Sized> From<&P> for Sources {
     /// Directories for every call.

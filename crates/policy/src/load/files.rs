@@ -46,6 +46,19 @@ pub(crate) fn read(
     settings: &Settings,
     tests: bool,
 ) -> Result<Vec<File>, Vec<Problem>> {
+    let files = found(directories, settings, tests)?;
+    let place = directories
+        .first()
+        .map_or_else(|| Path::new("."), PathBuf::as_path);
+    with_rules(files, place)
+}
+
+/// As [`read`], and none of the files need have rules.
+pub(crate) fn found(
+    directories: &[PathBuf],
+    settings: &Settings,
+    tests: bool,
+) -> Result<Vec<File>, Vec<Problem>> {
     let mut walk = Walk {
         settings,
         tests,
@@ -62,20 +75,25 @@ pub(crate) fn read(
             )),
         }
     }
-    if walk.problems.is_empty() && !walk.files.iter().any(|file| file.kind == Kind::Rules) {
-        let place = directories
-            .first()
-            .map_or_else(|| Path::new("."), PathBuf::as_path);
-        walk.problems
-            .push(Problem::whole(place, "no policy file").hint(
-                "rules live in files named `*.rego`; `policies/starter` is a place to begin",
-            ));
-    }
     if walk.problems.is_empty() {
         Ok(walk.files)
     } else {
         Err(walk.problems)
     }
+}
+
+/// The files, one of which must have rules; `place` is named where none has.
+pub(crate) fn with_rules(files: Vec<File>, place: &Path) -> Result<Vec<File>, Vec<Problem>> {
+    if files.iter().any(|file| file.kind == Kind::Rules) {
+        return Ok(files);
+    }
+    let hint = "rules live in files named `*.rego`; `policies/starter` is a place to begin";
+    Err(vec![Problem::whole(place, "no policy file").hint(hint)])
+}
+
+/// Whether a text comes with the gateway: it is in force already, or a layer of its own.
+pub(crate) fn is_shipped(text: &str) -> bool {
+    text == LIBRARY || text == DEFINITION
 }
 
 /// A digest of everything that decides: names, order and content of all files but tests.
@@ -165,13 +183,8 @@ impl Walk<'_> {
             }
             return;
         }
-        let limit = match kind {
-            Kind::Rules | Kind::Tests => self.settings.max_file_bytes,
-            Kind::Json | Kind::Yaml => self.settings.max_data_bytes,
-        };
-        match read_capped(path, limit) {
-            // What comes with the gateway is in force already, or a layer of its own.
-            Ok(text) if text == LIBRARY || text == DEFINITION => {}
+        match read_capped(path, limit(kind, self.settings)) {
+            Ok(text) if is_shipped(&text) => {}
             Ok(text) => {
                 self.files.push(File {
                     path: path.to_owned(),
@@ -185,7 +198,16 @@ impl Walk<'_> {
     }
 }
 
-fn kind(path: &Path) -> Option<Kind> {
+/// Most bytes of a file.
+pub(crate) fn limit(kind: Kind, settings: &Settings) -> u64 {
+    match kind {
+        Kind::Rules | Kind::Tests => settings.max_file_bytes,
+        Kind::Json | Kind::Yaml => settings.max_data_bytes,
+    }
+}
+
+/// What a file is by its name; `None` for one that is not read.
+pub(crate) fn kind(path: &Path) -> Option<Kind> {
     let name = path.file_name()?.to_str()?;
     if name.ends_with("_test.rego") {
         Some(Kind::Tests)
@@ -204,6 +226,11 @@ fn kind(path: &Path) -> Option<Kind> {
 }
 
 fn read_capped(path: &Path, limit: u64) -> Result<String, String> {
+    String::from_utf8(read_bytes(path, limit)?).map_err(|_| "not UTF-8".to_owned())
+}
+
+/// The bytes of a file, at most `limit`.
+pub(crate) fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
     use std::io::Read;
     let mut bytes = Vec::new();
     fs::File::open(path)
@@ -212,5 +239,5 @@ fn read_capped(path: &Path, limit: u64) -> Result<String, String> {
     if bytes.len() as u64 > limit {
         return Err(format!("larger than {limit} bytes"));
     }
-    String::from_utf8(bytes).map_err(|_| "not UTF-8".to_owned())
+    Ok(bytes)
 }
