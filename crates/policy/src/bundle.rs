@@ -172,8 +172,8 @@ pub(crate) fn overlaps(bundles: &[(PathBuf, Vec<Root>)]) -> Vec<Problem> {
                 .find(|(root, other)| root.overlaps(other));
             if let Some((root, _)) = both {
                 let message = format!(
-                    "owns `data.{}`, which `{}` owns too",
-                    root.to_string().replace('/', "."),
+                    "owns `{}`, which `{}` owns too",
+                    root.of_data(),
                     place.display()
                 );
                 let hint = "give each bundle `roots` of its own in its `.manifest`";

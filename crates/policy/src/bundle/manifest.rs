@@ -83,6 +83,15 @@ impl Root {
         self.contains(&other.0) || other.contains(&self.0)
     }
 
+    /// How a rule would name it.
+    pub(crate) fn of_data(&self) -> String {
+        let steps = self.0.iter().map(String::as_str);
+        std::iter::once("data")
+            .chain(steps)
+            .collect::<Vec<_>>()
+            .join(".")
+    }
+
     /// Whether it lies below `path`.
     fn is_below(&self, path: &[String]) -> bool {
         self.0.starts_with(path)

@@ -78,6 +78,7 @@ fn files_are_mounted_where_they_lie() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of one case per row")]
 fn a_manifest_means_what_it_says_or_nothing() {
     for (manifest, told) in [
         ("{}", None),
@@ -306,4 +307,59 @@ fn packing_gives_what_is_read() {
         .unwrap_err()
         .to_string();
     assert!(told.ends_with("roots overlap: `a` and `a/b`"), "{told}");
+}
+
+#[test]
+fn bundles_come_into_force_beside_directories() {
+    use crate::sources::{Source, Sources};
+    let folder = crate::policy::tests::folder(&[
+        ("data.json", r#"{"names": ["a"]}"#),
+        (
+            "other.rego",
+            "package helper\nok(name) if name in data.names\n",
+        ),
+    ]);
+    let bundle = Arc::new(BundleSource::held("b", None));
+    let sources = |bundles: &[&Arc<BundleSource>]| Sources {
+        platform: std::iter::once(Source::Directory(folder.path().to_owned()))
+            .chain(
+                bundles
+                    .iter()
+                    .map(|bundle| Source::Bundle(Arc::clone(bundle))),
+            )
+            .collect(),
+        ..Sources::default()
+    };
+    let settings = crate::policy::tests::settings();
+    let load = || crate::Policy::load(sources(&[&bundle]), &settings);
+    let told = load().unwrap_err().to_string();
+    assert_eq!(told, "b: no bundle has been fetched yet");
+    let rules = "package mcp.authz\nallow contains \"x\" if data.helper.ok(input.tool.name)\n";
+    bundle.hold(Some(packed(&[("a.rego", rules)]).into()));
+    let policy = load().unwrap();
+    let before = policy.generation();
+    assert_eq!((before.number, before.files), (1, 3));
+    // A bundle that is no good changes nothing; the same one again neither.
+    let good = bundle.hold(Some(
+        packed(&[("a.rego", "package mcp.authz\nallow contains")]).into(),
+    ));
+    let told = policy.reload().unwrap_err();
+    assert_eq!(told.problems[0].file, Path::new("b/a.rego"));
+    assert!(told.problems[0].line > 0, "{told}");
+    assert_eq!(policy.generation(), before);
+    bundle.hold(good);
+    assert!(!policy.reload().unwrap().changed);
+    bundle.hold(Some(
+        packed(&[("a.rego", &format!("{rules}# more\n"))]).into(),
+    ));
+    assert!(policy.reload().unwrap().changed);
+    // Two that own everything.
+    let file = folder.path().join("second.tar.gz");
+    std::fs::write(&file, packed(&[("s.rego", "package second\n")])).unwrap();
+    let second = Arc::new(BundleSource::file(&file, None));
+    let told = crate::Policy::load(sources(&[&bundle, &second]), &settings).unwrap_err();
+    assert!(
+        told.to_string().contains("owns `data`, which `b` owns too"),
+        "{told}"
+    );
 }
