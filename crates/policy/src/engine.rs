@@ -13,6 +13,7 @@ use regorus::value::Set;
 use regorus::{Engine, Value};
 
 use crate::decision::Reason;
+use crate::functions;
 use crate::load::brackets;
 use crate::load::locate;
 use crate::load::native::Statement;
@@ -195,6 +196,7 @@ pub(crate) fn bare() -> Result<Engine, String> {
     // A built-in function given the wrong type must fail, not be undefined: under `not` it would let a call pass.
     engine.set_strict_builtin_errors(true);
     shadow::install(&mut engine)?;
+    functions::install(&mut engine)?;
     engine
         .add_policy("keepgate/probe.rego".to_owned(), PROBE.to_owned())
         .map_err(|error| error.to_string())?;

@@ -13,6 +13,7 @@ pub mod bundle;
 mod decision;
 mod engine;
 mod facts;
+mod functions;
 mod input;
 mod json;
 mod layer;

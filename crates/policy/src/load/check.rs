@@ -14,6 +14,7 @@ use super::graph::{Fault, Graph, Readers, meet};
 use super::nearest::nearest;
 use super::shape::Shape;
 use super::survey::{Kind, Mention, Site, What, node};
+use crate::functions;
 use crate::problem::Problem;
 use crate::shadow;
 
@@ -372,6 +373,12 @@ impl<'a> Check<'a> {
         {
             return Some(at(format!("`{name}` in a rule in force")).hint(*why));
         }
+        if let Some(takes) = functions::arity(&name) {
+            return (arity != takes).then(|| {
+                at(format!("`{name}` called with {arity} arguments"))
+                    .hint(format!("it takes {takes}"))
+            });
+        }
         let Some((_, takes)) = BUILTINS.get(name.as_str()) else {
             return Some(self.unknown(&name, at));
         };
@@ -391,6 +398,9 @@ impl<'a> Check<'a> {
                 "write `import data.{package}` at the top of the file"
             ));
         }
+        if let Some(why) = functions::refused(name) {
+            return problem.hint(why);
+        }
         let own = self
             .functions
             .keys()
@@ -401,12 +411,10 @@ impl<'a> Check<'a> {
                 .keys()
                 .copied()
                 .filter(|known| !known.starts_with("__"))
+                .chain(functions::names())
                 .chain(own),
         ) {
             Some(meant) => problem.hint(format!("did you mean `{meant}`?")),
-            None if name == "http.send" => {
-                problem.hint("a decision reads its input and data, nothing else")
-            }
             None => {
                 problem.hint("neither a rule of this policy nor a built-in function has this name")
             }

@@ -1,0 +1,94 @@
+//! The functions answer what OPA documents, and stay within their bounds.
+
+use std::time::{Duration, Instant};
+
+use regorus::Value;
+
+use super::{FUNCTIONS, names};
+use crate::engine::bare;
+
+/// What an expression comes to, as JSON.
+pub(super) fn evaluated(expression: &str, input: Value) -> Result<Value, String> {
+    let mut engine = bare().unwrap();
+    let text = format!("package t\nx := {expression}\n");
+    engine.add_policy("t.rego".to_owned(), text).unwrap();
+    engine.set_input(input);
+    engine
+        .eval_rule("data.t.x".to_owned())
+        .map_err(|error| error.to_string())
+}
+
+fn rows() -> Vec<Value> {
+    let table = include_str!("../../tests/opa_builtins.yaml");
+    let table = Value::from_yaml_str(table).unwrap();
+    table.as_array().unwrap().iter().cloned().collect()
+}
+
+#[test]
+fn answers_are_those_of_opa() {
+    let mut asked = std::collections::BTreeSet::new();
+    for row in rows() {
+        let expression = row["call"].as_string().unwrap();
+        assert!(row["source"].as_string().is_ok(), "{expression}: no source");
+        let answer = evaluated(expression, row["input"].clone());
+        if row["error"] == Value::Bool(true) {
+            assert!(answer.is_err(), "{expression}: {answer:?}");
+        } else {
+            let answer = answer.unwrap_or_else(|error| panic!("{expression}: {error}"));
+            let plain = Value::from_json_str(&answer.to_string()).unwrap();
+            assert_eq!(plain, row["want"], "{expression}");
+        }
+        let function = names().find(|name| expression.contains(&format!("{name}(")));
+        asked.insert(function.unwrap_or_else(|| panic!("{expression}: none of ours")));
+    }
+    let apart = ["sql.parse", "soql.parse"];
+    let forgotten: Vec<_> = names()
+        .filter(|name| !asked.contains(name) && !apart.contains(name))
+        .collect();
+    assert!(forgotten.is_empty(), "without a row: {forgotten:?}");
+}
+
+/// No function may answer nothing, panic or take long, whatever it is given.
+#[test]
+fn odd_arguments_fail_at_once() {
+    let long = "x".repeat(5 * 1024 * 1024);
+    let many: Vec<Value> = (0..20_000_u32)
+        .map(|at| Value::from(format!("10.{}.{}.0/24", at / 250, at % 250).as_str()))
+        .collect();
+    let odd = [
+        Value::Null,
+        Value::Bool(true),
+        Value::from(5_u64),
+        Value::from(""),
+        Value::from("a.b.c"),
+        Value::from("[[["),
+        Value::from("\u{0}'\\"),
+        Value::from(long.as_str()),
+        Value::from(many),
+        Value::new_object(),
+        Value::new_set(),
+    ];
+    for function in FUNCTIONS {
+        for one in &odd {
+            for other in &odd {
+                let started = Instant::now();
+                let values = [one.clone(), other.clone()];
+                let answer = (function.call)(&values[..usize::from(function.arity)]);
+                assert!(answer != Ok(Value::Undefined), "{}", function.name);
+                let took = started.elapsed();
+                assert!(took < Duration::from_secs(2), "{}: {took:?}", function.name);
+            }
+        }
+        assert!((function.call)(&[]).is_err(), "{}", function.name);
+    }
+}
+
+#[test]
+fn long_patterns_are_told_apart_in_time() {
+    let one = ".*a".repeat(170);
+    let other = "[a-z]+b*".repeat(64);
+    let started = Instant::now();
+    let expression = format!("regex.globs_match(`{one}`, `{other}`)");
+    evaluated(&expression, Value::Null).unwrap();
+    assert!(started.elapsed() < Duration::from_secs(2));
+}
