@@ -10,7 +10,7 @@ mod kill;
 mod policy;
 
 pub(crate) use kill::{Api, ClearKill, DrillKill, Kill, ListKills, Operators, SetKill};
-pub(crate) use policy::{Directories, Policy, TestPolicy};
+pub(crate) use policy::{CoveragePolicy, Directories, Policy, TestPolicy};
 
 use crate::exit::Exit;
 use crate::output::Format;

@@ -48,6 +48,14 @@ impl<'a> Output<'a> {
         self.format
     }
 
+    /// Prints one line for people; machines are not told.
+    pub(crate) fn remark(&mut self, line: &str) -> io::Result<()> {
+        match self.format {
+            Format::Text => self.line(line),
+            Format::Json => Ok(()),
+        }
+    }
+
     /// Prints one line as it is.
     pub(crate) fn line(&mut self, line: &str) -> io::Result<()> {
         writeln!(self.place, "{line}")?;

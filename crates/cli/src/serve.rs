@@ -7,7 +7,7 @@ mod reload;
 mod source;
 mod telemetry;
 mod tokens;
-mod watch;
+pub(crate) mod watch;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -87,7 +87,7 @@ fn run_with(arguments: &[&str], variables: Vec<(OsString, OsString)>) -> Ran {
 
 #[test]
 fn help_is_as_reviewed() {
-    let commands: [&[&str]; 17] = [
+    let commands: [&[&str]; 18] = [
         &["-h"],
         &["--help"],
         &["serve", "--help"],
@@ -98,6 +98,7 @@ fn help_is_as_reviewed() {
         &["policy", "-h"],
         &["policy", "check", "-h"],
         &["policy", "test", "-h"],
+        &["policy", "coverage", "-h"],
         &["keys", "-h"],
         &["keys", "create", "-h"],
         &["keys", "revoke", "-h"],

@@ -10,6 +10,7 @@
 
 mod answer;
 pub mod bundle;
+pub mod coverage;
 mod decision;
 mod engine;
 mod facts;

@@ -19,7 +19,7 @@ pub struct Problem {
     /// What to do about it.
     pub hint: Option<String>,
     /// The line itself, when there is one; `{:#}` shows it.
-    pub excerpt: Option<Excerpt>,
+    pub excerpt: Option<Box<Excerpt>>,
 }
 
 /// The line a problem is on, as it can be shown: tabs are spaces, control characters are gone, long lines are cut.
@@ -63,7 +63,7 @@ impl Problem {
             if let Some(at) = at {
                 self.column = u32::try_from(at.saturating_add(1)).unwrap_or(u32::MAX);
             }
-            self.excerpt = Some(place::excerpt(line, at));
+            self.excerpt = Some(Box::new(place::excerpt(line, at)));
         }
         self
     }

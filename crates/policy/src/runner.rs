@@ -1,28 +1,63 @@
 //! Running a policy's own tests: rules named `test_*` in files named `*_test.rego`.
 //!
 //! A test passes when its value is defined and not `false`; a test that yields an object or a set passes when it is
-//! not empty and none of its values is `false`. `todo_test_*` is counted and not run. Tests see the authors' sets as
-//! `data.mcp.authz` and what they come to as `data.mcp.decision.decision` and `data.mcp.decision.shown`; a set the
-//! policy does not declare is empty. `print(..)` is kept with its test.
+//! not empty and none of its values is `false`. A test whose cases are data (`test_x[note] if { some note, tc in
+//! cases; .. }`) is told case by case: a case that was gone through and yields nothing failed. `todo_test_*` is counted
+//! and not run. Tests see the authors' sets as `data.mcp.authz` and what they come to as
+//! `data.mcp.decision.decision` and `data.mcp.decision.shown`; a set the policy does not declare is empty.
+//! `print(..)` is kept with its test.
 
 use std::collections::BTreeSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use regorus::utils::limits::ExecutionTimerConfig;
-use regorus::{Engine, Value};
+use regex::Regex;
+use regorus::Engine;
 
+use crate::coverage::{Coverage, Marks};
 use crate::engine;
 use crate::load::files::{self, File, Kind, LIBRARY};
-use crate::load::survey::{self, Site};
-use crate::load::{self, check, locate};
+use crate::load::survey::Site;
+use crate::load::{self, check};
 use crate::problem::{LoadErrors, Problem};
 use crate::settings::Settings;
 
-/// Longest a single test may take.
-const TEST_LIMIT: Duration = Duration::from_secs(5);
+mod case;
+
+/// How tests are run.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Which tests are run; all when there is none.
+    pub filter: Option<Filter>,
+    /// Whether it is kept what the tests went through.
+    pub coverage: bool,
+}
+
+/// Chooses tests by their package and name, `mcp.authz_test.test_reads`.
+#[derive(Debug, Clone)]
+pub struct Filter(Regex);
+
+/// A filter that is no regular expression.
+#[derive(Debug, thiserror::Error)]
+#[error("not a regular expression")]
+pub struct FilterError(#[source] regex::Error);
+
+impl std::str::FromStr for Filter {
+    type Err = FilterError;
+
+    fn from_str(text: &str) -> Result<Self, FilterError> {
+        Regex::new(text).map(Self).map_err(FilterError)
+    }
+}
+
+impl Filter {
+    fn chooses(&self, site: &Site) -> bool {
+        let name = site.name.first().map_or("", String::as_str);
+        self.0
+            .is_match(&format!("{}.{name}", site.package.join(".")))
+    }
+}
 
 /// What running all tests came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,6 +68,8 @@ pub struct Report {
     pub revision: Arc<str>,
     /// Time spent in all tests.
     pub elapsed: Duration,
+    /// What the tests went through, when it was asked for.
+    pub coverage: Option<Coverage>,
 }
 
 impl Report {
@@ -67,10 +104,21 @@ pub struct Case {
     pub name: String,
     /// How it ended.
     pub outcome: Outcome,
+    /// Its cases, when they are data; a case is its key and whether it held.
+    pub parts: Vec<Part>,
     /// What it printed, each with file and line.
     pub prints: Vec<String>,
     /// Time it took.
     pub elapsed: Duration,
+}
+
+/// One case of a test whose cases are data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// What the test calls it.
+    pub name: String,
+    /// Whether it held.
+    pub passed: bool,
 }
 
 /// How a test ended.
@@ -78,7 +126,7 @@ pub struct Case {
 pub enum Outcome {
     /// It held.
     Passed,
-    /// It was undefined, false or empty.
+    /// It was undefined, false or empty, or one of its cases was.
     Failed,
     /// It could not be evaluated; the text says why and where.
     Error(String),
@@ -86,11 +134,11 @@ pub enum Outcome {
     Skipped,
 }
 
-/// Runs all tests under `directories`, with the bounds of [`Settings::default`].
+/// Runs tests under `directories`, with the bounds of [`Settings::default`].
 ///
 /// # Errors
 /// Every problem found in the policy or its tests.
-pub fn run(directories: &[PathBuf]) -> Result<Report, LoadErrors> {
+pub fn run(directories: &[PathBuf], options: &Options) -> Result<Report, LoadErrors> {
     let settings = Settings::default();
     let read = files::read(directories, &settings, true).map_err(LoadErrors::new)?;
     let revision = files::revision(&read);
@@ -98,22 +146,41 @@ pub fn run(directories: &[PathBuf]) -> Result<Report, LoadErrors> {
         .first()
         .cloned()
         .unwrap_or_else(|| PathBuf::from("."));
-    let (mut engine, sites) = load::aside(&place, settings.load_limit, move || prepare(&read))
-        .map_err(LoadErrors::new)?;
+    let covering = options.coverage;
+    let mut prepared = load::aside(&place, settings.load_limit, move || {
+        prepare(&read, covering)
+    })
+    .map_err(LoadErrors::new)?;
+    let chosen = |site: &&Site| {
+        options
+            .filter
+            .as_ref()
+            .is_none_or(|filter| filter.chooses(site))
+    };
     let started = Instant::now();
-    let cases = declared(&sites)
+    let cases = declared(&prepared.sites)
         .into_iter()
-        .map(|site| case(&mut engine, site))
+        .filter(chosen)
+        .map(|site| case::run(&mut prepared.engine, site))
         .collect();
     Ok(Report {
         cases,
         revision,
         elapsed: started.elapsed(),
+        coverage: prepared.marks.map(|marks| marks.report(&prepared.engine)),
     })
 }
 
-/// Builds an engine with everything a test may see.
-fn prepare(read: &[File]) -> Result<(Engine, Vec<Site>), Vec<Problem>> {
+/// An engine with everything a test may see.
+struct Prepared {
+    engine: Engine,
+    sites: Vec<Site>,
+    marks: Option<Marks>,
+}
+
+/// Builds the engine. What is checked are the files as they are; what is run has the rules in force marked, when
+/// `covering`, and rules of our own that tell the cases of tests.
+fn prepare(read: &[File], covering: bool) -> Result<Prepared, Vec<Problem>> {
     // First as it would come into force, then with the tests: a policy that cannot be loaded cannot be tested.
     let in_force: Vec<File> = read
         .iter()
@@ -126,23 +193,50 @@ fn prepare(read: &[File]) -> Result<(Engine, Vec<Site>), Vec<Problem>> {
     empty_sets(&mut all, &sites);
     let checked = load::check_files(&all, true)?;
     let failed = |error: String| vec![load::prepare_problem(&all, &error)];
-    let mut engine = engine::bare().map_err(failed)?;
-    for file in all
+    let mut telling = all.clone();
+    case::tell(&mut telling, &checked.sites);
+    let marks = covering.then(|| Marks::set(&mut telling, &in_force));
+    let marks = marks.transpose().map_err(&failed)?;
+    let mut sites = checked.sites;
+    let mut engine = match build(&telling, &checked.data, marks.as_ref()) {
+        Ok(engine) => engine,
+        Err(error) if covering => return Err(failed(error)),
+        // What is wrong then is wrong with the tests, or with the rules that would tell their cases.
+        Err(_) => {
+            sites.iter_mut().for_each(|site| site.style.cases = None);
+            build(&all, &checked.data, None).map_err(failed)?
+        }
+    };
+    engine.set_enable_coverage(covering);
+    engine.set_gather_prints(true);
+    Ok(Prepared {
+        engine,
+        sites,
+        marks,
+    })
+}
+
+fn build(files: &[File], data: &regorus::Value, marks: Option<&Marks>) -> Result<Engine, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let mut engine = engine::bare()?;
+    if let Some(marks) = marks {
+        marks.install(&mut engine)?;
+    }
+    let rules = files
         .iter()
-        .filter(|file| matches!(file.kind, Kind::Rules | Kind::Tests))
-    {
+        .filter(|file| matches!(file.kind, Kind::Rules | Kind::Tests));
+    for file in rules {
         engine
             .add_policy(file.path.display().to_string(), file.text.to_string())
-            .map_err(|error| failed(error.to_string()))?;
+            .map_err(|error| text(&error))?;
     }
     engine
-        .add_data(checked.data)
-        .map_err(|error| failed(error.to_string()))?;
-    engine.set_gather_prints(true);
+        .add_data(data.clone())
+        .map_err(|error| text(&error))?;
     engine
         .eval_rule("data.keepgate.probe.ready".to_owned())
-        .map_err(|error| failed(error.to_string()))?;
-    Ok((engine, checked.sites))
+        .map_err(|error| text(&error))?;
+    Ok(engine)
 }
 
 fn shipped(name: &str, text: String) -> File {
@@ -200,57 +294,6 @@ fn declared(sites: &[Site]) -> Vec<&Site> {
 
 fn is_test_file(path: &Path) -> bool {
     path.to_string_lossy().ends_with("_test.rego")
-}
-
-fn case(engine: &mut Engine, site: &Site) -> Case {
-    let name = site.name.first().cloned().unwrap_or_default();
-    let started = Instant::now();
-    let outcome = if name.starts_with("todo_") {
-        Outcome::Skipped
-    } else {
-        outcome(engine, site, &name)
-    };
-    Case {
-        file: site.file.clone(),
-        line: site.line,
-        package: site.package.join("."),
-        name,
-        outcome,
-        prints: engine.take_prints().unwrap_or_default(),
-        elapsed: started.elapsed(),
-    }
-}
-
-fn outcome(engine: &mut Engine, site: &Site, name: &str) -> Outcome {
-    engine.set_execution_timer_config(ExecutionTimerConfig {
-        limit: TEST_LIMIT,
-        check_interval: std::num::NonZeroU32::MIN.saturating_add(31),
-    });
-    engine.set_input(Value::new_object());
-    let rule = survey::node(&site.package, name);
-    match catch_unwind(AssertUnwindSafe(|| engine.eval_rule(rule))) {
-        Ok(Ok(value)) if passes(&value) => Outcome::Passed,
-        Ok(Ok(_)) => Outcome::Failed,
-        Ok(Err(error)) => {
-            let text = error.to_string();
-            let (line, column) = locate::place(&text);
-            Outcome::Error(format!("{line}:{column}: {}", locate::message(&text)))
-        }
-        Err(_) => Outcome::Error("the evaluator panicked".to_owned()),
-    }
-}
-
-fn passes(value: &Value) -> bool {
-    match value {
-        Value::Undefined | Value::Bool(false) => false,
-        Value::Object(object) => {
-            !object.is_empty() && object.values().all(|value| *value != Value::Bool(false))
-        }
-        Value::Set(set) => !set.is_empty() && set.iter().all(|value| *value != Value::Bool(false)),
-        Value::Null | Value::Bool(true) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-            true
-        }
-    }
 }
 
 #[cfg(test)]

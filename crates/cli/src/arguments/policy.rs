@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use keepgate_policy::runner::Filter;
 
 /// What can be done with policies.
 #[derive(Debug, Subcommand)]
@@ -10,7 +11,11 @@ pub(crate) enum Policy {
     /// Check that the policies can come into force
     Check(Directories),
     /// Run the policies' tests and compare their matrix with the golden one
+    ///
+    /// Tests are rules named test_* in files named *_test.rego. Where there is neither a test nor a matrix, it fails.
     Test(TestPolicy),
+    /// Run the tests and tell which rules never held and which lines were never reached
+    Coverage(CoveragePolicy),
 }
 
 /// Where policies are.
@@ -29,4 +34,29 @@ pub(crate) struct TestPolicy {
     /// Write the matrix as it is now over the golden one
     #[arg(long)]
     pub(crate) update: bool,
+    /// Run only tests whose package and name match, like "authz_test.test_reads"
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) filter: Option<Filter>,
+    /// Write the results as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+    /// Tell what the tests went through, as `policy coverage` does
+    #[arg(long)]
+    pub(crate) coverage: bool,
+    /// Fail when the tests went through less of the lines, or of the rules
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub(crate) threshold: Option<u8>,
+    /// Run again whenever a file changes, until Ctrl-C
+    #[arg(long, conflicts_with_all = ["update", "junit"])]
+    pub(crate) watch: bool,
+}
+
+/// How coverage is told.
+#[derive(Debug, Args)]
+pub(crate) struct CoveragePolicy {
+    #[command(flatten)]
+    pub(crate) directories: Directories,
+    /// Fail when the tests went through less of the lines, or of the rules
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub(crate) threshold: Option<u8>,
 }

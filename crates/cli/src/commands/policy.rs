@@ -1,8 +1,12 @@
 //! `policy ..`: the policies alone, as they would come into force. One file a verb.
 
 mod check;
+mod coverage;
+mod junit;
+mod matrix;
 mod problem;
 mod test;
+mod watch;
 
 use std::path::PathBuf;
 
@@ -18,6 +22,7 @@ pub(super) fn run(command: Policy, context: &mut Context<'_>) -> Result<(), Fail
     match command {
         Policy::Check(directories) => check::run(&chosen(context, directories)?, context),
         Policy::Test(wish) => test::run(wish, context),
+        Policy::Coverage(wish) => coverage::run(wish, context),
     }
 }
 

@@ -20,7 +20,7 @@ const MAX_DEPTH: usize = 16;
 
 /// What is watched for one purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Subject {
+pub(crate) enum Subject {
     /// The configuration file and what it names.
     Configuration,
     /// The policies.
@@ -34,13 +34,13 @@ pub(super) enum Subject {
 }
 
 /// The files and directories of each subject.
-pub(super) type Watched = BTreeMap<Subject, Vec<PathBuf>>;
+pub(crate) type Watched = BTreeMap<Subject, Vec<PathBuf>>;
 
 /// A file as it was when last looked at: time, size and identity of its content.
 type Mark = (PathBuf, Option<(i64, i64, u64, u64)>);
 
 /// Watches files until dropped.
-pub(super) struct Watch {
+pub(crate) struct Watch {
     watched: Watched,
     seen: BTreeMap<Subject, Vec<Mark>>,
     notices: mpsc::Receiver<()>,
@@ -50,7 +50,7 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Begins with the files as they are now.
-    pub(super) fn start(watched: Watched) -> Self {
+    pub(crate) fn start(watched: Watched) -> Self {
         // One waiting notice is enough: it means "look".
         let (sender, notices) = mpsc::channel(1);
         let notifier = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
@@ -104,7 +104,7 @@ impl Watch {
     }
 
     /// Waits until something changed and has settled, and gives what.
-    pub(super) async fn next(&mut self) -> Vec<Subject> {
+    pub(crate) async fn next(&mut self) -> Vec<Subject> {
         loop {
             let noticed = tokio::time::timeout(LOOK_EVERY, self.notices.recv()).await;
             if matches!(noticed, Ok(Some(()))) {

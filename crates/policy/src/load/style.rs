@@ -74,9 +74,10 @@ fn truth(statement: &LiteralStmt) -> Option<(Place, bool)> {
         Literal::NotExpr { expr, .. } => (expr, true),
         Literal::SomeVars { .. } | Literal::SomeIn { .. } | Literal::Every { .. } => return None,
     };
-    let value = match expr.as_ref() {
-        Expr::BoolExpr { op, lhs, rhs, .. } => compared(op, &constant(lhs)?, &constant(rhs)?)?,
-        expr => constant(expr)? != Value::Bool(false),
+    let value = if let Expr::BoolExpr { op, lhs, rhs, .. } = expr.as_ref() {
+        compared(op, &constant(lhs)?, &constant(rhs)?)?
+    } else {
+        constant(expr)? != Value::Bool(false)
     };
     Some((place(&statement.span), value != negated))
 }
@@ -124,13 +125,13 @@ fn keys(head: &RuleHead) -> Vec<(String, Place)> {
 fn cases(head: &RuleHead, bodies: &[RuleBody]) -> Option<Cases> {
     let [body] = bodies else { return None };
     let (name, key, end) = match head {
-        RuleHead::Compr { span, refr, assign } => match refr.as_ref() {
-            Expr::RefBrack { refr, index, .. } => {
-                let end = assign.as_ref().map_or(span.end, |assign| assign.span.start);
-                (refr, index, end)
-            }
-            _other => return None,
-        },
+        RuleHead::Compr { span, refr, assign } => {
+            let Expr::RefBrack { refr, index, .. } = refr.as_ref() else {
+                return None;
+            };
+            let end = assign.as_ref().map_or(span.end, |assign| assign.span.start);
+            (refr, index, end)
+        }
         RuleHead::Set {
             span,
             refr,

@@ -5,7 +5,7 @@ use crate::policy::tests::{folder, starter};
 
 #[test]
 fn the_shipped_policies_pass_their_tests() {
-    let report = run(&[starter()]).unwrap_or_else(|errors| panic!("{errors}"));
+    let report = run(&[starter()], &Options::default()).unwrap_or_else(|errors| panic!("{errors}"));
     for case in &report.cases {
         assert_eq!(
             case.outcome,
@@ -37,7 +37,8 @@ fn every_outcome_is_told_with_its_place() {
              result := want\n}\n",
         ),
     ]);
-    let report = run(&[folder.path().to_owned()]).unwrap_or_else(|errors| panic!("{errors}"));
+    let report = run(&[folder.path().to_owned()], &Options::default())
+        .unwrap_or_else(|errors| panic!("{errors}"));
     let told: Vec<_> = report
         .cases
         .iter()
@@ -76,9 +77,97 @@ fn a_policy_that_cannot_be_loaded_is_not_tested() {
         ("a.rego", "package mcp.authz\nallow := true\n"),
         ("a_test.rego", "package t\n\ntest_x if true\n"),
     ]);
-    let errors = run(&[folder.path().to_owned()]).unwrap_err();
+    let errors = run(&[folder.path().to_owned()], &Options::default()).unwrap_err();
     assert!(
         errors.to_string().contains("`allow` must be a set"),
         "{errors}"
     );
+}
+
+fn told(tests: &str) -> Vec<String> {
+    let rules = "package mcp.authz\n\nallow contains \"x\" if input.tool.name == \"x\"\n";
+    let tests = format!("package mcp.authz_test\n\nimport data.mcp.authz\n\n{tests}\n");
+    let folder = folder(&[("a.rego", rules), ("a_test.rego", &tests)]);
+    let report = run(&[folder.path().to_owned()], &Options::default())
+        .unwrap_or_else(|errors| panic!("{errors}"));
+    let case = |case: &Case| {
+        let parts = case.parts.iter().map(|part| {
+            let sign = if part.passed { '+' } else { '-' };
+            format!("{sign}{}", part.name)
+        });
+        format!(
+            "{} {:?} {}",
+            case.name,
+            case.outcome,
+            parts.collect::<Vec<_>>().join(" ")
+        )
+    };
+    report.cases.iter().map(case).collect()
+}
+
+#[test]
+fn a_test_whose_cases_are_data_is_told_case_by_case() {
+    for (tests, expected) in [
+        (
+            "test_all[note] if {\n\tsome note, tc in {\"a\": \"x\", \"b\": \"y\"}\n\t\"x\" in authz.allow with input.tool.name as tc\n}",
+            "test_all Failed +a -b",
+        ),
+        (
+            "test_all contains tc.note if {\n\tsome tc in [{\"note\": \"a\", \"tool\": \"x\"}, {\"note\": \"b\", \"tool\": \"x\"}]\n\t\"x\" in authz.allow with input.tool.name as tc.tool\n}",
+            "test_all Passed +a +b",
+        ),
+        (
+            "test_all[note] := held if {\n\tsome note, tc in {\"a\": \"x\", \"b\": \"y\"}\n\theld := tc == \"x\"\n}",
+            "test_all Failed +a -b",
+        ),
+        (
+            "cases := {\"read\": {\"good\": \"x\"}, \"write\": {\"good\": \"x\", \"bad\": \"y\"}}\n\ntest_all[note] if {\n\tsome group, list in cases\n\tsome name, tool in list\n\tnote := sprintf(\"%s/%s\", [group, name])\n\ttool == \"x\"\n}",
+            "test_all Failed +read/good -write/bad +write/good",
+        ),
+        (
+            "test_all[note] if {\n\tsome note, tc in {}\n\ttc\n}",
+            "test_all Failed ",
+        ),
+        (
+            "test_all[tc.note] if {\n\tsome tc in [{\"note\": \"a\", \"tool\": \"x\"}, {\"note\": \"a\", \"tool\": \"y\"}]\n\ttc.tool == \"x\"\n}",
+            "test_all Error(\"two cases are called `a`, and one may hide the other\") ",
+        ),
+        // What names a case comes out of what is asked: nobody can know the cases before.
+        (
+            "test_all[note] if {\n\tinput.tool\n\tsome note in [\"a\"]\n}",
+            "test_all Failed ",
+        ),
+        (
+            "test_all[note] if {\n\tsome note, tc in {\"a\": 1}\n\tprint(note)\n\ttc == 1\n}\n\ntest_all[note] if {\n\tsome note, tc in {\"b\": 1}\n\ttc == 2\n}",
+            "test_all Failed +a -b",
+        ),
+    ] {
+        assert_eq!(told(tests), [expected], "{tests}");
+    }
+}
+
+#[test]
+fn a_filter_chooses_by_package_and_name() {
+    let folder = folder(&[
+        (
+            "a.rego",
+            "package mcp.authz\n\nallow contains \"x\" if input.tool\n",
+        ),
+        (
+            "a_test.rego",
+            "package t\n\ntest_one if true\n\ntest_two if true\n",
+        ),
+    ]);
+    let chosen = |filter: &str| {
+        let options = Options {
+            filter: Some(filter.parse().unwrap()),
+            ..Options::default()
+        };
+        run(&[folder.path().to_owned()], &options)
+            .unwrap()
+            .cases
+            .len()
+    };
+    assert_eq!((chosen("one"), chosen(r"^t\."), chosen("three")), (1, 2, 0));
+    assert!("(".parse::<Filter>().is_err());
 }

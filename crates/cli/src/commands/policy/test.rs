@@ -1,13 +1,14 @@
 //! `policy test`: the policies' own tests, and their matrix beside the golden one.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use keepgate_policy::matrix;
-use keepgate_policy::runner::{self, Case, Outcome, Report};
+use keepgate_policy::runner::{self, Case, Options, Outcome, Report};
 use serde::Serialize;
 
+use super::coverage::{self, Covered};
+use super::matrix::{self, Picture};
 use super::problem::refused;
-use super::{chosen, load};
+use super::{chosen, junit, watch};
 use crate::arguments::TestPolicy;
 use crate::commands::Context;
 use crate::exit::Exit;
@@ -21,6 +22,8 @@ struct Tested {
     milliseconds: u128,
     tests: Vec<Test>,
     matrices: Vec<Picture>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    coverage: Option<Covered>,
 }
 
 /// One test.
@@ -30,163 +33,159 @@ struct Test {
     line: u32,
     name: String,
     outcome: &'static str,
+    milliseconds: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cases: Vec<Part>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     prints: Vec<String>,
 }
 
-/// One matrix beside its golden picture.
+/// One case of a test whose cases are data.
 #[derive(Serialize)]
-struct Picture {
-    file: String,
-    golden: String,
-    outcome: &'static str,
-    #[serde(skip)]
-    difference: String,
-}
-
-impl Picture {
-    /// Whether the picture is as it was accepted.
-    fn is_right(&self) -> bool {
-        matches!(self.outcome, "same" | "updated")
-    }
+struct Part {
+    name: String,
+    passed: bool,
 }
 
 /// `policy test`.
 pub(super) fn run(wish: TestPolicy, context: &mut Context<'_>) -> Result<(), Failure> {
     let directories = chosen(context, wish.directories)?;
-    let report = runner::run(&directories).map_err(|errors| refused(&errors, context))?;
-    let pictures = pictures(&directories, wish.update)?;
-    let passed = report.is_success() && pictures.iter().all(Picture::is_right);
-    let tested = Tested {
-        passed,
-        revision: report.revision.to_string(),
-        milliseconds: report.elapsed.as_millis(),
-        tests: report.cases.iter().map(tested_case).collect(),
-        matrices: pictures,
+    let options = Options {
+        filter: wish.filter,
+        coverage: wish.coverage || wish.threshold.is_some(),
     };
-    context
-        .output
-        .print(&tested, |tested| text(tested, &report))?;
-    if passed {
-        Ok(())
-    } else {
-        Err(Failure::told(Exit::Negative))
+    let round = Round {
+        options,
+        update: wish.update,
+        junit: wish.junit,
+        threshold: wish.threshold,
+    };
+    if wish.watch {
+        return watch::run(&directories, context, |directories, context| {
+            round.run(directories, context)
+        });
+    }
+    round.run(&directories, context)
+}
+
+/// One run of all tests.
+struct Round {
+    options: Options,
+    update: bool,
+    junit: Option<PathBuf>,
+    threshold: Option<u8>,
+}
+
+impl Round {
+    fn run(&self, directories: &[PathBuf], context: &mut Context<'_>) -> Result<(), Failure> {
+        let report =
+            runner::run(directories, &self.options).map_err(|errors| refused(&errors, context))?;
+        let pictures = matrix::pictures(directories, self.update)?;
+        if let Some(path) = &self.junit {
+            write(path, &junit::xml(&report, &pictures))?;
+        }
+        let nothing = report.cases.is_empty() && pictures.is_empty();
+        let covered = report.coverage.as_ref().map(Covered::from);
+        let short = covered
+            .as_ref()
+            .and_then(|covered| covered.short_of(self.threshold));
+        let passed = report.is_success()
+            && pictures.iter().all(Picture::is_right)
+            && short.is_none()
+            && !nothing;
+        let tested = Tested {
+            passed,
+            revision: report.revision.to_string(),
+            milliseconds: report.elapsed.as_millis(),
+            tests: report.cases.iter().map(test).collect(),
+            matrices: pictures,
+            coverage: covered,
+        };
+        context.output.print(&tested, |tested| {
+            let mut text = text(tested, &report);
+            if nothing {
+                text.push_str(nothing_found(&self.options));
+            }
+            text.extend(short.iter().map(|short| format!("{short}\n")));
+            text
+        })?;
+        if passed {
+            Ok(())
+        } else {
+            Err(Failure::told(Exit::Negative))
+        }
     }
 }
 
-fn tested_case(case: &Case) -> Test {
+/// Why nothing was tested: a folder that was moved must not look well tested.
+fn nothing_found(options: &Options) -> &'static str {
+    if options.filter.is_some() {
+        "no test matches the filter\n"
+    } else {
+        "no test found\n  hint: tests are rules named `test_*` in files named `*_test.rego`\n"
+    }
+}
+
+fn write(path: &std::path::Path, text: &str) -> Result<(), Failure> {
+    std::fs::write(path, text).map_err(|error| {
+        Failure::new(
+            Exit::State,
+            format!("failed to write `{}`: {error}", path.display()),
+        )
+    })
+}
+
+fn test(case: &Case) -> Test {
     let (outcome, error) = match &case.outcome {
         Outcome::Passed => ("passed", None),
         Outcome::Failed => ("failed", None),
         Outcome::Error(error) => ("error", Some(error.clone())),
         Outcome::Skipped => ("skipped", None),
     };
+    let part = |part: &runner::Part| Part {
+        name: part.name.clone(),
+        passed: part.passed,
+    };
     Test {
         file: case.file.display().to_string(),
         line: case.line,
         name: format!("{}.{}", case.package, case.name),
         outcome,
+        milliseconds: case.elapsed.as_secs_f64() * 1_000.0,
         error,
+        cases: case.parts.iter().map(part).collect(),
         prints: case.prints.clone(),
-    }
-}
-
-/// Draws every matrix and compares it with, or writes it over, its golden file.
-fn pictures(directories: &[PathBuf], update: bool) -> Result<Vec<Picture>, Failure> {
-    let found = matrix::find(directories);
-    if found.is_empty() {
-        return Ok(Vec::new());
-    }
-    let policy = load(directories)?;
-    found
-        .iter()
-        .map(|path| picture(&policy, path, update))
-        .collect()
-}
-
-fn picture(
-    policy: &keepgate_policy::Policy,
-    path: &Path,
-    update: bool,
-) -> Result<Picture, Failure> {
-    let compared = matrix::compare(policy, path).map_err(|error| {
-        let failure = Failure::caused(Exit::Policy, &error);
-        Failure::new(
-            Exit::Policy,
-            format!("{}: {}", path.display(), failure.report()),
-        )
-    })?;
-    let outcome = match (compared.matches(), update, &compared.expected) {
-        (true, _, _) => "same",
-        (false, true, _) => {
-            std::fs::write(&compared.golden, &compared.drawn).map_err(|error| {
-                Failure::new(
-                    Exit::State,
-                    format!("failed to write `{}`: {error}", compared.golden.display()),
-                )
-            })?;
-            "updated"
-        }
-        (false, false, Some(_)) => "differs",
-        (false, false, None) => "missing",
-    };
-    Ok(Picture {
-        file: path.display().to_string(),
-        golden: compared.golden.display().to_string(),
-        outcome,
-        difference: difference(
-            compared.expected.as_deref().unwrap_or_default(),
-            &compared.drawn,
-        ),
-    })
-}
-
-/// The lines that differ, expected with `-`, found with `+`.
-fn difference(expected: &str, drawn: &str) -> String {
-    let (mut old, mut new) = (expected.lines(), drawn.lines());
-    let mut text = String::new();
-    loop {
-        match (old.next(), new.next()) {
-            (None, None) => return text,
-            (left, right) if left == right => {}
-            (left, right) => {
-                let signed = [("-", left), ("+", right)];
-                let lines = signed
-                    .into_iter()
-                    .filter_map(|(sign, line)| Some(format!("    {sign} {}\n", line?)));
-                text.extend(lines);
-            }
-        }
     }
 }
 
 fn text(tested: &Tested, report: &Report) -> String {
     let mut text = String::new();
-    for case in &tested.tests {
-        if !matches!(case.outcome, "failed" | "error") {
-            continue;
-        }
+    let bad = |test: &&Test| matches!(test.outcome, "failed" | "error");
+    for test in tested.tests.iter().filter(bad) {
         text.push_str(&format!(
             "{}:{}: {}: {}\n",
-            case.file, case.line, case.outcome, case.name
+            test.file, test.line, test.outcome, test.name
         ));
-        for line in case.error.iter().chain(&case.prints) {
+        let failed = test.cases.iter().filter(|part| !part.passed);
+        let failed: Vec<&str> = failed.map(|part| part.name.as_str()).collect();
+        for name in &failed {
+            text.push_str(&format!("    case failed: {name}\n"));
+        }
+        if !test.cases.is_empty() {
+            let well = test.cases.len() - failed.len();
+            text.push_str(&format!(
+                "    {well} of {} cases passed\n",
+                test.cases.len()
+            ));
+        }
+        for line in test.error.iter().chain(&test.prints) {
             text.push_str(&format!("    {line}\n"));
         }
     }
-    for picture in &tested.matrices {
-        let remark = match picture.outcome {
-            "differs" => "differs from the golden matrix, accept it with --update",
-            "missing" => "has no golden matrix, make it with --update",
-            other => other,
-        };
-        text.push_str(&format!("{}: {remark}\n", picture.golden));
-        if !picture.is_right() {
-            text.push_str(&picture.difference);
-        }
-    }
+    text.extend(tested.matrices.iter().map(matrix::told));
+    text.extend(tested.coverage.as_ref().map(coverage::told));
     let count = |outcome: fn(&Outcome) -> bool| report.count(outcome);
     text.push_str(&format!(
         "{}: {} passed, {} failed, {} skipped in {} ms\n",
