@@ -10,7 +10,9 @@ mod kill;
 mod policy;
 
 pub(crate) use kill::{Api, ClearKill, DrillKill, Kill, ListKills, Operators, SetKill};
-pub(crate) use policy::{CoveragePolicy, Directories, Policy, TestPolicy};
+pub(crate) use policy::{
+    CoveragePolicy, Directories, NewPolicy, Policy, Schema, Template, TestPolicy,
+};
 
 use crate::exit::Exit;
 use crate::output::Format;

@@ -87,7 +87,7 @@ fn run_with(arguments: &[&str], variables: Vec<(OsString, OsString)>) -> Ran {
 
 #[test]
 fn help_is_as_reviewed() {
-    let commands: [&[&str]; 18] = [
+    let commands: [&[&str]; 20] = [
         &["-h"],
         &["--help"],
         &["serve", "--help"],
@@ -99,6 +99,8 @@ fn help_is_as_reviewed() {
         &["policy", "check", "-h"],
         &["policy", "test", "-h"],
         &["policy", "coverage", "-h"],
+        &["policy", "schema", "--help"],
+        &["policy", "new", "--help"],
         &["keys", "-h"],
         &["keys", "create", "-h"],
         &["keys", "revoke", "-h"],

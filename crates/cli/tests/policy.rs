@@ -251,6 +251,59 @@ todo_test_hours if false
         );
     }
 
+    #[test]
+    fn every_template_is_a_policy_that_passes() {
+        for (template, warnings) in [
+            ("least-privilege", 0),
+            ("read-only", 0),
+            ("sql", 0),
+            // A guardrail allows whatever it does not refuse, and is reminded of it.
+            ("guardrail", 1),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let place = folder.path().join("mine");
+            let place = place.to_str().unwrap();
+            let made = keepgate(&["policy", "new", place, "--template", template]);
+            assert_eq!((made.exit, made.stderr.as_str()), (Exit::Success, ""));
+            let checked = keepgate(&["policy", "check", place, "--output", "json"]);
+            assert_eq!(
+                checked.exit,
+                Exit::Success,
+                "{template}: {}",
+                checked.stdout
+            );
+            let found = json(&checked)["warnings"].as_array().unwrap().len();
+            assert_eq!(found, warnings, "{template}: {}", checked.stdout);
+            let tested = keepgate(&["policy", "test", place, "--threshold", "100"]);
+            assert_eq!(
+                tested.exit,
+                Exit::Success,
+                "{template}: {}{}",
+                tested.stdout,
+                tested.stderr
+            );
+            assert!(folder.path().join("mine/.regal/config.yaml").is_file());
+            // What is there stays as it is.
+            let rules = folder.path().join("mine/policy.rego");
+            fs::write(&rules, "mine").unwrap();
+            let again = keepgate(&["policy", "new", place]);
+            assert_eq!(again.exit, Exit::State);
+            assert!(again.stderr.contains("not empty"), "{}", again.stderr);
+            assert_eq!(fs::read_to_string(rules).unwrap(), "mine");
+        }
+    }
+
+    #[test]
+    fn schemas_are_printed_as_published() {
+        for (which, title) in [("input", "input"), ("decision", "decision")] {
+            let ran = keepgate(&["policy", "schema", which]);
+            assert_eq!(ran.exit, Exit::Success);
+            let wanted = format!("Keepgate policy {title}, keepgate/v1");
+            assert_eq!(json(&ran)["title"], wanted.as_str());
+        }
+        assert_eq!(keepgate(&["policy", "schema", "other"]).exit, Exit::Usage);
+    }
+
     #[expect(
         clippy::disallowed_methods,
         reason = "the binary under test has to be a process of its own"

@@ -27,6 +27,7 @@ mod policy;
 pub mod probe;
 mod problem;
 pub mod runner;
+pub mod schema;
 mod settings;
 mod shadow;
 mod sources;

@@ -6,7 +6,7 @@
 mod advice;
 pub(crate) mod brackets;
 pub(crate) mod check;
-mod entry;
+pub(crate) mod entry;
 pub(crate) mod files;
 pub(crate) mod graph;
 mod guard;

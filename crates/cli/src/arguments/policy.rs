@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use keepgate_policy::runner::Filter;
 
 /// What can be done with policies.
@@ -16,6 +16,14 @@ pub(crate) enum Policy {
     Test(TestPolicy),
     /// Run the tests and tell which rules never held and which lines were never reached
     Coverage(CoveragePolicy),
+    /// Print the JSON Schema of what rules see, or of what they may say
+    Schema {
+        /// Which of them
+        #[arg(value_enum, default_value_t)]
+        which: Schema,
+    },
+    /// Write a policy to begin with, with its tests, into a new directory
+    New(NewPolicy),
 }
 
 /// Where policies are.
@@ -59,4 +67,39 @@ pub(crate) struct CoveragePolicy {
     /// Fail when the tests went through less of the lines, or of the rules
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     pub(crate) threshold: Option<u8>,
+}
+
+/// The schemas there are.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub(crate) enum Schema {
+    /// Every field of `input`.
+    #[default]
+    Input,
+    /// What the sets of package mcp.authz may hold.
+    Decision,
+}
+
+/// What a new policy is to be.
+#[derive(Debug, Args)]
+pub(crate) struct NewPolicy {
+    /// The directory; it must not be there yet, or be empty
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: PathBuf,
+    /// What to begin with
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) template: Template,
+}
+
+/// What a policy can begin with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Template {
+    /// Each role may use the tools a table names; everything else is refused.
+    #[default]
+    LeastPrivilege,
+    /// Everyone may read, and nobody may change anything.
+    ReadOnly,
+    /// Databases: one statement that reads, from tables on a list.
+    Sql,
+    /// Nothing but guardrails: whatever tenants allow, these hold.
+    Guardrail,
 }

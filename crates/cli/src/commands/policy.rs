@@ -4,7 +4,9 @@ mod check;
 mod coverage;
 mod junit;
 mod matrix;
+mod new;
 mod problem;
+mod schema;
 mod test;
 mod watch;
 
@@ -23,6 +25,8 @@ pub(super) fn run(command: Policy, context: &mut Context<'_>) -> Result<(), Fail
         Policy::Check(directories) => check::run(&chosen(context, directories)?, context),
         Policy::Test(wish) => test::run(wish, context),
         Policy::Coverage(wish) => coverage::run(wish, context),
+        Policy::Schema { which } => schema::run(which, context),
+        Policy::New(wish) => new::run(&wish, context),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::facts::{
     CallerFacts, CallerFields, ClientFacts, ClientFields, HistoryFacts, ResponseFacts, ServerFacts,
     ServerFields, ToolFacts, ToolFields,
 };
-use crate::load::shape::SCHEMA;
+use crate::schema::INPUT as SCHEMA;
 
 /// One document for each subject and phase.
 #[expect(clippy::too_many_lines, reason = "a table of one document per subject")]

@@ -7,7 +7,7 @@ use regorus::value::Set;
 use super::check::DECISIONS;
 use super::nearest::nearest;
 use super::survey::{Kind, Site};
-use crate::answer::{self, obligations};
+use crate::answer::{self, Odd, obligations};
 use crate::obligations::Obligations;
 use crate::problem::Problem;
 
@@ -81,7 +81,20 @@ fn always(site: &Site, set: &str) -> Option<Problem> {
 
 /// An entry written out whole is read as it will be.
 fn odd(site: &Site, set: &str) -> Option<Problem> {
-    let entry = site.constant.clone()?;
+    let wrong = wrong(set, site.constant.clone()?)?;
+    Some(
+        Problem::at(
+            &site.file,
+            site.line,
+            site.column,
+            format!("an entry of `{set}` is not one: {wrong}"),
+        )
+        .hint(shape(set)),
+    )
+}
+
+/// What is wrong with an entry of a set.
+pub(crate) fn wrong(set: &str, entry: Value) -> Option<Odd> {
     let mut entries = Set::new();
     entries.insert(entry);
     let entries: Value = entries.into_value();
@@ -92,18 +105,8 @@ fn odd(site: &Site, set: &str) -> Option<Problem> {
         set => obligations::read(set, &entries, &mut Obligations::default()),
     };
     // What cannot be carried out yet is refused call by call, with a code of its own.
-    let wrong = read
-        .err()
-        .filter(|wrong| *wrong != obligations::UNSUPPORTED)?;
-    Some(
-        Problem::at(
-            &site.file,
-            site.line,
-            site.column,
-            format!("an entry of `{set}` is not one: {wrong}"),
-        )
-        .hint(shape(set)),
-    )
+    read.err()
+        .filter(|wrong| *wrong != obligations::UNSUPPORTED)
 }
 
 /// An entry as it should be.

@@ -26,15 +26,18 @@ pub(crate) fn message(text: &str) -> String {
 
 /// Line and column of an error, 0 when it does not say.
 pub(crate) fn place(text: &str) -> (u32, u32) {
-    let Some(arrow) = text
-        .lines()
-        .rev()
-        .find_map(|line| line.trim().strip_prefix("--> "))
-    else {
+    let Some(arrow) = arrow(text) else {
         return (0, 0);
     };
     let mut parts = arrow.rsplitn(3, ':');
     let column = parts.next().and_then(|part| part.parse().ok()).unwrap_or(0);
     let line = parts.next().and_then(|part| part.parse().ok()).unwrap_or(0);
     (line, column)
+}
+
+/// File, line and column of an error, as it tells them.
+pub(crate) fn arrow(text: &str) -> Option<&str> {
+    text.lines()
+        .rev()
+        .find_map(|line| line.trim().strip_prefix("--> "))
 }

@@ -3,9 +3,7 @@
 use serde_json::Value;
 
 use super::nearest::nearest;
-
-/// The published description of the input.
-pub(crate) const SCHEMA: &str = include_str!("../../../../policies/schema/input.schema.json");
+use crate::schema::INPUT;
 
 /// The schema, ready to be asked.
 pub(crate) struct Shape(Value);
@@ -23,8 +21,7 @@ impl Shape {
     pub(crate) fn input() -> Self {
         // A schema that cannot be read knows no field, so that every rule is refused: a test reads it.
         Self(
-            serde_json::from_str(SCHEMA)
-                .unwrap_or_else(|_| serde_json::json!({ "properties": {} })),
+            serde_json::from_str(INPUT).unwrap_or_else(|_| serde_json::json!({ "properties": {} })),
         )
     }
 

@@ -47,7 +47,7 @@ pub(crate) fn policy(text: &str) -> Policy {
 }
 
 pub(crate) fn starter() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../policies")
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../policies/starter")
 }
 
 pub(crate) fn caller(roles: &[&str]) -> CallerFacts {

@@ -164,8 +164,8 @@ fn ask(engine: &mut Engine, rule: &str) -> Result<Value, String> {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => {
             let text = error.to_string();
-            let (line, column) = locate::place(&text);
-            Err(format!("{line}:{column}: {}", locate::message(&text)))
+            let place = locate::arrow(&text).map_or(String::new(), |place| format!("{place}: "));
+            Err(format!("{place}{}", locate::message(&text)))
         }
         Err(_) => Err("the evaluator panicked".to_owned()),
     }

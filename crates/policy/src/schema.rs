@@ -1,0 +1,9 @@
+//! The published descriptions of what rules see and of what they may say, as JSON Schema (draft 2020-12).
+
+/// Every field of `input`.
+pub const INPUT: &str = include_str!("../../../policies/schema/input.schema.json");
+/// What the sets of package `mcp.authz` may hold.
+pub const DECISION: &str = include_str!("../../../policies/schema/decision.schema.json");
+
+#[cfg(test)]
+mod tests;
