@@ -16,7 +16,7 @@ use crate::decision::Reason;
 use crate::functions;
 use crate::load::brackets;
 use crate::load::locate;
-use crate::load::native::Statement;
+use crate::load::native::{self, Run, Stop};
 use crate::load::plan::{Plan, Then, Unit};
 use crate::shadow::{self, Patterns};
 
@@ -34,6 +34,7 @@ pub(crate) struct Evaluator {
     engine: Engine,
     plan: Arc<Plan>,
     input: Value,
+    data: Value,
     patterns: Patterns,
 }
 
@@ -53,6 +54,7 @@ impl Evaluator {
             engine,
             plan: Arc::clone(plan),
             input: Value::Undefined,
+            data: data.clone(),
             patterns: Patterns::default(),
         };
         evaluator
@@ -84,11 +86,7 @@ impl Evaluator {
                 Then::Entries(entries) => entries.iter().for_each(|entry| {
                     found.insert(entry.clone());
                 }),
-                Then::Check(statements, entry) => {
-                    if self.check(statements)? {
-                        found.insert(entry.clone());
-                    }
-                }
+                Then::Run(rule) => self.run(rule, deadline, &mut found)?,
                 Then::Ask(rule) => match self.ask(rule, deadline)? {
                     Value::Set(entries) => entries.iter().for_each(|entry| {
                         found.insert(entry.clone());
@@ -106,21 +104,30 @@ impl Evaluator {
         Ok(Value::Set(Arc::new(found)))
     }
 
-    /// Whether all statements hold, in their order.
-    fn check(&mut self, statements: &[Statement]) -> Result<bool, Failure> {
-        let (input, patterns) = (&self.input, &mut self.patterns);
-        let checked = catch_unwind(AssertUnwindSafe(|| {
-            for statement in statements {
-                if !statement.holds(input, patterns)? {
-                    return Ok(false);
-                }
+    /// Adds what comes of a rule that needs no engine.
+    fn run(
+        &mut self,
+        rule: &native::Rule,
+        deadline: Instant,
+        found: &mut Set,
+    ) -> Result<(), Failure> {
+        let mut run = Run {
+            input: &self.input,
+            data: &self.data,
+            patterns: &mut self.patterns,
+            deadline,
+            steps: 0,
+        };
+        let add = &mut |entry| {
+            found.insert(entry);
+        };
+        match catch_unwind(AssertUnwindSafe(|| rule.run(&mut run, add))) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(Stop::Timeout)) => {
+                tracing::warn!("policy evaluation ran out of time");
+                Err(Reason::POLICY_TIMEOUT)
             }
-            Ok(true)
-        }));
-        match checked {
-            Ok(Ok(holds)) => Ok(holds),
-            Ok(Err(error)) => {
-                let error: String = error;
+            Ok(Err(Stop::Error(error))) => {
                 tracing::warn!(error = locate::message(&error), "policy evaluation failed");
                 Err(Reason::POLICY_ERROR)
             }

@@ -1,173 +1,340 @@
-//! Statements about the input that are evaluated here rather than by the evaluator.
+//! Rules that are evaluated here rather than by the evaluator.
 //!
-//! Where [`super::guard`] compares fields, this goes one step further: calls of built-in functions, comparisons and
-//! `not`, on fields of the input and constants, without variables. The functions and the comparisons are the
-//! evaluator's own, called directly; what they refuse is refused here. A property test holds the answers to those of
-//! the evaluator. Everything else is left to it.
+//! Where [`super::guard`] compares fields, this goes further: calls of built-in functions, comparisons and `not` on
+//! fields of the input and the data, `some .. in`, local names, and plain rules of the same package. The functions and
+//! comparisons are the evaluator's own, called directly; what they refuse is refused here, and statements are run in
+//! the order the evaluator would. A property test holds the answers to those of the evaluator. Everything else is left
+//! to it.
+
+mod order;
+mod resolve;
+mod run;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use regorus::Value;
-use regorus::unstable::{BoolOp, Expr, Literal, LiteralStmt, Query, comparison};
+use regorus::unstable::{AssignOp, BoolOp, Expr, Literal, LiteralStmt, Query};
 
-use super::guard::{constant, field};
-use crate::shadow::{Function, Patterns};
+use super::guard::constant;
+use crate::shadow::Function;
+
+pub(crate) use resolve::Resolver;
+pub(crate) use run::{Run, Stop, at, contains};
 
 /// Functions that are more than their arguments: they generate, print or trace.
 const APART: [&str; 3] = ["print", "trace", "walk"];
 
-/// A statement of a rule's body.
+/// The names a module gives to paths into `input` and `data`.
+type Imports = [(String, Vec<String>)];
+
+/// A body and what comes of it.
 #[derive(Debug, Clone)]
-pub(crate) struct Statement {
-    term: Term,
-    negated: bool,
+pub(crate) struct Rule {
+    body: Body,
+    yields: Term,
+    /// Whether the evaluator stops at the first way in which the body holds: it does where a plain literal comes of it.
+    once: bool,
+}
+
+/// Statements in the order they are run.
+#[derive(Debug, Clone)]
+struct Body {
+    steps: Vec<Step>,
+    /// How many local names there are.
+    locals: usize,
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Holds(Term),
+    Fails(Term),
+    /// `x := term`
+    Name(usize, Term),
+    /// `some key, value in term`
+    Each {
+        key: Option<usize>,
+        value: Option<usize>,
+        of: Term,
+    },
 }
 
 #[derive(Debug, Clone)]
 enum Term {
     Constant(Value),
-    Field(Vec<Value>),
+    Input(Vec<Value>),
+    Data(Vec<Value>),
+    Local(usize),
+    /// What lies at a value, itself to be found out.
+    At(Box<(Self, Self)>),
     Call(Function, Vec<Self>),
     Compare(BoolOp, Box<(Self, Self)>),
     Member(Box<(Self, Self)>),
+    Array(Vec<Self>),
+    Object(Vec<(Value, Self)>),
+    /// A rule of the same package, by name: until it is resolved.
+    Named(String),
+    Helper(Arc<Helper>),
 }
 
-/// The statements of a body from the one numbered `from`, when all of them can be evaluated here.
-pub(crate) fn statements(query: &Query, from: usize) -> Option<Vec<Statement>> {
-    query.stmts.iter().skip(from).map(statement).collect()
+/// A plain rule: everything declared under one name.
+#[derive(Debug, Clone)]
+pub(crate) struct Helper {
+    rules: Vec<Rule>,
+    default: Option<Value>,
+    /// How much there is to run, with all that it needs.
+    size: usize,
 }
 
-fn statement(statement: &LiteralStmt) -> Option<Statement> {
-    if !statement.with_mods.is_empty() {
-        return None;
+/// Reads the statements of a body from the one numbered `from`, and what comes of it; `None` when anything needs the
+/// evaluator.
+///
+/// Without `yields` it is `true`.
+pub(crate) fn rule(
+    query: Option<(&Query, usize)>,
+    yields: Option<&Expr>,
+    imports: &Imports,
+) -> Option<Rule> {
+    let statements: Vec<&LiteralStmt> = query
+        .iter()
+        .flat_map(|(query, from)| query.stmts.iter().skip(*from))
+        .collect();
+    let mut reader = Reader {
+        imports,
+        locals: locals(&statements)?,
+        used: BTreeSet::new(),
+    };
+    let mut steps = Vec::new();
+    for statement in statements {
+        reader.used.clear();
+        let step = reader.step(statement)?;
+        steps.push((step, std::mem::take(&mut reader.used)));
     }
-    match &statement.literal {
-        Literal::Expr { expr, .. } => Some(Statement {
-            term: term(expr)?,
-            negated: false,
-        }),
-        Literal::NotExpr { expr, .. } => Some(Statement {
-            term: term(expr)?,
-            negated: true,
-        }),
-        Literal::SomeVars { .. } | Literal::SomeIn { .. } | Literal::Every { .. } => None,
-    }
-}
-
-fn term(expr: &Expr) -> Option<Term> {
-    if let Some(value) = constant(expr) {
-        return Some(Term::Constant(value));
-    }
-    if let Some(path) = field(expr) {
-        return Some(Term::Field(path));
-    }
-    if let Expr::Call { fcn, params, .. } = expr {
-        let name = super::survey::name(fcn)?;
-        let function =
-            Function::new(&name, params.len()).filter(|_| !APART.contains(&name.as_str()))?;
-        let arguments: Option<Vec<Term>> = params.iter().map(|param| term(param)).collect();
-        return Some(Term::Call(function, arguments?));
-    }
-    if let Expr::BoolExpr { op, lhs, rhs, .. } = expr {
-        return Some(Term::Compare(
-            op.clone(),
-            Box::new((term(lhs)?, term(rhs)?)),
-        ));
-    }
-    if let Expr::Membership {
-        key: None,
-        value,
-        collection,
-        ..
-    } = expr
-    {
-        return Some(Term::Member(Box::new((term(value)?, term(collection)?))));
-    }
-    None
-}
-
-impl Statement {
-    /// Whether the statement holds of an input; the error is the function's own text.
-    pub(crate) fn holds(&self, input: &Value, patterns: &mut Patterns) -> Result<bool, String> {
-        let value = self.term.value(input, patterns)?;
-        let holds = !matches!(value, Value::Undefined | Value::Bool(false));
-        Ok(holds != self.negated)
-    }
-
-    /// The first parts of the names of all functions called: a rule of that name comes before the built-in one.
-    pub(crate) fn roots(&self) -> Vec<&str> {
-        let mut roots = Vec::new();
-        self.term.roots(&mut roots);
-        roots
-    }
-}
-
-impl Term {
-    fn value(&self, input: &Value, patterns: &mut Patterns) -> Result<Value, String> {
-        match self {
-            Self::Constant(value) => Ok(value.clone()),
-            Self::Field(path) => Ok(at(input, path).cloned().unwrap_or(Value::Undefined)),
-            Self::Call(function, arguments) => {
-                let mut values = Vec::with_capacity(arguments.len());
-                for argument in arguments {
-                    values.push(argument.value(input, patterns)?);
-                }
-                if values.contains(&Value::Undefined) {
-                    return Ok(Value::Undefined);
-                }
-                function.call(&values, patterns)
-            }
-            Self::Compare(operator, sides) => {
-                let one = sides.0.value(input, patterns)?;
-                let other = sides.1.value(input, patterns)?;
-                if one == Value::Undefined || other == Value::Undefined {
-                    return Ok(Value::Undefined);
-                }
-                comparison::compare(operator, &one, &other).map_err(|error| error.to_string())
-            }
-            Self::Member(sides) => {
-                let value = sides.0.value(input, patterns)?;
-                let collection = sides.1.value(input, patterns)?;
-                Ok(Value::Bool(contains(&collection, &value)))
-            }
-        }
-    }
-
-    fn roots<'a>(&'a self, into: &mut Vec<&'a str>) {
-        match self {
-            Self::Constant(_) | Self::Field(_) => {}
-            Self::Call(function, arguments) => {
-                into.push(function.name().split('.').next().unwrap_or_default());
-                arguments.iter().for_each(|argument| argument.roots(into));
-            }
-            Self::Compare(_, sides) | Self::Member(sides) => {
-                sides.0.roots(into);
-                sides.1.roots(into);
-            }
-        }
-    }
-}
-
-/// The value at a path of objects.
-pub(crate) fn at<'a>(input: &'a Value, path: &[Value]) -> Option<&'a Value> {
-    path.iter().try_fold(input, |at, step| match at {
-        Value::Object(object) => object.get(step),
-        Value::Null
-        | Value::Bool(_)
-        | Value::Number(_)
-        | Value::String(_)
-        | Value::Array(_)
-        | Value::Set(_)
-        | Value::Undefined => None,
+    Some(Rule {
+        body: Body {
+            steps: order::ordered(steps, &reader.locals)?,
+            locals: reader.locals.len(),
+        },
+        yields: match yields {
+            Some(expr) => reader.term(expr)?,
+            None => Term::Constant(Value::Bool(true)),
+        },
+        once: yields.is_none_or(is_literal),
     })
 }
 
-/// Membership as `in` has it.
-pub(crate) fn contains(collection: &Value, value: &Value) -> bool {
-    match collection {
-        Value::Array(items) => items.contains(value),
-        Value::Set(items) => items.contains(value),
-        Value::Object(object) => object.values().any(|item| item == value),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Undefined => {
-            false
+/// As the evaluator has it: a literal that is no collection.
+fn is_literal(expr: &Expr) -> bool {
+    matches!(
+        expr,
+        Expr::String { .. }
+            | Expr::RawString { .. }
+            | Expr::Bool { .. }
+            | Expr::Null { .. }
+            | Expr::Number { .. }
+    )
+}
+
+/// The local names of a body; `None` when one is declared twice, or in a form that needs the evaluator.
+fn locals(statements: &[&LiteralStmt]) -> Option<Vec<String>> {
+    let mut found: Vec<String> = Vec::new();
+    let mut add = |name: Option<&str>| {
+        let name = name?;
+        if name == "_" {
+            return Some(());
+        }
+        let taken = ["input", "data"].contains(&name) || found.iter().any(|other| other == name);
+        if taken {
+            return None;
+        }
+        found.push(name.to_owned());
+        Some(())
+    };
+    for statement in statements {
+        match &statement.literal {
+            Literal::SomeIn { key, value, .. } => {
+                if let Some(key) = key {
+                    add(variable(key))?;
+                }
+                add(variable(value))?;
+            }
+            Literal::Expr { expr, .. } => {
+                if let Expr::AssignExpr {
+                    op: AssignOp::ColEq,
+                    lhs,
+                    ..
+                } = &**expr
+                {
+                    add(variable(lhs))?;
+                }
+            }
+            Literal::NotExpr { .. } => {}
+            Literal::SomeVars { .. } | Literal::Every { .. } => return None,
         }
     }
+    Some(found)
+}
+
+fn variable(expr: &Expr) -> Option<&str> {
+    if let Expr::Var { span, .. } = expr {
+        Some(span.text())
+    } else {
+        None
+    }
+}
+
+/// Reads terms, and notes which local names they use.
+struct Reader<'a> {
+    imports: &'a Imports,
+    locals: Vec<String>,
+    used: BTreeSet<usize>,
+}
+
+impl Reader<'_> {
+    fn slot(&self, name: &str) -> Option<usize> {
+        self.locals.iter().position(|local| local == name)
+    }
+
+    fn step(&mut self, statement: &LiteralStmt) -> Option<Step> {
+        if !statement.with_mods.is_empty() {
+            return None;
+        }
+        match &statement.literal {
+            Literal::Expr { expr, .. } => {
+                if let Expr::AssignExpr {
+                    op: AssignOp::ColEq,
+                    lhs,
+                    rhs,
+                    ..
+                } = &**expr
+                {
+                    let slot = self.slot(variable(lhs)?)?;
+                    return Some(Step::Name(slot, self.term(rhs)?));
+                }
+                Some(Step::Holds(self.term(expr)?))
+            }
+            Literal::NotExpr { expr, .. } => Some(Step::Fails(self.term(expr)?)),
+            Literal::SomeIn {
+                key,
+                value,
+                collection,
+                ..
+            } => {
+                let key = key.as_ref().and_then(|key| self.slot(variable(key)?));
+                let value = self.slot(variable(value)?);
+                let of = self.term(collection)?;
+                Some(Step::Each { key, value, of })
+            }
+            Literal::SomeVars { .. } | Literal::Every { .. } => None,
+        }
+    }
+
+    fn term(&mut self, expr: &Expr) -> Option<Term> {
+        if let Some(value) = constant(expr) {
+            return Some(Term::Constant(value));
+        }
+        if let Expr::Var { .. } | Expr::RefDot { .. } | Expr::RefBrack { .. } = expr {
+            return self.reference(expr);
+        }
+        if let Expr::Call { fcn, params, .. } = expr {
+            let name = super::survey::name(fcn)?;
+            let function =
+                Function::new(&name, params.len()).filter(|_| !APART.contains(&name.as_str()))?;
+            let imported = |root: &str| self.imports.iter().any(|(alias, _)| alias == root);
+            if name
+                .split('.')
+                .next()
+                .is_none_or(|root| imported(root) || self.slot(root).is_some())
+            {
+                return None;
+            }
+            let arguments: Option<Vec<Term>> =
+                params.iter().map(|param| self.term(param)).collect();
+            return Some(Term::Call(function, arguments?));
+        }
+        if let Expr::BoolExpr { op, lhs, rhs, .. } = expr {
+            let sides = Box::new((self.term(lhs)?, self.term(rhs)?));
+            return Some(Term::Compare(op.clone(), sides));
+        }
+        if let Expr::Membership {
+            key: None,
+            value,
+            collection,
+            ..
+        } = expr
+        {
+            let sides = Box::new((self.term(value)?, self.term(collection)?));
+            return Some(Term::Member(sides));
+        }
+        self.collection(expr)
+    }
+
+    fn collection(&mut self, expr: &Expr) -> Option<Term> {
+        if let Expr::Array { items, .. } = expr {
+            let items: Option<Vec<Term>> = items.iter().map(|item| self.term(item)).collect();
+            return Some(Term::Array(items?));
+        }
+        let Expr::Object { fields, .. } = expr else {
+            return None;
+        };
+        let mut members: Vec<(Value, Term)> = Vec::new();
+        for (_, key, value) in fields {
+            let key = constant(key)?;
+            // A key twice is the evaluator's to refuse.
+            if members.iter().any(|(other, _)| *other == key) {
+                return None;
+            }
+            members.push((key, self.term(value)?));
+        }
+        Some(Term::Object(members))
+    }
+
+    /// `input.a.b`, `data.a[input.b]`, `local.a`, an import, or the name of a rule.
+    fn reference(&mut self, expr: &Expr) -> Option<Term> {
+        let mut steps: Vec<Term> = Vec::new();
+        let mut at = expr;
+        while let Expr::RefDot { refr, .. } | Expr::RefBrack { refr, .. } = at {
+            if let Expr::RefDot { field, .. } = at {
+                steps.push(Term::Constant(Value::from(field.0.text())));
+            }
+            if let Expr::RefBrack { index, .. } = at {
+                steps.push(self.term(index)?);
+            }
+            at = refr;
+        }
+        steps.reverse();
+        let root = variable(at)?;
+        if let Some(slot) = self.slot(root) {
+            self.used.insert(slot);
+            return Some(steps.into_iter().fold(Term::Local(slot), below));
+        }
+        let imported = self.imports.iter().find(|(alias, _)| alias == root);
+        let (first, mut path): (&str, Vec<Value>) = match imported {
+            Some((_, full)) => {
+                let below = full.iter().skip(1).map(|step| Value::from(step.as_str()));
+                (full.first()?, below.collect())
+            }
+            None => (root, Vec::new()),
+        };
+        let mut steps = steps.into_iter().peekable();
+        while let Some(Term::Constant(step)) =
+            steps.next_if(|step| matches!(step, Term::Constant(Value::String(_))))
+        {
+            path.push(step);
+        }
+        let base = match first {
+            // The whole is never needed: it would have to be built.
+            "input" | "data" if path.is_empty() => return None,
+            "input" => Term::Input(path),
+            "data" => Term::Data(path),
+            "_" => return None,
+            name if path.is_empty() => Term::Named(name.to_owned()),
+            _ => return None,
+        };
+        Some(steps.fold(base, below))
+    }
+}
+
+fn below(base: Term, step: Term) -> Term {
+    Term::At(Box::new((base, step)))
 }

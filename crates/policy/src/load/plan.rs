@@ -4,7 +4,7 @@
 //! the guards hold; rules that are nothing but guards and a constant need no evaluator and leave its texts. A set that
 //! another rule reads stays whole.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::check::{DECISIONS, OBLIGATIONS, PACKAGE};
 use super::files::{File, Kind};
 use super::graph::Graph;
 use super::guard::Guard;
-use super::native::Statement;
+use super::native::{self, Resolver};
 use super::survey::Site;
 
 /// Begins the names this file gives to parts of sets.
@@ -45,8 +45,8 @@ pub(crate) struct Unit {
 pub(crate) enum Then {
     /// These, as written.
     Entries(Vec<Value>),
-    /// This, when the statements hold.
-    Check(Vec<Statement>, Value),
+    /// What comes of this rule.
+    Run(native::Rule),
     /// The evaluator's value of this rule.
     Ask(String),
 }
@@ -89,12 +89,7 @@ pub(crate) fn plan(
     let mut plan = Plan::default();
     // Sets of which no rule is left, and which other rules still name.
     let mut emptied: Vec<(&Path, &str)> = Vec::new();
-    let own = sites
-        .iter()
-        .filter(|site| site.package.join(".") == PACKAGE);
-    let own: BTreeSet<&str> = own
-        .filter_map(|site| site.name.first().map(String::as_str))
-        .collect();
+    let mut resolver = Resolver::new(sites, PACKAGE);
     for name in DECISIONS.into_iter().chain(OBLIGATIONS) {
         let (rules, out): (Vec<&Site>, Vec<&Site>) =
             declared(sites, name).partition(|site| speaks(site));
@@ -112,7 +107,7 @@ pub(crate) fn plan(
         let units = match (rules.is_empty(), whole) {
             (true, _) => continue,
             (false, true) => vec![Unit::whole(name)],
-            (false, false) => units(name, &rules, &own, &mut edits),
+            (false, false) => units(name, &rules, &mut resolver, &mut edits),
         };
         match name {
             "allow" => plan.allow = units,
@@ -149,7 +144,7 @@ fn declared<'a>(sites: &'a [Site], name: &str) -> impl Iterator<Item = &'a Site>
 fn units<'a>(
     name: &str,
     rules: &[&'a Site],
-    own: &BTreeSet<&str>,
+    resolver: &mut Resolver<'a>,
     edits: &mut Edits<'a>,
 ) -> Vec<Unit> {
     let mut units = Vec::new();
@@ -157,29 +152,24 @@ fn units<'a>(
     let mut asked: BTreeMap<&[Guard], String> = BTreeMap::new();
     for site in rules {
         let guards = site.guards.as_slice();
-        // A rule of the policy's own comes before the built-in function of its name.
-        let rest = site.rest.as_ref().filter(|rest| {
-            !rest
-                .iter()
-                .flat_map(Statement::roots)
-                .any(|root| own.contains(root))
-        });
-        match (rest, &site.constant, guards) {
-            (Some(rest), Some(entry), guards) if rest.is_empty() => {
-                constants.entry(guards).or_default().push(entry.clone());
-                edits.blank(site);
-            }
-            (Some(rest), Some(entry), guards) => {
+        if let (true, Some(entry)) = (site.guarded, &site.constant) {
+            constants.entry(guards).or_default().push(entry.clone());
+            edits.blank(site);
+            continue;
+        }
+        let native = site.native.as_ref();
+        match (native.and_then(|rule| resolver.rule(rule)), guards) {
+            (Some((rule, _)), guards) => {
                 units.push(Unit {
                     guards: guards.to_vec(),
-                    then: Then::Check(rest.clone(), entry.clone()),
+                    then: Then::Run(rule),
                 });
                 edits.blank(site);
             }
-            (_, _, []) => {
+            (None, []) => {
                 asked.entry(&[]).or_insert_with(|| name.to_owned());
             }
-            (_, _, guards) => {
+            (None, guards) => {
                 let number = asked.len();
                 let part = asked
                     .entry(guards)

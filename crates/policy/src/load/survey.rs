@@ -6,7 +6,7 @@ use regorus::Value;
 use regorus::unstable::{Expr, Literal, Module, Query, Ref, Rule, RuleAssign, RuleHead, Span};
 
 use super::guard::{self, Guard};
-use super::native::{self, Statement};
+use super::native;
 use super::style::{self, Style};
 
 /// How a rule is declared.
@@ -47,9 +47,11 @@ pub(crate) struct Site {
     pub(crate) head: (usize, usize),
     /// What the body of a set's rule asks of the input first.
     pub(crate) guards: Vec<Guard>,
-    /// The rest of the body, when it can be evaluated without the evaluator.
-    pub(crate) rest: Option<Vec<Statement>>,
-    /// The entry of a set's rule, when it is a constant.
+    /// The rest of the body and what comes of it, when that can be had without the evaluator.
+    pub(crate) native: Option<native::Rule>,
+    /// Whether the body is nothing but guards.
+    pub(crate) guarded: bool,
+    /// The entry of a set's rule, or the value of a default, when it is a constant.
     pub(crate) constant: Option<Value>,
     /// How it is written.
     pub(crate) style: Style,
@@ -163,13 +165,14 @@ fn site(rule: &Rule, file: &std::path::Path, package: &[String], imports: &Impor
             (kind, refr, args.len())
         }
     };
-    let (guards, rest, constant) = guarded(rule, imports);
+    let direct = direct(rule, imports);
     let name = root(refr).span();
     Site {
         head: (name.start as usize, name.end as usize),
-        guards,
-        rest,
-        constant,
+        guards: direct.guards,
+        native: direct.native,
+        guarded: direct.guarded,
+        constant: direct.constant,
         style: style::style(rule),
         file: file.to_owned(),
         package: package.to_vec(),
@@ -186,32 +189,48 @@ fn site(rule: &Rule, file: &std::path::Path, package: &[String], imports: &Impor
     }
 }
 
-/// The guards of a set's rule, the rest of its body and its entry, as far as they need no evaluator.
-fn guarded(rule: &Rule, imports: &Imports) -> (Vec<Guard>, Option<Vec<Statement>>, Option<Value>) {
-    let Rule::Spec {
-        head: RuleHead::Set { key: Some(key), .. },
-        bodies,
-        ..
-    } = rule
-    else {
-        return (Vec::new(), None, None);
-    };
-    let constant = guard::constant(key);
-    match bodies.as_slice() {
-        [] => (Vec::new(), Some(Vec::new()), constant),
-        [body] => {
-            let (guards, past) = guard::guards(&body.query);
-            let imported = |statement: &Statement| {
-                statement
-                    .roots()
-                    .iter()
-                    .any(|root| imports.iter().any(|(alias, _)| alias == root))
+/// What of a rule needs no evaluator.
+#[derive(Default)]
+struct Direct {
+    guards: Vec<Guard>,
+    native: Option<native::Rule>,
+    guarded: bool,
+    constant: Option<Value>,
+}
+
+fn direct(rule: &Rule, imports: &Imports) -> Direct {
+    let (head, bodies) = match rule {
+        Rule::Spec { head, bodies, .. } => (head, bodies.as_slice()),
+        Rule::Default { args, value, .. } => {
+            return Direct {
+                constant: guard::constant(value).filter(|_| args.is_empty()),
+                ..Direct::default()
             };
-            let rest =
-                native::statements(&body.query, past).filter(|rest| !rest.iter().any(imported));
-            (guards, rest, constant)
         }
-        [..] => (Vec::new(), None, None),
+    };
+    let query = match bodies {
+        [] => None,
+        [body] => Some(&body.query),
+        [..] => return Direct::default(),
+    };
+    match head {
+        RuleHead::Set { key: Some(key), .. } => {
+            let (guards, past) = query.map_or_else(Default::default, |query| guard::guards(query));
+            Direct {
+                guarded: query.is_none_or(|query| query.stmts.len() == past),
+                native: native::rule(query.map(|query| (&**query, past)), Some(key), imports),
+                constant: guard::constant(key),
+                guards,
+            }
+        }
+        RuleHead::Compr { refr, assign, .. } if matches!(&**refr, Expr::Var { .. }) => {
+            let value = assign.as_ref().map(|assign| &*assign.value);
+            Direct {
+                native: native::rule(query.map(|query| (&**query, 0)), value, imports),
+                ..Direct::default()
+            }
+        }
+        RuleHead::Set { .. } | RuleHead::Compr { .. } | RuleHead::Func { .. } => Direct::default(),
     }
 }
 

@@ -122,6 +122,117 @@ approve contains {"code": "ask", "quorum": input.arguments.quorum} if input.argu
 visible contains "seen" if input.tool.name == "f"
 "#;
 
+/// Local names, loops, helpers, data and entries made from the input: forms that are run without the evaluator.
+const LOCAL: &str = r#"package mcp.authz
+
+import data.limits
+import input.arguments as given
+
+allow contains sprintf("%v may", [input.tool.name]) if input.tool.name
+
+deny contains {"code": "loop", "message": table} if {
+	input.tool.name == "a"
+	some table in ["drop", "payroll"]
+	contains(lower(input.arguments.sql), table)
+}
+deny contains {"code": "key"} if {
+	input.tool.name == "a"
+	some place, item in input.arguments.list
+	place == 1
+	item == "bad"
+}
+deny contains {"code": "object"} if {
+	input.tool.name == "b"
+	some name, item in input.arguments.object
+	sprintf("%v-%v", [name, item]) == "k-x"
+}
+deny contains {"code": "literal"} if {
+	input.tool.name == "c"
+	some item in input.arguments.list
+	startswith(item, "b")
+}
+deny contains "plain literal" if {
+	input.tool.name == "d"
+	some item in input.arguments.list
+	startswith(item, "b")
+}
+deny contains {"code": "order"} if {
+	input.tool.name == "e"
+	some zebra in input.arguments.list
+	some ant in input.arguments.list
+	lower(zebra) != lower(ant)
+	input.arguments.n == 3
+}
+deny contains {"code": "named"} if {
+	input.tool.name == "f"
+	words := split(input.arguments.path, "/")
+	count(words) > 1
+	last := words[count(words) - 1]
+	last == "b"
+}
+deny contains {"code": "named_simply"} if {
+	input.tool.name == "f"
+	words := split(given.path, "/")
+	first := words[0]
+	first == ".."
+}
+deny contains {"code": "helper"} if {
+	input.tool.name == "refund"
+	not reasonable
+}
+deny contains {"code": "defaulted"} if {
+	input.tool.name == "send_mail"
+	size == "small"
+}
+deny contains {"code": "two_values"} if {
+	input.tool.name == "own"
+	level == 1
+}
+deny contains {"code": "data"} if {
+	input.tool.name == "query_database"
+	input.arguments.n > limits[input.caller.kind].rows
+}
+deny contains {"code": "grant"} if {
+	input.tool.name == "search_cases"
+	not data.grants[input.server.name][input.arguments.path]
+}
+deny contains {"code": "listed"} if {
+	input.tool.name == "write_file"
+	not input.arguments.list[0] in data.limits.user.names
+}
+deny contains {"code": "through_a_rule", "message": concat(" ", ["held by", holder])} if {
+	input.tool.name == "delete_account"
+	holder
+}
+deny contains {"code": "unused"} if {
+	input.tool.name == "with"
+	some _ in input.arguments.list
+}
+deny contains {"code": input.arguments.sql} if {
+	input.tool.name == "read_file"
+	input.arguments.n == 1
+}
+redact contains {"field": name} if {
+	input.tool.name == "read_file"
+	some name in data.limits.user.names
+}
+
+reasonable if {
+	input.arguments.limit > 0
+	input.arguments.limit <= 5
+}
+reasonable if input.arguments.path == "a/b"
+reasonable if lower(input.arguments.sql) == "drop"
+
+default size := "large"
+size := "small" if count(input.arguments.list) < 2
+level := 1 if input.arguments.n == 1
+level := 2 if input.arguments.quorum == 1
+holder := input.arguments.path if reasonable
+"#;
+const LOCAL_DATA: &str = r#"{"limits": {"user": {"rows": 2, "names": ["bad", "worse"]}, "machine": {"rows": 5}},
+ "grants": {"crm": {"a/b": true, "../b": false}, "files": {"a/.env": 1}}}"#;
+
 /// The same kinds of rules, each behind a tool of its own: an error in one must not hide the answers of the others.
 const APART: &str = r#"package mcp.authz
 
@@ -233,6 +344,7 @@ fn pairs() -> Vec<[Policy; 2]> {
         pair(&[("a.rego", &other), ("b.rego", half)]),
         pair(&[("a.rego", APART)]),
         pair(&[("a.rego", READ)]),
+        pair(&[("a.rego", LOCAL), ("data.json", LOCAL_DATA)]),
         pair(&[("a.rego", twelve)]),
         starter,
     ]
@@ -294,7 +406,7 @@ proptest! {
         PAIRS.with(|pairs| {
             for (index, [split, whole]) in pairs.iter().enumerate() {
                 let (one, other) = (split.judge(&facts), whole.judge(&facts));
-                prop_assert_eq!((&one.effect, &one.reasons), (&other.effect, &other.reasons), "policy {}", index);
+                prop_assert_eq!((&one.effect, &one.reasons, &one.obligations), (&other.effect, &other.reasons, &other.obligations), "policy {}", index);
                 let (one, other) = (split.visible(&facts, &[subject]), whole.visible(&facts, &[subject]));
                 prop_assert_eq!((one.shown, one.failure), (other.shown, other.failure), "policy {}", index);
             }
@@ -323,19 +435,19 @@ fn rules_that_are_guards_alone_leave_the_evaluator() {
     let checks = |units: &[Unit]| {
         units
             .iter()
-            .filter(|unit| matches!(unit.then, Then::Check(..)))
+            .filter(|unit| matches!(unit.then, Then::Run(_)))
             .count()
     };
     assert_eq!(
         (asks(&plan.allow), checks(&plan.allow)),
-        (1, 0),
+        (0, 1),
         "{:#?}",
         plan.allow
     );
-    // Left to the evaluator: two loops, a helper, a function of the policy's own, and a `with`.
+    // Left to the evaluator: a function of the policy's own, and a `with`.
     assert_eq!(
         (asks(&plan.deny), checks(&plan.deny)),
-        (5, 14),
+        (2, 17),
         "{:#?}",
         plan.deny
     );
@@ -343,4 +455,20 @@ fn rules_that_are_guards_alone_leave_the_evaluator() {
     let text = &plan.modules[0].1;
     assert!(!text.contains("\"constant\" if"), "{text}");
     assert_eq!(text.lines().count(), FORMS.lines().count());
+    // One computes.
+    assert_eq!(asked(&[("a.rego", LOCAL), ("data.json", LOCAL_DATA)]), 1);
+    let twelve = include_str!("../../../benches/twelve.rego");
+    assert_eq!(asked(&[("a.rego", twelve)]), 0);
+}
+
+/// How many units of a policy need the evaluator.
+fn asked(files: &[(&str, &str)]) -> usize {
+    let folder = folder(files);
+    let files = crate::load::files::read(&[folder.path().to_owned()], &settings(), false).unwrap();
+    let checked = crate::load::check_files(&files, false).unwrap();
+    let plan = plan(&files, &checked.sites, &checked.graph, &|_| true, true);
+    let asks = plan
+        .units()
+        .filter(|unit| matches!(unit.then, Then::Ask(_)));
+    asks.count()
 }

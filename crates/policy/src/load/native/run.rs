@@ -1,0 +1,278 @@
+//! Running what was read.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use regorus::Value;
+use regorus::unstable::comparison;
+use regorus::value::Object;
+
+use super::{Body, Helper, Rule, Step, Term};
+use crate::shadow::Patterns;
+
+/// Steps between two looks at the clock.
+const CHECK_INTERVAL: u32 = 256;
+
+/// Why a rule has no answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// A function refused; the text is its own.
+    Error(String),
+    /// It took too long.
+    Timeout,
+}
+
+/// What rules are run on.
+pub(crate) struct Run<'a> {
+    pub(crate) input: &'a Value,
+    pub(crate) data: &'a Value,
+    pub(crate) patterns: &'a mut Patterns,
+    pub(crate) deadline: Instant,
+    /// Steps taken so far.
+    pub(crate) steps: u32,
+}
+
+impl Rule {
+    /// Hands `found` every value that comes of the rule.
+    pub(crate) fn run(&self, run: &mut Run<'_>, found: &mut dyn FnMut(Value)) -> Result<(), Stop> {
+        let mut frame = vec![Value::Undefined; self.body.locals];
+        run.body(&self.body, 0, &mut frame, &mut |run, frame| {
+            let value = run.value(&self.yields, frame)?;
+            let defined = value != Value::Undefined;
+            if defined {
+                found(value);
+            }
+            Ok(defined && self.once)
+        })?;
+        Ok(())
+    }
+}
+
+/// What is done each time a body holds; whether that is enough.
+type Held<'f> = dyn FnMut(&mut Run<'_>, &mut [Value]) -> Result<bool, Stop> + 'f;
+
+impl Run<'_> {
+    /// Runs the statements from the one numbered `from`. `true`: enough was found.
+    fn body(
+        &mut self,
+        body: &Body,
+        from: usize,
+        frame: &mut [Value],
+        held: &mut Held<'_>,
+    ) -> Result<bool, Stop> {
+        self.tick()?;
+        for (number, step) in body.steps.iter().enumerate().skip(from) {
+            match step {
+                Step::Holds(term) => {
+                    if !is_true(&self.value(term, frame)?) {
+                        return Ok(false);
+                    }
+                }
+                Step::Fails(term) => {
+                    if is_true(&self.value(term, frame)?) {
+                        return Ok(false);
+                    }
+                }
+                Step::Name(slot, term) => {
+                    let value = self.value(term, frame)?;
+                    if value == Value::Undefined {
+                        return Ok(false);
+                    }
+                    set(frame, Some(*slot), || value);
+                }
+                Step::Each { key, value, of } => {
+                    let of = self.value(of, frame)?;
+                    return self.each(&of, (*key, *value), (body, number + 1), frame, held);
+                }
+            }
+        }
+        held(self, frame)
+    }
+
+    /// Runs the rest of a body for each item of a collection.
+    fn each(
+        &mut self,
+        collection: &Value,
+        (key, value): (Option<usize>, Option<usize>),
+        (body, from): (&Body, usize),
+        frame: &mut [Value],
+        held: &mut Held<'_>,
+    ) -> Result<bool, Stop> {
+        match collection {
+            Value::Array(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    set(frame, key, || Value::from(index));
+                    set(frame, value, || item.clone());
+                    if self.body(body, from, frame, held)? {
+                        return Ok(true);
+                    }
+                }
+            }
+            Value::Set(items) => {
+                for item in items.iter() {
+                    set(frame, key, || item.clone());
+                    set(frame, value, || item.clone());
+                    if self.body(body, from, frame, held)? {
+                        return Ok(true);
+                    }
+                }
+            }
+            Value::Object(members) => {
+                for (name, item) in members.iter() {
+                    set(frame, key, || name.clone());
+                    set(frame, value, || item.clone());
+                    if self.body(body, from, frame, held)? {
+                        return Ok(true);
+                    }
+                }
+            }
+            Value::Undefined => {}
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+                return Err(Stop::Error(
+                    "`some .. in` expects an array, a set or an object".to_owned(),
+                ));
+            }
+        }
+        Ok(false)
+    }
+
+    fn tick(&mut self) -> Result<(), Stop> {
+        self.steps = self.steps.wrapping_add(1);
+        if self.steps.is_multiple_of(CHECK_INTERVAL) && Instant::now() >= self.deadline {
+            return Err(Stop::Timeout);
+        }
+        Ok(())
+    }
+
+    fn value(&mut self, term: &Term, frame: &mut [Value]) -> Result<Value, Stop> {
+        match term {
+            Term::Constant(value) => Ok(value.clone()),
+            Term::Input(path) => Ok(at(self.input, path).cloned().unwrap_or(Value::Undefined)),
+            Term::Data(path) => Ok(at(self.data, path).cloned().unwrap_or(Value::Undefined)),
+            Term::Local(slot) => Ok(frame.get(*slot).cloned().unwrap_or(Value::Undefined)),
+            Term::At(sides) => {
+                let (base, step) = self.both(sides, frame)?;
+                if step == Value::Undefined {
+                    return Ok(Value::Undefined);
+                }
+                Ok(base[&step].clone())
+            }
+            Term::Call(function, arguments) => {
+                let mut values = Vec::with_capacity(arguments.len());
+                for argument in arguments {
+                    values.push(self.value(argument, frame)?);
+                }
+                if values.contains(&Value::Undefined) {
+                    return Ok(Value::Undefined);
+                }
+                function.call(&values, self.patterns).map_err(Stop::Error)
+            }
+            Term::Compare(operator, sides) => {
+                let (one, other) = self.both(sides, frame)?;
+                if one == Value::Undefined || other == Value::Undefined {
+                    return Ok(Value::Undefined);
+                }
+                comparison::compare(operator, &one, &other)
+                    .map_err(|error| Stop::Error(error.to_string()))
+            }
+            Term::Member(sides) => {
+                let (value, collection) = self.both(sides, frame)?;
+                Ok(Value::Bool(contains(&collection, &value)))
+            }
+            Term::Array(items) => self.array(items, frame),
+            Term::Object(members) => self.object(members, frame),
+            Term::Helper(helper) => self.helper(helper),
+            // Nothing is run before it is resolved.
+            Term::Named(_) => Err(Stop::Error("a name that was not resolved".to_owned())),
+        }
+    }
+
+    fn both(&mut self, sides: &(Term, Term), frame: &mut [Value]) -> Result<(Value, Value), Stop> {
+        let one = self.value(&sides.0, frame)?;
+        Ok((one, self.value(&sides.1, frame)?))
+    }
+
+    fn array(&mut self, items: &[Term], frame: &mut [Value]) -> Result<Value, Stop> {
+        let mut values = Vec::with_capacity(items.len());
+        for item in items {
+            values.push(self.value(item, frame)?);
+        }
+        if values.contains(&Value::Undefined) {
+            return Ok(Value::Undefined);
+        }
+        Ok(Value::from(values))
+    }
+
+    fn object(&mut self, members: &[(Value, Term)], frame: &mut [Value]) -> Result<Value, Stop> {
+        let mut object = Object::new();
+        let mut defined = true;
+        for (key, term) in members {
+            let value = self.value(term, frame)?;
+            defined &= value != Value::Undefined;
+            object.insert(key.clone(), value);
+        }
+        Ok(if defined {
+            object.into_value()
+        } else {
+            Value::Undefined
+        })
+    }
+
+    /// The value of a plain rule: that of every way it holds, which must be one.
+    fn helper(&mut self, helper: &Arc<Helper>) -> Result<Value, Stop> {
+        self.tick()?;
+        let mut result = Value::Undefined;
+        let mut differ = false;
+        for rule in &helper.rules {
+            rule.run(self, &mut |value| {
+                differ |= result != Value::Undefined && result != value;
+                result = value;
+            })?;
+        }
+        if differ {
+            return Err(Stop::Error("a rule has two values".to_owned()));
+        }
+        if result == Value::Undefined
+            && let Some(default) = &helper.default
+        {
+            return Ok(default.clone());
+        }
+        Ok(result)
+    }
+}
+
+fn is_true(value: &Value) -> bool {
+    !matches!(value, Value::Undefined | Value::Bool(false))
+}
+
+fn set(frame: &mut [Value], slot: Option<usize>, value: impl FnOnce() -> Value) {
+    if let Some(place) = slot.and_then(|slot| frame.get_mut(slot)) {
+        *place = value();
+    }
+}
+
+/// The value at a path of objects.
+pub(crate) fn at<'a>(input: &'a Value, path: &[Value]) -> Option<&'a Value> {
+    path.iter().try_fold(input, |at, step| match at {
+        Value::Object(object) => object.get(step),
+        Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Set(_)
+        | Value::Undefined => None,
+    })
+}
+
+/// Membership as `in` has it.
+pub(crate) fn contains(collection: &Value, value: &Value) -> bool {
+    match collection {
+        Value::Array(items) => items.contains(value),
+        Value::Set(items) => items.contains(value),
+        Value::Object(object) => object.values().any(|item| item == value),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Undefined => {
+            false
+        }
+    }
+}
