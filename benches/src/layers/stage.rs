@@ -328,6 +328,7 @@ impl Judge {
                 unix_nanos: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
                 ip: Some([127, 0, 0, 1].into()),
                 size: call.request.bytes().len() as u64,
+                trace: None,
             },
         })
     }

@@ -3,6 +3,7 @@
 //! Text becomes a tree with places (`document.rs`), variables are laid over it (`environment.rs`), the tree becomes
 //! the written form (`raw.rs`), and that becomes what the program runs with ([`Configuration`], `resolve.rs`).
 
+pub(crate) mod decisions;
 mod decode;
 mod document;
 mod environment;
@@ -26,6 +27,7 @@ use keepgate_gateway::settings::Settings;
 use keepgate_policy::{Source, Sources};
 use keepgate_telemetry::export;
 
+pub use decisions::{DecisionFile, Decisions, Shadow, Upload};
 use decode::Decode;
 pub(crate) use decode::duration;
 
@@ -54,6 +56,10 @@ pub struct Configuration {
     pub policies: Vec<PathBuf>,
     /// Directories with the policies of tenants, by the tenant's name.
     pub tenants: BTreeMap<String, Vec<PathBuf>>,
+    /// Policies that are tried beside them.
+    pub shadow: Option<Shadow>,
+    /// Where decisions are logged.
+    pub decisions: Decisions,
     /// When an audit record counts as written.
     pub durability: Durability,
     /// How long the headers of a request may take to arrive.

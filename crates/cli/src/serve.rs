@@ -1,5 +1,6 @@
 //! `serve`: opens what the gateway stands on, listens, reloads, and ends in order.
 
+mod decisions;
 mod kills;
 mod listen;
 mod open;
@@ -71,6 +72,7 @@ async fn serve(
     let gateway = Gateway::new(&configuration.gateway, Arc::clone(&opened.shared))
         .map_err(|error| Failure::caused(Exit::Start, &error))?;
     let exporter = telemetry::start(&configuration.telemetry, &opened.shared)?;
+    let log = decisions::start(&configuration, &opened.shared, &open::node())?;
     let ledger = Arc::clone(kills.ledger());
     let view = View::new(&configuration.gateway, Arc::clone(&opened.shared), ledger);
     let enforced = tokio::spawn(gateway.enforce());
@@ -110,6 +112,7 @@ async fn serve(
         reloader
             .end(data_stop, data, tending, admin_stop, admin)
             .await;
+        decisions::end(log).await;
         telemetry::end(exporter).await;
     };
     tokio::select! {

@@ -9,6 +9,7 @@ use std::{
 use keepgate_call::{Call, Caller, Code, Refusal, ServerName};
 use keepgate_policy::{
     CallerFacts, CallerFields, ClientFacts, ClientFields, RequestFacts, ServerFacts, ServerFields,
+    TraceIds,
 };
 
 use crate::settings::{Server, Settings, Upstream};
@@ -94,6 +95,10 @@ pub fn request_facts(call: &Call, size: usize) -> RequestFacts {
         unix_nanos: u64::try_from(since.as_nanos()).unwrap_or(u64::MAX),
         ip: call.peer.map(|peer| peer.ip()),
         size: size as u64,
+        trace: call.trace.spans.as_ref().map(|spans| TraceIds {
+            trace: spans.server.trace_id().to_bytes(),
+            span: spans.server.span_id().to_bytes(),
+        }),
     }
 }
 

@@ -99,6 +99,7 @@ impl Scene {
                 unix_nanos: 1_795_170_600_000_000_000,
                 ip: Some(std::net::IpAddr::from([10, 0, 0, 1])),
                 size: 321,
+                trace: None,
             },
         }
     }

@@ -139,7 +139,7 @@ impl Evaluator {
     }
 
     /// Evaluates a rule until `deadline`.
-    fn ask(&mut self, rule: &str, deadline: Instant) -> Result<Value, Failure> {
+    pub(crate) fn ask(&mut self, rule: &str, deadline: Instant) -> Result<Value, Failure> {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(Reason::POLICY_TIMEOUT);

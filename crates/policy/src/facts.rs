@@ -9,6 +9,7 @@ use std::sync::Arc;
 use regorus::Value;
 use regorus::value::Object;
 
+use crate::event::TraceIds;
 use crate::json;
 
 /// Everything known about one call.
@@ -213,6 +214,8 @@ pub struct RequestFacts {
     pub ip: Option<IpAddr>,
     /// Size of its body in bytes.
     pub size: u64,
+    /// The span it is recorded under, for the decision log; no rule sees it.
+    pub trace: Option<TraceIds>,
 }
 
 /// A fact could not be taken over.

@@ -147,6 +147,14 @@ impl Words {
         Ok(done(input))
     }
 
+    /// Builds the whole document of one call, for the decision log.
+    pub(crate) fn whole(facts: &Facts<'_>) -> Result<Value, InputError> {
+        thread_local! {
+            static WORDS: Words = Words::new();
+        }
+        WORDS.with(|words| words.input(facts, Wanted::ALL))
+    }
+
     /// Builds what the items of one list have in common, to be finished by [`Self::item`].
     pub(crate) fn list(&self, facts: &Facts<'_>, wanted: Wanted) -> Result<Object, InputError> {
         let facts = Facts {

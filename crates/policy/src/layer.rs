@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use regorus::Value;
 
 use crate::answer;
-use crate::decision::{Effect, Reason};
+use crate::decision::{Decision, Effect, Reason};
 use crate::engine::{Evaluator, Failure};
 use crate::facts::{Facts, Item, Phase};
 use crate::input::Words;
 use crate::load;
 use crate::load::files::{self, File};
 use crate::load::plan::{Plan, Unit};
+use crate::log_rules::OnLog;
 use crate::obligations::Obligations;
 use crate::wanted::Wanted;
 
@@ -45,6 +46,18 @@ impl Verdict {
         Self::new(Effect::Deny, vec![Reason::ours(failure)])
     }
 
+    /// The decision this comes to.
+    pub(crate) fn decision(self, revision: &Arc<str>, started: Instant) -> Decision {
+        Decision {
+            effect: self.effect,
+            reasons: self.reasons,
+            scopes: self.scopes,
+            obligations: self.obligations,
+            revision: Arc::clone(revision),
+            elapsed: started.elapsed(),
+        }
+    }
+
     /// What no rule is asked about.
     pub(crate) fn passed() -> Self {
         Self::new(Effect::Allow, vec![Reason::ours(Reason::PROTOCOL)])
@@ -68,13 +81,24 @@ pub(crate) struct Layer {
     pub(crate) revision: Arc<str>,
     pub(crate) files: usize,
     pub(crate) wanted: Wanted,
-    plans: Plans,
-    data: Value,
+    pub(crate) plans: Plans,
+    pub(crate) data: Value,
+    /// Which rules on the decision log it has.
+    pub(crate) on_log: OnLog,
+    /// The parts of the input its rules read.
+    pub(crate) reads: Vec<Vec<String>>,
     ready: Mutex<Vec<Warm>>,
 }
 
 impl Layer {
-    pub(crate) fn new(files: &[File], plans: Plans, wanted: Wanted, data: Value) -> Self {
+    pub(crate) fn new(
+        files: &[File],
+        plans: Plans,
+        wanted: Wanted,
+        data: Value,
+        on_log: OnLog,
+        reads: Vec<Vec<String>>,
+    ) -> Self {
         static IDS: AtomicU64 = AtomicU64::new(0);
         Self {
             id: IDS.fetch_add(1, Ordering::Relaxed),
@@ -83,6 +107,8 @@ impl Layer {
             wanted,
             plans,
             data,
+            on_log,
+            reads,
             ready: Mutex::default(),
         }
     }
@@ -115,9 +141,35 @@ impl Layer {
         if !self.speaks(facts.phase) {
             return Verdict::passed();
         }
+        self.bounded(limit, |warm, deadline| {
+            warm.judge(facts, self.wanted, deadline)
+        })
+    }
+
+    /// Judges an input that was recorded.
+    pub(crate) fn judge_input(
+        self: &Arc<Self>,
+        phase: Phase,
+        input: &Value,
+        limit: Duration,
+    ) -> Verdict {
+        if !self.speaks(phase) {
+            return Verdict::passed();
+        }
+        self.bounded(limit, |warm, deadline| {
+            warm.verdict(phase, input.clone(), deadline)
+        })
+    }
+
+    /// Tries twice, within `limit` each.
+    fn bounded(
+        self: &Arc<Self>,
+        limit: Duration,
+        judge: impl Fn(&mut Warm, Instant) -> Result<Verdict, Failure>,
+    ) -> Verdict {
         let once = || {
             let deadline = Instant::now() + limit;
-            self.with_warm(|warm| warm.judge(facts, self.wanted, deadline))
+            self.with_warm(|warm| judge(warm, deadline))
         };
         // The clock goes on while the thread waits for its turn on a busy machine; a second try tells that from
         // a rule that takes too long.
@@ -242,7 +294,16 @@ impl Warm {
             .words
             .input(facts, wanted)
             .map_err(|error| refused_input(&error))?;
-        let evaluator = match facts.phase {
+        self.verdict(facts.phase, input, deadline)
+    }
+
+    fn verdict(
+        &mut self,
+        phase: Phase,
+        input: Value,
+        deadline: Instant,
+    ) -> Result<Verdict, Failure> {
+        let evaluator = match phase {
             Phase::Connect => self.connect.as_mut(),
             Phase::Response => self.response.as_mut(),
             Phase::List => Some(&mut self.list),
@@ -252,7 +313,7 @@ impl Warm {
             return Ok(Verdict::passed());
         };
         evaluator.input(input);
-        verdict(evaluator, facts.phase, deadline)
+        verdict(evaluator, phase, deadline)
     }
 
     fn visible(

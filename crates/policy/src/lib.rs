@@ -13,6 +13,8 @@ pub mod bundle;
 pub mod coverage;
 mod decision;
 mod engine;
+mod event;
+mod explain;
 mod facts;
 mod functions;
 mod input;
@@ -20,12 +22,16 @@ mod json;
 mod layer;
 pub mod lint;
 mod load;
+mod log_rules;
+mod mask;
 pub mod matrix;
 mod method;
 mod obligations;
 mod policy;
 pub mod probe;
 mod problem;
+mod recorded;
+pub mod replay;
 pub mod runner;
 pub mod schema;
 mod settings;
@@ -34,6 +40,10 @@ mod sources;
 mod wanted;
 
 pub use decision::{Approval, Decision, Effect, Reason, Visible};
+pub use event::{EventWriter, Judged, Labels, TraceIds, Written};
+pub use explain::{
+    ExplainError, Explanation, FailedAt, InvalidInput, LayerReport, Looked, Outcome, RuleReport,
+};
 pub use facts::{
     CallerFacts, CallerFields, ClientFacts, ClientFields, CompletionKind, Counts, Facts,
     FactsError, HistoryFacts, Item, Phase, RequestFacts, ResourceFacts, ResponseFacts, ServerFacts,
@@ -43,7 +53,11 @@ pub use method::is_judged;
 pub use obligations::{
     AuditLevel, LimitBy, Obligations, PatternClass, RateLimit, RecordCap, Redact, Redaction,
 };
-pub use policy::{Generation, Policy};
+pub use policy::{Generation, Observer, Policy};
 pub use problem::{Excerpt, LoadErrors, Problem};
+pub use recorded::Recorded;
 pub use settings::Settings;
 pub use sources::{Source, Sources};
+
+/// The decision log's file in the state directory.
+pub const DECISION_FILE: &str = "decisions.jsonl";

@@ -29,14 +29,16 @@ use regorus::{Engine, Value};
 
 use crate::bundle;
 use crate::engine;
+use crate::facts::Phase;
 use crate::json;
 use crate::layer::{Layer, Plans, Warm};
+use crate::log_rules::OnLog;
 use crate::problem::{LoadErrors, Problem};
 use crate::settings::Settings;
 use crate::sources::Source;
 use crate::wanted::Wanted;
 use files::{File, Kind};
-use graph::Graph;
+use graph::{Graph, Readers};
 use survey::Site;
 
 /// Stack of the helper thread: a syntax tree as deep as its file is long must fit.
@@ -103,6 +105,11 @@ pub(crate) fn definitions(
     definitions: &BTreeMap<String, Arc<str>>,
     settings: &Settings,
 ) -> Result<Layer, LoadErrors> {
+    of_files(definition_files(definitions), settings)
+}
+
+/// The library for definitions, and the definitions as data.
+pub(crate) fn definition_files(definitions: &BTreeMap<String, Arc<str>>) -> Vec<File> {
     let servers: Vec<String> = definitions
         .iter()
         .map(|(name, document)| format!("{}:{document}", Value::from(name.as_str())))
@@ -114,15 +121,14 @@ pub(crate) fn definitions(
         text: text.into(),
     };
     let data = format!("{{\"servers\":{{{}}}}}", servers.join(","));
-    let files = vec![
+    vec![
         file(
             "keepgate/definition.rego",
             Kind::Rules,
             files::DEFINITION.to_owned(),
         ),
         file("keepgate/data.json", Kind::Json, data),
-    ];
-    of_files(files, settings)
+    ]
 }
 
 fn of_files(files: Vec<File>, settings: &Settings) -> Result<Layer, LoadErrors> {
@@ -205,32 +211,61 @@ fn speaks_of_answers(name: &str) -> bool {
     name == "deny" || check::OBLIGATIONS.contains(&name)
 }
 
+/// Which rules can speak in which phase: those of which nothing they read is missing there.
+pub(crate) struct Reach {
+    answers: Readers,
+    arguments: Readers,
+    subject: Readers,
+    phases: Readers,
+}
+
+impl Reach {
+    pub(crate) fn new(graph: &Graph) -> Self {
+        Self {
+            answers: graph.readers(&["response"], false),
+            arguments: graph.readers(&["arguments"], true),
+            subject: graph.readers(&SUBJECT, false),
+            phases: graph.readers(&["phase"], false),
+        }
+    }
+
+    /// Whether a rule of a set is asked in this phase.
+    pub(crate) fn speaks(&self, phase: Phase, site: &Site) -> bool {
+        let name = site.name.first().map_or("", String::as_str);
+        let of_answers = site.is_one_of(&self.answers);
+        match phase {
+            Phase::Call | Phase::ServerRequest => !of_answers,
+            Phase::List => {
+                !check::OBLIGATIONS.contains(&name)
+                    && !of_answers
+                    && !site.is_one_of(&self.arguments)
+            }
+            Phase::Connect => {
+                matches!(name, "deny" | "approve")
+                    && site.is_one_of(&self.phases)
+                    && !site.is_one_of(&self.subject)
+            }
+            Phase::Response => speaks_of_answers(name) && of_answers,
+        }
+    }
+}
+
 fn build(files: &[File], settings: &Settings) -> Result<Layer, Vec<Problem>> {
     let checked = check_files(files, false)?;
     let (sites, graph) = (&checked.sites, &checked.graph);
     let plan = |speaks: &dyn Fn(&Site) -> bool| {
         Arc::new(plan::plan(files, sites, graph, speaks, settings.split))
     };
-    let name = |site: &Site| site.name.first().cloned().unwrap_or_default();
-    let answers = graph.readers(&["response"], false);
-    let arguments = graph.readers(&["arguments"], true);
-    let subject = graph.readers(&SUBJECT, false);
-    let phases = graph.readers(&["phase"], false);
-    let obliges = |site: &Site| check::OBLIGATIONS.contains(&name(site).as_str());
+    let reach = Reach::new(graph);
     let plans = Plans {
-        call: plan(&|site| !site.is_one_of(&answers)),
-        list: plan(&|site| {
-            !obliges(site) && !site.is_one_of(&answers) && !site.is_one_of(&arguments)
-        }),
-        connect: plan(&|site| {
-            matches!(&*name(site), "deny" | "approve")
-                && site.is_one_of(&phases)
-                && !site.is_one_of(&subject)
-        }),
-        response: plan(&|site| speaks_of_answers(&name(site)) && site.is_one_of(&answers)),
+        call: plan(&|site| reach.speaks(Phase::Call, site)),
+        list: plan(&|site| reach.speaks(Phase::List, site)),
+        connect: plan(&|site| reach.speaks(Phase::Connect, site)),
+        response: plan(&|site| reach.speaks(Phase::Response, site)),
     };
     let wanted = Wanted::by(sites);
-    let layer = Layer::new(files, plans, wanted, checked.data);
+    let on_log = OnLog::by(sites);
+    let layer = Layer::new(files, plans, wanted, checked.data, on_log, reads(sites));
     // The first is built alone: what is wrong with it would be wrong with all.
     let mut ready =
         vec![warm(&layer, settings).map_err(|error| vec![prepare_problem(files, &error)])?];
@@ -239,6 +274,26 @@ fn build(files: &[File], settings: &Settings) -> Result<Layer, Vec<Problem>> {
     }
     layer.store(ready);
     Ok(layer)
+}
+
+/// The parts of the input that the rules which decide read.
+fn reads(sites: &[Site]) -> Vec<Vec<String>> {
+    let deciding = sites
+        .iter()
+        .filter(|site| site.package.join(".") != check::LOG);
+    let mentions = deciding.flat_map(|site| &site.mentions);
+    let mut reads: Vec<Vec<String>> = mentions
+        .filter_map(|mention| match &mention.what {
+            survey::What::Input { path, .. } => Some(path.clone()),
+            survey::What::Data { .. }
+            | survey::What::Name(_)
+            | survey::What::Call { .. }
+            | survey::What::With { .. } => None,
+        })
+        .collect();
+    reads.sort();
+    reads.dedup();
+    reads
 }
 
 fn warm(layer: &Layer, settings: &Settings) -> Result<Warm, String> {
@@ -348,7 +403,7 @@ fn data(files: &[File], problems: &mut Vec<Problem>) -> Value {
             outer.into_value()
         });
         let reserved = mounted.as_object().ok().and_then(|object| {
-            ["mcp", "keepgate"]
+            ["mcp", "keepgate", "system"]
                 .into_iter()
                 .find(|root| object.contains_key(&Value::from(*root)))
         });

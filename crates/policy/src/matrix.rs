@@ -322,6 +322,7 @@ impl<'a> Asked<'a> {
                 unix_nanos: WHEN,
                 ip: None,
                 size: 0,
+                trace: None,
             },
         };
         let decision = policy.judge(&facts);

@@ -1,15 +1,20 @@
 //! The policies in force: loading, swapping, judging, layer by layer.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
+use regorus::Value;
 
 use crate::decision::{Approval, Decision, Effect, Reason, Visible};
-use crate::facts::{Facts, Item, Phase};
+use crate::event::Judged;
+use crate::explain;
+use crate::facts::{Facts, Item, Phase, Subject};
+use crate::input::Words;
 use crate::layer::{Layer, Verdict};
 use crate::load;
+use crate::log_rules::LogRules;
 use crate::method;
 use crate::problem::LoadErrors;
 use crate::settings::Settings;
@@ -21,7 +26,12 @@ pub struct Policy {
     sources: Mutex<Sources>,
     settings: Settings,
     current: ArcSwap<Layers>,
+    /// Who is handed each decision.
+    observer: OnceLock<Observer>,
 }
+
+/// Whoever keeps the decision log. It is called on the thread that judges, and must not wait.
+pub type Observer = Box<dyn Fn(Judged) + Send + Sync>;
 
 impl std::fmt::Debug for Policy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -61,6 +71,7 @@ impl Policy {
             sources: Mutex::new(sources),
             settings: settings.clone(),
             current: ArcSwap::from_pointee(layers),
+            observer: OnceLock::new(),
         })
     }
 
@@ -95,6 +106,11 @@ impl Policy {
         let generation = next.generation(true);
         self.current.store(Arc::new(next));
         Ok(generation)
+    }
+
+    /// Hands `observer` every decision that has an id, with what the rules saw; from now on, and to one observer only.
+    pub fn observe(&self, observer: Observer) {
+        let _only_one = self.observer.set(observer);
     }
 
     /// What is in force.
@@ -142,6 +158,35 @@ impl Policy {
         Ok(files)
     }
 
+    /// The parts of the input that any rule which decides reads.
+    pub(crate) fn reads(&self) -> Vec<Vec<String>> {
+        let layers = self.current.load();
+        let all = layers.all().flat_map(|layer| layer.reads.iter().cloned());
+        all.collect()
+    }
+
+    /// The files of the layers a call meets, with the layers' names, as they are now.
+    pub(crate) fn files_met(
+        &self,
+        tenant: &str,
+        server: &str,
+    ) -> Result<Vec<(String, Vec<load::files::File>)>, LoadErrors> {
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = |sources| load::read(sources, &self.settings, false).map_err(LoadErrors::new);
+        let mut met = Vec::new();
+        if !sources.platform.is_empty() {
+            met.push((explain::layer_name(None), read(&sources.platform)?));
+        }
+        if let Some(own) = sources.tenants.get(tenant) {
+            met.push((explain::layer_name(Some(tenant)), read(own)?));
+        }
+        if sources.definitions.contains_key(server) {
+            let files = load::definition_files(&sources.definitions);
+            met.push((explain::definition_name(), files));
+        }
+        Ok(met)
+    }
+
     /// Judges one call. Synchronous, bounded by twice [`Settings::decision_limit`] for each layer, without IO; whatever
     /// goes wrong is a refusal. Methods the protocol needs for itself pass unjudged: see [`crate::is_judged`].
     #[must_use]
@@ -158,13 +203,40 @@ impl Policy {
         } else {
             Verdict::passed()
         };
-        Decision {
-            effect: verdict.effect,
-            reasons: verdict.reasons,
-            scopes: verdict.scopes,
-            obligations: verdict.obligations,
-            revision: Arc::clone(&layers.revision),
-            elapsed: started.elapsed(),
+        let decision = verdict.decision(&layers.revision, started);
+        if let Some(observer) = self.observer.get()
+            && !facts.id.is_empty()
+            && method::is_judged(facts.phase, facts.method)
+        {
+            observer(judged(facts, &decision));
+        }
+        decision
+    }
+
+    /// Judges an input that was recorded, as [`Self::judge`] would have. `None` for what is no input.
+    #[must_use]
+    pub(crate) fn judge_input(&self, input: &Value) -> Option<Decision> {
+        let started = Instant::now();
+        let layers = self.current.load();
+        let seen = Seen::of(input)?;
+        let verdict = if method::is_judged(seen.phase, seen.method) {
+            let verdicts = layers
+                .met(seen.tenant, seen.server)
+                .map(|layer| layer.judge_input(seen.phase, input, self.settings.decision_limit));
+            verdicts
+                .reduce(strictest)
+                .unwrap_or_else(|| Verdict::refused(Reason::NO_RULE))
+        } else {
+            Verdict::passed()
+        };
+        Some(verdict.decision(&layers.revision, started))
+    }
+
+    /// The platform's rules on the decision log, if it has some. The error is the evaluator's own.
+    pub(crate) fn log_rules(&self) -> Result<Option<LogRules>, String> {
+        match &self.current.load().platform {
+            Some(layer) => LogRules::build(layer),
+            None => Ok(None),
         }
     }
 
@@ -297,8 +369,13 @@ impl Layers {
 
     /// The layers a call meets.
     fn of<'a>(&'a self, facts: &Facts<'_>) -> impl Iterator<Item = &'a Arc<Layer>> {
-        let tenant = self.tenants.get(facts.tenant);
-        let defined = self.defined.binary_search(&facts.server.name).is_ok();
+        self.met(facts.tenant, &facts.server.name)
+    }
+
+    fn met<'a>(&'a self, tenant: &str, server: &str) -> impl Iterator<Item = &'a Arc<Layer>> {
+        let tenant = self.tenants.get(tenant);
+        let found = self.defined.binary_search_by(|name| (**name).cmp(server));
+        let defined = found.is_ok();
         let definition = self.definitions.as_ref().filter(|_| defined);
         self.platform.iter().chain(tenant).chain(definition)
     }
@@ -310,6 +387,68 @@ impl Layers {
             files: self.all().map(|layer| layer.files).sum(),
             changed,
         }
+    }
+}
+
+/// What of a recorded input says which layers judge it, and when.
+pub(crate) struct Seen<'a> {
+    pub(crate) phase: Phase,
+    pub(crate) method: &'a str,
+    pub(crate) tenant: &'a str,
+    pub(crate) server: &'a str,
+}
+
+impl<'a> Seen<'a> {
+    pub(crate) fn of(input: &'a Value) -> Option<Self> {
+        let text = |path: &[&str]| {
+            let mut at = input;
+            for step in path {
+                at = at.as_object().ok()?.get(&Value::from(*step))?;
+            }
+            at.as_string().ok().map(|text| &**text)
+        };
+        let phase = match text(&["phase"])? {
+            "connect" => Phase::Connect,
+            "list" => Phase::List,
+            "call" => Phase::Call,
+            "response" => Phase::Response,
+            "server_request" => Phase::ServerRequest,
+            _ => return None,
+        };
+        Some(Self {
+            phase,
+            method: text(&["method"])?,
+            tenant: text(&["tenant"]).unwrap_or_default(),
+            server: text(&["server", "name"])?,
+        })
+    }
+}
+
+/// A decision for whoever keeps the log. The whole input, whatever the rules in force read of it: those that are tried on
+/// it later may read more.
+fn judged(facts: &Facts<'_>, decision: &Decision) -> Judged {
+    let input = Words::whole(facts).unwrap_or_else(|error| {
+        tracing::warn!(%error, "a decision is logged without its input");
+        Value::new_object()
+    });
+    let params = match facts.subject {
+        Subject::ServerRequest { params } => params,
+        Subject::None
+        | Subject::Tool { .. }
+        | Subject::Prompt { .. }
+        | Subject::Resource(_)
+        | Subject::Completion { .. }
+        | Subject::Task { .. } => None,
+    };
+    let answer = facts.response.and_then(|response| response.json);
+    let texts = [facts.arguments, params, answer];
+    Judged {
+        id: facts.id.into(),
+        at: SystemTime::now(),
+        input,
+        decision: decision.clone(),
+        trace: facts.request.trace,
+        text: texts.into_iter().flatten().map(str::len).sum(),
     }
 }
 

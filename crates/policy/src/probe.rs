@@ -165,6 +165,7 @@ impl Asking<'_> {
                     unix_nanos: self.unix_nanos,
                     ip: None,
                     size: 0,
+                    trace: None,
                 },
             });
             match decision.effect {

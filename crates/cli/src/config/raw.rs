@@ -16,6 +16,7 @@ use keepgate_gateway::settings::Timeouts as GatewayTimeouts;
 pub(crate) use self::auth::{Auth, Issuer};
 pub(crate) use self::limits::{Limits, ServerLimits};
 use super::LogFormat;
+use super::decisions::{RawDecisions, RawShadow};
 use super::decode::{At, Decode, Fields, OneOrMany, Text, choice, written, wrong};
 use super::document::Node;
 use super::fault::{Fault, Faults};
@@ -35,6 +36,8 @@ pub(crate) struct Raw {
     pub(crate) auth: Auth,
     pub(crate) state: State,
     pub(crate) policies: Vec<At<String>>,
+    pub(crate) shadow: Option<RawShadow>,
+    pub(crate) decisions: RawDecisions,
     pub(crate) audit: Audit,
     pub(crate) limits: Limits,
     pub(crate) log: Log,
@@ -61,6 +64,8 @@ impl Decode for Raw {
             policies: fields
                 .required("policies", "name the directories of your policies: `policies: [./policies]`")
                 .unwrap_or_default(),
+            shadow: fields.optional("shadow"),
+            decisions: fields.section("decisions")?,
             audit: fields.section("audit")?,
             limits: fields.section("limits")?,
             log: fields.section("log")?,

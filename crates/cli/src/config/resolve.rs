@@ -2,6 +2,7 @@
 
 mod auth;
 mod credentials;
+mod decisions;
 mod servers;
 
 use std::collections::BTreeMap;
@@ -53,6 +54,8 @@ pub(crate) fn resolve(
     let addresses: Vec<SocketAddr> = listen.iter().map(|address| address.value).collect();
     let oauth = resolver.auth(&raw.auth, &listen, public_url.as_ref(), tls.is_some());
     let credentials = resolver.credentials(&raw.credentials);
+    let decisions = resolver.decisions(&raw.decisions, &credentials);
+    let shadow = raw.shadow.as_ref().map(|raw| resolver.shadow(raw));
     let servers = resolver.servers(raw.servers, &credentials);
     let hosts = resolver.hosts(&raw.hosts, public_url.as_ref(), &listen);
     let gateway = Settings {
@@ -80,6 +83,8 @@ pub(crate) fn resolve(
         state,
         policies,
         tenants,
+        shadow,
+        decisions,
         durability: raw.audit.durability,
         header_timeout: raw.limits.header_timeout,
         connections: raw.limits.connections,

@@ -134,7 +134,7 @@ impl Decode for RawMetrics {
 
 /// A share of all, 0 to 1.
 #[derive(Debug, Clone, Copy)]
-struct Share(f64);
+pub(crate) struct Share(pub(crate) f64);
 
 impl Share {
     fn parse(text: &str) -> Option<Self> {

@@ -197,6 +197,31 @@ fn every_limit_arrives_where_it_belongs() {
 }
 
 #[test]
+fn every_key_of_the_decision_log_arrives_where_it_belongs() {
+    let configuration = good(include_str!("tests/full.yaml"));
+    let decisions = &configuration.decisions;
+    assert!(decisions.content);
+    assert_eq!(decisions.per_second.map(|most| most.get()), Some(100));
+    assert_eq!(decisions.buffer, 1 << 20);
+    let file = decisions.file.as_ref().unwrap();
+    assert_eq!((file.max_size, file.keep), (8 << 20, 2));
+    let upload = decisions.upload.as_ref().unwrap();
+    assert_eq!(upload.url.to_string(), "https://logs.example/opa");
+    let token = upload.token.as_ref().unwrap();
+    assert_eq!(token.reference.as_str(), "env:LOG_TOKEN");
+    assert!(upload.ca.as_ref().unwrap().ends_with("cert.pem"));
+    assert_eq!(upload.interval, Duration::from_secs(1));
+    assert_eq!(upload.timeout, Duration::from_secs(2));
+    let shadow = configuration.shadow.unwrap();
+    assert!(shadow.policies[0].ends_with("candidate"));
+    assert!((shadow.sample - 0.25).abs() < f64::EPSILON);
+
+    let quiet = good(SMALL);
+    assert!(quiet.decisions.file.is_none() && quiet.decisions.upload.is_none());
+    assert!(!quiet.decisions.content && quiet.shadow.is_none());
+}
+
+#[test]
 fn every_key_of_a_server_arrives_where_it_belongs() {
     let configuration = good(include_str!("tests/full.yaml"));
     let gateway = &configuration.gateway;

@@ -106,7 +106,7 @@ fn origin(directory: &Path) -> Result<String, Failure> {
 }
 
 /// The machine's name, for records.
-fn node() -> String {
+pub(super) fn node() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let plain = |letter: &char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '-' | '_');
     let name: String = name.trim().chars().filter(plain).take(64).collect();

@@ -316,6 +316,8 @@ fn needs_restart(old: &Configuration, new: &Configuration) -> Vec<&'static str> 
         ("state", old.state != new.state),
         ("policies", old.policies != new.policies),
         ("tenants", old.tenants != new.tenants),
+        ("shadow", old.shadow != new.shadow),
+        ("decisions", old.decisions != new.decisions),
         ("audit.durability", old.durability != new.durability),
         (
             "limits.header_timeout",

@@ -82,6 +82,7 @@ fn documents() -> Vec<(&'static str, Value)> {
             unix_nanos: 1_795_170_600_123_456_789,
             ip: Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1))),
             size: 321,
+            trace: None,
         },
     };
     let anonymous = CallerFacts::new(&CallerFields {
@@ -357,6 +358,7 @@ fn what_was_promised_is_checked() {
             unix_nanos: 0,
             ip: None,
             size: 0,
+            trace: None,
         },
     };
     let words = Words::new();

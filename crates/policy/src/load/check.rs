@@ -20,6 +20,8 @@ use crate::shadow;
 
 /// The package authors write their decisions in.
 pub(crate) const PACKAGE: &str = "mcp.authz";
+/// The package they say in what the decision log leaves out.
+pub(crate) const LOG: &str = "system.log";
 /// The sets that decide.
 pub(crate) const DECISIONS: [&str; 4] = ["allow", "approve", "deny", "visible"];
 /// The sets that oblige.
@@ -96,6 +98,8 @@ struct Check<'a> {
     data: &'a Value,
     testing: bool,
     shape: Shape,
+    /// What the rules on the decision log see.
+    event: Shape,
     /// Functions by node, with the numbers of parameters they are declared with.
     functions: BTreeMap<String, BTreeSet<usize>>,
     /// All rules by node with their full names.
@@ -112,6 +116,7 @@ impl<'a> Check<'a> {
             data,
             testing,
             shape: Shape::input(),
+            event: Shape::event(),
             functions: BTreeMap::new(),
             rules: BTreeSet::new(),
             packages: BTreeSet::new(),
@@ -201,6 +206,9 @@ impl<'a> Check<'a> {
         }
         let package = site.package.join(".");
         let first = site.name.first().map_or("", String::as_str);
+        if site.package.first().is_some_and(|root| root == "system") && !self.testing {
+            return self.about_the_log(site, &package, first, &at);
+        }
         if package != PACKAGE {
             let ours = site.package.first().is_some_and(|root| root == "mcp");
             return (ours && !self.testing).then(|| {
@@ -233,11 +241,48 @@ impl<'a> Check<'a> {
         )
     }
 
+    /// Rules on the decision log are asked for by name, and an event is dropped or masked by nothing else.
+    fn about_the_log(
+        &self,
+        site: &Site,
+        package: &str,
+        first: &str,
+        at: &dyn Fn(String) -> Problem,
+    ) -> Option<Problem> {
+        if package != LOG {
+            return Some(
+                at(format!("package `{package}` decides nothing")).hint(format!(
+                    "of the packages below `system` only `{LOG}` is read"
+                )),
+            );
+        }
+        match (first, site.kind) {
+            ("mask", Kind::Set) | ("drop", Kind::Value | Kind::Default) => None,
+            ("mask", _) => Some(
+                at("`mask` must be a set".to_owned())
+                    .hint("write `mask contains \"/input/arguments/pin\" if { .. }`"),
+            ),
+            ("drop", _) => {
+                Some(at("`drop` must be true or false".to_owned()).hint("write `drop if { .. }`"))
+            }
+            _ => None,
+        }
+    }
+
+    /// What `input` is to a rule.
+    fn seen_by(&self, site: &Site) -> &Shape {
+        if site.package.join(".") == LOG {
+            &self.event
+        } else {
+            &self.shape
+        }
+    }
+
     fn mention(&self, site: &Site, mention: &Mention) -> Option<Problem> {
         let at = |message: String| Problem::at(&site.file, mention.line, mention.column, message);
         match &mention.what {
             What::Input { path, .. } if self.testing && path.is_empty() => None,
-            What::Input { path, .. } => self.shape.unknown(path).map(|unknown| {
+            What::Input { path, .. } => self.seen_by(site).unknown(path).map(|unknown| {
                 let problem = at(format!("input has no field `input.{}`", unknown.path));
                 match unknown.nearest {
                     Some(meant) => problem.hint(format!("did you mean `{meant}`?")),

@@ -25,6 +25,18 @@ impl Shape {
         )
     }
 
+    /// What the rules on the decision log see: an event, with the input in it.
+    pub(crate) fn event() -> Self {
+        let Self(input) = Self::input();
+        Self(serde_json::json!({ "properties": {
+            "labels": { "properties": { "id": {}, "version": {}, "node": {} } },
+            "decision_id": {}, "trace_id": {}, "span_id": {}, "bundles": {}, "path": {}, "requested_by": {},
+            "timestamp": {}, "metrics": {}, "req_id": {},
+            "input": input,
+            "result": { "properties": { "effect": {}, "reasons": {}, "scopes": {}, "approval": {}, "obligations": {} } },
+        } }))
+    }
+
     /// The first step of a path that the input cannot have.
     pub(crate) fn unknown(&self, path: &[String]) -> Option<Unknown> {
         let mut at = &self.0;

@@ -93,6 +93,7 @@ pub(crate) fn facts<'a>(
             unix_nanos: 1_763_618_690_000_000_000,
             ip: None,
             size: 321,
+            trace: None,
         },
     }
 }

@@ -124,7 +124,7 @@ impl Resolver<'_> {
         Some(reference)
     }
 
-    fn reference(&mut self, text: &At<String>) -> Option<Reference> {
+    pub(super) fn reference(&mut self, text: &At<String>) -> Option<Reference> {
         match Reference::parse(&text.value) {
             Ok(reference) => Some(reference),
             Err(error) => {

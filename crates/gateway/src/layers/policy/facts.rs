@@ -77,7 +77,7 @@ impl<'a> Side<'a> {
             response: None,
             history: HistoryFacts::NONE,
             labels: &[],
-            id: "",
+            id: call.id.as_str(),
             request: self.request,
         }
     }
