@@ -14,7 +14,9 @@ use regorus::{Engine, Value};
 
 use crate::decision::Reason;
 use crate::functions;
+use crate::input::{Document, InputError, Wanted};
 use crate::load::brackets;
+use crate::load::guard::Guard;
 use crate::load::locate;
 use crate::load::native::{self, Run, Stop};
 use crate::load::plan::{Plan, Then, Unit};
@@ -33,14 +35,15 @@ pub(crate) type Failure = &'static str;
 pub(crate) struct Evaluator {
     engine: Engine,
     plan: Arc<Plan>,
-    input: Value,
     data: Value,
+    /// The parts of the input the engine's rules read.
+    wanted: Wanted,
     patterns: Patterns,
 }
 
 impl Evaluator {
     /// Parses the plan's texts and prepares them. The error is the evaluator's own text, with its place.
-    pub(crate) fn build(plan: &Arc<Plan>, data: &Value) -> Result<Self, String> {
+    pub(crate) fn build(plan: &Arc<Plan>, data: &Value, wanted: Wanted) -> Result<Self, String> {
         let mut engine = bare()?;
         for (name, text) in &plan.modules {
             engine
@@ -53,8 +56,8 @@ impl Evaluator {
         let mut evaluator = Self {
             engine,
             plan: Arc::clone(plan),
-            input: Value::Undefined,
             data: data.clone(),
+            wanted,
             patterns: Patterns::default(),
         };
         evaluator
@@ -64,30 +67,29 @@ impl Evaluator {
         Ok(evaluator)
     }
 
-    /// Sets what the next questions are about.
-    pub(crate) fn input(&mut self, input: Value) {
-        self.engine.set_input(input.clone());
-        self.input = input;
-    }
-
     /// What is asked for.
     pub(crate) fn plan(&self) -> Arc<Plan> {
         Arc::clone(&self.plan)
     }
 
     /// The entries of a set: whatever its units yield until `deadline`.
-    pub(crate) fn gather(&mut self, units: &[Unit], deadline: Instant) -> Result<Value, Failure> {
+    pub(crate) fn gather(
+        &mut self,
+        units: &[Unit],
+        document: &mut Document<'_>,
+        deadline: Instant,
+    ) -> Result<Value, Failure> {
         let mut found = Set::new();
         for unit in units {
-            if !unit.guards.iter().all(|guard| guard.holds(&self.input)) {
+            if !guarded(&unit.guards, document)? {
                 continue;
             }
             match &unit.then {
                 Then::Entries(entries) => entries.iter().for_each(|entry| {
                     found.insert(entry.clone());
                 }),
-                Then::Run(rule) => self.run(rule, deadline, &mut found)?,
-                Then::Ask(rule) => match self.ask(rule, deadline)? {
+                Then::Run(rule) => self.run(rule, document, deadline, &mut found)?,
+                Then::Ask(rule) => match self.ask(rule, document, deadline)? {
                     Value::Set(entries) => entries.iter().for_each(|entry| {
                         found.insert(entry.clone());
                     }),
@@ -108,11 +110,12 @@ impl Evaluator {
     fn run(
         &mut self,
         rule: &native::Rule,
+        document: &mut Document<'_>,
         deadline: Instant,
         found: &mut Set,
     ) -> Result<(), Failure> {
         let mut run = Run {
-            input: &self.input,
+            input: document,
             data: &self.data,
             patterns: &mut self.patterns,
             deadline,
@@ -127,6 +130,7 @@ impl Evaluator {
                 tracing::warn!("policy evaluation ran out of time");
                 Err(Reason::POLICY_TIMEOUT)
             }
+            Ok(Err(Stop::Input(error))) => Err(refused_input(&error)),
             Ok(Err(Stop::Error(error))) => {
                 tracing::warn!(error = locate::message(&error), "policy evaluation failed");
                 Err(Reason::POLICY_ERROR)
@@ -139,7 +143,18 @@ impl Evaluator {
     }
 
     /// Evaluates a rule until `deadline`.
-    pub(crate) fn ask(&mut self, rule: &str, deadline: Instant) -> Result<Value, Failure> {
+    pub(crate) fn ask(
+        &mut self,
+        rule: &str,
+        document: &mut Document<'_>,
+        deadline: Instant,
+    ) -> Result<Value, Failure> {
+        if !document.handed {
+            let input = document.value(self.wanted);
+            self.engine
+                .set_input(input.map_err(|error| refused_input(&error))?);
+            document.handed = true;
+        }
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(Reason::POLICY_TIMEOUT);
@@ -172,8 +187,8 @@ impl Evaluator {
     }
 
     /// Asks for everything once, so that the first call does not pay for what is made on first use.
-    pub(crate) fn warm(&mut self, input: Value, limit: Duration) {
-        self.input(input);
+    pub(crate) fn warm(&mut self, limit: Duration) {
+        self.engine.set_input(Value::new_object());
         let plan = Arc::clone(&self.plan);
         let deadline = Instant::now() + limit;
         for unit in plan.units() {
@@ -194,6 +209,26 @@ impl Evaluator {
             }
         }
     }
+}
+
+/// Whether all guards hold.
+fn guarded(guards: &[Guard], document: &mut Document<'_>) -> Result<bool, Failure> {
+    for guard in guards {
+        if !guard
+            .holds(document)
+            .map_err(|error| refused_input(&error))?
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn refused_input(error: &InputError) -> Failure {
+    use std::error::Error as _;
+    let source = error.source().map(ToString::to_string);
+    tracing::warn!(%error, source, "failed to build a policy input");
+    Reason::POLICY_ERROR
 }
 
 /// An engine with our limits and without rules.

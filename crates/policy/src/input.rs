@@ -14,7 +14,12 @@ use crate::facts::{
     SessionFacts, Subject,
 };
 use crate::json::{self, JsonError};
-use crate::wanted::Wanted;
+
+mod document;
+mod part;
+
+pub(crate) use document::Document;
+pub(crate) use part::{Part, Wanted};
 
 /// Version of the document.
 pub(crate) const VERSION: &str = "keepgate/v1";
@@ -120,31 +125,37 @@ words!(
 );
 
 impl Words {
-    /// Builds the document of one call, as far as it is `wanted`.
-    pub(crate) fn input(&self, facts: &Facts<'_>, wanted: Wanted) -> Result<Value, InputError> {
-        let mut input = self.shared(facts, wanted)?;
-        self.subject(&mut input, &facts.subject)?;
-        if let Some(response) = facts.response.filter(|_| facts.phase == Phase::Response) {
-            put(&mut input, &self.response, self.response(&response)?);
-        }
-        if !wanted.arguments {
-            return Ok(done(input));
-        }
-        match (facts.arguments, &facts.subject) {
-            (Some(text), _) => {
-                let arguments =
-                    json::parse(text).map_err(|source| InputError::Json("arguments", source))?;
-                put(&mut input, &self.arguments, arguments);
+    /// Builds one part of the document of a call about `subject`; `None` where it has no such part.
+    fn part(
+        &self,
+        facts: &Facts<'_>,
+        subject: &Subject<'_>,
+        part: Part,
+    ) -> Result<Option<Value>, InputError> {
+        Ok(match part {
+            Part::Version => Some(self.keepgate_v1.clone()),
+            Part::Phase => Some(self.phase_of(facts.phase).clone()),
+            Part::Caller => Some(facts.caller.value.clone()),
+            Part::Server => Some(facts.server.value.clone()),
+            Part::Definition => facts.server.definition.clone(),
+            Part::Client => facts.client.map(|client| client.0.clone()),
+            Part::Session => facts.session.as_ref().map(|session| self.session(session)),
+            Part::Tenant => Some(Value::from(facts.tenant)),
+            Part::Method => Some(Value::from(facts.method)),
+            Part::Request => Some(self.request(&facts.request)?),
+            Part::History => Some(self.history(facts.history)),
+            Part::Flow => Some(self.flow(facts.labels)),
+            Part::Approval => Some(self.unapproved()),
+            Part::Arguments => self.arguments(facts, subject)?,
+            Part::Response => match facts.response {
+                Some(response) if facts.phase == Phase::Response => Some(self.response(&response)?),
+                Some(_) | None => None,
+            },
+            Part::Tool => self.tool(subject)?,
+            Part::Prompt | Part::Resource | Part::Completion | Part::Task | Part::Params => {
+                self.subject(subject, part)?
             }
-            // A tool or prompt called without arguments is called with none.
-            (None, Subject::Tool { .. } | Subject::Prompt { .. })
-                if matches!(facts.phase, Phase::Call | Phase::Response) =>
-            {
-                put(&mut input, &self.arguments, self.empty.clone());
-            }
-            (None, _) => {}
-        }
-        Ok(done(input))
+        })
     }
 
     /// Builds the whole document of one call, for the decision log.
@@ -152,65 +163,128 @@ impl Words {
         thread_local! {
             static WORDS: Words = Words::new();
         }
-        WORDS.with(|words| words.input(facts, Wanted::ALL))
+        WORDS.with(|words| Document::new(words, facts).value(Wanted::ALL))
     }
 
-    /// Builds what the items of one list have in common, to be finished by [`Self::item`].
-    pub(crate) fn list(&self, facts: &Facts<'_>, wanted: Wanted) -> Result<Object, InputError> {
-        let facts = Facts {
-            phase: Phase::List,
-            ..*facts
-        };
-        self.shared(&facts, wanted)
+    fn key(&self, part: Part) -> &Value {
+        match part {
+            Part::Approval => &self.approval,
+            Part::Arguments => &self.arguments,
+            Part::Caller => &self.caller,
+            Part::Client => &self.client,
+            Part::Completion => &self.completion,
+            Part::Definition => &self.definition,
+            Part::Flow => &self.flow,
+            Part::History => &self.history,
+            Part::Method => &self.method,
+            Part::Params => &self.params,
+            Part::Phase => &self.phase,
+            Part::Prompt => &self.prompt,
+            Part::Request => &self.request,
+            Part::Resource => &self.resource,
+            Part::Response => &self.response,
+            Part::Server => &self.server,
+            Part::Session => &self.session,
+            Part::Task => &self.task,
+            Part::Tenant => &self.tenant,
+            Part::Tool => &self.tool,
+            Part::Version => &self.version,
+        }
     }
 
-    /// Builds the document of one item of a list.
-    pub(crate) fn item(&self, shared: &Object, item: &Subject<'_>) -> Result<Value, InputError> {
-        let mut input = shared.clone();
-        self.subject(&mut input, item)?;
-        Ok(done(input))
-    }
-
-    fn shared(&self, facts: &Facts<'_>, wanted: Wanted) -> Result<Object, InputError> {
-        let phase = match facts.phase {
+    fn phase_of(&self, phase: Phase) -> &Value {
+        match phase {
             Phase::Connect => &self.connect,
             Phase::List => &self.list,
             Phase::Call => &self.call,
             Phase::Response => &self.response,
             Phase::ServerRequest => &self.server_request,
+        }
+    }
+
+    /// Nobody can be asked yet, so nobody has agreed.
+    fn unapproved(&self) -> Value {
+        let mut approval = Object::new();
+        put(&mut approval, &self.present, Value::Bool(false));
+        done(approval)
+    }
+
+    /// The parts that one kind of subject has.
+    fn subject(&self, subject: &Subject<'_>, part: Part) -> Result<Option<Value>, InputError> {
+        let text = |name: &Value, text: &str| {
+            let mut object = Object::new();
+            put(&mut object, name, Value::from(text));
+            Some(done(object))
         };
-        let mut input = Object::new();
-        put(&mut input, &self.version, self.keepgate_v1.clone());
-        put(&mut input, &self.phase, phase.clone());
-        put(&mut input, &self.caller, facts.caller.value.clone());
-        put(&mut input, &self.server, facts.server.value.clone());
-        if let Some(definition) = &facts.server.definition {
-            put(&mut input, &self.definition, definition.clone());
+        Ok(match (subject, part) {
+            (
+                Subject::Prompt { name }
+                | Subject::Completion {
+                    of: CompletionKind::Prompt(name),
+                    ..
+                },
+                Part::Prompt,
+            ) => text(&self.name, name),
+            (
+                Subject::Resource(resource)
+                | Subject::Completion {
+                    of: CompletionKind::Resource(resource),
+                    ..
+                },
+                Part::Resource,
+            ) => Some(self.resource(resource)),
+            (
+                Subject::Completion {
+                    argument, value, ..
+                },
+                Part::Completion,
+            ) => Some(self.completion(argument, value)),
+            (Subject::Task { id }, Part::Task) => text(&self.id, id),
+            (Subject::ServerRequest { params: Some(text) }, Part::Params) => {
+                Some(json::parse(text).map_err(|source| InputError::Json("params", source))?)
+            }
+            (_, _) => None,
+        })
+    }
+
+    fn arguments(
+        &self,
+        facts: &Facts<'_>,
+        subject: &Subject<'_>,
+    ) -> Result<Option<Value>, InputError> {
+        match (facts.phase, facts.arguments, subject) {
+            (Phase::Connect | Phase::List, ..) => Ok(None),
+            (_, Some(text), _) => json::parse(text)
+                .map(Some)
+                .map_err(|source| InputError::Json("arguments", source)),
+            // A tool or prompt called without arguments is called with none.
+            (
+                Phase::Call | Phase::Response,
+                None,
+                Subject::Tool { .. } | Subject::Prompt { .. },
+            ) => Ok(Some(self.empty.clone())),
+            (_, None, _) => Ok(None),
         }
-        if let Some(client) = facts.client {
-            put(&mut input, &self.client, client.0.clone());
+    }
+
+    fn tool(&self, subject: &Subject<'_>) -> Result<Option<Value>, InputError> {
+        let Subject::Tool { name, definition } = subject else {
+            return Ok(None);
+        };
+        match definition {
+            Some(definition) if &*definition.name == *name => Ok(Some(definition.value.clone())),
+            Some(_) => Err(InputError::Definition((*name).to_owned())),
+            None => Ok(Some(self.unknown_tool(name))),
         }
-        if let Some(session) = facts.session.filter(|_| wanted.session) {
-            put(&mut input, &self.session, self.session(&session));
-        }
-        put(&mut input, &self.tenant, Value::from(facts.tenant));
-        put(&mut input, &self.method, Value::from(facts.method));
-        if wanted.request {
-            put(&mut input, &self.request, self.request(&facts.request)?);
-        }
-        if wanted.history {
-            put(&mut input, &self.history, self.history(facts.history));
-        }
-        if wanted.flow {
-            put(&mut input, &self.flow, self.flow(facts.labels));
-        }
-        if wanted.approval {
-            // Nobody can be asked yet, so nobody has agreed.
-            let mut approval = Object::new();
-            put(&mut approval, &self.present, Value::Bool(false));
-            put(&mut input, &self.approval, done(approval));
-        }
-        Ok(input)
+    }
+
+    fn completion(&self, argument: &str, value: &str) -> Value {
+        let mut about = Object::new();
+        put(&mut about, &self.name, Value::from(argument));
+        put(&mut about, &self.value, Value::from(value));
+        let mut completion = Object::new();
+        put(&mut completion, &self.argument, done(about));
+        done(completion)
     }
 
     fn history(&self, facts: &HistoryFacts<'_>) -> Value {
@@ -318,53 +392,6 @@ impl Words {
         Ok(done(request))
     }
 
-    fn subject(&self, input: &mut Object, subject: &Subject<'_>) -> Result<(), InputError> {
-        match subject {
-            Subject::None => {}
-            Subject::Tool { name, definition } => {
-                let tool = match definition {
-                    Some(definition) if &*definition.name == *name => definition.value.clone(),
-                    Some(_) => return Err(InputError::Definition((*name).to_owned())),
-                    None => self.unknown_tool(name),
-                };
-                put(input, &self.tool, tool);
-            }
-            Subject::Prompt { name } => put(input, &self.prompt, self.named(name)),
-            Subject::Resource(resource) => put(input, &self.resource, self.resource(resource)),
-            Subject::Completion {
-                of,
-                argument,
-                value,
-            } => {
-                match of {
-                    CompletionKind::Prompt(name) => put(input, &self.prompt, self.named(name)),
-                    CompletionKind::Resource(resource) => {
-                        put(input, &self.resource, self.resource(resource))
-                    }
-                }
-                let mut about = Object::new();
-                put(&mut about, &self.name, Value::from(*argument));
-                put(&mut about, &self.value, Value::from(*value));
-                let mut completion = Object::new();
-                put(&mut completion, &self.argument, done(about));
-                put(input, &self.completion, done(completion));
-            }
-            Subject::Task { id } => {
-                let mut task = Object::new();
-                put(&mut task, &self.id, Value::from(*id));
-                put(input, &self.task, done(task));
-            }
-            Subject::ServerRequest { params } => {
-                if let Some(text) = params {
-                    let params =
-                        json::parse(text).map_err(|source| InputError::Json("params", source))?;
-                    put(input, &self.params, params);
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// A tool whose definition no list has shown yet: nothing about it is known but its name.
     fn unknown_tool(&self, name: &str) -> Value {
         let mut tool = Object::new();
@@ -374,12 +401,6 @@ impl Words {
         put(&mut tool, &self.pinned, Value::Bool(false));
         put(&mut tool, &self.labels, self.empty.clone());
         done(tool)
-    }
-
-    fn named(&self, name: &str) -> Value {
-        let mut object = Object::new();
-        put(&mut object, &self.name, Value::from(name));
-        done(object)
     }
 
     fn resource(&self, facts: &ResourceFacts<'_>) -> Value {

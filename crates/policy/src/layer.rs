@@ -11,13 +11,12 @@ use crate::answer;
 use crate::decision::{Decision, Effect, Reason};
 use crate::engine::{Evaluator, Failure};
 use crate::facts::{Facts, Item, Phase};
-use crate::input::Words;
+use crate::input::{Document, Wanted, Words};
 use crate::load;
 use crate::load::files::{self, File};
 use crate::load::plan::{Plan, Unit};
 use crate::log_rules::OnLog;
 use crate::obligations::Obligations;
-use crate::wanted::Wanted;
 
 /// Layers of which a thread keeps a warm evaluator.
 const MAX_KEPT: usize = 64;
@@ -142,7 +141,8 @@ impl Layer {
             return Verdict::passed();
         }
         self.bounded(limit, |warm, deadline| {
-            warm.judge(facts, self.wanted, deadline)
+            let document = Document::new(&warm.words, facts);
+            warm.evaluators.verdict(facts.phase, document, deadline)
         })
     }
 
@@ -157,7 +157,8 @@ impl Layer {
             return Verdict::passed();
         }
         self.bounded(limit, |warm, deadline| {
-            warm.verdict(phase, input.clone(), deadline)
+            let document = Document::whole(input.clone());
+            warm.evaluators.verdict(phase, document, deadline)
         })
     }
 
@@ -187,7 +188,7 @@ impl Layer {
         items: &[Item<'_>],
         deadline: Instant,
     ) -> Result<Vec<bool>, Failure> {
-        self.with_warm(|warm| warm.visible(facts, items, self.wanted, deadline))
+        self.with_warm(|warm| warm.visible(facts, items, deadline))
     }
 
     /// Lends this thread's evaluator to `work`. One that failed inside is not used again.
@@ -243,12 +244,43 @@ impl Layer {
 
 /// A thread's evaluators and words.
 pub(crate) struct Warm {
+    evaluators: Evaluators,
+    words: Words,
+}
+
+/// One for each phase that is asked in a way of its own.
+struct Evaluators {
     call: Evaluator,
     list: Evaluator,
     /// Only where a rule speaks there.
     connect: Option<Evaluator>,
     response: Option<Evaluator>,
-    words: Words,
+}
+
+impl Evaluators {
+    /// What the rules say of a question in this phase.
+    fn verdict(
+        &mut self,
+        phase: Phase,
+        document: Document<'_>,
+        deadline: Instant,
+    ) -> Result<Verdict, Failure> {
+        let evaluator = match phase {
+            Phase::Connect => self.connect.as_mut(),
+            Phase::Response => self.response.as_mut(),
+            Phase::List => Some(&mut self.list),
+            Phase::Call | Phase::ServerRequest => Some(&mut self.call),
+        };
+        let Some(evaluator) = evaluator else {
+            return Ok(Verdict::passed());
+        };
+        let mut asked = Asked {
+            evaluator,
+            document,
+            deadline,
+        };
+        asked.verdict(phase)
+    }
 }
 
 impl std::fmt::Debug for Warm {
@@ -263,166 +295,139 @@ impl Warm {
         let (plans, data) = (&layer.plans, &layer.data);
         let spoken = |plan: &Arc<Plan>| {
             (!plan.is_empty())
-                .then(|| Evaluator::build(plan, data))
+                .then(|| Evaluator::build(plan, data, layer.wanted))
                 .transpose()
         };
-        Ok(Self {
-            call: Evaluator::build(&plans.call, data)?,
-            list: Evaluator::build(&plans.list, data)?,
+        let evaluators = Evaluators {
+            call: Evaluator::build(&plans.call, data, layer.wanted)?,
+            list: Evaluator::build(&plans.list, data, layer.wanted)?,
             connect: spoken(&plans.connect)?,
             response: spoken(&plans.response)?,
+        };
+        Ok(Self {
+            evaluators,
             words: Words::new(),
         })
     }
 
     /// Runs every set once.
     pub(crate) fn exercise(&mut self, limit: Duration) {
-        let whole = [&mut self.call, &mut self.list].into_iter();
-        let spoken = [&mut self.connect, &mut self.response].into_iter();
+        let Evaluators {
+            call,
+            list,
+            connect,
+            response,
+        } = &mut self.evaluators;
+        let whole = [call, list].into_iter();
+        let spoken = [connect, response].into_iter();
         for evaluator in whole.chain(spoken.flatten()) {
-            evaluator.warm(Value::new_object(), limit);
+            evaluator.warm(limit);
         }
-    }
-
-    fn judge(
-        &mut self,
-        facts: &Facts<'_>,
-        wanted: Wanted,
-        deadline: Instant,
-    ) -> Result<Verdict, Failure> {
-        let input = self
-            .words
-            .input(facts, wanted)
-            .map_err(|error| refused_input(&error))?;
-        self.verdict(facts.phase, input, deadline)
-    }
-
-    fn verdict(
-        &mut self,
-        phase: Phase,
-        input: Value,
-        deadline: Instant,
-    ) -> Result<Verdict, Failure> {
-        let evaluator = match phase {
-            Phase::Connect => self.connect.as_mut(),
-            Phase::Response => self.response.as_mut(),
-            Phase::List => Some(&mut self.list),
-            Phase::Call | Phase::ServerRequest => Some(&mut self.call),
-        };
-        let Some(evaluator) = evaluator else {
-            return Ok(Verdict::passed());
-        };
-        evaluator.input(input);
-        verdict(evaluator, phase, deadline)
     }
 
     fn visible(
         &mut self,
         facts: &Facts<'_>,
         items: &[Item<'_>],
-        wanted: Wanted,
         deadline: Instant,
     ) -> Result<Vec<bool>, Failure> {
-        let shared = self
-            .words
-            .list(facts, wanted)
-            .map_err(|error| refused_input(&error))?;
+        let facts = Facts {
+            phase: Phase::List,
+            subject: Item::None,
+            ..*facts
+        };
+        let mut asked = Asked {
+            evaluator: &mut self.evaluators.list,
+            document: Document::new(&self.words, &facts),
+            deadline,
+        };
         items
             .iter()
             .map(|item| {
-                let input = self
-                    .words
-                    .item(&shared, item)
-                    .map_err(|error| refused_input(&error))?;
-                self.list.input(input);
-                shown(&mut self.list, facts.caller.asks_for_scopes, deadline)
+                asked.document.about(item);
+                asked.shown(facts.caller.asks_for_scopes)
             })
             .collect()
     }
 }
 
-/// Asks for one set after the other: deny beats approve beats allow.
-fn verdict(evaluator: &mut Evaluator, phase: Phase, deadline: Instant) -> Result<Verdict, Failure> {
-    let plan = evaluator.plan();
-    let denied = evaluator.gather(&plan.deny, deadline)?;
-    let denials = answer::denials(&denied).map_err(odd)?;
-    if !denials.reasons.is_empty() {
-        return Ok(Verdict {
-            scopes: denials.scopes,
-            ..Verdict::new(Effect::Deny, denials.reasons)
-        });
+/// One question, and whom it is put to.
+struct Asked<'a> {
+    evaluator: &'a mut Evaluator,
+    document: Document<'a>,
+    deadline: Instant,
+}
+
+impl Asked<'_> {
+    fn gather(&mut self, units: &[Unit]) -> Result<Value, Failure> {
+        self.evaluator
+            .gather(units, &mut self.document, self.deadline)
     }
-    let obligations = obligations(evaluator, &plan, deadline)?;
-    let asked = evaluator.gather(&plan.approve, deadline)?;
-    let (approval, reasons) = answer::approval(&asked).map_err(odd)?;
-    if !reasons.is_empty() {
-        return Ok(Verdict {
+
+    /// Asks for one set after the other: deny beats approve beats allow.
+    fn verdict(&mut self, phase: Phase) -> Result<Verdict, Failure> {
+        let plan = self.evaluator.plan();
+        let denials = answer::denials(&self.gather(&plan.deny)?).map_err(odd)?;
+        if !denials.reasons.is_empty() {
+            return Ok(Verdict {
+                scopes: denials.scopes,
+                ..Verdict::new(Effect::Deny, denials.reasons)
+            });
+        }
+        let obligations = self.obligations(&plan)?;
+        let (approval, reasons) = answer::approval(&self.gather(&plan.approve)?).map_err(odd)?;
+        if !reasons.is_empty() {
+            return Ok(Verdict {
+                obligations,
+                ..Verdict::new(Effect::Approve(approval), reasons)
+            });
+        }
+        let reasons = match phase {
+            // A session is opened, and an answer released, unless a rule says no.
+            Phase::Connect | Phase::Response => vec![Reason::ours(Reason::PROTOCOL)],
+            Phase::List | Phase::Call | Phase::ServerRequest => {
+                answer::reasons(&self.gather(&plan.allow)?, "allowed").map_err(odd)?
+            }
+        };
+        if reasons.is_empty() {
+            return Err(Reason::NO_RULE);
+        }
+        Ok(Verdict {
             obligations,
-            ..Verdict::new(Effect::Approve(approval), reasons)
-        });
+            ..Verdict::new(Effect::Allow, reasons)
+        })
     }
-    let reasons = match phase {
-        // A session is opened, and an answer released, unless a rule says no.
-        Phase::Connect | Phase::Response => vec![Reason::ours(Reason::PROTOCOL)],
-        Phase::List | Phase::Call | Phase::ServerRequest => {
-            let allowed = evaluator.gather(&plan.allow, deadline)?;
-            answer::reasons(&allowed, "allowed").map_err(odd)?
-        }
-    };
-    if reasons.is_empty() {
-        return Err(Reason::NO_RULE);
-    }
-    Ok(Verdict {
-        obligations,
-        ..Verdict::new(Effect::Allow, reasons)
-    })
-}
 
-fn obligations(
-    evaluator: &mut Evaluator,
-    plan: &Plan,
-    deadline: Instant,
-) -> Result<Option<Box<Obligations>>, Failure> {
-    let mut obligations = None;
-    for (name, units) in &plan.obligations {
-        let set = evaluator.gather(units, deadline)?;
-        if matches!(&set, Value::Set(entries) if entries.is_empty()) {
-            continue;
+    fn obligations(&mut self, plan: &Plan) -> Result<Option<Box<Obligations>>, Failure> {
+        let mut obligations = None;
+        for (name, units) in &plan.obligations {
+            let set = self.gather(units)?;
+            if matches!(&set, Value::Set(entries) if entries.is_empty()) {
+                continue;
+            }
+            let into = obligations.get_or_insert_with(Box::<Obligations>::default);
+            answer::obligations::read(name, &set, into).map_err(odd)?;
         }
-        let into = obligations.get_or_insert_with(Box::<Obligations>::default);
-        answer::obligations::read(name, &set, into).map_err(odd)?;
+        Ok(obligations)
     }
-    Ok(obligations)
-}
 
-fn shown(
-    evaluator: &mut Evaluator,
-    asks_for_scopes: bool,
-    deadline: Instant,
-) -> Result<bool, Failure> {
-    let plan = evaluator.plan();
-    let denied = evaluator.gather(&plan.deny, deadline)?;
-    let denials = answer::denials(&denied).map_err(odd)?;
-    let lifted = asks_for_scopes && !denials.scopes.is_empty();
-    if !denials.reasons.is_empty() && !lifted {
-        return Ok(false);
-    }
-    let showing: [&[Unit]; 2] = [&plan.visible, &plan.allow];
-    for units in showing {
-        let shown = evaluator.gather(units, deadline)?;
-        if !answer::reasons(&shown, "allowed").map_err(odd)?.is_empty() {
-            return Ok(true);
+    fn shown(&mut self, asks_for_scopes: bool) -> Result<bool, Failure> {
+        let plan = self.evaluator.plan();
+        let denials = answer::denials(&self.gather(&plan.deny)?).map_err(odd)?;
+        let lifted = asks_for_scopes && !denials.scopes.is_empty();
+        if !denials.reasons.is_empty() && !lifted {
+            return Ok(false);
         }
+        let showing: [&[Unit]; 2] = [&plan.visible, &plan.allow];
+        for units in showing {
+            let shown = answer::reasons(&self.gather(units)?, "allowed").map_err(odd)?;
+            if !shown.is_empty() {
+                return Ok(true);
+            }
+        }
+        let asked = answer::approval(&self.gather(&plan.approve)?).map_err(odd)?;
+        Ok(!asked.1.is_empty())
     }
-    let asked = evaluator.gather(&plan.approve, deadline)?;
-    Ok(!answer::approval(&asked).map_err(odd)?.1.is_empty())
-}
-
-fn refused_input(error: &crate::input::InputError) -> Failure {
-    use std::error::Error as _;
-    let source = error.source().map(ToString::to_string);
-    tracing::warn!(%error, source, "failed to build a policy input");
-    Reason::POLICY_ERROR
 }
 
 fn odd(what: answer::Odd) -> Failure {

@@ -37,7 +37,6 @@ pub mod schema;
 mod settings;
 mod shadow;
 mod sources;
-mod wanted;
 
 pub use decision::{Approval, Decision, Effect, Reason, Visible};
 pub use event::{EventWriter, Judged, Labels, TraceIds, Written};

@@ -8,6 +8,7 @@ use std::time::Instant;
 use regorus::Value;
 
 use crate::engine::Evaluator;
+use crate::input::{Document, Wanted};
 use crate::layer::Layer;
 use crate::load::check::LOG;
 use crate::load::survey::Site;
@@ -48,7 +49,7 @@ impl LogRules {
             return Ok(None);
         }
         Ok(Some(Self {
-            evaluator: Evaluator::build(&layer.plans.call, &layer.data)?,
+            evaluator: Evaluator::build(&layer.plans.call, &layer.data, Wanted::ALL)?,
             on_log: layer.on_log,
         }))
     }
@@ -60,9 +61,11 @@ impl LogRules {
         event: &Value,
         deadline: Instant,
     ) -> Result<(bool, Value), String> {
-        self.evaluator.input(event.clone());
+        let mut document = Document::whole(event.clone());
         if self.on_log.drop {
-            let drop = self.evaluator.ask(&format!("data.{LOG}.drop"), deadline);
+            let drop = self
+                .evaluator
+                .ask(&format!("data.{LOG}.drop"), &mut document, deadline);
             match drop.map_err(|failure| format!("`drop`: {failure}"))? {
                 Value::Bool(true) => return Ok((true, Value::Undefined)),
                 Value::Bool(false) | Value::Undefined => {}
@@ -77,7 +80,9 @@ impl LogRules {
         if !self.on_log.mask {
             return Ok((false, Value::Undefined));
         }
-        let answer = self.evaluator.ask(&format!("data.{LOG}.mask"), deadline);
+        let answer = self
+            .evaluator
+            .ask(&format!("data.{LOG}.mask"), &mut document, deadline);
         let answer = answer.map_err(|failure| format!("`mask`: {failure}"))?;
         Ok((false, answer))
     }

@@ -11,7 +11,7 @@ use crate::decision::{Approval, Decision, Effect, Reason, Visible};
 use crate::event::Judged;
 use crate::explain;
 use crate::facts::{Facts, Item, Phase, Subject};
-use crate::input::Words;
+use crate::input::{Part, Wanted, Words};
 use crate::layer::{Layer, Verdict};
 use crate::load;
 use crate::log_rules::LogRules;
@@ -19,7 +19,6 @@ use crate::method;
 use crate::problem::LoadErrors;
 use crate::settings::Settings;
 use crate::sources::Sources;
-use crate::wanted::Wanted;
 
 /// The policies in force. Share it by `Arc`; all its methods take `&self`.
 pub struct Policy {
@@ -134,13 +133,13 @@ impl Policy {
     /// Whether any rule reads `input.history`: else nobody need count.
     #[must_use]
     pub fn reads_history(&self) -> bool {
-        self.current.load().wanted.history
+        self.current.load().wanted.has(Part::History)
     }
 
     /// Whether any rule reads `input.flow`.
     #[must_use]
     pub fn reads_flow(&self) -> bool {
-        self.current.load().wanted.flow
+        self.current.load().wanted.has(Part::Flow)
     }
 
     /// The platform's and tenants' rules and data as they are now.

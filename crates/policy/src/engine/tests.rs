@@ -15,15 +15,16 @@ fn denied(text: &str, limit: Duration) -> (Evaluator, Result<Value, Failure>) {
         }],
         ..Plan::default()
     };
-    let mut evaluator = Evaluator::build(&Arc::new(plan), &Value::new_object()).unwrap();
+    let mut evaluator =
+        Evaluator::build(&Arc::new(plan), &Value::new_object(), Wanted::ALL).unwrap();
     let boom = |_: Vec<Value>| panic!("as a built-in function might");
     evaluator
         .engine
         .add_extension("boom".to_owned(), 1, Box::new(boom))
         .unwrap();
-    evaluator.input(Value::from_json_str(r#"{"a": 1}"#).unwrap());
+    let mut document = Document::whole(Value::from_json_str(r#"{"a": 1}"#).unwrap());
     let plan = evaluator.plan();
-    let answer = evaluator.gather(&plan.deny, Instant::now() + limit);
+    let answer = evaluator.gather(&plan.deny, &mut document, Instant::now() + limit);
     (evaluator, answer)
 }
 
@@ -79,10 +80,11 @@ fn a_timeout_leaves_a_usable_evaluator() {
                  a + b == input.sum\n}";
     let (mut evaluator, _) = denied(loops, LONG);
     let mut ask = |n: u32, sum: u32, limit: Duration| {
-        evaluator.input(Value::from_json_str(&format!("{{\"n\": {n}, \"sum\": {sum}}}")).unwrap());
+        let input = format!("{{\"n\": {n}, \"sum\": {sum}}}");
+        let mut document = Document::whole(Value::from_json_str(&input).unwrap());
         let plan = evaluator.plan();
         evaluator
-            .gather(&plan.deny, Instant::now() + limit)
+            .gather(&plan.deny, &mut document, Instant::now() + limit)
             .map(|set| set.to_string())
     };
     assert_eq!(ask(2, 2, LONG).as_deref(), Ok("[\"x\"]"));

@@ -112,32 +112,38 @@ fn documents() -> Vec<(&'static str, Value)> {
     };
     let words = Words::new();
     let of = |method: &'static str, subject: Subject<'_>| {
-        words
-            .input(
-                &Facts {
-                    method,
-                    subject,
-                    ..bare
-                },
-                Wanted::ALL,
-            )
-            .unwrap()
+        Document::new(
+            &words,
+            &Facts {
+                method,
+                subject,
+                ..bare
+            },
+        )
+        .value(Wanted::ALL)
+        .unwrap()
     };
     let params = Some(r#"{"message": "which?"}"#);
     vec![
         (
             "tool, everything known",
-            words.input(&full, Wanted::ALL).unwrap(),
+            Document::new(&words, &full).value(Wanted::ALL).unwrap(),
         ),
         (
             "tool, nothing known",
-            words.input(&bare, Wanted::ALL).unwrap(),
+            Document::new(&words, &bare).value(Wanted::ALL).unwrap(),
         ),
         (
             "tool in a list",
-            words
-                .item(&words.list(&full, Wanted::ALL).unwrap(), &full.subject)
-                .unwrap(),
+            Document::new(
+                &words,
+                &Facts {
+                    phase: Phase::List,
+                    ..full
+                },
+            )
+            .value(Wanted::ALL)
+            .unwrap(),
         ),
         (
             "prompt",
@@ -176,42 +182,40 @@ fn documents() -> Vec<(&'static str, Value)> {
         ("task", of("tasks/get", Subject::Task { id: "t1" })),
         (
             "server request",
-            words
-                .input(
-                    &Facts {
-                        phase: Phase::ServerRequest,
-                        method: "elicitation/create",
-                        subject: Subject::ServerRequest { params },
-                        ..bare
-                    },
-                    Wanted::ALL,
-                )
-                .unwrap(),
+            Document::new(
+                &words,
+                &Facts {
+                    phase: Phase::ServerRequest,
+                    method: "elicitation/create",
+                    subject: Subject::ServerRequest { params },
+                    ..bare
+                },
+            )
+            .value(Wanted::ALL)
+            .unwrap(),
         ),
         (
             "answer",
-            words
-                .input(
-                    &Facts {
-                        phase: Phase::Response,
-                        response: Some(ResponseFacts {
-                            is_error: false,
-                            size: 512,
-                            records: 2,
-                            json: Some(
-                                r#"{"structuredContent": {"items": [{"id": 1}, {"id": 2}]}}"#,
-                            ),
-                        }),
-                        labels: &["pii".into()],
-                        history: &HistoryFacts {
-                            calls_by_tool: &[("search".into(), 3)],
-                            ..*HistoryFacts::NONE
-                        },
-                        ..full
+            Document::new(
+                &words,
+                &Facts {
+                    phase: Phase::Response,
+                    response: Some(ResponseFacts {
+                        is_error: false,
+                        size: 512,
+                        records: 2,
+                        json: Some(r#"{"structuredContent": {"items": [{"id": 1}, {"id": 2}]}}"#),
+                    }),
+                    labels: &["pii".into()],
+                    history: &HistoryFacts {
+                        calls_by_tool: &[("search".into(), 3)],
+                        ..*HistoryFacts::NONE
                     },
-                    Wanted::ALL,
-                )
-                .unwrap(),
+                    ..full
+                },
+            )
+            .value(Wanted::ALL)
+            .unwrap(),
         ),
     ]
 }
@@ -363,7 +367,7 @@ fn what_was_promised_is_checked() {
     };
     let words = Words::new();
     assert!(matches!(
-        words.input(&facts, Wanted::ALL),
+        Document::new(&words, &facts).value(Wanted::ALL),
         Err(InputError::Definition(_))
     ));
     let facts = Facts {
@@ -372,7 +376,7 @@ fn what_was_promised_is_checked() {
         ..facts
     };
     assert!(matches!(
-        words.input(&facts, Wanted::ALL),
+        Document::new(&words, &facts).value(Wanted::ALL),
         Err(InputError::Json("arguments", _))
     ));
     assert!(

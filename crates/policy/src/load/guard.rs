@@ -11,13 +11,45 @@ use regorus::unstable::{BoolOp, Expr, Literal, LiteralStmt, Query};
 use regorus::value::{Object, Set};
 
 use super::native::{at, contains};
+use crate::input::{Document, InputError, Part};
 
 /// One statement about one field of the input.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Guard {
-    /// The field, step by step.
-    path: Vec<Value>,
+    field: Field,
     test: Test,
+}
+
+/// A field of the input.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Field {
+    part: Part,
+    /// The way below the part, step by step.
+    below: Vec<Value>,
+}
+
+impl Field {
+    /// The field at this path; `None` where the input has no such part.
+    pub(crate) fn new(mut path: Vec<Value>) -> Option<Self> {
+        if path.is_empty() {
+            return None;
+        }
+        let below = path.split_off(1);
+        let part = match path.first() {
+            Some(Value::String(name)) => Part::named(name)?,
+            Some(_) | None => return None,
+        };
+        Some(Self { part, below })
+    }
+
+    /// Its value, where the input has it.
+    pub(crate) fn of<'d>(
+        &self,
+        document: &'d mut Document<'_>,
+    ) -> Result<Option<&'d Value>, InputError> {
+        let part = document.part(self.part)?;
+        Ok(part.and_then(|value| at(value, &self.below)))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,16 +66,16 @@ enum Test {
 
 impl Guard {
     /// Whether the statement holds of an input.
-    pub(crate) fn holds(&self, input: &Value) -> bool {
-        let Some(value) = at(input, &self.path) else {
-            return false;
+    pub(crate) fn holds(&self, document: &mut Document<'_>) -> Result<bool, InputError> {
+        let Some(value) = self.field.of(document)? else {
+            return Ok(false);
         };
-        match &self.test {
+        Ok(match &self.test {
             Test::OneOf(values) => values.contains(value),
             Test::True => *value != Value::Bool(false),
             Test::Defined => true,
             Test::Holds(item) => contains(value, item),
-        }
+        })
     }
 }
 
@@ -69,7 +101,7 @@ fn guard(statement: &LiteralStmt) -> Option<Guard> {
     match &statement.literal {
         Literal::Expr { expr, .. } => expression(expr),
         Literal::SomeIn { collection, .. } => Some(Guard {
-            path: field(collection)?,
+            field: field(collection)?,
             test: Test::Defined,
         }),
         Literal::SomeVars { .. } | Literal::NotExpr { .. } | Literal::Every { .. } => None,
@@ -79,7 +111,7 @@ fn guard(statement: &LiteralStmt) -> Option<Guard> {
 fn expression(expr: &Expr) -> Option<Guard> {
     if let Some(path) = field(expr) {
         return Some(Guard {
-            path,
+            field: path,
             test: Test::True,
         });
     }
@@ -95,7 +127,7 @@ fn expression(expr: &Expr) -> Option<Guard> {
             None => (field(rhs)?, constant(lhs)?),
         };
         return Some(Guard {
-            path,
+            field: path,
             test: Test::OneOf(vec![value]),
         });
     }
@@ -108,7 +140,7 @@ fn expression(expr: &Expr) -> Option<Guard> {
     {
         if let Some(path) = field(collection) {
             return Some(Guard {
-                path,
+                field: path,
                 test: Test::Holds(constant(value)?),
             });
         }
@@ -120,7 +152,7 @@ fn expression(expr: &Expr) -> Option<Guard> {
             (Err(_), Err(_)) => return None,
         };
         return Some(Guard {
-            path,
+            field: path,
             test: Test::OneOf(values),
         });
     }
@@ -128,7 +160,7 @@ fn expression(expr: &Expr) -> Option<Guard> {
 }
 
 /// The steps of `input.a.b`; `None` for anything else.
-pub(crate) fn field(expr: &Expr) -> Option<Vec<Value>> {
+fn field(expr: &Expr) -> Option<Field> {
     let mut steps = Vec::new();
     let mut at = expr;
     while let Expr::RefDot { refr, .. } | Expr::RefBrack { refr, .. } = at {
@@ -150,7 +182,7 @@ pub(crate) fn field(expr: &Expr) -> Option<Vec<Value>> {
         return None;
     }
     steps.reverse();
-    Some(steps)
+    Field::new(steps)
 }
 
 /// The value of an expression made of literals alone.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use regorus::Value;
 use regorus::unstable::{AssignOp, BoolOp, Expr, Literal, LiteralStmt, Query};
 
-use super::guard::constant;
+use super::guard::{Field, constant};
 use crate::shadow::Function;
 
 pub(crate) use resolve::Resolver;
@@ -62,7 +62,7 @@ enum Step {
 #[derive(Debug, Clone)]
 enum Term {
     Constant(Value),
-    Input(Vec<Value>),
+    Input(Field),
     Data(Vec<Value>),
     Local(usize),
     /// What lies at a value, itself to be found out.
@@ -325,7 +325,7 @@ impl Reader<'_> {
         let base = match first {
             // The whole is never needed: it would have to be built.
             "input" | "data" if path.is_empty() => return None,
-            "input" => Term::Input(path),
+            "input" => Term::Input(Field::new(path)?),
             "data" => Term::Data(path),
             "_" => return None,
             name if path.is_empty() => Term::Named(name.to_owned()),

@@ -8,14 +8,17 @@ use regorus::unstable::comparison;
 use regorus::value::Object;
 
 use super::{Body, Helper, Rule, Step, Term};
+use crate::input::{Document, InputError};
 use crate::shadow::Patterns;
 
 /// Steps between two looks at the clock.
 const CHECK_INTERVAL: u32 = 256;
 
 /// Why a rule has no answer.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Stop {
+    /// The input could not be built.
+    Input(InputError),
     /// A function refused; the text is its own.
     Error(String),
     /// It took too long.
@@ -23,8 +26,8 @@ pub(crate) enum Stop {
 }
 
 /// What rules are run on.
-pub(crate) struct Run<'a> {
-    pub(crate) input: &'a Value,
+pub(crate) struct Run<'a, 'd> {
+    pub(crate) input: &'a mut Document<'d>,
     pub(crate) data: &'a Value,
     pub(crate) patterns: &'a mut Patterns,
     pub(crate) deadline: Instant,
@@ -34,7 +37,11 @@ pub(crate) struct Run<'a> {
 
 impl Rule {
     /// Hands `found` every value that comes of the rule.
-    pub(crate) fn run(&self, run: &mut Run<'_>, found: &mut dyn FnMut(Value)) -> Result<(), Stop> {
+    pub(crate) fn run(
+        &self,
+        run: &mut Run<'_, '_>,
+        found: &mut dyn FnMut(Value),
+    ) -> Result<(), Stop> {
         let mut frame = vec![Value::Undefined; self.body.locals];
         run.body(&self.body, 0, &mut frame, &mut |run, frame| {
             let value = run.value(&self.yields, frame)?;
@@ -49,9 +56,9 @@ impl Rule {
 }
 
 /// What is done each time a body holds; whether that is enough.
-type Held<'f> = dyn FnMut(&mut Run<'_>, &mut [Value]) -> Result<bool, Stop> + 'f;
+type Held<'f> = dyn FnMut(&mut Run<'_, '_>, &mut [Value]) -> Result<bool, Stop> + 'f;
 
-impl Run<'_> {
+impl Run<'_, '_> {
     /// Runs the statements from the one numbered `from`. `true`: enough was found.
     fn body(
         &mut self,
@@ -147,7 +154,10 @@ impl Run<'_> {
     fn value(&mut self, term: &Term, frame: &mut [Value]) -> Result<Value, Stop> {
         match term {
             Term::Constant(value) => Ok(value.clone()),
-            Term::Input(path) => Ok(at(self.input, path).cloned().unwrap_or(Value::Undefined)),
+            Term::Input(field) => {
+                let value = field.of(self.input).map_err(Stop::Input)?;
+                Ok(value.cloned().unwrap_or(Value::Undefined))
+            }
             Term::Data(path) => Ok(at(self.data, path).cloned().unwrap_or(Value::Undefined)),
             Term::Local(slot) => Ok(frame.get(*slot).cloned().unwrap_or(Value::Undefined)),
             Term::At(sides) => {
