@@ -119,7 +119,11 @@ impl fmt::Display for LoadErrors {
             if index > 0 {
                 writeln!(f)?;
             }
-            write!(f, "{problem}")?;
+            if f.alternate() {
+                write!(f, "{problem:#}")?;
+            } else {
+                write!(f, "{problem}")?;
+            }
         }
         Ok(())
     }
