@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use clap::builder::styling::Styles;
 use clap::{Args, Parser, Subcommand};
 
+mod decisions;
 mod kill;
 mod policy;
 
+pub(crate) use decisions::{EvalPolicy, ExplainPolicy, From, RecordPolicy, ReplayPolicy};
 pub(crate) use kill::{Api, ClearKill, DrillKill, Kill, ListKills, Operators, SetKill};
 pub(crate) use policy::{
     CoveragePolicy, Directories, NewPolicy, Policy, Schema, Template, TestPolicy,

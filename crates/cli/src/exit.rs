@@ -33,11 +33,17 @@ pub enum Exit {
     Fleeting,
     /// An item of readiness is missing.
     Unready,
+    /// The candidate allows something that was refused.
+    Widened,
+    /// The candidate refuses something that was allowed, and allows nothing more.
+    Narrowed,
+    /// Nothing was seen to widen, but some records could not be replayed.
+    Unreplayed,
 }
 
 impl Exit {
     /// Every code with what it means, for the help text.
-    pub const ALL: [(Self, &'static str); 15] = [
+    pub const ALL: [(Self, &'static str); 18] = [
         (Self::Success, "done"),
         (
             Self::Negative,
@@ -71,6 +77,9 @@ impl Exit {
             "in force, but not durable: a restart undoes it",
         ),
         (Self::Unready, "not ready: something is missing"),
+        (Self::Widened, "replay: the candidate allows more"),
+        (Self::Narrowed, "replay: the candidate allows less"),
+        (Self::Unreplayed, "replay: some records say nothing"),
     ];
 
     /// The code of the process.
@@ -91,6 +100,9 @@ impl Exit {
             Self::Forbidden => 12,
             Self::Fleeting => 13,
             Self::Unready => 14,
+            Self::Widened => 15,
+            Self::Narrowed => 16,
+            Self::Unreplayed => 17,
         }
     }
 }

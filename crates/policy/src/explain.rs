@@ -155,15 +155,16 @@ fn summary(decision: &Decision, layers: &[LayerReport]) -> String {
     match &decision.effect {
         Effect::Allow => format!("Allowed: {reasons}{}", places(layers, &["allow"])),
         Effect::Approve(approval) => {
-            let who = if approval.approvers.is_empty() {
-                String::new()
-            } else {
-                format!(", from {}", approval.approvers.join(", "))
+            let how_many = match approval.quorum {
+                0 | 1 => "an approval".to_owned(),
+                more => format!("{more} approvals"),
             };
-            format!(
-                "Needs an approval{who}: {reasons}{}",
-                places(layers, &["approve"])
-            )
+            let who = match approval.approvers.as_slice() {
+                [] => String::new(),
+                those => format!(" from {}", those.join(", ")),
+            };
+            let places = places(layers, &["approve"]);
+            format!("Needs {how_many}{who}: {reasons}{places}")
         }
         Effect::Deny => {
             let first = decision.reasons.first();

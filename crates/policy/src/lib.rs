@@ -30,6 +30,7 @@ mod obligations;
 mod policy;
 pub mod probe;
 mod problem;
+mod query;
 mod recorded;
 pub mod replay;
 pub mod runner;
@@ -54,6 +55,7 @@ pub use obligations::{
 };
 pub use policy::{Generation, Observer, Policy};
 pub use problem::{Excerpt, LoadErrors, Problem};
+pub use query::QueryError;
 pub use recorded::Recorded;
 pub use settings::Settings;
 pub use sources::{Source, Sources};

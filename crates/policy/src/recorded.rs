@@ -64,6 +64,12 @@ impl Recorded {
         self.text("/input/phase")
     }
 
+    /// What was decided: `allow`, `approve`, `deny`; empty where the event has no result.
+    #[must_use]
+    pub fn effect(&self) -> &str {
+        self.text("/result/effect")
+    }
+
     /// Who called.
     #[must_use]
     pub fn caller(&self) -> &str {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use keepgate_policy::runner::Filter;
 
+use super::decisions::{EvalPolicy, ExplainPolicy, RecordPolicy, ReplayPolicy};
+
 /// What can be done with policies.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Policy {
@@ -24,6 +26,21 @@ pub(crate) enum Policy {
     },
     /// Write a policy to begin with, with its tests, into a new directory
     New(NewPolicy),
+    /// Judge an input, or ask the rules anything
+    ///
+    /// Without a query it prints the decision, and ends with 1 when that is a refusal.
+    Eval(EvalPolicy),
+    /// Tell why a decision came out as it did, rule by rule
+    ///
+    /// For a recorded decision by its id, as refusals and audit records name it (needs `decisions.file`), or an input.
+    Explain(ExplainPolicy),
+    /// Take recorded decisions into a file of fixtures, each kind of call once
+    Record(RecordPolicy),
+    /// Judge recorded decisions again with other policies, and tell what would change
+    ///
+    /// Ends with 0 when nothing does, 15 when something would be allowed that was not, 16 when only less would be, 17 when
+    /// that is not certain because some records could not be replayed.
+    Replay(ReplayPolicy),
 }
 
 /// Where policies are.

@@ -2,17 +2,24 @@
 
 mod check;
 mod coverage;
+mod eval;
+mod explain;
 mod junit;
 mod matrix;
 mod new;
 mod problem;
+mod record;
+mod recorded;
+mod replay;
 mod schema;
 mod test;
 mod watch;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use keepgate_policy::{LoadErrors, Settings, Sources};
+use keepgate_policy::bundle::BundleSource;
+use keepgate_policy::{LoadErrors, Settings, Source, Sources};
 
 use super::Context;
 use crate::arguments::{Directories, Policy};
@@ -27,6 +34,10 @@ pub(super) fn run(command: Policy, context: &mut Context<'_>) -> Result<(), Fail
         Policy::Coverage(wish) => coverage::run(wish, context),
         Policy::Schema { which } => schema::run(which, context),
         Policy::New(wish) => new::run(&wish, context),
+        Policy::Eval(wish) => eval::run(&wish, context),
+        Policy::Explain(wish) => explain::run(&wish, context),
+        Policy::Record(wish) => record::run(&wish, context),
+        Policy::Replay(wish) => replay::run(&wish, context),
     }
 }
 
@@ -39,6 +50,28 @@ fn chosen(context: &Context<'_>, named: Directories) -> Result<Vec<PathBuf>, Fai
     let failed =
         |failure: Failure| failure.hint("name the directories to do without a configuration");
     Ok(configuration.map_err(failed)?.policies)
+}
+
+/// The directories and bundles named, else everything the configuration names.
+fn sources(context: &Context<'_>, named: &[PathBuf]) -> Result<Sources, Failure> {
+    if named.is_empty() {
+        let configuration = context.configuration();
+        let failed =
+            |failure: Failure| failure.hint("name the policies to do without a configuration");
+        return Ok(configuration.map_err(failed)?.sources());
+    }
+    let source = |path: &PathBuf| {
+        let name = path.to_string_lossy();
+        if path.is_file() && (name.ends_with(".tar.gz") || name.ends_with(".tgz")) {
+            Source::Bundle(Arc::new(BundleSource::file(path, None)))
+        } else {
+            Source::Directory(path.clone())
+        }
+    };
+    Ok(Sources {
+        platform: named.iter().map(source).collect(),
+        ..Sources::default()
+    })
 }
 
 /// Loads policies as the gateway does.
