@@ -1,7 +1,438 @@
-# The servers' definitions, as rules. The gateway carries this file inside itself: it is a layer of its own for every
-# server that has a definition.
+# What a server's definition (its `mcp_server` document) lets through, as rules.
+#
+# The gateway carries this file inside itself, with the words of `definition.json` as `data.tables`: it is a layer of its
+# own for every server that has a definition, beside the platform's policy and the tenant's, and the strictest of them
+# counts. It only ever narrows. Whatever cannot be told, which object is meant or which operation, is refused with a code
+# that says what is missing; `mapping` in the definition tells it.
 package mcp.authz
 
+definition := data.servers[input.server.name]
+
+permissions := object.get(definition, "permissions", {})
+
+access := object.get(definition, "access_control", {})
+
+mapping := object.get(definition, "mapping", {})
+
+arguments := object.get(input, "arguments", {})
+
+# A call is allowed unless `problems` has something against it; that both operation and object are known and allowed is
+# among them.
 allow contains "the server's definition" if {
-	data.servers[input.server.name].never
+	input.method == "tools/call"
+	definition
 }
+
+allow contains "a method that the server's definition names" if {
+	input.method != "tools/call"
+	input.method in object.get(mapping, "methods", [])
+}
+
+deny contains problem if {
+	input.method == "tools/call"
+	some problem in problems
+}
+
+deny contains {"code": "method_not_allowed", "message": "the server's definition allows tools only"} if {
+	input.phase == "call"
+	input.method != "tools/call"
+	not input.method in object.get(mapping, "methods", [])
+}
+
+# A list has no arguments: a tool is shown unless its name says that it does what nobody may.
+deny contains {"code": "operation_not_allowed", "message": "operation not allowed on this server"} if {
+	input.phase == "list"
+	input.tool
+	count(name_operations - (allowed_operations | {"execute"})) > 0
+}
+
+visible contains "the server's definition" if {
+	input.phase == "list"
+	input.tool
+}
+
+visible contains "a method that the server's definition names" if {
+	input.phase == "list"
+	input.prompt
+	"prompts/get" in object.get(mapping, "methods", [])
+}
+
+visible contains "a method that the server's definition names" if {
+	input.phase == "list"
+	input.resource
+	"resources/read" in object.get(mapping, "methods", [])
+}
+
+# permissions.allowed_operations
+
+allowed_operations := {operation |
+	some word in object.get(permissions, "allowed_operations", [])
+	some operation in data.tables.meanings[lower(word)]
+}
+
+tool_words := facts.words(input.tool.name)
+
+told := object.get(object.get(mapping, "tools", {}), input.tool.name, {})
+
+name_operations := {operation | some operation in data.tables.meanings[lower(told.operation)]} if told.operation
+
+name_operations := {operation |
+	some word in tool_words
+	some operation in data.tables.verbs[word]
+} if {
+	not told.operation
+}
+
+# What a query does is read from its text; a name that says that something is run says nothing more.
+operations contains operation if {
+	some operation in name_operations
+	not excused(operation)
+}
+
+excused("execute") if {
+	count(texts) > 0
+	not told.operation
+}
+
+operations contains operation if {
+	some reading in readings
+	some operation in reading.operations
+}
+
+operations contains operation if {
+	some leaf in leaves
+	leaf.name in {"operation", "action"}
+	some operation in object.get(data.tables.verbs, lower(sprintf("%v", [leaf.value])), ["unknown"])
+}
+
+problems contains {"code": "operation_unknown", "message": "what the tool does cannot be told from its name and arguments"} if {
+	count(operations) == 0
+}
+
+problems contains {"code": "operation_not_allowed", "message": message} if {
+	some operation in operations - allowed_operations
+	message := sprintf("operation not allowed on this server: %s", [operation])
+}
+
+# permissions.allowed_objects
+
+any_object if "*" in object.get(permissions, "allowed_objects", [])
+
+# In quotes as well: a name that a query has in quotes is compared letter by letter.
+allowed_objects := {name |
+	some object in object.get(permissions, "allowed_objects", [])
+	some name in [lower(object), sprintf("\"%s\"", [object])]
+}
+
+leaves := facts.leaves(arguments)
+
+object_names := {lower(replace(replace(name, "_", ""), "-", "")) | some name in mapping.object} if mapping.object
+
+object_names := {
+	"entities", "entity", "entityname", "object", "objectname", "objects", "objecttype", "sobject", "sobjectname",
+	"sobjects", "sobjecttype", "table", "tablename", "tables", "type", "types",
+} if {
+	not mapping.object
+}
+
+stated contains lower(told.object) if told.object
+
+stated contains lower(leaf.value) if {
+	some leaf in leaves
+	leaf.name in object_names
+	is_string(leaf.value)
+}
+
+# Something else than a name where an object is named: which it is cannot be told.
+stated contains "?" if {
+	some leaf in leaves
+	leaf.name in object_names
+	not is_string(leaf.value)
+	not leaf.value in [null, {}]
+}
+
+# What the tool's name says, when nothing else does: `get_account`, `list_cases`. Each of its words must be known.
+fillers := {"a", "all", "by", "for", "from", "id", "ids", "in", "of", "one", "record", "records", "the", "with"}
+
+nouns := {word | some word in tool_words; not data.tables.verbs[word]} - fillers
+
+meant(noun) := {noun, trim_suffix(noun, "s"), trim_suffix(noun, "es"), replace(noun, "ies", "y")} & allowed_objects
+
+inferred contains object if {
+	count(stated) == 0
+	count(texts) == 0
+	every noun in nouns { count(meant(noun)) > 0 }
+	some noun in nouns
+	some object in meant(noun)
+}
+
+queried contains object if {
+	some reading in readings
+	some object in reading.objects
+}
+
+objects := (stated | inferred) | queried
+
+problems contains {"code": "object_unknown", "message": "which object is meant cannot be told from the tool's name and arguments"} if {
+	count(objects) == 0
+	not any_object
+	not reads_nothing
+}
+
+reads_nothing if {
+	count(texts) > 0
+	operations == {"read"}
+}
+
+problems contains {"code": "object_not_allowed", "message": sprintf("object not allowed on this server: %s", [object])} if {
+	not any_object
+	some object in objects - allowed_objects
+}
+
+# Queries
+
+query_names := {lower(replace(replace(name, "_", ""), "-", "")) | some name in mapping.query} if mapping.query
+
+query_names := {
+	"query", "q", "queries", "querytext", "soql", "soqlquery", "sql", "sqlquery", "sqlstatement", "statement", "statements",
+} if {
+	not mapping.query
+}
+
+texts := {leaf |
+	some leaf in leaves
+	leaf.name in query_names
+	not leaf.value in [null, {}]
+	not free(leaf)
+}
+
+# A text to search for is no query: nothing in it could begin or continue one. Only where the names leave it open.
+free(leaf) if {
+	not mapping.query
+	leaf.name in {"q", "query"}
+	count(tool_words & {"sql", "soql"}) == 0
+	not regex.match(
+		`(?i)\b(select|insert|update|delete|merge|with|from|drop|alter|create|truncate|grant|revoke|exec|execute|call|into|union|table|copy|find|do|set|show|replace|values)\b`,
+		leaf.value,
+	)
+}
+
+language(leaf) := "soql" if contains(leaf.name, "soql")
+
+language(leaf) := lower(object.get(mapping, "language", "sql")) if not contains(leaf.name, "soql")
+
+parsed_sql := {parsed |
+	some leaf in texts
+	is_string(leaf.value)
+	language(leaf) == "sql"
+	parsed := sql.parse(leaf.value, lower(object.get(mapping, "dialect", "generic")))
+}
+
+parsed_soql := {parsed |
+	some leaf in texts
+	is_string(leaf.value)
+	language(leaf) == "soql"
+	parsed := soql.parse(leaf.value)
+}
+
+# What is both must pass as both: the way over a relationship (`Owner.Name`) is a column of a table in SQL.
+parsed_both := {parsed |
+	not mapping.language
+	some leaf in texts
+	is_string(leaf.value)
+	language(leaf) == "sql"
+	parsed := soql.parse(leaf.value)
+	parsed.ok
+}
+
+readings contains {"objects": parsed.tables, "operations": parsed.operations, "parsed": parsed} if some parsed in parsed_sql
+
+readings contains {"objects": all, "operations": parsed.operations, "parsed": parsed} if {
+	some parsed in parsed_soql | parsed_both
+	reached := {related(name) | some name in parsed.relationships | parsed.parents}
+	all := parsed.objects | reached
+}
+
+# A relationship need not be named like its object.
+related(name) := lower(object.get(
+	{lower(key): value | some key, value in object.get(mapping, "relationships", {})},
+	name,
+	name,
+))
+
+problems contains {"code": "query_unreadable", "message": sprintf("the query cannot be read: %s", [reading.parsed.error])} if {
+	some reading in readings
+	not reading.parsed.ok
+}
+
+problems contains {"code": "query_unreadable", "message": "a query must be a text"} if {
+	some leaf in texts
+	not is_string(leaf.value)
+}
+
+problems contains {"code": "query_into", "message": "a query may not write its result somewhere"} if {
+	some parsed in parsed_sql
+	parsed.into
+}
+
+# Functions that read nothing but their arguments are known. Others may reach files or servers, or run texts as queries.
+problems contains {"code": "function_not_allowed", "message": sprintf("function not allowed in queries to this server: %s", [name])} if {
+	some reading in readings
+	some name in reading.parsed.functions
+	not data.tables.functions[name]
+	not name in {lower(known) | some known in object.get(mapping, "functions", [])}
+}
+
+# permissions.denied_fields
+
+denied_fields := object.get(permissions, "denied_fields", [])
+
+problems contains {"code": "field_denied", "message": sprintf("field not allowed: %s", [field])} if {
+	some field in facts.mentions(arguments, denied_fields)
+}
+
+problems contains {"code": "fields_not_named", "message": "name the fields you want: some of this server's may not be read"} if {
+	count(denied_fields) > 0
+	some reading in readings
+	reading.parsed.star
+}
+
+problems contains {"code": "fields_not_named", "message": "name the fields you want: some of this server's may not be read"} if {
+	count(denied_fields) > 0
+	some leaf in leaves
+	leaf.name in {"column", "columns", "field", "fieldnames", "fields", "include", "properties", "returnfields", "select"}
+	is_string(leaf.value)
+	some part in split(lower(leaf.value), ",")
+	trim_space(part) in {"*", "all", "fields(all)", "fields(custom)", "fields(standard)", "custom", "standard"}
+}
+
+# Servers fold letters in ways of their own.
+problems contains {"code": "fields_not_named", "message": "name fields in ASCII letters: some of this server's may not be read"} if {
+	count(denied_fields) > 0
+	some reading in readings
+	some name in reading.parsed.identifiers
+	not regex.match("^[ -~]*$", name)
+}
+
+redact contains {"field": field, "remove": true} if {
+	some field in object.get(data.servers[input.server.name].permissions, "denied_fields", [])
+}
+
+# permissions.max_records_per_query
+
+most := permissions.max_records_per_query
+
+asked_for contains number if {
+	some leaf in leaves
+	leaf.name in {
+		"batchsize", "first", "limit", "max", "maxrecords", "maxresults", "maxrows", "pagesize", "perpage", "rows", "size",
+		"take", "top",
+	}
+	number := as_number(leaf.value)
+}
+
+as_number(value) := value if is_number(value)
+
+as_number(value) := to_number(value) if {
+	is_string(value)
+	regex.match("^[0-9]{1,15}$", value)
+}
+
+asked_for contains number if {
+	some parsed in parsed_sql
+	some statement in parsed.statements
+	number := statement.limit
+}
+
+asked_for contains number if {
+	some reading in readings
+	number := reading.parsed.limit
+}
+
+problems contains {"code": "too_many_records", "message": sprintf("ask for at most %v records", [most])} if {
+	some number in asked_for
+	number > most
+}
+
+max_records contains data.servers[input.server.name].permissions.max_records_per_query
+
+# access_control.requires_active_session, access_control.session_timeout_minutes
+
+session_bound if input.session.id
+
+session_bound if {
+	is_string(input.caller.claims.sid)
+	input.caller.claims.sid != ""
+}
+
+deny contains {"code": "session_required", "message": "this server is for active sessions only"} if {
+	access.requires_active_session
+	not session_bound
+}
+
+# Of a session the gateway knows its beginning; of a token that belongs to one, when its user was there.
+session_age := input.session.age_s
+
+session_age := (input.request.time_ns / 1000000000) - input.caller.auth_time if {
+	not input.session.age_s
+	input.caller.auth_time
+}
+
+deny contains {"code": "session_expired", "message": "the session is too old for this server: begin a new one"} if {
+	session_age > access.session_timeout_minutes * 60
+}
+
+deny contains {"code": "session_expired", "message": "the age of the session is not known"} if {
+	access.session_timeout_minutes
+	access.requires_active_session
+	not session_age_known
+}
+
+session_age_known if session_age >= 0
+
+# access_control.high_risk_approval
+
+risks contains sprintf("operation of high risk: %s", [operation]) if {
+	some operation in operations & {"admin", "delete", "execute", "export"}
+}
+
+risks contains "the tool works in bulk" if count(tool_words & {"batch", "bulk", "mass"}) > 0
+
+# The server's own word raises the risk, and never lowers it.
+risks contains "the server calls this tool destructive" if input.tool.annotations.destructiveHint == true
+
+# A write that says not which records it means, or a read that says neither that nor how many, where nothing caps them.
+risks contains "the query means all records" if {
+	some parsed in parsed_sql
+	some statement in parsed.statements
+	statement.unfiltered
+	unbounded(statement)
+}
+
+risks contains "the query means all records" if {
+	some parsed in parsed_soql
+	parsed.unfiltered
+	not most
+	not parsed.limit
+}
+
+unbounded(statement) if count(statement.operations & {"delete", "update"}) > 0
+
+unbounded(statement) if {
+	statement.operations == {"read"}
+	count(statement.tables) > 0
+	not most
+	not statement.limit
+}
+
+approve contains {"code": "high_risk", "message": risk} if {
+	input.method == "tools/call"
+	data.servers[input.server.name].access_control.high_risk_approval
+	some risk in risks
+}
+
+# audit
+
+audit contains {"level": "metadata"} if data.servers[input.server.name].audit.log_all_calls
+
+audit contains {"level": "summary"} if data.servers[input.server.name].audit.log_response_summary

@@ -7,6 +7,7 @@
 
 mod array;
 mod crypto;
+mod facts;
 mod globs;
 mod jwt;
 mod network;
@@ -33,7 +34,7 @@ const fn builtin(name: &'static str, arity: u8, call: fn(&[Value]) -> Answer) ->
 }
 
 /// All of them, by name.
-const FUNCTIONS: [Builtin; 15] = [
+const FUNCTIONS: [Builtin; 18] = [
     builtin("array.flatten", 1, array::flatten),
     builtin("crypto.hmac.equal", 2, crypto::equal),
     builtin("crypto.hmac.sha1", 2, crypto::hmac_sha1),
@@ -41,6 +42,9 @@ const FUNCTIONS: [Builtin; 15] = [
     builtin("crypto.hmac.sha512", 2, crypto::hmac_sha512),
     builtin("crypto.sha1", 1, crypto::sha1),
     builtin("crypto.sha256", 1, crypto::sha256),
+    builtin("facts.leaves", 1, facts::leaves),
+    builtin("facts.mentions", 2, facts::mentions),
+    builtin("facts.words", 1, facts::words),
     builtin("io.jwt.decode", 1, jwt::decode),
     builtin("net.cidr_contains_matches", 2, network::contains_matches),
     builtin("net.cidr_intersects", 2, network::intersects),

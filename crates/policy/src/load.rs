@@ -127,6 +127,7 @@ pub(crate) fn definition_files(definitions: &BTreeMap<String, Arc<str>>) -> Vec<
             Kind::Rules,
             files::DEFINITION.to_owned(),
         ),
+        file("keepgate/tables.json", Kind::Json, files::TABLES.to_owned()),
         file("keepgate/data.json", Kind::Json, data),
     ]
 }

@@ -41,7 +41,13 @@ fn answers_are_those_of_opa() {
         let function = names().find(|name| expression.contains(&format!("{name}(")));
         asked.insert(function.unwrap_or_else(|| panic!("{expression}: none of ours")));
     }
-    let apart = ["sql.parse", "soql.parse"];
+    let apart = [
+        "facts.leaves",
+        "facts.mentions",
+        "facts.words",
+        "sql.parse",
+        "soql.parse",
+    ];
     let forgotten: Vec<_> = names()
         .filter(|name| !asked.contains(name) && !apart.contains(name))
         .collect();
@@ -91,4 +97,36 @@ fn long_patterns_are_told_apart_in_time() {
     let expression = format!("regex.globs_match(`{one}`, `{other}`)");
     evaluated(&expression, Value::Null).unwrap();
     assert!(started.elapsed() < Duration::from_secs(2));
+}
+
+#[test]
+fn facts_about_arguments() {
+    for (expression, answer) in [
+        (
+            "facts.words(`getAccount_by-ID2x.crm`)",
+            r#"["account","by","crm","get","id2x"]"#,
+        ),
+        ("facts.words(``)", "[]"),
+        (
+            r#"facts.leaves({"Object_Name": ["a", {"x": 1}]})"#,
+            r#"[{"name":"objectname","value":"a"},{"name":"x","value":1},{"name":"objectname","value":{"x":1}}]"#,
+        ),
+        (
+            r#"facts.mentions({"a": ["x.SSN__c desc"], "salary__C": 1, "n": "BankAccount__cx"}, ["SSN__c", "Salary__c", "BankAccount__c"])"#,
+            r#"["SSN__c","Salary__c"]"#,
+        ),
+        (
+            r#"facts.mentions("my Bank Account", {"bank account", "ssn"})"#,
+            r#"["bank account"]"#,
+        ),
+        (r#"facts.mentions("\u017fsn", {"sn"})"#, r#"["sn"]"#),
+        (
+            r#"facts.mentions({"deep": [[{"ssn": null}]]}, {"ssn"})"#,
+            r#"["ssn"]"#,
+        ),
+    ] {
+        let told = evaluated(expression, Value::Null).unwrap();
+        assert_eq!(told.to_string(), answer, "{expression}");
+    }
+    assert!(evaluated("facts.mentions(`x`, [5])", Value::Null).is_err());
 }

@@ -12,6 +12,8 @@ pub(crate) const LIBRARY: &str = include_str!("../../../../policies/lib/decision
 
 /// The library that enforces servers' definitions, as shipped.
 pub(crate) const DEFINITION: &str = include_str!("../../../../policies/lib/definition.rego");
+/// The words it knows.
+pub(crate) const TABLES: &str = include_str!("../../../../policies/lib/definition.json");
 
 /// Deepest folder below a configured directory.
 const MAX_FOLDERS: usize = 16;
