@@ -2,7 +2,7 @@
 # Starts one of the servers in .peers/ in the foreground (the shell becomes it, so a signal to this process reaches it).
 #
 #   on stdio:                     server.sh fixture-stdio | everything | filesystem <folder>... | time | git <repository>
-#   HTTP, prints `listening URL`: server.sh fixture | everything-http | oidc     (port from PORT, else a free one)
+#   HTTP, prints `listening URL`: server.sh fixture | everything-http | oidc | bundles     (port from PORT, else a free one)
 set -eu
 
 # A gateway may start this with an empty environment.
@@ -29,12 +29,13 @@ case $name in
         export PORT
         exec "$node" --import "$here/loopback.mjs" "$official/server-everything/dist/index.js" streamableHttp
         ;;
+    bundles) exec "$python" "$here/bundles.py" ;;
     oidc) exec "$node" "$here/oidc.mjs" ;;
     filesystem) exec "$node" "$official/server-filesystem/dist/index.js" "$@" ;;
     time) exec "$python" -m mcp_server_time ;;
     git) exec "$python" -m mcp_server_git --repository "$@" ;;
     *)
-        echo "server.sh: no server \`$name\`: fixture, fixture-stdio, everything, everything-http, oidc, filesystem, time, git" >&2
+        echo "server.sh: no server \`$name\`: fixture, fixture-stdio, everything, everything-http, oidc, bundles, filesystem, time, git" >&2
         exit 2
         ;;
 esac

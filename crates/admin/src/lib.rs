@@ -10,6 +10,7 @@ mod refused;
 mod route;
 mod service;
 mod source;
+mod status;
 mod token;
 
 pub use kills::Kills;
@@ -18,4 +19,5 @@ pub use operators::{
 };
 pub use service::{Admin, Response};
 pub use source::{Part, Server, Session, Source};
+pub use status::{BundleStatus, InForce, Plugin, PolicyStatus};
 pub use token::{Token, TokenError};

@@ -21,19 +21,22 @@ pub(crate) enum Page {
     Servers,
     /// The sessions.
     Sessions,
+    /// How the policies stand.
+    PolicyStatus,
     /// The description of the API.
     OpenApi,
 }
 
 impl Page {
     /// Every page with its path.
-    pub(crate) const ALL: [(&str, Self); 7] = [
+    pub(crate) const ALL: [(&str, Self); 8] = [
         ("/healthz", Self::Live),
         ("/livez", Self::Live),
         ("/readyz", Self::Ready),
         ("/metrics", Self::Metrics),
         ("/api/v1/servers", Self::Servers),
         ("/api/v1/sessions", Self::Sessions),
+        ("/api/v1/policy/status", Self::PolicyStatus),
         ("/api/v1/openapi.json", Self::OpenApi),
     ];
 
@@ -49,7 +52,9 @@ impl Page {
     pub(crate) fn is_public(self) -> bool {
         match self {
             Self::Live | Self::Ready => true,
-            Self::Metrics | Self::Servers | Self::Sessions | Self::OpenApi => false,
+            Self::Metrics | Self::Servers | Self::Sessions | Self::PolicyStatus | Self::OpenApi => {
+                false
+            }
         }
     }
 
@@ -75,6 +80,7 @@ impl Page {
                 sessions.truncate(MOST_SESSIONS);
                 Content::json(StatusCode::OK, &Sessions { count, sessions })
             }
+            Self::PolicyStatus => Content::json(StatusCode::OK, &source.policy()),
             Self::OpenApi => Content {
                 status: StatusCode::OK,
                 form: "application/json",

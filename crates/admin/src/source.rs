@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::status::PolicyStatus;
+
 /// Where the pages get what they show. Asked on every request, so it must be quick and must not wait.
 pub trait Source: Send + Sync + 'static {
     /// The parts that must be in order before calls can be served.
@@ -15,6 +17,9 @@ pub trait Source: Send + Sync + 'static {
 
     /// The servers of the configuration in force, in the order of their names.
     fn servers(&self) -> Vec<Server>;
+
+    /// How the policies and their bundles stand.
+    fn policy(&self) -> PolicyStatus;
 }
 
 /// One part of the gateway and whether it is in order. Shown to everybody who can reach the listener: one word, no path
@@ -88,5 +93,9 @@ impl<S: Source> Source for std::sync::Arc<S> {
 
     fn servers(&self) -> Vec<Server> {
         S::servers(self)
+    }
+
+    fn policy(&self) -> PolicyStatus {
+        S::policy(self)
     }
 }

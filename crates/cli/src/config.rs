@@ -3,6 +3,7 @@
 //! Text becomes a tree with places (`document.rs`), variables are laid over it (`environment.rs`), the tree becomes
 //! the written form (`raw.rs`), and that becomes what the program runs with ([`Configuration`], `resolve.rs`).
 
+mod bundle;
 pub(crate) mod decisions;
 mod decode;
 mod document;
@@ -27,6 +28,8 @@ use keepgate_gateway::settings::Settings;
 use keepgate_policy::{Source, Sources};
 use keepgate_telemetry::export;
 
+pub(crate) use bundle::add;
+pub use bundle::{Bundle, Key, KeyFileError, Place, Remote};
 pub use decisions::{DecisionFile, Decisions, Shadow, Upload};
 use decode::Decode;
 pub(crate) use decode::duration;
@@ -52,8 +55,10 @@ pub struct Configuration {
     pub oauth: Option<OAuth>,
     /// What must outlive a restart.
     pub state: PathBuf,
-    /// Directories with policies, at least one.
+    /// Directories with policies; one at least, or a bundle.
     pub policies: Vec<PathBuf>,
+    /// Bundles of policies, of all and of tenants.
+    pub bundles: Vec<Bundle>,
     /// Directories with the policies of tenants, by the tenant's name.
     pub tenants: BTreeMap<String, Vec<PathBuf>>,
     /// Policies that are tried beside them.

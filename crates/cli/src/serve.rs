@@ -1,5 +1,6 @@
 //! `serve`: opens what the gateway stands on, listens, reloads, and ends in order.
 
+mod bundles;
 mod decisions;
 mod kills;
 mod listen;
@@ -66,19 +67,18 @@ async fn serve(
     // Signals first: one that comes during the start must not be lost.
     let mut signals = Signals::new()?;
     announce(&configuration);
-    let opened = Opened::open(&configuration)?;
+    let opened = Opened::open(&configuration).await?;
+    let bundles = Arc::clone(&opened.bundles);
     // Before anybody can call: what was cut off stays so.
     let kills = kills::open(&configuration, &opened.shared).await;
     let gateway = Gateway::new(&configuration.gateway, Arc::clone(&opened.shared))
         .map_err(|error| Failure::caused(Exit::Start, &error))?;
     let exporter = telemetry::start(&configuration.telemetry, &opened.shared)?;
     let log = decisions::start(&configuration, &opened.shared, &open::node())?;
-    let ledger = Arc::clone(kills.ledger());
-    let view = View::new(&configuration.gateway, Arc::clone(&opened.shared), ledger);
+    let view = View::new(&configuration.gateway, &opened, kills.ledger());
     let enforced = tokio::spawn(gateway.enforce());
 
-    let data_stop = CancellationToken::new();
-    let admin_stop = CancellationToken::new();
+    let (data_stop, admin_stop) = (CancellationToken::new(), CancellationToken::new());
     let data = listen::data(&configuration, opened.tls.clone(), &gateway, &data_stop).await?;
     let admin = listen::admin(
         &configuration,
@@ -103,9 +103,11 @@ async fn serve(
     reloader.record_start().await;
     // Before anybody is told that it is ready: what changes from then on is noticed.
     let mut changes = watch::Watch::start(reloader.watched());
+    let mut looking = bundles.start();
     view.set_serving(true);
     tracing::info!("ready");
-    reload_until_the_end(&mut signals, &mut changes, &mut reloader).await;
+    reload_until_the_end(&mut signals, &mut changes, &mut looking, &mut reloader).await;
+    looking.end();
     view.set_serving(false);
     tracing::info!("ending: no new calls, running ones may finish, a second signal cuts them");
     let end = async {
@@ -122,6 +124,7 @@ async fn serve(
     for task in [sweep, enforced, keys] {
         task.abort();
     }
+    bundles.close().await;
     kills.ledger().close().await;
     Ok(())
 }
@@ -135,6 +138,7 @@ async fn keep_fresh(shared: Arc<Shared>) {
 async fn reload_until_the_end(
     signals: &mut Signals,
     changes: &mut watch::Watch,
+    looking: &mut bundles::Looking,
     reloader: &mut Reloader,
 ) {
     loop {
@@ -148,6 +152,7 @@ async fn reload_until_the_end(
                     changes.set(reloader.watched());
                 }
             },
+            news = looking.next() => reloader.take_bundle(news).await,
             changed = changes.next() => {
                 reloader.reload(&changed).await;
                 changes.set(reloader.watched());

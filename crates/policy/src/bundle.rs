@@ -44,6 +44,8 @@ pub struct BundleSource {
     name: PathBuf,
     verification: Option<Verification>,
     content: Content,
+    /// What the last load found here.
+    seen: Mutex<Option<About>>,
 }
 
 #[derive(Debug)]
@@ -62,6 +64,7 @@ impl BundleSource {
             name: path.to_owned(),
             verification,
             content: Content::File,
+            seen: Mutex::default(),
         }
     }
 
@@ -72,6 +75,7 @@ impl BundleSource {
             name: PathBuf::from(name),
             verification,
             content: Content::Held(Mutex::new(None)),
+            seen: Mutex::default(),
         }
     }
 
@@ -99,6 +103,13 @@ impl BundleSource {
                 bytes,
             ),
         }
+    }
+
+    /// What the last load found here that could read it: of a load that succeeded, what is in force.
+    #[must_use]
+    pub fn seen(&self) -> Option<About> {
+        let seen = self.seen.lock();
+        seen.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Reads and checks a bundle as a load would that found it here; nothing comes into force by it.
@@ -129,13 +140,15 @@ impl BundleSource {
                 .clone()
                 .ok_or_else(|| fault("no bundle has been fetched yet".to_owned()))?,
         };
-        read(
+        let contents = read(
             &self.name,
             &bytes,
             self.verification.as_ref(),
             settings,
             tests,
-        )
+        )?;
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(contents.about.clone());
+        Ok(contents)
     }
 }
 

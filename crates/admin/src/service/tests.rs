@@ -9,6 +9,7 @@ use keepgate_store::kill::{Ledger, Switch};
 use super::*;
 use crate::operators::Role;
 use crate::source::{Part, Server, Session};
+use crate::status::{BundleStatus, InForce, Plugin, PolicyStatus};
 use crate::token::Token;
 
 mod kills;
@@ -67,6 +68,19 @@ impl Source for Fake {
             trust: None,
             labels: vec!["pii".to_owned()],
         }]
+    }
+
+    fn policy(&self) -> PolicyStatus {
+        PolicyStatus {
+            labels: [("id", "keepgate/1".to_owned())].into(),
+            policy: InForce {
+                revision: "abc".to_owned(),
+                generation: 2,
+                files: 3,
+            },
+            bundles: [("b".to_owned(), BundleStatus::default())].into(),
+            plugins: [("bundle", Plugin { state: "OK" })].into(),
+        }
     }
 }
 

@@ -25,11 +25,16 @@ struct Checked {
 pub(super) fn run(wish: &Check, context: &mut Context<'_>) -> Result<(), Failure> {
     let configuration = context.configuration()?;
     tls(&configuration)?;
-    let policy = super::policy::load(configuration.sources())?;
+    let (sources, remote) = configuration
+        .local_sources()
+        .map_err(|error| Failure::caused(Exit::Configuration, &error))?;
+    let policy = super::policy::load(sources)?;
     if wish.readiness {
         return super::readiness::run(context, &configuration, &policy);
     }
-    let checked = checked(context, configuration, &policy);
+    let mut checked = checked(context, configuration, &policy);
+    let unseen = |name: &String| format!("not fetched, so not checked: bundle {name}");
+    checked.warnings.extend(remote.iter().map(unseen));
     Ok(context.output.print(&checked, text)?)
 }
 

@@ -6,6 +6,7 @@
 mod auth;
 pub(crate) mod credentials;
 mod limits;
+pub(crate) mod policies;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -35,7 +36,7 @@ pub(crate) struct Raw {
     pub(crate) admin: Admin,
     pub(crate) auth: Auth,
     pub(crate) state: State,
-    pub(crate) policies: Vec<At<String>>,
+    pub(crate) policies: Vec<policies::Policies>,
     pub(crate) shadow: Option<RawShadow>,
     pub(crate) decisions: RawDecisions,
     pub(crate) audit: Audit,

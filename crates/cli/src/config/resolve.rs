@@ -3,6 +3,7 @@
 mod auth;
 mod credentials;
 mod decisions;
+mod policies;
 mod servers;
 
 use std::collections::BTreeMap;
@@ -19,7 +20,6 @@ use super::fault::{Faults, Origin};
 use super::nearest::nearest;
 use super::raw::{self, Raw};
 use super::telemetry::{self, Places, Telemetry, Variables};
-use super::tenants::Tenant;
 use super::{Admin, Configuration, Log, Tls};
 
 /// The only version of the format.
@@ -71,8 +71,8 @@ pub(crate) fn resolve(
     // One kind today: that it was understood is all there is to know.
     let raw::Store::Sqlite = raw.state.store;
     let state = resolver.path(&raw.state.dir);
-    let policies = resolver.policies(&raw.policies);
-    let tenants = resolver.tenants(&raw.tenants);
+    let mut policies = resolver.policies(&raw.policies, None);
+    let tenants = resolver.tenants(&raw.tenants, &mut policies.bundles);
     Some(Configuration {
         listen: addresses,
         public_url,
@@ -81,7 +81,8 @@ pub(crate) fn resolve(
         auth: raw.auth.mode.value,
         oauth,
         state,
-        policies,
+        policies: policies.directories,
+        bundles: policies.bundles,
         tenants,
         shadow,
         decisions,
@@ -288,34 +289,6 @@ impl Resolver<'_> {
         self.faults
             .push(text.fault(format!("no such file: `{}`", path.display())));
         None
-    }
-
-    /// Directories with policies.
-    fn policies(&mut self, written: &[At<String>]) -> Vec<PathBuf> {
-        let mut directories = Vec::new();
-        for text in written {
-            let path = self.path(text);
-            if !path.is_dir() {
-                let hint = "paths are taken from the directory of the configuration file";
-                self.faults.push(
-                    text.fault(format!("no such directory: `{}`", path.display()))
-                        .hint(hint),
-                );
-            }
-            directories.push(path);
-        }
-        directories
-    }
-
-    /// Directories with tenants' policies, by the tenant's name.
-    fn tenants(
-        &mut self,
-        written: &BTreeMap<String, At<Tenant>>,
-    ) -> BTreeMap<String, Vec<PathBuf>> {
-        written
-            .iter()
-            .map(|(name, tenant)| (name.clone(), self.policies(&tenant.value.policies)))
-            .collect()
     }
 
     /// Names that a `Host` header may carry. A listener that others reach serves only these.

@@ -1,13 +1,14 @@
 //! `tenants`: what holds for the callers of one tenant, under what holds for all.
 
-use super::decode::{At, Decode, Fields};
+use super::decode::{Decode, Fields};
 use super::document::Node;
 use super::fault::Faults;
+use super::raw::policies::Policies;
 
 /// `tenants.<name>`.
 #[derive(Debug)]
 pub(crate) struct Tenant {
-    pub(crate) policies: Vec<At<String>>,
+    pub(crate) policies: Vec<Policies>,
 }
 
 impl Decode for Tenant {

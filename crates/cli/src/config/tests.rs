@@ -49,6 +49,38 @@ policies: [./policies]
 ";
 
 #[test]
+fn bundles_stand_beside_directories() {
+    let text = SMALL.replace(
+        "[./policies]",
+        "[./policies, { bundle: https://p.example/a.tar.gz, poll: { max: 5s, wait: 1m }, credential: { ref: env:X } }]",
+    );
+    let text = format!("{text}tenants: {{ acme: {{ policies: [{{ bundle: ./key.pem }}] }} }}\n");
+    let configuration = good(&text);
+    assert_eq!(configuration.policies.len(), 1);
+    let [fetched, file] = configuration.bundles.as_slice() else {
+        panic!("{:?}", configuration.bundles);
+    };
+    let Place::Http(remote) = &fetched.place else {
+        panic!("{fetched:?}");
+    };
+    assert_eq!(
+        remote.pause,
+        (Duration::from_secs(5), Duration::from_secs(5))
+    );
+    assert_eq!(remote.wait, Some(Duration::from_secs(60)));
+    assert!(fetched.tenant.is_none() && fetched.keys.is_empty() && remote.credential.is_some());
+    assert_eq!(file.tenant.as_deref(), Some("acme"));
+    assert!(matches!(&file.place, Place::File(path) if path.ends_with("key.pem")));
+    // The directory is gone by now, so the file is only read by who loads it.
+    let (sources, unseen) = configuration.local_sources().unwrap();
+    assert_eq!(
+        (sources.platform.len(), sources.tenants["acme"].len()),
+        (1, 1)
+    );
+    assert_eq!(unseen, ["https://p.example/a.tar.gz"]);
+}
+
+#[test]
 fn tenants_have_policies_of_their_own() {
     let text = format!("{SMALL}tenants: {{ acme: {{ policies: [./policies] }} }}\n");
     let configuration = good(&text);

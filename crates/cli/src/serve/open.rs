@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use keepgate_admin::{Operators, Token};
 use keepgate_audit::{Log, PublicKey};
-use keepgate_authn::{Authenticator, private_file};
+use keepgate_authn::Authenticator;
 use keepgate_gateway::Shared;
-use keepgate_policy::Policy;
 use keepgate_transport::http::tls::{Tls, TlsFiles};
 
+use super::bundles::{self, Bundles};
 use super::tokens;
 use crate::config::{AuthMode, Configuration};
 use crate::exit::Exit;
@@ -26,19 +26,15 @@ pub(super) struct Opened {
     pub(super) operators: Arc<Operators>,
     /// The certificate of the data listeners.
     pub(super) tls: Option<Tls>,
+    /// Policies that are fetched, or lie in archives.
+    pub(super) bundles: Arc<Bundles>,
 }
 
 impl Opened {
     /// Opens everything, in the order in which an operator would look for what is wrong. Blocks; nothing else runs yet.
-    pub(super) fn open(configuration: &Configuration) -> Result<Self, Failure> {
+    pub(super) async fn open(configuration: &Configuration) -> Result<Self, Failure> {
+        let (bundles, policy) = bundles::open(configuration).await?;
         let state = &configuration.state;
-        private_file::create_directory(state)
-            .map_err(|error| Failure::caused(Exit::State, &error))?;
-        let policy = Policy::load(
-            configuration.sources(),
-            &keepgate_policy::Settings::default(),
-        )
-        .map_err(|errors| Failure::caused(Exit::Policy, &errors))?;
         let tls = configuration.tls.as_ref().map(|files| {
             let files = TlsFiles {
                 certificate: files.certificate.clone(),
@@ -64,6 +60,7 @@ impl Opened {
             shared: Arc::new(shared),
             operators: Arc::new(operators),
             tls: tls.transpose()?,
+            bundles,
         })
     }
 }

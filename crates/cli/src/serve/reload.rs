@@ -10,12 +10,14 @@ use keepgate_audit::{Kind, Record};
 use keepgate_authn::ApiKeys;
 use keepgate_gateway::settings::Upstream;
 use keepgate_gateway::{Gateway, Shared};
+use keepgate_policy::LoadErrors;
 use keepgate_transport::http::server::Drained;
 use keepgate_transport::http::tls::Tls;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::CLOSE_PATIENCE;
+use super::bundles::{Bundles, News};
 use super::kills::Tending;
 use super::open::Opened;
 use super::source::{Reloaded, View};
@@ -43,6 +45,7 @@ pub(super) struct Reloader {
     tls: Option<Tls>,
     gateway: Gateway,
     view: Arc<View>,
+    bundles: Arc<Bundles>,
 }
 
 impl Reloader {
@@ -59,6 +62,7 @@ impl Reloader {
             shared,
             operators,
             tls,
+            bundles,
         } = opened;
         Self {
             path,
@@ -69,6 +73,7 @@ impl Reloader {
             tls,
             gateway,
             view,
+            bundles,
         }
     }
 
@@ -83,9 +88,11 @@ impl Reloader {
             }
         }
         let tls = self.configuration.tls.iter();
+        let mut policies = self.configuration.policy_directories();
+        policies.extend(self.bundles.files());
         Watched::from([
             (Subject::Configuration, configuration),
-            (Subject::Policy, self.configuration.policy_directories()),
+            (Subject::Policy, policies),
             (Subject::Keys, vec![state.join(ApiKeys::FILE)]),
             (
                 Subject::Token,
@@ -106,6 +113,7 @@ impl Reloader {
 
     /// Reads everything again.
     pub(super) async fn reload_all(&mut self) {
+        self.bundles.look_now();
         self.reload(&ALL).await;
     }
 
@@ -173,29 +181,85 @@ impl Reloader {
 
     /// The policies.
     async fn reload_policy(&self) {
+        let loaded = self.load_policy().await;
+        let taken = match &loaded {
+            Ok(()) => {
+                self.bundles.reloaded(Ok(()));
+                true
+            }
+            Err(errors) => {
+                if let Some(errors) = errors {
+                    self.bundles.reloaded(Err(errors));
+                }
+                false
+            }
+        };
+        self.view.set_fresh(Reloaded::Policy, taken);
+    }
+
+    /// Loads all policies from where they are, and says and records what came of it. The error holds the problems, if it
+    /// was them.
+    async fn load_policy(&self) -> Result<(), Option<LoadErrors>> {
         let policy = Arc::clone(&self.shared.policy);
         let loaded = tokio::task::spawn_blocking(move || policy.reload()).await;
-        let taken = match loaded {
+        let errors = match loaded {
             Ok(Ok(generation)) => {
                 if generation.changed {
                     self.record(Kind::PolicyActivated).await;
                     tracing::info!(revision = %generation.revision, files = generation.files, "policies reloaded");
                 }
-                true
+                return Ok(());
             }
             Ok(Err(errors)) => {
                 tracing::error!("policies not taken, the last good ones stay in force:\n{errors}");
-                false
+                Some(errors)
             }
             Err(error) => {
                 tracing::error!(%error, "policies not taken, the last good ones stay in force");
-                false
+                None
             }
         };
-        if !taken {
-            self.record(Kind::PolicyRejected).await;
+        self.record(Kind::PolicyRejected).await;
+        Err(errors)
+    }
+
+    /// Tries a bundle that was fetched: what does not come into force leaves everything as it was.
+    pub(super) async fn take_bundle(&self, news: News) {
+        let News {
+            held,
+            fetched,
+            decided,
+        } = news;
+        let generation = self.shared.policy.generation().number;
+        if held.standing.knows_as_bad(&fetched, generation) {
+            held.standing.rejected_again();
+            tracing::debug!(bundle = %held.name(), "the bundle that was not taken came again");
+        } else {
+            let before = held.hold(Some(Arc::clone(&fetched.bytes)));
+            match self.load_policy().await {
+                Ok(()) => {
+                    held.activated(&fetched);
+                    let revision = held.standing.revision();
+                    tracing::info!(bundle = %held.name(), revision, "bundle in force");
+                    let kept = Arc::clone(&held);
+                    if let Err(error) =
+                        tokio::task::spawn_blocking(move || kept.keep(&fetched)).await
+                    {
+                        tracing::error!(%error, "the bundle could not be kept");
+                    }
+                }
+                Err(errors) => {
+                    held.hold(before);
+                    let errors = errors.unwrap_or_else(|| LoadErrors {
+                        problems: Vec::new(),
+                    });
+                    held.standing.rejected(Some(&fetched), &errors, generation);
+                }
+            }
         }
-        self.view.set_fresh(Reloaded::Policy, taken);
+        if decided.send(()).is_err() {
+            tracing::debug!("who fetched the bundle has ended meanwhile");
+        }
     }
 
     /// The API keys.
@@ -314,7 +378,10 @@ fn needs_restart(old: &Configuration, new: &Configuration) -> Vec<&'static str> 
         ("admin", old.admin != new.admin),
         ("auth", old.auth != new.auth || old.oauth != new.oauth),
         ("state", old.state != new.state),
-        ("policies", old.policies != new.policies),
+        (
+            "policies",
+            old.policies != new.policies || old.bundles != new.bundles,
+        ),
         ("tenants", old.tenants != new.tenants),
         ("shadow", old.shadow != new.shadow),
         ("decisions", old.decisions != new.decisions),

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
-use keepgate_admin::{Part, Server, Session, Source};
+use keepgate_admin::{Part, PolicyStatus, Server, Session, Source};
 use keepgate_audit::State;
 use keepgate_call::ServerName;
 use keepgate_gateway::Shared;
 use keepgate_gateway::settings::{Settings, Upstream};
 use keepgate_store::kill::Ledger;
 use keepgate_telemetry::metrics::{About, Unit};
+
+use super::bundles::{self, Bundles};
+use super::open::Opened;
 
 /// The servers of the settings, in the order of their names.
 pub(crate) fn inventory(settings: &Settings) -> Vec<Server> {
@@ -42,6 +45,7 @@ pub(super) struct View {
     ledger: Arc<Ledger>,
     /// The references of the servers' credentials.
     references: ArcSwap<BTreeMap<ServerName, Arc<str>>>,
+    bundles: Arc<Bundles>,
     serving: AtomicBool,
     /// Whether the last reload of each part was taken; the last good one stays in force otherwise.
     fresh: [AtomicBool; FRESH.len()],
@@ -61,16 +65,18 @@ pub(super) enum Reloaded {
 
 impl View {
     /// A view of a gateway that does not serve yet.
-    pub(super) fn new(settings: &Settings, shared: Arc<Shared>, ledger: Arc<Ledger>) -> Arc<Self> {
+    pub(super) fn new(settings: &Settings, opened: &Opened, ledger: &Arc<Ledger>) -> Arc<Self> {
         let view = Arc::new(Self {
             servers: ArcSwap::from_pointee(inventory(settings)),
-            shared,
-            ledger,
+            shared: Arc::clone(&opened.shared),
+            ledger: Arc::clone(ledger),
             references: ArcSwap::from_pointee(settings.references()),
+            bundles: Arc::clone(&opened.bundles),
             serving: AtomicBool::new(false),
             fresh: [const { AtomicBool::new(true) }; FRESH.len()],
         });
         view.observe();
+        bundles::observe(view.shared.meters.registry(), &view.bundles);
         view
     }
 
@@ -289,6 +295,12 @@ impl Source for View {
                 state,
             });
         }
+        // Nor is what a bundle's server does: without a bundle there is no start.
+        parts.extend(self.bundles.state().map(|state| Part {
+            name: "bundles",
+            ready: true,
+            state,
+        }));
         parts
     }
 
@@ -320,5 +332,10 @@ impl Source for View {
 
     fn servers(&self) -> Vec<Server> {
         self.servers.load().as_ref().clone()
+    }
+
+    fn policy(&self) -> PolicyStatus {
+        let key = self.shared.log.public_key();
+        self.bundles.status(key.origin(), &self.shared.policy)
     }
 }

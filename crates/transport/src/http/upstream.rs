@@ -10,7 +10,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri,
     header::{
         ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
-        COOKIE, EXPECT, TE, TRANSFER_ENCODING, UPGRADE,
+        COOKIE, ETAG, EXPECT, IF_NONE_MATCH, TE, TRANSFER_ENCODING, UPGRADE,
     },
 };
 use http_body::Body;
@@ -90,6 +90,22 @@ pub enum Answer {
         status: u16,
         /// The body, unchanged, if it is JSON by its content type; `None` for HTML and all else.
         body: Option<Bytes>,
+    },
+}
+
+/// What a look at a document brought.
+#[derive(Debug)]
+pub enum Fetched {
+    /// It is the one that is known (304).
+    Unchanged,
+    /// The whole of it.
+    New {
+        /// Its `ETag`.
+        etag: Option<HeaderValue>,
+        /// Its `Content-Type`.
+        media: Option<HeaderValue>,
+        /// Its body.
+        body: Bytes,
     },
 }
 
@@ -292,14 +308,40 @@ impl Endpoint {
     pub async fn document(&self, limits: &Limits) -> Result<Bytes, UpstreamError> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        match self.fetch(headers, limits).await? {
+            Fetched::New { body, .. } => Ok(body),
+            Fetched::Unchanged => Err(UpstreamError::Status { status: 304 }),
+        }
+    }
+
+    /// Looks whether a document is another than the one its `If-None-Match` among `headers` names (RFC 9110 §13.1.2), and
+    /// fetches it if so: the body of a 200, whatever its type, at most [`Limits::max_message`] bytes. Redirects are not
+    /// followed.
+    ///
+    /// # Errors
+    /// [`UpstreamError`].
+    pub async fn fetch(
+        &self,
+        headers: HeaderMap,
+        limits: &Limits,
+    ) -> Result<Fetched, UpstreamError> {
+        let conditional = headers.contains_key(IF_NONE_MATCH);
         let response = self
             .send(Method::GET, headers, Bytes::new(), limits)
             .await?;
         match response.status().as_u16() {
             200 if is_encoded(response.headers()) => Err(UpstreamError::ContentEncoding),
-            200 => read_capped(response.into_body(), limits.max_message, limits.body)
-                .await
-                .map_err(UpstreamError::of_body),
+            200 => {
+                let line = |name: HeaderName| response.headers().get(name).cloned();
+                let (etag, media) = (line(ETAG), line(CONTENT_TYPE));
+                let body = read_capped(response.into_body(), limits.max_message, limits.body);
+                let body = body.await.map_err(UpstreamError::of_body)?;
+                Ok(Fetched::New { etag, media, body })
+            }
+            304 if conditional => {
+                discard(response.into_body()).await;
+                Ok(Fetched::Unchanged)
+            }
             status @ 300..=399 => Err(UpstreamError::Redirect { status }),
             status @ 500..=599 => Err(UpstreamError::Server { status }),
             status => Err(UpstreamError::Status { status }),

@@ -56,6 +56,7 @@ limits:
 ";
     vec![
         ("all errors are told at once", several.to_owned(), &[]),
+        ("bundles", BUNDLES.to_owned(), &[]),
         ("empty file", String::new(), &[]),
         ("comment only", "# nothing\n".to_owned(), &[]),
         ("no map", "just words\n".to_owned(), &[]),
@@ -116,6 +117,30 @@ auth:
     - issuer: https://idp.example
       algorithms: []
       introspection: true
+";
+
+/// Bundles in every wrong form.
+const BUNDLES: &str = "\
+version: 1
+servers:
+  crm: { url: https://crm.example/mcp }
+policies:
+  - [a]
+  - { bundel: x }
+  - { bundle: gone.tar.gz, poll: { min: 1s }, credential: { ref: env:X }, tls: {} }
+  - { bundle: s3://policies/a.tar.gz }
+  - { bundle: https://user:hunter2@policies.example/a.tar.gz }
+  - { bundle: http://policies.example/a.tar.gz, credential: { ref: hunter2 } }
+  - { bundle: http://policies.example/a.tar.gz, credential: { ref: env:X }, verify: [] }
+  - { bundle: https://policies.example/a.tar.gz, poll: { min: 30s, max: 20s, wait: 1h } }
+  - bundle: https://policies.example/a.tar.gz
+    poll: { min: 1ms }
+    verify:
+      - { key: cert.pem, algorithm: ES256 }
+      - { key: gone.pem, algorithm: ES512, id: a }
+      - { algorithm: none }
+tenants:
+  acme: { policies: [{ bundle: ftp://x/y, verify: { key: key.pem, algorithm: HS256 } }] }
 ";
 
 fn listeners() -> Vec<Case> {

@@ -9,7 +9,7 @@ use super::*;
 const P256: &str = include_str!("p256.pem");
 const P384: &str = include_str!("p384.pem");
 const RSA: &str = include_str!("rsa.pem");
-const SECRET: &[u8] = b"a secret of more than thirty-two bytes, or sixty-four of them....\n";
+const SECRET: &[u8] = include_bytes!("secret.txt");
 
 fn key(algorithm: Algorithm) -> SigningKey {
     let file = match algorithm {
