@@ -52,7 +52,7 @@ mod examples {
         assert_eq!(policies.len(), 11);
         for folder in policies {
             let name = folder.display();
-            let report = runner::run(&[folder.clone()], &options)
+            let report = runner::run(std::slice::from_ref(&folder), &options)
                 .unwrap_or_else(|errors| panic!("{errors:#}"));
             assert!(report.is_success(), "{name}: {:#?}", report.cases);
             assert!(
@@ -67,7 +67,7 @@ mod examples {
     #[test]
     fn only_the_guardrail_is_warned_of() {
         for folder in policies() {
-            let warned: Vec<String> = lint::warnings(&[folder.clone()])
+            let warned: Vec<String> = lint::warnings(std::slice::from_ref(&folder))
                 .unwrap()
                 .iter()
                 .map(|warning| warning.message.clone())
@@ -84,8 +84,8 @@ mod examples {
     fn every_matrix_is_as_reviewed() {
         let mut count = 0;
         for folder in policies() {
-            for path in matrix::find(&[folder.clone()]) {
-                let policy = Policy::load(&[folder.clone()], &settings()).unwrap();
+            for path in matrix::find(std::slice::from_ref(&folder)) {
+                let policy = Policy::load(std::slice::from_ref(&folder), &settings()).unwrap();
                 let comparison = matrix::compare(&policy, &path).unwrap();
                 assert_eq!(
                     comparison.expected.as_deref(),
