@@ -15,6 +15,7 @@ mod bundles;
 mod conformance;
 mod crashes;
 mod credentials;
+mod decisions;
 mod drivers;
 mod gate;
 mod keys;
