@@ -82,6 +82,12 @@ mod ten_minutes {
         let mut script = String::new();
         for step in &steps {
             let command = step.command.replace("8080", &data).replace("9080", &admin);
+            // What decisions saw is written by a thread of its own, a moment later.
+            if command.starts_with("keepgate policy explain") {
+                script.push_str(&format!(
+                    "until {command} > /dev/null 2>&1; do sleep 0.2; done\n"
+                ));
+            }
             script.push_str(&format!("{command}\necho '@@@'\n"));
         }
         let folder = tempfile::tempdir().unwrap();
