@@ -18,6 +18,7 @@ mod credentials;
 mod decisions;
 mod drivers;
 mod gate;
+mod hostile_policies;
 mod keys;
 mod kill;
 mod operations;

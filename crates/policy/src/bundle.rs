@@ -19,6 +19,8 @@ use regorus::unstable::Lexer;
 pub use key::{Algorithm, KeyError, PublicKey, SigningKey};
 pub use manifest::Root;
 pub use signature::{SignError, Signed, Trusted, Verification};
+#[doc(hidden)]
+pub use write::archive_of;
 pub use write::{Packing, WriteError, pack, sign};
 
 use crate::json;

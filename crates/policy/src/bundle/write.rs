@@ -121,6 +121,19 @@ pub fn sign(
     Ok(archive(&entries)?)
 }
 
+/// A bundle of files by name and text, for tests and fuzzing.
+///
+/// # Errors
+/// None that memory does not have.
+#[doc(hidden)]
+pub fn archive_of(files: &[(&str, &str)]) -> std::io::Result<Vec<u8>> {
+    let entry = |(name, text): &(&str, &str)| Entry {
+        name: (*name).to_owned(),
+        bytes: text.as_bytes().to_vec(),
+    };
+    archive(&files.iter().map(entry).collect::<Vec<_>>())
+}
+
 /// The archive of `entries`.
 pub(crate) fn archive(entries: &[Entry]) -> std::io::Result<Vec<u8>> {
     let mut zip = GzEncoder::new(Vec::new(), Compression::default());
