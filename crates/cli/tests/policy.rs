@@ -252,6 +252,48 @@ todo_test_hours if false
     }
 
     #[test]
+    fn without_a_directory_every_layer_of_the_configuration_is_looked_at() {
+        let guardrail = "package mcp.authz\n\nallow contains \"the tenant decides\"\n";
+        let folder = folder(&[
+            (
+                "keepgate.yaml",
+                "version: 1\nservers:\n  crm: { url: https://crm.example/mcp }\npolicies: [platform]\n\
+                 tenants:\n  acme: { policies: [acme] }\n",
+            ),
+            ("platform/a.rego", guardrail),
+            (
+                "platform/a_test.rego",
+                "package mcp.authz_test\n\nimport data.mcp.authz\n\ntest_open if count(authz.allow) == 1\n",
+            ),
+            ("acme/a.rego", RULES),
+            ("acme/a_test.rego", TESTS),
+        ]);
+        let config = folder.path().join("keepgate.yaml");
+        let config = ["--config", config.to_str().unwrap(), "policy"];
+        let with = |more: &[&str]| keepgate(&[&config, more].concat());
+        let checked = with(&["check", "--output", "json"]);
+        assert_eq!(checked.exit, Exit::Success, "{}", checked.stderr);
+        let warnings = json(&checked)["warnings"].as_array().unwrap().len();
+        assert_eq!((json(&checked)["files"].as_u64(), warnings), (Some(2), 1));
+        // Read together, the platform's allowance would be the tenant's, and its tests would fail.
+        let tested = json(&with(&["test", "--output", "json", "--coverage"]));
+        let outcomes: Vec<&str> = tested["tests"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|test| test["outcome"].as_str().unwrap())
+            .collect();
+        assert_eq!(outcomes, ["passed", "failed", "passed", "skipped"]);
+        assert_eq!(tested["coverage"]["files"].as_array().unwrap().len(), 2);
+        fs::write(
+            folder.path().join("acme/a.rego"),
+            "package mcp.authz\n\nallow := 1\n",
+        )
+        .unwrap();
+        assert_eq!(with(&["check"]).exit, Exit::Policy);
+    }
+
+    #[test]
     fn every_template_is_a_policy_that_passes() {
         for (template, warnings) in [
             ("least-privilege", 0),

@@ -73,6 +73,22 @@ pub struct Report {
 }
 
 impl Report {
+    /// Both, one behind the other: the layers of a policy are tested apart.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.cases.extend(other.cases);
+        self.elapsed += other.elapsed;
+        self.revision = format!("{}+{}", self.revision, other.revision).into();
+        self.coverage = match (self.coverage, other.coverage) {
+            (Some(mut one), Some(other)) => {
+                one.files.extend(other.files);
+                Some(one)
+            }
+            (one, other) => one.or(other),
+        };
+        self
+    }
+
     /// How many tests ended so.
     #[must_use]
     pub fn count(&self, outcome: fn(&Outcome) -> bool) -> usize {

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use keepgate_policy::bundle::BundleSource;
+use keepgate_policy::runner::{self, Options, Report};
 use keepgate_policy::{LoadErrors, Settings, Source, Sources};
 
 use super::Context;
@@ -29,7 +30,7 @@ use crate::failure::Failure;
 /// `policy ..`.
 pub(super) fn run(command: Policy, context: &mut Context<'_>) -> Result<(), Failure> {
     match command {
-        Policy::Check(directories) => check::run(&chosen(context, directories)?, context),
+        Policy::Check(directories) => check::run(directories, context),
         Policy::Test(wish) => test::run(wish, context),
         Policy::Coverage(wish) => coverage::run(wish, context),
         Policy::Schema { which } => schema::run(which, context),
@@ -41,15 +42,38 @@ pub(super) fn run(command: Policy, context: &mut Context<'_>) -> Result<(), Fail
     }
 }
 
-/// The directories named, else those of the configuration.
-fn chosen(context: &Context<'_>, named: Directories) -> Result<Vec<PathBuf>, Failure> {
+/// The directories named, as one layer; else those of the configuration, the platform's and each tenant's apart.
+fn layers(context: &Context<'_>, named: Directories) -> Result<Vec<Vec<PathBuf>>, Failure> {
     if !named.directories.is_empty() {
-        return Ok(named.directories);
+        return Ok(vec![named.directories]);
     }
     let configuration = context.configuration();
     let failed =
         |failure: Failure| failure.hint("name the directories to do without a configuration");
-    Ok(configuration.map_err(failed)?.policies)
+    let configuration = configuration.map_err(failed)?;
+    let tenants = configuration.tenants.into_values();
+    let mut layers: Vec<Vec<PathBuf>> = [configuration.policies]
+        .into_iter()
+        .chain(tenants)
+        .collect();
+    layers.retain(|directories| !directories.is_empty());
+    if layers.is_empty() {
+        return Err(Failure::new(
+            Exit::Configuration,
+            "the configuration names bundles only, and a bundle has no tests",
+        )
+        .hint("name the directories the bundle is made from"));
+    }
+    Ok(layers)
+}
+
+/// Runs the tests of each layer.
+fn tested(layers: &[Vec<PathBuf>], options: &Options) -> Result<Report, LoadErrors> {
+    let mut reports = layers
+        .iter()
+        .map(|directories| runner::run(directories, options));
+    let first = reports.next().unwrap_or_else(|| Ok(Report::default()))?;
+    reports.try_fold(first, |all, report| Ok(all.and(report?)))
 }
 
 /// The directories and bundles named, else everything the configuration names.

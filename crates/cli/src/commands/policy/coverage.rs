@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use keepgate_policy::coverage::{Coverage, FileCoverage, percent};
-use keepgate_policy::runner::{self, Options};
+use keepgate_policy::runner::Options;
 use serde::Serialize;
 
-use super::chosen;
 use super::problem::refused;
+use super::{layers, tested};
 use crate::arguments::CoveragePolicy;
 use crate::commands::Context;
 use crate::exit::Exit;
@@ -108,12 +108,12 @@ impl Covered {
 
 /// `policy coverage`.
 pub(super) fn run(wish: CoveragePolicy, context: &mut Context<'_>) -> Result<(), Failure> {
-    let directories = chosen(context, wish.directories)?;
+    let layers = layers(context, wish.directories)?;
     let options = Options {
         coverage: true,
         ..Options::default()
     };
-    let report = runner::run(&directories, &options).map_err(|errors| refused(&errors, context))?;
+    let report = tested(&layers, &options).map_err(|errors| refused(&errors, context))?;
     let covered = Covered::from(&report.coverage.clone().unwrap_or_default());
     let short = covered.short_of(wish.threshold);
     let failed = !report.is_success();

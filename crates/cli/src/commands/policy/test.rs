@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::coverage::{self, Covered};
 use super::matrix::{self, Picture};
 use super::problem::refused;
-use super::{chosen, junit, watch};
+use super::{junit, layers, tested, watch};
 use crate::arguments::TestPolicy;
 use crate::commands::Context;
 use crate::exit::Exit;
@@ -51,7 +51,7 @@ struct Part {
 
 /// `policy test`.
 pub(super) fn run(wish: TestPolicy, context: &mut Context<'_>) -> Result<(), Failure> {
-    let directories = chosen(context, wish.directories)?;
+    let layers = layers(context, wish.directories)?;
     let options = Options {
         filter: wish.filter,
         coverage: wish.coverage || wish.threshold.is_some(),
@@ -63,11 +63,10 @@ pub(super) fn run(wish: TestPolicy, context: &mut Context<'_>) -> Result<(), Fai
         threshold: wish.threshold,
     };
     if wish.watch {
-        return watch::run(&directories, context, |directories, context| {
-            round.run(directories, context)
-        });
+        let directories: Vec<PathBuf> = layers.concat();
+        return watch::run(directories, context, |context| round.run(&layers, context));
     }
-    round.run(&directories, context)
+    round.run(&layers, context)
 }
 
 /// One run of all tests.
@@ -79,10 +78,12 @@ struct Round {
 }
 
 impl Round {
-    fn run(&self, directories: &[PathBuf], context: &mut Context<'_>) -> Result<(), Failure> {
-        let report =
-            runner::run(directories, &self.options).map_err(|errors| refused(&errors, context))?;
-        let pictures = matrix::pictures(directories, self.update)?;
+    fn run(&self, layers: &[Vec<PathBuf>], context: &mut Context<'_>) -> Result<(), Failure> {
+        let report = tested(layers, &self.options).map_err(|errors| refused(&errors, context))?;
+        let mut pictures = Vec::new();
+        for directories in layers {
+            pictures.extend(matrix::pictures(directories, self.update)?);
+        }
         if let Some(path) = &self.junit {
             write(path, &junit::xml(&report, &pictures))?;
         }

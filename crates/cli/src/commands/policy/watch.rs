@@ -13,18 +13,18 @@ use crate::serve::watch::{Subject, Watch};
 /// # Errors
 /// Nobody reads the output any more, or nothing can be waited for.
 pub(super) fn run(
-    directories: &[PathBuf],
+    directories: Vec<PathBuf>,
     context: &mut Context<'_>,
-    mut work: impl FnMut(&[PathBuf], &mut Context<'_>) -> Result<(), Failure>,
+    mut work: impl FnMut(&mut Context<'_>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::caused(Exit::Start, &error))?;
     // From before the first run: a change during it is not lost.
-    let mut watch = Watch::start(BTreeMap::from([(Subject::Policy, directories.to_vec())]));
+    let mut watch = Watch::start(BTreeMap::from([(Subject::Policy, directories)]));
     loop {
-        if let Err(failure) = work(directories, context) {
+        if let Err(failure) = work(context) {
             if failure.is_broken_pipe() {
                 return Err(failure);
             }
