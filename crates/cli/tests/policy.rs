@@ -337,10 +337,14 @@ todo_test_hours if false
 
     #[test]
     fn schemas_are_printed_as_published() {
-        for (which, title) in [("input", "input"), ("decision", "decision")] {
+        for (which, title) in [
+            ("input", "policy input"),
+            ("decision", "policy decision"),
+            ("definition", "server definition"),
+        ] {
             let ran = keepgate(&["policy", "schema", which]);
             assert_eq!(ran.exit, Exit::Success);
-            let wanted = format!("Keepgate policy {title}, keepgate/v1");
+            let wanted = format!("Keepgate {title}, keepgate/v1");
             assert_eq!(json(&ran)["title"], wanted.as_str());
         }
         assert_eq!(keepgate(&["policy", "schema", "other"]).exit, Exit::Usage);

@@ -94,6 +94,8 @@ pub(crate) enum Schema {
     Input,
     /// What the sets of package mcp.authz may hold.
     Decision,
+    /// A server's definition, the mcp_server document.
+    Definition,
 }
 
 /// What a new policy is to be.

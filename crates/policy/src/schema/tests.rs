@@ -3,7 +3,7 @@
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
-use super::{DECISION, INPUT};
+use super::{DECISION, DEFINITION, INPUT};
 use crate::load::entry;
 
 fn validator(schema: &str) -> Validator {
@@ -141,4 +141,29 @@ fn every_set_is_in_the_schema() {
         .collect();
     sets.sort_unstable();
     assert_eq!(named, sets);
+}
+
+#[test]
+fn a_definition_is_one_as_it_was_printed_and_no_other() {
+    let validator = validator(DEFINITION);
+    let text = include_str!("../../../../policies/servers.d/crm-readonly-agent.yaml");
+    let valid = |text: &str| {
+        let value = regorus::Value::from_yaml_str(text).unwrap();
+        let json: Value = serde_json::from_str(&value.to_json_str().unwrap()).unwrap();
+        validator.is_valid(&json)
+    };
+    assert!(valid(text));
+    for (from, to) in [
+        ("denied_fields", "denied_field"),
+        ("\"query\"]", "\"querry\"]"),
+        ("rotation_days: 30", "rotation_days: 0"),
+        ("rotation_days: 30", "as: cookie"),
+        ("max_records_per_query: 100", "max_records_per_query: many"),
+        ("  audit:", "  mapping: { dialect: cobol }\n  audit:"),
+        ("mcp_server:", "server:"),
+    ] {
+        let changed = text.replace(from, to);
+        assert_ne!(changed, text, "{from}");
+        assert!(!valid(&changed), "{to}");
+    }
 }

@@ -11,6 +11,7 @@ pub(super) fn run(which: Schema, context: &mut Context<'_>) -> Result<(), Failur
     let text = match which {
         Schema::Input => schema::INPUT,
         Schema::Decision => schema::DECISION,
+        Schema::Definition => schema::DEFINITION,
     };
     Ok(context.output.line(text.trim_end())?)
 }
