@@ -1,4 +1,5 @@
-//! What a decision costs: input and evaluation together, on the shipped starter policy and on one of twelve rules.
+//! What a decision costs, input and evaluation together: on the shipped starter policy, on two policies of twelve rules,
+//! and on one that looks grants up in its data, of which there are ever more.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,6 +18,15 @@ use keepgate_policy::{
 
 /// Twelve rules of the kinds an operator writes: roles, server and tool, arguments, time, network, labels.
 const TWELVE: &str = include_str!("twelve.rego");
+/// The policy of the benches of the whole gateway.
+const REALISTIC: &str = include_str!("../../../benches/policy/realistic/authz.rego");
+/// Who may call which tool stands in the data.
+const GRANTS: &str = r#"package mcp.authz
+
+allow contains "granted" if input.tool.name in data.grants[input.server.name][input.caller.sub].tools
+
+deny contains {"code": "suspended"} if data.grants[input.server.name][input.caller.sub].suspended
+"#;
 
 struct Scene {
     caller: CallerFacts,
@@ -29,7 +39,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let names: Vec<String> = (0..20).map(|number| format!("tool_{number}")).collect();
+        let names: Vec<String> = (0..100).map(|number| format!("tool_{number}")).collect();
         let tool = |name| {
             let annotations =
                 Some(r#"{"title": "Query", "readOnlyHint": true, "openWorldHint": false}"#);
@@ -71,6 +81,17 @@ impl Scene {
         }
     }
 
+    /// A hundred tools of a list.
+    fn items(&self) -> Vec<Item<'_>> {
+        let tools = self.names.iter().zip(&self.tools);
+        tools
+            .map(|(name, tool)| Subject::Tool {
+                name,
+                definition: Some(tool),
+            })
+            .collect()
+    }
+
     fn facts<'a>(&'a self, arguments: &'a str) -> Facts<'a> {
         Facts {
             phase: Phase::Call,
@@ -105,8 +126,9 @@ impl Scene {
     }
 }
 
-const SMALL: &str = r#"{"sql": "select id, name from cases where owner = 7", "limit": 50}"#;
-const LARGE: &str = r#"{"sql": "select id, name from cases where owner = 7", "limit": 50, "filter": {"state": ["open", "waiting"],
+const SMALL: &str =
+    r#"{"database": "crm", "sql": "select id, name from cases where owner = 7", "limit": 50}"#;
+const LARGE: &str = r#"{"database": "crm", "sql": "select id, name from cases where owner = 7", "limit": 50, "filter": {"state": ["open", "waiting"],
  "since": "2026-11-01", "tags": [{"key": "region", "value": "emea"}, {"key": "tier", "value": "gold"}], "score": 0.75},
  "columns": ["id", "name", "owner", "state", "opened_at", "closed_at", "priority", "summary", "description", "contact"],
  "comment": "A longer text of the kind an agent writes to say what it is about to do, and why it thinks that it may."}"#;
@@ -119,9 +141,20 @@ fn judge(criterion: &mut Criterion) {
     let starter = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../policies/starter");
     let folder = std::env::temp_dir().join(format!("keepgate-bench-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("twelve.rego"), TWELVE).unwrap();
+    for (name, text) in [("twelve", TWELVE), ("realistic", REALISTIC)] {
+        let directory = folder.join(name);
+        std::fs::create_dir_all(&directory).unwrap();
+        // The bench of the gateway calls its server so.
+        let text = text.replace("\"bench\"", "\"crm\"");
+        std::fs::write(directory.join("authz.rego"), text).unwrap();
+    }
     let scene = Scene::new();
-    for (name, directory) in [("starter", starter), ("twelve", folder.clone())] {
+    let (twelve, realistic) = (folder.join("twelve"), folder.join("realistic"));
+    for (name, directory) in [
+        ("starter", starter),
+        ("twelve", twelve),
+        ("realistic", realistic),
+    ] {
         let policy = Policy::load(&[directory], &settings).unwrap();
         for (size, arguments) in [("small", SMALL), ("large", LARGE)] {
             let facts = scene.facts(arguments);
@@ -131,20 +164,12 @@ fn judge(criterion: &mut Criterion) {
                 bencher.iter(|| black_box(policy.judge(black_box(&facts))));
             });
         }
-        let items: Vec<Item<'_>> = scene
-            .names
-            .iter()
-            .zip(&scene.tools)
-            .map(|(name, tool)| Subject::Tool {
-                name,
-                definition: Some(tool),
-            })
-            .collect();
+        let items = scene.items();
         let facts = Facts {
             method: "tools/list",
             ..scene.facts(SMALL)
         };
-        criterion.bench_function(&format!("visible/{name}/20"), |bencher| {
+        criterion.bench_function(&format!("visible/{name}/100"), |bencher| {
             bencher.iter(|| black_box(policy.visible(black_box(&facts), &items)));
         });
         let pass = Facts {
@@ -159,5 +184,38 @@ fn judge(criterion: &mut Criterion) {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
-criterion_group!(benches, judge);
+/// As many grants as there are callers; the cost of one must not grow with them.
+fn grants(criterion: &mut Criterion) {
+    let settings = Settings {
+        workers: 1,
+        ..Settings::default()
+    };
+    let scene = Scene::new();
+    for count in [100, 10_000, 100_000] {
+        let folder =
+            std::env::temp_dir().join(format!("keepgate-bench-{}-{count}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("authz.rego"), GRANTS).unwrap();
+        let mut callers: Vec<String> = (0..count)
+            .map(|number| format!("\"user{number}@corp.example\":{{\"tools\":[\"get_case\"]}}"))
+            .collect();
+        callers.push(r#""alice@corp.example":{"tools":["get_case","query_database"]}"#.to_owned());
+        let data = format!("{{\"grants\":{{\"crm\":{{{}}}}}}}", callers.join(","));
+        std::fs::write(folder.join("data.json"), data).unwrap();
+        let policy = Policy::load(&[folder.clone()], &settings).unwrap();
+        let facts = scene.facts(SMALL);
+        let decision = policy.judge(&facts);
+        assert_eq!(decision.effect, Effect::Allow, "{decision:?}");
+        criterion.bench_function(&format!("grants/{count}"), |bencher| {
+            bencher.iter(|| black_box(policy.judge(black_box(&facts))));
+        });
+        let items = scene.items();
+        criterion.bench_function(&format!("grants/{count}/visible/100"), |bencher| {
+            bencher.iter(|| black_box(policy.visible(black_box(&facts), &items)));
+        });
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}
+
+criterion_group!(benches, judge, grants);
 criterion_main!(benches);
