@@ -124,7 +124,7 @@ impl Evaluator {
         let add = &mut |entry| {
             found.insert(entry);
         };
-        match catch_unwind(AssertUnwindSafe(|| rule.run(&mut run, add))) {
+        match catch_unwind(AssertUnwindSafe(|| rule.run(&mut run, &[], add))) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(Stop::Timeout)) => {
                 tracing::warn!("policy evaluation ran out of time");

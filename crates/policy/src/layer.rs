@@ -197,7 +197,7 @@ impl Layer {
         work: impl FnOnce(&mut Warm) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         thread_local! {
-            static KEPT: RefCell<Vec<(u64, Weak<Layer>, Warm)>> = const { RefCell::new(Vec::new()) };
+            static KEPT: RefCell<Vec<(u64, Weak<Layer>, Box<Warm>)>> = const { RefCell::new(Vec::new()) };
         }
         KEPT.try_with(|kept| {
             let mut kept = kept.try_borrow_mut().map_err(|_| Reason::POLICY_ERROR)?;
@@ -207,7 +207,7 @@ impl Layer {
                 None => {
                     // Once per thread and layer: the time to let go of what is no longer in force.
                     kept.retain(|(_, layer, _)| layer.strong_count() > 0);
-                    self.take()?
+                    Box::new(self.take()?)
                 }
             };
             let result = work(&mut warm);

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use regorus::Value;
-use regorus::unstable::{AssignOp, BoolOp, Expr, Literal, LiteralStmt, Query};
+use regorus::unstable::{AssignOp, BoolOp, Expr, Literal, LiteralStmt, Query, Ref};
 
 use super::guard::{Field, constant};
 use crate::shadow::Function;
@@ -31,6 +31,8 @@ type Imports = [(String, Vec<String>)];
 /// A body and what comes of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Rule {
+    /// How many of the local names are those of a function's arguments: the first.
+    arguments: usize,
     body: Body,
     yields: Term,
     /// Whether the evaluator stops at the first way in which the body holds: it does where a plain literal comes of it.
@@ -72,12 +74,12 @@ enum Term {
     Member(Box<(Self, Self)>),
     Array(Vec<Self>),
     Object(Vec<(Value, Self)>),
-    /// A rule of the same package, by name: until it is resolved.
-    Named(String),
-    Helper(Arc<Helper>),
+    /// A rule or function of the same package, by name: until it is resolved.
+    Named(String, Vec<Self>),
+    Helper(Arc<Helper>, Vec<Self>),
 }
 
-/// A plain rule: everything declared under one name.
+/// A plain rule or a function: everything declared under one name.
 #[derive(Debug, Clone)]
 pub(crate) struct Helper {
     rules: Vec<Rule>,
@@ -87,10 +89,11 @@ pub(crate) struct Helper {
 }
 
 /// Reads the statements of a body from the one numbered `from`, and what comes of it; `None` when anything needs the
-/// evaluator.
+/// evaluator. `arguments` are those of a function.
 ///
 /// Without `yields` it is `true`.
 pub(crate) fn rule(
+    arguments: &[&Expr],
     query: Option<(&Query, usize)>,
     yields: Option<&Expr>,
     imports: &Imports,
@@ -101,7 +104,7 @@ pub(crate) fn rule(
         .collect();
     let mut reader = Reader {
         imports,
-        locals: locals(&statements)?,
+        locals: locals(arguments, &statements)?,
         used: BTreeSet::new(),
     };
     let mut steps = Vec::new();
@@ -111,8 +114,9 @@ pub(crate) fn rule(
         steps.push((step, std::mem::take(&mut reader.used)));
     }
     Some(Rule {
+        arguments: arguments.len(),
         body: Body {
-            steps: order::ordered(steps, &reader.locals)?,
+            steps: order::ordered(steps, &reader.locals, arguments.len())?,
             locals: reader.locals.len(),
         },
         yields: match yields {
@@ -136,7 +140,7 @@ fn is_literal(expr: &Expr) -> bool {
 }
 
 /// The local names of a body; `None` when one is declared twice, or in a form that needs the evaluator.
-fn locals(statements: &[&LiteralStmt]) -> Option<Vec<String>> {
+fn locals(arguments: &[&Expr], statements: &[&LiteralStmt]) -> Option<Vec<String>> {
     let mut found: Vec<String> = Vec::new();
     let mut add = |name: Option<&str>| {
         let name = name?;
@@ -150,6 +154,10 @@ fn locals(statements: &[&LiteralStmt]) -> Option<Vec<String>> {
         found.push(name.to_owned());
         Some(())
     };
+    for argument in arguments {
+        // Each takes a place, so none may be `_`.
+        add(variable(argument).filter(|name| *name != "_"))?;
+    }
     for statement in statements {
         match &statement.literal {
             Literal::SomeIn { key, value, .. } => {
@@ -237,20 +245,7 @@ impl Reader<'_> {
             return self.reference(expr);
         }
         if let Expr::Call { fcn, params, .. } = expr {
-            let name = super::survey::name(fcn)?;
-            let function =
-                Function::new(&name, params.len()).filter(|_| !APART.contains(&name.as_str()))?;
-            let imported = |root: &str| self.imports.iter().any(|(alias, _)| alias == root);
-            if name
-                .split('.')
-                .next()
-                .is_none_or(|root| imported(root) || self.slot(root).is_some())
-            {
-                return None;
-            }
-            let arguments: Option<Vec<Term>> =
-                params.iter().map(|param| self.term(param)).collect();
-            return Some(Term::Call(function, arguments?));
+            return self.call(&super::survey::name(fcn)?, params);
         }
         if let Expr::BoolExpr { op, lhs, rhs, .. } = expr {
             let sides = Box::new((self.term(lhs)?, self.term(rhs)?));
@@ -267,6 +262,24 @@ impl Reader<'_> {
             return Some(Term::Member(sides));
         }
         self.collection(expr)
+    }
+
+    /// A built-in function, or one of the same package.
+    fn call(&mut self, name: &str, parameters: &[Ref<Expr>]) -> Option<Term> {
+        let root = name.split('.').next().unwrap_or_default();
+        let imported = self.imports.iter().any(|(alias, _)| alias == root);
+        if imported || self.slot(root).is_some() || APART.contains(&name) {
+            return None;
+        }
+        let arguments: Option<Vec<Term>> = parameters
+            .iter()
+            .map(|parameter| self.term(parameter))
+            .collect();
+        match Function::new(name, parameters.len()) {
+            Some(function) => Some(Term::Call(function, arguments?)),
+            None if root == name => Some(Term::Named(name.to_owned(), arguments?)),
+            None => None,
+        }
     }
 
     fn collection(&mut self, expr: &Expr) -> Option<Term> {
@@ -328,7 +341,7 @@ impl Reader<'_> {
             "input" => Term::Input(Field::new(path)?),
             "data" => Term::Data(path),
             "_" => return None,
-            name if path.is_empty() => Term::Named(name.to_owned()),
+            name if path.is_empty() => Term::Named(name.to_owned(), Vec::new()),
             _ => return None,
         };
         Some(steps.fold(base, below))

@@ -218,7 +218,7 @@ fn direct(rule: &Rule, imports: &Imports) -> Direct {
             let (guards, past) = query.map_or_else(Default::default, |query| guard::guards(query));
             Direct {
                 guarded: query.is_none_or(|query| query.stmts.len() == past),
-                native: native::rule(query.map(|query| (&**query, past)), Some(key), imports),
+                native: native::rule(&[], query.map(|query| (&**query, past)), Some(key), imports),
                 constant: guard::constant(key),
                 guards,
             }
@@ -226,7 +226,18 @@ fn direct(rule: &Rule, imports: &Imports) -> Direct {
         RuleHead::Compr { refr, assign, .. } if matches!(&**refr, Expr::Var { .. }) => {
             let value = assign.as_ref().map(|assign| &*assign.value);
             Direct {
-                native: native::rule(query.map(|query| (&**query, 0)), value, imports),
+                native: native::rule(&[], query.map(|query| (&**query, 0)), value, imports),
+                ..Direct::default()
+            }
+        }
+        RuleHead::Func {
+            refr, args, assign, ..
+        } if matches!(&**refr, Expr::Var { .. }) => {
+            let value = assign.as_ref().map(|assign| &*assign.value);
+            let arguments: Vec<&Expr> = args.iter().map(|argument| &**argument).collect();
+            let query = query.map(|query| (&**query, 0));
+            Direct {
+                native: native::rule(&arguments, query, value, imports),
                 ..Direct::default()
             }
         }

@@ -8,8 +8,12 @@ use std::collections::BTreeSet;
 
 use super::Step;
 
-/// Puts statements, each with the locals it uses, into order. `None` when one uses what is not declared above.
-pub(super) fn ordered(steps: Vec<(Step, BTreeSet<usize>)>, locals: &[String]) -> Option<Vec<Step>> {
+/// Puts statements, each with the locals it uses, into order; the first `arguments` locals are known from the start. `None` when one uses what is not declared above.
+pub(super) fn ordered(
+    steps: Vec<(Step, BTreeSet<usize>)>,
+    locals: &[String],
+    arguments: usize,
+) -> Option<Vec<Step>> {
     // A name used above its declaration is the evaluator's to refuse.
     let mut above: BTreeSet<usize> = BTreeSet::new();
     for (step, used) in &steps {
@@ -19,7 +23,7 @@ pub(super) fn ordered(steps: Vec<(Step, BTreeSet<usize>)>, locals: &[String]) ->
         }
     }
     let mut waiting: Vec<Option<(Step, BTreeSet<usize>)>> = steps.into_iter().map(Some).collect();
-    let mut known: BTreeSet<usize> = BTreeSet::new();
+    let mut known: BTreeSet<usize> = (0..arguments).collect();
     let mut order = Vec::with_capacity(waiting.len());
     let mut names: Vec<usize> = (0..locals.len()).collect();
     names.sort_by_key(|slot| locals.get(*slot));

@@ -57,6 +57,7 @@ impl<'a> Resolver<'a> {
             });
         }
         let resolved = Rule {
+            arguments: rule.arguments,
             body: Body {
                 steps,
                 locals: rule.body.locals,
@@ -75,7 +76,7 @@ impl<'a> Resolver<'a> {
             )))
         };
         Some(match term {
-            Term::Constant(_) | Term::Input(_) | Term::Local(_) | Term::Helper(_) => term.clone(),
+            Term::Constant(_) | Term::Input(_) | Term::Local(_) | Term::Helper(..) => term.clone(),
             Term::Data(path) => {
                 let documents = match path.first() {
                     Some(Value::String(root)) => !self.virtual_roots.contains(&**root),
@@ -88,7 +89,11 @@ impl<'a> Resolver<'a> {
             Term::Compare(operator, sides) => Term::Compare(operator.clone(), pair(sides)?),
             Term::Call(function, arguments) => {
                 // A rule of the policy's own comes before the built-in function of its name.
-                let root = function.name().split('.').next().unwrap_or_default();
+                let name = function.name();
+                if self.sites.contains_key(name) {
+                    return self.named(name, arguments, size);
+                }
+                let root = name.split('.').next().unwrap_or_default();
                 if self.sites.contains_key(root) {
                     return None;
                 }
@@ -102,12 +107,22 @@ impl<'a> Resolver<'a> {
                     .collect();
                 Term::Object(members?)
             }
-            Term::Named(name) => {
-                let helper = self.helper(name)?;
-                *size += helper.size;
-                Term::Helper(helper)
-            }
+            Term::Named(name, arguments) => return self.named(name, arguments, size),
         })
+    }
+
+    fn named(&mut self, name: &str, arguments: &[Term], size: &mut usize) -> Option<Term> {
+        let helper = self.helper(name)?;
+        // What has no rule has a default, and takes no arguments.
+        let takes = helper
+            .rules
+            .iter()
+            .all(|rule| rule.arguments == arguments.len());
+        if !takes || (helper.rules.is_empty() && !arguments.is_empty()) {
+            return None;
+        }
+        *size += helper.size;
+        Some(Term::Helper(helper, self.terms(arguments, size)?))
     }
 
     fn terms(&mut self, terms: &[Term], size: &mut usize) -> Option<Vec<Term>> {
@@ -135,12 +150,12 @@ impl<'a> Resolver<'a> {
             }
             match site.kind {
                 Kind::Default => helper.default = Some(site.constant.clone()?),
-                Kind::Value => {
+                Kind::Value | Kind::Function => {
                     let (rule, size) = self.rule(site.native.as_ref()?)?;
                     helper.size += size;
                     helper.rules.push(rule);
                 }
-                Kind::Set | Kind::Function => return None,
+                Kind::Set => return None,
             }
         }
         Some(helper)

@@ -40,9 +40,11 @@ impl Rule {
     pub(crate) fn run(
         &self,
         run: &mut Run<'_, '_>,
+        arguments: &[Value],
         found: &mut dyn FnMut(Value),
     ) -> Result<(), Stop> {
-        let mut frame = vec![Value::Undefined; self.body.locals];
+        let mut frame = arguments.to_vec();
+        frame.resize(self.body.locals, Value::Undefined);
         run.body(&self.body, 0, &mut frame, &mut |run, frame| {
             let value = run.value(&self.yields, frame)?;
             let defined = value != Value::Undefined;
@@ -191,9 +193,18 @@ impl Run<'_, '_> {
             }
             Term::Array(items) => self.array(items, frame),
             Term::Object(members) => self.object(members, frame),
-            Term::Helper(helper) => self.helper(helper),
+            Term::Helper(helper, arguments) => {
+                let mut values = Vec::with_capacity(arguments.len());
+                for argument in arguments {
+                    values.push(self.value(argument, frame)?);
+                }
+                if values.contains(&Value::Undefined) {
+                    return Ok(Value::Undefined);
+                }
+                self.helper(helper, &values)
+            }
             // Nothing is run before it is resolved.
-            Term::Named(_) => Err(Stop::Error("a name that was not resolved".to_owned())),
+            Term::Named(..) => Err(Stop::Error("a name that was not resolved".to_owned())),
         }
     }
 
@@ -229,12 +240,12 @@ impl Run<'_, '_> {
     }
 
     /// The value of a plain rule: that of every way it holds, which must be one.
-    fn helper(&mut self, helper: &Arc<Helper>) -> Result<Value, Stop> {
+    fn helper(&mut self, helper: &Arc<Helper>, arguments: &[Value]) -> Result<Value, Stop> {
         self.tick()?;
         let mut result = Value::Undefined;
         let mut differ = false;
         for rule in &helper.rules {
-            rule.run(self, &mut |value| {
+            rule.run(self, arguments, &mut |value| {
                 differ |= result != Value::Undefined && result != value;
                 result = value;
             })?;
