@@ -197,7 +197,7 @@ impl Layer {
         work: impl FnOnce(&mut Warm) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         thread_local! {
-            static KEPT: RefCell<Vec<(u64, Weak<Layer>, Box<Warm>)>> = const { RefCell::new(Vec::new()) };
+            static KEPT: RefCell<Vec<Kept>> = const { RefCell::new(Vec::new()) };
         }
         KEPT.try_with(|kept| {
             let mut kept = kept.try_borrow_mut().map_err(|_| Reason::POLICY_ERROR)?;
@@ -241,6 +241,9 @@ impl Layer {
         }
     }
 }
+
+/// A thread's evaluators of a layer, by its id; boxed, since they are taken out and put back for each question.
+type Kept = (u64, Weak<Layer>, Box<Warm>);
 
 /// A thread's evaluators and words.
 pub(crate) struct Warm {
