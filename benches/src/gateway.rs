@@ -123,6 +123,7 @@ fn settings(start: &Start) -> Result<Settings, Error> {
             running: NonZeroUsize::new(1_000_000),
             ..ServerLimits::default()
         },
+        definition: None,
     };
     let name = ServerName::parse(SERVER).ok_or_else(unusable)?;
     Ok(Settings {

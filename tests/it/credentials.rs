@@ -27,6 +27,7 @@ fn wanted(text: &str, form: Form) -> Use {
     Use {
         reference: reference(text),
         form,
+        terms: Default::default(),
     }
 }
 

@@ -156,6 +156,7 @@ impl Builder {
             timeouts: Timeouts::default(),
             credential: None,
             limits: ServerLimits::default(),
+            definition: None,
         };
         let name = ServerName::parse("up").expect("a name");
         Self {

@@ -6,6 +6,7 @@
 mod bundle;
 pub(crate) mod decisions;
 mod decode;
+mod definition;
 mod document;
 mod environment;
 mod fault;
@@ -61,6 +62,8 @@ pub struct Configuration {
     pub bundles: Vec<Bundle>,
     /// Directories with the policies of tenants, by the tenant's name.
     pub tenants: BTreeMap<String, Vec<PathBuf>>,
+    /// Where the definitions of servers lie; it need not be there.
+    pub definitions: PathBuf,
     /// Policies that are tried beside them.
     pub shadow: Option<Shadow>,
     /// Where decisions are logged.
@@ -221,14 +224,21 @@ pub fn from_text(
     let raw = root
         .as_ref()
         .and_then(|root| decode_root(root, &mut faults));
+    let mut files = Vec::new();
     let configuration = raw.and_then(|raw| {
+        files = definition::read(raw.definitions.as_ref(), directory, &mut faults);
         let variables = telemetry::Variables::of(&variables);
-        resolve::resolve(raw, &variables, directory, &mut faults)
+        resolve::resolve(raw, &variables, directory, &mut files, &mut faults)
     });
+    let mut reports = Vec::new();
+    if !faults.is_empty() || configuration.is_none() {
+        reports.push(faults.render(name, text));
+    }
+    reports.extend(files.into_iter().filter_map(definition::File::report));
     match configuration {
-        Some(configuration) if faults.is_empty() => Ok(configuration),
+        Some(configuration) if reports.is_empty() => Ok(configuration),
         Some(_) | None => Err(ConfigError {
-            report: faults.render(name, text),
+            report: reports.join("\n"),
         }),
     }
 }
@@ -247,7 +257,7 @@ impl Configuration {
             tenants: tenants
                 .map(|(name, from)| (name.clone(), of(from)))
                 .collect(),
-            ..Sources::default()
+            definitions: self.gateway.definitions(),
         }
     }
 

@@ -34,6 +34,7 @@ fn source(runtime: &Runtime) -> Arc<Source> {
     let wanted = Use {
         reference: Reference::parse(&reference).unwrap(),
         form: Form::Bearer,
+        terms: Default::default(),
     };
     let credentials = Credentials::new(&TaskTracker::new());
     let uses = BTreeMap::from([(server.clone(), wanted)]);

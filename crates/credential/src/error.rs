@@ -46,6 +46,9 @@ pub enum Fault {
     /// The secret is longer than what can be carried.
     #[error("the secret is longer than {} bytes", crate::secret::LONGEST)]
     TooLong,
+    /// The secret has no lease, and has to have one.
+    #[error("the secret has no lease, and its server's definition asks for one")]
+    NotLeased,
     /// The secret has characters that cannot be carried the way the server gets it.
     #[error("the secret has characters that cannot be sent this way")]
     Unsendable,
@@ -135,6 +138,7 @@ impl Fault {
             Self::VariableMissing => "variable_missing",
             Self::TooShort => "too_short",
             Self::TooLong => "too_long",
+            Self::NotLeased => "not_leased",
             Self::Unsendable => "unsendable",
             Self::Unreachable(_) => "vault_unreachable",
             Self::Slow { .. } => "vault_slow",
@@ -168,6 +172,9 @@ impl Fault {
             Self::VariableMissing => "set the variable where the gateway is started",
             Self::TooShort => "use a longer secret: short ones cannot be masked",
             Self::TooLong => "a credential is a token or password, not a document",
+            Self::NotLeased => {
+                "name a path of an engine that issues credentials, or write `dynamic_secret: false`"
+            }
             Self::Unsendable => {
                 "header lines carry visible ASCII only; see that no line break got in"
             }
@@ -220,6 +227,7 @@ impl Fault {
             | Self::VariableMissing
             | Self::TooShort
             | Self::TooLong
+            | Self::NotLeased
             | Self::Unsendable
             | Self::Unreachable(_)
             | Self::Slow { .. }

@@ -20,6 +20,6 @@ pub use mask::{MASK, Mask, Masked, Tails};
 pub use material::Material;
 pub use reference::{Place, Reference, ReferenceError, is_segment, is_variable};
 pub use secret::{LONGEST, SHORTEST, Secret};
-pub use settings::{Engine, Form, Login, Settings, Use, UseError, User, VaultSettings};
+pub use settings::{Engine, Form, Login, Settings, Terms, Use, UseError, User, VaultSettings};
 pub use source::{Held, Source};
 pub use store::{Credentials, Ended, Scope, SetUpError, State, Status};

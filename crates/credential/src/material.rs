@@ -1,6 +1,6 @@
 //! A secret made ready: the header line, the query or the variables a server gets, built once and shared by calls.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -21,6 +21,8 @@ pub(crate) struct Raw {
     pub(crate) user: Option<Secret>,
     /// The id of its lease, if it has one.
     pub(crate) lease: Option<Arc<str>>,
+    /// When it was written, where its provider says so.
+    pub(crate) created: Option<SystemTime>,
 }
 
 /// A secret in the form its server gets it.
@@ -94,6 +96,11 @@ impl Material {
     /// The id of the lease. Not secret, but nobody's business: records carry a keyed digest of it.
     pub fn lease(&self) -> Option<&Arc<str>> {
         self.raw.lease.as_ref()
+    }
+
+    /// When the secret was written, where its provider says so (version 2 of KV does).
+    pub fn created(&self) -> Option<SystemTime> {
+        self.raw.created
     }
 
     /// The secret, for masking and comparing.
@@ -197,6 +204,7 @@ mod tests {
             secret: Secret::new(secret.into()),
             user: Some(Secret::new(b"alice".to_vec())),
             lease: None,
+            created: None,
         };
         Material::new(raw, form, 1)
     }

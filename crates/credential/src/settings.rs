@@ -96,6 +96,17 @@ pub struct Use {
     pub reference: Reference,
     /// How it is shown to the server.
     pub form: Form,
+    /// What else is asked of it.
+    pub terms: Terms,
+}
+
+/// What is asked of a credential beside that it is there; nothing by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Terms {
+    /// Whether it must have a lease: one without is not used.
+    pub leased: bool,
+    /// How old it may get before somebody is told. It is used all the same: only its owner can change it.
+    pub rotation: Option<Duration>,
 }
 
 /// How a secret is shown to a server.

@@ -33,6 +33,8 @@ use crate::{
 const FILE_AGE: Duration = Duration::from_secs(5);
 /// A variable of our own cannot change.
 const VARIABLE_AGE: Duration = Duration::from_secs(60);
+/// How long it is before it is said again that a secret is overdue.
+const TELL_AGAIN: Duration = Duration::from_secs(24 * 60 * 60);
 /// So many secrets of the past are still masked.
 const REMEMBERED: usize = 4;
 
@@ -58,6 +60,8 @@ pub struct Source {
 struct Flight {
     generation: u64,
     recent: VecDeque<Arc<Material>>,
+    /// When it was last said that the secret is overdue.
+    told: Option<Instant>,
 }
 
 /// A fetch that failed: it is not tried again at once.
@@ -217,6 +221,31 @@ impl Source {
         failed.as_ref().map(|failure| failure.error.clone())
     }
 
+    /// Whether the secret is older than it may get; `None` where nobody asked, or its age is not known.
+    pub(crate) fn overdue(&self) -> Option<bool> {
+        let current = self.current.load();
+        self.is_overdue(current.as_ref()?.material())
+    }
+
+    fn is_overdue(&self, material: &Material) -> Option<bool> {
+        let rotation = self.wanted.terms.rotation?;
+        let age = material.created()?.elapsed().unwrap_or_default();
+        Some(age > rotation)
+    }
+
+    /// Says once in a while that a secret should have been changed.
+    fn tell_overdue(&self, flight: &mut Flight, material: &Material) {
+        let told = flight.told.is_some_and(|told| told.elapsed() < TELL_AGAIN);
+        if self.is_overdue(material) == Some(true) && !told {
+            flight.told = Some(Instant::now());
+            let days = self.wanted.terms.rotation.unwrap_or_default().as_secs() / 86_400;
+            tracing::warn!(
+                server = %self.server, reference = %self.wanted.reference, rotation_days = days,
+                "credential is overdue: nobody has changed it for longer than its definition allows"
+            );
+        }
+    }
+
     fn revoke_later(&self, lease: &Arc<str>) {
         if let Some(vault) = &self.vault {
             self.revoker
@@ -333,7 +362,11 @@ impl Source {
             return Ok(renewed);
         }
         let (raw, age, lease) = self.read().await?;
+        if self.wanted.terms.leased && raw.lease.is_none() {
+            return Err(Fault::NotLeased);
+        }
         let material = self.made(flight, raw)?;
+        self.tell_overdue(flight, &material);
         Ok(held(material, age, lease))
     }
 
@@ -375,6 +408,7 @@ impl Source {
                 secret,
                 user: None,
                 lease: None,
+                created: None,
             };
             (raw, age, None)
         };

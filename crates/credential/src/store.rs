@@ -79,6 +79,8 @@ pub struct Status {
     pub leased: bool,
     /// How it stands.
     pub state: State,
+    /// Whether it is older than it may get; `None` where nobody asked, or its age is not known.
+    pub overdue: Option<bool>,
 }
 
 /// How a credential stands.
@@ -199,6 +201,7 @@ impl Credentials {
                 (_, Some(held)) => State::Ready(held.remaining()),
                 (None, None) => State::Unused,
             },
+            overdue: source.overdue(),
         };
         sources.iter().map(status).collect()
     }

@@ -86,6 +86,7 @@ impl Vault {
         let answer = self.ask(Method::GET, &path, None).await?;
         answer.success()?;
         let envelope = answer.envelope()?;
+        let mut created = None;
         let data = match engine {
             Engine::Kv1 | Engine::Leased => envelope.data,
             Engine::Kv2 => {
@@ -94,6 +95,7 @@ impl Vault {
                 if versioned.data.is_none() {
                     return Err(Fault::NotFound);
                 }
+                created = versioned.created();
                 versioned.data
             }
         };
@@ -107,6 +109,7 @@ impl Vault {
             secret: field(data, name)?,
             user: user.map(|name| field(data, name)).transpose()?,
             lease: lease.filter(|_| leased).map(Arc::from),
+            created,
         };
         Ok(Read {
             raw,

@@ -114,7 +114,7 @@ fn server_facts(name: &ServerName, server: &Server) -> (ServerFacts, &'static st
         environment: server.environment.as_deref().unwrap_or_default(),
         trust: server.trust.as_deref().unwrap_or_default(),
         labels: &labels,
-        definition: None,
+        definition: server.definition.as_deref(),
     });
     let transport = match &server.upstream {
         Upstream::Http { .. } => "http",

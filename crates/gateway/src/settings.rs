@@ -42,6 +42,14 @@ impl Settings {
             })
             .collect()
     }
+
+    /// The definition of each server, of those that have one, as JSON.
+    pub fn definitions(&self) -> BTreeMap<String, Arc<str>> {
+        let defined = |(name, server): (&ServerName, &Server)| {
+            Some((name.to_string(), server.definition.clone()?))
+        };
+        self.servers.iter().filter_map(defined).collect()
+    }
 }
 
 /// Bounds of the edge and of sessions. Sizes in bytes.
@@ -167,6 +175,8 @@ pub struct Server {
     pub credential: Option<Use>,
     /// How much may be asked of it.
     pub limits: ServerLimits,
+    /// Its definition, as JSON, for policy; `None` when it has none.
+    pub definition: Option<Arc<str>>,
 }
 
 /// How a server is reached.

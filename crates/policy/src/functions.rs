@@ -17,6 +17,8 @@ mod text;
 
 use regorus::{Engine, Value};
 
+pub use self::sql::DIALECTS as SQL_DIALECTS;
+
 /// What a function is given and answers; the error is a sentence without the function's name.
 type Answer = Result<Value, String>;
 

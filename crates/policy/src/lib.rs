@@ -49,6 +49,7 @@ pub use facts::{
     FactsError, HistoryFacts, Item, Phase, RequestFacts, ResourceFacts, ResponseFacts, ServerFacts,
     ServerFields, SessionFacts, Subject, ToolFacts, ToolFields,
 };
+pub use functions::SQL_DIALECTS;
 pub use method::is_judged;
 pub use obligations::{
     AuditLevel, LimitBy, Obligations, PatternClass, RateLimit, RecordCap, Redact, Redaction,

@@ -138,6 +138,7 @@ fn store(vault: VaultSettings, reference: &str) -> Credentials {
     let wanted = Use {
         reference: Reference::parse(reference).expect("a reference"),
         form: Form::Bearer,
+        terms: Default::default(),
     };
     let settings = Settings { vault: Some(vault) };
     store

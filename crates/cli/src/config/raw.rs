@@ -46,6 +46,7 @@ pub(crate) struct Raw {
     pub(crate) credentials: credentials::Credentials,
     pub(crate) servers: BTreeMap<String, At<Server>>,
     pub(crate) tenants: BTreeMap<String, At<Tenant>>,
+    pub(crate) definitions: Option<At<String>>,
 }
 
 impl Decode for Raw {
@@ -76,6 +77,7 @@ impl Decode for Raw {
                 .required("servers", "name at least one server: `servers: { crm: { url: https://crm.example/mcp } }`")
                 .unwrap_or_default(),
             tenants: fields.or("tenants", BTreeMap::new()),
+            definitions: fields.optional("definitions"),
         };
         for key in ["listen", "policies", "servers"] {
             fields.refuse_empty(key);

@@ -3,6 +3,7 @@
 mod auth;
 mod credentials;
 mod decisions;
+mod definitions;
 mod policies;
 mod servers;
 
@@ -16,6 +17,7 @@ use keepgate_gateway::settings::{Limits, Server, Settings};
 use keepgate_telemetry::export;
 
 use super::decode::{At, Size};
+use super::definition;
 use super::fault::{Faults, Origin};
 use super::nearest::nearest;
 use super::raw::{self, Raw};
@@ -36,6 +38,7 @@ pub(crate) fn resolve(
     raw: Raw,
     variables: &Variables,
     directory: &Path,
+    files: &mut [definition::File],
     faults: &mut Faults,
 ) -> Option<Configuration> {
     let mut resolver = Resolver {
@@ -56,7 +59,8 @@ pub(crate) fn resolve(
     let credentials = resolver.credentials(&raw.credentials);
     let decisions = resolver.decisions(&raw.decisions, &credentials);
     let shadow = raw.shadow.as_ref().map(|raw| resolver.shadow(raw));
-    let servers = resolver.servers(raw.servers, &credentials);
+    let mut servers = resolver.servers(raw.servers, &credentials);
+    resolver.definitions(files, &mut servers, &credentials);
     let hosts = resolver.hosts(&raw.hosts, public_url.as_ref(), &listen);
     let gateway = Settings {
         hosts,
@@ -84,6 +88,7 @@ pub(crate) fn resolve(
         policies: policies.directories,
         bundles: policies.bundles,
         tenants,
+        definitions: definition::directory(raw.definitions.as_ref(), directory),
         shadow,
         decisions,
         durability: raw.audit.durability,

@@ -148,20 +148,32 @@ fn rotation(ground: &Ground<'_>) -> Finding {
         return Finding::done("no server is given a credential");
     }
     let vault = ground.configuration.gateway.credentials.vault.as_ref();
-    let leased = |server: &Server| {
-        let place = server
-            .credential
-            .as_ref()
-            .map(|used| used.reference.place());
-        let Some(Place::Vault { path, .. }) = place else {
-            return false;
+    let engine = |server: &Server| {
+        let place = server.credential.as_ref()?.reference.place();
+        let Place::Vault { path, .. } = place else {
+            return None;
         };
-        let mount = vault.and_then(|vault| vault.mount_of(path));
-        matches!(mount, Some((_, Engine::Leased, _)))
+        let (_, engine, _) = vault?.mount_of(path)?;
+        Some(engine)
     };
-    let fixed = ground.named(|server| server.credential.is_some() && !leased(server));
+    let leased = |server: &Server| engine(server) == Some(Engine::Leased);
+    // Of a secret in version 2 of KV it is known when it was written.
+    let watched = |server: &Server| {
+        let terms = server.credential.as_ref().map(|used| used.terms);
+        engine(server) == Some(Engine::Kv2) && terms.is_some_and(|terms| terms.rotation.is_some())
+    };
+    let fixed =
+        ground.named(|server| server.credential.is_some() && !leased(server) && !watched(server));
     if fixed.is_empty() {
-        return Finding::done("every credential is issued for a lease and ends with it");
+        let watched = ground.named(watched);
+        return Finding::done(if watched.is_empty() {
+            "every credential is issued for a lease and ends with it".to_owned()
+        } else {
+            format!(
+                "every credential is issued for a lease, or has `rotation_days` and is told to be overdue ({}): who changes it is not written here",
+                names(&watched)
+            )
+        });
     }
     let soon = if !credited(ground, in_vault).is_empty() {
         "what is changed in the vault is used within its max_age, 60s at most"
@@ -175,7 +187,7 @@ fn rotation(ground: &Ground<'_>) -> Finding {
             "who changes the secrets of {}, and how often, is not written here; {soon}",
             names(&fixed)
         ),
-        "rotate them every 30 to 90 days, or let the vault issue them: credentials: { providers: { vault: { mounts: { database: leased } } } }",
+        "rotate them every 30 to 90 days and write `rotation_days` in their definitions, or let the vault issue them: credentials: { providers: { vault: { mounts: { database: leased } } } }",
     )
 }
 

@@ -72,9 +72,34 @@ fn audit_arguments(ground: &Ground<'_>) -> Finding {
     )
 }
 
+/// What definitions ask of the record, by their servers: the value at a pointer.
+fn asked(ground: &Ground<'_>, pointer: &str) -> Vec<String> {
+    let asked = |(name, server): (
+        &keepgate_call::ServerName,
+        &keepgate_gateway::settings::Server,
+    )| {
+        let definition: serde_json::Value =
+            serde_json::from_str(server.definition.as_ref()?).ok()?;
+        let value = definition.pointer(pointer)?;
+        Some(format!(
+            "{name}: {}",
+            value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned)
+        ))
+    };
+    ground.servers().filter_map(asked).collect()
+}
+
 fn audit_sink(ground: &Ground<'_>) -> Finding {
+    let asked = asked(ground, "/audit/siem_forward");
+    let wish = if asked.is_empty() {
+        String::new()
+    } else {
+        format!("; definitions ask for it ({})", super::names(&asked))
+    };
     Finding::later(
-        "audit.sinks comes later: nothing is sent by the gateway itself",
+        format!("audit.sinks comes later: nothing is sent by the gateway itself{wish}"),
         format!(
             "let an agent ship {}/audit, or: keepgate audit tail --follow --output json | <forwarder>",
             ground.configuration.state.display()
@@ -83,8 +108,19 @@ fn audit_sink(ground: &Ground<'_>) -> Finding {
 }
 
 fn audit_retention(ground: &Ground<'_>) -> Finding {
+    let asked = asked(ground, "/audit/retention_days");
+    let wish = if asked.is_empty() {
+        String::new()
+    } else {
+        format!(
+            "; what definitions ask for, in days, is kept ({})",
+            super::names(&asked)
+        )
+    };
     Finding::later(
-        "audit.retention comes later: nothing is ever deleted, so nothing is lost, and the disk fills",
+        format!(
+            "audit.retention comes later: nothing is ever deleted, so nothing is lost, and the disk fills{wish}"
+        ),
         format!(
             "watch the space below {}; when it is full, calls are refused",
             ground.configuration.state.display()

@@ -86,7 +86,14 @@ impl Bundles {
             {
                 let form = Form::Bearer;
                 let reference = reference.clone();
-                uses.insert(name, Use { reference, form });
+                uses.insert(
+                    name,
+                    Use {
+                        reference,
+                        form,
+                        terms: Default::default(),
+                    },
+                );
             }
         }
         credentials

@@ -1,5 +1,6 @@
 //! Reading again what changed: each part is taken whole or not at all, and the last good one stays in force.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -80,7 +81,7 @@ impl Reloader {
     /// The files that matter now.
     pub(super) fn watched(&self) -> Watched {
         let state = &self.configuration.state;
-        let mut configuration = vec![self.path.clone()];
+        let mut configuration = vec![self.path.clone(), self.configuration.definitions.clone()];
         for server in self.configuration.gateway.servers.values() {
             match &server.upstream {
                 Upstream::Http { ca, .. } => configuration.extend(ca.clone()),
@@ -136,7 +137,7 @@ impl Reloader {
         // Aside, so that reading cannot hold up the listeners, and so that a bug in reading is a bad file and no more.
         let loaded = tokio::task::spawn_blocking(move || config::load(&path, variables)).await;
         let taken = match loaded {
-            Ok(Ok(configuration)) => self.take(configuration),
+            Ok(Ok(configuration)) => self.take(configuration).await,
             Ok(Err(error)) => {
                 tracing::error!(
                     "configuration not taken, the last good one stays in force:\n{error}"
@@ -152,7 +153,7 @@ impl Reloader {
     }
 
     /// Puts a configuration into force as far as that can be done without a restart.
-    fn take(&mut self, configuration: Configuration) -> bool {
+    async fn take(&mut self, configuration: Configuration) -> bool {
         let fixed = needs_restart(&self.configuration, &configuration);
         if !fixed.is_empty() {
             tracing::warn!(
@@ -160,11 +161,21 @@ impl Reloader {
                 "these keys have changed and need a restart"
             );
         }
+        let before = self.configuration.gateway.definitions();
+        let definitions = configuration.gateway.definitions();
+        let defined = definitions != before;
+        // First what is allowed, then who is reached: a server that is new is never without its definition.
+        if defined && !self.reload_definitions(definitions).await {
+            return false;
+        }
         if let Err(error) = self.gateway.reload(&configuration.gateway) {
             tracing::error!(
                 error = chain(&error),
                 "configuration not taken, the last good one stays in force"
             );
+            if defined {
+                self.reload_definitions(before).await;
+            }
             return false;
         }
         for warning in &configuration.warnings {
@@ -177,6 +188,29 @@ impl Reloader {
             "configuration reloaded"
         );
         true
+    }
+
+    /// The layer of the servers' definitions, with the policies as they are on disk.
+    async fn reload_definitions(&self, definitions: BTreeMap<String, Arc<str>>) -> bool {
+        let policy = Arc::clone(&self.shared.policy);
+        let loaded = tokio::task::spawn_blocking(move || policy.redefine(definitions)).await;
+        match loaded {
+            Ok(Ok(generation)) => {
+                self.record(Kind::PolicyActivated).await;
+                tracing::info!(revision = %generation.revision, "definitions reloaded");
+                true
+            }
+            Ok(Err(errors)) => {
+                tracing::error!(
+                    "configuration not taken, the last good one stays in force:\n{errors}"
+                );
+                false
+            }
+            Err(error) => {
+                tracing::error!(%error, "configuration not taken, the last good one stays in force");
+                false
+            }
+        }
     }
 
     /// The policies.

@@ -139,6 +139,20 @@ impl View {
             }
         });
         let about = About::gauge(
+            "keepgate.credential.overdue",
+            "Whether nobody has changed the server's credential for longer than its definition allows; only where its age is known",
+            &["keepgate.server.name"],
+        );
+        let view = Arc::downgrade(self);
+        registry.observe(about, move |out| {
+            let Some(view) = view.upgrade() else { return };
+            for status in view.shared.credentials.status() {
+                if let Some(overdue) = status.overdue {
+                    out.add([status.server.as_str()], f64::from(overdue));
+                }
+            }
+        });
+        let about = About::gauge(
             "keepgate.reload.fresh",
             "Whether the last reload of a part was taken",
             &["keepgate.part"],

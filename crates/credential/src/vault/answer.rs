@@ -1,10 +1,15 @@
 //! What Vault's answers mean. Statuses first: only a success is read.
 
-use std::{borrow::Cow, collections::HashMap, time::Duration};
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    time::{Duration, SystemTime},
+};
 
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use zeroize::Zeroizing;
 
 use super::http::Answer;
@@ -55,6 +60,24 @@ pub(super) struct Lookup {
 pub(super) struct Versioned<'a> {
     #[serde(borrow, default)]
     pub(super) data: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    metadata: Option<&'a RawValue>,
+}
+
+/// What KV version 2 says of a version.
+#[derive(Deserialize)]
+struct Metadata {
+    #[serde(default)]
+    created_time: Option<String>,
+}
+
+impl Versioned<'_> {
+    /// When the version was written. Nothing depends on it but a warning: what cannot be read is not known.
+    pub(super) fn created(&self) -> Option<SystemTime> {
+        let metadata: Metadata = part(self.metadata).ok()?;
+        let written = OffsetDateTime::parse(&metadata.created_time?, &Rfc3339).ok()?;
+        Some(written.into())
+    }
 }
 
 type Fields<'a> = HashMap<Cow<'a, str>, &'a RawValue>;

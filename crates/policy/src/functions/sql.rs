@@ -13,6 +13,7 @@ use regorus::value::{Object, Set};
 use sqlparser::parser::{Parser, ParserOptions};
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
+pub use self::bounds::DIALECTS;
 use self::bounds::Dialect;
 use self::walk::Found;
 use super::{Answer, text_at};

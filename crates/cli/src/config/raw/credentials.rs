@@ -148,7 +148,7 @@ impl Decode for Engine {
 }
 
 /// `servers.<name>.credential`: what a server gets, and how.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Credential {
     pub(crate) reference: Option<At<String>>,
     pub(crate) form: Option<Form>,

@@ -149,6 +149,7 @@ impl Resolver<'_> {
         let wanted = Use {
             reference: reference?,
             form: form?,
+            terms: Default::default(),
         };
         if let (Err(error), Some(text)) = (wanted.check(settings), &raw.reference) {
             self.faults.push(text.fault(error.to_string()));

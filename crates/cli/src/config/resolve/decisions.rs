@@ -31,6 +31,7 @@ impl Resolver<'_> {
             let wanted = Use {
                 reference: self.reference(text)?,
                 form: Form::Bearer,
+                terms: Default::default(),
             };
             if let Err(error) = wanted.check(credentials) {
                 self.faults.push(text.fault(error.to_string()));

@@ -80,6 +80,7 @@ impl Resolver<'_> {
                     .map(|(tool, rate)| (tool, rate.value))
                     .collect(),
             },
+            definition: None,
         })
     }
 

@@ -16,8 +16,9 @@ const MAX_STATEMENTS: usize = 200;
 /// Deepest nesting of brackets.
 const MAX_BRACKETS: usize = 24;
 
-/// The dialects by the names rules use for them.
-pub(super) const DIALECTS: [&str; 14] = [
+/// The dialects `sql.parse` knows, by the names rules and definitions use for them. `generic` is none of them: what it
+/// takes means the same in all.
+pub const DIALECTS: [&str; 14] = [
     "generic",
     "ansi",
     "bigquery",
