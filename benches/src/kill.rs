@@ -357,6 +357,7 @@ fn call() -> Arc<Call> {
         peer: None,
         intended: AtomicBool::new(false),
         credential: Default::default(),
+            carried: Default::default(),
         killed: AtomicBool::new(false),
         trace: keepgate_call::Trace::default(),
     })

@@ -71,11 +71,10 @@ fn outcome(id: &str, at: SystemTime) -> Record<'_> {
         method: Some("tools/call"),
         tool_name: Some("read_file"),
         result: Some(Outcome {
-            status: Status::Ok,
             http_status: Some(200),
             bytes: Some(250),
             upstream: Some(Duration::from_millis(3)),
-            result_digest: None,
+            ..Outcome::new(Status::Ok)
         }),
         ..Record::new(Kind::CallOutcome, at)
     }

@@ -3,6 +3,7 @@
 //! Members stand in the order of their names, without white space; strings are escaped as RFC 8785 §3.2.2.2 says; numbers
 //! are integers below 2^53. What is not known is left out. There is no other member than those written here.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
@@ -208,6 +209,16 @@ pub struct Outcome<'a> {
     pub upstream: Option<Duration>,
     /// Keyed digest of the answer, from [`crate::Log::digest`].
     pub result_digest: Option<&'a str>,
+    /// Records in the result, where policy wants a summary.
+    pub records: Option<u64>,
+    /// The names of the result's members, where policy wants a summary; left out when empty.
+    pub keys: &'a [Cow<'a, str>],
+    /// The answer in clear, as it was released: the text of `result` or `error`, kept as a string. Where policy wants it.
+    pub output: Option<&'a str>,
+    /// Places of the answer that policy had redacted.
+    pub redacted: Option<u64>,
+    /// Records of the answer that policy had cut.
+    pub records_cut: Option<u64>,
 }
 
 impl Outcome<'_> {
@@ -220,6 +231,11 @@ impl Outcome<'_> {
             bytes: None,
             upstream: None,
             result_digest: None,
+            records: None,
+            keys: &[],
+            output: None,
+            redacted: None,
+            records_cut: None,
         }
     }
 }
@@ -227,7 +243,7 @@ impl Outcome<'_> {
 /// One event. Build it with [`Record::new`] and struct update syntax.
 ///
 /// The log adds `v`, `event_id` (UUIDv7), `seq`, `node` and `boot_id`. A record longer than 65,535 bytes loses first
-/// `input_params`, then the ends of its strings, and says so in member `cut`.
+/// `input_params` and `result.output`, then the ends of its strings and `result.keys`, and says so in member `cut`.
 #[derive(Debug, Clone, Copy)]
 pub struct Record<'a> {
     /// What happened (member `kind`).

@@ -17,7 +17,7 @@ use keepgate_mcp::{
     revision::Revision,
 };
 
-use crate::{Caller, CredentialNote, DecisionId, ServerName, Trace};
+use crate::{Caller, Carried, CredentialNote, DecisionId, ServerName, Trace};
 
 impl Ask {
     /// The MCP method; for what is none, the HTTP method or `response`.
@@ -106,6 +106,8 @@ pub struct Call {
     pub trace: Trace,
     /// What credential it was sent with.
     pub credential: CredentialNote,
+    /// What the obligations of its decision made of it.
+    pub carried: Carried,
 }
 
 impl Call {
@@ -150,14 +152,27 @@ impl Call {
         self.killed.load(Ordering::Acquire)
     }
 
-    /// The message that goes to the server: the client's, or the same with another trace context. `None` when what is
-    /// asked is no message.
-    pub fn message(&self) -> Option<&Message> {
-        match (&self.ask, self.trace.sent()) {
-            (Ask::Message(_), Some(sent)) => Some(sent),
+    /// The message as it was judged: the client's, or the same with the arguments policy has set. `None` when what is asked
+    /// is no message.
+    pub fn judged(&self) -> Option<&Message> {
+        match (&self.ask, self.carried.changed()) {
+            (Ask::Message(_), Some(changed)) => Some(&changed.message),
             (Ask::Message(message), None) => Some(message),
             (Ask::Listen | Ask::End, _) => None,
         }
+    }
+
+    /// The message that goes to the server: the judged one, or the same with another trace context. `None` when what is
+    /// asked is no message.
+    pub fn message(&self) -> Option<&Message> {
+        let judged = self.judged()?;
+        Some(self.trace.sent().unwrap_or(judged))
+    }
+
+    /// The `Mcp-Param-*` lines that mirror what was judged.
+    pub fn mirrored(&self) -> &[(Box<str>, Bytes)] {
+        let changed = self.carried.changed();
+        changed.map_or(&self.passed.params, |changed| &changed.params)
     }
 
     /// Whether the intent is on record.

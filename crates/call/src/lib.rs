@@ -5,6 +5,7 @@
 
 mod call;
 mod caller;
+mod carried;
 mod credential;
 mod id;
 mod principal;
@@ -15,6 +16,7 @@ pub mod trace;
 
 pub use call::{Ask, Call, Origin, Passed};
 pub use caller::{Caller, CallerKind, Proof};
+pub use carried::{Carried, Changed, Detail};
 pub use credential::CredentialNote;
 pub use id::DecisionId;
 pub use principal::{Principal, SessionKey};

@@ -114,6 +114,8 @@ codes! {
     PolicyFailed = "policy_failed", Gateway;
     /// The call needs an approval that cannot be asked for here.
     ApprovalRequired = "approval_required", Policy;
+    /// The result is larger than a rule allows.
+    ResultTooLarge = "result_too_large", Policy;
     /// An operator has cut this off with the kill switch.
     Killed = "killed", Policy;
     /// The record of the call could not be written.

@@ -72,6 +72,9 @@ pub enum Cut {
     /// The kill switch cut the stream; the refusal says by which kill.
     #[error("the kill switch cut the stream")]
     Killed(Box<Refusal>),
+    /// What the server said is not handed out; the refusal says why.
+    #[error("the answer is withheld: `{0}`")]
+    Withheld(Box<Refusal>),
     /// The gateway ended the stream: an outcome could not be recorded, a session ended, the gateway drains.
     #[error("the gateway ended the stream: `{0}`")]
     Gateway(String),

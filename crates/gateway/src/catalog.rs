@@ -2,17 +2,20 @@
 
 use std::{
     collections::HashMap,
-    sync::{PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
-use keepgate_mcp::list::Listing;
+use keepgate_mcp::{json::Raw, list::Listing};
 use keepgate_policy::{ToolFacts, ToolFields};
 
 /// How long a list is believed when it does not have the tool that is called.
 const FRESH: Duration = Duration::from_secs(5);
 /// The most tools kept of one server; the rest stays unknown and so cannot be called.
 const TOOLS_MOST: usize = 20_000;
+/// The most arguments of one tool that headers repeat, and how deep they stand.
+const MIRRORS_MOST: usize = 32;
+const MIRRORS_DEEP: usize = 8;
 
 /// The tools of one server as one session, or one caller, has been shown them.
 #[derive(Debug, Default)]
@@ -24,10 +27,26 @@ pub struct Catalog {
 
 #[derive(Debug, Default)]
 struct Shown {
-    tools: HashMap<Box<str>, ToolFacts>,
+    tools: HashMap<Box<str>, Tool>,
     /// Pages of a list that is not whole yet.
-    pages: Option<HashMap<Box<str>, ToolFacts>>,
+    pages: Option<HashMap<Box<str>, Tool>>,
     whole_since: Option<Instant>,
+}
+
+#[derive(Debug, Clone)]
+struct Tool {
+    facts: ToolFacts,
+    /// Most tools have none.
+    mirrors: Option<Arc<[Mirror]>>,
+}
+
+/// An argument that a header repeats (SEP-2243, `x-mcp-header` in the tool's schema).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mirror {
+    /// The header's name, in lower case.
+    pub header: Box<str>,
+    /// The names that lead to the argument.
+    pub path: Box<[Box<str>]>,
 }
 
 /// What a catalog says of a tool.
@@ -46,10 +65,17 @@ impl Catalog {
     pub fn knows(&self, tool: &str) -> Known {
         let shown = self.shown.read().unwrap_or_else(PoisonError::into_inner);
         match (shown.tools.get(tool), shown.whole_since) {
-            (Some(facts), _) => Known::Yes(facts.clone()),
+            (Some(tool), _) => Known::Yes(tool.facts.clone()),
             (None, Some(since)) if since.elapsed() < FRESH => Known::No,
             (None, _) => Known::Unsure,
         }
+    }
+
+    /// The arguments of `tool` that headers repeat.
+    pub fn mirrors(&self, tool: &str) -> Arc<[Mirror]> {
+        let shown = self.shown.read().unwrap_or_else(PoisonError::into_inner);
+        let mirrors = shown.tools.get(tool).and_then(|tool| tool.mirrors.clone());
+        mirrors.unwrap_or_default()
     }
 
     /// Takes in one page of a list: the first if `first`, the last unless `more`.
@@ -72,7 +98,8 @@ impl Catalog {
             };
             // A tool whose annotations cannot be shown to policy stays unknown.
             if let Ok(facts) = ToolFacts::new(&fields) {
-                tools.insert(item.key.as_ref().into(), facts);
+                let mirrors = mirrors(item.raw.member("inputSchema"));
+                tools.insert(item.key.as_ref().into(), Tool { facts, mirrors });
             }
         }
         if more {
@@ -80,7 +107,7 @@ impl Catalog {
             shown.tools.extend(
                 tools
                     .iter()
-                    .map(|(name, facts)| (name.clone(), facts.clone())),
+                    .map(|(name, tool)| (name.clone(), tool.clone())),
             );
             shown.pages = Some(tools);
         } else {
@@ -94,5 +121,31 @@ impl Catalog {
     pub fn forget(&self) {
         let mut shown = self.shown.write().unwrap_or_else(PoisonError::into_inner);
         *shown = Shown::default();
+    }
+}
+
+/// What a schema says headers repeat; `None` for nothing.
+fn mirrors(schema: Option<Raw<'_>>) -> Option<Arc<[Mirror]>> {
+    let mut found = Vec::new();
+    mirrored(schema?, &mut Vec::new(), &mut found);
+    (!found.is_empty()).then(|| found.into())
+}
+
+fn mirrored(schema: Raw<'_>, path: &mut Vec<Box<str>>, found: &mut Vec<Mirror>) {
+    if path.len() > MIRRORS_DEEP || found.len() >= MIRRORS_MOST {
+        return;
+    }
+    let name = schema.member("x-mcp-header").and_then(Raw::string);
+    if let Some(name) = name.filter(|_| !path.is_empty()) {
+        found.push(Mirror {
+            header: format!("mcp-param-{}", name.to_ascii_lowercase()).into(),
+            path: path.clone().into(),
+        });
+    }
+    let properties = schema.member("properties");
+    for (name, property) in properties.into_iter().flat_map(Raw::members) {
+        path.push(name.string().unwrap_or_default().into());
+        mirrored(property, path, found);
+        path.pop();
     }
 }

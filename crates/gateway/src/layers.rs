@@ -8,5 +8,6 @@ pub mod credential;
 pub mod kill;
 pub mod limit;
 pub mod measure;
+pub mod obligation;
 pub mod policy;
 pub mod session;

@@ -5,6 +5,7 @@
 //! if it had never been used, and where nothing can be forgotten the newcomer is refused.
 
 mod breaker;
+mod decided;
 mod rate;
 mod running;
 mod store;
@@ -19,6 +20,7 @@ use keepgate_call::{Principal, ServerName, SessionKey, Tenant};
 
 pub use self::{
     breaker::{Breaker, Breakers, Opinion, Trial},
+    decided::{Decided, Share, TooMany},
     rate::{Limiter, Rate},
     running::{Place, Running},
 };
@@ -43,6 +45,8 @@ pub struct Budgets {
     pub running_caller: Arc<Running<Principal>>,
     /// Calls that run, by server.
     pub running_server: Arc<Running<(Tenant, ServerName)>>,
+    /// What is spent of the rates that decisions name.
+    pub decided: Decided,
     /// Servers that fail.
     pub servers: Breakers<(Tenant, ServerName)>,
     /// Sessions that are refused again and again.

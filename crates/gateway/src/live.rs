@@ -171,6 +171,7 @@ impl Gateway {
                 }
             }
             built.upstreams.expire(built.idle).await;
+            self.shared.history.expire();
         }
     }
 

@@ -21,7 +21,10 @@ use keepgate_policy::ClientFacts;
 use keepgate_store::kill::Facts;
 use tokio_util::sync::CancellationToken;
 
-use crate::{catalog::Catalog, metrics::Meters, settings::Limits, shards::Shards, upstream::Link};
+use crate::{
+    catalog::Catalog, layers::obligation::Standing, metrics::Meters, settings::Limits,
+    shards::Shards, upstream::Link,
+};
 
 /// How many of a server's questions may wait for an answer in one session.
 const ASKED_MOST: usize = 64;
@@ -49,6 +52,8 @@ pub struct Session {
     pub link: OnceLock<Link>,
     /// The tools the server has shown in this session.
     pub catalog: Catalog,
+    /// What policy obliges to in this session.
+    pub(crate) standing: Standing,
     /// Ends everything that runs in the session.
     pub ended: CancellationToken,
     revision: OnceLock<Revision>,
@@ -91,6 +96,7 @@ impl Session {
             began: Instant::now(),
             link: OnceLock::new(),
             catalog: Catalog::default(),
+            standing: Standing::default(),
             ended: CancellationToken::new(),
             revision: OnceLock::new(),
             last_used_ms: AtomicU64::new(0),
@@ -329,6 +335,7 @@ impl Sessions {
                 }
             }
         }
+        session.standing.end();
         session.ended.cancel();
     }
 

@@ -12,8 +12,8 @@ use keepgate_transport::memory::Budget;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    clock::Ids, edge::room::Load, layers::audit::Doorkeeper, layers::catalog::Catalogs,
-    limit::Budgets, metrics::Meters, session::Sessions,
+    clock::Ids, edge::room::Load, history::Histories, layers::audit::Doorkeeper,
+    layers::catalog::Catalogs, limit::Budgets, metrics::Meters, session::Sessions,
 };
 
 /// What messages that are held whole may take, unless the settings say otherwise. In bytes.
@@ -36,6 +36,8 @@ pub struct Shared {
     pub door: Arc<Doorkeeper>,
     /// What is spent of the limits.
     pub budgets: Arc<Budgets>,
+    /// What sessions did before.
+    pub history: Arc<Histories>,
     /// What bodies and events that are held whole may take together, in bytes.
     pub memory: Budget,
     /// The meters.
@@ -80,6 +82,7 @@ impl Shared {
             authn,
             sessions: Arc::new(Sessions::measured(&meters)),
             budgets: Arc::default(),
+            history: Arc::default(),
             memory: Budget::new(MEMORY),
             meters,
             catalogs: Arc::default(),

@@ -18,7 +18,8 @@ use crate::{
     gate::gate,
     knowledge::Knowledge,
     layers::{
-        approval, audit, breaker, catalog, credential, kill, limit, measure, policy, session,
+        approval, audit, breaker, catalog, credential, kill, limit, measure, obligation, policy,
+        session,
     },
     settings::Settings,
     shared::Shared,
@@ -71,6 +72,7 @@ pub fn calls(
             &known,
             &shared.catalogs,
             &shared.kill,
+            &shared.history,
             &shared.log,
         )))
         .layer(gate(catalog::Lookup::new(
@@ -79,13 +81,10 @@ pub fn calls(
             &shared.tracer,
             &whole,
         ))) // Bound     -> Known
-        .layer(gate(policy::Judge::new(
-            &shared.policy,
-            &known,
-            &shared.meters,
-        ))) // Known     -> Judged
+        .layer(gate(policy::Judge::new(shared, &known))) // Known     -> Judged
         .layer(gate(approval::Await)) // Judged    -> Permitted
-        .layer(gate(audit::Intent::new(settings, &shared.log))) // Permitted -> Recorded: no log, no call
+        .layer(around(obligation::Carry::new(settings, shared, &known))) // Permitted -> Obliged: what policy asks for is done
+        .layer(gate(audit::Intent::new(settings, &shared.log))) // Obliged   -> Recorded: no log, no call
         .layer(around(credential::Attach::new(
             &shared.credentials,
             &shared.tracer,

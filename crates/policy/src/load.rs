@@ -242,7 +242,7 @@ impl Reach {
                     && !site.is_one_of(&self.arguments)
             }
             Phase::Connect => {
-                matches!(name, "deny" | "approve")
+                (check::OBLIGATIONS.contains(&name) || matches!(name, "deny" | "approve"))
                     && site.is_one_of(&self.phases)
                     && !site.is_one_of(&self.subject)
             }

@@ -143,6 +143,16 @@ struct ParsedResult<'a> {
     #[serde(default)]
     http_status: Option<u64>,
     #[serde(borrow, default)]
+    keys: Vec<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    output: Option<Cow<'a, str>>,
+    #[serde(default)]
+    records: Option<u64>,
+    #[serde(default)]
+    records_cut: Option<u64>,
+    #[serde(default)]
+    redacted: Option<u64>,
+    #[serde(borrow, default)]
     result_digest: Option<Cow<'a, str>>,
     #[serde(borrow)]
     status: Cow<'a, str>,
@@ -297,16 +307,7 @@ fn line_of<'a>(parsed: &'a Parsed<'_>, kind: Kind) -> Result<Line<'a>, NotRecord
         Some(text) => Some(word("cut", text, Cut::from_word)?),
         None => None,
     };
-    let result = match &parsed.result {
-        Some(result) => Some(ResultLine {
-            bytes: result.bytes,
-            http_status: result.http_status,
-            result_digest: result.result_digest.as_deref(),
-            status: word("result.status", &result.status, Status::from_word)?,
-            upstream_ms: result.upstream_ms,
-        }),
-        None => None,
-    };
+    let result = parsed.result.as_ref().map(result_of).transpose()?;
     Ok(Line {
         args_digest: parsed.args_digest.as_deref(),
         boot_id: &parsed.boot_id,
@@ -348,6 +349,21 @@ fn line_of<'a>(parsed: &'a Parsed<'_>, kind: Kind) -> Result<Line<'a>, NotRecord
         timestamp: &parsed.timestamp,
         tool_name: parsed.tool_name.as_deref(),
         user_id: parsed.user_id.as_deref(),
+    })
+}
+
+fn result_of<'a>(result: &'a ParsedResult<'_>) -> Result<ResultLine<'a>, NotRecord> {
+    Ok(ResultLine {
+        bytes: result.bytes,
+        http_status: result.http_status,
+        keys: &result.keys,
+        output: result.output.as_deref(),
+        records: result.records,
+        records_cut: result.records_cut,
+        redacted: result.redacted,
+        result_digest: result.result_digest.as_deref(),
+        status: word("result.status", &result.status, Status::from_word)?,
+        upstream_ms: result.upstream_ms,
     })
 }
 

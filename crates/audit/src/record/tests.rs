@@ -52,6 +52,7 @@ fn canonical(value: &Value) -> String {
 #[derive(Debug, Clone)]
 struct Samples {
     strings: Vec<Option<String>>,
+    keys: Vec<Cow<'static, str>>,
     numbers: Vec<Option<u64>>,
     reasons: Vec<(String, String)>,
     kind: usize,
@@ -80,6 +81,13 @@ fn samples() -> impl Strategy<Value = Samples> {
     )
         .prop_map(
             |(strings, numbers, reasons, kind, status, decision, source, at, seq)| Samples {
+                keys: strings
+                    .iter()
+                    .flatten()
+                    .take(3)
+                    .cloned()
+                    .map(Cow::Owned)
+                    .collect(),
                 strings,
                 numbers,
                 reasons,
@@ -137,6 +145,11 @@ fn record<'a>(samples: &'a Samples, reasons: &'a [Reason<'a>]) -> Record<'a> {
             bytes: Some(bytes),
             upstream: samples.numbers[2].map(Duration::from_millis),
             result_digest: string(19),
+            records: samples.numbers[0],
+            keys: samples.keys.as_slice(),
+            output: string(20),
+            redacted: samples.numbers[2],
+            records_cut: samples.numbers[0],
         }),
         ..Record::new(Kind::ALL[samples.kind], SystemTime::UNIX_EPOCH + samples.at)
     }
@@ -149,15 +162,7 @@ fn expected(record: &Record<'_>, written: &Value, seq: u64) -> Value {
         message => json!({"code": reason.code, "message": message}),
     });
     let reasons = Some(reasons.collect::<Value>()).filter(|_| !record.reasons.is_empty());
-    let result = record.result.map(|result| {
-        json!({
-            "status": result.status.as_str(),
-            "bytes": result.bytes,
-            "http_status": result.http_status,
-            "result_digest": result.result_digest,
-            "upstream_ms": result.upstream.map(|time| time.as_millis() as u64),
-        })
-    });
+    let result = record.result.map(|result| expected_result(&result));
     let caller = record.caller;
     let client = record.client;
     known(json!({
@@ -200,6 +205,22 @@ fn expected(record: &Record<'_>, written: &Value, seq: u64) -> Value {
         "reasons": reasons,
         "result": result,
     }))
+}
+
+/// Member `result`, put together by name.
+fn expected_result(result: &Outcome<'_>) -> Value {
+    json!({
+        "status": result.status.as_str(),
+        "bytes": result.bytes,
+        "http_status": result.http_status,
+        "result_digest": result.result_digest,
+        "records": result.records,
+        "keys": (!result.keys.is_empty()).then_some(result.keys),
+        "output": result.output,
+        "redacted": result.redacted,
+        "records_cut": result.records_cut,
+        "upstream_ms": result.upstream.map(|time| time.as_millis() as u64),
+    })
 }
 
 /// Leaves out what is not known, on each level.

@@ -1,9 +1,12 @@
 //! Writes a record as canonical JSON, straight into a buffer.
 
-use std::time::{Duration, SystemTime};
+mod moment;
 
-use time::OffsetDateTime;
+use std::borrow::Cow;
+use std::time::Duration;
 
+pub(crate) use self::moment::{EVENT_ID, TIMESTAMP};
+use self::moment::{event_id_text, timestamp_text};
 use super::{Decision, Kind, Record, Status, VERSION};
 
 /// Longest record: what a tlog-tiles entry bundle can hold, a 16-bit length before each.
@@ -48,7 +51,9 @@ pub(crate) struct LogNote<'a> {
 pub(crate) enum Cut {
     /// The arguments in clear.
     InputParams,
-    /// The arguments in clear, and the ends of long strings and lists.
+    /// The answer in clear.
+    Output,
+    /// Arguments and answer in clear, and the ends of long strings and lists.
     Strings,
 }
 
@@ -57,13 +62,14 @@ impl Cut {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::InputParams => "input_params",
+            Self::Output => "output",
             Self::Strings => "strings",
         }
     }
 
     /// The value with this word, if there is one.
     pub(crate) fn from_word(word: &str) -> Option<Self> {
-        [Self::InputParams, Self::Strings]
+        [Self::InputParams, Self::Output, Self::Strings]
             .into_iter()
             .find(|known| known.as_str() == word)
     }
@@ -90,6 +96,11 @@ pub(crate) struct CredentialLine<'a> {
 pub(crate) struct ResultLine<'a> {
     pub(crate) bytes: Option<u64>,
     pub(crate) http_status: Option<u64>,
+    pub(crate) keys: &'a [Cow<'a, str>],
+    pub(crate) output: Option<&'a str>,
+    pub(crate) records: Option<u64>,
+    pub(crate) records_cut: Option<u64>,
+    pub(crate) redacted: Option<u64>,
     pub(crate) result_digest: Option<&'a str>,
     pub(crate) status: Status,
     pub(crate) upstream_ms: Option<u64>,
@@ -159,9 +170,12 @@ pub(crate) fn write(
     });
     let fits = |buffer: &Vec<u8>| buffer.len() - start + MAX_DIGITS <= MAX_RECORD;
 
-    if record
-        .input_params
-        .is_none_or(|text| text.len() < MAX_RECORD)
+    let output = record.result.and_then(|result| result.output);
+    let in_clear = [record.input_params, output];
+    if in_clear
+        .iter()
+        .flatten()
+        .all(|text| text.len() < MAX_RECORD)
     {
         let seq_at = write_line(&line, reasons.clone(), usize::MAX, buffer);
         if fits(buffer) {
@@ -169,10 +183,14 @@ pub(crate) fn write(
         }
         buffer.truncate(start);
     }
-    if record.input_params.is_some() {
+    let line = not_in_clear(line);
+    if in_clear.iter().any(Option::is_some) {
+        let cut = match record.input_params {
+            Some(_) => Cut::InputParams,
+            None => Cut::Output,
+        };
         let line = Line {
-            input_params: None,
-            cut: Some(Cut::InputParams),
+            cut: Some(cut),
             ..line
         };
         let seq_at = write_line(&line, reasons.clone(), usize::MAX, buffer);
@@ -182,11 +200,26 @@ pub(crate) fn write(
         buffer.truncate(start);
     }
     let line = Line {
-        input_params: None,
+        result: line.result.map(|result| ResultLine {
+            keys: &[],
+            ..result
+        }),
         cut: Some(Cut::Strings),
         ..line
     };
     write_line(&line, reasons.take(CUT_REASONS), CUT_STRING, buffer)
+}
+
+/// The line without what stands in it in clear.
+fn not_in_clear(line: Line<'_>) -> Line<'_> {
+    Line {
+        input_params: None,
+        result: line.result.map(|result| ResultLine {
+            output: None,
+            ..result
+        }),
+        ..line
+    }
 }
 
 /// The members that are taken over as they are.
@@ -224,6 +257,11 @@ fn line_of<'a>(record: &Record<'a>, stamp: &'a Stamp) -> Line<'a> {
         result: record.result.map(|result| ResultLine {
             bytes: result.bytes,
             http_status: result.http_status.map(u64::from),
+            keys: result.keys,
+            output: result.output,
+            records: result.records,
+            records_cut: result.records_cut,
+            redacted: result.redacted,
             result_digest: result.result_digest,
             status: result.status,
             upstream_ms: result.upstream.map(milliseconds),
@@ -351,6 +389,11 @@ fn write_reasons<'a>(reasons: impl Iterator<Item = ReasonLine<'a>>, object: &mut
 fn write_result(result: &ResultLine<'_>, object: &mut Object<'_>) {
     object.number("bytes", result.bytes);
     object.number("http_status", result.http_status);
+    object.list("keys", result.keys);
+    object.optional("output", result.output);
+    object.number("records", result.records);
+    object.number("records_cut", result.records_cut);
+    object.number("redacted", result.redacted);
     object.optional("result_digest", result.result_digest);
     object.string("status", result.status.as_str());
     object.number("upstream_ms", result.upstream_ms);
@@ -395,6 +438,21 @@ impl Object<'_> {
             self.name(name);
             write_number(value.min(MAX_NUMBER), self.buffer);
         }
+    }
+
+    /// A list of strings; left out when empty.
+    fn list(&mut self, name: &'static str, values: &[Cow<'_, str>]) {
+        if values.is_empty() {
+            return;
+        }
+        self.name(name);
+        let mut before = b'[';
+        for value in values {
+            self.buffer.push(before);
+            write_string(value, self.buffer);
+            before = b',';
+        }
+        self.buffer.push(b']');
     }
 
     fn nested(&mut self, name: &'static str, members: impl FnOnce(&mut Object<'_>)) {
@@ -483,74 +541,6 @@ fn hex(byte: u8) -> [u8; 2] {
         }
     };
     [digit(byte >> 4), digit(byte & 0xf)]
-}
-
-/// Length of a timestamp, `2026-11-20T06:48:12.000000Z`.
-pub(crate) const TIMESTAMP: usize = 27;
-
-/// RFC 3339 in UTC with six digits of a second. Times outside the years 1970 to 9999 become the nearest within.
-fn timestamp_text(at: SystemTime, text: &mut [u8; TIMESTAMP]) -> &str {
-    const LAST: i64 = 253_402_300_799;
-    let (seconds, micros) = match at.duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(since) => (
-            i64::try_from(since.as_secs()).unwrap_or(LAST).min(LAST),
-            since.subsec_micros(),
-        ),
-        Err(_before) => (0, 0),
-    };
-    let moment = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    let (year, month, day) = moment.to_calendar_date();
-    let (hour, minute, second) = moment.to_hms();
-    let parts = [
-        (u32::try_from(year).unwrap_or_default(), 4, b'-'),
-        (u32::from(u8::from(month)), 2, b'-'),
-        (u32::from(day), 2, b'T'),
-        (u32::from(hour), 2, b':'),
-        (u32::from(minute), 2, b':'),
-        (u32::from(second), 2, b'.'),
-        (micros, 6, b'Z'),
-    ];
-    let mut rest = text.as_mut_slice();
-    for (mut value, width, end) in parts {
-        let (number, after) = std::mem::take(&mut rest).split_at_mut(width);
-        for digit in number.iter_mut().rev() {
-            *digit = b'0' + u8::try_from(value % 10).unwrap_or_default();
-            value /= 10;
-        }
-        if let Some((mark, after)) = after.split_first_mut() {
-            *mark = end;
-            rest = after;
-        }
-    }
-    std::str::from_utf8(text).unwrap_or_default()
-}
-
-/// Length of an event id, a UUID in text.
-pub(crate) const EVENT_ID: usize = 36;
-
-/// A UUIDv7 (RFC 9562 §5.7): milliseconds, then 12 bits of finer time, then 62 bits of `random`.
-fn event_id_text(at: SystemTime, random: u64, text: &mut [u8; EVENT_ID]) -> &str {
-    let since = at
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or(Duration::ZERO);
-    let millis = milliseconds(since) & 0xffff_ffff_ffff;
-    let fine = u64::from(since.subsec_nanos() % 1_000_000) * 4096 / 1_000_000;
-    let high = (millis << 16) | 0x7000 | fine;
-    let low = (random >> 2) | (1 << 63);
-    let bytes = ((u128::from(high) << 64) | u128::from(low)).to_be_bytes();
-    let mut bytes = bytes.iter();
-    let mut place = text.iter_mut();
-    for group in [4, 2, 2, 2, 6] {
-        for &byte in bytes.by_ref().take(group) {
-            for (slot, digit) in place.by_ref().take(2).zip(hex(byte)) {
-                *slot = digit;
-            }
-        }
-        if let Some(slot) = place.next() {
-            *slot = b'-';
-        }
-    }
-    std::str::from_utf8(text).unwrap_or_default()
 }
 
 /// Spreads a counter over all 64 bits, each value to another (the finaliser of SplitMix64).

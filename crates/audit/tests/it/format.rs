@@ -1,6 +1,7 @@
 //! The record format is a contract: `tests/golden/records.jsonl` shows every member, one record a line.
 //! `UPDATE=1` writes the file anew; a change is a new version of the format.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -77,6 +78,11 @@ fn write_samples(log: &Log) {
         bytes: Some(u64::MAX),
         upstream: Some(Duration::from_micros(12_900)),
         result_digest: Some("b3:result"),
+        records: Some(3),
+        keys: &[Cow::Borrowed("content"), Cow::Borrowed("isError")],
+        output: Some("{\"content\":[]}"),
+        redacted: Some(2),
+        records_cut: Some(7),
     };
     let refused = Record {
         decision_id: Some("1a2b"),

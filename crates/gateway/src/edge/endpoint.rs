@@ -200,6 +200,7 @@ impl Inner {
             peer: arrived.peer,
             intended: AtomicBool::new(false),
             credential: Default::default(),
+            carried: Default::default(),
             killed: AtomicBool::new(false),
             trace,
         })

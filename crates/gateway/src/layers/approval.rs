@@ -3,7 +3,7 @@
 //! Nobody can be asked yet, so a call whose policy demands an approval is refused, with a code of its own.
 
 use keepgate_call::{Code, Refusal};
-use keepgate_policy::{Decision, Effect};
+use keepgate_policy::{Decision, Effect, ToolFacts};
 
 use super::{policy::Judged, session::Bound};
 use crate::gate::Gate;
@@ -16,13 +16,14 @@ pub struct Await;
 #[derive(Debug)]
 pub struct Permitted {
     bound: Bound,
+    tool: Option<ToolFacts>,
     decision: Decision,
 }
 
 impl Permitted {
-    /// The call and the decision that permits it.
-    pub fn into_parts(self) -> (Bound, Decision) {
-        (self.bound, self.decision)
+    /// The call, the definition of its tool, and the decision that permits it.
+    pub fn into_parts(self) -> (Bound, Option<ToolFacts>, Decision) {
+        (self.bound, self.tool, self.decision)
     }
 }
 
@@ -30,9 +31,13 @@ impl Gate<Judged> for Await {
     type Out = Permitted;
 
     async fn pass(&self, judged: Judged) -> Result<Permitted, Refusal> {
-        let (bound, decision) = judged.into_parts();
+        let (bound, tool, decision) = judged.into_parts();
         match &decision.effect {
-            Effect::Allow => Ok(Permitted { bound, decision }),
+            Effect::Allow => Ok(Permitted {
+                bound,
+                tool,
+                decision,
+            }),
             Effect::Approve(_) => {
                 let mut refusal = Refusal::new(Code::ApprovalRequired);
                 refusal.reasons = super::policy::reasons(&decision);

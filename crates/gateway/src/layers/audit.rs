@@ -2,6 +2,7 @@
 
 mod describe;
 mod door;
+mod shape;
 
 use std::{
     pin::Pin,
@@ -15,8 +16,9 @@ use keepgate_audit::{
     AppendError, Credential, Decision, Kind, Log, Outcome as Ending, Reason, Record, Status,
 };
 use keepgate_call::{
-    Answer, Ask, Call, Code, CredentialNote, Cut, Events, Fault, Item, Refusal, Reply,
+    Answer, Ask, Call, Code, CredentialNote, Cut, Detail, Events, Fault, Item, Refusal, Reply,
 };
+use keepgate_credential::Source;
 use keepgate_mcp::{
     Era,
     id::Id,
@@ -25,9 +27,9 @@ use keepgate_mcp::{
 
 use tracing::{debug, warn};
 
-use self::describe::describe;
 pub use self::door::{Door, Doorkeeper};
-use super::{approval::Permitted, session::Bound};
+use self::{describe::describe, shape::Shape};
+use super::{obligation::Obliged, session::Bound};
 use crate::{around::Around, gate::Gate, settings::Settings};
 
 /// Writes what is about to happen, and lets nothing happen before it is durable.
@@ -41,12 +43,13 @@ pub struct Intent {
 #[derive(Debug)]
 pub struct Recorded {
     bound: Bound,
+    credential: Option<Arc<Source>>,
 }
 
 impl Recorded {
-    /// The call.
-    pub fn into_bound(self) -> Bound {
-        self.bound
+    /// The call, and the credential it is to be armed with instead of its server's own.
+    pub fn into_parts(self) -> (Bound, Option<Arc<Source>>) {
+        (self.bound, self.credential)
     }
 }
 
@@ -67,11 +70,11 @@ impl Intent {
     }
 }
 
-impl Gate<Permitted> for Intent {
+impl Gate<Obliged> for Intent {
     type Out = Recorded;
 
-    async fn pass(&self, permitted: Permitted) -> Result<Recorded, Refusal> {
-        let (bound, decision) = permitted.into_parts();
+    async fn pass(&self, obliged: Obliged) -> Result<Recorded, Refusal> {
+        let (bound, decision, credential) = obliged.into_parts();
         let written = {
             let call = &*bound.call;
             let described = describe(call);
@@ -82,7 +85,9 @@ impl Gate<Permitted> for Intent {
                     .digest(call.caller.tenant.as_str(), "args", text.as_bytes())
             });
             record.args_digest = digest.as_deref();
-            record.input_params = arguments.filter(|_| self.is_clear(call, record.tool_name));
+            let full = call.carried.detail() == Detail::Full;
+            record.input_params =
+                arguments.filter(|_| full || self.is_clear(call, record.tool_name));
             record.decision = Some(Decision::Allow);
             record.policy_rev = Some(&decision.revision);
             let reasons: Vec<Reason<'_>> = decision
@@ -100,7 +105,7 @@ impl Gate<Permitted> for Intent {
         // Durable before it can act: a crash must not hide a call.
         written.await.map_err(unavailable)?;
         bound.call.intend();
-        Ok(Recorded { bound })
+        Ok(Recorded { bound, credential })
     }
 }
 
@@ -170,23 +175,25 @@ impl Outcome {
                 status: Status::Ok,
                 http: None,
                 bytes: 0,
+                response: None,
             },
             Answer::Message(message) => {
-                let status = if let Message::Response(response) = message {
-                    status(response)
-                } else {
-                    Status::Ok
+                let response = match message {
+                    Message::Response(response) => Some(response),
+                    Message::Request(_) | Message::Notification(_) => None,
                 };
                 Ended::Answered {
-                    status,
+                    status: response.map_or(Status::Ok, status),
                     http: None,
                     bytes: message.bytes().len(),
+                    response,
                 }
             }
             Answer::Passed { status, body } => Ended::Answered {
                 status: Status::Error,
                 http: Some(*status),
                 bytes: body.len(),
+                response: None,
             },
         };
         // On record before it is released: what could not be recorded is not handed out.
@@ -247,9 +254,19 @@ enum Ended<'a> {
         status: Status,
         http: Option<u16>,
         bytes: usize,
+        response: Option<&'a Response>,
     },
     Refused(&'a Refusal),
     Vanished,
+}
+
+impl<'a> Ended<'a> {
+    fn response(self) -> Option<&'a Response> {
+        match self {
+            Self::Answered { response, .. } => response,
+            Self::Refused(_) | Self::Vanished => None,
+        }
+    }
 }
 
 /// Sees to it that a call leaves exactly one last record, also when nobody waits for it any more.
@@ -281,24 +298,19 @@ impl Guard {
         };
         let mut record = described.record(kind, SystemTime::now());
         let mut reasons: Vec<Reason<'_>> = Vec::new();
+        let shape = Shape::of(&self.call, ended.response());
         let mut ending = match ended {
             Ended::Answered {
                 status,
                 http,
                 bytes,
+                ..
             } => Ending {
                 http_status: http,
                 bytes: u64::try_from(bytes).ok(),
                 ..Ending::new(status)
             },
-            Ended::Vanished => {
-                let stateless = self.call.revision.era() == Era::Stateless;
-                Ending::new(if stateless {
-                    Status::Cancelled
-                } else {
-                    Status::Abandoned
-                })
-            }
+            Ended::Vanished => Ending::new(vanished(&self.call)),
             Ended::Refused(refusal) => {
                 record.refusal = Some(refusal.code.as_str());
                 record.decision = decision(refusal);
@@ -331,8 +343,17 @@ impl Guard {
         record.credential = sent(&self.call.credential, lease.as_deref());
         record.args_digest = digest.as_deref();
         record.reasons = &reasons;
+        shape.add(&self.call, &mut ending);
         record.result = Some(ending);
         write(&self.log, &record)
+    }
+}
+
+/// What it means that nobody waits for a call any more.
+fn vanished(call: &Call) -> Status {
+    match call.revision.era() {
+        Era::Stateless => Status::Cancelled,
+        Era::Stateful => Status::Abandoned,
     }
 }
 
@@ -407,7 +428,9 @@ impl Watched {
             Some(Cut::Cancelled) => self
                 .guard
                 .end(Ended::Refused(&Refusal::new(Code::Cancelled))),
-            Some(Cut::Killed(refusal)) => self.guard.end(Ended::Refused(refusal)),
+            Some(Cut::Killed(refusal) | Cut::Withheld(refusal)) => {
+                self.guard.end(Ended::Refused(refusal))
+            }
             Some(Cut::Gateway(_)) => self
                 .guard
                 .end(Ended::Refused(&Refusal::new(Code::Draining))),
@@ -423,18 +446,19 @@ impl Watched {
                     status,
                     http: None,
                     bytes: self.bytes,
+                    response: None,
                 })
             }
         };
         drop(written);
     }
 
-    fn ends(&self, item: &Item) -> Option<Status> {
+    fn ends<'a>(&self, item: &'a Item) -> Option<&'a Response> {
         match &item.message {
             Some(Message::Response(response))
                 if self.id.is_some() && response.id() == self.id.as_ref() =>
             {
-                Some(status(response))
+                Some(response)
             }
             None | Some(Message::Response(_) | Message::Request(_) | Message::Notification(_)) => {
                 None
@@ -469,11 +493,12 @@ impl Stream for Watched {
                         .message
                         .as_ref()
                         .map_or(0, |message| message.bytes().len());
-                    if let Some(status) = this.ends(&item).filter(|_| this.guard.open) {
+                    if let Some(response) = this.ends(&item).filter(|_| this.guard.open) {
                         let written = this.guard.end(Ended::Answered {
-                            status,
+                            status: status(response),
                             http: None,
                             bytes: this.bytes,
+                            response: Some(response),
                         });
                         this.held = Some((item, written));
                         continue;

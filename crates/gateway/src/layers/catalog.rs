@@ -68,6 +68,15 @@ impl Catalogs {
     }
 }
 
+impl Catalogs {
+    /// The arguments that headers repeat, of the tool a call is for.
+    pub fn mirrors(&self, bound: &Bound) -> Arc<[catalog::Mirror]> {
+        let tool = bound.call.tool();
+        tool.map(|tool| self.of(bound).mirrors(&tool))
+            .unwrap_or_default()
+    }
+}
+
 /// Where a catalog stands.
 #[derive(Debug)]
 pub enum Shelf {
@@ -199,6 +208,7 @@ impl Lookup {
             peer: call.peer,
             intended: AtomicBool::new(false),
             credential: Default::default(),
+            carried: Default::default(),
             killed: AtomicBool::new(false),
             trace: self.tracer.inner(&call.trace, random),
         })

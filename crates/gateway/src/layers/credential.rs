@@ -107,8 +107,13 @@ impl Attach {
         }
     }
 
-    async fn credential(&self, call: &Call) -> Result<Option<Credential>, Refusal> {
-        let Some(source) = self.sources.get(&call.server) else {
+    /// What the call is sent with: its server's own, or what policy says `instead`.
+    async fn credential(
+        &self,
+        call: &Call,
+        instead: Option<Arc<Source>>,
+    ) -> Result<Option<Credential>, Refusal> {
+        let Some(source) = instead.as_ref().or_else(|| self.sources.get(&call.server)) else {
             return Ok(None);
         };
         call.credential.wanted(source.wanted().reference.text());
@@ -138,13 +143,13 @@ impl Around<Recorded> for Attach {
         N: FnOnce(Armed) -> F + Send,
         F: Future<Output = Result<Reply, Refusal>> + Send,
     {
-        let bound = recorded.into_bound();
+        let (bound, instead) = recorded.into_parts();
         let mut headers = headers(&bound.call)?;
         if let Some(id) = &bound.resume {
             headers.insert(LAST_EVENT_ID, value(id.clone())?);
         }
         context::attach(&bound.call, &self.tracer, &mut headers)?;
-        let Some(credential) = self.credential(&bound.call).await? else {
+        let Some(credential) = self.credential(&bound.call, instead).await? else {
             return next(Armed {
                 bound,
                 headers,
@@ -236,7 +241,7 @@ fn mirrored(call: &Call, headers: &mut HeaderMap) -> Result<(), Refusal> {
     {
         headers.insert(NAME, text(&name)?);
     }
-    for (name, line) in &call.passed.params {
+    for (name, line) in call.mirrored() {
         let name = HeaderName::from_bytes(name.as_bytes())
             .map_err(|error| Refusal::new(Code::HeaderInvalid).source(error))?;
         headers.insert(name, value(line.clone())?);

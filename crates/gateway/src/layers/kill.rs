@@ -87,7 +87,7 @@ impl Around<Bound> for Cut {
 }
 
 /// What a client is told: the kill's id, by which an operator finds the rest, and its kind. The reason is the operators'.
-fn refused(kill: &Kill) -> Refusal {
+pub(super) fn refused(kill: &Kill) -> Refusal {
     let mut refusal = Refusal::new(Code::Killed);
     let said = format!("{}, {} kill", kill.id, kill.scope.word());
     refusal.reasons = vec![(Arc::clone(&kill.id), said.into())];

@@ -1,28 +1,41 @@
 //! Policy: judges each call before it leaves, and each list and each question of the server on its way back.
 
+mod about;
 mod facts;
+mod respond;
 mod screen;
+mod set;
 
 use std::sync::Arc;
 
-use keepgate_call::{Ask, Caller, Code, Refusal, trace::Judgement};
+use keepgate_call::{Ask, Caller, Code, Origin, Refusal, trace::Judgement};
 use keepgate_mcp::{
+    Era,
     json::Kind,
     message::{Message, Request},
     method::{Direction, ListKind, Method, Subject as About},
 };
-use keepgate_policy::{Decision, Effect, Facts, Item, Phase, Policy, Reason};
+use keepgate_policy::{
+    Decision, Effect, Facts, Item, Obligations, Phase, Policy, Reason, ToolFacts,
+};
 
 use self::facts::{Located, Side};
-pub use self::screen::Screen;
-use super::{catalog::Known, session::Bound};
-use crate::{gate::Gate, knowledge::Knowledge, metrics::Meters};
+pub use self::{respond::Respond, screen::Screen};
+use super::{
+    catalog::{Catalogs, Known},
+    session::Bound,
+};
+use crate::{
+    gate::Gate, history::Histories, knowledge::Knowledge, metrics::Meters, shared::Shared,
+};
 
 /// Asks policy whether a call may be made.
 #[derive(Debug)]
 pub struct Judge {
     policy: Arc<Policy>,
     knowledge: Arc<Knowledge>,
+    catalogs: Arc<Catalogs>,
+    history: Arc<Histories>,
     meters: Arc<Meters>,
 }
 
@@ -30,23 +43,26 @@ pub struct Judge {
 #[derive(Debug)]
 pub struct Judged {
     bound: Bound,
+    tool: Option<ToolFacts>,
     decision: Decision,
 }
 
 impl Judged {
-    /// The call and what was decided.
-    pub fn into_parts(self) -> (Bound, Decision) {
-        (self.bound, self.decision)
+    /// The call, the definition of its tool, and what was decided.
+    pub fn into_parts(self) -> (Bound, Option<ToolFacts>, Decision) {
+        (self.bound, self.tool, self.decision)
     }
 }
 
 impl Judge {
-    /// A gate over `policy`.
-    pub fn new(policy: &Arc<Policy>, knowledge: &Arc<Knowledge>, meters: &Arc<Meters>) -> Self {
+    /// A gate over the policy of `shared`.
+    pub fn new(shared: &Shared, knowledge: &Arc<Knowledge>) -> Self {
         Self {
-            policy: Arc::clone(policy),
+            policy: Arc::clone(&shared.policy),
             knowledge: Arc::clone(knowledge),
-            meters: Arc::clone(meters),
+            catalogs: Arc::clone(&shared.catalogs),
+            history: Arc::clone(&shared.history),
+            meters: Arc::clone(&shared.meters),
         }
     }
 }
@@ -83,6 +99,7 @@ impl Gate<Known> for Judge {
         }
         Ok(Judged {
             bound: known.bound,
+            tool: known.tool,
             decision,
         })
     }
@@ -98,10 +115,14 @@ impl Judge {
         {
             return Err(unknown_method(request.method().as_str()));
         }
-        let side = Side::of(bound, &self.knowledge)?;
-        let method = request.method().as_str();
-        let arguments = request.param("arguments").map(|raw| raw.as_str());
-        match request.subject() {
+        let key = bound.call.caller.session_key();
+        let past = self
+            .history
+            .past(&self.policy, key, bound.call.tool().as_deref());
+        let seen = past.facts();
+        let side = Side::of(bound, &self.knowledge, &past, &seen)?;
+        let connect = self.connect(&side, request)?;
+        let decision = match request.subject() {
             // What they show is judged on its way back, item by item.
             About::Listing(
                 ListKind::Tools
@@ -109,48 +130,88 @@ impl Judge {
                 | ListKind::Resources
                 | ListKind::ResourceTemplates,
             )
-            | About::Session => Ok(self.part_of_the_protocol()),
-            About::Tool(name) => {
-                if request.param("task").is_some() {
-                    return Err(Refusal::new(Code::ParamsInvalid)
-                        .detail("task-augmented calls are not supported"));
-                }
-                let subject = Item::Tool {
-                    name: &name,
-                    definition: known.tool.as_ref(),
-                };
-                self.decide(&side, method, subject, arguments)
+            | About::Session => self.part_of_the_protocol(),
+            About::Tool(_) if request.param("task").is_some() => {
+                return Err(Refusal::new(Code::ParamsInvalid)
+                    .detail("task-augmented calls are not supported"));
             }
-            About::Prompt(name) => {
-                self.decide(&side, method, Item::Prompt { name: &name }, arguments)
+            About::Tool(_) | About::Prompt(_) | About::Resource(_) | About::Completion { .. } => {
+                self.asked(&side, known.tool.as_ref(), request)?
             }
-            About::Resource(uri) => {
-                let located = Located::resource(&uri)?;
-                located.with(|facts| self.decide(&side, method, Item::Resource(facts), None))
-            }
-            About::Completion {
-                reference,
-                argument,
-            } => {
-                let value = request
-                    .param("argument")
-                    .and_then(|raw| raw.member("value"));
-                let value = value.and_then(|raw| raw.string()).unwrap_or_default();
-                facts::completion(&reference, &argument, &value, |item| {
-                    self.decide(&side, method, item, None)
-                })
-            }
-            About::Subscription => self.subscription(&side, request),
+            About::Subscription => self.subscription(&side, request)?,
             // Tasks are not passed on yet, whoever asks; the rest no client may ask.
             About::Task(_)
             | About::Listing(ListKind::Tasks | ListKind::Roots)
             | About::Client
-            | About::Unknown => Err(unknown_method(request.method().as_str())),
+            | About::Unknown => return Err(unknown_method(request.method().as_str())),
             About::Missing => {
-                Err(Refusal::new(Code::ParamsInvalid)
-                    .detail("what the request is about is missing"))
+                return Err(Refusal::new(Code::ParamsInvalid)
+                    .detail("what the request is about is missing"));
             }
+        };
+        match connect {
+            Some(obligations) => joined(decision, *obligations),
+            None => Ok(decision),
         }
+    }
+
+    /// Whether the caller may speak with the server at all, and what that obliges to. Asked where a session opens, and at
+    /// every call of the revisions that have none; the gateway's own questions are part of somebody's call.
+    fn connect(
+        &self,
+        side: &Side<'_>,
+        request: &Request,
+    ) -> Result<Option<Box<Obligations>>, Refusal> {
+        let call = side.call();
+        let connects = call.opens() || call.revision.era() == Era::Stateless;
+        if !connects || call.origin == Origin::Gateway || !self.policy.speaks(Phase::Connect) {
+            return Ok(None);
+        }
+        let method = request.method().as_str();
+        let facts = side.facts(Phase::Connect, method, Item::None, None);
+        let decision = self.policy.judge(&facts);
+        let code = match &decision.effect {
+            Effect::Allow => return Ok(decision.obligations),
+            Effect::Deny if is_failure(&decision) => Code::PolicyFailed,
+            Effect::Deny => Code::PolicyDenied,
+            Effect::Approve(_) => Code::ApprovalRequired,
+        };
+        self.meters
+            .judged(call, effect(&decision), decision.elapsed);
+        if self.policy.reads_history() {
+            self.history.denied(call.caller.session_key());
+        }
+        Err(refused(code, decision))
+    }
+
+    /// A call of what a server offers. One whose arguments policy sets is judged again with those.
+    fn asked(
+        &self,
+        side: &Side<'_>,
+        tool: Option<&ToolFacts>,
+        request: &Request,
+    ) -> Result<Decision, Refusal> {
+        let method = request.method().as_str();
+        let judged = |arguments: Option<&str>| {
+            about::with(request, tool, |item| {
+                self.decide(side, method, item, arguments)
+            })
+        };
+        let arguments = request.param("arguments").map(|raw| raw.as_str());
+        let decision = judged(arguments)?;
+        let sets = |decision: &Decision| {
+            let obligations = decision.obligations.as_ref();
+            obligations.is_some_and(|obligations| !obligations.set_arguments.is_empty())
+        };
+        if !sets(&decision) {
+            return Ok(decision);
+        }
+        let set = set::Set::of(side.call(), request, &decision)?;
+        let again = judged(Some(set.arguments()))?;
+        let obligations = decision.obligations.unwrap_or_default();
+        let again = joined(again, *obligations)?;
+        set.settle(side.call(), &again, &self.catalogs.mirrors(side.bound()))?;
+        Ok(again)
     }
 
     fn decide(
@@ -165,15 +226,13 @@ impl Judge {
         self.meters
             .judged(side.call(), effect(&decision), decision.elapsed);
         match &decision.effect {
-            // None can be carried out yet.
-            Effect::Allow | Effect::Approve(_) if decision.obligations.is_some() => {
-                let mut refusal = Refusal::new(Code::PolicyFailed);
-                refusal.reasons = vec![(Reason::OBLIGATION_UNSUPPORTED.into(), "".into())];
-                refusal.policy = Some(decision.revision);
-                Err(refusal)
-            }
             Effect::Allow | Effect::Approve(_) => Ok(decision),
-            Effect::Deny => Err(self.denied(side.caller(), &facts, decision)),
+            Effect::Deny => {
+                if self.policy.reads_history() {
+                    self.history.denied(side.caller().session_key());
+                }
+                Err(self.denied(side.caller(), &facts, decision))
+            }
         }
     }
 
@@ -217,6 +276,7 @@ impl Judge {
         if uris.is_some_and(|uris| uris.kind() != Kind::Array) {
             return Err(no_uri());
         }
+        let mut all = self.part_of_the_protocol();
         for uri in uris.into_iter().flat_map(|raw| raw.items()) {
             let uri = uri.string().ok_or_else(no_uri)?;
             let located = Located::resource(&uri)?;
@@ -228,8 +288,11 @@ impl Judge {
             if decision.effect != Effect::Allow {
                 return Ok(decision);
             }
+            if let Some(obligations) = decision.obligations {
+                all = joined(all, *obligations)?;
+            }
         }
-        Ok(self.part_of_the_protocol())
+        Ok(all)
     }
 
     /// Handshake, liveness, log level, lists, notifications and answers: allowed as such, because without them nobody
@@ -247,6 +310,35 @@ impl Judge {
             elapsed: std::time::Duration::ZERO,
         }
     }
+}
+
+/// A decision with what another obliges to as well.
+fn joined(mut decision: Decision, more: Obligations) -> Result<Decision, Refusal> {
+    let all = decision.obligations.get_or_insert_default();
+    if all.join(more) {
+        return Ok(decision);
+    }
+    let mut refusal = Refusal::new(Code::PolicyFailed);
+    refusal.reasons = vec![(Reason::POLICY_INVALID_RESULT.into(), "".into())];
+    refusal.policy = Some(decision.revision);
+    Err(refusal)
+}
+
+/// A refusal by `decision`.
+fn refused(code: Code, decision: Decision) -> Refusal {
+    let mut refusal = Refusal::new(code);
+    refusal.reasons = reasons(&decision);
+    refusal.policy = Some(decision.revision);
+    refusal
+}
+
+/// A refusal because `what` cannot be carried out: what a policy obliges to is done, or nothing is.
+pub(super) fn unsupported(what: &str, revision: &Arc<str>) -> Refusal {
+    let said = format!("`{what}` cannot be carried out for this call");
+    let mut refusal = Refusal::new(Code::PolicyFailed);
+    refusal.reasons = vec![(Reason::OBLIGATION_UNSUPPORTED.into(), said.into())];
+    refusal.policy = Some(Arc::clone(revision));
+    refusal
 }
 
 /// Whether a token with more scopes would do: the caller has a token, and lacks some of the scopes the rules name.

@@ -86,6 +86,7 @@ pub(super) const TABLE: &[Wording] = &[
     row(Code::InsufficientScope, Way::Status, StatusCode::FORBIDDEN, -31007, "refused: the access token lacks a scope"),
     row(Code::PolicyFailed, Way::Result, StatusCode::FORBIDDEN, -31002, "refused: policy could not be evaluated"),
     row(Code::ApprovalRequired, Way::Result, StatusCode::FORBIDDEN, -31003, "refused: this call needs an approval"),
+    row(Code::ResultTooLarge, Way::Result, StatusCode::FORBIDDEN, -31009, "withheld by policy: the result is too large; the call has happened"),
     row(Code::Killed, Way::Result, StatusCode::FORBIDDEN, -31007, "refused: an operator has cut this off"),
     row(Code::AuditUnavailable, Way::Result, StatusCode::SERVICE_UNAVAILABLE, -31004, "refused: the call cannot be recorded now"),
     row(Code::CredentialUnavailable, Way::Result, StatusCode::SERVICE_UNAVAILABLE, -31010, "refused: the server's credential cannot be had now"),

@@ -1,7 +1,7 @@
 use keepgate_gateway::layers::{audit::Recorded, session::Bound};
 
 fn forge(bound: Bound) -> Recorded {
-    Recorded { bound }
+    Recorded { bound, credential: None }
 }
 
 fn main() {}

@@ -148,7 +148,7 @@ impl Finished {
         let refusal = match cut {
             Some(Cut::Gateway(_)) => broken(Code::AuditUnavailable),
             Some(Cut::Cancelled) => broken(Code::Cancelled),
-            Some(Cut::Killed(refusal)) => refusal.as_ref().clone(),
+            Some(Cut::Killed(refusal) | Cut::Withheld(refusal)) => refusal.as_ref().clone(),
             Some(Cut::Upstream(_)) | None => broken(Code::UpstreamInvalid),
         };
         let refusal = refusal.decision(self.decision);
@@ -181,8 +181,11 @@ impl Stream for Finished {
                 if let Some(cut) = &cut {
                     warn!(decision = %this.decision, %cut, "a stream broke");
                 }
-                let resumes =
-                    this.resumable && !matches!(cut, Some(Cut::Gateway(_) | Cut::Killed(_)));
+                let ours = matches!(
+                    cut,
+                    Some(Cut::Gateway(_) | Cut::Killed(_) | Cut::Withheld(_))
+                );
+                let resumes = this.resumable && !ours;
                 if this.answered || resumes {
                     return Poll::Ready(None);
                 }

@@ -63,15 +63,11 @@ impl Described<'_> {
         record
     }
 
-    /// The arguments, as they came.
+    /// The arguments, as they were judged.
     pub(super) fn arguments(&self) -> Option<&str> {
-        match &self.call.ask {
-            Ask::Message(Message::Request(request)) => {
-                request.param("arguments").map(|raw| raw.as_str())
-            }
-            Ask::Message(Message::Notification(_) | Message::Response(_))
-            | Ask::Listen
-            | Ask::End => None,
+        match self.call.judged()? {
+            Message::Request(request) => request.param("arguments").map(|raw| raw.as_str()),
+            Message::Notification(_) | Message::Response(_) => None,
         }
     }
 }

@@ -6,7 +6,7 @@
 //! judged again by the same rules.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use keepgate_call::{Ask, Call, Code, Refusal, trace};
+use keepgate_call::{Call, Code, Refusal, trace};
 use keepgate_mcp::encode;
 use keepgate_telemetry::trace::Tracer;
 use opentelemetry::trace::SpanContext;
@@ -25,7 +25,7 @@ pub(super) fn attach(call: &Call, tracer: &Tracer, headers: &mut HeaderMap) -> R
     if let Some(context) = ours.or(call.trace.passing.as_deref()) {
         header(context, headers)?;
     }
-    let Ask::Message(message) = &call.ask else {
+    let Some(message) = call.judged() else {
         return Ok(());
     };
     if message.method().is_none() {

@@ -1,5 +1,7 @@
 //! From a bound call to the facts policy judges.
 
+use std::sync::Arc;
+
 use keepgate_call::{Caller, Code, Refusal};
 use keepgate_mcp::{Era, method::Reference, uri};
 use keepgate_policy::{
@@ -8,7 +10,10 @@ use keepgate_policy::{
 };
 
 use super::super::session::Bound;
-use crate::knowledge::{Knowledge, Told, request_facts};
+use crate::{
+    history::Past,
+    knowledge::{Knowledge, Told, request_facts},
+};
 
 /// Everything about a call that does not depend on what it is about.
 pub(super) struct Side<'a> {
@@ -17,6 +22,8 @@ pub(super) struct Side<'a> {
     server: &'a ServerFacts,
     transport: &'static str,
     request: RequestFacts,
+    history: &'a HistoryFacts<'a>,
+    labels: &'a [Arc<str>],
 }
 
 impl<'a> Side<'a> {
@@ -25,8 +32,18 @@ impl<'a> Side<'a> {
         &self.bound.call
     }
 
-    /// Looks caller and server up.
-    pub(super) fn of(bound: &'a Bound, knowledge: &'a Knowledge) -> Result<Self, Refusal> {
+    /// The call with its session.
+    pub(super) fn bound(&self) -> &'a Bound {
+        self.bound
+    }
+
+    /// Looks caller and server up. `past` is what the session did before, as `seen` shows it.
+    pub(super) fn of(
+        bound: &'a Bound,
+        knowledge: &'a Knowledge,
+        past: &'a Past,
+        seen: &'a HistoryFacts<'a>,
+    ) -> Result<Self, Refusal> {
         let (server, transport) = knowledge.server(&bound.call.server)?;
         let size = match &bound.call.ask {
             keepgate_call::Ask::Message(message) => message.bytes().len(),
@@ -38,6 +55,8 @@ impl<'a> Side<'a> {
             server,
             transport,
             request: request_facts(&bound.call, size),
+            history: seen,
+            labels: past.labels(),
         })
     }
 
@@ -75,8 +94,8 @@ impl<'a> Side<'a> {
             subject,
             arguments,
             response: None,
-            history: HistoryFacts::NONE,
-            labels: &[],
+            history: self.history,
+            labels: self.labels,
             id: call.id.as_str(),
             request: self.request,
         }

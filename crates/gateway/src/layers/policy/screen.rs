@@ -15,7 +15,7 @@ use keepgate_mcp::{
     method::{Direction, ListKind, Method, Subject as About},
     revision::Revision,
 };
-use keepgate_policy::{Decision, Effect, Item, Phase, Policy};
+use keepgate_policy::{Decision, Effect, Item, Phase, Policy, Reason};
 use keepgate_store::kill::Switch;
 use tracing::warn;
 
@@ -30,6 +30,7 @@ use super::{
 };
 use crate::{
     around::Around,
+    history::{Histories, Past},
     knowledge::Knowledge,
     render::{self, Asked},
 };
@@ -45,6 +46,7 @@ struct Parts {
     knowledge: Arc<Knowledge>,
     catalogs: Arc<Catalogs>,
     kill: Arc<Switch>,
+    history: Arc<Histories>,
     log: Log,
 }
 
@@ -56,9 +58,11 @@ impl Screen {
         knowledge: &Arc<Knowledge>,
         catalogs: &Arc<Catalogs>,
         kill: &Arc<Switch>,
+        history: &Arc<Histories>,
         log: &Log,
     ) -> Self {
         Self(Arc::new(Parts {
+            history: Arc::clone(history),
             policy: Arc::clone(policy),
             knowledge: Arc::clone(knowledge),
             catalogs: Arc::clone(catalogs),
@@ -255,7 +259,9 @@ impl Screened {
                 catalog.show(&listing, false, true);
             }
         }
-        let side = Side::of(&self.bound, &self.parts.knowledge)?;
+        let past = self.past();
+        let seen = past.facts();
+        let side = Side::of(&self.bound, &self.parts.knowledge, &past, &seen)?;
         let located: Vec<Option<Located>> = listing
             .items()
             .iter()
@@ -362,8 +368,16 @@ impl Screened {
         Ok(())
     }
 
+    /// What the session did before.
+    fn past(&self) -> Past {
+        let key = self.bound.call.caller.session_key();
+        self.parts.history.past(&self.parts.policy, key, None)
+    }
+
     fn allows(&self, method: &Method, params: Option<Raw<'_>>) -> Result<(), Refusal> {
-        let side = Side::of(&self.bound, &self.parts.knowledge)?;
+        let past = self.past();
+        let seen = past.facts();
+        let side = Side::of(&self.bound, &self.parts.knowledge, &past, &seen)?;
         let subject = Item::ServerRequest {
             params: params.map(|raw| raw.as_str()),
         };
@@ -373,8 +387,13 @@ impl Screened {
             subject,
             None,
         ));
-        let allowed = decision.effect == Effect::Allow;
-        let why = reasons(&decision);
+        // Nothing is done to a question; one that obliges to something is not asked.
+        let obliged = decision.obligations.is_some();
+        let allowed = decision.effect == Effect::Allow && !obliged;
+        let mut why = reasons(&decision);
+        if obliged && decision.effect != Effect::Deny {
+            why = vec![(Reason::OBLIGATION_UNSUPPORTED.into(), "".into())];
+        }
         let Decision { revision, .. } = decision;
         audit::question(
             &self.parts.log,

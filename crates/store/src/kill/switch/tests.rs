@@ -42,6 +42,7 @@ fn call(caller: &str, tool: &str) -> Arc<Call> {
         intended: AtomicBool::new(false),
         trace: keepgate_call::Trace::default(),
         credential: Default::default(),
+            carried: Default::default(),
         killed: AtomicBool::new(false),
     })
 }

@@ -1,0 +1,81 @@
+//! What the obligations of its decision made of a call.
+
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU8, AtomicU64, Ordering},
+};
+
+use bytes::Bytes;
+use keepgate_mcp::message::Message;
+
+/// Noted on the way down and back; read by who sends the call and who records it.
+#[derive(Debug, Default)]
+pub struct Carried {
+    changed: OnceLock<Box<Changed>>,
+    detail: AtomicU8,
+    redacted: AtomicU64,
+    cut: AtomicU64,
+}
+
+/// A call with other arguments than the client's.
+#[derive(Debug)]
+pub struct Changed {
+    /// The message, as it was judged in the end.
+    pub message: Message,
+    /// The `Mcp-Param-*` lines that mirror it.
+    pub params: Vec<(Box<str>, Bytes)>,
+}
+
+/// How much of a call is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Detail {
+    /// Who, what and how it ended.
+    #[default]
+    Metadata,
+    /// The shape of the result as well.
+    Summary,
+    /// Arguments and result as they were.
+    Full,
+}
+
+impl Carried {
+    /// Notes what is sent instead of the client's message. Once: a call is judged for its last time once.
+    pub fn change(&self, changed: Changed) {
+        let _first = self.changed.set(Box::new(changed));
+    }
+
+    /// What is sent instead of the client's message.
+    pub fn changed(&self) -> Option<&Changed> {
+        self.changed.get().map(|changed| &**changed)
+    }
+
+    /// Asks for a record of at least this detail.
+    pub fn record(&self, detail: Detail) {
+        self.detail.fetch_max(detail as u8, Ordering::AcqRel);
+    }
+
+    /// How much of the call is recorded.
+    pub fn detail(&self) -> Detail {
+        match self.detail.load(Ordering::Acquire) {
+            0 => Detail::Metadata,
+            1 => Detail::Summary,
+            _ => Detail::Full,
+        }
+    }
+
+    /// Notes that so many places of the answer were redacted and so many records cut.
+    pub fn took(&self, redacted: u64, cut: u64) {
+        self.redacted.fetch_add(redacted, Ordering::AcqRel);
+        self.cut.fetch_add(cut, Ordering::AcqRel);
+    }
+
+    /// How many places were redacted.
+    pub fn redacted(&self) -> u64 {
+        self.redacted.load(Ordering::Acquire)
+    }
+
+    /// How many records were cut.
+    pub fn cut(&self) -> u64 {
+        self.cut.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,339 @@
+//! Obligation: what a decision asks for beyond yes is done, or the call is refused.
+//!
+//! On the way down: limits are counted, the time is bounded, the detail of the record is noted, and which credential to
+//! take. On the way back: answers are judged where a policy speaks of them, redacted and cut, withheld if too large, and the
+//! session is given its labels. The arguments policy sets were set where they were judged.
+//!
+//! In a session an answer may come on another stream than it was asked for on, and a server may say what it likes on the
+//! streams that only listen. So a session remembers what was asked of its calls (`standing.rs`): each answer meets the rules
+//! of its own call, and everything else the server says meets the rules of all.
+
+mod duty;
+mod standing;
+mod stream;
+
+use std::{
+    collections::{HashMap, HashSet},
+    num::NonZeroU32,
+    sync::Arc,
+    time::Duration,
+};
+
+use keepgate_call::{Answer, Ask, Call, Code, Detail, Origin, Refusal, Reply, ServerName};
+use keepgate_credential::Source;
+use keepgate_mcp::{id::Id, message::Message};
+use keepgate_policy::{
+    AuditLevel, Decision, LimitBy, Obligations, Phase, Policy, RateLimit, ToolFacts, is_judged,
+};
+use keepgate_store::kill::{Running, Switch};
+
+pub(crate) use self::standing::Standing;
+use self::{duty::Duty, standing::Held, stream::Carried};
+use super::{
+    approval::Permitted,
+    policy::{Respond, unsupported},
+    session::{Binding, Bound},
+};
+use crate::{
+    around::Around,
+    history::Histories,
+    knowledge::Knowledge,
+    limit::{Budgets, Rate, Share},
+    oblige::Rules,
+    session::Session,
+    settings::{Settings, Upstream},
+    shared::Shared,
+};
+
+/// Carries out what decisions oblige to.
+#[derive(Debug)]
+pub struct Carry(Arc<Parts>);
+
+/// What carrying out needs.
+#[derive(Debug)]
+struct Parts {
+    policy: Arc<Policy>,
+    respond: Respond,
+    budgets: Arc<Budgets>,
+    history: Arc<Histories>,
+    kill: Arc<Switch>,
+    /// Every credential there is, by its reference.
+    credentials: HashMap<Arc<str>, Arc<Source>>,
+    /// The servers that get theirs once, when their process starts.
+    children: HashSet<ServerName>,
+}
+
+/// A call whose obligations are seen to. Only this file makes one.
+#[derive(Debug)]
+pub struct Obliged {
+    bound: Bound,
+    decision: Decision,
+    credential: Option<Arc<Source>>,
+}
+
+impl Obliged {
+    /// The call, the decision that permits it, and the credential it is to be armed with instead of its server's own.
+    pub fn into_parts(self) -> (Bound, Decision, Option<Arc<Source>>) {
+        (self.bound, self.decision, self.credential)
+    }
+}
+
+impl Carry {
+    /// An around over the parts of `shared`; the servers and their credentials are those of `settings`.
+    pub fn new(settings: &Settings, shared: &Shared, knowledge: &Arc<Knowledge>) -> Self {
+        let sources = shared.credentials.sources();
+        let credentials = sources
+            .values()
+            .map(|source| (source.wanted().reference.text(), Arc::clone(source)));
+        let servers = settings.servers.iter();
+        let children = servers.filter_map(|(name, server)| match server.upstream {
+            Upstream::Child { .. } => Some(name.clone()),
+            Upstream::Http { .. } => None,
+        });
+        Self(Arc::new(Parts {
+            policy: Arc::clone(&shared.policy),
+            respond: Respond::new(shared, knowledge),
+            budgets: Arc::clone(&shared.budgets),
+            history: Arc::clone(&shared.history),
+            kill: Arc::clone(&shared.kill),
+            credentials: credentials.collect(),
+            children: children.collect(),
+        }))
+    }
+}
+
+impl Parts {
+    /// What is to be done with what comes back; `None` for nothing, the rule.
+    fn duty(
+        self: &Arc<Self>,
+        bound: &Bound,
+        tool: Option<ToolFacts>,
+        decision: &Decision,
+    ) -> Result<Option<Arc<Duty>>, Refusal> {
+        let responds = self.respond.asks(bound);
+        let counts = self.counts(&bound.call);
+        let obligations = decision.obligations.as_deref();
+        if !responds && !counts && obligations.is_none() {
+            return Ok(None);
+        }
+        if counts {
+            let tool = bound.call.tool();
+            self.history
+                .called(bound.call.caller.session_key(), tool.as_deref())?;
+        }
+        let rules = match obligations {
+            Some(obligations) => rules(obligations, &decision.revision)?.map(Arc::new),
+            None => None,
+        };
+        Ok(Some(Arc::new(Duty {
+            parts: Arc::clone(self),
+            bound: Bound {
+                call: Arc::clone(&bound.call),
+                session: bound.session.clone(),
+                resume: None,
+            },
+            tool,
+            responds,
+            counts,
+            rules,
+            max_bytes: obligations.and_then(|obligations| obligations.max_bytes),
+            labels: obligations.map(|obligations| obligations.labels.clone()),
+            revision: Arc::clone(&decision.revision),
+        })))
+    }
+
+    /// Whether the call is one a policy counts.
+    fn counts(&self, call: &Call) -> bool {
+        let request = call.request();
+        self.policy.reads_history()
+            && call.origin == Origin::Client
+            && request.is_some_and(|request| is_judged(Phase::Call, request.method().as_str()))
+    }
+
+    /// What is done before the call leaves.
+    fn before(&self, bound: &Bound, decision: &Decision) -> Result<(), Refusal> {
+        let Some(obligations) = decision.obligations.as_deref() else {
+            return Ok(());
+        };
+        bound.call.carried.record(detail(obligations.audit));
+        self.spend(&bound.call, &obligations.limits, &decision.revision)
+    }
+
+    /// The credential a decision names. One that is cut off, or that the server cannot be given for one call, is none.
+    fn credential(
+        &self,
+        bound: &Bound,
+        decision: &Decision,
+    ) -> Result<Option<Arc<Source>>, Refusal> {
+        let obligations = decision.obligations.as_ref();
+        let Some(reference) = obligations.and_then(|all| all.credential.as_ref()) else {
+            return Ok(None);
+        };
+        let refused = || unsupported("credential", &decision.revision);
+        let source = self.credentials.get(reference).ok_or_else(refused)?;
+        if self.children.contains(&bound.call.server) {
+            return Err(refused());
+        }
+        let running = Running {
+            call: Arc::clone(&bound.call),
+            session: bound
+                .session
+                .session()
+                .map(|session| Arc::clone(&session.public)),
+            credential: Some(Arc::clone(reference)),
+        };
+        match self.kill.find(&running.facts()) {
+            Some(kill) => Err(super::kill::refused(&kill)),
+            None => Ok(Some(Arc::clone(source))),
+        }
+    }
+
+    /// Counts a call against the limits of a decision.
+    fn spend(&self, call: &Call, limits: &[RateLimit], revision: &Arc<str>) -> Result<(), Refusal> {
+        for limit in limits {
+            let refused = || unsupported("limit", revision);
+            let count = NonZeroU32::new(limit.count).ok_or_else(refused)?;
+            let rate = Rate::new(count, limit.per, count).ok_or_else(refused)?;
+            let share = share(call, limit.by).ok_or_else(refused)?;
+            let taken = self.budgets.decided.take(&limit.name, rate, share);
+            if let Err(wait) = taken.map_err(|_| refused())? {
+                return Err(Refusal::new(Code::RateLimited)
+                    .detail(format!("the policy's limit `{}` is {rate}", limit.name))
+                    .limit("policy.limit", wait));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a decision's obligations do to answers.
+fn rules(obligations: &Obligations, revision: &Arc<str>) -> Result<Option<Rules>, Refusal> {
+    Rules::of(obligations).map_err(|_| unsupported("redact or max_records", revision))
+}
+
+fn share(call: &Call, by: LimitBy) -> Option<Share> {
+    let caller = || call.caller.principal().clone();
+    Some(match by {
+        LimitBy::Session => Share::Session(call.caller.session_key().clone()),
+        LimitBy::Caller => Share::Caller(caller()),
+        LimitBy::Server => Share::Server(call.caller.tenant.clone(), call.server.clone()),
+        LimitBy::Tool => Share::Tool(caller(), call.server.clone(), call.tool()?.into()),
+    })
+}
+
+fn detail(level: AuditLevel) -> Detail {
+    match level {
+        AuditLevel::Metadata => Detail::Metadata,
+        AuditLevel::Summary => Detail::Summary,
+        AuditLevel::Full => Detail::Full,
+    }
+}
+
+impl Around<Permitted> for Carry {
+    type Out = Obliged;
+    type Reply = Reply;
+
+    async fn run<N, F>(&self, permitted: Permitted, next: N) -> Result<Reply, Refusal>
+    where
+        N: FnOnce(Obliged) -> F + Send,
+        F: Future<Output = Result<Reply, Refusal>> + Send,
+    {
+        let (bound, tool, decision) = permitted.into_parts();
+        self.0.before(&bound, &decision)?;
+        let credential = self.0.credential(&bound, &decision)?;
+        let duty = self.0.duty(&bound, tool, &decision)?;
+        let timeout = decision
+            .obligations
+            .as_ref()
+            .and_then(|obligations| obligations.timeout);
+        let session = bound.session.session().cloned();
+        if duty.is_none() && session.is_none() {
+            return next(Obliged {
+                bound,
+                decision,
+                credential,
+            })
+            .await;
+        }
+        let way = Way {
+            own: bound.call.request().map(|request| request.id().clone()),
+            call: Arc::clone(&bound.call),
+            binding: bound.session.clone(),
+            held: match (&session, &duty) {
+                (Some(session), Some(duty)) => Some(Held::new(session, duty)?),
+                (_, _) => None,
+            },
+            session,
+            duty,
+            limit: timeout.map(|limit| (tokio::time::Instant::now() + limit, limit)),
+        };
+        let running = next(Obliged {
+            bound,
+            decision,
+            credential,
+        });
+        let reply = match way.limit {
+            None => running.await?,
+            Some((at, limit)) => match tokio::time::timeout_at(at, running).await {
+                Ok(reply) => reply?,
+                Err(_elapsed) => {
+                    unasked(&way.call, &way.binding);
+                    return Err(late(limit));
+                }
+            },
+        };
+        way.back(reply)
+    }
+}
+
+/// A call under way.
+struct Way {
+    /// What it is asked under.
+    own: Option<Id>,
+    call: Arc<Call>,
+    binding: Binding,
+    session: Option<Arc<Session>>,
+    duty: Option<Arc<Duty>>,
+    /// The session's knowledge of the duty.
+    held: Option<Held>,
+    /// When it ends at the latest.
+    limit: Option<(tokio::time::Instant, Duration)>,
+}
+
+impl Way {
+    /// The reply as it may go on.
+    fn back(self, reply: Reply) -> Result<Reply, Refusal> {
+        let Reply { answer, session } = reply;
+        if let Some(duty) = &self.duty {
+            duty.label()?;
+        }
+        let answer = match (answer, &self.duty) {
+            (Answer::Stream(events), _) => Answer::Stream(Box::pin(Carried::new(events, self))),
+            (Answer::Message(Message::Response(response)), Some(duty)) => {
+                Answer::Message(Message::Response(duty.released(response)?))
+            }
+            (Answer::Passed { status, body }, Some(duty)) => duty.passed(status, body)?,
+            (
+                other @ (Answer::Accepted | Answer::Message(_) | Answer::Passed { .. }),
+                Some(_) | None,
+            ) => other,
+        };
+        Ok(Reply { answer, session })
+    }
+}
+
+/// The refusal of a call that took longer than policy lets it.
+fn late(limit: Duration) -> Refusal {
+    Refusal::new(Code::UpstreamTimeout)
+        .detail(format!("policy gives this call {} ms", limit.as_millis()))
+}
+
+/// Tells the server of a session that nobody waits for its answer any more: there, a closed connection does not say so.
+fn unasked(call: &Call, binding: &Binding) {
+    if let (Ask::Message(Message::Request(request)), Some(session)) = (&call.ask, binding.session())
+        && let Some(link) = session.link.get()
+        && call.is_intended()
+    {
+        link.cancel(request.id());
+    }
+}

@@ -1,0 +1,268 @@
+//! Calls: counted, changed, armed with another credential, recorded, refused.
+
+use keepgate_tests::{Client, FakeServer, Say, TestGateway, upstream::said};
+use serde_json::{Value, json};
+
+use super::{both, obliged, obliging, result};
+
+fn echoes(heard: &keepgate_tests::Heard) -> Vec<Say> {
+    Say::json(&said(&heard.json()["id"], "hello"))
+}
+
+#[tokio::test]
+async fn a_limit_of_policy_is_counted() {
+    let rules = "limit contains {\"name\": \"exports\", \"rate\": \"2/1h\", \"by\": \"session\"} if input.arguments.export";
+    let (server, gateway) = obliged(rules, echoes).await;
+    // Fresh sessions are the same session to policy.
+    for _ in 0..2 {
+        let client = Client::new(gateway.addr).initialize("2025-11-25").await;
+        assert_eq!(
+            client.call("echo", json!({"export": true})).await.code(),
+            None
+        );
+    }
+    for answer in both(&gateway, json!({"export": true})).await {
+        assert_eq!(answer.code().as_deref(), Some("rate_limited"), "{answer:?}");
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        assert!(
+            text.contains("`exports` is 2 in 1h") && text.contains("try again in"),
+            "{text}"
+        );
+    }
+    for answer in both(&gateway, json!({})).await {
+        assert_eq!(answer.code(), None);
+    }
+    assert_eq!(server.heard_of("tools/call").len(), 4);
+}
+
+#[tokio::test]
+async fn limits_of_tools_and_servers_count_apart() {
+    let rules = "limit contains {\"name\": \"t\", \"rate\": \"1/1h\", \"by\": \"tool\"} if input.method == \"tools/call\"";
+    let (_server, gateway) = obliged(rules, echoes).await;
+    let client = Client::new(gateway.addr);
+    assert_eq!(client.call_modern("echo", json!({})).await.code(), None);
+    assert_eq!(client.call_modern("delete", json!({})).await.code(), None);
+    let spent = client.call_modern("echo", json!({})).await;
+    assert_eq!(spent.code().as_deref(), Some("rate_limited"));
+}
+
+#[tokio::test]
+async fn arguments_are_set_and_what_is_sent_is_what_was_judged() {
+    let rules = "set_arguments contains {\"path\": \"/dry_run\", \"value\": true}\n\
+        deny contains \"odd\" if input.arguments.n == 2\n\
+        labels contains \"first\" if input.arguments.dry_run != true";
+    let (server, gateway) = obliged(rules, echoes).await;
+    for answer in both(&gateway, json!({"n": 1, "dry_run": false})).await {
+        assert_eq!(answer.code(), None, "{answer:?}");
+    }
+    for answer in both(&gateway, json!({"n": 2})).await {
+        assert_eq!(
+            answer.code().as_deref(),
+            Some("policy_denied"),
+            "{answer:?}"
+        );
+    }
+    let heard = server.heard_of("tools/call");
+    assert_eq!(heard.len(), 2);
+    for heard in &heard {
+        assert_eq!(
+            heard.json()["params"]["arguments"],
+            json!({"n": 1, "dry_run": true})
+        );
+    }
+    // The digest is of what was sent.
+    let same = heard[0].json()["params"]["arguments"].to_string();
+    let twin = TestGateway::http(&server.url()).start().await;
+    let client = Client::new(twin.addr);
+    client
+        .call_modern("echo", serde_json::from_str(&same).unwrap())
+        .await;
+    let intents: Vec<Value> = gateway
+        .records()
+        .await
+        .into_iter()
+        .filter(|record| record["kind"] == "call.intent" && record["tool_name"] == "echo")
+        .collect();
+    assert_eq!(intents.len(), 2);
+    assert_eq!(intents[0]["args_digest"], intents[1]["args_digest"]);
+}
+
+#[tokio::test]
+async fn set_arguments_are_judged_again() {
+    // The first judgement allows; what it sets, the second does not.
+    let policy = "package mcp.authz\n\nallow contains \"all\"\n\n\
+        deny contains \"not so\" if input.arguments.mode == \"raw\"\n\
+        set_arguments contains {\"path\": \"/mode\", \"value\": \"raw\"} if not input.arguments.mode\n";
+    let server = FakeServer::with_tools(echoes).await;
+    let gateway = TestGateway::http(&server.url())
+        .policy(policy)
+        .start()
+        .await;
+    for answer in both(&gateway, json!({})).await {
+        assert_eq!(
+            answer.code().as_deref(),
+            Some("policy_denied"),
+            "{answer:?}"
+        );
+    }
+    assert!(server.heard_of("tools/call").is_empty());
+}
+
+#[tokio::test]
+async fn arguments_that_cannot_be_set_are_a_refusal() {
+    for rules in [
+        // Through what is no object, in turn for ever, and where there are no arguments.
+        "set_arguments contains {\"path\": \"/n/m\", \"value\": 1}",
+        "set_arguments contains {\"path\": \"/n\", \"value\": 2} if input.arguments.n == 1\n\
+         set_arguments contains {\"path\": \"/n\", \"value\": 1} if input.arguments.n == 2",
+    ] {
+        let (server, gateway) = obliged(rules, echoes).await;
+        for answer in both(&gateway, json!({"n": 1})).await {
+            assert_eq!(
+                answer.code().as_deref(),
+                Some("policy_failed"),
+                "{answer:?}"
+            );
+        }
+        assert!(server.heard_of("tools/call").is_empty());
+    }
+    let (server, gateway) = obliged(
+        "set_arguments contains {\"path\": \"/n\", \"value\": 2}",
+        echoes,
+    )
+    .await;
+    let read = Client::new(gateway.addr)
+        .ask_modern(
+            "resources/read",
+            Some("file:///a"),
+            json!({"uri": "file:///a"}),
+        )
+        .await;
+    assert_eq!(read.code().as_deref(), Some("policy_failed"), "{read:?}");
+    assert!(server.heard_of("resources/read").is_empty());
+}
+
+#[tokio::test]
+async fn lines_that_mirror_an_argument_say_what_is_sent() {
+    let server = FakeServer::start(|heard| {
+        if heard.method() == "tools/list" {
+            return Say::json(&result(heard, &json!({"tools": [{"name": "echo", "inputSchema": {"type": "object",
+                "properties": {"region": {"type": "string", "x-mcp-header": "Region"}, "limit": {"type": "integer", "x-mcp-header": "Limit"}}}}]})));
+        }
+        keepgate_tests::upstream::behave(heard).unwrap_or_else(|| echoes(heard))
+    })
+    .await;
+    let rules = "set_arguments contains {\"path\": \"/region\", \"value\": \"eu west\"}\n\
+        set_arguments contains {\"path\": \"/limit\", \"value\": 5}";
+    let gateway = TestGateway::http(&server.url())
+        .policy(&obliging(rules))
+        .start()
+        .await;
+    let client = Client::new(gateway.addr)
+        .header("mcp-param-region", "us")
+        .header("mcp-param-other", "kept");
+    let answer = client.call_modern("echo", json!({"region": "us"})).await;
+    assert_eq!(answer.code(), None, "{answer:?}");
+    let heard = server.heard_of("tools/call").pop().unwrap();
+    assert_eq!(
+        heard.json()["params"]["arguments"],
+        json!({"region": "eu west", "limit": 5})
+    );
+    assert_eq!(heard.header("mcp-param-region"), Some("eu west"));
+    assert_eq!(heard.header("mcp-param-limit"), Some("5"));
+    assert_eq!(heard.header("mcp-param-other"), Some("kept"));
+}
+
+#[tokio::test]
+async fn a_credential_that_is_not_configured_is_a_refusal() {
+    let (server, gateway) = obliged("credential contains {\"ref\": \"env:NO_SUCH\"}", echoes).await;
+    for answer in both(&gateway, json!({})).await {
+        assert_eq!(
+            answer.code().as_deref(),
+            Some("policy_failed"),
+            "{answer:?}"
+        );
+    }
+    assert!(server.heard_of("tools/call").is_empty());
+}
+
+#[tokio::test]
+async fn labels_follow_the_session_everywhere() {
+    let rules = "labels contains \"pii\" if input.tool.name == \"echo\"\n\
+        deny contains \"tainted\" if {\n\tinput.phase == \"call\"\n\tinput.tool.name == \"delete\"\n\t\"pii\" in input.flow.labels\n}";
+    let (_server, gateway) = obliged(rules, echoes).await;
+    let client = Client::new(gateway.addr).initialize("2025-11-25").await;
+    assert_eq!(client.call("delete", json!({})).await.code(), None);
+    assert_eq!(client.call("echo", json!({})).await.code(), None);
+    // A fresh session id washes nothing off.
+    for client in [
+        client,
+        Client::new(gateway.addr).initialize("2025-11-25").await,
+    ] {
+        let denied = client.call("delete", json!({})).await;
+        assert_eq!(
+            denied.code().as_deref(),
+            Some("policy_denied"),
+            "{denied:?}"
+        );
+    }
+    let denied = Client::new(gateway.addr)
+        .call_modern("delete", json!({}))
+        .await;
+    assert_eq!(denied.code().as_deref(), Some("policy_denied"));
+}
+
+#[tokio::test]
+async fn the_record_says_as_much_as_policy_wants() {
+    let rules = "audit contains {\"level\": \"summary\"} if input.arguments.level == \"summary\"\n\
+        audit contains {\"level\": \"full\"} if input.arguments.level == \"full\"";
+    let (_server, gateway) = obliged(rules, |heard| {
+        Say::json(&result(
+            heard,
+            &json!({"content": [], "structuredContent": {"rows": [{"a": 1}, {"a": 2}]}}),
+        ))
+    })
+    .await;
+    let client = Client::new(gateway.addr);
+    for level in ["metadata", "summary", "full"] {
+        let answer = client.call_modern("echo", json!({"level": level})).await;
+        assert_eq!(answer.code(), None, "{answer:?}");
+    }
+    let records = gateway.records().await;
+    let of = |kind: &str| -> Vec<&Value> {
+        let is = |record: &&Value| record["kind"] == kind && record["tool_name"] == "echo";
+        records.iter().filter(is).collect()
+    };
+    let (intents, outcomes) = (of("call.intent"), of("call.outcome"));
+    assert_eq!((intents.len(), outcomes.len()), (3, 3));
+    let results: Vec<&Value> = outcomes.iter().map(|outcome| &outcome["result"]).collect();
+    assert!(results[0].get("records").is_none() && results[0].get("keys").is_none());
+    for result in &results[1..] {
+        assert_eq!(result["records"], 2, "{result}");
+        assert_eq!(
+            result["keys"],
+            json!(["content", "structuredContent"]),
+            "{result}"
+        );
+    }
+    assert!(intents[1].get("input_params").is_none() && results[1].get("output").is_none());
+    assert_eq!(intents[2]["input_params"], "{\"level\":\"full\"}");
+    assert!(
+        results[2]["output"].as_str().unwrap().contains("\"rows\""),
+        "{}",
+        results[2]
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_carried_out_is_a_refusal() {
+    let (server, gateway) = obliged("notify contains \"security\"", echoes).await;
+    for answer in both(&gateway, json!({})).await {
+        assert_eq!(
+            answer.code().as_deref(),
+            Some("policy_failed"),
+            "{answer:?}"
+        );
+    }
+    assert!(server.heard_of("tools/call").is_empty());
+}
