@@ -251,6 +251,115 @@ todo_test_hours if false
         );
     }
 
+    /// Definitions, and whether they are ones.
+    #[expect(clippy::too_many_lines, reason = "a table of one change per row")]
+    fn definitions() -> Vec<(serde_json::Value, bool)> {
+        let whole = serde_json::json!({"mcp_server": {
+            "name": "crm",
+            "description": "for support",
+            "credential": {"vault_path": "secret/mcp/crm", "rotation_days": 30, "dynamic_secret": true},
+            "permissions": {
+                "allowed_objects": ["Account"], "allowed_operations": ["read", "query"],
+                "denied_fields": ["SSN__c"], "max_records_per_query": 100,
+            },
+            "access_control": {
+                "requires_active_session": true, "session_timeout_minutes": 60, "high_risk_approval": true,
+            },
+            "audit": {"log_all_calls": true, "log_response_summary": true, "retention_days": 365},
+            "mapping": {
+                "language": "soql", "dialect": "postgres", "query": ["q"], "object": ["type"], "functions": ["count"],
+                "relationships": {"Owner": "User"}, "methods": ["prompts/get"],
+                "tools": {"close": {"object": "Case", "operation": "update"}},
+            },
+        }});
+        let with = |place: &str, value: serde_json::Value| {
+            let mut changed = whole.clone();
+            let (parent, key) = place.rsplit_once('/').unwrap();
+            let parent = changed
+                .pointer_mut(&format!("/mcp_server{parent}"))
+                .unwrap();
+            parent[key] = value;
+            changed
+        };
+        let mut all = vec![(whole.clone(), true)];
+        for (place, value, good) in [
+            (
+                "/permissions/allowed_operations",
+                serde_json::json!(["querry"]),
+                false,
+            ),
+            (
+                "/permissions/allowed_operation",
+                serde_json::json!([]),
+                false,
+            ),
+            (
+                "/permissions/max_records_per_query",
+                serde_json::json!("many"),
+                false,
+            ),
+            (
+                "/permissions/max_records_per_query",
+                serde_json::json!(-1),
+                false,
+            ),
+            ("/credential/rotation_days", serde_json::json!(0), false),
+            ("/credential/as", serde_json::json!("cookie"), false),
+            (
+                "/access_control/high_risk_approval",
+                serde_json::json!("yes, please"),
+                false,
+            ),
+            ("/audit/retention_days", serde_json::json!(40_000), false),
+            ("/mapping/dialect", serde_json::json!("cobol"), false),
+            ("/mapping/dialect", serde_json::json!("mssql"), true),
+            ("/mapping/language", serde_json::json!("graphql"), false),
+            (
+                "/mapping/tools",
+                serde_json::json!({"x": {"operation": "export"}}),
+                true,
+            ),
+            (
+                "/mapping/tools",
+                serde_json::json!({"x": {"verb": "export"}}),
+                false,
+            ),
+            ("/more", serde_json::json!(1), false),
+        ] {
+            all.push((with(place, value), good));
+        }
+        all
+    }
+
+    #[test]
+    fn a_definition_is_one_for_the_schema_when_it_is_one_for_the_gateway() {
+        let folder = folder(&[
+            ("policies/a.rego", RULES),
+            (
+                "keepgate.yaml",
+                "version: 1\nservers:\n  crm: { url: https://crm.example/mcp }\npolicies: [policies]\n\
+                 credentials:\n  providers:\n    vault:\n      address: https://vault.example:8200\n      \
+                 auth: { token: file:/run/secrets/vault-token }\n      mounts: { secret: leased }\n",
+            ),
+        ]);
+        fs::create_dir(folder.path().join("servers.d")).unwrap();
+        let schema = keepgate(&["policy", "schema", "definition"]);
+        let validator = jsonschema::validator_for(&json(&schema)).unwrap();
+        let config = folder.path().join("keepgate.yaml");
+        for (definition, good) in definitions() {
+            let text = definition.to_string();
+            fs::write(folder.path().join("servers.d/crm.yaml"), &text).unwrap();
+            let ran = keepgate(&["check", "--config", config.to_str().unwrap()]);
+            assert_eq!(
+                ran.exit == Exit::Success,
+                good,
+                "gateway: {text}\n{}",
+                ran.stderr
+            );
+            assert_eq!(validator.is_valid(&definition), good, "schema: {text}");
+        }
+    }
+
     #[test]
     fn without_a_directory_every_layer_of_the_configuration_is_looked_at() {
         let guardrail = "package mcp.authz\n\nallow contains \"the tenant decides\"\n";
