@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use clap::builder::styling::Styles;
 use clap::{Args, Parser, Subcommand};
 
+mod bundle;
 mod decisions;
 mod kill;
 mod policy;
 
+pub(crate) use bundle::{BuildBundle, Bundle, Keys as BundleKeys, SignBundle, VerifyBundle};
 pub(crate) use decisions::{EvalPolicy, ExplainPolicy, From, RecordPolicy, ReplayPolicy};
 pub(crate) use kill::{Api, ClearKill, DrillKill, Kill, ListKills, Operators, SetKill};
 pub(crate) use policy::{

@@ -7,6 +7,8 @@ use expect_test::{expect, expect_file};
 
 use super::*;
 
+mod bundles;
+
 /// What a run left behind.
 struct Ran {
     exit: Exit,
@@ -87,7 +89,7 @@ fn run_with(arguments: &[&str], variables: Vec<(OsString, OsString)>) -> Ran {
 
 #[test]
 fn help_is_as_reviewed() {
-    let commands: [&[&str]; 20] = [
+    let commands: [&[&str]; 24] = [
         &["-h"],
         &["--help"],
         &["serve", "--help"],
@@ -101,6 +103,10 @@ fn help_is_as_reviewed() {
         &["policy", "coverage", "-h"],
         &["policy", "schema", "--help"],
         &["policy", "new", "--help"],
+        &["policy", "bundle", "-h"],
+        &["policy", "bundle", "build", "-h"],
+        &["policy", "bundle", "sign", "-h"],
+        &["policy", "bundle", "verify", "-h"],
         &["keys", "-h"],
         &["keys", "create", "-h"],
         &["keys", "revoke", "-h"],

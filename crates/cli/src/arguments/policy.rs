@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use keepgate_policy::runner::Filter;
 
+use super::bundle::Bundle;
 use super::decisions::{EvalPolicy, ExplainPolicy, RecordPolicy, ReplayPolicy};
 
 /// What can be done with policies.
@@ -41,6 +42,9 @@ pub(crate) enum Policy {
     /// Ends with 0 when nothing does, 15 when something would be allowed that was not, 16 when only less would be, 17 when
     /// that is not certain because some records could not be replayed.
     Replay(ReplayPolicy),
+    /// Pack, sign and check bundles of policies, which a gateway can fetch
+    #[command(subcommand)]
+    Bundle(Bundle),
 }
 
 /// Where policies are.

@@ -1,5 +1,6 @@
 //! `policy ..`: the policies alone, as they would come into force. One file a verb.
 
+mod bundle;
 mod check;
 mod coverage;
 mod eval;
@@ -39,6 +40,7 @@ pub(super) fn run(command: Policy, context: &mut Context<'_>) -> Result<(), Fail
         Policy::Explain(wish) => explain::run(&wish, context),
         Policy::Record(wish) => record::run(&wish, context),
         Policy::Replay(wish) => replay::run(&wish, context),
+        Policy::Bundle(command) => bundle::run(command, context),
     }
 }
 
@@ -82,7 +84,11 @@ fn sources(context: &Context<'_>, named: &[PathBuf]) -> Result<Sources, Failure>
         let configuration = context.configuration();
         let failed =
             |failure: Failure| failure.hint("name the policies to do without a configuration");
-        return Ok(configuration.map_err(failed)?.sources());
+        let (sources, _unseen) = configuration
+            .map_err(failed)?
+            .local_sources()
+            .map_err(|error| Failure::caused(Exit::Configuration, &error))?;
+        return Ok(sources);
     }
     let source = |path: &PathBuf| {
         let name = path.to_string_lossy();
