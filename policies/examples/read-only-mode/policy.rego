@@ -7,7 +7,9 @@ allow contains "granted" if input.tool.name in data.granted[input.server.name]
 
 allow contains "documents" if input.resource
 
+# In lists the tools stay: who calls one is told why not, and what is denied there would look as if it did not exist.
 deny contains {"code": "read_only", "message": data.mode.why} if {
+	input.phase == "call"
 	frozen
 	not reads
 }
