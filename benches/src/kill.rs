@@ -357,7 +357,8 @@ fn call() -> Arc<Call> {
         peer: None,
         intended: AtomicBool::new(false),
         credential: Default::default(),
-            carried: Default::default(),
+        carried: Default::default(),
+        beside: Default::default(),
         killed: AtomicBool::new(false),
         trace: keepgate_call::Trace::default(),
     })

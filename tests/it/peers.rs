@@ -25,6 +25,7 @@ mod operations;
 mod overload;
 mod process;
 mod servers;
+mod shadow;
 mod shared;
 mod telemetry;
 mod tls;

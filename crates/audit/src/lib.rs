@@ -29,6 +29,8 @@ pub use health::{Health, State};
 pub use key::{KeyError, PublicKey};
 pub use log::{Append, AppendError, Log, OpenError, Position};
 pub use reader::{Entry, ReadError, Reader, Start, find};
-pub use record::{Caller, Client, Credential, Decision, Kind, Outcome, Reason, Record, Status};
+pub use record::{
+    Caller, Client, Credential, Decision, Kind, Outcome, Reason, Record, Shadow, Status,
+};
 pub use settings::{Durability, Settings};
 pub use verify::{Against, Finding, Problem, Report, Verdict, VerifyError, verify};

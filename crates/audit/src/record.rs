@@ -196,6 +196,17 @@ pub struct Credential<'a> {
     pub masked: Option<u64>,
 }
 
+/// What policies that are tried beside those in force would have decided (member `shadow`). Nothing followed from it.
+#[derive(Debug, Clone, Copy)]
+pub struct Shadow<'a> {
+    /// `would_allow`, `would_deny` and the like.
+    pub would: &'a str,
+    /// The codes it would have been for, with spaces between them; may be empty, then left out.
+    pub codes: &'a str,
+    /// Which policies (member `policy_rev`).
+    pub policy_rev: &'a str,
+}
+
 /// How a call ended (member `result`).
 #[derive(Debug, Clone, Copy)]
 pub struct Outcome<'a> {
@@ -294,6 +305,8 @@ pub struct Record<'a> {
     pub refusal: Option<&'a str>,
     /// How the call ended (member `result`).
     pub result: Option<Outcome<'a>>,
+    /// What other policies would have decided (member `shadow`).
+    pub shadow: Option<Shadow<'a>>,
 }
 
 impl Record<'_> {
@@ -325,6 +338,7 @@ impl Record<'_> {
             reasons: &[],
             refusal: None,
             result: None,
+            shadow: None,
         }
     }
 }

@@ -17,7 +17,7 @@ use keepgate_mcp::{
     revision::Revision,
 };
 
-use crate::{Caller, Carried, CredentialNote, DecisionId, ServerName, Trace};
+use crate::{BesideNote, Caller, Carried, CredentialNote, DecisionId, ServerName, Trace};
 
 impl Ask {
     /// The MCP method; for what is none, the HTTP method or `response`.
@@ -108,6 +108,8 @@ pub struct Call {
     pub credential: CredentialNote,
     /// What the obligations of its decision made of it.
     pub carried: Carried,
+    /// What other policies would have decided.
+    pub beside: BesideNote,
 }
 
 impl Call {

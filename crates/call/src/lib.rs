@@ -3,6 +3,7 @@
 //! Data only. Nothing here decides, waits or does IO; the layers in `gateway` carry these values and the crates of the
 //! floor above produce them. The crate stays small on purpose: what only one crate needs lives in that crate.
 
+mod beside;
 mod call;
 mod caller;
 mod carried;
@@ -14,6 +15,7 @@ mod reply;
 mod target;
 pub mod trace;
 
+pub use beside::{Beside, BesideNote};
 pub use call::{Ask, Call, Origin, Passed};
 pub use caller::{Caller, CallerKind, Proof};
 pub use carried::{Carried, Changed, Detail};

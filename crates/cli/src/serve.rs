@@ -6,6 +6,7 @@ mod kills;
 mod listen;
 mod open;
 mod reload;
+mod shadow;
 mod source;
 mod telemetry;
 mod tokens;

@@ -12,6 +12,7 @@ use keepgate_policy::{
     TraceIds,
 };
 
+use crate::beside::Beside;
 use crate::settings::{Server, Settings, Upstream};
 
 /// The callers remembered; beyond it the memory begins anew, which costs a conversion each and nothing else.
@@ -22,6 +23,8 @@ const CALLERS_MOST: usize = 10_000;
 pub struct Knowledge {
     servers: HashMap<ServerName, (ServerFacts, &'static str)>,
     callers: RwLock<HashMap<usize, (Arc<Caller>, Told)>>,
+    /// What else is asked with these facts, without effect.
+    pub beside: Arc<Beside>,
 }
 
 /// What policy is told of a caller.
@@ -34,13 +37,14 @@ pub struct Told {
 }
 
 impl Knowledge {
-    /// Converts the servers of the settings.
-    pub fn new(settings: &Settings) -> Self {
+    /// Converts the servers of the settings; `beside` is told what is decided by all of it.
+    pub fn new(settings: &Settings, beside: &Arc<Beside>) -> Self {
         let facts =
             |(name, server): (&ServerName, &Server)| (name.clone(), server_facts(name, server));
         Self {
             servers: settings.servers.iter().map(facts).collect(),
             callers: RwLock::default(),
+            beside: Arc::clone(beside),
         }
     }
 

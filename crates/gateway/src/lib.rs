@@ -3,6 +3,7 @@
 //! Start with [`stack`].
 
 pub mod around;
+pub mod beside;
 pub mod catalog;
 pub mod clock;
 pub mod edge;

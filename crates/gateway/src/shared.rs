@@ -12,7 +12,7 @@ use keepgate_transport::memory::Budget;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    clock::Ids, edge::room::Load, history::Histories, layers::audit::Doorkeeper,
+    beside::Beside, clock::Ids, edge::room::Load, history::Histories, layers::audit::Doorkeeper,
     layers::catalog::Catalogs, limit::Budgets, metrics::Meters, session::Sessions,
 };
 
@@ -42,6 +42,8 @@ pub struct Shared {
     pub memory: Budget,
     /// The meters.
     pub meters: Arc<Meters>,
+    /// What is tried beside the policy.
+    pub beside: Arc<Beside>,
     /// Where traces begin and end.
     pub tracer: Arc<Tracer>,
     /// How many requests run.
@@ -84,6 +86,7 @@ impl Shared {
             budgets: Arc::default(),
             history: Arc::default(),
             memory: Budget::new(MEMORY),
+            beside: Arc::new(Beside::new(&meters)),
             meters,
             catalogs: Arc::default(),
             tracer: Arc::default(),

@@ -56,7 +56,7 @@ pub fn calls(
     upstreams: &upstream::Upstreams,
 ) -> Arc<Calls> {
     let whole = Arc::new(OnceLock::new());
-    let known = Arc::new(Knowledge::new(settings));
+    let known = Arc::new(Knowledge::new(settings, &shared.beside));
     let stack = ServiceBuilder::new()
         .layer(around(measure::Measure::new(shared))) // takes Call
         .layer(around(audit::Outcome::new(&shared.log))) // one last record per call, always

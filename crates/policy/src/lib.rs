@@ -37,6 +37,7 @@ pub mod runner;
 pub mod schema;
 mod settings;
 mod shadow;
+mod shadow_mode;
 mod sources;
 
 pub use decision::{Approval, Decision, Effect, Reason, Visible};
@@ -59,6 +60,7 @@ pub use problem::{Excerpt, LoadErrors, Problem};
 pub use query::QueryError;
 pub use recorded::Recorded;
 pub use settings::Settings;
+pub use shadow_mode::{Beside, OtherList, Shadow, Would};
 pub use sources::{Source, Sources};
 
 /// The decision log's file in the state directory.

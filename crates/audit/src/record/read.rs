@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use serde::Deserialize;
 
 use super::write::{
-    CredentialLine, Cut, EVENT_ID, Line, LogNote, MAX_DIGITS, ReasonLine, ResultLine, TIMESTAMP,
-    write_line, write_number,
+    CredentialLine, Cut, EVENT_ID, Line, LogNote, MAX_DIGITS, ReasonLine, ResultLine, ShadowLine,
+    TIMESTAMP, write_line, write_number,
 };
 use super::{Decision, Kind, Status, VERSION};
 
@@ -92,6 +92,8 @@ pub(crate) struct Parsed<'a> {
     #[serde(borrow, default)]
     session_id: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
+    shadow: Option<ParsedShadow<'a>>,
+    #[serde(borrow, default)]
     src: Option<ParsedSource<'a>>,
     #[serde(borrow, default)]
     tenant: Option<Cow<'a, str>>,
@@ -124,6 +126,17 @@ struct ParsedCredential<'a> {
     masked: Option<u64>,
     #[serde(borrow, rename = "ref")]
     reference: Cow<'a, str>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ParsedShadow<'a> {
+    #[serde(borrow, default)]
+    codes: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    policy_rev: Cow<'a, str>,
+    #[serde(borrow)]
+    would: Cow<'a, str>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -317,12 +330,7 @@ fn line_of<'a>(parsed: &'a Parsed<'_>, kind: Kind) -> Result<Line<'a>, NotRecord
             .as_ref()
             .map(|client| (&*client.name, &*client.version)),
         client_id: parsed.client_id.as_deref(),
-        cred: parsed.cred.as_ref().map(|credential| CredentialLine {
-            fault: credential.fault.as_deref(),
-            lease_id: credential.lease_id.as_deref(),
-            masked: credential.masked,
-            reference: &credential.reference,
-        }),
+        cred: parsed.cred.as_ref().map(credential_of),
         cut,
         decision,
         decision_id: parsed.decision_id.as_deref(),
@@ -344,6 +352,7 @@ fn line_of<'a>(parsed: &'a Parsed<'_>, kind: Kind) -> Result<Line<'a>, NotRecord
         result,
         server: parsed.server.as_deref(),
         session_id: parsed.session_id.as_deref(),
+        shadow: parsed.shadow.as_ref().map(shadow_of),
         source: parsed.src.as_ref().map(|source| &*source.ip),
         tenant: parsed.tenant.as_deref(),
         timestamp: &parsed.timestamp,
@@ -365,6 +374,23 @@ fn result_of<'a>(result: &'a ParsedResult<'_>) -> Result<ResultLine<'a>, NotReco
         status: word("result.status", &result.status, Status::from_word)?,
         upstream_ms: result.upstream_ms,
     })
+}
+
+fn credential_of<'a>(credential: &'a ParsedCredential<'_>) -> CredentialLine<'a> {
+    CredentialLine {
+        fault: credential.fault.as_deref(),
+        lease_id: credential.lease_id.as_deref(),
+        masked: credential.masked,
+        reference: &credential.reference,
+    }
+}
+
+fn shadow_of<'a>(shadow: &'a ParsedShadow<'_>) -> ShadowLine<'a> {
+    ShadowLine {
+        codes: shadow.codes.as_deref(),
+        policy_rev: &shadow.policy_rev,
+        would: &shadow.would,
+    }
 }
 
 fn note_of<'a>(note: &'a ParsedNote<'_>) -> LogNote<'a> {

@@ -151,6 +151,11 @@ fn record<'a>(samples: &'a Samples, reasons: &'a [Reason<'a>]) -> Record<'a> {
             redacted: samples.numbers[2],
             records_cut: samples.numbers[0],
         }),
+        shadow: string(20).map(|would| Shadow {
+            would,
+            codes: string(22).unwrap_or_default(),
+            policy_rev: string(21).unwrap_or_default(),
+        }),
         ..Record::new(Kind::ALL[samples.kind], SystemTime::UNIX_EPOCH + samples.at)
     }
 }
@@ -187,6 +192,11 @@ fn expected(record: &Record<'_>, written: &Value, seq: u64) -> Value {
             "lease_id": credential.lease_id,
             "fault": credential.fault,
             "masked": credential.masked,
+        })),
+        "shadow": record.shadow.map(|shadow| json!({
+            "would": shadow.would,
+            "codes": Some(shadow.codes).filter(|codes| !codes.is_empty()),
+            "policy_rev": shadow.policy_rev,
         })),
         "src": record.source.map(|ip| json!({"ip": ip.to_string()})),
         "initiated_by": record.initiated_by,

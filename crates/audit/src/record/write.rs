@@ -106,6 +106,14 @@ pub(crate) struct ResultLine<'a> {
     pub(crate) upstream_ms: Option<u64>,
 }
 
+/// Member `shadow` as written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ShadowLine<'a> {
+    pub(crate) codes: Option<&'a str>,
+    pub(crate) policy_rev: &'a str,
+    pub(crate) would: &'a str,
+}
+
 /// A record with every member as it is written, fields in the order of the members' names.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Line<'a> {
@@ -137,6 +145,7 @@ pub(crate) struct Line<'a> {
     pub(crate) result: Option<ResultLine<'a>>,
     pub(crate) server: Option<&'a str>,
     pub(crate) session_id: Option<&'a str>,
+    pub(crate) shadow: Option<ShadowLine<'a>>,
     pub(crate) source: Option<&'a str>,
     pub(crate) tenant: Option<&'a str>,
     pub(crate) timestamp: &'a str,
@@ -268,6 +277,11 @@ fn line_of<'a>(record: &Record<'a>, stamp: &'a Stamp) -> Line<'a> {
         }),
         server: record.server,
         session_id: record.session_id,
+        shadow: record.shadow.map(|shadow| ShadowLine {
+            codes: Some(shadow.codes).filter(|codes| !codes.is_empty()),
+            policy_rev: shadow.policy_rev,
+            would: shadow.would,
+        }),
         source: None,
         tenant: record.tenant,
         timestamp: "",
@@ -330,6 +344,9 @@ pub(crate) fn write_line<'a>(
     let seq_at = object.buffer.len();
     object.optional("server", line.server);
     object.optional("session_id", line.session_id);
+    if let Some(shadow) = line.shadow {
+        object.nested("shadow", |member| write_shadow(&shadow, member));
+    }
     if let Some(ip) = line.source {
         object.nested("src", |source| source.string("ip", ip));
     }
@@ -347,6 +364,12 @@ fn write_credential(credential: &CredentialLine<'_>, object: &mut Object<'_>) {
     object.optional("lease_id", credential.lease_id);
     object.number("masked", credential.masked);
     object.string("ref", credential.reference);
+}
+
+fn write_shadow(shadow: &ShadowLine<'_>, object: &mut Object<'_>) {
+    object.optional("codes", shadow.codes);
+    object.string("policy_rev", shadow.policy_rev);
+    object.string("would", shadow.would);
 }
 
 fn write_note(note: &LogNote<'_>, object: &mut Object<'_>) {

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use keepgate_audit::{
-    Caller, Client, Credential, Decision, Kind, Log, Outcome, Reader, Reason, Record, Start,
-    Status, find,
+    Caller, Client, Credential, Decision, Kind, Log, Outcome, Reader, Reason, Record, Shadow,
+    Start, Status, find,
 };
 
 use super::{at, check, settings};
@@ -51,6 +51,11 @@ fn full<'a>(reasons: &'a [Reason<'a>], source: IpAddr) -> Record<'a> {
         reasons,
         refusal: None,
         result: None,
+        shadow: Some(Shadow {
+            would: "would_deny",
+            codes: "sql_not_select closed",
+            policy_rev: "sha256:78",
+        }),
         ..Record::new(Kind::CallIntent, at(0) + Duration::from_micros(42))
     }
 }

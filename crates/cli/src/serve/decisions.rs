@@ -406,3 +406,6 @@ fn observe(shared: &Shared, tally: &Arc<Tally>) {
     );
     registry.observe(failures, move |out| out.add([], read(&counted.failures)));
 }
+
+#[cfg(test)]
+mod tests;

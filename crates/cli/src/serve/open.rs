@@ -10,7 +10,7 @@ use keepgate_gateway::Shared;
 use keepgate_transport::http::tls::{Tls, TlsFiles};
 
 use super::bundles::{self, Bundles};
-use super::tokens;
+use super::{shadow, tokens};
 use crate::config::{AuthMode, Configuration};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -56,8 +56,11 @@ impl Opened {
         let shared = Shared::new(log, Arc::new(policy), Arc::new(authn))
             .map_err(|error| Failure::caused(Exit::Start, &error))?
             .with_memory(configuration.memory);
+        let shared = Arc::new(shared);
+        let sources = bundles.join(configuration.sources());
+        shadow::start(configuration.shadow.as_ref(), sources, &shared).await;
         Ok(Self {
-            shared: Arc::new(shared),
+            shared,
             operators: Arc::new(operators),
             tls: tls.transpose()?,
             bundles,

@@ -21,6 +21,7 @@ use super::CLOSE_PATIENCE;
 use super::bundles::{Bundles, News};
 use super::kills::Tending;
 use super::open::Opened;
+use super::shadow;
 use super::source::{Reloaded, View};
 use super::watch::{Subject, Watched};
 use crate::config::{self, Configuration};
@@ -91,6 +92,8 @@ impl Reloader {
         let tls = self.configuration.tls.iter();
         let mut policies = self.configuration.policy_directories();
         policies.extend(self.bundles.files());
+        let shadow = self.configuration.shadow.iter();
+        policies.extend(shadow.flat_map(|shadow| shadow.policies.iter().cloned()));
         Watched::from([
             (Subject::Configuration, configuration),
             (Subject::Policy, policies),
@@ -229,6 +232,7 @@ impl Reloader {
             }
         };
         self.view.set_fresh(Reloaded::Policy, taken);
+        shadow::reload(&self.shared).await;
     }
 
     /// Loads all policies from where they are, and says and records what came of it. The error holds the problems, if it

@@ -201,6 +201,7 @@ impl Inner {
             intended: AtomicBool::new(false),
             credential: Default::default(),
             carried: Default::default(),
+            beside: Default::default(),
             killed: AtomicBool::new(false),
             trace,
         })

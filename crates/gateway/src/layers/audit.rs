@@ -13,7 +13,7 @@ use std::{
 
 use futures_core::Stream;
 use keepgate_audit::{
-    AppendError, Credential, Decision, Kind, Log, Outcome as Ending, Reason, Record, Status,
+    AppendError, Credential, Decision, Kind, Log, Outcome as Ending, Reason, Record, Shadow, Status,
 };
 use keepgate_call::{
     Answer, Ask, Call, Code, CredentialNote, Cut, Detail, Events, Fault, Item, Refusal, Reply,
@@ -345,6 +345,7 @@ impl Guard {
         record.reasons = &reasons;
         shape.add(&self.call, &mut ending);
         record.result = Some(ending);
+        record.shadow = beside(&self.call);
         write(&self.log, &record)
     }
 }
@@ -355,6 +356,15 @@ fn vanished(call: &Call) -> Status {
         Era::Stateless => Status::Cancelled,
         Era::Stateful => Status::Abandoned,
     }
+}
+
+/// What other policies would have decided of a call.
+fn beside(call: &Call) -> Option<Shadow<'_>> {
+    call.beside.noted().map(|beside| Shadow {
+        would: beside.would,
+        codes: &beside.codes,
+        policy_rev: &beside.revision,
+    })
 }
 
 /// The credential of a call, as far as records say it.

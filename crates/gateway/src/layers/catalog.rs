@@ -209,6 +209,7 @@ impl Lookup {
             intended: AtomicBool::new(false),
             credential: Default::default(),
             carried: Default::default(),
+            beside: Default::default(),
             killed: AtomicBool::new(false),
             trace: self.tracer.inner(&call.trace, random),
         })

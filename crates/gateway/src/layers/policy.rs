@@ -223,6 +223,8 @@ impl Judge {
     ) -> Result<Decision, Refusal> {
         let facts = side.facts(Phase::Call, method, subject, arguments);
         let decision = self.policy.judge(&facts);
+        let beside = &self.knowledge.beside;
+        beside.judged(side.call(), &facts, &decision);
         self.meters
             .judged(side.call(), effect(&decision), decision.elapsed);
         match &decision.effect {

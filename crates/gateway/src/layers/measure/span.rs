@@ -118,6 +118,12 @@ impl Measured<'_> {
                 KeyValue::new("keepgate.policy.revision", Arc::clone(&judged.revision)),
             ]);
         }
+        if let Some(beside) = call.beside.noted() {
+            attributes.extend([
+                KeyValue::new("keepgate.policy.shadow", beside.would),
+                KeyValue::new("keepgate.policy.shadow.codes", beside.codes.clone()),
+            ]);
+        }
         let denied = if let Ended::Refused(refusal) = ended {
             Some(*refusal)
         } else {

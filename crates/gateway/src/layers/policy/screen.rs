@@ -286,7 +286,11 @@ impl Screened {
         for (item, located) in listing.items().iter().zip(located) {
             let ask = |item: Item<'_>| {
                 let facts = side.facts(Phase::List, method, Item::None, None);
-                self.parts.policy.visible(&facts, &[item]).shown.first() == Some(&true)
+                let visible = self.parts.policy.visible(&facts, &[item]);
+                let shown = visible.shown.first() == Some(&true);
+                let beside = &self.parts.knowledge.beside;
+                beside.listed(&self.bound.call, &facts, &[item], &[shown]);
+                shown
             };
             shown.push(match kind {
                 ListKind::Tools if self.is_killed(&item.key) => false,

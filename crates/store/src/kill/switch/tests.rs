@@ -42,7 +42,8 @@ fn call(caller: &str, tool: &str) -> Arc<Call> {
         intended: AtomicBool::new(false),
         trace: keepgate_call::Trace::default(),
         credential: Default::default(),
-            carried: Default::default(),
+        carried: Default::default(),
+        beside: Default::default(),
         killed: AtomicBool::new(false),
     })
 }
