@@ -170,6 +170,7 @@ impl Judge {
         let method = request.method().as_str();
         let facts = side.facts(Phase::Connect, method, Item::None, None);
         let decision = self.policy.judge(&facts);
+        self.knowledge.beside.judged(call, &facts, &decision);
         let code = match &decision.effect {
             Effect::Allow => return Ok(decision.obligations),
             Effect::Deny if is_failure(&decision) => Code::PolicyFailed,

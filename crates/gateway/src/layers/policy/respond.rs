@@ -65,7 +65,10 @@ impl Respond {
         let decision = about::with(request, tool, |item| {
             let mut asked = side.facts(Phase::Response, request.method().as_str(), item, arguments);
             asked.response = Some(facts);
-            Ok(self.policy.judge(&asked))
+            let decision = self.policy.judge(&asked);
+            let beside = &self.knowledge.beside;
+            beside.judged(&bound.call, &asked, &decision);
+            Ok(decision)
         })?;
         self.meters
             .judged(&bound.call, effect(&decision), decision.elapsed);

@@ -385,12 +385,10 @@ impl Screened {
         let subject = Item::ServerRequest {
             params: params.map(|raw| raw.as_str()),
         };
-        let decision = self.parts.policy.judge(&side.facts(
-            Phase::ServerRequest,
-            method.as_str(),
-            subject,
-            None,
-        ));
+        let facts = side.facts(Phase::ServerRequest, method.as_str(), subject, None);
+        let decision = self.parts.policy.judge(&facts);
+        let beside = &self.parts.knowledge.beside;
+        beside.judged(&self.bound.call, &facts, &decision);
         // Nothing is done to a question; one that obliges to something is not asked.
         let obliged = decision.obligations.is_some();
         let allowed = decision.effect == Effect::Allow && !obliged;
