@@ -202,7 +202,7 @@ fn grants(criterion: &mut Criterion) {
         callers.push(r#""alice@corp.example":{"tools":["get_case","query_database"]}"#.to_owned());
         let data = format!("{{\"grants\":{{\"crm\":{{{}}}}}}}", callers.join(","));
         std::fs::write(folder.join("data.json"), data).unwrap();
-        let policy = Policy::load(&[folder.clone()], &settings).unwrap();
+        let policy = Policy::load(std::slice::from_ref(&folder), &settings).unwrap();
         let facts = scene.facts(SMALL);
         let decision = policy.judge(&facts);
         assert_eq!(decision.effect, Effect::Allow, "{decision:?}");
