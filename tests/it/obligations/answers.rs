@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keepgate_tests::{Client, FakeServer, Gate, Heard, Say, TestGateway};
+use keepgate_tests::{Client, Events, FakeServer, Gate, Heard, Say, TestGateway, client::field};
 use serde_json::{Value, json};
 
 use super::{both, obliged, obliging, result};
@@ -112,7 +112,7 @@ async fn each_event_goes_on_as_it_comes() {
     .await;
     let client = Client::new(gateway.addr).initialize("2025-11-25").await;
     let call = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "echo", "arguments": {}}});
-    let mut events = keepgate_tests::Events::of(client.open("POST", call.to_string()).await);
+    let mut events = Events::of(client.open("POST", call.to_string()).await);
     let first = events.message().await.unwrap();
     assert_eq!(first["params"]["message"], "[redacted]");
     gate.open();
@@ -244,11 +244,51 @@ async fn a_server_does_not_say_elsewhere_what_was_redacted() {
     let log = json!({"jsonrpc": "2.0", "method": "notifications/message",
         "params": {"level": "info", "data": {"SSN__c": SECRET}}});
     let (_server, _gateway, client, gate) = listening(FIELD, log).await;
-    let mut events = keepgate_tests::Events::of(client.open("GET", "").await);
+    let mut events = Events::of(client.open("GET", "").await);
     assert_eq!(client.call("echo", json!({})).await.code(), None);
     gate.open();
     let heard = events.message().await.unwrap();
     assert_eq!(heard["params"]["data"]["SSN__c"], "[redacted]");
+}
+
+#[tokio::test]
+async fn an_answer_on_a_resumed_stream_meets_the_rules_of_its_call() {
+    for (rules, code) in [
+        (FIELD, None),
+        ("max_bytes contains 20", Some("result_too_large")),
+        (
+            "deny contains \"rows\" if input.response.size > 10",
+            Some("policy_denied"),
+        ),
+    ] {
+        let server = FakeServer::start(move |heard| match (heard.verb.as_str(), heard.method().as_str()) {
+            ("GET", _) => {
+                let done = json!({"jsonrpc": "2.0", "id": 7, "result": {"content": [], "structuredContent": {"SSN__c": SECRET}}});
+                vec![Say::sse(), Say::text(&format!("id: 2\ndata: {done}\n\n")), Say::Close]
+            }
+            (_, "tools/call") => vec![Say::sse(), Say::text("id: 1\ndata:\n\n"), Say::Close],
+            _ => keepgate_tests::upstream::behave(heard).unwrap_or_default(),
+        })
+        .await;
+        let gateway = TestGateway::http(&server.url())
+            .policy(&obliging(rules))
+            .start()
+            .await;
+        let client = Client::new(gateway.addr).initialize("2025-11-25").await;
+        let call = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "echo", "arguments": {}}});
+        let primed = Events::of(client.open("POST", call.to_string()).await)
+            .block()
+            .await
+            .unwrap();
+        let resumed = client.header("last-event-id", field(&primed, "id").unwrap());
+        let answer = Events::of(resumed.open("GET", "").await)
+            .message()
+            .await
+            .unwrap();
+        assert!(!answer.to_string().contains(SECRET), "{answer}");
+        let refused = answer.pointer("/result/_meta/dev.keepgate~1refusal/code");
+        assert_eq!(refused.and_then(Value::as_str), code, "{answer}");
+    }
 }
 
 #[tokio::test]

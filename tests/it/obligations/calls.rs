@@ -1,11 +1,16 @@
 //! Calls: counted, changed, armed with another credential, recorded, refused.
 
-use keepgate_tests::{Client, FakeServer, Say, TestGateway, upstream::said};
+use std::{os::unix::fs::PermissionsExt, time::SystemTime};
+
+use keepgate_call::ServerName;
+use keepgate_store::kill::{Kill, Scope, Wish};
+use keepgate_tests::{Client, FakeServer, Heard, Say, TestGateway, upstream::said};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use super::{both, obliged, obliging, result};
 
-fn echoes(heard: &keepgate_tests::Heard) -> Vec<Say> {
+fn echoes(heard: &Heard) -> Vec<Say> {
     Say::json(&said(&heard.json()["id"], "hello"))
 }
 
@@ -184,6 +189,116 @@ async fn a_credential_that_is_not_configured_is_a_refusal() {
         );
     }
     assert!(server.heard_of("tools/call").is_empty());
+}
+
+/// A gateway whose server `up` has one credential and `other` another, which policy gives `up` for calls of admins.
+async fn two_credentials(
+    script: impl Fn(&Heard) -> Vec<Say> + Send + Sync + 'static,
+) -> (FakeServer, TestGateway, String) {
+    let directory = TempDir::new().unwrap();
+    let file = |name: &str, secret: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, secret).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+        format!("file:{}", path.display())
+    };
+    let (plain, admin) = (file("plain", "plain-secret"), file("admin", "admin-secret"));
+    let server = FakeServer::with_tools(script).await;
+    let rules = format!("credential contains {{\"ref\": \"{admin}\"}} if input.arguments.admin");
+    let wanted = |text: &str| keepgate_credential::Use {
+        reference: keepgate_credential::Reference::parse(text).unwrap(),
+        form: keepgate_credential::Form::Bearer,
+        terms: Default::default(),
+    };
+    let (one, other) = (wanted(&plain), wanted(&admin));
+    let gateway = TestGateway::http(&server.url())
+        .policy(&obliging(&rules))
+        .with(move |settings| {
+            let mut up = settings.servers.values().next().unwrap().clone();
+            up.credential = Some(other);
+            let name = ServerName::parse("other").unwrap();
+            for server in settings.servers.values_mut() {
+                server.credential = Some(one.clone());
+            }
+            settings.servers.insert(name, up);
+        })
+        .start()
+        .await;
+    // Read when they are needed, so as long as the test runs.
+    let _kept = directory.keep();
+    (server, gateway, admin)
+}
+
+#[tokio::test]
+async fn a_call_is_armed_with_the_credential_policy_chose() {
+    let (server, gateway, admin) = two_credentials(echoes).await;
+    let client = Client::new(gateway.addr).initialize("2025-11-25").await;
+    for (arguments, line) in [
+        (json!({}), "Bearer plain-secret"),
+        (json!({"admin": true}), "Bearer admin-secret"),
+        (json!({}), "Bearer plain-secret"),
+    ] {
+        assert_eq!(client.call("echo", arguments).await.code(), None);
+        let heard = server.heard_of("tools/call").pop().unwrap();
+        assert_eq!(heard.header("authorization"), Some(line));
+    }
+    let outcome =
+        |record: &Value| record["kind"] == "call.outcome" && record["cred"]["ref"] == *admin;
+    gateway.record(outcome).await;
+}
+
+#[tokio::test]
+async fn a_credential_that_is_cut_off_is_not_chosen_and_what_runs_with_it_is_cut() {
+    let (server, gateway, admin) = two_credentials(|_| vec![Say::Hang]).await;
+    let client = Client::new(gateway.addr).initialize("2025-11-25").await;
+    let running = tokio::spawn({
+        let client = client.clone();
+        async move { client.call("echo", json!({"admin": true})).await }
+    });
+    server.hears(|heard| heard.method() == "tools/call").await;
+    let wish = Wish {
+        scope: Scope::parse("credential", Some(&admin)).unwrap(),
+        tenant: None,
+        reason: "leaked".to_owned(),
+        by: "alice".to_owned(),
+        lasts: None,
+    };
+    let kill = Kill::new(wish, SystemTime::now()).unwrap();
+    gateway.gateway.shared().kill.set(kill);
+    assert_eq!(running.await.unwrap().code().as_deref(), Some("killed"));
+    let refused = client.call("echo", json!({"admin": true})).await;
+    assert_eq!(refused.code().as_deref(), Some("killed"), "{refused:?}");
+    assert_eq!(server.heard_of("tools/call").len(), 1);
+}
+
+#[tokio::test]
+async fn a_child_process_is_given_no_other_credential() {
+    let gateway = TestGateway::child(env!("CARGO_BIN_EXE_keepgate-fake-child"), &[], false)
+        .policy(&obliging("credential contains {\"ref\": \"env:PATH\"}"))
+        .with(|settings| {
+            for server in settings.servers.values_mut() {
+                server.credential = Some(keepgate_credential::Use {
+                    reference: keepgate_credential::Reference::parse("env:PATH").unwrap(),
+                    form: keepgate_credential::Form::Environment {
+                        name: "TOKEN".to_owned(),
+                        user: None,
+                    },
+                    terms: Default::default(),
+                });
+            }
+        })
+        .start()
+        .await;
+    let answer = Client::new(gateway.addr)
+        .initialize("2025-11-25")
+        .await
+        .call("pid", json!({}))
+        .await;
+    assert_eq!(
+        answer.code().as_deref(),
+        Some("policy_failed"),
+        "{answer:?}"
+    );
 }
 
 #[tokio::test]

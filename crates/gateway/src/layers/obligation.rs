@@ -25,7 +25,7 @@ use keepgate_mcp::{id::Id, message::Message};
 use keepgate_policy::{
     AuditLevel, Decision, LimitBy, Obligations, Phase, Policy, RateLimit, ToolFacts, is_judged,
 };
-use keepgate_store::kill::{Running, Switch};
+use keepgate_store::kill::{Running, Switch, Ticket};
 
 pub(crate) use self::standing::Standing;
 use self::{duty::Duty, standing::Held, stream::Carried};
@@ -159,12 +159,13 @@ impl Parts {
         self.spend(&bound.call, &obligations.limits, &decision.revision)
     }
 
-    /// The credential a decision names. One that is cut off, or that the server cannot be given for one call, is none.
+    /// The credential a decision names, and a hold on the kill switch for it: the call's own is for its server's credential.
+    /// One that is cut off, or that the server cannot be given for one call, is none.
     fn credential(
         &self,
         bound: &Bound,
         decision: &Decision,
-    ) -> Result<Option<Arc<Source>>, Refusal> {
+    ) -> Result<Option<(Arc<Source>, Ticket)>, Refusal> {
         let obligations = decision.obligations.as_ref();
         let Some(reference) = obligations.and_then(|all| all.credential.as_ref()) else {
             return Ok(None);
@@ -182,10 +183,9 @@ impl Parts {
                 .map(|session| Arc::clone(&session.public)),
             credential: Some(Arc::clone(reference)),
         };
-        match self.kill.find(&running.facts()) {
-            Some(kill) => Err(super::kill::refused(&kill)),
-            None => Ok(Some(Arc::clone(source))),
-        }
+        let ticket = self.kill.admit(running);
+        let ticket = ticket.map_err(|kill| super::kill::refused(&kill))?;
+        Ok(Some((Arc::clone(source), ticket)))
     }
 
     /// Counts a call against the limits of a decision.
@@ -240,14 +240,14 @@ impl Around<Permitted> for Carry {
     {
         let (bound, tool, decision) = permitted.into_parts();
         self.0.before(&bound, &decision)?;
-        let credential = self.0.credential(&bound, &decision)?;
+        let (credential, ticket) = self.0.credential(&bound, &decision)?.unzip();
         let duty = self.0.duty(&bound, tool, &decision)?;
         let timeout = decision
             .obligations
             .as_ref()
             .and_then(|obligations| obligations.timeout);
         let session = bound.session.session().cloned();
-        if duty.is_none() && session.is_none() {
+        if duty.is_none() && session.is_none() && ticket.is_none() && timeout.is_none() {
             return next(Obliged {
                 bound,
                 decision,
@@ -265,13 +265,14 @@ impl Around<Permitted> for Carry {
             },
             session,
             duty,
+            ticket,
             limit: timeout.map(|limit| (tokio::time::Instant::now() + limit, limit)),
         };
-        let running = next(Obliged {
+        let running = way.held(next(Obliged {
             bound,
             decision,
             credential,
-        });
+        }));
         let reply = match way.limit {
             None => running.await?,
             Some((at, limit)) => match tokio::time::timeout_at(at, running).await {
@@ -296,11 +297,27 @@ struct Way {
     duty: Option<Arc<Duty>>,
     /// The session's knowledge of the duty.
     held: Option<Held>,
+    /// The hold on the kill switch for the credential policy chose.
+    ticket: Option<Ticket>,
     /// When it ends at the latest.
     limit: Option<(tokio::time::Instant, Duration)>,
 }
 
 impl Way {
+    /// Runs what can be cut with the credential it is sent with.
+    async fn held(
+        &self,
+        running: impl Future<Output = Result<Reply, Refusal>>,
+    ) -> Result<Reply, Refusal> {
+        let Some(ticket) = &self.ticket else {
+            return running.await;
+        };
+        ticket.hold(running).await.unwrap_or_else(|kill| {
+            unasked(&self.call, &self.binding);
+            Err(super::kill::refused(&kill))
+        })
+    }
+
     /// The reply as it may go on.
     fn back(self, reply: Reply) -> Result<Reply, Refusal> {
         let Reply { answer, session } = reply;

@@ -11,7 +11,7 @@ use keepgate_mcp::message::{Message, Response};
 use tokio::time::Sleep;
 use tracing::warn;
 
-use super::{Way, duty::Duty, late, standing::Handed, unasked};
+use super::{super::kill::refused, Way, duty::Duty, late, standing::Handed, unasked};
 use crate::render::{self, Asked};
 
 /// The events of a reply.
@@ -130,6 +130,13 @@ impl Stream for Carried {
         loop {
             if this.over {
                 return Poll::Ready(None);
+            }
+            if let Some(ticket) = &this.way.ticket
+                && let Poll::Ready(kill) = ticket.poll_cut(context)
+            {
+                this.over = true;
+                unasked(&this.way.call, &this.way.binding);
+                return Poll::Ready(Some(Err(Cut::Killed(Box::new(refused(&kill))))));
             }
             if let (Some(timer), Some((_, limit))) = (&mut this.timer, this.way.limit)
                 && timer.as_mut().poll(context).is_ready()
