@@ -16,6 +16,7 @@ mod conformance;
 mod crashes;
 mod credentials;
 mod decisions;
+mod definitions;
 mod drivers;
 mod gate;
 mod hostile_policies;

@@ -352,15 +352,17 @@ fn secret(content: &mut Content, heard: &Heard, path: &str, body: &Value) -> Vec
             Some(None) | None => refused_nothing(),
         };
     }
-    if let Some(role) = path.strip_prefix("database/creds/") {
+    let issuing = ["database/creds/", "secret/mcp/salesforce/"];
+    if let Some(role) = issuing.iter().find_map(|prefix| path.strip_prefix(prefix)) {
         content.issued += 1;
         let number = content.issued;
         let id = format!("database/creds/{role}/lease-{number}");
         let password = format!("leased-password-{number}-Zx9");
         let ends = Instant::now() + Duration::from_secs(content.lease_ttl);
         content.leases.insert(id.clone(), (password.clone(), ends));
-        let mut answer =
-            envelope(&json!({"username": format!("v-{role}-{number}"), "password": password}));
+        let mut answer = envelope(
+            &json!({"username": format!("v-{role}-{number}"), "password": password, "token": password}),
+        );
         answer["lease_id"] = id.into();
         answer["lease_duration"] = content.lease_ttl.into();
         answer["renewable"] = content.renewable.into();

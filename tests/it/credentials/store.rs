@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use keepgate_credential::{Form, Login, Scope, User, VaultSettings};
+use keepgate_credential::{Form, Login, Scope, Terms, Use, User, VaultSettings};
 use keepgate_tests::{FakeVault, Gate, vault::Mood};
 use serde_json::json;
 use tempfile::TempDir;
@@ -432,4 +432,53 @@ async fn a_vault_with_a_certificate_of_its_own() {
     };
     let store = store(Some(known), wanted(KV2, Form::Bearer));
     assert_eq!(line(&store).await, Ok(format!("Bearer {SECRET}")));
+}
+
+/// `dynamic_secret`: what has no lease is not used.
+#[tokio::test]
+async fn a_definition_that_wants_a_lease_uses_nothing_else() {
+    let fake = filled().await;
+    let directory = TempDir::new().unwrap();
+    let settings = vault(&fake, directory.path());
+    for (text, expected) in [(KV2, Err("not_leased")), (LEASED, Ok(()))] {
+        let leased = Use {
+            terms: Terms {
+                leased: true,
+                ..Terms::default()
+            },
+            ..wanted(text, Form::Bearer)
+        };
+        let store = store(Some(settings.clone()), leased);
+        assert_eq!(line(&store).await.map(drop), expected, "{text}");
+        store.close().await;
+    }
+}
+
+/// `rotation_days`: what nobody changed for longer is used, and said to be overdue. The fake's secrets are of 2026-01-01.
+#[tokio::test]
+async fn an_old_secret_is_overdue_and_used() {
+    let fake = filled().await;
+    let directory = TempDir::new().unwrap();
+    let settings = vault(&fake, directory.path());
+    let days = |days: u64| Some(Duration::from_secs(days * 24 * 60 * 60));
+    for (text, rotation, overdue) in [
+        (KV2, days(1), Some(true)),
+        (KV2, days(36_500), Some(false)),
+        (KV2, None, None),
+        // Version 1 of KV does not say when.
+        ("vault:kv/crm#token", days(1), None),
+    ] {
+        let watched = Use {
+            terms: Terms {
+                rotation,
+                ..Terms::default()
+            },
+            ..wanted(text, Form::Bearer)
+        };
+        let store = store(Some(settings.clone()), watched);
+        assert!(line(&store).await.is_ok(), "{text}");
+        let status = store.status();
+        assert_eq!(status[0].overdue, overdue, "{text} {rotation:?}");
+        store.close().await;
+    }
 }
