@@ -1,5 +1,6 @@
 //! The definition as it was printed, in front of a server: every field of it, from the outside.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 
 use keepgate_tests::{Client, FakeServer, FakeVault, Say, upstream::behave};
@@ -139,12 +140,22 @@ async fn the_printed_definition_is_enforced() {
         .client(SERVER)
         .call_modern("get_record", json!({"object": "Account"}))
         .await;
-    assert!(stateless.code().is_some(), "{stateless:?}");
+    assert!(stateless.json()["error"].is_object(), "{stateless:?}");
     assert_eq!(crm.heard_of("tools/call").len(), 1);
 
     let records = gate.end().await;
-    let outcomes = of_kind(&records, "outcome");
-    assert!(outcomes.len() >= 10, "log_all_calls: {outcomes:?}");
+    let outcomes = of_kind(&records, "call.outcome");
+    let called = records
+        .iter()
+        .filter(|record| TOOLS.iter().any(|tool| record["tool_name"] == **tool));
+    let called: BTreeSet<&str> = called
+        .filter_map(|record| record["decision_id"].as_str())
+        .collect();
+    assert_eq!(called.len(), 10, "log_all_calls");
+    let told = outcomes
+        .iter()
+        .filter(|outcome| outcome.to_string().contains("\"records\""));
+    assert_eq!(told.count(), 1, "log_response_summary: {outcomes:?}");
 }
 
 /// `dynamic_secret: true`, and a path of an engine that issues nothing.
