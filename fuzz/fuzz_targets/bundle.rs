@@ -1,5 +1,5 @@
 //! A bundle of any bytes is taken or refused with a reason: it never panics, never takes long, and what is taken is what
-//! a strict reader would take. The bytes are tried as they are, and as the tar inside a sound gzip, past its checksum.
+//! a strict reader would take. The bytes are tried as they are, and as the tar inside a sound gzip, with sound checksums.
 #![no_main]
 
 use std::io::Write;
@@ -24,7 +24,7 @@ fuzz_target!(|bytes: &[u8]| {
     };
     let signed = BundleSource::held("b", Verification::new(vec![trusted]));
     let mut zip = GzEncoder::new(Vec::new(), Compression::none());
-    zip.write_all(bytes).expect("memory");
+    zip.write_all(&mended(bytes)).expect("memory");
     let zipped = zip.finish().expect("memory");
     let settings = Settings::default();
     for bundle in [bytes, &zipped] {
@@ -40,7 +40,10 @@ fuzz_target!(|bytes: &[u8]| {
         let mut names = taken.files.clone();
         for name in &names {
             let odd = |step: &str| matches!(step, "" | "." | "..");
-            assert!(!name.split('/').any(odd) && !name.contains(['\\', '\0', '\n']), "{name:?}");
+            assert!(
+                !name.split('/').any(odd) && !name.contains(['\\', '\0', '\n']),
+                "{name:?}"
+            );
         }
         names.sort_by_key(|name| name.to_lowercase());
         names.dedup_by_key(|name| name.to_lowercase());
@@ -55,3 +58,16 @@ fuzz_target!(|bytes: &[u8]| {
         }
     }
 });
+
+/// The tar with the checksum of every block that looks like a header: no fuzzer guesses those.
+fn mended(tar: &[u8]) -> Vec<u8> {
+    let mut tar = tar.to_vec();
+    for block in tar.chunks_exact_mut(512) {
+        if block[257..262] == *b"ustar" {
+            block[148..156].fill(b' ');
+            let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+            block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        }
+    }
+    tar
+}

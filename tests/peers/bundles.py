@@ -1,6 +1,7 @@
 """Serves the files of FOLDER with Starlette's StaticFiles, which makes ETags and answers If-None-Match, under uvicorn.
 
-Prints `listening URL`, then a line for each request: its path, its If-None-Match, its Authorization, and the status.
+Prints `listening URL`, then a line for each request: its path, its If-None-Match, its Authorization, and the status;
+for a POST its path and its body.
 With TOKEN set, requests need it as a bearer token.
 """
 
@@ -34,6 +35,17 @@ class Told:
 
         if self.token and headers.get("authorization") != f"Bearer {self.token}":
             await telling({"type": "http.response.start", "status": 401, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        if scope["method"] == "POST":
+            body = b""
+            while True:
+                message = await receive()
+                body += message.get("body", b"")
+                if not message.get("more_body"):
+                    break
+            print("posted", scope["path"], body.decode(), flush=True)
+            await send({"type": "http.response.start", "status": 204, "headers": []})
             await send({"type": "http.response.body", "body": b""})
             return
         await self.app(scope, receive, telling)

@@ -66,6 +66,8 @@ pub struct Configuration {
     pub definitions: PathBuf,
     /// Policies that are tried beside them.
     pub shadow: Option<Shadow>,
+    /// Who is told how the policies stand.
+    pub status: Option<Upload>,
     /// Where decisions are logged.
     pub decisions: Decisions,
     /// When an audit record counts as written.

@@ -104,7 +104,7 @@ async fn serve(
     reloader.record_start().await;
     // Before anybody is told that it is ready: what changes from then on is noticed.
     let mut changes = watch::Watch::start(reloader.watched());
-    let mut looking = bundles.start();
+    let mut looking = bundles.start(&reloader.shared);
     view.set_serving(true);
     tracing::info!("ready");
     reload_until_the_end(&mut signals, &mut changes, &mut looking, &mut reloader).await;

@@ -83,13 +83,14 @@ impl Shop {
         format!("{}/policy.tar.gz", self.url)
     }
 
+    fn said(&self) -> String {
+        let process = self.process.as_ref();
+        process.map(Running::stdout).unwrap_or_default()
+    }
+
     /// How often it was asked and answered so.
     fn answered(&self, status: &str) -> usize {
-        let said = self
-            .process
-            .as_ref()
-            .map(Running::stdout)
-            .unwrap_or_default();
+        let said = self.said();
         let lines = said.lines().filter(|line| line.starts_with("asked "));
         lines.filter(|line| line.ends_with(status)).count()
     }
@@ -146,13 +147,25 @@ async fn a_bundle_comes_into_force_is_updated_and_outlives_its_server() {
     let (signed, verify) = signing("ES256");
     shop.stock("r1", &allows("echo"), &words(&signed)).await;
     let policies = remote(&shop, &verify);
-    let home = Home::new()
-        .url("up", &up.url())
-        .with(|it| it["policies"] = policies);
+    let home = Home::new().url("up", &up.url()).with(|it| {
+        it["policies"] = policies;
+        it["status"] = json!({"url": shop.url, "interval": "100ms"});
+    });
     let gate = home.serve().await;
     let client = gate.client("up");
     assert!(allowed(&client, "echo").await);
     assert!(!allowed(&client, "delete").await);
+    let posted = |revision: &str| {
+        let said = shop.said();
+        let mut told = said
+            .lines()
+            .filter_map(|line| line.strip_prefix("posted /status "));
+        told.any(|told| {
+            let told: Value = serde_json::from_str(told).expect("a status");
+            told["bundles"][shop.bundle()]["active_revision"] == revision
+        })
+    };
+    until("the first status", async || posted("r1")).await;
     let told = status(&gate).await;
     let bundle = &told["bundles"][shop.bundle()];
     assert_eq!(bundle["active_revision"], "r1", "{told}");
@@ -175,6 +188,7 @@ async fn a_bundle_comes_into_force_is_updated_and_outlives_its_server() {
     })
     .await;
     assert!(!allowed(&client, "echo").await);
+    until("the second status", async || posted("r2")).await;
     until("its revision", async || {
         status(&gate).await["bundles"][shop.bundle()]["active_revision"] == "r2"
     })

@@ -17,7 +17,7 @@ use keepgate_gateway::settings::Timeouts as GatewayTimeouts;
 pub(crate) use self::auth::{Auth, Issuer};
 pub(crate) use self::limits::{Limits, ServerLimits};
 use super::LogFormat;
-use super::decisions::{RawDecisions, RawShadow};
+use super::decisions::{RawDecisions, RawShadow, RawUpload};
 use super::decode::{At, Decode, Fields, OneOrMany, Text, choice, written, wrong};
 use super::document::Node;
 use super::fault::{Fault, Faults};
@@ -39,6 +39,7 @@ pub(crate) struct Raw {
     pub(crate) policies: Vec<policies::Policies>,
     pub(crate) shadow: Option<RawShadow>,
     pub(crate) decisions: RawDecisions,
+    pub(crate) status: Option<RawUpload>,
     pub(crate) audit: Audit,
     pub(crate) limits: Limits,
     pub(crate) log: Log,
@@ -68,6 +69,7 @@ impl Decode for Raw {
                 .unwrap_or_default(),
             shadow: fields.optional("shadow"),
             decisions: fields.section("decisions")?,
+            status: fields.optional("status"),
             audit: fields.section("audit")?,
             limits: fields.section("limits")?,
             log: fields.section("log")?,

@@ -49,15 +49,15 @@ pub(crate) fn resolve(
     resolver.version(raw.version.as_ref());
     let listen = resolver.listen(&raw.listen.0);
     let admin = resolver.admin(&raw.admin, &listen);
-    let public_url = raw
-        .public_url
-        .as_ref()
-        .and_then(|url| resolver.public_url(url));
+    let public_url = raw.public_url.as_ref();
+    let public_url = public_url.and_then(|url| resolver.public_url(url));
     let tls = raw.tls.as_ref().and_then(|tls| resolver.tls(tls));
     let addresses: Vec<SocketAddr> = listen.iter().map(|address| address.value).collect();
     let oauth = resolver.auth(&raw.auth, &listen, public_url.as_ref(), tls.is_some());
     let credentials = resolver.credentials(&raw.credentials);
     let decisions = resolver.decisions(&raw.decisions, &credentials);
+    let status = raw.status.as_ref();
+    let status = status.and_then(|status| resolver.upload(status, &credentials));
     let shadow = raw.shadow.as_ref().map(|raw| resolver.shadow(raw));
     let mut servers = resolver.servers(raw.servers, &credentials);
     resolver.definitions(files, &mut servers, &credentials);
@@ -91,6 +91,7 @@ pub(crate) fn resolve(
         definitions: definition::directory(raw.definitions.as_ref(), directory),
         shadow,
         decisions,
+        status,
         durability: raw.audit.durability,
         header_timeout: raw.limits.header_timeout,
         connections: raw.limits.connections,

@@ -5,16 +5,18 @@
 //! the one we have. What cannot be had, or is not taken, changes nothing but the status.
 
 mod fetch;
+mod report;
 mod standing;
 mod store;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use keepgate_admin::{InForce, Plugin, PolicyStatus};
 use keepgate_authn::private_file;
 use keepgate_call::ServerName;
 use keepgate_credential::{Credentials, Form, Use};
+use keepgate_gateway::Shared;
 use keepgate_policy::bundle::BundleSource;
 use keepgate_policy::{LoadErrors, Policy, Settings, Sources};
 use keepgate_telemetry::metrics::{About, Registry, Unit};
@@ -23,6 +25,7 @@ use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
 use self::fetch::{Fetcher, Looked};
+use self::report::Reporter;
 use self::standing::Standing;
 use self::store::Store;
 use crate::config::{self, Configuration, Place};
@@ -35,6 +38,8 @@ pub(super) struct Bundles {
     /// Asks everybody to look now.
     look: Arc<Notify>,
     credentials: Arc<Credentials>,
+    /// Until it begins to report.
+    reporter: Mutex<Option<Reporter>>,
 }
 
 /// One bundle and how it stands.
@@ -99,6 +104,10 @@ impl Bundles {
         credentials
             .configure(&configuration.gateway.credentials, &uses)
             .map_err(|error| Failure::caused(Exit::Start, &error))?;
+        let reporter = configuration.status.as_ref();
+        let reporter = reporter
+            .map(|upload| Reporter::new(upload, &configuration.gateway.credentials))
+            .transpose()?;
         let mut all = Vec::new();
         for (name, bundle) in named(configuration) {
             let source = bundle
@@ -125,6 +134,7 @@ impl Bundles {
             all,
             look: Arc::default(),
             credentials,
+            reporter: Mutex::new(reporter),
         })
     }
 
@@ -266,10 +276,15 @@ impl Bundles {
         }
     }
 
-    /// Begins to look for news.
-    pub(super) fn start(&self) -> Looking {
+    /// Begins to look for news, and to tell how everything stands, if somebody is to be told.
+    pub(super) fn start(self: &Arc<Self>, shared: &Shared) -> Looking {
         let (sender, news) = mpsc::channel(1);
         let mut tasks = JoinSet::new();
+        let reporter = self.reporter.lock();
+        if let Some(reporter) = reporter.unwrap_or_else(PoisonError::into_inner).take() {
+            let id = shared.log.public_key().origin().to_owned();
+            tasks.spawn(reporter.run(id, Arc::clone(self), Arc::clone(&shared.policy)));
+        }
         for held in self.all.iter().filter(|held| held.remote.is_some()) {
             tasks.spawn(fetch::keep_looking(
                 Arc::clone(held),

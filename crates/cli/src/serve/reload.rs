@@ -42,7 +42,7 @@ pub(super) struct Reloader {
     variables: Vec<(OsString, OsString)>,
     /// What is in force; the parts that need a restart stay as they were at the start.
     configuration: Configuration,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     operators: Arc<Operators>,
     tls: Option<Tls>,
     gateway: Gateway,
@@ -423,6 +423,7 @@ fn needs_restart(old: &Configuration, new: &Configuration) -> Vec<&'static str> 
         ("tenants", old.tenants != new.tenants),
         ("shadow", old.shadow != new.shadow),
         ("decisions", old.decisions != new.decisions),
+        ("status", old.status != new.status),
         ("audit.durability", old.durability != new.durability),
         (
             "limits.header_timeout",

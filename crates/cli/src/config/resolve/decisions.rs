@@ -25,7 +25,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn upload(&mut self, raw: &RawUpload, credentials: &Settings) -> Option<Upload> {
+    pub(super) fn upload(&mut self, raw: &RawUpload, credentials: &Settings) -> Option<Upload> {
         let ca = raw.ca.as_ref().map(|path| self.file(path));
         let token = raw.token.as_ref().map(|text| {
             let wanted = Use {
@@ -42,7 +42,7 @@ impl Resolver<'_> {
         let text = raw.url.as_ref()?;
         let url = self.url(text)?;
         if url.query().is_some() {
-            let hint = "events are posted to /logs below this address";
+            let hint = "events are posted to /logs, status to /status below this address";
             self.faults
                 .push(text.fault("URL has a query (`?..`)").hint(hint));
             return None;
@@ -50,7 +50,7 @@ impl Resolver<'_> {
         let loopback = url.host().is_some_and(super::servers::is_loopback);
         if url.scheme_str() == Some("http") && !loopback {
             self.warnings.push(format!(
-                "{} is not https: decisions travel in clear",
+                "{} is not https: what is reported travels in clear",
                 text.path
             ));
         }
