@@ -79,3 +79,49 @@ fn a_bundle_is_built_signed_and_verified() {
         outside.stderr
     );
 }
+
+#[test]
+fn a_check_reads_bundles_in_files_and_fetches_none() {
+    let bench = Bench::new();
+    let file = |name: &str| bench.path(name).display().to_string();
+    let out = file("b.tar.gz");
+    let build = [
+        "policy",
+        "bundle",
+        "build",
+        &file("policies"),
+        "--out",
+        &out,
+    ];
+    assert_eq!(bench.run(&build).exit, Exit::Success);
+    let configured = |policies: &str| {
+        let servers = "servers:\n  crm: { url: https://crm.example/mcp }\n";
+        bench.write(
+            "keepgate.yaml",
+            &format!("version: 1\npolicies: [{policies}]\n{servers}"),
+        );
+        bench.run(&["check"])
+    };
+    let remote = "{ bundle: https://p.example/b.tar.gz }";
+    let ran = configured(&format!("{{ bundle: b.tar.gz }}, {remote}"));
+    assert_eq!(ran.exit, Exit::Success, "{}", ran.stderr);
+    assert!(
+        ran.stdout.contains("policies ok: 1 files"),
+        "{}",
+        ran.stdout
+    );
+    let unseen = "warning: not fetched, so not checked: bundle https://p.example/b.tar.gz\n";
+    assert!(ran.stdout.contains(unseen), "{}", ran.stdout);
+    let ran = configured(remote);
+    assert_eq!(ran.exit, Exit::Success, "{}", ran.stderr);
+    assert!(ran.stdout.contains(unseen), "{}", ran.stdout);
+    bench.write("b.tar.gz", "no archive");
+    let ran = configured("{ bundle: b.tar.gz }");
+    assert_eq!(ran.exit, Exit::Policy);
+    assert!(
+        ran.stderr
+            .contains("b.tar.gz: not a gzip archive, or damaged"),
+        "{}",
+        ran.stderr
+    );
+}
