@@ -17,8 +17,10 @@ use crate::settings::{Durability, Settings};
 /// A write by a waiting caller that took longer than this: the disk is left to the writer's own thread for a while, so
 /// that no more callers are held up.
 const PATIENCE: Duration = Duration::from_millis(20);
-/// For how long.
-const SHY: Duration = Duration::from_secs(10);
+/// For how long: at first, and at most. It doubles with each slow write that follows, so that a busy machine's one hiccup
+/// does not cost every record a switch of threads for long, and a slow disk is soon left alone.
+const SHY_FIRST: u64 = 250;
+const SHY_MOST: u64 = 10_000;
 /// How often the room on the disk is looked at while there is work, or while it is short.
 const LOOK: Duration = Duration::from_secs(1);
 /// Time between two records below which gathering pays: a quieter log writes each as it comes.
@@ -35,6 +37,8 @@ pub(super) struct Desk {
     open_to_callers: bool,
     /// Until when callers leave it to the thread, in milliseconds after `opened`.
     shy_until: AtomicU64,
+    /// How long they left it to the thread last, in milliseconds.
+    shy_for: AtomicU64,
     opened: Instant,
 }
 
@@ -53,6 +57,7 @@ impl Desk {
             writer: Mutex::new(writer),
             open_to_callers,
             shy_until: AtomicU64::new(0),
+            shy_for: AtomicU64::new(0),
             opened: Instant::now(),
         }
     }
@@ -88,11 +93,25 @@ impl Desk {
             writer.write_queued();
             drop(writer);
             if began.elapsed() > PATIENCE {
-                let until = self.opened.elapsed() + SHY;
-                let until = u64::try_from(until.as_millis()).unwrap_or(u64::MAX);
-                self.shy_until.store(until, Ordering::Relaxed);
+                self.shy();
             }
         }
+    }
+
+    /// Leaves the disk to the thread for a while.
+    fn shy(&self) {
+        let now = self.now_ms();
+        let (last, until) = (&self.shy_for, &self.shy_until);
+        // Long after the last time, it counts as the first.
+        let follows = now < until.load(Ordering::Relaxed).saturating_add(SHY_MOST);
+        let before = if follows {
+            last.load(Ordering::Relaxed)
+        } else {
+            0
+        };
+        let pause = before.saturating_mul(2).clamp(SHY_FIRST, SHY_MOST);
+        last.store(pause, Ordering::Relaxed);
+        until.store(now.saturating_add(pause), Ordering::Relaxed);
     }
 
     /// The thread: writes what nobody waits for, and keeps house, until the log is closed.
