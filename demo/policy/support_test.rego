@@ -75,6 +75,11 @@ test_a_query_without_sql_is_not_allowed if {
 	not allowed(tool_call(support, "crm", "query_database", {}))
 }
 
+test_accounts_are_kept_out_of_cases if {
+	count(authz.redact) == 1 with input as tool_call(support, "crm", "get_case", {"id": "C-1001"})
+	count(authz.redact) == 0 with input as tool_call(support, "crm", "search_cases", {})
+}
+
 test_nobody_deletes_accounts if {
 	not allowed(tool_call(support, "crm", "delete_account", {"id": "A-77"}))
 	count(authz.visible) == 0 with input as listing(support, "crm", "delete_account")

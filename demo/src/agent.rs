@@ -56,6 +56,8 @@ enum Expected {
     Denied(&'static str),
     /// The gate answers as if there were no such thing. Without a gate it works.
     Hidden,
+    /// It works, and the gate takes this out of what comes back. Without a gate it is there.
+    Redacted(&'static str),
     /// The gate says that this limit is met.
     Limited(&'static str),
 }

@@ -12,6 +12,7 @@ mod record;
 mod stage;
 mod trace;
 mod visit;
+mod why;
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -101,8 +102,9 @@ pub async fn play(options: &Options, stop: &CancellationToken) -> Result<bool, S
     gate.close().await?;
     let played = played?;
     let traced = trace::show(&console, &stage.traces())?;
+    let explained = why::show(&console, &stage.decisions(), &gate).await?;
     let recorded = record::show(&console, &stage, &gate).await?;
-    let good = tested && played && traced && recorded;
+    let good = tested && played && traced && explained && recorded;
     verdict(&console, &stage, good)?;
     Ok(good)
 }

@@ -62,6 +62,8 @@ async fn the_demo_plays_to_its_end() {
     assert!(output.status.success(), "{story}{complaints}");
     for told in [
         "refused by policy: only SELECT is allowed",
+        "[redacted]",
+        "Denied: only SELECT is allowed (sql_not_select), at ",
         "Unknown tool: delete_account",
         "a rate is spent",
         "KILLED tool crm/search_cases",

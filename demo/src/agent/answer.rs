@@ -41,6 +41,9 @@ impl Answer {
     pub(super) fn matches(&self, expected: Expected) -> bool {
         match (expected, self) {
             (Expected::Works, Self::Good(_)) => true,
+            (Expected::Redacted(secret), Self::Good(text)) => {
+                text.contains("[redacted]") && !text.contains(secret)
+            }
             (Expected::Denied(rule), Self::Refused(refusal)) => {
                 refusal.decision.is_some() && refusal.rules.iter().any(|named| named == rule)
             }
@@ -52,7 +55,11 @@ impl Answer {
                 refusal.limit.as_deref() == Some(limit)
             }
             (
-                Expected::Works | Expected::Denied(_) | Expected::Hidden | Expected::Limited(_),
+                Expected::Works
+                | Expected::Denied(_)
+                | Expected::Hidden
+                | Expected::Redacted(_)
+                | Expected::Limited(_),
                 _,
             ) => false,
         }

@@ -29,7 +29,8 @@ pub(super) async fn at_the_desk(mut desk: Desk<'_>) -> Result<usize, AgentError>
     desk.sees_resources(&resources).await?;
     desk.calls("search_cases", json!({ "status": "open" }), Expected::Works)
         .await?;
-    desk.calls("get_case", json!({ "id": "C-1001" }), Expected::Works)
+    let case = json!({ "id": "C-1001" });
+    desk.calls("get_case", case, Expected::Redacted("A-77"))
         .await?;
     let select = json!({ "sql": "SELECT id, status FROM cases" });
     desk.calls("query_database", select, Expected::Works)

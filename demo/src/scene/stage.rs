@@ -107,6 +107,7 @@ impl Stage {
              auth: {{ mode: keys }}\n\
              state: {{ dir: {state} }}\n\
              policies: [{policies}]\n\
+             decisions: {{ file: {{}}, content: true }}\n\
              telemetry: {{ traces: {{ file: {traces} }} }}\n\
              servers:\n\
              \x20 crm:\n\
@@ -129,6 +130,10 @@ impl Stage {
     /// Where Keepgate writes its traces.
     pub(super) fn traces(&self) -> PathBuf {
         self.directory.join("traces.jsonl")
+    }
+
+    pub(super) fn decisions(&self) -> PathBuf {
+        self.directory.join("state").join("decisions.jsonl")
     }
 
     pub(super) fn log(&self) -> PathBuf {
