@@ -149,6 +149,36 @@ fn hostile_texts_are_read_in_time() {
     }
 }
 
+/// What is parsed where the caller stands fits a stack that an evaluation has used most of: workers have 2 MiB.
+#[test]
+fn short_texts_fit_a_small_stack() {
+    let texts = [
+        format!("SELECT {}1", "NOT ".repeat(90)),
+        format!("SELECT {}1", "- ".repeat(90)),
+        format!("SELECT 1{}", "+1".repeat(46)),
+        format!("SELECT {}", "CASE ".repeat(90)),
+        format!("SELECT {}1{}", "(".repeat(24), ")".repeat(24)),
+        format!("SELECT * FROM {}t{}", "(".repeat(24), ")".repeat(24)),
+        format!("SELECT {}", "(SELECT ".repeat(24)),
+        format!("SELECT {}1{}", "f(".repeat(23), ")".repeat(23)),
+        format!("SELECT 1{}", " UNION SELECT 1".repeat(30)),
+        "EXPLAIN ".repeat(90),
+        format!("{}SELECT 1", "WITH a AS (".repeat(23)),
+        "BEGIN ".repeat(90),
+        format!("SELECT CAST(1 AS {}INT", "ARRAY<".repeat(80)),
+        format!("CREATE TABLE t (a {}INT)", "STRUCT<a ".repeat(40)),
+    ];
+    for text in texts {
+        let small = std::thread::Builder::new().stack_size(1024 * 1024);
+        let parsing = small.spawn(move || {
+            for dialect in super::bounds::DIALECTS {
+                parsed(&text, dialect);
+            }
+        });
+        parsing.unwrap().join().unwrap();
+    }
+}
+
 mod unseen {
     use proptest::prelude::*;
 
