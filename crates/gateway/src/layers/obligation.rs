@@ -246,28 +246,36 @@ impl Around<Permitted> for Carry {
             .obligations
             .as_ref()
             .and_then(|obligations| obligations.timeout);
-        let session = bound.session.session().cloned();
-        if duty.is_none() && session.is_none() && ticket.is_none() && timeout.is_none() {
-            return next(Obliged {
+        if duty.is_none() {
+            // Nothing is asked for, the rule; only what a session's streams say has to meet what was asked before.
+            let told = bound
+                .session
+                .session()
+                .map(|_| (Arc::clone(&bound.call), bound.session.clone()));
+            let reply = next(Obliged {
                 bound,
                 decision,
                 credential,
             })
-            .await;
+            .await?;
+            return Ok(match (reply.answer, told) {
+                (Answer::Stream(events), Some((call, binding))) => Reply {
+                    answer: Answer::Stream(Box::pin(Carried::new(events, Way::of(call, binding)))),
+                    session: reply.session,
+                },
+                (answer, _) => Reply {
+                    answer,
+                    session: reply.session,
+                },
+            });
         }
-        let way = Way {
-            own: bound.call.request().map(|request| request.id().clone()),
-            call: Arc::clone(&bound.call),
-            binding: bound.session.clone(),
-            held: match (&session, &duty) {
-                (Some(session), Some(duty)) => Some(Held::new(session, duty)?),
-                (_, _) => None,
-            },
-            session,
-            duty,
-            ticket,
-            limit: timeout.map(|limit| (tokio::time::Instant::now() + limit, limit)),
-        };
+        let mut way = Way::of(Arc::clone(&bound.call), bound.session.clone());
+        if let (Some(session), Some(duty)) = (&way.session, &duty) {
+            way.held = Some(Held::new(session, duty)?);
+        }
+        way.duty = duty;
+        way.ticket = ticket;
+        way.limit = timeout.map(|limit| (tokio::time::Instant::now() + limit, limit));
         let running = way.held(next(Obliged {
             bound,
             decision,
@@ -304,6 +312,20 @@ struct Way {
 }
 
 impl Way {
+    /// Of a call that nothing is asked of.
+    fn of(call: Arc<Call>, binding: Binding) -> Self {
+        Self {
+            own: call.request().map(|request| request.id().clone()),
+            session: binding.session().cloned(),
+            call,
+            binding,
+            duty: None,
+            held: None,
+            ticket: None,
+            limit: None,
+        }
+    }
+
     /// Runs what can be cut with the credential it is sent with.
     async fn held(
         &self,
