@@ -140,7 +140,37 @@ async fn status(gate: &Gate) -> Value {
     client.send("GET", "").await.json()
 }
 
+/// The second bundle is in force, and operators are told that it may not be the newest.
+async fn goes_on_with_the_last_good_one(gate: &Gate, shop: &Shop) {
+    let client = gate.client("up");
+    assert!(allowed(&client, "delete").await && !allowed(&client, "echo").await);
+    let told = status(gate).await;
+    let bundle = &told["bundles"][shop.bundle()];
+    assert_eq!(bundle["active_revision"], "r2", "{told}");
+    assert_eq!(bundle["code"], "bundle_error", "{told}");
+    assert_eq!(bundle["stale"], true, "{told}");
+    assert_eq!(told["plugins"]["bundle"]["state"], "WARN");
+    assert_eq!(gate.admin("/readyz").await, 200);
+    let meters = gate.metrics().await;
+    let name = shop.bundle();
+    let fresh = format!("keepgate_bundle_fresh{{keepgate_bundle=\"{name}\"}} 0");
+    assert!(meters.contains(&fresh), "{meters}");
+}
+
+/// Whether the receiver was told that this revision is in force.
+fn posted(shop: &Shop, revision: &str) -> bool {
+    let said = shop.said();
+    let mut told = said
+        .lines()
+        .filter_map(|line| line.strip_prefix("posted /status "));
+    told.any(|told| {
+        let told: Value = serde_json::from_str(told).expect("a status");
+        told["bundles"][shop.bundle()]["active_revision"] == revision
+    })
+}
+
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "the life of one bundle, in order")]
 async fn a_bundle_comes_into_force_is_updated_and_outlives_its_server() {
     let up = upstream().await;
     let mut shop = Shop::open(&[]).await;
@@ -155,17 +185,7 @@ async fn a_bundle_comes_into_force_is_updated_and_outlives_its_server() {
     let client = gate.client("up");
     assert!(allowed(&client, "echo").await);
     assert!(!allowed(&client, "delete").await);
-    let posted = |revision: &str| {
-        let said = shop.said();
-        let mut told = said
-            .lines()
-            .filter_map(|line| line.strip_prefix("posted /status "));
-        told.any(|told| {
-            let told: Value = serde_json::from_str(told).expect("a status");
-            told["bundles"][shop.bundle()]["active_revision"] == revision
-        })
-    };
-    until("the first status", async || posted("r1")).await;
+    until("the first status", async || posted(&shop, "r1")).await;
     let told = status(&gate).await;
     let bundle = &told["bundles"][shop.bundle()];
     assert_eq!(bundle["active_revision"], "r1", "{told}");
@@ -188,7 +208,7 @@ async fn a_bundle_comes_into_force_is_updated_and_outlives_its_server() {
     })
     .await;
     assert!(!allowed(&client, "echo").await);
-    until("the second status", async || posted("r2")).await;
+    until("the second status", async || posted(&shop, "r2")).await;
     until("its revision", async || {
         status(&gate).await["bundles"][shop.bundle()]["active_revision"] == "r2"
     })
@@ -201,36 +221,24 @@ async fn a_bundle_comes_into_force_is_updated_and_outlives_its_server() {
         status(&gate).await["bundles"][shop.bundle()]["stale"] == true
     })
     .await;
+    goes_on_with_the_last_good_one(&gate, &shop).await;
     let told = status(&gate).await;
-    let bundle = &told["bundles"][shop.bundle()];
-    assert_eq!(bundle["active_revision"], "r2");
-    assert_eq!(bundle["code"], "bundle_error");
-    let error = bundle["errors"][0].as_str().expect("an error");
-    assert!(
-        error.contains(".signatures.json: signature is of another algorithm"),
-        "{error}"
-    );
-    assert_eq!(told["plugins"]["bundle"]["state"], "WARN");
-    assert!(allowed(&client, "delete").await && !allowed(&client, "echo").await);
-    assert_eq!(gate.admin("/readyz").await, 200);
-    let meters = gate.metrics().await;
-    let fresh = format!(
-        "keepgate_bundle_fresh{{keepgate_bundle=\"{}\"}} 0",
-        shop.bundle()
-    );
-    assert!(meters.contains(&fresh), "{meters}");
+    let error = told["bundles"][shop.bundle()]["errors"][0].as_str();
+    let wrong = ".signatures.json: signature is of another algorithm";
+    assert!(error.expect("an error").contains(wrong), "{told}");
 
-    // The server is gone; what was in force last comes into force again, verified anew.
+    // Nor by a start; and when the server is gone, what was in force last comes into force again, verified anew.
+    let gate = gate.kill().await.serve().await;
+    assert_eq!(
+        gate.said("what the bundle's server has now was not taken"),
+        1
+    );
+    goes_on_with_the_last_good_one(&gate, &shop).await;
     let home = gate.kill().await;
     shop.process = None;
     let gate = home.serve().await;
     assert_eq!(gate.said("THE BUNDLE'S SERVER IS DOWN"), 1);
-    let client = gate.client("up");
-    assert!(allowed(&client, "delete").await && !allowed(&client, "echo").await);
-    let told = status(&gate).await;
-    assert_eq!(told["bundles"][shop.bundle()]["stale"], true);
-    assert_eq!(told["bundles"][shop.bundle()]["active_revision"], "r2");
-    assert_eq!(gate.admin("/readyz").await, 200);
+    goes_on_with_the_last_good_one(&gate, &shop).await;
 
     // And back again: what is in force is the newest.
     shop.stock("r2", &allows("delete"), &words(&signed)).await;

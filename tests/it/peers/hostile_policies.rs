@@ -22,6 +22,34 @@ const DENIED: Option<&str> = None;
 /// What a refused call may take, of which the busy machine takes most.
 const SOON: Duration = Duration::from_secs(20);
 
+/// Bodies of rules that harm while they run, and what the log says of them.
+const HARMFUL: [(&str, Option<&str>); 11] = [
+    ("count(numbers.range(1, 100000000)) > 1", FAILED),
+    (
+        "some a in numbers.range(1, 9999)\n\tsome b in numbers.range(1, 9999)\n\tsome c in numbers.range(1, 9999)\n\ta + b + c == 0",
+        LATE,
+    ),
+    (
+        "count({[a, b, c] | some a in data.many; some b in data.many; some c in data.many}) == 0",
+        LATE,
+    ),
+    (
+        "x := concat(\",\", [s | some a in data.many; s := sprintf(\"%1000000d\", [a])])\n\tcount(x) < 0",
+        FAILED,
+    ),
+    (
+        "x := replace(sprintf(\"%01000d\", [1]), \"\", sprintf(\"%0100000d\", [1]))\n\tcount(x) < 0",
+        FAILED,
+    ),
+    ("count(net.cidr_expand(\"10.0.0.0/8\")) < 0", FAILED),
+    ("lower(5) == \"x\"", FAILED),
+    ("not startswith(input.tool, \"a\")", FAILED),
+    // Harmless here: what made the evaluator panic is an answer, and what goes in a circle has an end.
+    ("strings.count(\"abc\", \"\") == 4", DENIED),
+    ("count(graph.reachable(data.circle, {\"a\"})) == 2", DENIED),
+    ("walk(data.circle, [path, value])\n\tvalue == \"b\"", DENIED),
+];
+
 /// Whether the server answered.
 async fn allowed(client: &Client, tool: &str) -> bool {
     let answer = client.call_modern(tool, json!({})).await.json();
@@ -97,8 +125,7 @@ async fn trap_30_hostile_policies_stop_neither_the_running_ones_nor_the_process(
         let said = gate.process.stderr();
         let last = said
             .lines()
-            .filter(|line| line.contains("policies not taken"))
-            .next_back();
+            .rfind(|line| line.contains("policies not taken"));
         let last = last.expect("a line");
         assert!(last.contains(place), "{place}: {last}");
         assert!(
@@ -137,32 +164,7 @@ async fn trap_30_rules_that_never_end_refuse_their_call_and_no_other() {
             "{BOTH}\ndeny contains \"harm\" if {{\n\tinput.tool.name == \"delete\"\n\t{body}\n}}\n"
         )
     };
-    for (body, outcome) in [
-        ("count(numbers.range(1, 100000000)) > 1", FAILED),
-        (
-            "some a in numbers.range(1, 9999)\n\tsome b in numbers.range(1, 9999)\n\tsome c in numbers.range(1, 9999)\n\ta + b + c == 0",
-            LATE,
-        ),
-        (
-            "count({[a, b, c] | some a in data.many; some b in data.many; some c in data.many}) == 0",
-            LATE,
-        ),
-        (
-            "x := concat(\",\", [s | some a in data.many; s := sprintf(\"%1000000d\", [a])])\n\tcount(x) < 0",
-            FAILED,
-        ),
-        (
-            "x := replace(sprintf(\"%01000d\", [1]), \"\", sprintf(\"%0100000d\", [1]))\n\tcount(x) < 0",
-            FAILED,
-        ),
-        ("count(net.cidr_expand(\"10.0.0.0/8\")) < 0", FAILED),
-        ("lower(5) == \"x\"", FAILED),
-        ("not startswith(input.tool, \"a\")", FAILED),
-        // Harmless here: what made the evaluator panic is an answer, and what goes in a circle has an end.
-        ("strings.count(\"abc\", \"\") == 4", DENIED),
-        ("count(graph.reachable(data.circle, {\"a\"})) == 2", DENIED),
-        ("walk(data.circle, [path, value])\n\tvalue == \"b\"", DENIED),
-    ] {
+    for (body, outcome) in HARMFUL {
         let data = json!({
             "many": (0..3_000).collect::<Vec<_>>(),
             "circle": {"a": ["b"], "b": ["a"]},
