@@ -72,17 +72,8 @@ async fn code(client: &Client, tool: &str, arguments: Value) -> String {
     answer.code().unwrap_or_else(|| answer.json().to_string())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_printed_definition_is_enforced() {
-    let (vault, crm) = (FakeVault::start().await, crm().await);
-    let gate = gate(&vault, &crm, SEED, "leased").await;
-    let (client, names) = session(&gate).await;
-    assert_eq!(
-        names,
-        ["get_record", "query_database", "list_contacts"],
-        "deleting is not shown"
-    );
-
+/// What the definition does not allow is refused, and nothing of it reaches the server.
+async fn refuses(client: &Client, crm: &FakeServer) {
     for (tool, arguments) in [
         ("get_record", json!({"object": "Lead", "id": "1"})),
         ("get_record", json!({"id": "1"})),
@@ -99,14 +90,17 @@ async fn the_printed_definition_is_enforced() {
         ("query_database", json!({"sql": "DELETE FROM Account"})),
         ("query_database", json!({"sql": "SELECT * FROM Account"})),
     ] {
-        let refused = code(&client, tool, arguments.clone()).await;
+        let refused = code(client, tool, arguments.clone()).await;
         assert!(refused.contains("polic"), "{tool} {arguments}: {refused}");
     }
     assert!(
         crm.heard_of("tools/call").is_empty(),
         "nothing was asked of the server"
     );
+}
 
+/// What comes back is without the denied fields, and no more of it than is allowed.
+async fn releases(client: &Client) {
     let answer = client.call("list_contacts", json!({"limit": 100})).await;
     let result = answer.json()["result"].clone();
     let text = result.to_string();
@@ -126,7 +120,37 @@ async fn the_printed_definition_is_enforced() {
     let said: Value =
         serde_json::from_str(result["content"][0]["text"].as_str().expect("text")).expect("JSON");
     assert_eq!(said["records"].as_array().expect("records").len(), 100);
+}
 
+/// Every call is on record, that which was answered with a summary.
+fn recorded(records: &[Value]) {
+    let outcomes = of_kind(records, "call.outcome");
+    let called = records
+        .iter()
+        .filter(|record| TOOLS.iter().any(|tool| record["tool_name"] == **tool));
+    let called: BTreeSet<&str> = called
+        .filter_map(|record| record["decision_id"].as_str())
+        .collect();
+    assert_eq!(called.len(), 10, "log_all_calls");
+    let told = outcomes
+        .iter()
+        .filter(|outcome| outcome.to_string().contains("\"records\""));
+    assert_eq!(told.count(), 1, "log_response_summary: {outcomes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_printed_definition_is_enforced() {
+    let (vault, crm) = (FakeVault::start().await, crm().await);
+    let gate = gate(&vault, &crm, SEED, "leased").await;
+    let (client, names) = session(&gate).await;
+    assert_eq!(
+        names,
+        ["get_record", "query_database", "list_contacts"],
+        "deleting is not shown"
+    );
+
+    refuses(&client, &crm).await;
+    releases(&client).await;
     let heard = crm.heard_of("tools/call");
     let armed = heard[0].header("authorization").expect("a credential");
     assert!(
@@ -144,18 +168,7 @@ async fn the_printed_definition_is_enforced() {
     assert_eq!(crm.heard_of("tools/call").len(), 1);
 
     let records = gate.end().await;
-    let outcomes = of_kind(&records, "call.outcome");
-    let called = records
-        .iter()
-        .filter(|record| TOOLS.iter().any(|tool| record["tool_name"] == **tool));
-    let called: BTreeSet<&str> = called
-        .filter_map(|record| record["decision_id"].as_str())
-        .collect();
-    assert_eq!(called.len(), 10, "log_all_calls");
-    let told = outcomes
-        .iter()
-        .filter(|outcome| outcome.to_string().contains("\"records\""));
-    assert_eq!(told.count(), 1, "log_response_summary: {outcomes:?}");
+    recorded(&records);
 }
 
 /// `dynamic_secret: true`, and a path of an engine that issues nothing.
