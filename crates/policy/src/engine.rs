@@ -224,7 +224,8 @@ fn guarded(guards: &[Guard], document: &mut Document<'_>) -> Result<bool, Failur
     Ok(true)
 }
 
-fn refused_input(error: &InputError) -> Failure {
+/// The failure a call is refused with whose input cannot be built.
+pub(crate) fn refused_input(error: &InputError) -> Failure {
     use std::error::Error as _;
     let source = error.source().map(ToString::to_string);
     tracing::warn!(%error, source, "failed to build a policy input");

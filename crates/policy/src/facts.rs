@@ -11,6 +11,7 @@ use regorus::value::Object;
 
 use crate::event::TraceIds;
 use crate::json;
+use crate::load::native::at;
 
 /// Everything known about one call.
 #[derive(Debug, Clone, Copy)]
@@ -260,11 +261,22 @@ pub struct CallerFacts {
 }
 
 impl CallerFacts {
-    /// Converts a caller once.
+    /// Converts a caller once. What is not given of actor, context and time is taken from the claims of those names:
+    /// `act.sub` (RFC 8693 §4.1), `acr` and `auth_time` (OpenID Connect Core §2).
     ///
     /// # Errors
     /// [`FactsError::Json`] when `claims` is not a JSON object.
     pub fn new(fields: &CallerFields<'_>) -> Result<Self, FactsError> {
+        let claims = object("claims", fields.claims)?;
+        let claimed = |path: &[&str]| {
+            let path: Vec<Value> = path.iter().map(|step| Value::from(*step)).collect();
+            at(&claims, &path).cloned()
+        };
+        let text = |given: Option<&str>, path: &[&str]| match (given, claimed(path)) {
+            (Some(given), _) => Some(Value::from(given)),
+            (None, Some(claim @ Value::String(_))) => Some(claim),
+            (None, Some(_) | None) => None,
+        };
         let mut caller = Record::new();
         caller.text("sub", fields.subject);
         caller.text("iss", fields.issuer);
@@ -272,18 +284,19 @@ impl CallerFacts {
         caller.texts("roles", fields.roles);
         caller.texts("groups", fields.groups);
         caller.texts("scopes", fields.scopes);
-        caller.value("claims", object("claims", fields.claims)?);
-        if let Some(actor) = fields.actor {
+        if let Some(actor) = text(fields.actor, &["act", "sub"]) {
             let mut acting = Record::new();
-            acting.text("sub", actor);
+            acting.value("sub", actor);
             caller.value("actor", acting.done());
         }
-        if let Some(acr) = fields.acr {
-            caller.text("acr", acr);
+        if let Some(acr) = text(fields.acr, &["acr"]) {
+            caller.value("acr", acr);
         }
-        if let Some(auth_time) = fields.auth_time {
-            caller.value("auth_time", Value::from(auth_time));
+        let claimed_time = claimed(&["auth_time"]).and_then(|time| time.as_u64().ok());
+        if let Some(time) = fields.auth_time.or(claimed_time) {
+            caller.value("auth_time", Value::from(time));
         }
+        caller.value("claims", claims);
         Ok(Self {
             value: caller.done(),
             asks_for_scopes: !fields.issuer.is_empty(),
@@ -464,5 +477,32 @@ fn object(fact: &'static str, text: Option<&str>) -> Result<Value, FactsError> {
     match json::parse(text) {
         Ok(value) if value.as_object().is_ok() => Ok(value),
         Ok(_) | Err(_) => Err(FactsError::Json(fact)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_is_what_its_claims_say() {
+        let caller = |claims| {
+            let fields = CallerFields {
+                claims: Some(claims),
+                ..CallerFields::default()
+            };
+            let caller = CallerFacts::new(&fields).unwrap().value;
+            ["actor", "acr", "auth_time"].map(|name| caller[name].to_string())
+        };
+        assert_eq!(
+            caller(r#"{"act": {"sub": "agent-7"}, "acr": "mfa", "auth_time": 1795170000}"#),
+            [r#"{"sub":"agent-7"}"#, r#""mfa""#, "1795170000"]
+        );
+        // Of another shape they say nothing.
+        let nothing = caller("{}");
+        assert_eq!(
+            caller(r#"{"act": "agent-7", "acr": 1, "auth_time": "now"}"#),
+            nothing
+        );
     }
 }

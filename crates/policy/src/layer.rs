@@ -11,7 +11,7 @@ use crate::answer;
 use crate::decision::{Decision, Effect, Reason};
 use crate::engine::{Evaluator, Failure};
 use crate::facts::{Facts, Item, Phase};
-use crate::input::{Document, Wanted, Words};
+use crate::input::{Document, Part, Wanted, Words};
 use crate::load;
 use crate::load::files::{self, File};
 use crate::load::plan::{Plan, Unit};
@@ -369,6 +369,9 @@ impl Asked<'_> {
 
     /// Asks for one set after the other: deny beats approve beats allow.
     fn verdict(&mut self, phase: Phase) -> Result<Verdict, Failure> {
+        // Whether a rule reads them or not: arguments that cannot be judged are sent to nobody.
+        let arguments = self.document.part(Part::Arguments);
+        arguments.map_err(|error| crate::engine::refused_input(&error))?;
         let plan = self.evaluator.plan();
         let denials = answer::denials(&self.gather(&plan.deny)?).map_err(odd)?;
         if !denials.reasons.is_empty() {
