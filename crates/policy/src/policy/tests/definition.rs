@@ -326,7 +326,6 @@ fn all_decided<'a>(
 
 /// Without any one of the rules some case is decided otherwise, or nothing loads.
 #[test]
-#[ignore = "takes half a minute: run it when the library or its cases change"]
 fn every_rule_counts() {
     let cases: Vec<_> = table()
         .into_iter()
