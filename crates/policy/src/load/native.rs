@@ -3,10 +3,9 @@
 //! Where [`super::guard`] compares fields, this goes further: calls of built-in functions, comparisons and `not` on
 //! fields of the input and the data, `some .. in`, local names, and plain rules of the same package. The functions and
 //! comparisons are the evaluator's own, called directly; what they refuse is refused here, and statements are run in
-//! the order the evaluator would. A property test holds the answers to those of the evaluator. Everything else is left
+//! the order they are written: so does the evaluator, where no name is used above its declaration. A property test holds the answers to those of the evaluator. Everything else is left
 //! to it.
 
-mod order;
 mod resolve;
 mod run;
 
@@ -61,6 +60,18 @@ enum Step {
     },
 }
 
+impl Step {
+    /// The local names it gives a value.
+    fn declares(&self) -> impl Iterator<Item = usize> {
+        let (one, other) = match self {
+            Self::Holds(_) | Self::Fails(_) => (None, None),
+            Self::Name(slot, _) => (Some(*slot), None),
+            Self::Each { key, value, .. } => (*key, *value),
+        };
+        one.into_iter().chain(other)
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Term {
     Constant(Value),
@@ -69,6 +80,8 @@ enum Term {
     Local(usize),
     /// What lies at a value, itself to be found out.
     At(Box<(Self, Self)>),
+    /// The same in the data, where it is found by a text.
+    Lookup(Box<(Self, Self)>),
     Call(Function, Vec<Self>),
     Compare(BoolOp, Box<(Self, Self)>),
     Member(Box<(Self, Self)>),
@@ -107,16 +120,22 @@ pub(crate) fn rule(
         locals: locals(arguments, &statements)?,
         used: BTreeSet::new(),
     };
+    let mut known: BTreeSet<usize> = (0..arguments.len()).collect();
     let mut steps = Vec::new();
     for statement in statements {
-        reader.used.clear();
         let step = reader.step(statement)?;
-        steps.push((step, std::mem::take(&mut reader.used)));
+        // A name used above its declaration has the evaluator put the statements into another order, or refuse them.
+        if !reader.used.is_subset(&known) {
+            return None;
+        }
+        reader.used.clear();
+        known.extend(step.declares());
+        steps.push(step);
     }
     Some(Rule {
         arguments: arguments.len(),
         body: Body {
-            steps: order::ordered(steps, &reader.locals, arguments.len())?,
+            steps,
             locals: reader.locals.len(),
         },
         yields: match yields {
@@ -217,6 +236,10 @@ impl Reader<'_> {
                 } = &**expr
                 {
                     let slot = self.slot(variable(lhs)?)?;
+                    // One name for another is put elsewhere by the evaluator.
+                    if variable(rhs).is_some() {
+                        return None;
+                    }
                     return Some(Step::Name(slot, self.term(rhs)?));
                 }
                 Some(Step::Holds(self.term(expr)?))
@@ -349,5 +372,11 @@ impl Reader<'_> {
 }
 
 fn below(base: Term, step: Term) -> Term {
-    Term::At(Box::new((base, step)))
+    let in_data = matches!(base, Term::Data(_) | Term::Lookup(_));
+    let sides = Box::new((base, step));
+    if in_data {
+        Term::Lookup(sides)
+    } else {
+        Term::At(sides)
+    }
 }

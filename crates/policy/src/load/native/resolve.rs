@@ -85,6 +85,7 @@ impl<'a> Resolver<'a> {
                 return documents.then(|| term.clone());
             }
             Term::At(sides) => Term::At(pair(sides)?),
+            Term::Lookup(sides) => Term::Lookup(pair(sides)?),
             Term::Member(sides) => Term::Member(pair(sides)?),
             Term::Compare(operator, sides) => Term::Compare(operator.clone(), pair(sides)?),
             Term::Call(function, arguments) => {

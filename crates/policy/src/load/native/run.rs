@@ -169,6 +169,18 @@ impl Run<'_, '_> {
                 }
                 Ok(base[&step].clone())
             }
+            Term::Lookup(sides) => {
+                let (base, step) = self.both(sides, frame)?;
+                match (&base, &step) {
+                    (_, Value::Undefined) => Ok(Value::Undefined),
+                    // The evaluator finds `"1"` by the number 1; nobody means that.
+                    (Value::Object(_), step) if step.as_string().is_err() => {
+                        let why = "an object in the data is looked into by what is no text";
+                        Err(Stop::Error(why.to_owned()))
+                    }
+                    (_, _) => Ok(base[&step].clone()),
+                }
+            }
             Term::Call(function, arguments) => {
                 let mut values = Vec::with_capacity(arguments.len());
                 for argument in arguments {

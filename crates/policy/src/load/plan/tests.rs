@@ -194,6 +194,7 @@ deny contains {"code": "data"} if {
 }
 deny contains {"code": "grant"} if {
 	input.tool.name == "search_cases"
+	is_string(input.arguments.path)
 	not data.grants[input.server.name][input.arguments.path]
 }
 deny contains {"code": "listed"} if {
@@ -233,6 +234,34 @@ deny contains {"code": "function_that_fails"} if {
 deny contains {"code": "function_of_the_undefined"} if {
 	input.tool.name == "delete_account"
 	not short(input.arguments.missing, 4)
+}
+
+deny contains {"code": "written_order"} if {
+	input.tool.name == "write_file"
+	zebra := to_number(input.arguments.quorum)
+	ant := input.arguments.missing
+	zebra > ant
+}
+deny contains {"code": "written_order_before_a_test"} if {
+	input.tool.name == "read_file"
+	zebra := lower(input.arguments.sql)
+	input.arguments.n == 1
+	zebra != "x"
+}
+deny contains {"code": "a_test_before"} if {
+	input.tool.name == "send_mail"
+	is_string(input.arguments.sql)
+	text := lower(input.arguments.sql)
+	some item in input.arguments.list
+	length := count(text)
+	length > 3
+	item != "bad"
+}
+deny contains {"code": "one_name_for_another"} if {
+	input.tool.name == "refund"
+	one := lower(input.arguments.path)
+	other := one
+	other == "a/b"
 }
 
 short(text, most) if {
@@ -482,10 +511,40 @@ fn rules_that_are_guards_alone_leave_the_evaluator() {
     let text = &plan.modules[0].1;
     assert!(!text.contains("\"constant\" if"), "{text}");
     assert_eq!(text.lines().count(), FORMS.lines().count());
-    // One computes.
-    assert_eq!(asked(&[("a.rego", LOCAL), ("data.json", LOCAL_DATA)]), 1);
+    // One computes, one gives a name to a name.
+    assert_eq!(asked(&[("a.rego", LOCAL), ("data.json", LOCAL_DATA)]), 2);
     let twelve = include_str!("../../../benches/twelve.rego");
     assert_eq!(asked(&[("a.rego", twelve)]), 0);
+}
+
+/// The evaluator finds `"5"` by the number 5; here that is an error, so that a call is refused and not let through.
+#[test]
+fn data_is_looked_into_by_texts() {
+    let rule = "package mcp.authz\nallow contains \"listed\" if data.listed[input.arguments.n]\n";
+    let [split, _] = pair(&[
+        ("a.rego", rule),
+        ("data.json", r#"{"listed": {"5": true}}"#),
+    ]);
+    let (caller, server) = (
+        CallerFacts::new(&CallerFields::default()).unwrap(),
+        server("crm"),
+    );
+    let said = |arguments| {
+        let facts = Facts {
+            arguments: Some(arguments),
+            ..facts(&caller, &server, "t")
+        };
+        split
+            .judge(&facts)
+            .reasons
+            .first()
+            .unwrap()
+            .code
+            .to_string()
+    };
+    assert_eq!(said(r#"{"n": "5"}"#), "allowed");
+    assert_eq!(said(r#"{"n": 5}"#), "policy_error");
+    assert_eq!(said("{}"), "no_rule");
 }
 
 /// How many units of a policy need the evaluator.
