@@ -10,6 +10,7 @@ pub(crate) mod entry;
 pub(crate) mod files;
 pub(crate) mod graph;
 pub(crate) mod guard;
+mod import;
 pub(crate) mod locate;
 pub(crate) mod native;
 mod nearest;
@@ -362,7 +363,12 @@ fn checked(files: &[File], testing: bool) -> Result<Checked, Vec<Problem>> {
     }
     let sites = sites(&mut engine);
     let graph = Graph::new(&sites);
-    let problems = check::check(&sites, &data, &graph, testing);
+    let mut problems = check::check(&sites, &data, &graph, testing);
+    let modules = engine.get_modules();
+    problems.extend(import::problems(
+        modules.iter().map(|module| &**module),
+        &sites,
+    ));
     if problems.is_empty() {
         Ok(Checked { data, sites, graph })
     } else {

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use regorus::Value;
-use regorus::unstable::{Expr, Literal, Module, Query, Ref, Rule, RuleAssign, RuleHead, Span};
+use regorus::unstable::{
+    Expr, Import, Literal, Module, Query, Ref, Rule, RuleAssign, RuleHead, Span,
+};
 
 use super::guard::{self, Guard};
 use super::native;
@@ -102,9 +104,7 @@ pub(crate) enum What {
 /// Surveys all rules of a module.
 pub(crate) fn survey(module: &Module) -> Vec<Site> {
     let file = PathBuf::from(module.package.span.source.get_path());
-    let package = chain(&module.package.refr)
-        .map(|(path, _)| path)
-        .unwrap_or_default();
+    let package = package(module);
     let imports = imports(module);
     module
         .policy
@@ -117,23 +117,22 @@ pub(crate) fn survey(module: &Module) -> Vec<Site> {
 type Imports = Vec<(String, Vec<String>)>;
 
 fn imports(module: &Module) -> Imports {
-    let mut found = Vec::new();
-    for import in &module.imports {
-        let Some((path, _)) = chain(&import.refr) else {
-            continue;
-        };
-        let alias = import
-            .r#as
-            .as_ref()
-            .map(|span| span.text().to_owned())
-            .or_else(|| path.last().cloned());
-        if let Some(alias) = alias
-            && matches!(path.first().map(String::as_str), Some("data" | "input"))
-        {
-            found.push((alias, path));
-        }
-    }
-    found
+    module.imports.iter().filter_map(alias).collect()
+}
+
+/// The name an import gives, and the path into `data` or `input` it stands for.
+pub(crate) fn alias(import: &Import) -> Option<(String, Vec<String>)> {
+    let (path, _) = chain(&import.refr)?;
+    let own = import.r#as.as_ref().map(|span| span.text().to_owned());
+    let alias = own.or_else(|| path.last().cloned())?;
+    matches!(path.first().map(String::as_str), Some("data" | "input")).then_some((alias, path))
+}
+
+/// The package of a module, without `data`.
+pub(crate) fn package(module: &Module) -> Vec<String> {
+    chain(&module.package.refr)
+        .map(|(path, _)| path)
+        .unwrap_or_default()
 }
 
 fn site(rule: &Rule, file: &std::path::Path, package: &[String], imports: &Imports) -> Site {
