@@ -86,6 +86,9 @@ fn read(text: &str) -> Result<Found, String> {
     if text.len() > MAX_TEXT {
         return Err(format!("longer than {MAX_TEXT} bytes"));
     }
+    // One end of the statement is no second one, and servers drop it.
+    let text = text.trim_end();
+    let text = text.strip_suffix(';').unwrap_or(text);
     let mut reader = Reader {
         tokens: letters::tokens(text)?,
         at: 0,
@@ -96,8 +99,7 @@ fn read(text: &str) -> Result<Found, String> {
     if reader.at < reader.tokens.len() {
         return Err("text after the query".to_owned());
     }
-    let Reader { found, aliases, .. } = reader;
-    Ok(found.resolved(&aliases))
+    Ok(reader.found)
 }
 
 /// Where a query stands.
@@ -115,7 +117,7 @@ enum Place {
 struct Found {
     objects: BTreeSet<String>,
     relationships: BTreeSet<String>,
-    /// Ways to fields as written, in lower case.
+    /// Ways to fields as written in the query that is being read, in lower case.
     ways: BTreeSet<String>,
     identifiers: BTreeSet<String>,
     functions: BTreeSet<String>,
@@ -132,6 +134,7 @@ struct Reader {
     tokens: Vec<Token>,
     at: usize,
     found: Found,
+    /// Those of the query that is being read.
     aliases: BTreeSet<String>,
 }
 
@@ -194,6 +197,9 @@ impl Reader {
         if !self.take_word("select") {
             return Err("`SELECT` expected".to_owned());
         }
+        // An alias means nothing in the queries around, nor in those within.
+        let ways = std::mem::take(&mut self.found.ways);
+        let aliases = std::mem::take(&mut self.aliases);
         loop {
             self.item(depth)?;
             if !self.take_mark(',') {
@@ -209,7 +215,11 @@ impl Reader {
                 break;
             }
         }
-        self.tail(depth, place)
+        self.tail(depth, place)?;
+        self.found.resolve(&self.aliases);
+        self.found.ways = ways;
+        self.aliases = aliases;
+        Ok(())
     }
 
     /// One of the fields asked for.
@@ -367,7 +377,7 @@ impl Found {
     }
 
     /// Tells fields and the relationships on the way to them apart.
-    fn resolved(mut self, aliases: &BTreeSet<String>) -> Self {
+    fn resolve(&mut self, aliases: &BTreeSet<String>) {
         for way in &self.ways {
             let mut steps: Vec<&str> = way.split('.').collect();
             if steps.len() > 1 && steps.first().is_some_and(|first| aliases.contains(*first)) {
@@ -379,7 +389,6 @@ impl Found {
                     .extend(parents.iter().map(|step| (*step).to_owned()));
             }
         }
-        self
     }
 
     fn into_value(self) -> Value {

@@ -89,6 +89,15 @@ fn facts_are_read() {
             "SELECT Id FROM Case USING SCOPE mine WHERE Name = 'it\\'s' FOR VIEW",
             "case |  |  | id name",
         ),
+        (
+            "SELECT Id, Owner.Email FROM Case WHERE Id IN (SELECT CaseId FROM Contact Owner)",
+            "case contact |  | owner | caseid email id",
+        ),
+        (
+            "SELECT Id, (SELECT Owner.Email FROM Contacts) FROM Case Owner",
+            "case | contacts | owner | email id",
+        ),
+        ("SELECT Owner.Name FROM Case; ", "case |  | owner | name"),
     ] {
         assert_eq!(told(text), facts, "{text}");
     }
@@ -102,6 +111,7 @@ fn what_cannot_be_read_is_refused() {
         "SELECT Id",
         "SELECT * FROM Account",
         "SELECT Id FROM Account; DELETE FROM Account",
+        "SELECT Id FROM Account;;",
         "SELECT Id FROM Account -- x",
         "SELECT Id FROM Account /* x */",
         "SELECT Id FROM Account)",
