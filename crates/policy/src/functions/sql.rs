@@ -4,9 +4,11 @@
 //! identifier. What cannot be told makes the whole answer `ok: false`, with the other fields such that a rule that
 //! forgets to ask for `ok` still finds nothing it allows.
 
+mod aside;
 mod bounds;
 mod kind;
 mod walk;
+mod words;
 
 use regorus::Value;
 use regorus::value::{Object, Set};
@@ -22,8 +24,8 @@ use super::{Answer, text_at};
 const MAX_NAME: usize = 32;
 /// Most tokens that are parsed where the caller stands. An expression without brackets gets as deep as it is long.
 const INLINE: usize = 96;
-/// Stack for the others.
-const STACK: usize = 64 * 1024 * 1024;
+/// Deepest brackets that are parsed there: a parser that tries again at each of them may take twice as long for each.
+const INLINE_BRACKETS: usize = 6;
 /// Deepest recursion of the parser.
 const MAX_RECURSION: usize = 40;
 
@@ -50,25 +52,21 @@ fn read(text: &str, dialect: Dialect) -> Result<Parsed, String> {
     bounds::text(text, dialect)?;
     let tokens = bounds::tokens(text, dialect)?;
     let comments = bounds::has_comments(&tokens);
-    let statements = if tokens.len() <= INLINE {
+    let positional = bounds::has_positions(&tokens, dialect);
+    let small = tokens.len() <= INLINE && bounds::depth(&tokens) <= INLINE_BRACKETS;
+    let mut statements = if small {
         statements(tokens, dialect)
     } else {
-        aside(tokens, dialect)
+        aside::aside(aside::PATIENCE, move || statements(tokens, dialect))
     }?;
+    // `$3` is the third column.
+    for statement in statements.iter_mut().filter(|_| positional) {
+        statement.star = true;
+    }
     Ok(Parsed {
         statements,
         comments,
     })
-}
-
-/// Parses on a thread with room for what is deep.
-fn aside(tokens: Vec<TokenWithSpan>, dialect: Dialect) -> Result<Vec<Found>, String> {
-    let thread = std::thread::Builder::new()
-        .name("sql-parse".into())
-        .stack_size(STACK)
-        .spawn(move || statements(tokens, dialect))
-        .map_err(|_| "no thread to parse in")?;
-    thread.join().map_err(|_| "the parser failed")?
 }
 
 fn statements(tokens: Vec<TokenWithSpan>, dialect: Dialect) -> Result<Vec<Found>, String> {
@@ -87,7 +85,10 @@ fn statements(tokens: Vec<TokenWithSpan>, dialect: Dialect) -> Result<Vec<Found>
     if parsed.is_empty() {
         return Err("no statement".to_owned());
     }
-    parsed.iter().map(walk::statement).collect()
+    parsed
+        .iter()
+        .map(|statement| walk::statement(statement, dialect))
+        .collect()
 }
 
 impl Parsed {

@@ -5,6 +5,7 @@
 //! settings can change is refused. For `generic` everything is refused that any two dialects read differently.
 
 use sqlparser::dialect::{self, dialect_from_str};
+use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Whitespace};
 
 /// Longest text, in bytes.
@@ -15,6 +16,34 @@ const MAX_TOKENS: usize = 8_000;
 const MAX_STATEMENTS: usize = 200;
 /// Deepest nesting of brackets.
 const MAX_BRACKETS: usize = 24;
+/// Most calls of `POSITION` in each other: the parser reads what is in them three times.
+const MAX_POSITIONS: usize = 2;
+/// Most calls in each other of what the parser knows a form of its own for: where that fails, it reads them again.
+const MAX_FORMS: usize = 6;
+/// Those.
+const FORMS: [Keyword; 21] = [
+    Keyword::ARRAY,
+    Keyword::BOX,
+    Keyword::CAST,
+    Keyword::CEIL,
+    Keyword::CIRCLE,
+    Keyword::CONVERT,
+    Keyword::EXTRACT,
+    Keyword::FLOOR,
+    Keyword::LAMBDA,
+    Keyword::LINE,
+    Keyword::LSEG,
+    Keyword::MATCH,
+    Keyword::OVERLAY,
+    Keyword::PATH,
+    Keyword::POINT,
+    Keyword::POLYGON,
+    Keyword::SAFE_CAST,
+    Keyword::SUBSTR,
+    Keyword::SUBSTRING,
+    Keyword::TRY_CAST,
+    Keyword::TRY_CONVERT,
+];
 
 /// The dialects `sql.parse` knows, by the names rules and definitions use for them. `generic` is none of them: what it
 /// takes means the same in all.
@@ -53,7 +82,12 @@ impl Dialect {
         dialect_from_str(self.0).unwrap_or_else(|| Box::new(dialect::GenericDialect))
     }
 
-    fn is_generic(self) -> bool {
+    /// Whether a server of this dialect may be SQL Server, where statements need nothing between them.
+    pub(super) fn is_mssql(self) -> bool {
+        self.0 == "mssql"
+    }
+
+    pub(super) fn is_generic(self) -> bool {
         self.0 == "generic"
     }
 }
@@ -147,18 +181,83 @@ pub(super) fn tokens(text: &str, dialect: Dialect) -> Result<Vec<TokenWithSpan>,
     if tokens.iter().filter(ends).count() >= MAX_STATEMENTS {
         return Err(format!("more than {MAX_STATEMENTS} statements"));
     }
-    let mut depth = 0_usize;
-    for token in &tokens {
+    if depth(&tokens) > MAX_BRACKETS {
+        return Err(format!("brackets nested deeper than {MAX_BRACKETS}"));
+    }
+    forms(&tokens)?;
+    // Of comments in each other some servers see one, and some two.
+    if tokens.iter().any(|token| within(&token.token)) {
+        return Err("a comment that begins within another".to_owned());
+    }
+    Ok(tokens)
+}
+
+/// How deep brackets are nested.
+pub(super) fn depth(tokens: &[TokenWithSpan]) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    for token in tokens {
         if matches!(token.token, Token::LParen | Token::LBracket | Token::LBrace) {
             depth += 1;
         } else if matches!(token.token, Token::RParen | Token::RBracket | Token::RBrace) {
             depth = depth.saturating_sub(1);
         }
-        if depth > MAX_BRACKETS {
-            return Err(format!("brackets nested deeper than {MAX_BRACKETS}"));
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
+
+/// Refuses calls in each other that a parser would go through again and again.
+fn forms(tokens: &[TokenWithSpan]) -> Result<(), String> {
+    let mut open: Vec<Keyword> = Vec::new();
+    let mut before = Keyword::NoKeyword;
+    for token in tokens {
+        if matches!(token.token, Token::Whitespace(_)) {
+            continue;
+        }
+        if token.token == Token::LParen {
+            open.push(before);
+        } else if token.token == Token::RParen {
+            open.pop();
+        }
+        before = if let Token::Word(word) = &token.token {
+            word.keyword
+        } else {
+            Keyword::NoKeyword
+        };
+        let positions = open.iter().filter(|word| **word == Keyword::POSITION);
+        let forms = open.iter().filter(|word| FORMS.contains(word));
+        if positions.count() > MAX_POSITIONS || forms.count() > MAX_FORMS {
+            return Err("calls that are nested too deep".to_owned());
         }
     }
-    Ok(tokens)
+    Ok(())
+}
+
+/// Whether a comment has the beginning of another in it, or in what ends it: `/*/*/`.
+fn within(token: &Token) -> bool {
+    if let Token::Whitespace(Whitespace::MultiLineComment(text)) = token {
+        text.contains("/*") || text.ends_with('/')
+    } else {
+        false
+    }
+}
+
+/// Whether columns may be meant by their number: `$3`.
+pub(super) fn has_positions(tokens: &[TokenWithSpan], dialect: Dialect) -> bool {
+    let numbered = |text: &str| {
+        text.strip_prefix('$')
+            .is_some_and(|rest| rest.starts_with(|letter: char| letter.is_ascii_digit()))
+    };
+    let numbers = |token: &TokenWithSpan| {
+        if let Token::Placeholder(text) = &token.token {
+            numbered(text)
+        } else if let Token::Word(word) = &token.token {
+            word.quote_style.is_none() && numbered(&word.value)
+        } else {
+            false
+        }
+    };
+    (dialect.is_generic() || dialect.0 == "snowflake") && tokens.iter().any(numbers)
 }
 
 pub(super) fn has_comments(tokens: &[TokenWithSpan]) -> bool {

@@ -5,30 +5,14 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     CopySource, CopyTarget, Expr, Fetch, FromTable, Function, FunctionArg, FunctionArgExpr,
-    FunctionArguments, Ident, JoinConstraint, JoinOperator, LimitClause, ObjectName, Query, Select,
-    SelectItem, SetExpr, Statement, TableAlias, TableFactor, TableWithJoins, Top, TopQuantity,
-    Value as Literal, ValueWithSpan, Visit, Visitor,
+    FunctionArguments, Ident, Insert, JoinConstraint, JoinOperator, LimitClause, ObjectName, Query,
+    Select, SelectItem, SetExpr, Statement, TableAlias, TableFactor, TableObject, TableWithJoins,
+    Top, TopQuantity, Value as Literal, ValueWithSpan, Visit, Visitor,
 };
 
+use super::bounds::Dialect;
 use super::kind::{self, ADMIN, CREATE, READ, STRENGTH, UPDATE};
-
-/// Functions that PostgreSQL lets be written like a column of a row, and that answer the whole row.
-const OF_ROWS: [&str; 14] = [
-    "any_value",
-    "array_agg",
-    "first_value",
-    "hstore",
-    "json_agg",
-    "jsonb_agg",
-    "last_value",
-    "max",
-    "min",
-    "quote_literal",
-    "quote_nullable",
-    "row_to_json",
-    "to_json",
-    "to_jsonb",
-];
+use super::words::{BEGINNING, LONE, OF_ROWS};
 
 /// What is in one statement.
 #[derive(Debug, Default)]
@@ -67,8 +51,10 @@ impl Found {
 ///
 /// # Errors
 /// Says what cannot be told.
-pub(super) fn statement(statement: &Statement) -> Result<Found, String> {
+pub(super) fn statement(statement: &Statement, dialect: Dialect) -> Result<Found, String> {
     let mut walk = Walk {
+        mssql: dialect.is_mssql(),
+        generic: dialect.is_generic(),
         found: Found {
             kind: kind::kind(statement).0,
             ..Found::default()
@@ -97,10 +83,13 @@ pub(super) fn statement(statement: &Statement) -> Result<Found, String> {
 struct Walk {
     found: Found,
     problem: &'static str,
+    /// The server is SQL Server, or may be.
+    mssql: bool,
+    generic: bool,
     /// Names that `WITH` gives, by the query they are known in.
     scopes: Vec<Vec<Ident>>,
-    /// Names that are known once the query that makes them has been passed.
-    coming: Vec<(*const Query, Ident)>,
+    /// Names and the queries that make them: known once those have been passed, or with `true` from their beginning.
+    coming: Vec<(*const Query, Ident, bool)>,
     /// Names and aliases of tables.
     rows: BTreeSet<String>,
     /// Identifiers that stand alone.
@@ -115,19 +104,53 @@ impl Walk {
 
     fn table(&mut self, name: &ObjectName) -> ControlFlow<()> {
         let parts: Option<Vec<&Ident>> = name.0.iter().map(|part| part.as_ident()).collect();
-        let Some(parts) = parts else {
-            return self.fail("the name of a table is computed");
-        };
-        if let [only] = parts.as_slice()
+        if let Some([only]) = parts.as_deref()
             && self.scopes.iter().flatten().any(|known| same(known, only))
         {
             return ControlFlow::Continue(());
         }
+        self.target(name)
+    }
+
+    /// A table that is written to: a name that `WITH` gives is none.
+    fn target(&mut self, name: &ObjectName) -> ControlFlow<()> {
+        let parts: Option<Vec<&Ident>> = name.0.iter().map(|part| part.as_ident()).collect();
+        let Some(parts) = parts else {
+            return self.fail("the name of a table is computed");
+        };
         if let Some(last) = parts.last() {
             self.rows.insert(last.value.to_lowercase());
         }
         let written: Vec<String> = parts.into_iter().map(written).collect();
         self.found.tables.insert(written.join("."));
+        ControlFlow::Continue(())
+    }
+
+    /// What is written to, in brackets and joins as well.
+    fn targets<'a>(
+        &mut self,
+        tables: impl IntoIterator<Item = &'a TableWithJoins>,
+    ) -> ControlFlow<()> {
+        let mut next: Vec<&TableWithJoins> = tables.into_iter().collect();
+        while let Some(table) = next.pop() {
+            let joined = table.joins.iter().map(|join| &join.relation);
+            for factor in std::iter::once(&table.relation).chain(joined) {
+                if let TableFactor::NestedJoin {
+                    table_with_joins, ..
+                } = factor
+                {
+                    next.push(table_with_joins);
+                }
+                self.target_factor(factor)?;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn target_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table { name, .. } = factor {
+            return self.target(name);
+        }
         ControlFlow::Continue(())
     }
 
@@ -151,6 +174,27 @@ impl Walk {
             )
         };
         self.found.star |= items.iter().any(star);
+    }
+
+    fn insert(&mut self, insert: &Insert) -> ControlFlow<()> {
+        // Without columns all of them are meant, in their order.
+        self.found.star |= insert.columns.is_empty() && insert.assignments.is_empty();
+        self.found.filtered = true;
+        self.returning(insert.returning.as_ref());
+        for name in insert.columns.iter().filter_map(|name| name.0.last()) {
+            if let Some(name) = name.as_ident() {
+                self.column(name);
+            }
+        }
+        if insert.output.is_some() || insert.format_clause.is_some() {
+            return self.fail("an INSERT with OUTPUT or FORMAT");
+        }
+        match &insert.table {
+            TableObject::TableName(name) => self.target(name),
+            TableObject::TableFunction(_) | TableObject::TableQuery(_) => {
+                self.fail("an INSERT into something else than a table")
+            }
+        }
     }
 
     fn returning(&mut self, items: Option<&Vec<SelectItem>>) {
@@ -250,20 +294,27 @@ impl Visitor for Walk {
         if self.scopes.is_empty() {
             self.outermost(query);
         }
-        let mut known = Vec::new();
+        let recursive = self
+            .coming
+            .iter()
+            .find(|(coming, _, recursive)| *recursive && std::ptr::eq(*coming, query));
+        if let Some((_, name, _)) = recursive
+            && let Some(scope) = self.scopes.last_mut()
+        {
+            scope.push(name.clone());
+        }
         if let Some(with) = &query.with {
             for table in &with.cte_tables {
-                // Without RECURSIVE the name means something else inside of the query that makes it.
-                if with.recursive {
-                    known.push(table.alias.name.clone());
-                } else {
-                    self.coming
-                        .push((&raw const *table.query, table.alias.name.clone()));
-                }
-                self.rows.insert(table.alias.name.value.to_lowercase());
+                // Only what is made of itself knows its own name. Before it the name means something else, at some
+                // servers even with RECURSIVE.
+                let united = matches!(&*table.query.body, SetExpr::SetOperation { .. });
+                let recursive = with.recursive && united;
+                let name = table.alias.name.clone();
+                self.rows.insert(name.value.to_lowercase());
+                self.coming.push((&raw const *table.query, name, recursive));
             }
         }
-        self.scopes.push(known);
+        self.scopes.push(Vec::new());
         self.body(&query.body);
         if !query.locks.is_empty() {
             self.found.operations.insert(UPDATE);
@@ -276,9 +327,9 @@ impl Visitor for Walk {
         let place = self
             .coming
             .iter()
-            .position(|(coming, _)| std::ptr::eq(*coming, query));
+            .position(|(coming, ..)| std::ptr::eq(*coming, query));
         if let Some(place) = place {
-            let (_, name) = self.coming.swap_remove(place);
+            let (_, name, _) = self.coming.swap_remove(place);
             if let Some(scope) = self.scopes.last_mut() {
                 scope.push(name);
             }
@@ -371,7 +422,13 @@ impl Visitor for Walk {
     }
 
     fn pre_visit_ident(&mut self, ident: &Ident) -> ControlFlow<()> {
-        self.found.identifiers.insert(ident.value.to_lowercase());
+        let folded = ident.value.to_lowercase();
+        let lone = (self.mssql || self.generic) && LONE.contains(&folded.as_str());
+        let beginning = self.mssql && BEGINNING.contains(&folded.as_str());
+        if ident.quote_style.is_none() && (lone || beginning) {
+            return self.fail("a name that may begin a statement: put it in quotes");
+        }
+        self.found.identifiers.insert(folded);
         ControlFlow::Continue(())
     }
 
@@ -389,24 +446,12 @@ impl Visitor for Walk {
     fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<()> {
         self.found.operations.extend(kind::kind(statement).1);
         match statement {
-            Statement::Insert(insert) => {
-                // Without columns all of them are meant, in their order.
-                self.found.star |= insert.columns.is_empty() && insert.assignments.is_empty();
-                self.found.filtered = true;
-                self.returning(insert.returning.as_ref());
-                for name in insert.columns.iter().filter_map(|name| name.0.last()) {
-                    if let Some(name) = name.as_ident() {
-                        self.column(name);
-                    }
-                }
-                if insert.output.is_some() || insert.format_clause.is_some() {
-                    return self.fail("an INSERT with OUTPUT or FORMAT");
-                }
-            }
+            Statement::Insert(insert) => return self.insert(insert),
             Statement::Update(update) => {
                 self.found.filtered = update.selection.is_some();
                 self.returning(update.returning.as_ref());
                 self.joined(std::slice::from_ref(&update.table));
+                self.targets([&update.table])?;
                 if update.from.is_some() || update.output.is_some() {
                     self.found.operations.insert(READ);
                     self.found.star |= update.output.is_some();
@@ -418,15 +463,19 @@ impl Visitor for Walk {
                 let (FromTable::WithFromKeyword(from) | FromTable::WithoutKeyword(from)) =
                     &delete.from;
                 self.joined(from);
+                self.targets(from)?;
                 for name in &delete.tables {
-                    self.table(name)?;
+                    self.target(name)?;
                 }
                 if delete.using.is_some() || delete.output.is_some() {
                     self.found.operations.insert(READ);
                     self.found.star |= delete.output.is_some();
                 }
             }
-            Statement::Merge(_) => self.found.star = true,
+            Statement::Merge(merge) => {
+                self.found.star = true;
+                self.target_factor(&merge.table)?;
+            }
             Statement::Drop { names, .. } => {
                 for name in names {
                     self.table(name)?;
