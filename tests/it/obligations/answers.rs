@@ -291,6 +291,111 @@ async fn an_answer_on_a_resumed_stream_meets_the_rules_of_its_call() {
     }
 }
 
+/// A server that gives each tool call an event id and hangs up, and says `said` to whoever resumes.
+async fn resumed(said: Value, rules: &str) -> (FakeServer, TestGateway, Client) {
+    let server =
+        FakeServer::start(
+            move |heard| match (heard.verb.as_str(), heard.method().as_str()) {
+                ("GET", _) => vec![
+                    Say::sse(),
+                    Say::text(&format!("id: 2\ndata: {said}\n\n")),
+                    Say::Close,
+                ],
+                (_, "tools/call") => {
+                    let answers = heard.json()["params"]["arguments"]["answers"] == true;
+                    let answer = format!("id: 2\ndata: {said}\n\n");
+                    let answer = if answers { answer } else { String::new() };
+                    vec![
+                        Say::sse(),
+                        Say::text(&format!("id: 1\ndata:\n\n{answer}")),
+                        Say::Close,
+                    ]
+                }
+                _ => keepgate_tests::upstream::behave(heard).unwrap_or_default(),
+            },
+        )
+        .await;
+    let gateway = TestGateway::http(&server.url())
+        .policy(&obliging(rules))
+        .start()
+        .await;
+    let client = Client::new(gateway.addr).initialize("2025-11-25").await;
+    (server, gateway, client)
+}
+
+fn call(arguments: &Value) -> String {
+    json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "echo", "arguments": arguments}})
+        .to_string()
+}
+
+/// Calls, and hangs up after the first event; gives a client that resumes there.
+async fn begun(client: &Client, arguments: &Value) -> Client {
+    let primed = Events::of(client.open("POST", call(arguments)).await)
+        .block()
+        .await
+        .unwrap();
+    client
+        .clone()
+        .header("last-event-id", field(&primed, "id").unwrap())
+}
+
+#[tokio::test]
+async fn an_id_that_is_awaited_is_not_used_for_another_call() {
+    let done = json!({"jsonrpc": "2.0", "id": 7, "result": {"content": [], "structuredContent": {"SSN__c": SECRET}}});
+    for other in ["max_bytes contains 100000", "labels contains \"x\""] {
+        let rules = format!(
+            "redact contains {{\"field\": \"SSN__c\"}} if input.arguments.secret\n\
+             deny contains \"rows\" if {{ input.arguments.secret; input.response.records > 0 }}\n\
+             {other} if not input.arguments.secret"
+        );
+        let (server, _gateway, client) = resumed(done.clone(), &rules).await;
+        let resuming = begun(&client, &json!({"secret": true})).await;
+        let second = client.post(call(&json!({"secret": false}))).await;
+        assert_eq!(
+            second.code().as_deref(),
+            Some("message_invalid"),
+            "{second:?}"
+        );
+        assert_eq!(server.heard_of("tools/call").len(), 1);
+        let answer = Events::of(resuming.open("GET", "").await).message().await;
+        let answer = answer.unwrap();
+        assert_eq!(
+            answer["result"]["structuredContent"]["SSN__c"], "[redacted]",
+            "{answer}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_was_withheld_is_not_had_by_asking_again() {
+    let done = json!({"jsonrpc": "2.0", "id": 7, "result": {"content": [{"type": "text", "text": SECRET}]}});
+    for rules in [
+        "max_bytes contains 20",
+        "deny contains \"rows\" if input.response.size > 10",
+    ] {
+        let (_server, _gateway, client) = resumed(done.clone(), rules).await;
+        let withheld = client.post(call(&json!({"answers": true}))).await;
+        assert!(!text(&withheld).contains(SECRET), "{withheld:?}");
+        let id = field(&text(&withheld), "id").unwrap().to_owned();
+        let resuming = client.clone().header("last-event-id", &id);
+        let again = Events::of(resuming.open("GET", "").await).messages().await;
+        assert!(!format!("{again:?}").contains(SECRET), "{again:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_answered_on_a_resumed_stream_is_counted() {
+    let done = json!({"jsonrpc": "2.0", "id": 7, "result": {"content": [], "structuredContent": {"rows": [{}, {}, {}]}}});
+    let rules =
+        "deny contains \"spent\" if { input.phase == \"call\"; input.history.records_out >= 3 }";
+    let (_server, _gateway, client) = resumed(done, rules).await;
+    let resuming = begun(&client, &json!({})).await;
+    let answer = Events::of(resuming.open("GET", "").await).message().await;
+    assert_eq!(answer.unwrap()["id"], 7);
+    let spent = client.post(call(&json!({}))).await;
+    assert_eq!(spent.code().as_deref(), Some("policy_denied"), "{spent:?}");
+}
+
 #[tokio::test]
 async fn policy_judges_what_was_answered() {
     let rules = "deny contains {\"code\": \"too_many\", \"message\": \"too many rows\"} if input.response.records > 2\n\

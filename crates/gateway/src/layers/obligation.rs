@@ -239,6 +239,10 @@ impl Around<Permitted> for Carry {
         F: Future<Output = Result<Reply, Refusal>> + Send,
     {
         let (bound, tool, decision) = permitted.into_parts();
+        if let Some(session) = bound.session.session() {
+            let id = bound.call.request().map(|request| request.id());
+            session.standing.is_free(id)?;
+        }
         self.0.before(&bound, &decision)?;
         let (credential, ticket) = self.0.credential(&bound, &decision)?.unzip();
         let duty = self.0.duty(&bound, tool, &decision)?;

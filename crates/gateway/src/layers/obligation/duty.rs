@@ -32,7 +32,7 @@ pub(super) struct Duty {
 impl Duty {
     /// Whether an answer of this call on another stream must meet it.
     pub(super) fn follows(&self) -> bool {
-        self.responds || self.rules.is_some() || self.max_bytes.is_some()
+        self.responds || self.counts || self.rules.is_some() || self.max_bytes.is_some()
     }
 
     /// Labels the session, before anything of the answer is released.
@@ -75,7 +75,8 @@ impl Duty {
         let size = response.bytes().len() as u64;
         self.fits(size, max_bytes)?;
         if self.counts {
-            let records = response.result().map_or(0, oblige::records);
+            let said = response.result().or_else(|| response.error());
+            let records = said.map_or(0, oblige::records);
             let key = self.bound.call.caller.session_key();
             self.parts.history.released(key, size, records);
         }

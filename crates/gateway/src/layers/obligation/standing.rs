@@ -34,37 +34,42 @@ struct Inner {
     awaited: HashMap<Id, Arc<Duty>>,
     /// The rules of every call so far, each once.
     rules: Vec<Arc<Rules>>,
+    /// Policy was asked about an answer.
+    responds: bool,
+    /// The least of what policy released.
+    max_bytes: Option<u64>,
 }
 
 /// A session's knowledge of the duty of a running call; let go of when it is dropped, unless the answer may still come on
 /// another stream.
 pub(super) struct Held {
     session: Arc<Session>,
-    id: Option<Id>,
+    noted: Option<(Id, Arc<Duty>)>,
 }
 
 impl Held {
     /// Notes `duty` with the session.
     ///
     /// # Errors
-    /// `overloaded` when the session has too many.
+    /// `overloaded` when the session has too many, `message_invalid` for an id that is awaited.
     pub(super) fn new(session: &Arc<Session>, duty: &Arc<Duty>) -> Result<Self, Refusal> {
+        let id = session.standing.enter(duty)?;
         Ok(Self {
             session: Arc::clone(session),
-            id: session.standing.enter(duty)?,
+            noted: id.map(|id| (id, Arc::clone(duty))),
         })
     }
 
     /// Leaves the duty with the session: whoever resumes the stream gets the answer there.
     pub(super) fn leave_behind(&mut self) {
-        self.id = None;
+        self.noted = None;
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if let Some(id) = &self.id {
-            self.session.standing.leave(id);
+        if let Some((id, duty)) = &self.noted {
+            self.session.standing.leave(id, duty);
         }
     }
 }
@@ -84,10 +89,23 @@ impl Standing {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a call may be made under `id`. While an answer is awaited under it, a second call of the id would put that
+    /// answer under its own, perhaps milder duty; no id is used twice in a session anyway (2025-11-25 `basic`).
+    ///
+    /// # Errors
+    /// `message_invalid`.
+    pub(super) fn is_free(&self, id: Option<&Id>) -> Result<(), Refusal> {
+        let is_used = self.is_used.load(Ordering::Acquire);
+        match id.filter(|_| is_used) {
+            Some(id) => free(&self.inner(), id),
+            None => Ok(()),
+        }
+    }
+
     /// Notes the duty of a call that is about to be made; gives the id under which to let go of it.
     ///
     /// # Errors
-    /// `overloaded` when the session has too many.
+    /// `overloaded` when the session has too many, `message_invalid` for an id that is awaited.
     fn enter(&self, duty: &Arc<Duty>) -> Result<Option<Id>, Refusal> {
         if !duty.follows() {
             return Ok(None);
@@ -111,15 +129,29 @@ impl Standing {
             if inner.awaited.len() >= AWAITED_MOST {
                 return Err(full());
             }
+            free(&inner, id)?;
             inner.awaited.insert(id.clone(), Arc::clone(duty));
         }
+        inner.responds |= duty.responds;
+        inner.max_bytes = match (inner.max_bytes, duty.max_bytes) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
         self.is_used.store(true, Ordering::Release);
         Ok(id)
     }
 
     /// Lets go of a duty: its call was answered, or never will be.
-    fn leave(&self, id: &Id) {
-        self.inner().awaited.remove(id);
+    fn leave(&self, id: &Id, duty: &Arc<Duty>) {
+        let mut inner = self.inner();
+        // Answered on another stream, the id may be another call's by now.
+        if inner
+            .awaited
+            .get(id)
+            .is_some_and(|known| Arc::ptr_eq(known, duty))
+        {
+            inner.awaited.remove(id);
+        }
     }
 
     /// Lets go of everything: the session is over. Duties know their session, and would keep it for ever.
@@ -134,10 +166,15 @@ impl Standing {
         }
         let rules = {
             let mut inner = self.inner();
-            if let Message::Response(response) = &message
-                && let Some(duty) = response.id().and_then(|id| inner.awaited.remove(id))
-            {
-                return Handed::Answer(duty, response.clone());
+            if let Message::Response(response) = &message {
+                if let Some(duty) = response.id().and_then(|id| inner.awaited.remove(id)) {
+                    return Handed::Answer(duty, response.clone());
+                }
+                // An answer nobody awaits: said again, perhaps, after it was withheld.
+                let size = response.bytes().len() as u64;
+                if inner.responds || inner.max_bytes.is_some_and(|most| size > most) {
+                    return Handed::Dropped;
+                }
             }
             inner.rules.clone()
         };
@@ -151,4 +188,12 @@ impl Standing {
         });
         met.map_or(Handed::Dropped, Handed::As)
     }
+}
+
+fn free(inner: &Inner, id: &Id) -> Result<(), Refusal> {
+    if inner.awaited.contains_key(id) {
+        let refused = Refusal::new(Code::MessageInvalid);
+        return Err(refused.detail("an answer is still awaited under this id"));
+    }
+    Ok(())
 }

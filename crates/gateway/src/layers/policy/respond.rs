@@ -58,7 +58,7 @@ impl Respond {
         let facts = ResponseFacts {
             is_error: response.error().is_some() || response.is_tool_error(),
             size: response.bytes().len() as u64,
-            records: response.result().map_or(0, oblige::records),
+            records: said.map_or(0, oblige::records),
             json: said.map(|said| said.as_str()),
         };
         let arguments = request.param("arguments").map(|raw| raw.as_str());
