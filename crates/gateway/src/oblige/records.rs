@@ -2,20 +2,40 @@
 
 use keepgate_mcp::json::{Kind, Raw};
 
-use super::text::{documents, parsed};
+use super::{
+    place::{Frame, Inner},
+    text::{NESTED, brackets, documents, parsed, plain},
+};
 
 /// The key of `_meta` that says how many records were cut.
 pub(super) const CUT: &str = "dev.keepgate/records_cut";
 
-/// Whether a content block is one record: its text is one JSON object. Some servers give each item of a list a block.
+/// Whether a content block is one record: its text is one. Some servers give each item of a list a block.
 pub(super) fn is_record(block: &[u8]) -> bool {
-    let text = std::str::from_utf8(block)
-        .ok()
-        .and_then(parsed)
-        .and_then(|block| block.member("text")?.string());
-    text.is_some_and(|text| {
-        text.trim_start().starts_with('{') && parsed(&text).is_some_and(Raw::is_object)
+    let block = std::str::from_utf8(block).ok().and_then(parsed);
+    let inner = block.map(|block| block.member("resource").unwrap_or(block));
+    inner.is_some_and(|inner| {
+        let text = inner.member("text").and_then(Raw::string);
+        text.is_some_and(|text| is_one(&text))
+            || inner
+                .member("blob")
+                .and_then(|blob| plain(&blob.string()?))
+                .is_some_and(|text| is_one(&text))
     })
+}
+
+/// Whether a text, or one of several documents in it, is a record: an object, or an array that is more than a mark in prose
+/// such as `[1]` or `[ ]`.
+pub(super) fn is_one(document: &str) -> bool {
+    let document = document.trim();
+    match document.as_bytes().first() {
+        Some(b'{') => parsed(document).is_some_and(Raw::is_object),
+        Some(b'[') => {
+            let is_mark = |byte: u8| b"[] ".contains(&byte) || byte.is_ascii_digit();
+            !document.bytes().all(is_mark) && parsed(document).is_some()
+        }
+        Some(_) | None => false,
+    }
 }
 
 /// `_meta` with the number of records that were cut. `meta` is what stood there.
@@ -30,39 +50,97 @@ pub(super) fn told(meta: Option<Raw<'_>>, cut: u64) -> String {
     format!("{{{}}}", said.join(","))
 }
 
-/// How many records a result holds: the items of the outermost arrays of objects in `structuredContent` or, without that, in
-/// the JSON of its texts, where each document that is an object counts as one if there are several.
-pub(crate) fn count(result: Raw<'_>) -> u64 {
-    if let Some(structured) = result.member("structuredContent") {
-        return within(structured);
+/// How many records a result or an error holds: the items of the outermost arrays of objects or arrays, and of several JSON
+/// documents in a text each. Told twice, in `structuredContent` and beside it, the more of it counts.
+pub(crate) fn count(said: Raw<'_>) -> u64 {
+    let (mut structured, mut beside) = (0_u64, 0_u64);
+    for (key, value) in said.members() {
+        let name = key.string().unwrap_or_default();
+        let sum = if name == "structuredContent" {
+            &mut structured
+        } else {
+            &mut beside
+        };
+        *sum = sum.saturating_add(shown(value, Frame::Result.inner(&name)));
     }
-    let content = result.member("content").into_iter();
-    let contents = content.chain(result.member("contents"));
-    let texts = contents.flat_map(Raw::items).filter_map(|block| {
-        let inner = block.member("resource").unwrap_or(block);
-        inner.member("text")?.string()
-    });
-    let (mut lone, mut records) = (0, 0);
-    for text in texts {
-        for (from, to) in documents(&text).ranges {
-            match text.get(from..to).and_then(parsed) {
-                Some(document) if document.is_object() && within(document) == 0 => lone += 1,
-                Some(document) => records += within(document),
-                None => {}
-            }
-        }
-    }
-    records + lone
+    structured.max(beside)
 }
 
-fn within(value: Raw<'_>) -> u64 {
-    match value.kind() {
-        Kind::Object => value.members().map(|(_, value)| within(value)).sum(),
-        Kind::Array => {
-            let structured = |item: &Raw<'_>| matches!(item.kind(), Kind::Object | Kind::Array);
-            value.items().filter(structured).count() as u64
+/// In a part of the protocol.
+fn shown(value: Raw<'_>, inner: Inner) -> u64 {
+    match (inner, value.kind()) {
+        (Inner::Copy, _) => 0,
+        (Inner::Frame(frame), Kind::Object) => {
+            let members = value.members();
+            members
+                .map(|(key, value)| shown(value, frame.inner(&key.string().unwrap_or_default())))
+                .sum()
         }
-        Kind::Null | Kind::Bool | Kind::Number | Kind::String => 0,
+        (Inner::Frame(_), Kind::Array) => value.items().map(|item| shown(item, inner)).sum(),
+        (Inner::Text | Inner::Frame(_), Kind::String) => told_in(value, true, 0),
+        (Inner::Blob, Kind::String) => {
+            let text = value.string().and_then(|text| plain(&text));
+            text.map_or(0, |text| within_text(&text, true, 0))
+        }
+        (Inner::Root | Inner::Data | Inner::Text | Inner::Blob | Inner::Frame(_), _) => {
+            within(value, 0)
+        }
+    }
+}
+
+fn told_in(string: Raw<'_>, counts_one: bool, nested: u8) -> u64 {
+    let text = string.string();
+    text.map_or(0, |text| within_text(&text, counts_one, nested))
+}
+
+/// In a text, where an object that is alone in it counts if `counts_one`.
+fn within_text(text: &str, counts_one: bool, nested: u8) -> u64 {
+    if memchr::memchr2(b'{', b'[', text.as_bytes()).is_none() {
+        return 0;
+    }
+    if nested == NESTED {
+        return brackets(text);
+    }
+    if text.trim_start().starts_with('"')
+        && let Some(inner) = parsed(text).and_then(Raw::string)
+    {
+        return within_text(&inner, counts_one, nested + 1);
+    }
+    let found = documents(text);
+    let several = found.ranges.len() > 1;
+    let each = found.ranges.iter().map(|(from, to)| {
+        let document = text.get(*from..*to).unwrap_or_default();
+        let inner = parsed(document).map_or(0, |document| within(document, nested + 1));
+        let alone = several || (counts_one && document.starts_with('{'));
+        inner.max(u64::from(alone && is_one(document)))
+    });
+    let sum = each.sum();
+    // What cannot be read to its end is counted by what might be a record.
+    if found.doubtful {
+        brackets(text).max(sum)
+    } else {
+        sum
+    }
+}
+
+/// In data.
+fn within(value: Raw<'_>, nested: u8) -> u64 {
+    match value.kind() {
+        Kind::Object => value
+            .members()
+            .map(|(_, value)| within(value, nested))
+            .sum(),
+        Kind::Array => {
+            let each = value.items().map(|item| match item.kind() {
+                Kind::Object => 1,
+                Kind::Array => within(item, nested).max(1),
+                Kind::String => told_in(item, true, nested),
+                Kind::Null | Kind::Bool | Kind::Number => 0,
+            });
+            each.sum()
+        }
+        Kind::String => told_in(value, false, nested),
+        Kind::Null | Kind::Bool | Kind::Number => 0,
     }
 }
 
@@ -88,13 +166,45 @@ mod tests {
                 2,
             ),
             (r#"{"content":[{"text":"hello"}]}"#, 0),
+            // Told twice, the more of it counts.
             (
                 r#"{"content":[{"text":"[{},{}]"}],"structuredContent":{}}"#,
-                0,
+                2,
             ),
+            (
+                r#"{"content":[{"text":"[{},{}]"}],"structuredContent":{"a":[{},{},{}]}}"#,
+                3,
+            ),
+            (r#"{"structuredContent":{"rows":[[{},{},{}],[{}]]}}"#, 4),
+            (r#"{"structuredContent":{"rows":[[1,2],[3,4]]}}"#, 2),
+            (r#"{"structuredContent":{"rows":"[{},{}]"}}"#, 2),
+            (r#"{"structuredContent":{"rows":["{}","{}","a"]}}"#, 2),
+            (r#"{"structuredContent":{"a":"{}"}}"#, 0),
+            (r#"{"content":[],"rows":[{},{}]}"#, 2),
+            (r#"{"code":-1,"message":"no","data":{"rows":[{},{}]}}"#, 2),
+            // [{},{}]
+            (r#"{"contents":[{"uri":"x:y","blob":"W3t9LHt9XQ=="}]}"#, 2),
+            (
+                r#"{"content":[{"type":"resource","resource":{"uri":"x:y","blob":"W3t9LHt9XQ"}}]}"#,
+                2,
+            ),
+            (r#"{"content":[{"text":"[1,2]\n[3,4]\n[5,6]"}]}"#, 3),
+            (r#"{"content":[{"text":"as in [1], [2] and [ ]"}]}"#, 0),
+            (r#"{"content":[{"text":"\"[{},{}]\""}]}"#, 2),
+            // Cut off, and keys that stand twice.
+            (r#"{"content":[{"text":"[{\"a\":1},{\"a\":2},{\"a\""}]}"#, 4),
+            (r#"{"content":[{"text":"{\"a\":[{},{}],\"a\":1}"}]}"#, 4),
         ] {
             assert_eq!(count(parsed(result).unwrap()), wanted, "{result}");
         }
+    }
+
+    #[test]
+    fn brackets_before_records_hide_none() {
+        let rows = "{},".repeat(10_000);
+        let text = format!("{}[{rows}{{}}]", "[".repeat(40));
+        let result = format!(r#"{{"content":[{{"text":"{text}"}}]}}"#);
+        assert!(count(parsed(&result).unwrap()) > 10_000);
     }
 
     #[test]

@@ -1,11 +1,24 @@
 //! JSON inside text: the whole of it, one document a line, or documents in prose.
 
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
 use keepgate_mcp::{Limits, json};
 
 use super::cursor::value_end;
 
 /// What one byte of a text may cost in looks, so that brackets without end are not slow.
 const LOOKS: usize = 16;
+
+/// JSON text inside JSON text is followed so deep.
+pub(super) const NESTED: u8 = 4;
+
+/// Base64 as anybody may write it, with padding or without.
+pub(super) const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// The documents of a text, each an object or array.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -24,6 +37,17 @@ pub(super) fn parsed(text: &str) -> Option<json::Raw<'_>> {
         ..Limits::reply()
     };
     json::parse(text.as_bytes(), &limits).ok()
+}
+
+/// The text that `base64` is of; `None` if it is not of text.
+pub(super) fn plain(base64: &str) -> Option<String> {
+    let text = String::from_utf8(LENIENT.decode(base64).ok()?).ok()?;
+    (!text.contains('\0')).then_some(text)
+}
+
+/// How many objects and arrays begin in a text, at most.
+pub(super) fn brackets(text: &str) -> u64 {
+    memchr::memchr2_iter(b'{', b'[', text.as_bytes()).count() as u64
 }
 
 /// Finds the documents of `text`.

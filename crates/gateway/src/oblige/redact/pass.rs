@@ -3,10 +3,7 @@
 use std::collections::BTreeSet;
 
 use aho_corasick::AhoCorasick;
-use base64::{
-    Engine as _, alphabet,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
-};
+use base64::Engine as _;
 use keepgate_mcp::encode;
 
 use super::{
@@ -16,7 +13,7 @@ use super::{
         place::{Frame, Inner},
         pointer::Places,
         records,
-        text::parsed,
+        text::{LENIENT, parsed, plain},
     },
     Fate, Rewritten, Rules,
 };
@@ -26,12 +23,6 @@ const WITHHELD: &str = "[withheld: cannot be looked into]";
 /// What was redacted is also looked for in the prose beside it: values of so many bytes, and so many of them.
 const VALUE: std::ops::RangeInclusive<usize> = 5..=256;
 const VALUES_MOST: usize = 512;
-
-/// Base64 as anybody may write it, with padding or without.
-const LENIENT: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
 
 /// The walk.
 pub(super) struct Pass<'a> {
@@ -253,11 +244,7 @@ impl<'a> Pass<'a> {
     /// A member in base64. What is text in it is text; what cannot be looked into is withheld where something is to be found.
     /// False if the whole block is.
     fn blob(&mut self, value: &[u8], open: &mut Open<'_>, key: &[u8], name: &str) -> bool {
-        let bytes = LENIENT.decode(&*decoded(value)).ok();
-        let text = bytes
-            .and_then(|bytes| String::from_utf8(bytes).ok())
-            .filter(|text| !text.contains('\0'));
-        let said = match &text {
+        let said = match &plain(&decoded(value)) {
             Some(text) => self.text(text, true),
             None if self.rules.finds() => {
                 self.redacted += 1;

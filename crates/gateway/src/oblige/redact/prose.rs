@@ -6,13 +6,11 @@ use super::{
     super::{
         cursor::Cursor,
         pattern::{self, MASK},
-        text::{documents, folded, names, parsed, unescaped},
+        records,
+        text::{NESTED, brackets, documents, folded, names, parsed, unescaped},
     },
     pass::Pass,
 };
-
-/// JSON text inside JSON text is followed so deep.
-const NESTED: u8 = 4;
 
 impl Pass<'_> {
     /// What is left of a text; `None` if nothing is changed. Text that `is_shown` to somebody is withheld as soon as it names
@@ -36,7 +34,7 @@ impl Pass<'_> {
             });
         }
         let found = documents(text);
-        if found.doubtful && self.wants_structure() {
+        if found.doubtful && (self.wants_structure() || self.may_hold_more(text)) {
             return self.withheld(text);
         }
         if found.ranges.is_empty() {
@@ -51,7 +49,14 @@ impl Pass<'_> {
 
     /// Whether something is named by its place, which must be found wherever a structure is.
     fn wants_structure(&self) -> bool {
-        self.known.is_none() && !self.rules.pointers.is_empty()
+        let rules = self.rules;
+        self.known.is_none() && !(rules.pointers.is_empty() && rules.caps.is_empty())
+    }
+
+    /// Whether a text that cannot be read to its end may hold more records than may be let through.
+    fn may_hold_more(&self, text: &str) -> bool {
+        let cap = self.rules.cap.filter(|_| self.known.is_none());
+        cap.is_some_and(|cap| brackets(text) > cap)
     }
 
     fn withheld(&mut self, text: &str) -> Option<String> {
@@ -79,7 +84,7 @@ impl Pass<'_> {
     fn mixed(&mut self, text: &str, ranges: &[(usize, usize)], is_shown: bool) -> Option<String> {
         let before = (self.redacted, self.cut);
         let mut out = String::with_capacity(text.len());
-        let (mut copied, mut objects) = (0, 0_u64);
+        let (mut copied, mut records) = (0, 0_u64);
         let cap = self.rules.cap.filter(|_| ranges.len() > 1);
         for (from, to) in ranges {
             let prose = text.get(copied..*from).unwrap_or_default();
@@ -88,9 +93,10 @@ impl Pass<'_> {
             }
             copied = *to;
             let document = text.get(*from..*to).unwrap_or_default();
-            // Of several documents each object is a record, as in an array.
-            objects += u64::from(document.starts_with('{'));
-            if document.starts_with('{') && cap.is_some_and(|cap| objects > cap) {
+            // Of several documents each is a record, as in an array.
+            let is_record = cap.is_some() && records::is_one(document);
+            records += u64::from(is_record);
+            if is_record && cap.is_some_and(|cap| records > cap) {
                 self.cut += 1;
                 let rest = text.get(copied..).unwrap_or_default();
                 copied += usize::from(rest.starts_with('\n'));

@@ -295,10 +295,33 @@ fn records_are_cut_and_it_is_said() {
             r#"{"content":[{"text":"[{},{}]"}],"_meta":{}}"#,
             r#"{"content":[{"text":"[{},{}]"}],"_meta":{}}"#,
         ),
+        (
+            r#"{"content":[{"type":"resource","resource":{"text":"{}"}},{"type":"resource","resource":{"blob":"e30"}},{"text":"[1,2]"}]}"#,
+            r#"{"content":[{"type":"resource","resource":{"text":"{}"}},{"type":"resource","resource":{"blob":"e30"}}],"_meta":{"dev.keepgate/records_cut":1}}"#,
+        ),
+        (
+            r#"{"content":[{"type":"text","text":"[1,2]\n[3,4]\n[5,6]\n"}]}"#,
+            r#"{"content":[{"type":"text","text":"[1,2]\n[3,4]\n"}],"_meta":{"dev.keepgate/records_cut":1}}"#,
+        ),
+        (
+            r#"{"content":[{"type":"text","text":"as in [1], [2] and [3]"}]}"#,
+            r#"{"content":[{"type":"text","text":"as in [1], [2] and [3]"}]}"#,
+        ),
+        (&text("a [[link]]"), &text("a [[link]]")),
+        (&text(r#"[{"a":1},{"a":2},{"a":3"#), &text("[redacted]")),
+        (&text(r#"{"a":[{},{},{}],"a":1}"#), &text("[redacted]")),
+        (
+            &text(&format!("{}[{{}},{{}},{{}}]", "[".repeat(40))),
+            &text("[redacted]"),
+        ),
     ] {
         assert_eq!(left(&rules, before), after, "{before}");
     }
     let named = asks(&[], &[cap(1, Some("/a")), cap(2, Some("/b"))]);
+    assert_eq!(
+        left(&named, &text(r#"{"a":[1,2,3],"c":1,"c":2}"#)),
+        text("[redacted]")
+    );
     assert_eq!(
         left(
             &named,
