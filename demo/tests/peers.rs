@@ -113,11 +113,11 @@ async fn without_a_gate_the_agent_may_do_anything() {
         let surprises = agent::work(&place, era, &Console::new()).await.unwrap();
         assert_eq!(surprises, 0);
     }
-    // The same work with a gate expected: hidden tools show, denials do not come.
+    // The same work with a gate expected: hidden tools show, denials do not come, nothing is redacted.
     let fooled = Place {
         gated: true,
         ..place
     };
     let surprises = agent::work(&fooled, Era::Stateless, &Console::new()).await;
-    assert_eq!(surprises.unwrap(), 6);
+    assert_eq!(surprises.unwrap(), 7);
 }

@@ -182,13 +182,9 @@ impl Run<'_, '_> {
                 }
             }
             Term::Call(function, arguments) => {
-                let mut values = Vec::with_capacity(arguments.len());
-                for argument in arguments {
-                    values.push(self.value(argument, frame)?);
-                }
-                if values.contains(&Value::Undefined) {
+                let Some(values) = self.values(arguments, frame)? else {
                     return Ok(Value::Undefined);
-                }
+                };
                 function.call(&values, self.patterns).map_err(Stop::Error)
             }
             Term::Compare(operator, sides) => {
@@ -203,16 +199,15 @@ impl Run<'_, '_> {
                 let (value, collection) = self.both(sides, frame)?;
                 Ok(Value::Bool(contains(&collection, &value)))
             }
-            Term::Array(items) => self.array(items, frame),
+            Term::Array(items) => {
+                let values = self.values(items, frame)?;
+                Ok(values.map_or(Value::Undefined, Value::from))
+            }
             Term::Object(members) => self.object(members, frame),
             Term::Helper(helper, arguments) => {
-                let mut values = Vec::with_capacity(arguments.len());
-                for argument in arguments {
-                    values.push(self.value(argument, frame)?);
-                }
-                if values.contains(&Value::Undefined) {
+                let Some(values) = self.values(arguments, frame)? else {
                     return Ok(Value::Undefined);
-                }
+                };
                 self.helper(helper, &values)
             }
             // Nothing is run before it is resolved.
@@ -225,15 +220,13 @@ impl Run<'_, '_> {
         Ok((one, self.value(&sides.1, frame)?))
     }
 
-    fn array(&mut self, items: &[Term], frame: &mut [Value]) -> Result<Value, Stop> {
-        let mut values = Vec::with_capacity(items.len());
-        for item in items {
-            values.push(self.value(item, frame)?);
+    /// The values of several terms; `None` when one is undefined.
+    fn values(&mut self, terms: &[Term], frame: &mut [Value]) -> Result<Option<Vec<Value>>, Stop> {
+        let mut values = Vec::with_capacity(terms.len());
+        for term in terms {
+            values.push(self.value(term, frame)?);
         }
-        if values.contains(&Value::Undefined) {
-            return Ok(Value::Undefined);
-        }
-        Ok(Value::from(values))
+        Ok((!values.contains(&Value::Undefined)).then_some(values))
     }
 
     fn object(&mut self, members: &[(Value, Term)], frame: &mut [Value]) -> Result<Value, Stop> {
