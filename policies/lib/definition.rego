@@ -91,6 +91,7 @@ operations contains operation if {
 
 excused("execute") if {
 	count(texts) > 0
+	nouns_known
 	not told.operation
 }
 
@@ -107,6 +108,11 @@ operations contains operation if {
 
 problems contains {"code": "operation_unknown", "message": "what the tool does cannot be told from its name and arguments"} if {
 	count(operations) == 0
+}
+
+# What a caller adds must not say what a tool does whose name says nothing.
+problems contains {"code": "operation_unknown", "message": "what the tool does cannot be told from its name: see `mapping.tools`"} if {
+	count(name_operations) == 0
 }
 
 problems contains {"code": "operation_not_allowed", "message": message} if {
@@ -126,7 +132,23 @@ allowed_objects := {name |
 
 leaves := facts.leaves(arguments)
 
-object_names := {lower(replace(replace(name, "_", ""), "-", "")) | some name in mapping.object} if mapping.object
+plain(name) := lower(replace(replace(name, "_", ""), "-", ""))
+
+# A server ignores an argument that its tool does not declare: nothing may follow from it. Where `mapping` says both what
+# the tool does and to what, nothing does.
+problems contains {"code": "argument_unknown", "message": sprintf("the tool declares no argument `%v`", [name])} if {
+	input.tool.parameters
+	some name, _ in arguments
+	not name in input.tool.parameters
+	not told_whole
+}
+
+told_whole if {
+	told.object
+	told.operation
+}
+
+object_names := {plain(name) | some name in mapping.object} if mapping.object
 
 object_names := {
 	"entities", "entity", "entityname", "object", "objectname", "objects", "objecttype", "sobject", "sobjectname",
@@ -152,16 +174,22 @@ stated contains "?" if {
 }
 
 # What the tool's name says, when nothing else does: `get_account`, `list_cases`. Each of its words must be known.
-fillers := {"a", "all", "by", "for", "from", "id", "ids", "in", "of", "one", "record", "records", "the", "with"}
+fillers := {
+	"a", "all", "and", "batch", "bulk", "by", "data", "database", "db", "entity", "entities", "for", "from", "id", "ids",
+	"in", "mass", "object", "objects", "of", "one", "record", "records", "row", "rows", "sobject", "sobjects", "soql", "sql",
+	"table", "tables", "the", "with",
+}
 
 nouns := {word | some word in tool_words; not data.tables.verbs[word]} - fillers
 
 meant(noun) := {noun, trim_suffix(noun, "s"), trim_suffix(noun, "es"), replace(noun, "ies", "y")} & allowed_objects
 
+nouns_known if every noun in nouns { count(meant(noun)) > 0 }
+
 inferred contains object if {
 	count(stated) == 0
 	count(texts) == 0
-	every noun in nouns { count(meant(noun)) > 0 }
+	nouns_known
 	some noun in nouns
 	some object in meant(noun)
 }
@@ -179,6 +207,27 @@ problems contains {"code": "object_unknown", "message": "which object is meant c
 	not reads_nothing
 }
 
+# `get_user` is about users, whatever else the call says, unless the tool itself asks what it is to be about.
+problems contains {"code": "object_unknown", "message": "the tool's name has words that are no object of this server: see `mapping.tools`"} if {
+	not any_object
+	not told.object
+	not nouns_known
+	not asks_for_object
+}
+
+asks_for_object if {
+	some name in input.tool.parameters
+	plain(name) in object_names
+	is_string(arguments[name])
+}
+
+asks_for_object if {
+	some name in input.tool.parameters
+	some leaf in texts
+	leaf.name == plain(name)
+	leaf.value == arguments[name]
+}
+
 reads_nothing if {
 	count(texts) > 0
 	operations == {"read"}
@@ -191,28 +240,35 @@ problems contains {"code": "object_not_allowed", "message": sprintf("object not 
 
 # Queries
 
-query_names := {lower(replace(replace(name, "_", ""), "-", "")) | some name in mapping.query} if mapping.query
+query_names := {plain(name) | some name in mapping.query} if mapping.query
 
-query_names := {
-	"query", "q", "queries", "querytext", "soql", "soqlquery", "sql", "sqlquery", "sqlstatement", "statement", "statements",
-} if {
-	not mapping.query
-}
+query_names := {"q", "queries", "statement", "statements"} if not mapping.query
 
 texts := {leaf |
 	some leaf in leaves
-	leaf.name in query_names
+	holds_query(leaf.name)
 	not leaf.value in [null, {}]
 	not free(leaf)
 }
 
-# A text to search for is no query: nothing in it could begin or continue one. Only where the names leave it open.
+holds_query(name) if name in query_names
+
+holds_query(name) if {
+	not mapping.query
+	regex.match("sql|soql|query", name)
+}
+
+# A text to search for is no query: nothing in it could begin or continue one. Only where the tool's name says that it
+# searches.
 free(leaf) if {
 	not mapping.query
 	leaf.name in {"q", "query"}
-	count(tool_words & {"sql", "soql"}) == 0
+	is_string(leaf.value)
+	count(tool_words & {"find", "lookup", "search"}) > 0
+	count(tool_words & {"graphql", "query", "soql", "sql"}) == 0
+	not regex.match(`[{}();'"]`, leaf.value)
 	not regex.match(
-		`(?i)\b(select|insert|update|delete|merge|with|from|drop|alter|create|truncate|grant|revoke|exec|execute|call|into|union|table|copy|find|do|set|show|replace|values)\b`,
+		`(?i)\b(select|insert|update|delete|merge|with|from|drop|alter|create|truncate|grant|revoke|exec|execute|call|into|union|table|copy|find|do|set|show|replace|values|shutdown|commit|rollback|revert|reconfigure|checkpoint|kill|backup|restore|declare|begin|deny|dbcc|explain|analyze|vacuum|attach|detach|pragma|prepare|lock|unlock|rename|load|mutation|subscription|[sx]p_[a-z0-9_]+)\b`,
 		leaf.value,
 	)
 }

@@ -13,6 +13,8 @@ use keepgate_policy::{ToolFacts, ToolFields};
 const FRESH: Duration = Duration::from_secs(5);
 /// The most tools kept of one server; the rest stays unknown and so cannot be called.
 const TOOLS_MOST: usize = 20_000;
+/// The most arguments of one tool that are known to be declared.
+const PARAMETERS_MOST: usize = 1_000;
 /// The most arguments of one tool that headers repeat, and how deep they stand.
 const MIRRORS_MOST: usize = 32;
 const MIRRORS_DEEP: usize = 8;
@@ -91,14 +93,18 @@ impl Catalog {
                 break;
             }
             let annotations = item.raw.member("annotations").filter(|raw| raw.is_object());
+            let schema = item.raw.member("inputSchema");
+            let declared = parameters(schema);
+            let declared: Vec<&str> = declared.iter().map(|name| &**name).collect();
             let fields = ToolFields {
                 name: &item.key,
+                parameters: Some(&declared),
                 annotations: annotations.map(|raw| raw.as_str()),
                 ..ToolFields::default()
             };
             // A tool whose annotations cannot be shown to policy stays unknown.
             if let Ok(facts) = ToolFacts::new(&fields) {
-                let mirrors = mirrors(item.raw.member("inputSchema"));
+                let mirrors = mirrors(schema);
                 tools.insert(item.key.as_ref().into(), Tool { facts, mirrors });
             }
         }
@@ -122,6 +128,18 @@ impl Catalog {
         let mut shown = self.shown.write().unwrap_or_else(PoisonError::into_inner);
         *shown = Shown::default();
     }
+}
+
+/// The arguments a schema declares: the `properties` of its own. What stands in parts it refers to or joins is not
+/// looked at, and so not declared.
+fn parameters(schema: Option<Raw<'_>>) -> Vec<Box<str>> {
+    let properties = schema.and_then(|schema| schema.member("properties"));
+    let names = properties.into_iter().flat_map(Raw::members);
+    names
+        .filter_map(|(name, _)| name.string())
+        .map(|name| name.as_ref().into())
+        .take(PARAMETERS_MOST)
+        .collect()
 }
 
 /// What a schema says headers repeat; `None` for nothing.

@@ -394,6 +394,8 @@ pub struct ToolFields<'a> {
     pub fingerprint: Option<&'a str>,
     /// Labels the operator gave it.
     pub labels: &'a [(&'a str, &'a str)],
+    /// Names of the arguments its `inputSchema` declares, at the top; `None` when the schema is not known.
+    pub parameters: Option<&'a [&'a str]>,
 }
 
 /// A tool's definition, ready to be shared by all calls to it.
@@ -421,6 +423,9 @@ impl ToolFacts {
             tool.text("fingerprint", fingerprint);
         }
         tool.labels(fields.labels);
+        if let Some(parameters) = fields.parameters {
+            tool.texts("parameters", parameters);
+        }
         Ok(Self {
             name: fields.name.into(),
             value: tool.done(),

@@ -10,11 +10,13 @@ use super::gate::{Gate, Home, of_kind};
 
 const SEED: &str = include_str!("../../../policies/servers.d/crm-readonly-agent.yaml");
 const SERVER: &str = "crm-readonly-agent";
-const TOOLS: [&str; 4] = [
-    "get_record",
-    "query_database",
-    "list_contacts",
-    "delete_account",
+/// The tools, and the arguments they declare.
+const TOOLS: [(&str, &[&str]); 5] = [
+    ("get_record", &["object", "id", "fields"]),
+    ("query_database", &["sql"]),
+    ("list_contacts", &["limit"]),
+    ("delete_account", &["id"]),
+    ("get_user", &["id"]),
 ];
 
 /// A server that answers with more than anybody may have.
@@ -22,7 +24,11 @@ async fn crm() -> FakeServer {
     FakeServer::start(|heard| {
         let message = heard.json();
         let result = if message["method"] == "tools/list" {
-            let tool = |name| json!({"name": name, "inputSchema": {"type": "object"}});
+            let tool = |(name, declared): (&str, &[&str])| {
+                let properties: serde_json::Map<String, Value> =
+                    declared.iter().map(|name| ((*name).to_owned(), json!({}))).collect();
+                json!({"name": name, "inputSchema": {"type": "object", "properties": properties}})
+            };
             json!({"tools": TOOLS.map(tool)})
         } else if let Some(said) = behave(heard) {
             return said;
@@ -89,6 +95,9 @@ async fn refuses(client: &Client, crm: &FakeServer) {
         ),
         ("query_database", json!({"sql": "DELETE FROM Account"})),
         ("query_database", json!({"sql": "SELECT * FROM Account"})),
+        // What the tool does not declare, its server ignores.
+        ("get_user", json!({"id": "1", "type": "Case"})),
+        ("list_contacts", json!({"type": "Case"})),
     ] {
         let refused = code(client, tool, arguments.clone()).await;
         assert!(refused.contains("polic"), "{tool} {arguments}: {refused}");
@@ -127,11 +136,11 @@ fn recorded(records: &[Value]) {
     let outcomes = of_kind(records, "call.outcome");
     let called = records
         .iter()
-        .filter(|record| TOOLS.iter().any(|tool| record["tool_name"] == **tool));
+        .filter(|record| TOOLS.iter().any(|(tool, _)| record["tool_name"] == **tool));
     let called: BTreeSet<&str> = called
         .filter_map(|record| record["decision_id"].as_str())
         .collect();
-    assert_eq!(called.len(), 10, "log_all_calls");
+    assert_eq!(called.len(), 12, "log_all_calls");
     let told = outcomes
         .iter()
         .filter(|outcome| outcome.to_string().contains("\"records\""));
@@ -145,7 +154,7 @@ async fn the_printed_definition_is_enforced() {
     let (client, names) = session(&gate).await;
     assert_eq!(
         names,
-        ["get_record", "query_database", "list_contacts"],
+        ["get_record", "query_database", "list_contacts", "get_user"],
         "deleting is not shown"
     );
 

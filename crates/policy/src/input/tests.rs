@@ -45,6 +45,7 @@ fn documents() -> Vec<(&'static str, Value)> {
         annotations_trusted: true,
         pinned: true,
         fingerprint: Some("b3:00"),
+        parameters: Some(&["query", "limit"]),
         labels: &[("writes", "external")],
     })
     .unwrap();

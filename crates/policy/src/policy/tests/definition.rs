@@ -66,9 +66,13 @@ fn decided(policy: &Policy, case: &serde_json::Value) -> Decision {
     let annotations = case
         .get("annotations")
         .map(std::string::ToString::to_string);
+    let parameters: Option<Vec<&str>> = case["parameters"]
+        .as_array()
+        .map(|names| names.iter().filter_map(|name| name.as_str()).collect());
     let definition = ToolFacts::new(&ToolFields {
         name: tool,
         annotations: annotations.as_deref(),
+        parameters: parameters.as_deref(),
         ..ToolFields::default()
     })
     .unwrap();
