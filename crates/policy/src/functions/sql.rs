@@ -52,15 +52,14 @@ fn read(text: &str, dialect: Dialect) -> Result<Parsed, String> {
     bounds::text(text, dialect)?;
     let tokens = bounds::tokens(text, dialect)?;
     let comments = bounds::has_comments(&tokens);
-    let positional = bounds::has_positions(&tokens, dialect);
+    let unnamed = bounds::has_unnamed(&tokens, dialect);
     let small = tokens.len() <= INLINE && bounds::depth(&tokens) <= INLINE_BRACKETS;
     let mut statements = if small {
         statements(tokens, dialect)
     } else {
         aside::aside(aside::PATIENCE, move || statements(tokens, dialect))
     }?;
-    // `$3` is the third column.
-    for statement in statements.iter_mut().filter(|_| positional) {
+    for statement in statements.iter_mut().filter(|_| unnamed) {
         statement.star = true;
     }
     Ok(Parsed {

@@ -242,8 +242,8 @@ fn within(token: &Token) -> bool {
     }
 }
 
-/// Whether columns may be meant by their number: `$3`.
-pub(super) fn has_positions(tokens: &[TokenWithSpan], dialect: Dialect) -> bool {
+/// Whether columns may be meant otherwise than by name: by their number (`$3`), or by a pattern between quotes.
+pub(super) fn has_unnamed(tokens: &[TokenWithSpan], dialect: Dialect) -> bool {
     let numbered = |text: &str| {
         text.strip_prefix('$')
             .is_some_and(|rest| rest.starts_with(|letter: char| letter.is_ascii_digit()))
@@ -257,7 +257,19 @@ pub(super) fn has_positions(tokens: &[TokenWithSpan], dialect: Dialect) -> bool 
             false
         }
     };
-    (dialect.is_generic() || dialect.0 == "snowflake") && tokens.iter().any(numbers)
+    let patterns = |token: &TokenWithSpan| {
+        if let Token::Word(word) = &token.token {
+            word.quote_style.is_some()
+                && word
+                    .value
+                    .contains(['*', '+', '?', '.', '|', '(', '[', '{', '^', '\\'])
+        } else {
+            false
+        }
+    };
+    let numbered = dialect.is_generic() || dialect.0 == "snowflake";
+    let patterned = matches!(dialect.0, "hive" | "databricks");
+    numbered && tokens.iter().any(numbers) || patterned && tokens.iter().any(patterns)
 }
 
 pub(super) fn has_comments(tokens: &[TokenWithSpan]) -> bool {

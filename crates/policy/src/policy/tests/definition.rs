@@ -50,6 +50,23 @@ fn defined(definition: &serde_json::Value) -> Policy {
     Policy::load(sources, &settings()).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
+/// What the server has shown of the tool.
+fn shown_tool(case: &serde_json::Value, name: &str) -> ToolFacts {
+    let annotations = case
+        .get("annotations")
+        .map(std::string::ToString::to_string);
+    let parameters: Option<Vec<&str>> = case["parameters"]
+        .as_array()
+        .map(|names| names.iter().filter_map(|name| name.as_str()).collect());
+    ToolFacts::new(&ToolFields {
+        name,
+        annotations: annotations.as_deref(),
+        parameters: parameters.as_deref(),
+        ..ToolFields::default()
+    })
+    .unwrap()
+}
+
 fn decided(policy: &Policy, case: &serde_json::Value) -> Decision {
     let claims = case["sid"]
         .as_str()
@@ -63,19 +80,7 @@ fn decided(policy: &Policy, case: &serde_json::Value) -> Decision {
     })
     .unwrap();
     let tool = case["call"].as_str().unwrap_or_default();
-    let annotations = case
-        .get("annotations")
-        .map(std::string::ToString::to_string);
-    let parameters: Option<Vec<&str>> = case["parameters"]
-        .as_array()
-        .map(|names| names.iter().filter_map(|name| name.as_str()).collect());
-    let definition = ToolFacts::new(&ToolFields {
-        name: tool,
-        annotations: annotations.as_deref(),
-        parameters: parameters.as_deref(),
-        ..ToolFields::default()
-    })
-    .unwrap();
+    let definition = shown_tool(case, tool);
     let session = (case["session"] != "none").then(|| SessionFacts {
         id: Some("s"),
         age_s: Some(case["session"].as_u64().unwrap_or(60)),
