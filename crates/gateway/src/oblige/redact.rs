@@ -5,6 +5,7 @@
 //! the data of a log message, each JSON document in a text), by pointer. Text is decoded before it is looked at, so no way of
 //! escaping hides anything. What cannot be looked into where something must be found is withheld.
 
+mod beside;
 mod pass;
 mod prose;
 #[cfg(test)]
@@ -79,8 +80,8 @@ impl Rules {
     pub(crate) fn message(&self, message: &[u8]) -> Option<Rewritten> {
         let (mut done, values) = Pass::over(self, None).message(message)?;
         // What was redacted where it is structured must not stand in the prose beside it.
-        if let Some(values) = searched(&values)
-            && let Some((again, _)) = Pass::over(self, Some(&values)).message(&done.bytes)
+        if let Some(known) = Known::of(&values)
+            && let Some((again, _)) = Pass::over(self, Some(&known)).message(&done.bytes)
         {
             done.bytes = again.bytes;
             done.redacted += again.redacted;
@@ -156,12 +157,47 @@ impl Fate {
     }
 }
 
-/// An automaton for values that were redacted.
-fn searched(values: &BTreeSet<String>) -> Option<AhoCorasick> {
-    if values.is_empty() {
-        return None;
+/// So many of the values that were redacted are looked for elsewhere.
+const VALUES_MOST: usize = 2048;
+
+/// The values that were redacted.
+#[derive(Debug, Default)]
+struct Values {
+    known: BTreeSet<String>,
+    /// There were more: what cannot be told to be without them is withheld.
+    more: bool,
+}
+
+impl Values {
+    fn note(&mut self, value: &str) {
+        if self.known.contains(value) {
+            return;
+        }
+        if self.known.len() < VALUES_MOST {
+            self.known.insert(value.to_owned());
+        } else {
+            self.more = true;
+        }
     }
-    let mut builder = AhoCorasick::builder();
-    builder.match_kind(MatchKind::LeftmostLongest);
-    builder.build(values).ok()
+}
+
+/// An automaton for values that were redacted.
+#[derive(Debug)]
+struct Known {
+    values: AhoCorasick,
+    more: bool,
+}
+
+impl Known {
+    fn of(values: &Values) -> Option<Self> {
+        if values.known.is_empty() {
+            return None;
+        }
+        let mut builder = AhoCorasick::builder();
+        builder.match_kind(MatchKind::LeftmostLongest);
+        Some(Self {
+            values: builder.build(&values.known).ok()?,
+            more: values.more,
+        })
+    }
 }

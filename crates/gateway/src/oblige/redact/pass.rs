@@ -1,8 +1,7 @@
 //! One walk over one message, which writes what is left of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use aho_corasick::AhoCorasick;
 use base64::Engine as _;
 use keepgate_mcp::encode;
 
@@ -15,26 +14,29 @@ use super::{
         records,
         text::{LENIENT, parsed, plain},
     },
-    Fate, Rewritten, Rules,
+    Fate, Known, Rewritten, Rules, Values,
+    beside::{Beside, Columns, is_rows, is_value},
 };
 
 /// What stands in place of content that cannot be looked into.
 const WITHHELD: &str = "[withheld: cannot be looked into]";
-/// What was redacted is also looked for in the prose beside it: values of so many bytes, and so many of them.
-const VALUE: std::ops::RangeInclusive<usize> = 5..=256;
-const VALUES_MOST: usize = 512;
+/// What was redacted is also looked for in the prose beside it: values of so many bytes.
+pub(super) const VALUE: std::ops::RangeInclusive<usize> = 5..=256;
 
 /// The walk.
 pub(super) struct Pass<'a> {
     pub(super) rules: &'a Rules,
     /// What an earlier walk redacted, to be found in prose.
-    pub(super) known: Option<&'a AhoCorasick>,
+    pub(super) known: Option<&'a Known>,
     pub(super) out: Vec<u8>,
     /// How deep in JSON text inside JSON text.
     pub(super) nested: u8,
     pub(super) redacted: usize,
     pub(super) cut: u64,
-    values: BTreeSet<String>,
+    values: Values,
+    /// The columns to redact in the rows that come next, and in the row.
+    rows: Columns,
+    row: Columns,
 }
 
 /// An object while it is written.
@@ -48,11 +50,16 @@ struct Open<'a> {
     meta: Option<&'a [u8]>,
     cut: u64,
     masked_keys: BTreeSet<String>,
+    /// Its keys, and the next number of each masked one; looked up once.
+    keys: Option<BTreeSet<String>>,
+    numbers: BTreeMap<String, u64>,
+    /// What its members say of one another; looked up once.
+    beside: Option<Beside>,
 }
 
 impl<'a> Pass<'a> {
     /// A walk for `rules`; one that also looks for `known` values.
-    pub(super) fn over(rules: &'a Rules, known: Option<&'a AhoCorasick>) -> Self {
+    pub(super) fn over(rules: &'a Rules, known: Option<&'a Known>) -> Self {
         Self {
             rules,
             known,
@@ -60,12 +67,14 @@ impl<'a> Pass<'a> {
             nested: 0,
             redacted: 0,
             cut: 0,
-            values: BTreeSet::new(),
+            values: Values::default(),
+            rows: Columns::default(),
+            row: Columns::default(),
         }
     }
 
     /// Walks over a JSON-RPC message: what is left of it, and the values that were redacted in it. `None` if nothing changed.
-    pub(super) fn message(mut self, message: &[u8]) -> Option<(Rewritten, BTreeSet<String>)> {
+    pub(super) fn message(mut self, message: &[u8]) -> Option<(Rewritten, Values)> {
         let frame = Inner::Frame(Frame::Message);
         self.out.reserve(message.len());
         self.value(&mut Cursor::new(message), frame, &Places::default());
@@ -148,6 +157,9 @@ impl<'a> Pass<'a> {
             meta: None,
             cut: self.cut,
             masked_keys: BTreeSet::new(),
+            keys: None,
+            numbers: BTreeMap::new(),
+            beside: None,
         };
         self.out.push(b'{');
         at.open();
@@ -187,9 +199,11 @@ impl<'a> Pass<'a> {
         };
         let by_name = is_data.then(|| self.rules.fate_of(&name));
         let fate = self.rules.fate(&here).max(by_name.unwrap_or(Fate::Keep));
+        let fate = fate.max(self.by_sibling(at, open, &name, is_data));
         if fate == Fate::Remove {
             self.redacted += 1;
             self.gather(at.value());
+            self.rows = Columns::default();
             return true;
         }
         if open.frame == Frame::Result && *name == *"_meta" && self.rules.caps_something() {
@@ -210,7 +224,31 @@ impl<'a> Pass<'a> {
             Fate::Replace => self.replace(at.value()),
             Fate::Keep | Fate::Remove => self.value(at, inner, &here),
         }
+        self.rows = Columns::default();
         true
+    }
+
+    /// What becomes of a member by what stands beside it; of the rows of a table, notes the columns.
+    fn by_sibling(
+        &mut self,
+        at: &Cursor<'_>,
+        open: &mut Open<'_>,
+        name: &str,
+        is_data: bool,
+    ) -> Fate {
+        let (is_value, is_rows) = (is_value(name), at.kind() == Kind::Array && is_rows(name));
+        if self.rules.fields.is_empty() || !is_data || !(is_value || is_rows) {
+            return Fate::Keep;
+        }
+        let rules = self.rules;
+        let beside = open.beside.get_or_insert_with(|| rules.beside(&open.whole));
+        if is_value && beside.names {
+            return Fate::Replace;
+        }
+        if is_rows {
+            self.rows.clone_from(&beside.columns);
+        }
+        Fate::Keep
     }
 
     fn comma(&mut self, open: &mut Open<'_>) {
@@ -225,19 +263,18 @@ impl<'a> Pass<'a> {
             return self.copy(key);
         };
         self.redacted += places;
-        let mut others = BTreeSet::new();
-        let mut all = open.whole.clone();
-        all.open();
-        while let Some(key) = all.member() {
-            others.insert(decoded(key).into_owned());
-            all.value();
-        }
-        let mut said = masked.clone();
-        let mut number = 2;
-        while others.contains(&said) || !open.masked_keys.insert(said.clone()) {
-            said = format!("{masked} ({number})");
-            number += 1;
-        }
+        let keys = open.keys.get_or_insert_with(|| keys(&open.whole));
+        let number = open.numbers.entry(masked.clone()).or_insert(1);
+        let said = loop {
+            let said = match *number {
+                1 => masked.clone(),
+                number => format!("{masked} ({number})"),
+            };
+            *number += 1;
+            if !keys.contains(&said) && open.masked_keys.insert(said.clone()) {
+                break said;
+            }
+        };
         self.say(&said);
     }
 
@@ -293,6 +330,13 @@ impl<'a> Pass<'a> {
         let longest = self.rules.longest(places).unwrap_or(u64::MAX);
         let cap = self.rules.cap.unwrap_or(u64::MAX);
         let is_content = inner == Inner::Frame(Frame::Block);
+        let row = std::mem::take(&mut self.row);
+        let mut rows = std::mem::take(&mut self.rows);
+        let mut headers = 0;
+        if inner == Inner::Data && rows.is_empty() {
+            rows = self.rules.header(at);
+            headers = 1;
+        }
         let (mut index, mut records, mut is_first) = (0_u64, 0_u64, true);
         self.out.push(b'[');
         at.open();
@@ -314,11 +358,24 @@ impl<'a> Pass<'a> {
             } else {
                 self.rules.enter(places, &index.to_string())
             };
+            let mut fate = self.rules.fate(&here);
+            match at.kind() {
+                Kind::Array if index >= headers => self.row.clone_from(&rows),
+                Kind::Array | Kind::Object => {}
+                // One row, not in an array of its own.
+                Kind::String | Kind::Number | Kind::Word if headers == 0 && rows.has(index) => {
+                    fate = fate.max(Fate::Replace);
+                }
+                Kind::String | Kind::Number | Kind::Word => {}
+            }
+            if row.has(index) {
+                fate = fate.max(Fate::Replace);
+            }
             index += 1;
-            let fate = self.rules.fate(&here);
             if fate == Fate::Remove {
                 self.redacted += 1;
                 self.gather(at.value());
+                self.row = Columns::default();
                 continue;
             }
             if !std::mem::replace(&mut is_first, false) {
@@ -328,6 +385,7 @@ impl<'a> Pass<'a> {
                 Fate::Replace => self.replace(at.value()),
                 Fate::Keep | Fate::Remove => self.value(at, inner, &here),
             }
+            self.row = Columns::default();
         }
         self.out.push(b']');
     }
@@ -352,7 +410,7 @@ impl<'a> Pass<'a> {
     /// Keeps the texts and numbers of a value that is redacted.
     fn gather(&mut self, value: &[u8]) {
         let mut at = Cursor::new(value);
-        if self.known.is_some() || self.values.len() >= VALUES_MOST {
+        if self.known.is_some() || self.values.more {
             return;
         }
         match at.kind() {
@@ -372,16 +430,27 @@ impl<'a> Pass<'a> {
                 let text = decoded(value);
                 let text = text.trim();
                 if VALUE.contains(&text.len()) && text != MASK {
-                    self.values.insert(text.to_owned());
+                    self.values.note(text);
                 }
             }
             Kind::Number if VALUE.contains(&value.len()) => {
-                self.values
-                    .insert(String::from_utf8_lossy(value).into_owned());
+                self.values.note(&String::from_utf8_lossy(value));
             }
             Kind::Number | Kind::Word => {}
         }
     }
+}
+
+/// The keys of an object.
+fn keys(object: &Cursor<'_>) -> BTreeSet<String> {
+    let mut keys = BTreeSet::new();
+    let mut at = object.clone();
+    at.open();
+    while let Some(key) = at.member() {
+        keys.insert(decoded(key).into_owned());
+        at.value();
+    }
+    keys
 }
 
 fn has(object: &Cursor<'_>, name: &str) -> bool {

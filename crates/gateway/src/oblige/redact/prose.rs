@@ -9,7 +9,7 @@ use super::{
         records,
         text::{NESTED, brackets, documents, folded, names, parsed, unescaped},
     },
-    pass::Pass,
+    pass::{Pass, VALUE},
 };
 
 impl Pass<'_> {
@@ -146,7 +146,10 @@ impl Pass<'_> {
             return Prose::Withheld;
         }
         if let Some(known) = self.known.filter(|_| is_shown) {
-            let ranges = values(known, said.as_deref().unwrap_or(text));
+            if known.more && text.trim().len() >= *VALUE.start() && text != MASK {
+                return Prose::Withheld;
+            }
+            let ranges = values(&known.values, said.as_deref().unwrap_or(text));
             if let Some((masked, places)) =
                 pattern::replaced(said.as_deref().unwrap_or(text), ranges)
             {

@@ -122,6 +122,45 @@ fn a_field_is_redacted_wherever_it_stands() {
 }
 
 #[test]
+fn a_value_is_redacted_whose_name_stands_beside_it() {
+    let rules = asks(&[removed(field("SSN__c"))], &[]);
+    for (before, after) in [
+        (
+            r#"{"name":"SSN__c","value":"1","n":2}"#,
+            r#"{"name":"SSN__c","value":"[redacted]","n":2}"#,
+        ),
+        (
+            r#"[{"stringValue":["1"],"\u0061":"Contact.ssn__\u0043"},{"name":"Id","value":"2"}]"#,
+            r#"[{"stringValue":"[redacted]","\u0061":"Contact.ssn__\u0043"},{"name":"Id","value":"2"}]"#,
+        ),
+        (
+            r#"{"columns":["Id","SSN__c"],"rows":[["1","2"],["3",[4]],{"a":1}]}"#,
+            r#"{"columns":["Id","SSN__c"],"rows":[["1","[redacted]"],["3","[redacted]"],{"a":1}]}"#,
+        ),
+        (
+            r#"{"data":[[1,2,[3,4]]],"fields":[{"name":"SSN__c"},{"name":"Id"}],"tags":[[1,2]]}"#,
+            r#"{"data":[["[redacted]",2,[3,4]]],"fields":[{"name":"SSN__c"},{"name":"Id"}],"tags":[[1,2]]}"#,
+        ),
+        (
+            r#"{"header":["Id","SSN__c"],"values":[1,2,3]}"#,
+            r#"{"header":["Id","SSN__c"],"values":[1,"[redacted]",3]}"#,
+        ),
+        (
+            r#"[["Id","SSN__c"],["1","2"],["3","4"]]"#,
+            r#"[["Id","SSN__c"],["1","[redacted]"],["3","[redacted]"]]"#,
+        ),
+        (
+            r#"{"label":"SSN__c","type":"text","values":null,"other":[["SSN"],[1]]}"#,
+            r#"{"label":"SSN__c","type":"text","values":"[redacted]","other":[["SSN"],[1]]}"#,
+        ),
+    ] {
+        let structured = |data: &str| format!(r#"{{"structuredContent":{{"x":{data}}}}}"#);
+        assert_eq!(left(&rules, &structured(before)), structured(after));
+        assert_eq!(left(&rules, &text(before)), text(after));
+    }
+}
+
+#[test]
 fn text_that_names_a_field_is_withheld() {
     let rules = asks(&[field("SSN__c")], &[]);
     for (before, after) in [
@@ -221,6 +260,45 @@ fn prose_does_not_say_what_is_redacted_beside_it() {
         ),
         r#"{"content":[{"type":"text","text":"Ann earns [redacted], not 715001"}],"structuredContent":{"salary":"[redacted]"}}"#
     );
+}
+
+#[test]
+fn prose_beside_more_values_than_are_looked_for_is_withheld() {
+    let rules = asks(&[place("/*")], &[]);
+    let say = |prose: &str, values: &str| {
+        format!(
+            r#"{{"content":[{{"type":"text","text":"{prose}"}},{{"type":"text","text":"[1]\n[2]"}}],"structuredContent":{{{values}}}}}"#
+        )
+    };
+    let all = |value: &dyn Fn(u32) -> String| {
+        let members = (0..3000).map(|at| format!(r#""{at:05}":{}"#, value(at)));
+        members.collect::<Vec<_>>().join(",")
+    };
+    let before = say(
+        "The last is value-99999.",
+        &all(&|at| format!(r#""value-{}""#, 97_000 + at)),
+    );
+    let after = say("[redacted]", &all(&|_| r#""[redacted]""#.to_owned()));
+    let after = after.replace(r"[1]\n[2]", r#"[\"[redacted]\"]\n[\"[redacted]\"]"#);
+    assert_eq!(left(&rules, &before), after);
+}
+
+#[test]
+fn many_keys_that_are_redacted_cost_no_square() {
+    let rules = asks(&[pattern(PatternClass::Email)], &[]);
+    let object = |key: &dyn Fn(u32) -> String| {
+        let members = (1..=20_000).map(|at| format!(r#""{}":{at}"#, key(at)));
+        let members = members.collect::<Vec<_>>().join(",");
+        format!(r#"{{"structuredContent":{{"[redacted] (7)":0,{members}}}}}"#)
+    };
+    // The seventh number is taken.
+    let masked = |at: u32| match at {
+        1 => "[redacted]".to_owned(),
+        2..=6 => format!("[redacted] ({at})"),
+        _ => format!("[redacted] ({})", at + 1),
+    };
+    let before = object(&|at| format!("a{at}@b.example"));
+    assert_eq!(left(&rules, &before), object(&masked));
 }
 
 #[test]
