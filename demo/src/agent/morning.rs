@@ -1,5 +1,7 @@
 //! What the agent does, step by step, and what should come of it.
 
+use std::time::Duration;
+
 use rmcp::model::{CallToolRequestParams, ReadResourceRequestParams};
 use serde_json::{Value, json};
 
@@ -129,8 +131,16 @@ impl Desk<'_> {
         self.client.service().ears.take();
         let request = CallToolRequestParams::new("export_report");
         let answer = Answer::from(self.client.call_tool(request).await);
-        let heard = self.client.service().ears.take();
         let total = usize::try_from(crm::REPORT_STEPS).unwrap_or(usize::MAX);
+        let mut heard = self.client.service().ears.take();
+        // The client hands notifications to tasks of their own: the last may be heard after the answer.
+        for _ in 0..100 {
+            if heard.len() >= total {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            heard.extend(self.client.service().ears.take());
+        }
         let answer = match answer {
             Answer::Good(text) if heard.len() != total => {
                 Answer::Failed(format!("{text}, but heard {} times", heard.len()))
