@@ -5,6 +5,7 @@ mod decisions;
 mod kills;
 mod listen;
 mod open;
+mod receiver;
 mod reload;
 mod shadow;
 mod source;

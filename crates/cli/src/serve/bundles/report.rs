@@ -1,23 +1,17 @@
 //! Tells a receiver how the bundles stand, as OPA does: `POST {url}/status`, one message whenever something of it changed,
 //! and once a minute so that silence means something. What is not taken is not kept: the next one says more.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::HeaderMap;
 use keepgate_admin::PolicyStatus;
-use keepgate_call::ServerName;
-use keepgate_credential::{Credentials, Settings};
+use keepgate_credential::Settings;
 use keepgate_policy::Policy;
-use keepgate_transport::http::client::{Client, ClientSettings};
-use keepgate_transport::http::upstream::{Answer, Endpoint, Limits, UpstreamError};
-use tokio_util::task::TaskTracker;
 
+use super::super::receiver::Receiver;
 use super::Bundles;
 use crate::config::Upload;
-use crate::exit::Exit;
-use crate::failure::{Failure, chain};
+use crate::failure::Failure;
 
 /// The longest silence.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -26,45 +20,16 @@ const RECEIVER: &str = "policy-status";
 
 /// The way to the receiver.
 pub(in crate::serve) struct Reporter {
-    endpoint: Endpoint,
-    limits: Limits,
+    receiver: Receiver,
     interval: Duration,
-    credentials: Credentials,
 }
 
 impl Reporter {
     /// Sets the way up; nothing is sent yet.
     pub(in crate::serve) fn new(upload: &Upload, providers: &Settings) -> Result<Self, Failure> {
-        let client = Client::new(ClientSettings {
-            connect_timeout: upload.timeout,
-            pool_max_idle: 1,
-            extra_roots: upload.ca.iter().cloned().collect(),
-            ..ClientSettings::default()
-        })
-        .map_err(|error| Failure::caused(Exit::Start, &error))?;
-        let address = format!("{}/status", upload.url.to_string().trim_end_matches('/'));
-        let endpoint = client
-            .endpoint(&address)
-            .map_err(|error| Failure::caused(Exit::Start, &error))?;
-        let credentials = Credentials::new(&TaskTracker::new());
-        let named = upload.token.clone().zip(ServerName::parse(RECEIVER));
-        let uses: BTreeMap<_, _> = named
-            .map(|(wanted, name)| (name, wanted))
-            .into_iter()
-            .collect();
-        credentials
-            .configure(providers, &uses)
-            .map_err(|error| Failure::caused(Exit::Start, &error))?;
         Ok(Self {
-            endpoint,
-            limits: Limits {
-                max_message: 64 * 1024,
-                head: upload.timeout,
-                body: upload.timeout,
-                ..Limits::default()
-            },
+            receiver: Receiver::new(RECEIVER, "status", upload, providers)?,
             interval: upload.interval,
-            credentials,
         })
     }
 
@@ -100,21 +65,8 @@ impl Reporter {
 
     async fn send(&self, status: &PolicyStatus) -> Result<(), String> {
         let body = serde_json::to_vec(status).map_err(|error| error.to_string())?;
-        let mut headers = HeaderMap::new();
-        let source = ServerName::parse(RECEIVER).and_then(|name| self.credentials.of(&name));
-        if let Some(source) = source {
-            let held = source.acquire().await.map_err(|error| chain(&error))?;
-            if let Some((name, value)) = held.material().line() {
-                headers.insert(name.clone(), value.clone());
-            }
-        }
-        match self.endpoint.post(headers, body.into(), &self.limits).await {
-            // Whatever the body of a success is, nobody here wants it.
-            Ok(Answer::Accepted | Answer::Message { .. } | Answer::Stream { .. })
-            | Err(UpstreamError::ContentType | UpstreamError::ContentEncoding) => Ok(()),
-            Ok(Answer::Rejected { status, .. }) => Err(format!("HTTP {status}")),
-            Err(error) => Err(chain(&error)),
-        }
+        let sent = self.receiver.post(body.into(), None).await;
+        sent.map_err(|why| why.to_string())
     }
 }
 

@@ -1,23 +1,18 @@
 //! Sends the decision log to a receiver as OPA does: `POST {url}/logs`, a JSON array of events, gzipped.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
-use http::{HeaderMap, HeaderValue, header};
-use keepgate_call::ServerName;
-use keepgate_credential::{Credentials, Settings};
-use keepgate_transport::http::client::{Client, ClientSettings};
-use keepgate_transport::http::upstream::{Answer, Endpoint, Limits, UpstreamError};
+use keepgate_credential::Settings;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
+use super::super::receiver::{Receiver, Refused};
 use super::{Pending, Tally, add};
 use crate::config::Upload;
-use crate::exit::Exit;
-use crate::failure::{Failure, chain};
+use crate::failure::Failure;
 
 /// What one message holds at most, in bytes of JSON; a larger event travels alone.
 pub(super) const BATCH: usize = 512 * 1024;
@@ -26,21 +21,10 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::fr
 /// Under which name the credential is kept.
 const RECEIVER: &str = "decision-log";
 
-/// Why a message was not taken.
-enum Failed {
-    /// It never will be.
-    Refused(String),
-    /// Trying again may help.
-    Passing(String),
-}
-
 /// The way to the receiver.
 pub(super) struct Uploader {
-    endpoint: Endpoint,
-    limits: Limits,
+    receiver: Receiver,
     interval: Duration,
-    /// Kept apart from those of servers: it lives and ends with this thread.
-    credentials: Option<(Credentials, ServerName)>,
     tally: Arc<Tally>,
     is_failing: bool,
 }
@@ -52,42 +36,9 @@ impl Uploader {
         providers: &Settings,
         tally: Arc<Tally>,
     ) -> Result<Self, Failure> {
-        let client = Client::new(ClientSettings {
-            connect_timeout: upload.timeout,
-            pool_max_idle: 1,
-            extra_roots: upload.ca.iter().cloned().collect(),
-            ..ClientSettings::default()
-        })
-        .map_err(|error| Failure::caused(Exit::Start, &error))?;
-        let address = format!("{}/logs", upload.url.to_string().trim_end_matches('/'));
-        let endpoint = client
-            .endpoint(&address)
-            .map_err(|error| Failure::caused(Exit::Start, &error))?;
-        let credentials = upload.token.as_ref().and_then(|wanted| {
-            let name = ServerName::parse(RECEIVER)?;
-            let credentials = Credentials::new(&TaskTracker::new());
-            Some((credentials, name, wanted.clone()))
-        });
-        let credentials = match credentials {
-            None => None,
-            Some((credentials, name, wanted)) => {
-                let uses = BTreeMap::from([(name.clone(), wanted)]);
-                credentials
-                    .configure(providers, &uses)
-                    .map_err(|error| Failure::caused(Exit::Start, &error))?;
-                Some((credentials, name))
-            }
-        };
         Ok(Self {
-            endpoint,
-            limits: Limits {
-                max_message: 64 * 1024,
-                head: upload.timeout,
-                body: upload.timeout,
-                ..Limits::default()
-            },
+            receiver: Receiver::new(RECEIVER, "logs", upload, providers)?,
             interval: upload.interval,
-            credentials,
             tally,
             is_failing: false,
         })
@@ -114,9 +65,7 @@ impl Uploader {
                 break;
             }
         }
-        if let Some((credentials, _)) = &self.credentials {
-            credentials.close().await;
-        }
+        self.receiver.close().await;
     }
 
     /// Tries until the message is taken or hopeless. Told to stop, it tries once more.
@@ -129,7 +78,7 @@ impl Uploader {
         loop {
             let stopping = stop.is_cancelled();
             let sent = tokio::select! {
-                sent = self.send(&message) => sent,
+                sent = self.receiver.post(message.clone(), Some("gzip")) => sent,
                 // What hangs now is given up and sent anew, so that the end waits for one attempt alone.
                 () = stop.cancelled(), if !stopping => continue,
             };
@@ -141,13 +90,14 @@ impl Uploader {
                     }
                     return;
                 }
-                Err(Failed::Refused(why)) => {
+                // It never will be taken; trying again may help with all else.
+                Err(why @ Refused::Status(400 | 413 | 422)) => {
                     add(&self.tally.failures, 1);
                     add(&self.tally.refused, count);
                     tracing::warn!(%why, count, "decisions refused by the receiver, dropped");
                     return;
                 }
-                Err(Failed::Passing(why)) => why,
+                Err(why) => why,
             };
             add(&self.tally.failures, 1);
             if !std::mem::replace(&mut self.is_failing, true) {
@@ -163,51 +113,15 @@ impl Uploader {
             wait = (wait * 2).min(longest);
         }
     }
-
-    async fn send(&self, message: &[u8]) -> Result<(), Failed> {
-        let mut headers = HeaderMap::new();
-        let json = HeaderValue::from_static("application/json");
-        headers.insert(header::CONTENT_TYPE, json);
-        let gzip = HeaderValue::from_static("gzip");
-        headers.insert(header::CONTENT_ENCODING, gzip);
-        let mut held = None;
-        if let Some((credentials, name)) = &self.credentials
-            && let Some(source) = credentials.of(name)
-        {
-            let acquired = source.acquire().await;
-            let acquired = acquired.map_err(|error| Failed::Passing(chain(&error)))?;
-            if let Some((name, value)) = acquired.material().line() {
-                headers.insert(name.clone(), value.clone());
-            }
-            held = Some((source, acquired));
-        }
-        let body = message.to_vec().into();
-        match self.endpoint.post(headers, body, &self.limits).await {
-            // Whatever the body of a success is, nobody here wants it.
-            Ok(Answer::Accepted | Answer::Message { .. } | Answer::Stream { .. })
-            | Err(UpstreamError::ContentType | UpstreamError::ContentEncoding) => Ok(()),
-            Ok(Answer::Rejected {
-                status: status @ (400 | 413 | 422),
-                ..
-            }) => Err(Failed::Refused(format!("HTTP {status}"))),
-            Ok(Answer::Rejected { status, .. }) => {
-                if let (401, Some((source, held))) = (status, held) {
-                    source.reject(&held);
-                }
-                Err(Failed::Passing(format!("HTTP {status}")))
-            }
-            Err(error) => Err(Failed::Passing(chain(&error))),
-        }
-    }
 }
 
 /// The events as one gzipped JSON array.
-fn packed(batch: &[String]) -> std::io::Result<Vec<u8>> {
+fn packed(batch: &[String]) -> std::io::Result<Bytes> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     for (index, event) in batch.iter().enumerate() {
         encoder.write_all(if index == 0 { b"[" } else { b"," })?;
         encoder.write_all(event.as_bytes())?;
     }
     encoder.write_all(b"]")?;
-    encoder.finish()
+    encoder.finish().map(Bytes::from)
 }
