@@ -370,8 +370,9 @@ async fn scopes_are_asked_for_where_they_would_help() {
             (200, "not_found"),
         ),
         (
+            // Made up as it is asked: one written out is refused when it is loaded.
             "no scope",
-            format!("{all}\n{}", scope("\"a b\"")),
+            format!("{all}\n{}", scope("lower(\"A B\")")),
             (200, "policy_failed"),
         ),
     ];
