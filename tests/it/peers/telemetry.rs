@@ -490,7 +490,12 @@ fn not_there<'a>(text: &'a str, there: &[&str]) -> Vec<&'a str> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_is_documented_and_every_shown_one_exists() {
     let server = server().await;
-    let gate = Home::new().url("up", &server.url()).serve().await;
+    // With all that has metrics of its own.
+    let home = Home::new().url("up", &server.url()).with(|it| {
+        it["decisions"] = json!({"upload": {"url": "http://127.0.0.1:9/"}});
+        it["shadow"] = json!({"policies": it["policies"].clone()});
+    });
+    let gate = home.serve().await;
     let text = gate.metrics().await;
     let there: Vec<&str> = text
         .lines()
