@@ -15,7 +15,7 @@ use keepgate_authn::{ApiKeys, Authenticator, KeyRequest};
 use keepgate_call::ServerName;
 use keepgate_gateway::limit::Rate;
 use keepgate_gateway::settings::{
-    Limits, Rates, RunningLimits, Server, ServerLimits, Settings, Timeouts, Upstream,
+    ConcurrencyLimits, Limits, Rates, Server, ServerLimits, Settings, Timeouts, Upstream,
 };
 use keepgate_gateway::{Gateway, Shared};
 use keepgate_policy::Policy;
@@ -120,7 +120,7 @@ fn settings(start: &Start) -> Result<Settings, Error> {
         credential: None,
         limits: ServerLimits {
             rate: endless(),
-            running: NonZeroUsize::new(1_000_000),
+            concurrency: NonZeroUsize::new(1_000_000),
             ..ServerLimits::default()
         },
         definition: None,
@@ -137,7 +137,7 @@ fn settings(start: &Start) -> Result<Settings, Error> {
                 caller: endless(),
                 opening: endless(),
             },
-            running: RunningLimits {
+            concurrency: ConcurrencyLimits {
                 session: NonZeroUsize::new(1_000_000),
                 caller: NonZeroUsize::new(1_000_000),
             },

@@ -65,7 +65,7 @@ async fn the_demo_plays_to_its_end() {
         "[redacted]",
         "Denied: only SELECT is allowed (sql_not_select), at ",
         "Unknown tool: delete_account",
-        "a rate is spent",
+        "rate limit exceeded",
         "KILLED tool crm/search_cases",
         "an operator has cut this off",
         "12 calls, 0 of them refused ones",

@@ -206,7 +206,7 @@ async fn so_many_calls_run_at_once_and_streams_count_to_their_end() {
     .await;
     let gateway = TestGateway::http(&server.url())
         .with(limits(|limits| {
-            limits.running.caller = NonZeroUsize::new(2)
+            limits.concurrency.caller = NonZeroUsize::new(2)
         }))
         .start()
         .await;
@@ -221,8 +221,8 @@ async fn so_many_calls_run_at_once_and_streams_count_to_their_end() {
         open.push(Events::of(stream));
     }
     let refused = client.call_modern("echo", json!({})).await;
-    assert_eq!(refusal(&refused)["code"], "too_many_running");
-    assert_eq!(refusal(&refused)["limit"], "limits.running.caller");
+    assert_eq!(refusal(&refused)["code"], "concurrency_limited");
+    assert_eq!(refusal(&refused)["limit"], "limits.concurrency.caller");
     gate.open();
     for events in open {
         assert_eq!(events.messages().await.len(), 1);
@@ -237,7 +237,7 @@ async fn a_server_that_is_gone_rests() {
         .with(limits(|limits| {
             limits.breaker = Some(Breaker {
                 failures: whole(3),
-                rest: Duration::from_secs(3600),
+                open_for: Duration::from_secs(3600),
             });
         }))
         .start()
@@ -251,7 +251,13 @@ async fn a_server_that_is_gone_rests() {
     let gone = "upstream_unreachable";
     assert_eq!(
         codes,
-        [gone, gone, gone, "upstream_resting", "upstream_resting"]
+        [
+            gone,
+            gone,
+            gone,
+            "upstream_circuit_open",
+            "upstream_circuit_open"
+        ]
     );
     let resting = client.ask_modern("tools/list", None, json!({})).await;
     assert_eq!(resting.json()["error"]["data"]["limit"], "limits.breaker");
@@ -264,9 +270,9 @@ async fn a_session_that_is_refused_again_and_again_rests() {
         .keys()
         .policy("package mcp.authz\n\nallow contains \"echo\" if input.tool.name == \"echo\"\n\nvisible contains \"all\"\n")
         .with(limits(|limits| {
-            limits.suspension = Some(Breaker {
+            limits.denial_breaker = Some(Breaker {
                 failures: whole(3),
-                rest: Duration::from_secs(3600),
+                open_for: Duration::from_secs(3600),
             });
         }))
         .start()

@@ -1,5 +1,7 @@
 //! What no compiler checks: the shape of the tree, and that documents say what is there.
 
+mod terms;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,

@@ -62,7 +62,7 @@ pub(crate) fn start_open(
          state: {{ dir: {} }}\npolicies: [{}]\nlog: {{ level: warn }}\n\
          limits:\n  in_flight: 8000\n  streams: 8000\n  connections: 8000\n\
          \x20 rate: {{ session: 4000000000/1m, caller: 4000000000/1m, opening: 4000000000/1m }}\n\
-         \x20 running: {{ session: 1000000, caller: 1000000 }}\n\
+         \x20 concurrency: {{ session: 1000000, caller: 1000000 }}\n\
          servers:\n  bench: {{ url: \"http://{upstream}/bench/mcp\" }}\n",
         state.display(),
         policy.display()
@@ -111,7 +111,7 @@ fn configuration(stage: &Stage, address: SocketAddr, admin: SocketAddr) -> Strin
          limits:\n\
          \x20 sessions_per_caller: {SESSIONS_PER_CALLER}\n\
          \x20 rate: {{ session: 4000000000/1m, caller: 4000000000/1m, opening: 4000000000/1m }}\n\
-         \x20 running: {{ session: 1000000, caller: 1000000 }}\n\
+         \x20 concurrency: {{ session: 1000000, caller: 1000000 }}\n\
          servers:\n  \
            bench: {{ url: \"http://{upstream}/bench/mcp\", owner: crm-team, environment: production }}\n"
     )

@@ -95,8 +95,8 @@ codes! {
     /// A rate is spent.
     RateLimited = "rate_limited", Client;
     /// As many calls run as may run at once for this session, caller or server.
-    TooManyRunning = "too_many_running", Client;
-    /// The session was refused too often in a row and rests.
+    ConcurrencyLimited = "concurrency_limited", Client;
+    /// The session was denied too often in a row: its circuit breaker is open.
     SessionSuspended = "session_suspended", Client;
     /// The answer does not belong to a request this session was asked.
     ResponseForeign = "response_foreign", Client;
@@ -132,8 +132,8 @@ codes! {
     Draining = "draining", Gateway;
     /// The server behind the gateway cannot be reached.
     UpstreamUnreachable = "upstream_unreachable", Upstream;
-    /// The server behind the gateway failed several times in a row and rests.
-    UpstreamResting = "upstream_resting", Upstream;
+    /// The server behind the gateway failed repeatedly: its circuit breaker is open.
+    UpstreamCircuitOpen = "upstream_circuit_open", Upstream;
     /// The server behind the gateway did not answer in time.
     UpstreamTimeout = "upstream_timeout", Upstream;
     /// The server behind the gateway broke the protocol or its limits.

@@ -87,7 +87,7 @@ struct Durations {
 pub struct Meters {
     registry: Registry,
     calls: Family<Counter, 3>,
-    turned_away: Family<Counter, 1>,
+    rejected: Family<Counter, 1>,
     durations: Durations,
     decisions: Family<Counter, 3>,
     judging: Family<Histogram, 1>,
@@ -111,8 +111,8 @@ impl Default for Meters {
                 "Calls that ended, by how they ended: ok, or the code of a refusal",
                 &["keepgate.tenant", "keepgate.server.name", "keepgate.result"],
             ),
-            turned_away: registry.counter(
-                "keepgate.turned_away",
+            rejected: registry.counter(
+                "keepgate.rejected_requests",
                 "Requests refused before they were calls, by code",
                 &["keepgate.code"],
             ),
@@ -238,8 +238,8 @@ impl Meters {
     }
 
     /// Counts a request that was refused before it was a call.
-    pub fn turned_away(&self, code: &'static str) {
-        self.turned_away.with([code], Counter::increment);
+    pub fn rejected(&self, code: &'static str) {
+        self.rejected.with([code], Counter::increment);
     }
 
     /// Everything in the text format Prometheus scrapes.

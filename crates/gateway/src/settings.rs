@@ -80,11 +80,11 @@ pub struct Limits {
     /// How often calls may come.
     pub rate: Rates,
     /// How many calls may run at once.
-    pub running: RunningLimits,
+    pub concurrency: ConcurrencyLimits,
     /// When a server rests that does not answer.
     pub breaker: Option<Breaker>,
     /// When a session rests that policy refuses again and again.
-    pub suspension: Option<Breaker>,
+    pub denial_breaker: Option<Breaker>,
 }
 
 /// How often calls may come. `None` is without limit.
@@ -100,7 +100,7 @@ pub struct Rates {
 
 /// How many calls may run at once, each until the end of its stream. `None` is without limit.
 #[derive(Debug, Clone, Default)]
-pub struct RunningLimits {
+pub struct ConcurrencyLimits {
     /// In one session.
     pub session: Option<NonZeroUsize>,
     /// From one caller, in all its sessions.
@@ -113,7 +113,7 @@ pub struct ServerLimits {
     /// How often it may be called by all callers together.
     pub rate: Option<Rate>,
     /// How many calls may run at once for all callers together.
-    pub running: Option<NonZeroUsize>,
+    pub concurrency: Option<NonZeroUsize>,
     /// How often each caller may call a tool, by the tool's name.
     pub tools: BTreeMap<String, Rate>,
 }
@@ -140,17 +140,17 @@ impl Default for Limits {
                 caller: Rate::new(whole(3_000), MINUTE, whole(3_000)),
                 opening: Rate::new(whole(300), MINUTE, whole(300)),
             },
-            running: RunningLimits {
+            concurrency: ConcurrencyLimits {
                 session: NonZeroUsize::new(64),
                 caller: NonZeroUsize::new(256),
             },
             breaker: Some(Breaker {
                 failures: whole(5),
-                rest: Duration::from_secs(10),
+                open_for: Duration::from_secs(10),
             }),
-            suspension: Some(Breaker {
+            denial_breaker: Some(Breaker {
                 failures: whole(50),
-                rest: MINUTE,
+                open_for: MINUTE,
             }),
         }
     }

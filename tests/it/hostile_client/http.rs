@@ -349,7 +349,7 @@ async fn refusals_at_the_door_cannot_fill_the_log() {
     // What is not written is counted.
     let meters = gateway.gateway.shared().meters.text();
     assert!(
-        meters.contains("turned_away_total{keepgate_code=\"path_unknown\"} 100"),
+        meters.contains("rejected_requests_total{keepgate_code=\"path_unknown\"} 100"),
         "{meters}"
     );
 }

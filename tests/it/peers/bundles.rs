@@ -153,7 +153,7 @@ async fn goes_on_with_the_last_good_one(gate: &Gate, shop: &Shop) {
     assert_eq!(gate.admin("/readyz").await, 200);
     let meters = gate.metrics().await;
     let name = shop.bundle();
-    let fresh = format!("keepgate_bundle_fresh{{keepgate_bundle=\"{name}\"}} 0");
+    let fresh = format!("keepgate_bundle_last_reload_successful{{keepgate_bundle=\"{name}\"}} 0");
     assert!(meters.contains(&fresh), "{meters}");
 }
 

@@ -140,7 +140,7 @@ async fn trap_30_hostile_policies_stop_neither_the_running_ones_nor_the_process(
         until("the policies are in order again", async || {
             gate.metrics()
                 .await
-                .contains("keepgate_reload_fresh{keepgate_part=\"policy\"} 1")
+                .contains("keepgate_last_reload_successful{keepgate_part=\"policy\"} 1")
         })
         .await;
     }

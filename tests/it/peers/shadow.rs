@@ -80,7 +80,7 @@ async fn a_candidate_that_allows_everything_loosens_nothing() {
     assert!(
         gate.metrics()
             .await
-            .contains("keepgate_policy_shadow_fresh 1")
+            .contains("keepgate_policy_shadow_last_reload_successful 1")
     );
     let records = gate.end().await;
     let shadow = told(&records, "call.refused", "delete");
@@ -97,7 +97,7 @@ async fn a_candidate_is_exchanged_while_calls_run_and_a_broken_one_is_told() {
     assert!(
         gate.metrics()
             .await
-            .contains("keepgate_policy_shadow_fresh 0")
+            .contains("keepgate_policy_shadow_last_reload_successful 0")
     );
     let client = gate.client("up").initialize("2025-11-25").await;
     assert!(passed(&says(&client, "HELLO").await));

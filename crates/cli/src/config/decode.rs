@@ -45,6 +45,7 @@ pub(crate) struct Fields<'a> {
     faults: &'a mut Faults,
     known: Vec<&'static str>,
     later: Vec<&'static str>,
+    renamed: Vec<(&'static str, &'static str)>,
 }
 
 impl<'a> Fields<'a> {
@@ -69,6 +70,7 @@ impl<'a> Fields<'a> {
             faults,
             known: Vec::new(),
             later: Vec::new(),
+            renamed: Vec::new(),
         }
     }
 
@@ -142,6 +144,11 @@ impl<'a> Fields<'a> {
         self.later.extend_from_slice(keys);
     }
 
+    /// Former names of keys, each with the path of the key that replaced it: unknown, with a hint that names it.
+    pub(crate) fn renamed(&mut self, keys: &[(&'static str, &'static str)]) {
+        self.renamed.extend_from_slice(keys);
+    }
+
     /// Notes a fault of the section as a whole.
     pub(crate) fn fault(&mut self, fault: Fault) {
         self.faults.push(fault);
@@ -158,7 +165,10 @@ impl<'a> Fields<'a> {
                 &join(self.path, &entry.key),
                 "unknown key",
             );
-            let fault = if self.later.contains(&entry.key.as_str()) {
+            let renamed = self.renamed.iter().find(|(old, _)| *old == entry.key);
+            let fault = if let Some((_, new)) = renamed {
+                fault.hint(format!("renamed to `{new}`"))
+            } else if self.later.contains(&entry.key.as_str()) {
                 fault.hint(LATER)
             } else if let Some(key) = nearest(&entry.key, self.known.iter().copied()) {
                 fault.hint(format!("did you mean `{key}`?"))

@@ -412,9 +412,9 @@ impl Resolver<'_> {
             sessions_per_caller: raw.sessions_per_caller.value,
             keep_alive: raw.keep_alive,
             rate: raw.rate.clone(),
-            running: raw.running.clone(),
+            concurrency: raw.concurrency.clone(),
             breaker: raw.breaker,
-            suspension: raw.suspension,
+            denial_breaker: raw.denial_breaker,
         }
     }
 

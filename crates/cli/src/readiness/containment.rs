@@ -21,7 +21,7 @@ pub(super) const GROUP: Group = Group {
         },
         Item {
             id: "breakers",
-            title: "servers that fail and sessions that are refused again and again rest",
+            title: "circuit breakers are on for servers that fail and sessions that are denied repeatedly",
             look: breakers,
         },
         Item {
@@ -86,12 +86,12 @@ fn rate_limits(ground: &Ground<'_>) -> Finding {
 }
 
 fn running_limits(ground: &Ground<'_>) -> Finding {
-    let running = &ground.configuration.gateway.limits.running;
+    let concurrency = &ground.configuration.gateway.limits.concurrency;
     let off = [
-        ("limits.running.session", running.session.is_none()),
-        ("limits.running.caller", running.caller.is_none()),
+        ("limits.concurrency.session", concurrency.session.is_none()),
+        ("limits.concurrency.caller", concurrency.caller.is_none()),
     ];
-    let mend = "limits: { running: { session: 64, caller: 256 } }";
+    let mend = "limits: { concurrency: { session: 64, caller: 256 } }";
     switched(&off, "per session and per caller", mend)
 }
 
@@ -99,10 +99,9 @@ fn breakers(ground: &Ground<'_>) -> Finding {
     let limits = &ground.configuration.gateway.limits;
     let off = [
         ("limits.breaker", limits.breaker.is_none()),
-        ("limits.suspension", limits.suspension.is_none()),
+        ("limits.denial_breaker", limits.denial_breaker.is_none()),
     ];
-    let mend =
-        "limits: { breaker: { failures: 5, rest: 10s }, suspension: { failures: 50, rest: 1m } }";
+    let mend = "limits: { breaker: { failures: 5, open_for: 10s }, denial_breaker: { failures: 50, open_for: 1m } }";
     switched(&off, "both are on", mend)
 }
 

@@ -26,7 +26,7 @@ audit: { arguments: { clear: [crm.get_case] } }
 limits:
   session_idle: 12h
   rate: { session: off, caller: 3000/1m }
-  running: { caller: off }
+  concurrency: { caller: off }
   breaker: off
 servers:
   crm: { url: http://crm.example/mcp, credential: { ref: "env:CRM", as: bearer }, environment: production }

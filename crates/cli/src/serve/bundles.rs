@@ -453,7 +453,7 @@ pub(super) fn observe(registry: &Registry, bundles: &Arc<Bundles>) {
         }
     };
     let about = About::gauge(
-        "keepgate.bundle.fresh",
+        "keepgate.bundle.last_reload_successful",
         "Whether the bundle in force is the newest, as far as its server was asked",
         OF,
     );

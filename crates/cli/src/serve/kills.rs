@@ -122,7 +122,7 @@ fn observe(registry: &Registry, ledger: &Arc<Ledger>) {
     );
     let ledger = Arc::downgrade(ledger);
     let about = About::gauge(
-        "keepgate.kill.unstored",
+        "keepgate.kill.unpersisted",
         "Kills a place does not hold yet",
         &["keepgate.place"],
     );

@@ -49,7 +49,7 @@ pub(super) async fn reload(shared: &Arc<Shared>) {
 fn observe(shared: &Shared, shadow: &Arc<Shadow>) {
     let shadow = Arc::downgrade(shadow);
     let fresh = About::gauge(
-        "keepgate.policy.shadow_fresh",
+        "keepgate.policy.shadow_last_reload_successful",
         "Whether the shadow policies on disk are those that are tried",
         &[],
     );

@@ -153,7 +153,7 @@ impl View {
             }
         });
         let about = About::gauge(
-            "keepgate.reload.fresh",
+            "keepgate.last_reload_successful",
             "Whether the last reload of a part was taken",
             &["keepgate.part"],
         );
@@ -255,7 +255,7 @@ const GAUGES: [Gauge; 13] = [
     ),
     (
         About::gauge(
-            "keepgate.servers.resting",
+            "keepgate.circuit_breakers_open",
             "Servers that failed and are not called for a while",
             &[],
         ),

@@ -27,7 +27,7 @@ impl Breaker {
         Self {
             budgets: Arc::clone(budgets),
             server: settings.limits.breaker,
-            session: settings.limits.suspension,
+            session: settings.limits.denial_breaker,
         }
     }
 }
@@ -48,14 +48,14 @@ impl Around<Bound> for Breaker {
         let purse = purse(&bound);
         let session = match self.session {
             Some(settings) => Some(self.budgets.sessions.admit(&purse, settings).map_err(
-                |wait| Refusal::new(Code::SessionSuspended).limit("limits.suspension", wait),
+                |wait| Refusal::new(Code::SessionSuspended).limit("limits.denial_breaker", wait),
             )?),
             None => None,
         };
         let server = (bound.call.caller.tenant.clone(), bound.call.server.clone());
         let upstream = match self.server {
             Some(settings) => Some(self.budgets.servers.admit(&server, settings).map_err(
-                |wait| Refusal::new(Code::UpstreamResting).limit("limits.breaker", wait),
+                |wait| Refusal::new(Code::UpstreamCircuitOpen).limit("limits.breaker", wait),
             )?),
             None => None,
         };

@@ -46,7 +46,7 @@ pub struct Quota {
 #[derive(Debug)]
 struct OfServer {
     rate: Option<Arc<Limiter<Tenant>>>,
-    running: Option<NonZeroUsize>,
+    concurrency: Option<NonZeroUsize>,
     tools: HashMap<Box<str>, Arc<Limiter<Principal>>>,
 }
 
@@ -61,7 +61,7 @@ struct Places {
 impl Quota {
     /// The limits of the settings over the budgets that outlive them.
     pub fn new(settings: &Settings, budgets: &Arc<Budgets>) -> Self {
-        let (rates, running) = (&settings.limits.rate, &settings.limits.running);
+        let (rates, concurrency) = (&settings.limits.rate, &settings.limits.concurrency);
         let servers = settings.servers.iter().map(|(name, server)| {
             let limits = &server.limits;
             let tools = limits
@@ -70,7 +70,7 @@ impl Quota {
                 .map(|(tool, rate)| (tool.as_str().into(), budgets.tool(name, tool, *rate)));
             let of_server = OfServer {
                 rate: limits.rate.map(|rate| budgets.server(name, rate)),
-                running: limits.running,
+                concurrency: limits.concurrency,
                 tools: tools.collect(),
             };
             (name.clone(), of_server)
@@ -79,8 +79,8 @@ impl Quota {
             session: rates.session.map(|rate| budgets.session(rate)),
             caller: rates.caller.map(|rate| budgets.caller(rate)),
             opening: rates.opening.map(|rate| budgets.opening(rate)),
-            running_session: running.session,
-            running_caller: running.caller,
+            running_session: concurrency.session,
+            running_caller: concurrency.caller,
             servers: servers.collect(),
             budgets: Arc::clone(budgets),
         }
@@ -116,25 +116,25 @@ impl Quota {
 
     /// Takes the places a call needs.
     fn enter(&self, call: &Call, purse: &SessionPurse) -> Result<Places, Refusal> {
-        let full = |name| Refusal::new(Code::TooManyRunning).limit(name, PLACE);
+        let full = |name| Refusal::new(Code::ConcurrencyLimited).limit(name, PLACE);
         let mut places = Places::default();
         if let Some(most) = self.running_session {
             let place = self.budgets.running_session.enter(purse, most);
-            places._session = Some(place.ok_or_else(|| full("limits.running.session"))?);
+            places._session = Some(place.ok_or_else(|| full("limits.concurrency.session"))?);
         }
         if let Some(most) = self.running_caller {
             let caller = call.caller.principal();
             let place = self.budgets.running_caller.enter(caller, most);
-            places._caller = Some(place.ok_or_else(|| full("limits.running.caller"))?);
+            places._caller = Some(place.ok_or_else(|| full("limits.concurrency.caller"))?);
         }
         if let Some(most) = self
             .servers
             .get(&call.server)
-            .and_then(|server| server.running)
+            .and_then(|server| server.concurrency)
         {
             let key = (call.caller.tenant.clone(), call.server.clone());
             let place = self.budgets.running_server.enter(&key, most);
-            places._server = Some(place.ok_or_else(|| full("servers.limits.running"))?);
+            places._server = Some(place.ok_or_else(|| full("servers.limits.concurrency"))?);
         }
         Ok(places)
     }
@@ -146,7 +146,7 @@ fn spend<K: Eq + std::hash::Hash + Clone>(
     name: &'static str,
 ) -> Result<(), Refusal> {
     limiter.take(key).map_err(|wait| {
-        debug!(limit = name, "a rate is spent");
+        debug!(limit = name, "rate limit exceeded");
         Refusal::new(Code::RateLimited)
             .detail(format!("{name} is {}", limiter.rate()))
             .limit(name, wait)

@@ -30,7 +30,7 @@ pub struct Breaker {
     /// How many failures in a row open it.
     pub failures: NonZeroU32,
     /// How long it stays open before one call may try.
-    pub rest: Duration,
+    pub open_for: Duration,
 }
 
 /// What a call says of the thing behind the breaker.
@@ -183,7 +183,7 @@ impl<K: Eq + Hash + Clone> Breakers<K> {
         tally.failed = now;
         tally.trying = false;
         if again || tally.row >= settings.failures.get() {
-            tally.open_until = Some(now + settings.rest);
+            tally.open_until = Some(now + settings.open_for);
         }
     }
 
@@ -243,11 +243,11 @@ mod tests {
 
     const RESTS: Breaker = Breaker {
         failures: NonZeroU32::new(3).unwrap(),
-        rest: Duration::from_secs(3600),
+        open_for: Duration::from_secs(3600),
     };
     const RESTS_NOT: Breaker = Breaker {
         failures: NonZeroU32::new(3).unwrap(),
-        rest: Duration::ZERO,
+        open_for: Duration::ZERO,
     };
 
     fn say(breakers: &Breakers<&str>, settings: Breaker, opinions: &[Opinion]) {

@@ -5,7 +5,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use keepgate_gateway::limit::{Breaker, Rate};
-use keepgate_gateway::settings::{Limits as GatewayLimits, Rates, RunningLimits};
+use keepgate_gateway::settings::{ConcurrencyLimits, Limits as GatewayLimits, Rates};
 
 use super::standard;
 use crate::config::decode::{At, Decode, Fields, Size, duration, written, wrong_plain};
@@ -36,9 +36,9 @@ pub(crate) struct Limits {
     pub(crate) keep_alive: Duration,
     pub(crate) drain: Duration,
     pub(crate) rate: Rates,
-    pub(crate) running: RunningLimits,
+    pub(crate) concurrency: ConcurrencyLimits,
     pub(crate) breaker: Option<Breaker>,
-    pub(crate) suspension: Option<Breaker>,
+    pub(crate) denial_breaker: Option<Breaker>,
 }
 
 impl Decode for Limits {
@@ -72,10 +72,16 @@ impl Decode for Limits {
             keep_alive: fields.or("keep_alive", defaults.keep_alive),
             drain: fields.or("drain", Duration::from_secs(30)),
             rate: fields.section("rate")?,
-            running: fields.section("running")?,
+            concurrency: fields.section("concurrency")?,
             breaker: fields.or("breaker", Switch(defaults.breaker)).0,
-            suspension: fields.or("suspension", Switch(defaults.suspension)).0,
+            denial_breaker: fields
+                .or("denial_breaker", Switch(defaults.denial_breaker))
+                .0,
         };
+        fields.renamed(&[
+            ("running", "limits.concurrency"),
+            ("suspension", "limits.denial_breaker"),
+        ]);
         fields.finish();
         Some(limits)
     }
@@ -109,34 +115,35 @@ impl Decode for Rates {
     }
 }
 
-/// `limits.running`: how many calls may run at once.
-impl Decode for RunningLimits {
+/// `limits.concurrency`: maximum number of concurrent calls.
+impl Decode for ConcurrencyLimits {
     fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
         let mut fields = Fields::new(node, path, faults)?;
-        let defaults = GatewayLimits::default().running;
-        let running = Self {
+        let defaults = GatewayLimits::default().concurrency;
+        let concurrency = Self {
             session: fields.or("session", Switch(defaults.session)).0,
             caller: fields.or("caller", Switch(defaults.caller)).0,
         };
         fields.finish();
-        Some(running)
+        Some(concurrency)
     }
 }
 
-/// A breaker: so many failures in a row, then a rest.
+/// A circuit breaker: consecutive failures, and the time it stays open.
 impl Decode for Breaker {
     fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
-        let hint = "a breaker needs both: { failures: 5, rest: 10s }, or the word off";
+        let hint = "a breaker needs both: { failures: 5, open_for: 10s }, or the word off";
         let mut fields = Fields::new(node, path, faults)?;
         let failures: Option<NonZeroUsize> = fields.required("failures", hint);
-        let rest: Option<Duration> = fields.required("rest", hint);
+        let open_for: Option<Duration> = fields.required("open_for", hint);
+        fields.renamed(&[("rest", "open_for")]);
         fields.finish();
         Some(Self {
             failures: u32::try_from(failures?.get())
                 .ok()
                 .and_then(NonZeroU32::new)
                 .unwrap_or(NonZeroU32::MAX),
-            rest: rest?,
+            open_for: open_for?,
         })
     }
 }
@@ -172,7 +179,7 @@ fn rate(text: &str) -> Option<Rate> {
 #[derive(Debug, Default)]
 pub(crate) struct ServerLimits {
     pub(crate) rate: Option<Rate>,
-    pub(crate) running: Option<NonZeroUsize>,
+    pub(crate) concurrency: Option<NonZeroUsize>,
     pub(crate) tools: BTreeMap<String, At<Rate>>,
 }
 
@@ -181,9 +188,10 @@ impl Decode for ServerLimits {
         let mut fields = Fields::new(node, path, faults)?;
         let limits = Self {
             rate: fields.or("rate", Switch(None)).0,
-            running: fields.or("running", Switch(None)).0,
+            concurrency: fields.or("concurrency", Switch(None)).0,
             tools: fields.or("tools", BTreeMap::new()),
         };
+        fields.renamed(&[("running", "concurrency")]);
         fields.finish();
         Some(limits)
     }

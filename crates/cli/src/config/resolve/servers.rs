@@ -72,7 +72,7 @@ impl Resolver<'_> {
             credential: credential.flatten(),
             limits: ServerLimits {
                 rate: raw.limits.rate,
-                running: raw.limits.running,
+                concurrency: raw.limits.concurrency,
                 tools: raw
                     .limits
                     .tools

@@ -302,6 +302,14 @@ fn credentials() -> Vec<Case> {
     ]
 }
 
+/// Former names of keys.
+const RENAMED: &str = "\
+limits:
+  running: { caller: 5 }
+  breaker: { failures: 5, rest: 10s }
+  suspension: off
+";
+
 fn values() -> Vec<Case> {
     let limits = "\
 limits:
@@ -335,6 +343,7 @@ limits:
         ("log", with("log: { level: 'loud=very', format: xml }"), &[]),
         ("audit", with(audit), &[]),
         ("keys of later versions", with(later), &[]),
+        ("renamed keys", with(RENAMED), &[]),
         ("unknown key far from any other", with("colour: blue"), &[]),
     ]
 }

@@ -46,7 +46,7 @@ impl Doorkeeper {
 
     /// Notes that somebody at `source` was turned away.
     pub fn note(&self, code: Code, source: Option<IpAddr>) {
-        self.meters.turned_away(code.as_str());
+        self.meters.rejected(code.as_str());
         if self.may_write() {
             let mut record = Record::new(Kind::AuthDenied, SystemTime::now());
             record.source = source;
