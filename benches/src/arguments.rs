@@ -79,6 +79,8 @@ pub(crate) enum Part {
     Kill,
     /// What a call costs with ever more sessions and tools.
     Flat,
+    /// Latency of other calls and of the kill switch under hostile streams and answers.
+    Saturate,
 }
 
 /// What a composition of Keepgate's crates is told.

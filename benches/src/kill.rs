@@ -182,7 +182,7 @@ fn contains(text: &[u8], what: &[u8]) -> bool {
 }
 
 /// One request of an operator.
-fn operator(
+pub(crate) fn operator(
     admin: SocketAddr,
     method: &str,
     path: &str,
@@ -196,6 +196,9 @@ fn operator(
         body.len()
     );
     let mut stream = Blocking::connect(admin).map_err(io("connect to the operators' listener"))?;
+    stream
+        .set_read_timeout(Some(PATIENCE))
+        .map_err(io("limit how long an operator waits"))?;
     stream
         .write_all(request.as_bytes())
         .map_err(io("ask as an operator"))?;

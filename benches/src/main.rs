@@ -17,6 +17,7 @@ mod process;
 mod profile;
 mod row;
 mod run;
+mod saturate;
 mod serve;
 mod table;
 mod traffic;
@@ -60,6 +61,7 @@ fn act(arguments: &Arguments) -> Result<(), Error> {
         }
         Some(Part::Kill) => kill::run(),
         Some(Part::Flat) => flat::run(),
+        Some(Part::Saturate) => saturate::run(),
         Some(Part::Drive(task)) => drive::run(&task.to_task()),
         Some(Part::Profile(asked)) => {
             let measure = Duration::from_millis(asked.measure);

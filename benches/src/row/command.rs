@@ -53,6 +53,16 @@ pub(crate) fn start_open(
     rules: Rules,
     upstream: SocketAddr,
 ) -> Result<(Part, SocketAddr, SocketAddr), Error> {
+    let server = format!("  bench: {{ url: \"http://{upstream}/bench/mcp\" }}\n");
+    start_with(folder, rules, &server)
+}
+
+/// [`start_open`] with these lines under `servers`.
+pub(crate) fn start_with(
+    folder: &Folder,
+    rules: Rules,
+    servers: &str,
+) -> Result<(Part, SocketAddr, SocketAddr), Error> {
     let program = program().ok_or_else(|| Error::Reply("no `keepgate` to run".into()))?;
     let (address, admin) = (free_address()?, free_address()?);
     let (policy, state) = (folder.policy(rules), folder.path("state-command"));
@@ -63,7 +73,7 @@ pub(crate) fn start_open(
          limits:\n  in_flight: 8000\n  streams: 8000\n  connections: 8000\n\
          \x20 rate: {{ session: 4000000000/1m, caller: 4000000000/1m, opening: 4000000000/1m }}\n\
          \x20 concurrency: {{ session: 1000000, caller: 1000000 }}\n\
-         servers:\n  bench: {{ url: \"http://{upstream}/bench/mcp\" }}\n",
+         servers:\n{servers}",
         state.display(),
         policy.display()
     );
