@@ -6,7 +6,7 @@ mod table;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use keepgate_call::{Ask, Call, Code, Refusal};
 use keepgate_mcp::{
     Era, EraError, encode, error,
@@ -94,13 +94,20 @@ pub fn over_http(refusal: &Refusal) -> Response<Body> {
         StatusCode::UNAUTHORIZED => {
             headers.insert(header::WWW_AUTHENTICATE, challenge::of(refusal));
         }
-        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
-            let wait = refusal.limit.map_or(1, |limit| limit.wait_s());
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(wait));
-        }
-        _ => {}
+        _ => retry_after(refusal, row.status, headers),
     }
     response
+}
+
+/// Says when to try again, where a status asks clients to.
+fn retry_after(refusal: &Refusal, status: StatusCode, headers: &mut HeaderMap) {
+    if matches!(
+        status,
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+    ) {
+        let wait = refusal.limit.map_or(1, |limit| limit.wait_s());
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(wait));
+    }
 }
 
 /// Words the refusal of a message that was understood. Requests are answered in band wherever a client would otherwise
@@ -115,6 +122,7 @@ pub fn in_band(refusal: &Refusal, asked: &Asked) -> Response<Body> {
     let mut response = json(StatusCode::OK, message(refusal, asked, id));
     if by_status {
         *response.status_mut() = row.status;
+        retry_after(refusal, row.status, response.headers_mut());
     }
     if refusal.challenge.is_some() {
         response

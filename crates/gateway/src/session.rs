@@ -1,17 +1,16 @@
 //! Sessions of the stateful revisions: our own ids, each bound to one caller and one server.
 
+mod table;
+
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Instant,
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::{BufMut, Bytes, BytesMut};
-use keepgate_call::{Caller, Code, Principal, Refusal, ServerName};
+use keepgate_call::{Caller, Code, Refusal, ServerName};
 use keepgate_mcp::{
     id::Id,
     method::{ListKind, Method},
@@ -21,10 +20,9 @@ use keepgate_policy::ClientFacts;
 use keepgate_store::kill::Facts;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    catalog::Catalog, layers::obligation::Standing, metrics::Meters, settings::Limits,
-    shards::Shards, upstream::Link,
-};
+use self::table::Usage;
+pub use self::table::{InUse, Seat, Sessions};
+use crate::{catalog::Catalog, layers::obligation::Standing, upstream::Link};
 
 /// How many of a server's questions may wait for an answer in one session.
 const ASKED_MOST: usize = 64;
@@ -57,7 +55,7 @@ pub struct Session {
     /// Ends everything that runs in the session.
     pub ended: CancellationToken,
     revision: OnceLock<Revision>,
-    last_used_ms: AtomicU64,
+    usage: Usage,
     asked: Mutex<HashMap<Id, Method>>,
     awaited: Mutex<Awaited>,
     event_key: [u8; 32],
@@ -99,7 +97,7 @@ impl Session {
             standing: Standing::default(),
             ended: CancellationToken::new(),
             revision: OnceLock::new(),
-            last_used_ms: AtomicU64::new(0),
+            usage: Usage::default(),
             asked: Mutex::default(),
             awaited: Mutex::default(),
             event_key: event_key.try_into().unwrap_or([0; 32]),
@@ -209,184 +207,6 @@ impl Session {
         debug_assert_eq!(written, EVENT_TAG);
         tag
     }
-}
-
-/// All sessions.
-#[derive(Debug)]
-pub struct Sessions {
-    shards: Shards<RwLock<HashMap<Box<str>, Arc<Session>>>>,
-    counts: Mutex<Counts>,
-    epoch: Instant,
-    meters: Option<Arc<Meters>>,
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    all: usize,
-    by_caller: HashMap<Principal, usize>,
-}
-
-impl Default for Sessions {
-    fn default() -> Self {
-        Self {
-            shards: Shards::default(),
-            counts: Mutex::default(),
-            epoch: Instant::now(),
-            meters: None,
-        }
-    }
-}
-
-impl Sessions {
-    /// An empty table that tells `meters` how long its sessions last.
-    pub fn measured(meters: &Arc<Meters>) -> Self {
-        Self {
-            meters: Some(Arc::clone(meters)),
-            ..Self::default()
-        }
-    }
-
-    /// A session that is not in the table yet: nobody can use it before the server has accepted it.
-    ///
-    /// # Errors
-    /// `session_limit` when the caller or the gateway holds as many as it may.
-    pub fn open(
-        &self,
-        limits: &Limits,
-        caller: &Arc<Caller>,
-        server: &ServerName,
-        client: Option<ClientFacts>,
-    ) -> Result<Arc<Session>, Refusal> {
-        let counts = locked(&self.counts);
-        let held = counts
-            .by_caller
-            .get(caller.principal())
-            .copied()
-            .unwrap_or_default();
-        if counts.all >= limits.sessions.get() || held >= limits.sessions_per_caller.get() {
-            return Err(Refusal::new(Code::SessionLimit));
-        }
-        drop(counts);
-        Ok(Arc::new(Session::new(
-            Arc::clone(caller),
-            server.clone(),
-            client,
-        )?))
-    }
-
-    /// Puts an accepted session into the table.
-    pub fn keep(&self, session: &Arc<Session>, revision: Revision) {
-        // A second `initialize` reply cannot come: the session was not in the table.
-        let _first = session.revision.set(revision);
-        self.touch(session);
-        let mut counts = locked(&self.counts);
-        counts.all += 1;
-        *counts
-            .by_caller
-            .entry(session.caller.principal().clone())
-            .or_default() += 1;
-        drop(counts);
-        let mut shard = self
-            .shards
-            .of(&*session.id)
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        shard.insert(session.id.clone(), Arc::clone(session));
-    }
-
-    /// The session with this id, if it belongs to `caller` and `server`. Another caller's session is as unknown as one
-    /// that never was, and so is one of the same caller by another client or sign-in.
-    pub fn find(&self, caller: &Caller, server: &ServerName, id: &[u8]) -> Option<Arc<Session>> {
-        let id = std::str::from_utf8(id).ok()?;
-        let shard = self
-            .shards
-            .of(id)
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        let session = shard.get(id)?;
-        let own = session.caller.session_key() == caller.session_key() && session.server == *server;
-        if !own {
-            return None;
-        }
-        self.touch(session);
-        Some(Arc::clone(session))
-    }
-
-    /// Ends a session: it is unknown from now on, and what runs in it is cut.
-    pub fn end(&self, session: &Session) {
-        let mut shard = self
-            .shards
-            .of(&*session.id)
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        let removed = shard.remove(&session.id);
-        drop(shard);
-        if removed.is_some() {
-            if let Some(meters) = &self.meters {
-                meters.session(&session.server, session.revision(), session.began.elapsed());
-            }
-            let mut counts = locked(&self.counts);
-            counts.all = counts.all.saturating_sub(1);
-            let who = session.caller.principal();
-            if let Some(held) = counts.by_caller.get_mut(who) {
-                *held = held.saturating_sub(1);
-                if *held == 0 {
-                    counts.by_caller.remove(who);
-                }
-            }
-        }
-        session.standing.end();
-        session.ended.cancel();
-    }
-
-    /// Takes out the sessions that have rested longer than `idle`.
-    pub fn expire(&self, idle: Duration) -> Vec<Arc<Session>> {
-        let oldest = self.now_ms().saturating_sub(millis(idle));
-        let mut expired = Vec::new();
-        for shard in self.shards.iter() {
-            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-            let rested =
-                |session: &&Arc<Session>| session.last_used_ms.load(Ordering::Relaxed) < oldest;
-            expired.extend(shard.values().filter(rested).cloned());
-        }
-        for session in &expired {
-            self.end(session);
-        }
-        expired
-    }
-
-    /// Every session; for the end of the process.
-    pub fn all(&self) -> Vec<Arc<Session>> {
-        let of = |shard: &RwLock<HashMap<Box<str>, Arc<Session>>>| {
-            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-            shard.values().cloned().collect::<Vec<_>>()
-        };
-        self.shards.iter().flat_map(of).collect()
-    }
-
-    /// How many there are.
-    pub fn count(&self) -> usize {
-        locked(&self.counts).all
-    }
-
-    /// Marks the session as used now, so that a long stream keeps it alive.
-    pub fn touch(&self, session: &Session) {
-        session.last_used_ms.store(self.now_ms(), Ordering::Relaxed);
-    }
-
-    /// Seconds since the session was last used.
-    pub fn idle_s(&self, session: &Session) -> u64 {
-        let used = session.last_used_ms.load(Ordering::Relaxed);
-        self.now_ms().saturating_sub(used) / 1000
-    }
-
-    fn now_ms(&self) -> u64 {
-        millis(self.epoch.elapsed())
-    }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A poisoned lock guards plain data that each holder leaves whole; going on is safe.

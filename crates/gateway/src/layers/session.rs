@@ -11,11 +11,15 @@ use keepgate_call::{Answer, Ask, Call, Code, Refusal, Reply};
 use keepgate_mcp::{
     Era,
     message::{Message, Request},
-    method::{ListKind, Subject},
+    method::{ListKind, Method, Subject},
 };
 use tracing::debug;
 
-use crate::{around::Around, session::Session, session::Sessions, settings::Limits};
+use crate::{
+    around::Around,
+    session::{InUse, Seat, Session, Sessions},
+    settings::Limits,
+};
 
 /// A call with the session it belongs to.
 #[derive(Debug)]
@@ -49,6 +53,13 @@ impl Binding {
     }
 }
 
+/// The session a call belongs to, with what keeps its place in the table.
+enum Found {
+    None,
+    Opening(Arc<Session>, Seat),
+    Held(InUse),
+}
+
 /// Binds calls to sessions.
 #[derive(Debug)]
 pub struct Bind {
@@ -65,12 +76,15 @@ impl Bind {
         }
     }
 
-    fn bind(&self, call: &Call) -> Result<Binding, Refusal> {
+    fn find(&self, call: &Call) -> Result<Found, Refusal> {
         if call.revision.era() == Era::Stateless {
-            return Ok(Binding::Stateless);
+            return Ok(Found::None);
         }
         match (&call.session, call.opens()) {
-            (None, true) => open::begin(&self.sessions, &self.limits, call).map(Binding::Opening),
+            (None, true) => {
+                let (session, seat) = open::begin(&self.sessions, &self.limits, call)?;
+                Ok(Found::Opening(session, seat))
+            }
             // A client that names a session and opens one at once means two things.
             (Some(_), true) => {
                 Err(Refusal::new(Code::HeaderMismatch).detail("`initialize` within a session"))
@@ -78,8 +92,8 @@ impl Bind {
             (None, false) => Err(Refusal::new(Code::SessionMissing)),
             (Some(id), false) => self
                 .sessions
-                .find(&call.caller, &call.server, id)
-                .map(Binding::Held)
+                .enter(&call.caller, &call.server, id)
+                .map(Found::Held)
                 .ok_or_else(|| Refusal::new(Code::SessionUnknown)),
         }
     }
@@ -102,22 +116,24 @@ impl Around<Arc<Call>> for Bind {
         N: FnOnce(Bound) -> F + Send,
         F: Future<Output = Result<Reply, Refusal>> + Send,
     {
-        let session = match self.bind(&call)? {
-            Binding::Stateless => return stateless(call, next).await,
-            Binding::Opening(session) => {
+        let in_use = match self.find(&call)? {
+            Found::None => return stateless(call, next).await,
+            Found::Opening(session, seat) => {
                 note(&call, &session);
                 let bound = Bound {
                     call,
                     session: Binding::Opening(Arc::clone(&session)),
                     resume: None,
                 };
-                return open::finish(&self.sessions, session, bound, next).await;
+                return open::finish(&self.sessions, (session, seat), bound, next).await;
             }
-            Binding::Held(session) => {
-                note(&call, &session);
-                session
-            }
+            Found::Held(in_use) => in_use,
         };
+        let session = Arc::clone(in_use.session());
+        note(&call, &session);
+        if !is_handshake(&call) {
+            in_use.serves();
+        }
         if let Ask::Message(Message::Response(response)) = &call.ask
             && response.id().and_then(|id| session.answered(id)).is_none()
         {
@@ -134,10 +150,10 @@ impl Around<Arc<Call>> for Bind {
         };
         let bound = Bound {
             call,
-            session: Binding::Held(Arc::clone(&session)),
+            session: Binding::Held(session),
             resume,
         };
-        self.held(session, bound, next).await
+        self.held(in_use, bound, next).await
     }
 }
 
@@ -160,6 +176,14 @@ where
     })
 }
 
+/// Whether a message is the end of the handshake, which says nothing of a session being used.
+fn is_handshake(call: &Call) -> bool {
+    match &call.ask {
+        Ask::Message(Message::Notification(note)) => *note.method() == Method::Initialized,
+        Ask::Message(Message::Request(_) | Message::Response(_)) | Ask::Listen | Ask::End => false,
+    }
+}
+
 fn asked(call: &Call) -> Option<&Request> {
     match &call.ask {
         Ask::Message(Message::Request(request)) => Some(request),
@@ -178,16 +202,12 @@ fn listed(request: &Request) -> Option<ListKind> {
 }
 
 impl Bind {
-    async fn held<N, F>(
-        &self,
-        session: Arc<Session>,
-        bound: Bound,
-        next: N,
-    ) -> Result<Reply, Refusal>
+    async fn held<N, F>(&self, in_use: InUse, bound: Bound, next: N) -> Result<Reply, Refusal>
     where
         N: FnOnce(Bound) -> F + Send,
         F: Future<Output = Result<Reply, Refusal>> + Send,
     {
+        let session = Arc::clone(in_use.session());
         let ends = matches!(bound.call.ask, Ask::End);
         let awaited = asked(&bound.call).map(|request| (request.id().clone(), listed(request)));
         let reply = {
@@ -216,7 +236,7 @@ impl Bind {
                 if let Some((id, list)) = &awaited {
                     session.await_response(id, *list);
                 }
-                let kept = stream::kept(events, session, Arc::clone(&self.sessions));
+                let kept = stream::kept(events, in_use, Arc::clone(&self.sessions));
                 Reply {
                     answer: Answer::Stream(kept),
                     session: None,

@@ -16,16 +16,16 @@ use tracing::debug;
 
 use super::{Binding, Bound};
 use crate::{
-    session::{Session, Sessions},
+    session::{Seat, Session, Sessions},
     settings::Limits,
 };
 
-/// Makes the session `initialize` asks for; nobody can use it yet.
+/// Makes the session `initialize` asks for and reserves its place; nobody can use it yet.
 pub(super) fn begin(
     sessions: &Sessions,
     limits: &Limits,
     call: &Call,
-) -> Result<Arc<Session>, Refusal> {
+) -> Result<(Arc<Session>, Seat), Refusal> {
     let client = match &call.ask {
         Ask::Message(Message::Request(request)) => client(call.caller.client.as_deref(), request),
         Ask::Message(Message::Notification(_) | Message::Response(_)) | Ask::Listen | Ask::End => {
@@ -56,7 +56,7 @@ fn client(id: Option<&str>, initialize: &Request) -> Option<ClientFacts> {
 /// Runs `initialize` and keeps the session if the server accepted it.
 pub(super) async fn finish<N, F>(
     sessions: &Sessions,
-    session: Arc<Session>,
+    (session, seat): (Arc<Session>, Seat),
     bound: Bound,
     next: N,
 ) -> Result<Reply, Refusal>
@@ -88,7 +88,7 @@ where
     }
     let revision = agreed(&response)?;
     let response = without_tasks(response)?;
-    sessions.keep(&session, revision);
+    sessions.keep(&session, seat, revision);
     Ok(Reply {
         answer: Answer::Message(Message::Response(response)),
         session: Some(session.id.clone()),

@@ -7,15 +7,16 @@ use keepgate_call::{Events, Item};
 use keepgate_mcp::{id::Id, message::Message};
 use tracing::warn;
 
-use crate::session::{Session, Sessions};
+use crate::session::{InUse, Session, Sessions};
 
 /// Keeps of a stream what belongs to the session: responses somebody waits for, questions that can be asked, and
 /// notifications. Event ids are sealed to the session, and the stream ends with it.
-pub(super) fn kept(events: Events, session: Arc<Session>, sessions: Arc<Sessions>) -> Events {
-    let ended = session.ended.clone().cancelled_owned();
+pub(super) fn kept(events: Events, in_use: InUse, sessions: Arc<Sessions>) -> Events {
+    let ended = in_use.session().ended.clone().cancelled_owned();
     let kept = events.filter_map(move |item| {
-        sessions.touch(&session);
-        let kept = item.map(|item| keep(item, &session)).transpose();
+        let session = in_use.session();
+        sessions.touch(session);
+        let kept = item.map(|item| keep(item, session)).transpose();
         std::future::ready(kept)
     });
     Box::pin(kept.take_until(Box::pin(ended)))

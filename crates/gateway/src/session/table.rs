@@ -1,0 +1,346 @@
+//! The table of sessions: places are reserved before a server is asked, and a caller that has taken all of its own makes
+//! room with the one that serves it least.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use keepgate_call::{Caller, Code, Principal, Refusal, ServerName};
+use keepgate_mcp::revision::Revision;
+use keepgate_policy::ClientFacts;
+use tracing::warn;
+
+use super::{Session, locked};
+use crate::{metrics::Meters, settings::Limits, shards::Shards};
+
+/// Delay after which a refused client is told to try again: calls and streams end when they end.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// How a session is used, as far as it decides which one makes room for another.
+#[derive(Debug, Default)]
+pub(super) struct Usage {
+    last_used_ms: AtomicU64,
+    /// Calls and streams that run.
+    running: AtomicUsize,
+    /// Whether anything but the handshake came.
+    used: AtomicBool,
+}
+
+/// A session with a call or a stream in it, whose place no other session is given.
+#[derive(Debug)]
+pub struct InUse(Arc<Session>);
+
+impl InUse {
+    fn new(session: &Arc<Session>) -> Self {
+        session.usage.running.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(session))
+    }
+
+    /// The session.
+    pub fn session(&self) -> &Arc<Session> {
+        &self.0
+    }
+
+    /// Marks the session as one that serves somebody: more than the handshake came.
+    pub fn serves(&self) {
+        self.0.usage.used.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.usage.running.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A reserved place for one session of a caller; given back when it is dropped.
+#[derive(Debug)]
+pub struct Seat {
+    counts: Arc<Mutex<Counts>>,
+    principal: Principal,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut counts = locked(&self.counts);
+        counts.all = counts.all.saturating_sub(1);
+        if let Some(held) = counts.by_caller.get_mut(&self.principal) {
+            *held = held.saturating_sub(1);
+            if *held == 0 {
+                counts.by_caller.remove(&self.principal);
+            }
+        }
+    }
+}
+
+/// Places taken, those of sessions that are still opening included.
+#[derive(Debug, Default)]
+struct Counts {
+    all: usize,
+    by_caller: HashMap<Principal, usize>,
+}
+
+/// A session in the table, and its place.
+#[derive(Debug)]
+struct Kept {
+    session: Arc<Session>,
+    seat: Seat,
+}
+
+type Shard = HashMap<Box<str>, Kept>;
+
+/// All sessions.
+#[derive(Debug)]
+pub struct Sessions {
+    shards: Shards<RwLock<Shard>>,
+    counts: Arc<Mutex<Counts>>,
+    epoch: Instant,
+    meters: Option<Arc<Meters>>,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self {
+            shards: Shards::default(),
+            counts: Arc::default(),
+            epoch: Instant::now(),
+            meters: None,
+        }
+    }
+}
+
+impl Sessions {
+    /// An empty table that tells `meters` how long its sessions last.
+    pub fn measured(meters: &Arc<Meters>) -> Self {
+        Self {
+            meters: Some(Arc::clone(meters)),
+            ..Self::default()
+        }
+    }
+
+    /// A session that is not in the table yet: nobody can use it before the server has accepted it. Its place is taken
+    /// already, so that no number of clients that open at once gets past the limit.
+    ///
+    /// # Errors
+    /// `session_limit` when the caller or the gateway holds as many as it may, and none of the caller's is idle.
+    pub fn open(
+        &self,
+        limits: &Limits,
+        caller: &Arc<Caller>,
+        server: &ServerName,
+        client: Option<ClientFacts>,
+    ) -> Result<(Arc<Session>, Seat), Refusal> {
+        let seat = match self.reserve(limits, caller.principal()) {
+            Ok(seat) => seat,
+            Err(limit) => self
+                .make_room(caller, limit)
+                .ok_or_else(|| Refusal::new(Code::SessionLimit).limit(limit, RETRY))?,
+        };
+        let session = Session::new(Arc::clone(caller), server.clone(), client)?;
+        Ok((Arc::new(session), seat))
+    }
+
+    /// Takes a place, or names the limit that leaves none.
+    fn reserve(&self, limits: &Limits, principal: &Principal) -> Result<Seat, &'static str> {
+        let mut counts = locked(&self.counts);
+        if counts.all >= limits.sessions.get() {
+            return Err("limits.sessions");
+        }
+        let held = counts.by_caller.entry(principal.clone()).or_default();
+        if *held >= limits.sessions_per_caller.get() {
+            return Err("limits.sessions_per_caller");
+        }
+        *held += 1;
+        counts.all += 1;
+        Ok(Seat {
+            counts: Arc::clone(&self.counts),
+            principal: principal.clone(),
+        })
+    }
+
+    /// Ends the session that serves the caller least and gives its place to another of the same caller: one that was
+    /// never used after `initialize` before all others, then the one idle longest. Agents that crash and start again
+    /// leave such sessions behind, and must not lock their caller out until these expire.
+    fn make_room(&self, caller: &Caller, limit: &'static str) -> Option<Seat> {
+        // A call may come to the one that was chosen in the meantime: then another has to go.
+        for _ in 0..4 {
+            let session = self.idlest(caller.principal())?;
+            let Some(seat) = self.remove_idle(&session) else {
+                continue;
+            };
+            warn!(
+                caller = %caller.subject,
+                server = %session.server,
+                session = %session.public,
+                idle_s = self.idle_s(&session),
+                limit,
+                "session limit reached: ended the caller's session that was idle longest"
+            );
+            self.finish(&session);
+            if let Some(link) = session.link.get() {
+                link.end();
+            }
+            return Some(seat);
+        }
+        None
+    }
+
+    /// The session of a caller that goes first.
+    fn idlest(&self, principal: &Principal) -> Option<Arc<Session>> {
+        let mut idlest: Option<((bool, u64), Arc<Session>)> = None;
+        for shard in self.shards.iter() {
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            for Kept { session, .. } in shard.values() {
+                if session.caller.principal() != principal || !session.usage.is_idle() {
+                    continue;
+                }
+                let rank = session.usage.rank();
+                if idlest.as_ref().is_none_or(|(least, _)| rank < *least) {
+                    idlest = Some((rank, Arc::clone(session)));
+                }
+            }
+        }
+        idlest.map(|(_, session)| session)
+    }
+
+    /// Takes a session out of the table unless something runs in it. Calls enter under the same lock.
+    fn remove_idle(&self, session: &Session) -> Option<Seat> {
+        let mut shard = self.shard_mut(&session.id);
+        if !shard.get(&session.id)?.session.usage.is_idle() {
+            return None;
+        }
+        shard.remove(&session.id).map(|kept| kept.seat)
+    }
+
+    fn shard_mut(&self, id: &str) -> RwLockWriteGuard<'_, Shard> {
+        let shard = self.shards.of(id);
+        shard.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts an accepted session into the table, in the place that was reserved for it.
+    pub fn keep(&self, session: &Arc<Session>, seat: Seat, revision: Revision) {
+        // A second `initialize` reply cannot come: the session was not in the table.
+        let _first = session.revision.set(revision);
+        self.touch(session);
+        let kept = Kept {
+            session: Arc::clone(session),
+            seat,
+        };
+        self.shard_mut(&session.id).insert(session.id.clone(), kept);
+    }
+
+    /// The session with this id, if it belongs to `caller` and `server`. Another caller's session is as unknown as one
+    /// that never was, and so is one of the same caller by another client or sign-in.
+    pub fn find(&self, caller: &Caller, server: &ServerName, id: &[u8]) -> Option<Arc<Session>> {
+        self.found(caller, server, id, Arc::clone)
+    }
+
+    /// As [`Self::find`], for a call or a stream: until what it gives is dropped, the session makes room for no other.
+    pub fn enter(&self, caller: &Caller, server: &ServerName, id: &[u8]) -> Option<InUse> {
+        self.found(caller, server, id, InUse::new)
+    }
+
+    fn found<T>(
+        &self,
+        caller: &Caller,
+        server: &ServerName,
+        id: &[u8],
+        take: impl FnOnce(&Arc<Session>) -> T,
+    ) -> Option<T> {
+        let id = std::str::from_utf8(id).ok()?;
+        let shard = self.shards.of(id);
+        let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+        let session = &shard.get(id)?.session;
+        let own = session.caller.session_key() == caller.session_key() && session.server == *server;
+        if !own {
+            return None;
+        }
+        self.touch(session);
+        Some(take(session))
+    }
+
+    /// Ends a session: it is unknown from now on, and what runs in it is cut.
+    pub fn end(&self, session: &Session) {
+        let removed = self.shard_mut(&session.id).remove(&session.id);
+        if removed.is_some() {
+            self.finish(session);
+        } else {
+            session.standing.end();
+            session.ended.cancel();
+        }
+    }
+
+    /// Cuts what runs in a session that was taken out of the table.
+    fn finish(&self, session: &Session) {
+        if let Some(meters) = &self.meters {
+            meters.session(&session.server, session.revision(), session.began.elapsed());
+        }
+        session.standing.end();
+        session.ended.cancel();
+    }
+
+    /// Takes out the sessions that have been idle longer than `idle`.
+    pub fn expire(&self, idle: Duration) -> Vec<Arc<Session>> {
+        let oldest = self.now_ms().saturating_sub(millis(idle));
+        let mut expired = self.all();
+        expired.retain(|session| session.usage.last_used_ms.load(Ordering::Relaxed) < oldest);
+        for session in &expired {
+            self.end(session);
+        }
+        expired
+    }
+
+    /// Every session; for the end of the process.
+    pub fn all(&self) -> Vec<Arc<Session>> {
+        let of = |shard: &RwLock<Shard>| {
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            let sessions = shard.values().map(|kept| Arc::clone(&kept.session));
+            sessions.collect::<Vec<_>>()
+        };
+        self.shards.iter().flat_map(of).collect()
+    }
+
+    /// Number of sessions, those that are still opening included.
+    pub fn count(&self) -> usize {
+        locked(&self.counts).all
+    }
+
+    /// Marks the session as used now, so that a long stream keeps it alive.
+    pub fn touch(&self, session: &Session) {
+        let now = self.now_ms();
+        session.usage.last_used_ms.store(now, Ordering::Relaxed);
+    }
+
+    /// Seconds since the session was last used.
+    pub fn idle_s(&self, session: &Session) -> u64 {
+        let used = session.usage.last_used_ms.load(Ordering::Relaxed);
+        self.now_ms().saturating_sub(used) / 1000
+    }
+
+    fn now_ms(&self) -> u64 {
+        millis(self.epoch.elapsed())
+    }
+}
+
+impl Usage {
+    fn is_idle(&self) -> bool {
+        self.running.load(Ordering::Acquire) == 0
+    }
+
+    /// The lowest goes first.
+    fn rank(&self) -> (bool, u64) {
+        (
+            self.used.load(Ordering::Relaxed),
+            self.last_used_ms.load(Ordering::Relaxed),
+        )
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
