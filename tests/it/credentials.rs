@@ -50,6 +50,7 @@ fn vault(vault: &FakeVault, directory: &Path) -> VaultSettings {
             role_id: reference(&private(directory, "role-id", &role)),
             secret_id: Some(reference(&private(directory, "secret-id", &secret))),
         },
+        wrapped_by: None,
         mounts: BTreeMap::from([
             ("secret".to_owned(), Engine::Kv2),
             ("kv".to_owned(), Engine::Kv1),

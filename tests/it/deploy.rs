@@ -1,12 +1,11 @@
 //! What is shipped in `deploy/`: configurations that the program takes, units, manifests and images that their own tools take.
 //!
-//! The tools (hadolint, kubernetes-validate, check-jsonschema) come by `make deploy-tools` into `.peers/deploy/`; systemd and
-//! kubectl are the machine's. A tool that is not there is named loudly, and nothing is claimed for it.
+//! The tools (hadolint, kubernetes-validate, check-jsonschema, kubectl) come by `make deploy-tools` into `.peers/deploy/`;
+//! systemd and Prometheus are the machine's.
 
 #![expect(
-    clippy::print_stderr,
     clippy::disallowed_methods,
-    reason = "a tool that is missing is named; tools are started as an operator starts them"
+    reason = "tools are started as an operator starts them"
 )]
 
 use std::{
@@ -16,6 +15,7 @@ use std::{
     process::{Command, Output},
 };
 
+use keepgate_tests::{installed, skip};
 use serde_json::Value;
 
 /// The highest exposure of the unit that `systemd-analyze security` may find, in tenths. What is left is the network.
@@ -41,22 +41,21 @@ fn keepgate() -> PathBuf {
     program
 }
 
-/// A tool and the words it was given; `None`, said loudly, when it is not on this machine.
-fn tool<W: AsRef<OsStr>>(program: impl AsRef<OsStr>, words: &[W]) -> Option<Output> {
+/// Runs a tool to its end.
+fn run<W: AsRef<OsStr>>(program: impl AsRef<OsStr>, words: &[W]) -> Output {
     let program = program.as_ref();
-    match Command::new(program).args(words).output() {
-        Ok(output) => Some(output),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            eprintln!("NOT CHECKED: {} is not installed", program.display());
-            None
-        }
-        Err(error) => panic!("{}: {error}", program.display()),
-    }
+    let output = Command::new(program).args(words).output();
+    output.unwrap_or_else(|error| panic!("{}: {error}", program.display()))
 }
 
 /// A tool that `make deploy-tools` installs.
-fn installed(name: &str) -> PathBuf {
-    root().join(".peers/deploy/bin").join(name)
+fn tool(name: &str) -> PathBuf {
+    let path = root().join(".peers/deploy/bin").join(name);
+    assert!(
+        path.exists(),
+        "{name} is not installed: run `make deploy-tools` first (`make test` does)"
+    );
+    path
 }
 
 fn said(output: &Output) -> String {
@@ -64,10 +63,8 @@ fn said(output: &Output) -> String {
     format!("{}{}", text(&output.stdout), text(&output.stderr))
 }
 
-fn well(output: Option<Output>) {
-    if let Some(output) = output {
-        assert!(output.status.success(), "{}", said(&output));
-    }
+fn well(output: &Output) {
+    assert!(output.status.success(), "{}", said(output));
 }
 
 /// A copy of `deploy/` with a certificate, and what names it to the program.
@@ -192,25 +189,22 @@ fn the_unit_is_sound_and_exposes_little() {
     let program = keepgate().display().to_string();
     fs::write(&unit, text.replace("/usr/local/bin/keepgate", &program)).unwrap();
     let path = unit.to_str().unwrap();
-    if let Some(output) = tool("systemd-analyze", &["verify", "--man=no", path]) {
-        let said = said(&output);
-        // On a machine without systemd running it may say that it cannot look further; of this unit it must say nothing.
-        assert!(!said.contains("keepgate.service"), "{said}");
-    }
+    let Some(analyze) = installed("systemd-analyze") else {
+        return;
+    };
+    let verified = said(&run(&analyze, &["verify", "--man=no", path]));
+    // On a machine without systemd running it may say that it cannot look further; of this unit it must say nothing.
+    assert!(!verified.contains("keepgate.service"), "{verified}");
     let threshold = format!("--threshold={EXPOSURE}");
     let security = ["security", "--offline=yes", "--no-pager", &threshold, path];
-    if let Some(output) = tool("systemd-analyze", &security) {
-        let said = said(&output);
-        if said.contains("unrecognized option") {
-            eprintln!(
-                "NOT CHECKED: this systemd-analyze cannot look at a file (250 and later can)"
-            );
-            return;
-        }
-        assert!(output.status.success(), "{said}");
-        assert!(said.contains("Overall exposure level"), "{said}");
-        eprintln!("{}", said.lines().last().unwrap_or_default());
+    let output = run(&analyze, &security);
+    let said = said(&output);
+    if said.contains("unrecognized option") {
+        skip("this systemd-analyze cannot check a file (250 and later can)");
+        return;
     }
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("Overall exposure level"), "{said}");
 }
 
 #[test]
@@ -244,7 +238,7 @@ fn fits_kubernetes(files: &[PathBuf]) {
     let words = ["--strict", "-k", "1.32"].map(OsStr::new);
     let files = files.iter().map(|file| file.as_os_str());
     let words: Vec<&OsStr> = words.into_iter().chain(files).collect();
-    well(tool(installed("kubernetes-validate"), &words));
+    well(&run(tool("kubernetes-validate"), &words));
 }
 
 #[test]
@@ -259,31 +253,14 @@ fn the_manifests_fit_the_schemas_of_kubernetes() {
     fits_kubernetes(&files);
 }
 
-/// Whether there is a kubectl that knows what `kustomization.yaml` says (1.27, kustomize 5).
-fn kustomizes() -> bool {
-    let Some(output) = tool("kubectl", &["version", "--client", "--output", "json"]) else {
-        return false;
-    };
-    let version: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-    let minor = version["clientVersion"]["minor"]
-        .as_str()
-        .unwrap_or_default();
-    let digits: String = minor.chars().take_while(char::is_ascii_digit).collect();
-    let new = digits.parse::<u32>().is_ok_and(|minor| minor >= 27);
-    if !new {
-        eprintln!("NOT CHECKED: this kubectl is older than 1.27");
-    }
-    new
-}
-
 #[test]
 fn the_manifests_are_put_together() {
-    if !kustomizes() {
-        return;
-    }
     let folder = deploy().join("kubernetes");
-    let built = tool("kubectl", &[OsStr::new("kustomize"), folder.as_os_str()]).unwrap();
-    assert!(built.status.success(), "{}", said(&built));
+    let built = run(
+        tool("kubectl"),
+        &[OsStr::new("kustomize"), folder.as_os_str()],
+    );
+    well(&built);
     let text = String::from_utf8_lossy(&built.stdout).into_owned();
     for kind in [
         "Namespace",
@@ -308,7 +285,7 @@ fn the_compose_file_fits_its_schema_and_binds_every_container() {
     let file = deploy().join("compose/compose.yaml");
     let schema = ["--builtin-schema", "vendor.compose-spec"].map(OsStr::new);
     let words: Vec<&OsStr> = schema.into_iter().chain([file.as_os_str()]).collect();
-    well(tool(installed("check-jsonschema"), &words));
+    well(&run(tool("check-jsonschema"), &words));
     let text = fs::read_to_string(&file).unwrap();
     let (_, services) = text.split_once("\nservices:\n").unwrap();
     let (services, _) = services.split_once("\nnetworks:\n").unwrap();
@@ -338,13 +315,15 @@ fn prometheus_understands_what_it_is_told_to_ask() {
     assert!(deploy().join("prometheus/alerts.yaml").exists());
     let words = ["check", "config", "--syntax-only"].map(OsStr::new);
     let words: Vec<&OsStr> = words.into_iter().chain([config.as_os_str()]).collect();
-    well(tool(root().join(".peers/prometheus/promtool"), &words));
+    if let Some(promtool) = installed("promtool") {
+        well(&run(promtool, &words));
+    }
 }
 
 #[test]
 fn the_image_files_pass_their_linter() {
     for file in ["Dockerfile", "compose/upstream/Dockerfile"] {
-        well(tool(installed("hadolint"), &[deploy().join(file)]));
+        well(&run(tool("hadolint"), &[deploy().join(file)]));
     }
     let text = fs::read_to_string(deploy().join("Dockerfile")).unwrap();
     let (_, last) = text.rsplit_once("\nFROM ").unwrap();

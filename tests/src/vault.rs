@@ -62,8 +62,6 @@ pub struct Content {
     pub lease_ttl: u64,
     /// Whether leases can be renewed.
     pub renewable: bool,
-    /// Paths that are forbidden.
-    pub forbidden: Vec<String>,
     /// Whether it says yes to revocations it does not do.
     pub lies: bool,
     /// Counts what was issued.
@@ -236,13 +234,6 @@ fn routed(content: &mut Content, heard: &Heard, path: &str) -> Vec<Say> {
     let Some(ttl) = content.tokens.get(&token).copied() else {
         return refused("403 Forbidden", "permission denied");
     };
-    if content
-        .forbidden
-        .iter()
-        .any(|forbidden| path.starts_with(forbidden.as_str()))
-    {
-        return refused("403 Forbidden", "1 error occurred: permission denied");
-    }
     match path {
         "auth/token/lookup-self" => said(
             "200 OK",

@@ -85,6 +85,12 @@ pub enum Fault {
     /// The login was refused.
     #[error("the vault refuses our login")]
     LoginRefused,
+    /// The wrapping token is not valid: unwrapped already, expired, or none.
+    #[error("the vault refuses the wrapping token: it was used already, has expired, or is none")]
+    WrappingRefused,
+    /// The wrapping token wraps what another path than the configured one created.
+    #[error("the wrapping token was not created by the path of `wrapped_by`")]
+    WrappingPath,
     /// What the login needs cannot be had.
     #[error("what the login needs cannot be had: `{reference}`")]
     LoginReference {
@@ -148,6 +154,8 @@ impl Fault {
             Self::Failing { .. } => "vault_failing",
             Self::RateLimited { .. } => "vault_rate_limited",
             Self::LoginRefused => "vault_login_refused",
+            Self::WrappingRefused => "vault_wrapping_refused",
+            Self::WrappingPath => "vault_wrapping_path",
             Self::LoginReference { .. } => "vault_login_reference",
             Self::Forbidden => "vault_forbidden",
             Self::NotFound => "vault_not_found",
@@ -192,7 +200,13 @@ impl Fault {
             Self::Failing { .. } => "see the vault's own log",
             Self::RateLimited { .. } => "raise the vault's quota for the gateway",
             Self::LoginRefused => {
-                "check role_id and secret_id, whether the secret id has run out, and the method's mount"
+                "check role_id and secret_id or role and token, whether they have run out, and the method's mount"
+            }
+            Self::WrappingRefused => {
+                "if the gateway did not unwrap it, somebody else did: revoke what it wrapped; then give the gateway a new wrapping token"
+            }
+            Self::WrappingPath => {
+                "find out who put this token in place; correct credentials.providers.vault.auth.wrapped_by only if it is yours"
             }
             Self::LoginReference { .. } => "give the gateway what its login refers to",
             Self::Forbidden => {
@@ -236,6 +250,8 @@ impl Fault {
             | Self::Uninitialised
             | Self::Failing { .. }
             | Self::LoginRefused
+            | Self::WrappingRefused
+            | Self::WrappingPath
             | Self::LoginReference { .. }
             | Self::Forbidden
             | Self::NotFound

@@ -22,6 +22,9 @@ pub struct VaultSettings {
     pub namespace: Option<String>,
     /// How the gateway proves who it is.
     pub login: Login,
+    /// Path that must have created what the login's secret wraps, if that is a wrapping token. It is looked up before
+    /// the token is used, since a token put in its place would wrap something else.
+    pub wrapped_by: Option<String>,
     /// The secret engines the gateway may read, by mount. Engines are named and not guessed: version 1 and version 2 of KV
     /// answer the same path with different things.
     pub mounts: BTreeMap<String, Engine>,
@@ -66,6 +69,15 @@ pub enum Login {
         role_id: Reference,
         /// Its secret id, if the role wants one.
         secret_id: Option<Reference>,
+    },
+    /// A JSON Web Token that another issuer made: `jwt` and the methods of its form.
+    Jwt {
+        /// Path at which the method is mounted; `jwt` as a rule.
+        mount: String,
+        /// Role of the method.
+        role: String,
+        /// The token. Read again at each login: whoever issues it replaces it in time.
+        token: Reference,
     },
 }
 

@@ -7,7 +7,7 @@ use std::{
     collections::VecDeque,
     fmt,
     sync::{
-        Arc,
+        Arc, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -37,6 +37,9 @@ const VARIABLE_AGE: Duration = Duration::from_secs(60);
 const TELL_AGAIN: Duration = Duration::from_secs(24 * 60 * 60);
 /// So many secrets of the past are still masked.
 const REMEMBERED: usize = 4;
+/// So many leases may wait for their own end next to the one in use. Renewal keeps one for as long as its role allows, so there
+/// is one besides as a rule; a vault that issues short ones faster than they end must not grow the list.
+const MAX_SUPERSEDED: usize = 16;
 
 /// The credential of one server.
 pub struct Source {
@@ -46,6 +49,9 @@ pub struct Source {
     revoker: Arc<Revoker>,
     tasks: TaskTracker,
     current: ArcSwapOption<Held>,
+    /// Leases that another has replaced. They still open the server until they end by themselves, since calls run with them;
+    /// an end revokes them too.
+    superseded: std::sync::Mutex<Vec<Superseded>>,
     mask: ArcSwapOption<Mask>,
     flight: Mutex<Flight>,
     ahead: AtomicBool,
@@ -88,6 +94,12 @@ struct Lease {
     ends: Instant,
 }
 
+/// A lease that is out and no longer used for new calls.
+struct Superseded {
+    lease: Arc<str>,
+    ends: Instant,
+}
+
 impl Held {
     /// The secret, ready for use.
     pub fn material(&self) -> &Arc<Material> {
@@ -122,6 +134,7 @@ impl Source {
             revoker: Arc::clone(revoker),
             tasks: tasks.clone(),
             current: ArcSwapOption::empty(),
+            superseded: std::sync::Mutex::default(),
             mask: ArcSwapOption::empty(),
             flight: Mutex::default(),
             ahead: AtomicBool::new(false),
@@ -191,16 +204,54 @@ impl Source {
         }
     }
 
-    /// Forgets the credential; gives the lease that has to be revoked.
-    pub(crate) fn end(&self) -> Option<Arc<str>> {
+    /// Forgets the credential; returns the leases that have to be revoked.
+    pub(crate) fn end(&self) -> Vec<Arc<str>> {
         self.epoch.fetch_add(1, Ordering::AcqRel);
         self.failed.store(None);
-        let held = self.current.swap(None)?;
-        held.material.lease().cloned()
+        let held = self.current.swap(None);
+        let current = held.and_then(|held| held.material.lease().cloned());
+        current.into_iter().chain(self.take_superseded()).collect()
+    }
+
+    fn take_superseded(&self) -> Vec<Arc<str>> {
+        let mut superseded = self
+            .superseded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let taken = std::mem::take(&mut *superseded).into_iter();
+        taken
+            .filter(|old| old.ends > now)
+            .map(|old| old.lease)
+            .collect()
+    }
+
+    /// Remembers the lease of a credential that `held` has replaced.
+    fn supersede(&self, replaced: &Held, held: &Held) {
+        let (Some(lease), Some(id)) = (replaced.lease, replaced.material.lease()) else {
+            return;
+        };
+        if held.material.lease() == Some(id) {
+            return;
+        }
+        let mut superseded = self
+            .superseded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        superseded.retain(|old| old.ends > now);
+        superseded.push(Superseded {
+            lease: Arc::clone(id),
+            ends: lease.ends,
+        });
+        if superseded.len() > MAX_SUPERSEDED {
+            let oldest = superseded.remove(0);
+            self.revoke_later(&oldest.lease);
+        }
     }
 
     /// Forgets the credential for good: its server is gone.
-    pub(crate) fn retire(&self) -> Option<Arc<str>> {
+    pub(crate) fn retire(&self) -> Vec<Arc<str>> {
         self.retired.store(true, Ordering::Release);
         self.end()
     }
@@ -276,7 +327,10 @@ impl Source {
             if let Some(error) = source.recently_failed() {
                 return Err(error);
             }
-            source.fetch(&mut flight, None).await
+            // What is over may not be used, but its lease may go on: without another look a new one would be issued after
+            // each rest, and the one before would live on unseen.
+            let before = source.current.load_full();
+            source.fetch(&mut flight, before.as_ref(), false).await
         });
         fetched
             .await
@@ -296,7 +350,7 @@ impl Source {
                 let mut flight = source.flight.lock().await;
                 let before = source.current.load_full();
                 // The present one stays in use to its end; then calls are refused.
-                if let Err(error) = source.fetch(&mut flight, before.as_ref()).await {
+                if let Err(error) = source.fetch(&mut flight, before.as_ref(), true).await {
                     tracing::warn!(
                         server = %source.server, reference = %error.reference,
                         fault = error.fault.word(), hint = error.fault.hint(),
@@ -313,6 +367,7 @@ impl Source {
         &self,
         flight: &mut Flight,
         before: Option<&Arc<Held>>,
+        ahead: bool,
     ) -> Result<Arc<Held>, CredentialError> {
         if self.retired.load(Ordering::Acquire) {
             return Err(self.error(Fault::Ended));
@@ -324,7 +379,7 @@ impl Source {
             Err(fault) => {
                 let error = self.error(fault);
                 let pause = error.fault.pause();
-                if before.is_none() {
+                if !ahead {
                     tracing::warn!(
                         server = %self.server, reference = %error.reference,
                         fault = error.fault.word(), hint = error.fault.hint(),
@@ -339,12 +394,16 @@ impl Source {
             }
         };
         self.failed.store(None);
-        self.current.store(Some(Arc::clone(&held)));
+        let replaced = self.current.swap(Some(Arc::clone(&held)));
+        if let Some(replaced) = replaced {
+            self.supersede(&replaced, &held);
+        }
         if self.epoch.load(Ordering::Acquire) != epoch {
             // Ended while it was on its way.
             self.current.compare_and_swap(&held, None::<Arc<Held>>);
-            if let Some(lease) = held.material.lease() {
-                self.revoke_later(lease);
+            let own = held.material.lease().cloned();
+            for lease in own.into_iter().chain(self.take_superseded()) {
+                self.revoke_later(&lease);
             }
             return Err(self.error(Fault::Ended));
         }

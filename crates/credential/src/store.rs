@@ -123,7 +123,11 @@ impl Credentials {
         let vault = if same {
             configured.vault.clone()
         } else {
-            let vault = settings.vault.as_ref().map(Vault::new);
+            let before = configured.vault.as_deref();
+            let vault = settings
+                .vault
+                .as_ref()
+                .map(|vault| Vault::new(vault, before));
             vault.transpose().map_err(SetUpError)?
         };
         let old = self.sources.load_full();
@@ -168,9 +172,12 @@ impl Credentials {
                 .is_some_and(|kept| Arc::ptr_eq(kept, source))
         });
         for (_, source) in gone {
-            let lease = source.retire();
-            if let (Some(lease), Some(vault)) = (lease, source.vault()) {
-                let reference = source.wanted().reference.text();
+            let leases = source.retire();
+            let Some(vault) = source.vault() else {
+                continue;
+            };
+            let reference = source.wanted().reference.text();
+            for lease in leases {
                 self.revoker.later(&self.tasks, vault, &lease, &reference);
             }
         }
@@ -230,12 +237,16 @@ impl Credentials {
                 continue;
             }
             ended.servers.push(server.clone());
-            if let (Some(lease), Some(vault)) = (source.end(), source.vault()) {
+            let leases = source.end();
+            let Some(vault) = source.vault() else {
+                continue;
+            };
+            for lease in leases {
                 let vault = Arc::clone(vault);
                 let gone = Arc::clone(&lease);
                 // All at once: a vault that does not answer holds up no other.
                 let task = self.tasks.spawn(async move { vault.revoke(&gone).await });
-                revoking.push((task, lease, reference, source));
+                revoking.push((task, lease, Arc::clone(&reference), source));
             }
         }
         for (task, lease, reference, source) in revoking {

@@ -6,6 +6,7 @@
 mod answer;
 mod http;
 mod token;
+mod wrapping;
 
 use std::{sync::Arc, time::Duration};
 
@@ -43,11 +44,23 @@ pub(crate) struct Read {
 }
 
 impl Vault {
-    /// Sets up the way; nothing is connected.
-    pub(crate) fn new(settings: &VaultSettings) -> Result<Arc<Self>, WayError> {
+    /// Sets up the way; nothing is connected. `before` is the vault until now.
+    pub(crate) fn new(
+        settings: &VaultSettings,
+        before: Option<&Self>,
+    ) -> Result<Arc<Self>, WayError> {
+        let way = Way::new(settings)?;
+        // Another vault, or another login, has no use for what was unwrapped for this one.
+        let before = before.filter(|before| {
+            let before = &before.settings;
+            before.address == settings.address
+                && before.namespace == settings.namespace
+                && before.login == settings.login
+                && before.wrapped_by == settings.wrapped_by
+        });
         Ok(Arc::new(Self {
-            way: Way::new(settings)?,
-            tokens: Tokens::new(settings),
+            way,
+            tokens: Tokens::new(settings, before.map(|before| &before.tokens)),
             settings: settings.clone(),
         }))
     }
@@ -146,7 +159,11 @@ impl Vault {
         let answer = self
             .ask(Method::POST, "sys/leases/revoke", Some(body))
             .await?;
-        answer.success()?;
+        match answer.success() {
+            // A lease that ended meanwhile is refused as one that cannot be revoked is; the lookup distinguishes them.
+            Ok(()) | Err(Fault::NotFound | Fault::Unexpected { .. }) => {}
+            Err(fault) => return Err(fault),
+        }
         let body = json(&serde_json::json!({ "lease_id": lease }))?;
         let answer = self
             .ask(Method::POST, "sys/leases/lookup", Some(body))

@@ -8,7 +8,12 @@ use crate::peers::hvac;
 async fn hvac_takes_the_fake_for_a_vault() {
     let fake = FakeVault::start().await;
     fake.content().namespace = Some("team".to_owned());
-    let said = hvac(&fake.address, "everything").await;
+    let said = hvac(
+        &fake.address,
+        "everything",
+        &["team", "role", "role-secret-id"],
+    )
+    .await;
     assert!(said.contains("all as it should be"), "{said}");
     assert!(fake.content().leases.is_empty());
     for (mood, exception) in [
@@ -18,7 +23,7 @@ async fn hvac_takes_the_fake_for_a_vault() {
         (Mood::Broken, "InternalServerError"),
     ] {
         fake.content().mood = mood;
-        let said = hvac(&fake.address, "read").await;
+        let said = hvac(&fake.address, "read", &["team"]).await;
         assert!(said.contains(exception), "{said}");
     }
 }

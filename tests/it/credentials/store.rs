@@ -2,12 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use keepgate_credential::{Form, Login, Scope, Terms, Use, User, VaultSettings};
+use keepgate_credential::{Form, Scope, Terms, Use, VaultSettings};
 use keepgate_tests::{FakeVault, Gate, vault::Mood};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{SECRET, line, private, reference, store, up, vault, wanted};
+use super::{SECRET, line, private, store, up, vault, wanted};
 
 const KV2: &str = "vault:secret/mcp/crm#token";
 const LEASED: &str = "vault:database/creds/crm#password";
@@ -23,79 +23,8 @@ async fn filled() -> FakeVault {
     vault
 }
 
-/// Settings under which a value is over at once, so that each look asks the vault.
-fn impatient(settings: VaultSettings) -> VaultSettings {
-    VaultSettings {
-        max_age: Duration::from_millis(1),
-        ..settings
-    }
-}
-
 async fn moment() {
     tokio::time::sleep(Duration::from_millis(10)).await;
-}
-
-#[tokio::test]
-async fn every_engine_gives_what_is_in_it() {
-    let fake = filled().await;
-    let directory = TempDir::new().unwrap();
-    let settings = vault(&fake, directory.path());
-    let basic = Form::Basic(User::Field("username".to_owned()));
-    for (text, form, expected) in [
-        (KV2, Form::Bearer, format!("Bearer {SECRET}")),
-        (
-            "vault:kv/crm#token",
-            Form::Bearer,
-            "Bearer kv-one-secret".to_owned(),
-        ),
-        (
-            LEASED,
-            basic,
-            "Basic di1jcm0tMzpsZWFzZWQtcGFzc3dvcmQtMy1aeDk=".to_owned(),
-        ),
-    ] {
-        let store = store(Some(settings.clone()), wanted(text, form));
-        let got = line(&store).await;
-        if text == LEASED {
-            assert!(got.unwrap().starts_with("Basic "), "{text}");
-            assert_eq!(fake.content().leases.len(), 1);
-        } else {
-            assert_eq!(got, Ok(expected), "{text}");
-        }
-        store.close().await;
-    }
-    assert!(fake.content().leases.is_empty(), "closed: revoked");
-    let left = fake.content().tokens.len();
-    assert_eq!(left, 1, "the tokens of logins are given back");
-}
-
-#[tokio::test]
-async fn a_token_from_a_file_and_a_namespace() {
-    let fake = filled().await;
-    fake.content().namespace = Some("team/a".to_owned());
-    let directory = TempDir::new().unwrap();
-    let settings = VaultSettings {
-        login: Login::Token(reference(&private(
-            directory.path(),
-            "token",
-            "root-token\n",
-        ))),
-        ..vault(&fake, directory.path())
-    };
-    let without = store(Some(settings.clone()), wanted(KV2, Form::Bearer));
-    assert_eq!(line(&without).await, Err("vault_login_refused"));
-    let within = VaultSettings {
-        namespace: Some("team/a".to_owned()),
-        ..settings
-    };
-    let store = store(Some(within), wanted(KV2, Form::Bearer));
-    assert_eq!(line(&store).await, Ok(format!("Bearer {SECRET}")));
-    store.close().await;
-    assert_eq!(
-        fake.asked("POST auth/token/revoke-self"),
-        0,
-        "a given token is not ours to revoke"
-    );
 }
 
 #[tokio::test]
@@ -103,7 +32,8 @@ async fn every_failure_is_told_apart() {
     let fake = filled().await;
     let directory = TempDir::new().unwrap();
     let settings = VaultSettings {
-        timeout: Duration::from_millis(700),
+        // One of the moods is silence. Long enough for the others on a busy machine.
+        timeout: Duration::from_secs(3),
         ..vault(&fake, directory.path())
     };
     let elsewhere = FakeVault::start().await;
@@ -135,63 +65,12 @@ async fn every_failure_is_told_apart() {
         elsewhere.content().asked.is_empty(),
         "redirects are not followed"
     );
-}
-
-#[tokio::test]
-async fn every_wrong_entry_is_told_apart() {
-    let fake = filled().await;
-    let directory = TempDir::new().unwrap();
-    let settings = vault(&fake, directory.path());
-    for (text, word) in [
-        ("vault:secret/mcp/absent#token", "vault_not_found"),
-        ("vault:secret/mcp/crm#absent", "vault_no_field"),
-        ("vault:secret/mcp/crm#port", "vault_no_field"),
-        ("vault:secret/mcp/crm#user", "too_short"),
-    ] {
-        let store = store(Some(settings.clone()), wanted(text, Form::Bearer));
-        assert_eq!(line(&store).await, Err(word), "{text}");
-    }
-    fake.content()
-        .secrets
-        .get_mut("secret/mcp/crm")
-        .unwrap()
-        .push(None);
-    let deleted = store(Some(settings.clone()), wanted(KV2, Form::Bearer));
-    assert_eq!(line(&deleted).await, Err("vault_not_found"));
-    fake.content().forbidden.push("secret/".to_owned());
-    let forbidden = store(Some(settings.clone()), wanted(KV2, Form::Bearer));
-    assert_eq!(line(&forbidden).await, Err("vault_forbidden"));
-    fake.content().role.1 = "another".to_owned();
-    let stranger = store(Some(settings.clone()), wanted(KV2, Form::Bearer));
-    assert_eq!(line(&stranger).await, Err("vault_login_refused"));
-    private(directory.path(), "role-id", "");
-    std::fs::remove_file(directory.path().join("role-id")).unwrap();
-    let unarmed = store(Some(settings.clone()), wanted(KV2, Form::Bearer));
-    assert_eq!(line(&unarmed).await, Err("vault_login_reference"));
-    let gone = VaultSettings {
+    let nowhere = VaultSettings {
         address: "http://127.0.0.1:1".parse().unwrap(),
-        login: Login::Token(reference(&private(directory.path(), "token", "root-token"))),
         ..settings
     };
-    let gone = store(Some(gone), wanted(KV2, Form::Bearer));
-    assert_eq!(line(&gone).await, Err("vault_unreachable"));
-}
-
-#[tokio::test]
-async fn kv_1_is_not_read_as_kv_2_nor_the_other_way_round() {
-    let fake = filled().await;
-    let directory = TempDir::new().unwrap();
-    let mut settings = vault(&fake, directory.path());
-    settings
-        .mounts
-        .insert("secret".to_owned(), keepgate_credential::Engine::Kv1);
-    settings
-        .mounts
-        .insert("kv".to_owned(), keepgate_credential::Engine::Kv2);
-    for text in [KV2, "vault:kv/crm#token"] {
-        let store = store(Some(settings.clone()), wanted(text, Form::Bearer));
-        assert_eq!(line(&store).await, Err("vault_not_found"), "{text}");
-    }
+    let nowhere = super::store(Some(nowhere), wanted(KV2, Form::Bearer));
+    assert_eq!(line(&nowhere).await, Err("vault_unreachable"));
 }
 
 #[tokio::test]
@@ -265,26 +144,6 @@ async fn what_is_over_is_not_used_when_the_vault_is_down() {
 }
 
 #[tokio::test]
-async fn a_secret_that_changes_is_taken_over() {
-    let fake = filled().await;
-    let directory = TempDir::new().unwrap();
-    let settings = impatient(vault(&fake, directory.path()));
-    let store = store(Some(settings), wanted(KV2, Form::Bearer));
-    assert_eq!(line(&store).await, Ok(format!("Bearer {SECRET}")));
-    let source = store.of(&up()).unwrap();
-    let first = source.acquire().await.unwrap().material().generation();
-    moment().await;
-    assert_eq!(
-        source.acquire().await.unwrap().material().generation(),
-        first,
-        "the same secret"
-    );
-    fake.put("secret/mcp/crm", json!({"token": "the-next-secret"}));
-    moment().await;
-    assert_eq!(line(&store).await, Ok("Bearer the-next-secret".to_owned()));
-}
-
-#[tokio::test]
 async fn a_file_that_changes_is_taken_over_and_one_that_opens_up_is_not() {
     let directory = TempDir::new().unwrap();
     let text = private(directory.path(), "crm", "the-first-secret\n");
@@ -304,53 +163,39 @@ async fn a_file_that_changes_is_taken_over_and_one_that_opens_up_is_not() {
     assert_eq!(line(&store).await, Err("file_mode"));
 }
 
+/// An engine whose leases cannot be renewed: they are looked up, and used as long as there is enough left of them.
 #[tokio::test]
-async fn a_lease_is_renewed_and_not_issued_anew() {
+async fn a_lease_that_cannot_be_renewed_is_looked_up() {
     let fake = filled().await;
+    fake.content().renewable = false;
     let directory = TempDir::new().unwrap();
     let settings = VaultSettings {
         max_age: Duration::from_millis(60),
         ..vault(&fake, directory.path())
     };
-    for renewable in [true, false] {
-        fake.content().renewable = renewable;
-        let store = store(Some(settings.clone()), wanted(LEASED, Form::Bearer));
-        let first = line(&store).await.unwrap();
-        let what = if renewable {
-            "POST sys/leases/renew"
-        } else {
-            "POST sys/leases/lookup"
-        };
-        let before = fake.asked(what);
-        while fake.asked(what) < before + 3 {
-            assert_eq!(line(&store).await, Ok(first.clone()));
-            moment().await;
-        }
-        assert_eq!(fake.content().leases.len(), 1);
-        store.close().await;
-        assert!(fake.content().leases.is_empty());
+    let store = store(Some(settings), wanted(LEASED, Form::Bearer));
+    let first = line(&store).await.unwrap();
+    while fake.asked("POST sys/leases/lookup") < 3 {
+        assert_eq!(line(&store).await, Ok(first.clone()));
+        moment().await;
     }
+    assert_eq!(fake.asked("POST sys/leases/renew"), 0);
+    assert_eq!(fake.content().leases.len(), 1);
+    store.close().await;
+    assert!(fake.content().leases.is_empty());
 }
 
+/// A vault that accepts a revocation and does nothing.
 #[tokio::test]
-async fn an_ended_lease_is_revoked_and_seen_to_be_gone() {
+async fn a_revocation_in_word_only_does_not_count() {
     let fake = filled().await;
     let directory = TempDir::new().unwrap();
     let store = store(
         Some(vault(&fake, directory.path())),
         wanted(LEASED, Form::Bearer),
     );
-    for scope in [Scope::All, Scope::Reference(LEASED), Scope::Server(&up())] {
-        line(&store).await.unwrap();
-        assert_eq!(fake.content().leases.len(), 1);
-        let ended = store.end(scope).await;
-        assert_eq!((ended.revoked, ended.pending.len()), (1, 0), "{scope:?}");
-        assert!(fake.content().leases.is_empty());
-    }
-    assert_eq!(store.end(Scope::Reference("env:OTHER")).await.servers, []);
-
-    // A vault that says yes and does nothing does not count as done.
     line(&store).await.unwrap();
+    assert_eq!(store.end(Scope::Reference("env:OTHER")).await.servers, []);
     fake.content().lies = true;
     let ended = store.end(Scope::All).await;
     assert_eq!((ended.revoked, ended.pending.len()), (0, 1));
@@ -385,30 +230,6 @@ async fn what_was_ended_on_its_way_is_not_used() {
     while store.pending() > 0 || !fake.content().leases.is_empty() {
         moment().await;
     }
-}
-
-#[tokio::test]
-async fn a_revoked_token_is_replaced_and_one_that_ends_is_renewed() {
-    let fake = filled().await;
-    let directory = TempDir::new().unwrap();
-    let settings = impatient(vault(&fake, directory.path()));
-    let store = store(Some(settings.clone()), wanted(KV2, Form::Bearer));
-    line(&store).await.unwrap();
-    fake.content()
-        .tokens
-        .retain(|token, _| token == "root-token");
-    moment().await;
-    assert_eq!(line(&store).await, Ok(format!("Bearer {SECRET}")));
-    assert_eq!(fake.asked("POST auth/approle/login"), 2);
-    drop(store);
-
-    fake.content().token_ttl = 1;
-    let short = super::store(Some(settings), wanted(KV2, Form::Bearer));
-    line(&short).await.unwrap();
-    while fake.asked("POST auth/token/renew-self") < 2 {
-        moment().await;
-    }
-    short.close().await;
 }
 
 #[tokio::test]
@@ -450,35 +271,6 @@ async fn a_definition_that_wants_a_lease_uses_nothing_else() {
         };
         let store = store(Some(settings.clone()), leased);
         assert_eq!(line(&store).await.map(drop), expected, "{text}");
-        store.close().await;
-    }
-}
-
-/// `rotation_days`: what nobody changed for longer is used, and said to be overdue. The fake's secrets are of 2026-01-01.
-#[tokio::test]
-async fn an_old_secret_is_overdue_and_used() {
-    let fake = filled().await;
-    let directory = TempDir::new().unwrap();
-    let settings = vault(&fake, directory.path());
-    let days = |days: u64| Some(Duration::from_secs(days * 24 * 60 * 60));
-    for (text, rotation, overdue) in [
-        (KV2, days(1), Some(true)),
-        (KV2, days(36_500), Some(false)),
-        (KV2, None, None),
-        // Version 1 of KV does not say when.
-        ("vault:kv/crm#token", days(1), None),
-    ] {
-        let watched = Use {
-            terms: Terms {
-                rotation,
-                ..Terms::default()
-            },
-            ..wanted(text, Form::Bearer)
-        };
-        let store = store(Some(settings.clone()), watched);
-        assert!(line(&store).await.is_ok(), "{text}");
-        let status = store.status();
-        assert_eq!(status[0].overdue, overdue, "{text} {rotation:?}");
         store.close().await;
     }
 }

@@ -30,7 +30,7 @@ async fn is_gone(pid: &str) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), gone)
+    tokio::time::timeout(keepgate_tests::PATIENCE, gone)
         .await
         .expect("the process goes on");
 }

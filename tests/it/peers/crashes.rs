@@ -19,8 +19,15 @@ use tokio::task::JoinSet;
 use super::gate::{Gate, Home, of_kind};
 use super::process::until;
 
-/// How often the gateway is killed.
-const KILLS: usize = 20;
+/// Number of times the gateway is killed; `make soak` has more time.
+fn kills() -> usize {
+    if std::env::var_os("SOAK").is_some() {
+        500
+    } else {
+        20
+    }
+}
+
 /// How many callers there are at once.
 const CALLERS: usize = 8;
 
@@ -139,7 +146,8 @@ async fn a_killed_gateway_leaves_no_call_without_its_intent() {
     let next = Arc::new(AtomicU64::new(0));
     let mut home = Home::new().url("up", &server.url());
     let mut unfinished = 0;
-    for kill in 0..KILLS {
+    let kills = kills();
+    for kill in 0..kills {
         let durability = if kill % 2 == 0 { "written" } else { "synced" };
         let audit = json!({"durability": durability, "arguments": {"clear": ["up.echo"]}});
         let gate = home.with(|it| it["audit"] = audit).serve().await;
@@ -171,9 +179,9 @@ async fn a_killed_gateway_leaves_no_call_without_its_intent() {
         unfinished = report["unfinished"].as_u64().expect("a count");
     }
     // Kills that cut nothing would show nothing.
-    assert!(unfinished > 0, "no call was cut in {KILLS} kills");
+    assert!(unfinished > 0, "no call was cut in {kills} kills");
     println!(
-        "{} calls, {unfinished} of them cut by {KILLS} kills",
+        "{} calls, {unfinished} of them cut by {kills} kills",
         heard(&server).len()
     );
     let gate = home.serve().await;

@@ -1,7 +1,7 @@
 //! Callers with access tokens: a real authorization server, unmodified SDK clients that know the URL and nothing else, and
 //! a server that writes down what reaches it.
 
-use keepgate_tests::{FakeServer, Say, upstream::said};
+use keepgate_tests::{FakeServer, Say, free_port, upstream::said};
 use serde_json::{Value, json};
 
 use super::gate::{Gate, Home, of_kind};
@@ -46,16 +46,11 @@ async fn server() -> FakeServer {
     .await
 }
 
-/// A port nobody listens on. Tokens are made for a URL, so it has to be known before the gateway starts.
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-    listener.local_addr().expect("an address").port()
-}
-
 /// An authorization server, a server `up`, and a gateway that believes the one and stands before the other.
 async fn world(change: impl FnOnce(&mut Value)) -> (Running, String, FakeServer, Gate) {
     let (issuer, url) = serve("oidc", &[]).await;
     let server = server().await;
+    // Tokens are made for a URL, so it has to be known before the gateway starts.
     let listen = format!("127.0.0.1:{}", free_port());
     let home = Home::new().url("up", &server.url()).with(|it| {
         it["listen"] = json!(listen);
@@ -68,7 +63,7 @@ async fn world(change: impl FnOnce(&mut Value)) -> (Running, String, FakeServer,
 }
 
 /// A token of the client `machine`, by its own right, for an endpoint.
-async fn machine_token(issuer: &str, resource: &str, scope: &str) -> String {
+pub(super) async fn machine_token(issuer: &str, resource: &str, scope: &str) -> String {
     let script = "const [url, resource, scope] = process.argv.slice(1);\
         const body = new URLSearchParams({grant_type: 'client_credentials', client_id: 'machine', client_secret: 'machine-secret', resource, scope});\
         const answer = await (await fetch(`${url}/token`, {method: 'POST', body})).json();\

@@ -208,6 +208,7 @@ fn vault_login(ground: &Ground<'_>) -> Finding {
         Login::AppRole {
             role_id, secret_id, ..
         } => std::iter::once(role_id).chain(secret_id),
+        Login::Jwt { token, .. } => std::iter::once(token).chain(&None),
     };
     for reference in references {
         if matches!(reference.place(), Place::Environment(_)) {
@@ -215,5 +216,11 @@ fn vault_login(ground: &Ground<'_>) -> Finding {
             return Finding::missing(why, mend);
         }
     }
-    Finding::done("by AppRole; that the role reads these paths only is the vault's to say")
+    let method = match vault.login {
+        Login::Jwt { .. } => "JWT",
+        Login::Token(_) | Login::AppRole { .. } => "AppRole",
+    };
+    Finding::done(format!(
+        "by {method}; that the role reads these paths only is the vault's to say"
+    ))
 }

@@ -41,6 +41,13 @@ pub(super) struct Auth<'a> {
     pub(super) renewable: bool,
 }
 
+/// Data of a wrapping token (`sys/wrapping/lookup`).
+#[derive(Deserialize)]
+pub(super) struct Wrapping {
+    #[serde(default)]
+    pub(super) creation_path: Option<String>,
+}
+
 /// What a token says of itself (`auth/token/lookup-self`).
 #[derive(Deserialize)]
 pub(super) struct Itself {

@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -14,6 +17,7 @@ use zeroize::Zeroizing;
 use super::{
     answer::{Auth, Itself, part, text},
     http::Way,
+    wrapping::{Content, Unwrapper},
 };
 use crate::{
     error::Fault,
@@ -65,6 +69,9 @@ fn jitter() -> f64 {
 /// Gets and keeps the token.
 pub(super) struct Tokens {
     login: Login,
+    unwrapper: Option<Unwrapper>,
+    /// Whether another vault's settings go on with what we unwrapped.
+    inherited: AtomicBool,
     current: ArcSwapOption<Token>,
     /// One login at a time.
     flight: Mutex<()>,
@@ -72,9 +79,17 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    pub(super) fn new(settings: &VaultSettings) -> Self {
+    /// `before` are the tokens of the same login until now: what they unwrapped cannot be unwrapped again.
+    pub(super) fn new(settings: &VaultSettings, before: Option<&Self>) -> Self {
+        let path = settings.wrapped_by.as_deref();
+        let inherited = before.and_then(|before| {
+            before.inherited.store(true, Ordering::Release);
+            before.unwrapper.clone()
+        });
         Self {
             login: settings.login.clone(),
+            unwrapper: path.map(|path| inherited.unwrap_or_else(|| Unwrapper::new(path))),
+            inherited: AtomicBool::new(false),
             current: ArcSwapOption::empty(),
             flight: Mutex::new(()),
             changed: Notify::new(),
@@ -90,17 +105,53 @@ impl Tokens {
         if let Some(token) = self.usable() {
             return Ok(token);
         }
-        let token = Arc::new(match &self.login {
-            Login::Token(reference) => given(way, reference).await?,
+        let token = Arc::new(self.login(way).await?);
+        self.current.store(Some(Arc::clone(&token)));
+        self.changed.notify_one();
+        Ok(token)
+    }
+
+    async fn login(&self, way: &Way) -> Result<Token, Fault> {
+        match &self.login {
+            Login::Token(reference) => {
+                given(way, self.secret(way, reference, Content::Token).await?).await
+            }
             Login::AppRole {
                 mount,
                 role_id,
                 secret_id,
-            } => app_role(way, mount, role_id, secret_id.as_ref()).await?,
-        });
-        self.current.store(Some(Arc::clone(&token)));
-        self.changed.notify_one();
-        Ok(token)
+            } => {
+                let role_id = login_secret(role_id).await?;
+                let secret_id = match secret_id {
+                    Some(reference) => Some(self.secret(way, reference, Content::SecretId).await?),
+                    None => None,
+                };
+                let members = [
+                    ("role_id", Some(&role_id)),
+                    ("secret_id", secret_id.as_ref()),
+                ];
+                logged_in(way, mount, &members).await
+            }
+            Login::Jwt { mount, role, token } => {
+                let role = Secret::new(role.clone().into_bytes());
+                let token = login_secret(token).await?;
+                logged_in(way, mount, &[("role", Some(&role)), ("jwt", Some(&token))]).await
+            }
+        }
+    }
+
+    /// The secret behind a reference of the login, out of its wrapping if it has one.
+    async fn secret(
+        &self,
+        way: &Way,
+        reference: &Reference,
+        content: Content,
+    ) -> Result<Secret, Fault> {
+        let read = login_secret(reference).await;
+        match &self.unwrapper {
+            Some(unwrapper) => unwrapper.content(way, read, content).await,
+            None => read,
+        }
     }
 
     fn usable(&self) -> Option<Arc<Token>> {
@@ -155,12 +206,13 @@ impl Tokens {
         }
     }
 
-    /// Revokes a token that a login gave us.
+    /// Revokes a token that a login gave us, or that came in a wrapping: nobody else has it.
     pub(super) async fn leave(&self, way: &Way) {
         let Some(token) = self.current.swap(None) else {
             return;
         };
-        if matches!(self.login, Login::Token(_)) {
+        let is_own = self.unwrapper.is_some() && !self.inherited.load(Ordering::Acquire);
+        if matches!(self.login, Login::Token(_)) && !is_own {
             return;
         }
         let path = "auth/token/revoke-self";
@@ -204,8 +256,7 @@ async fn login_secret(reference: &Reference) -> Result<Secret, Fault> {
 }
 
 /// A token that was given to us; Vault is asked how long it lives.
-async fn given(way: &Way, reference: &Reference) -> Result<Token, Fault> {
-    let secret = login_secret(reference).await?;
+async fn given(way: &Way, secret: Secret) -> Result<Token, Fault> {
     let answer = way.send(Method::GET, LOOKUP, Some(&secret), None).await?;
     answer.success().map_err(refused)?;
     let itself: Itself = part(answer.envelope()?.data)?;
@@ -216,18 +267,25 @@ async fn given(way: &Way, reference: &Reference) -> Result<Token, Fault> {
     })
 }
 
-async fn app_role(
+/// A token by the login of a method, which is asked with these members.
+async fn logged_in(
     way: &Way,
     mount: &str,
-    role_id: &Reference,
-    secret_id: Option<&Reference>,
+    members: &[(&str, Option<&Secret>)],
 ) -> Result<Token, Fault> {
-    let mut body = Zeroizing::new(Vec::with_capacity(1024));
-    body.extend_from_slice(b"{\"role_id\":");
-    quote(&login_secret(role_id).await?, &mut body)?;
-    if let Some(reference) = secret_id {
-        body.extend_from_slice(b",\"secret_id\":");
-        quote(&login_secret(reference).await?, &mut body)?;
+    // With room for all of it, so that nothing is moved and left behind while it grows.
+    let longest: usize = members
+        .iter()
+        .map(|(name, secret)| name.len() + 6 * secret.map_or(0, Secret::len) + 8)
+        .sum();
+    let mut body = Zeroizing::new(Vec::with_capacity(longest));
+    let mut before = b'{';
+    for (name, secret) in members {
+        let Some(secret) = secret else { continue };
+        body.push(before);
+        body.extend_from_slice(format!("\"{name}\":").as_bytes());
+        quote(secret, &mut body)?;
+        before = b',';
     }
     body.push(b'}');
     let path = format!("auth/{mount}/login");
@@ -259,7 +317,7 @@ fn refused(fault: Fault) -> Fault {
     }
 }
 
-fn quote(secret: &Secret, out: &mut Vec<u8>) -> Result<(), Fault> {
+pub(super) fn quote(secret: &Secret, out: &mut Vec<u8>) -> Result<(), Fault> {
     let text = secret.expose_text().ok_or(Fault::Unsendable)?;
     serde_json::to_writer(out, text).map_err(|_| Fault::Unsendable)
 }

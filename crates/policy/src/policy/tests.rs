@@ -486,8 +486,9 @@ fn evaluation_is_bounded_in_time() {
     let facts = facts(&caller, &server, "t");
     let decision = policy.judge(&facts);
     assert_eq!(codes(&decision), "deny policy_timeout");
+    // Unbounded it would take days; how late the limit is noticed depends on what else the machine does.
     assert!(
-        decision.elapsed < Duration::from_millis(500),
+        decision.elapsed < Duration::from_secs(60),
         "{:?}",
         decision.elapsed
     );

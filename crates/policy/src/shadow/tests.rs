@@ -17,7 +17,7 @@ fn evaluated(expression: &str, input: &str) -> Result<String, String> {
     let started = Instant::now();
     let result = engine.eval_rule("data.t.x".to_owned());
     assert!(
-        started.elapsed() < Duration::from_secs(2),
+        started.elapsed() < Duration::from_secs(60),
         "{expression} took {:?}",
         started.elapsed()
     );

@@ -89,25 +89,30 @@ impl Decode for Vault {
 pub(crate) struct VaultAuth {
     pub(crate) token: Option<At<String>>,
     pub(crate) approle: Option<At<AppRole>>,
+    pub(crate) jwt: Option<At<JwtLogin>>,
+    pub(crate) wrapped_by: Option<At<String>>,
 }
 
 impl Decode for VaultAuth {
     fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
         let mut fields = Fields::new(node, path, faults)?;
-        fields.later(&["jwt", "kubernetes"]);
+        fields.later(&["kubernetes"]);
         let auth = Self {
             token: fields.optional("token"),
             approle: fields.optional("approle"),
+            jwt: fields.optional("jwt"),
+            wrapped_by: fields.optional("wrapped_by"),
         };
         let fault = |message: &str| {
             super::Fault::new(node.origin.clone(), path, message).hint(
-                "write `token: file:/run/secrets/vault-token` or `approle: { role_id: file:.., secret_id: file:.. }`",
+                "write `token: file:/run/secrets/vault-token`, `approle: { role_id: file:.., secret_id: file:.. }` or `jwt: { role: keepgate, token: file:.. }`",
             )
         };
-        match (fields.has("token"), fields.has("approle")) {
-            (true, true) => fields.fault(fault("has both `token` and `approle`")),
-            (false, false) => fields.fault(fault("says not how to log in")),
-            (true, false) | (false, true) => {}
+        let methods = ["token", "approle", "jwt"];
+        match methods.iter().filter(|method| fields.has(method)).count() {
+            0 => fields.fault(fault("no auth method configured")),
+            1 => {}
+            2.. => fields.fault(fault("more than one auth method configured")),
         }
         fields.finish();
         Some(auth)
@@ -138,6 +143,33 @@ impl Decode for AppRole {
         };
         fields.finish();
         Some(role)
+    }
+}
+
+/// `credentials.providers.vault.auth.jwt`.
+#[derive(Debug)]
+pub(crate) struct JwtLogin {
+    pub(crate) mount: At<String>,
+    pub(crate) role: Option<At<String>>,
+    pub(crate) token: Option<At<String>>,
+}
+
+impl Decode for JwtLogin {
+    fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
+        let mut fields = Fields::new(node, path, faults)?;
+        let login = Self {
+            mount: fields.or(
+                "mount",
+                standard("credentials.providers.vault.auth.jwt.mount", "jwt"),
+            ),
+            role: fields.required("role", "write the name of the method's role"),
+            token: fields.required(
+                "token",
+                "write where the JWT is, like `file:/run/secrets/gateway.jwt`",
+            ),
+        };
+        fields.finish();
+        Some(login)
     }
 }
 

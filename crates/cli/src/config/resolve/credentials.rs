@@ -77,6 +77,7 @@ impl Resolver<'_> {
             address: address?,
             namespace: raw.namespace.as_ref().map(|text| text.value.clone()),
             login: login?,
+            wrapped_by: self.wrapped_by(&raw.auth)?,
             mounts: raw
                 .mounts
                 .iter()
@@ -91,6 +92,9 @@ impl Resolver<'_> {
     fn login(&mut self, raw: &raw::VaultAuth) -> Option<Login> {
         if let Some(token) = &raw.token {
             return self.local_reference(token).map(Login::Token);
+        }
+        if let Some(login) = &raw.jwt {
+            return self.jwt_login(&login.value);
         }
         let role = &raw.approle.as_ref()?.value;
         let role_id = role.role_id.as_ref().map(|text| self.local_reference(text));
@@ -110,6 +114,43 @@ impl Resolver<'_> {
                 None => None,
             },
         })
+    }
+
+    fn jwt_login(&mut self, raw: &raw::JwtLogin) -> Option<Login> {
+        if !is_path(&raw.mount.value) {
+            self.faults
+                .push(raw.mount.fault("not a mount of a login method"));
+        }
+        // Before anything returns: every fault of the file is reported at once.
+        let token = raw.token.as_ref().map(|text| self.local_reference(text));
+        Some(Login::Jwt {
+            mount: raw.mount.value.clone(),
+            role: raw.role.as_ref()?.value.clone(),
+            token: token??,
+        })
+    }
+
+    /// The path that must have created what the login's secret is wrapped in; `Some(None)` where nothing is wrapped.
+    fn wrapped_by(&mut self, raw: &raw::VaultAuth) -> Option<Option<String>> {
+        let Some(path) = &raw.wrapped_by else {
+            return Some(None);
+        };
+        let secret_id = raw
+            .approle
+            .as_ref()
+            .is_some_and(|role| role.value.secret_id.is_some());
+        if raw.token.is_none() && !secret_id {
+            let message = "only `token` and `approle.secret_id` can be wrapped";
+            self.faults.push(path.fault(message));
+            return None;
+        }
+        if !is_path(&path.value) {
+            let hint = "write the path that is asked for the secret, like auth/approle/role/keepgate/secret-id";
+            self.faults
+                .push(path.fault("not a path of a vault").hint(hint));
+            return None;
+        }
+        Some(Some(path.value.clone()))
     }
 
     /// A reference that can be read before the vault is open.

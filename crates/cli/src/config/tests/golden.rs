@@ -299,6 +299,27 @@ fn credentials() -> Vec<Case> {
             file("{ url: https://a.example/mcp, pins: {} }"),
             &[],
         ),
+        ("no login to the vault", vault("{}"), &[]),
+        (
+            "two logins to the vault",
+            vault("{ token: env:A, jwt: { role: keepgate, token: env:B } }"),
+            &[],
+        ),
+        (
+            "login to the vault by what is in it",
+            vault("{ jwt: { role: '', token: 'vault:secret/a#b', mount: '/jwt' } }"),
+            &[],
+        ),
+        (
+            "wrapping of what no vault made",
+            vault("{ jwt: { role: keepgate, token: env:A }, wrapped_by: auth/token/create }"),
+            &[],
+        ),
+        (
+            "wrapping by a URL",
+            vault("{ token: env:A, wrapped_by: https://vault.example/v1/auth/token/create }"),
+            &[],
+        ),
     ]
 }
 
@@ -309,6 +330,13 @@ limits:
   breaker: { failures: 5, rest: 10s }
   suspension: off
 ";
+
+/// A vault with this login.
+fn vault(auth: &str) -> String {
+    with(&format!(
+        "credentials: {{ providers: {{ vault: {{ address: https://vault.example:8200, mounts: {{ secret: kv2 }}, auth: {auth} }} }} }}"
+    ))
+}
 
 fn values() -> Vec<Case> {
     let limits = "\

