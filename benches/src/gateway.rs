@@ -140,6 +140,7 @@ fn settings(start: &Start) -> Result<Settings, Error> {
             concurrency: ConcurrencyLimits {
                 session: NonZeroUsize::new(1_000_000),
                 caller: NonZeroUsize::new(1_000_000),
+                caller_per_server: NonZeroUsize::new(1_000_000),
             },
             ..Limits::default()
         },

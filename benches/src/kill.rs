@@ -363,6 +363,7 @@ fn call() -> Arc<Call> {
         carried: Default::default(),
         beside: Default::default(),
         killed: AtomicBool::new(false),
+        left: AtomicBool::new(false),
         trace: keepgate_call::Trace::default(),
     })
 }

@@ -2,6 +2,8 @@
 
 mod answers;
 mod child;
+mod floods;
+mod lives;
 mod questions;
 mod streams;
 

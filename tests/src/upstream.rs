@@ -84,6 +84,8 @@ pub enum Say {
     Wait(Duration),
     /// Nothing, until the gate is open.
     Until(Gate),
+    /// These bytes again and again, as fast as they are taken, until the other side hangs up.
+    Flood(Vec<u8>),
     /// Nothing any more: the connection is closed.
     Close,
     /// Nothing any more, and the connection stays open.
@@ -298,6 +300,10 @@ async fn connection(mut stream: TcpStream, script: Arc<Script>, server: FakeServ
         for say in script(&heard) {
             let went = match say {
                 Say::Bytes(bytes) => stream.write_all(&bytes).await.is_ok(),
+                Say::Flood(bytes) => {
+                    while stream.write_all(&bytes).await.is_ok() {}
+                    false
+                }
                 Say::Wait(time) => {
                     let mut byte = [0];
                     // A peer that hangs up is noticed while we wait.

@@ -102,6 +102,8 @@ pub struct Call {
     pub intended: AtomicBool,
     /// Whether the kill switch cut it; see [`Call::kill`].
     pub killed: AtomicBool,
+    /// Whether its client has left; see [`Call::leave`].
+    pub left: AtomicBool,
     /// Where it stands in a trace.
     pub trace: Trace,
     /// What credential it was sent with.
@@ -152,6 +154,27 @@ impl Call {
     /// Whether the kill switch cut the call.
     pub fn is_killed(&self) -> bool {
         self.killed.load(Ordering::Acquire)
+    }
+
+    /// Notes that the client has left and the call goes on without it.
+    pub fn leave(&self) {
+        self.left.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the client has left.
+    pub fn is_left(&self) -> bool {
+        self.left.load(Ordering::Relaxed)
+    }
+
+    /// Whether it only listens: it asks for no answer and has no end of its own.
+    pub fn listens(&self) -> bool {
+        match &self.ask {
+            Ask::Listen => true,
+            Ask::Message(Message::Request(request)) => {
+                *request.method() == Method::SubscriptionsListen
+            }
+            Ask::Message(Message::Notification(_) | Message::Response(_)) | Ask::End => false,
+        }
     }
 
     /// The message as it was judged: the client's, or the same with the arguments policy has set. `None` when what is asked

@@ -138,6 +138,10 @@ codes! {
     UpstreamTimeout = "upstream_timeout", Upstream;
     /// The server behind the gateway broke the protocol or its limits.
     UpstreamInvalid = "upstream_invalid", Upstream;
+    /// The server behind the gateway sent too many bytes that bring no message.
+    UpstreamFlood = "upstream_flood", Upstream;
+    /// The call has run as long as a call may.
+    CallExpired = "call_expired", Upstream;
     /// The server behind the gateway refused the HTTP request.
     UpstreamRefused = "upstream_refused", Upstream;
     /// A bug in the gateway.

@@ -72,6 +72,9 @@ pub enum Cut {
     /// The kill switch cut the stream; the refusal says by which kill.
     #[error("the kill switch cut the stream")]
     Killed(Box<Refusal>),
+    /// A limit ended the stream: it has lived too long, or brought too much without a message. The refusal has the limit.
+    #[error("a limit ended the stream: `{0}`")]
+    Ended(Box<Refusal>),
     /// What the server said is not handed out; the refusal says why.
     #[error("the answer is withheld: `{0}`")]
     Withheld(Box<Refusal>),

@@ -7,19 +7,23 @@ mod listen;
 mod open;
 mod receiver;
 mod reload;
+mod runtimes;
 mod shadow;
 mod source;
 mod telemetry;
 mod tokens;
 pub(crate) mod watch;
+mod watchdog;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use keepgate_admin::Kills;
 use keepgate_gateway::{Gateway, Shared};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, AuthMode, Configuration};
@@ -29,6 +33,7 @@ use crate::logging;
 pub(crate) use open::AUDIT_DIRECTORY;
 use open::Opened;
 use reload::Reloader;
+use runtimes::Runtimes;
 use source::View;
 pub(crate) use source::inventory;
 
@@ -40,24 +45,12 @@ pub(crate) fn run(path: PathBuf, variables: Vec<(OsString, OsString)>) -> Result
     let configuration = config::load(&path, variables.clone())
         .map_err(|error| Failure::caused(Exit::Configuration, &error))?;
     logging::start(&configuration.log);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers())
-        .enable_all()
-        .thread_name("keepgate")
-        .build()
-        .map_err(|error| {
-            Failure::new(Exit::Start, format!("failed to start the runtime: {error}"))
-        })?;
-    let ended = runtime.block_on(serve(configuration, path, variables));
-    // What a second signal cut may not hold up the end of the process.
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    let runtimes = Runtimes::start()?;
+    let main = runtimes::control()?;
+    let ended = main.block_on(serve(configuration, path, variables, &runtimes));
+    main.shutdown_timeout(Duration::from_secs(1));
+    runtimes.end();
     ended
-}
-
-/// One a core, and never fewer than two: a call may have to write the audit log itself, and a disk that hangs then holds its
-/// thread. The other refuses calls and answers operators meanwhile.
-fn workers() -> usize {
-    std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2))
 }
 
 /// The gateway from its first to its last moment.
@@ -65,34 +58,30 @@ async fn serve(
     configuration: Configuration,
     path: PathBuf,
     variables: Vec<(OsString, OsString)>,
+    runtimes: &Runtimes,
 ) -> Result<(), Failure> {
     // Signals first: one that comes during the start must not be lost.
     let mut signals = Signals::new()?;
     announce(&configuration);
-    let opened = Opened::open(&configuration).await?;
+    let (opened, kills, gateway) = open(&configuration, runtimes).await?;
     let bundles = Arc::clone(&opened.bundles);
-    // Before anybody can call: what was cut off stays so.
-    let kills = kills::open(&configuration, &opened.shared).await;
-    let gateway = Gateway::new(&configuration.gateway, Arc::clone(&opened.shared))
-        .map_err(|error| Failure::caused(Exit::Start, &error))?;
     let exporter = telemetry::start(&configuration.telemetry, &opened.shared)?;
     let log = decisions::start(&configuration, &opened.shared, &open::node())?;
     let view = View::new(&configuration.gateway, &opened, kills.ledger());
-    let enforced = tokio::spawn(gateway.enforce());
+    let tasks = accompany(runtimes, &gateway);
 
     let (data_stop, admin_stop) = (CancellationToken::new(), CancellationToken::new());
-    let data = listen::data(&configuration, opened.tls.clone(), &gateway, &data_stop).await?;
+    let data = listen::data(&configuration, opened.tls.clone(), &gateway, &data_stop);
+    let data = runtimes.within_data(data).await?;
     let admin = listen::admin(
         &configuration,
         &view,
         &opened.operators,
         &kills,
         &admin_stop,
-    )
-    .await?;
-    let sweep = tokio::spawn(gateway.clone().sweep());
-    let tending = kills::tend(kills.clone());
-    let keys = tokio::spawn(keep_fresh(Arc::clone(&opened.shared)));
+    );
+    let admin = runtimes.within_operators(admin).await?;
+    let tending = kills::tend(kills.clone(), runtimes.operators());
 
     let mut reloader = Reloader::new(
         path,
@@ -101,11 +90,14 @@ async fn serve(
         opened,
         gateway,
         Arc::clone(&view),
+        runtimes.data().clone(),
     );
     reloader.record_start().await;
     // Before anybody is told that it is ready: what changes from then on is noticed.
     let mut changes = watch::Watch::start(reloader.watched());
-    let mut looking = bundles.start(&reloader.shared);
+    let mut looking = runtimes
+        .within_data(async { bundles.start(&reloader.shared) })
+        .await;
     view.set_serving(true);
     tracing::info!("ready");
     reload_until_the_end(&mut signals, &mut changes, &mut looking, &mut reloader).await;
@@ -123,12 +115,42 @@ async fn serve(
         () = end => tracing::info!("ended"),
         () = signals.end() => tracing::warn!("cut by a second signal, running calls have no outcome record"),
     }
-    for task in [sweep, enforced, keys] {
+    for task in tasks {
         task.abort();
     }
-    bundles.close().await;
-    kills.ledger().close().await;
+    runtimes.within_data(bundles.close()).await;
+    runtimes.within_operators(kills.ledger().close()).await;
     Ok(())
+}
+
+/// Opens all there is to stand on, each part on the runtime it belongs to, and builds the gateway.
+async fn open(
+    configuration: &Configuration,
+    runtimes: &Runtimes,
+) -> Result<(Opened, Kills, Gateway), Failure> {
+    let opened = runtimes.within_data(Opened::open(configuration)).await?;
+    // Before anybody can call: what was cut off stays so.
+    let kills = kills::open(configuration, &opened.shared);
+    let kills = runtimes.within_operators(kills).await;
+    let gateway = async { Gateway::new(&configuration.gateway, Arc::clone(&opened.shared)) };
+    let gateway = runtimes.within_data(gateway).await;
+    let gateway = gateway.map_err(|error| Failure::caused(Exit::Start, &error))?;
+    Ok((opened, kills, gateway))
+}
+
+/// Starts what runs next to the listeners to the end: what data cause on the data runtime, what watches over them on the
+/// operators'.
+fn accompany(runtimes: &Runtimes, gateway: &Gateway) -> [JoinHandle<()>; 5] {
+    let (data, operators) = (runtimes.data(), runtimes.operators());
+    let stalls = Arc::default();
+    watchdog::observe(gateway.shared().meters.registry(), &stalls);
+    [
+        data.spawn(gateway.enforce()),
+        data.spawn(gateway.clone().sweep()),
+        data.spawn(keep_fresh(Arc::clone(gateway.shared()))),
+        operators.spawn(gateway.clone().end_overdue()),
+        operators.spawn(watchdog::watch(data.clone(), stalls)),
+    ]
 }
 
 /// Keeps the keys of issuers fresh, as long as it is polled.

@@ -43,6 +43,8 @@ pub struct Budgets {
     pub running_session: Arc<Running<SessionPurse>>,
     /// Calls that run, by caller.
     pub running_caller: Arc<Running<Principal>>,
+    /// Calls that run, by caller and server.
+    pub running_caller_server: Arc<Running<(Principal, ServerName)>>,
     /// Calls that run, by server.
     pub running_server: Arc<Running<(Tenant, ServerName)>>,
     /// What is spent of the rates that decisions name.

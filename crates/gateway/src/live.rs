@@ -20,7 +20,7 @@ use keepgate_transport::Body;
 use tower::Service;
 
 use crate::{
-    settings::Settings,
+    settings::{Lives, Settings},
     shared::Shared,
     stack::{self, Calls, Edge},
     upstream::{SetUpError, Upstreams},
@@ -28,6 +28,8 @@ use crate::{
 
 /// How often idle sessions and processes are looked for.
 const SWEEP: Duration = Duration::from_secs(10);
+/// Interval of looking for calls that have lived too long.
+const AGING: Duration = Duration::from_secs(1);
 /// How often it is looked whether calls that were cut have ended, and for how long.
 const ENDING: Duration = Duration::from_millis(5);
 const ENDINGS: Duration = Duration::from_secs(1);
@@ -45,6 +47,7 @@ struct Built {
     edge: Edge,
     upstreams: Upstreams,
     idle: Duration,
+    lives: Lives,
     /// The references of the servers' credentials.
     references: BTreeMap<ServerName, Arc<str>>,
     // Held for the gateway's own calls, which find it by a weak reference.
@@ -67,6 +70,7 @@ impl Built {
             edge,
             upstreams,
             idle: settings.limits.session_idle,
+            lives: settings.limits.lives,
             references: settings.references(),
             _calls: calls,
         })
@@ -173,6 +177,30 @@ impl Gateway {
             built.upstreams.expire(built.idle).await;
             self.shared.history.expire();
         }
+    }
+
+    /// Ends calls and streams that have lived too long; runs until it is dropped. Needs no task of the data: it may run
+    /// where none of them can delay it.
+    pub async fn end_overdue(self) {
+        let mut ticks = tokio::time::interval(AGING);
+        let mut before = tokio::time::Instant::now();
+        loop {
+            let now = ticks.tick().await;
+            let elapsed = now.saturating_duration_since(before);
+            before = now;
+            let over = self.age_calls(elapsed);
+            if over > 0 {
+                tracing::info!(calls = over, "ended what has lived too long");
+            }
+        }
+    }
+
+    /// Makes all that runs older by `elapsed` and ends what has lived too long; gives how much.
+    pub fn age_calls(&self, elapsed: Duration) -> usize {
+        let lives = self.built.load().lives;
+        self.shared
+            .kill
+            .expire_calls(elapsed, |running, age| lives.reached(&running.call, age))
     }
 
     /// From now on new requests are refused.

@@ -10,6 +10,7 @@ use std::{
 
 use keepgate_call::ServerName;
 use keepgate_credential::Use;
+use keepgate_store::kill::Age;
 
 use crate::limit::{Breaker, Rate};
 
@@ -81,10 +82,50 @@ pub struct Limits {
     pub rate: Rates,
     /// How many calls may run at once.
     pub concurrency: ConcurrencyLimits,
+    /// Longest lives of calls and streams.
+    pub lives: Lives,
     /// When a server rests that does not answer.
     pub breaker: Option<Breaker>,
     /// When a session rests that policy refuses again and again.
     pub denial_breaker: Option<Breaker>,
+}
+
+/// Longest lives. Their ends are no failure of a server: breakers do not count them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lives {
+    /// Of a call, with the stream that answers it.
+    pub call: Duration,
+    /// Of a call of the stateful revisions after its client left: it goes on, and keeps its places.
+    pub abandoned: Duration,
+    /// Of a stream that only listens.
+    pub stream: Duration,
+}
+
+impl Default for Lives {
+    fn default() -> Self {
+        const MINUTE: Duration = Duration::from_secs(60);
+        Self {
+            call: 60 * MINUTE,
+            abandoned: 5 * MINUTE,
+            stream: 24 * 60 * MINUTE,
+        }
+    }
+}
+
+impl Lives {
+    /// The limit a call of this age has reached, by its key in the configuration.
+    pub(crate) fn reached(&self, call: &keepgate_call::Call, age: Age) -> Option<&'static str> {
+        if call.listens() {
+            return (age.running >= self.stream).then_some("limits.stream_life");
+        }
+        let alone = age.alone.is_some_and(|alone| alone >= self.abandoned);
+        let old = age.running >= self.call;
+        match (alone, old) {
+            (true, _) => Some("limits.abandoned_call_life"),
+            (false, true) => Some("limits.call_life"),
+            (false, false) => None,
+        }
+    }
 }
 
 /// How often calls may come. `None` is without limit.
@@ -105,6 +146,8 @@ pub struct ConcurrencyLimits {
     pub session: Option<NonZeroUsize>,
     /// From one caller, in all its sessions.
     pub caller: Option<NonZeroUsize>,
+    /// Of these, with one server: what one server holds up must not lock a caller out of the others.
+    pub caller_per_server: Option<NonZeroUsize>,
 }
 
 /// The limits of one server. `None` is without limit.
@@ -143,7 +186,9 @@ impl Default for Limits {
             concurrency: ConcurrencyLimits {
                 session: NonZeroUsize::new(64),
                 caller: NonZeroUsize::new(256),
+                caller_per_server: NonZeroUsize::new(128),
             },
+            lives: Lives::default(),
             breaker: Some(Breaker {
                 failures: whole(5),
                 open_for: Duration::from_secs(10),

@@ -6,7 +6,7 @@
 #[cfg(test)]
 mod tests;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use thiserror::Error;
 
 /// What one stream may make us hold.
@@ -156,38 +156,77 @@ impl Decoder {
     }
 
     fn read(&mut self) -> Result<Option<Event>, SseError> {
-        while let Some(line) = self.next_line()? {
-            if line.is_empty() {
-                if let Some(event) = self.dispatch() {
-                    return Ok(Some(event));
-                }
-            } else {
-                self.field(&line)?;
+        loop {
+            self.pass_over();
+            let end = memchr::memchr2(b'\n', b'\r', &self.chunk);
+            if self.line.len() + end.unwrap_or(self.chunk.len()) > self.limits.line {
+                return Err(SseError::LineTooLong);
+            }
+            let Some(end) = end else {
+                let rest = std::mem::take(&mut self.chunk);
+                self.line.extend_from_slice(&rest);
+                return Ok(None);
+            };
+            if let Some(event) = self.take_line(end)? {
+                return Ok(Some(event));
             }
         }
-        Ok(None)
     }
 
-    /// The next whole line, without its end.
-    fn next_line(&mut self) -> Result<Option<Bytes>, SseError> {
-        if self.after_return && !self.chunk.is_empty() {
-            self.after_return = false;
-            if self.chunk.first() == Some(&b'\n') {
-                drop(self.chunk.split_to(1));
+    /// Skips what carries nothing, blank lines between events and comments, where a line begins: a peer may send it
+    /// without end, so it costs one look at each byte and neither an allocation nor a reference count.
+    fn pass_over(&mut self) {
+        if self.first_line || !self.line.is_empty() || self.chunk.is_empty() {
+            return;
+        }
+        let chunk = self.chunk.as_ref();
+        let between = self.lines.is_none() && self.event == Event::default();
+        let rest_at = |at: usize| chunk.get(at..).unwrap_or_default();
+        let mut at = usize::from(self.after_return && chunk.first() == Some(&b'\n'));
+        self.after_return = false;
+        loop {
+            let rest = rest_at(at);
+            let passed = match rest.first() {
+                Some(b'\n' | b'\r') if between => rest
+                    .iter()
+                    .position(|byte| !matches!(byte, b'\n' | b'\r'))
+                    .unwrap_or(rest.len()),
+                Some(b':') => match memchr::memchr2(b'\n', b'\r', rest) {
+                    Some(end) if end <= self.limits.line => {
+                        let pair = rest.get(end..end + 2) == Some(b"\r\n");
+                        end + 1 + usize::from(pair)
+                    }
+                    // Not whole yet, or too long: the caller finds out.
+                    Some(_) | None => break,
+                },
+                Some(_) | None => break,
+            };
+            at += passed;
+            if at == chunk.len() {
+                self.after_return = chunk.last() == Some(&b'\r');
+                break;
             }
         }
-        let end = memchr::memchr2(b'\n', b'\r', &self.chunk);
-        if self.line.len() + end.unwrap_or(self.chunk.len()) > self.limits.line {
-            return Err(SseError::LineTooLong);
+        self.chunk.advance(at);
+    }
+
+    /// Reads the line that ends at `end` of the chunk, and gives the event it ends, if it does.
+    fn take_line(&mut self, end: usize) -> Result<Option<Event>, SseError> {
+        if self.line.is_empty() && !self.first_line {
+            let line = self.chunk.get(..end).unwrap_or_default();
+            let blank = line.is_empty();
+            let (field, start) = Field::of(line);
+            // Sliced only where something is kept: a slice counts a reference.
+            let value = (field != Field::Ignored).then(|| self.chunk.slice(start..end));
+            self.end_line(end);
+            return match value {
+                Some(value) => self.keep(field, value).map(|()| None),
+                None if blank => Ok(self.dispatch()),
+                None => Ok(None),
+            };
         }
-        let Some(end) = end else {
-            let rest = std::mem::take(&mut self.chunk);
-            self.line.extend_from_slice(&rest);
-            return Ok(None);
-        };
-        let part = self.chunk.split_to(end);
-        let terminator = self.chunk.split_to(1);
-        self.after_return = terminator.first() == Some(&b'\r');
+        let part = self.chunk.slice(..end);
+        self.end_line(end);
         let mut line = if self.line.is_empty() {
             part
         } else {
@@ -195,36 +234,43 @@ impl Decoder {
             self.line.split().freeze()
         };
         if std::mem::take(&mut self.first_line) && line.starts_with(b"\xef\xbb\xbf") {
-            drop(line.split_to(3));
+            line.advance(3);
         }
-        Ok(Some(line))
+        if line.is_empty() {
+            return Ok(self.dispatch());
+        }
+        let (field, start) = Field::of(&line);
+        self.keep(field, line.slice(start..)).map(|()| None)
     }
 
-    fn field(&mut self, line: &Bytes) -> Result<(), SseError> {
-        let colon = memchr::memchr(b':', line);
-        let (name, start) = match colon {
-            // A comment.
-            Some(0) => return Ok(()),
-            Some(colon) => (line.slice(..colon), colon + 1),
-            None => (line.clone(), line.len()),
-        };
-        let start = start + usize::from(line.get(start) == Some(&b' '));
-        let value = line.slice(start..);
-        match name.as_ref() {
-            b"data" => self.data(value)?,
-            b"event" => {
+    /// Drops a line and its end from the chunk.
+    fn end_line(&mut self, end: usize) {
+        self.after_return = self.chunk.get(end) == Some(&b'\r');
+        self.chunk.advance(end + 1);
+        if self.after_return && !self.chunk.is_empty() {
+            self.after_return = false;
+            if self.chunk.first() == Some(&b'\n') {
+                self.chunk.advance(1);
+            }
+        }
+    }
+
+    fn keep(&mut self, field: Field, value: Bytes) -> Result<(), SseError> {
+        match field {
+            Field::Data => self.data(value)?,
+            Field::Name => {
                 utf8(&value)?;
                 self.event.name = (!value.is_empty()).then_some(value);
             }
-            b"id" if memchr::memchr(0, &value).is_none() => {
+            Field::Id => {
                 utf8(&value)?;
                 self.event.id = Some(value);
             }
-            b"retry" if value.iter().all(u8::is_ascii_digit) => {
+            Field::Retry => {
                 let digits = std::str::from_utf8(&value).unwrap_or_default();
                 self.event.retry = digits.parse().ok().or(self.event.retry);
             }
-            _ => {}
+            Field::Ignored => {}
         }
         Ok(())
     }
@@ -259,6 +305,36 @@ impl Decoder {
             event.data = lines.freeze();
         }
         (event.has_data || event.id.is_some() || event.retry.is_some()).then_some(event)
+    }
+}
+
+/// The meaning of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Data,
+    Name,
+    Id,
+    Retry,
+    /// A comment, a field nobody knows, or one whose value does not count.
+    Ignored,
+}
+
+impl Field {
+    /// The field of a line, and where its value begins.
+    fn of(line: &[u8]) -> (Self, usize) {
+        let colon = memchr::memchr(b':', line);
+        let name = line.get(..colon.unwrap_or(line.len())).unwrap_or_default();
+        let after = colon.map_or(line.len(), |colon| colon + 1);
+        let start = after + usize::from(line.get(after) == Some(&b' '));
+        let value = line.get(start..).unwrap_or_default();
+        let field = match name {
+            b"data" => Self::Data,
+            b"event" => Self::Name,
+            b"id" if memchr::memchr(0, value).is_none() => Self::Id,
+            b"retry" if value.iter().all(u8::is_ascii_digit) => Self::Retry,
+            _ => Self::Ignored,
+        };
+        (field, start)
     }
 }
 

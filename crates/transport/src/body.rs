@@ -14,7 +14,10 @@ use futures_core::Stream;
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 
-use crate::memory::{Budget, Spent};
+use crate::{
+    memory::{Budget, Spent},
+    turn::{CHUNK, Turn},
+};
 
 /// An error of somebody else's type.
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -328,7 +331,10 @@ where
     let mut whole = BytesMut::with_capacity(reserved);
     whole.extend_from_slice(&first);
     let mut next = Some(second);
+    let mut turn = Turn::default();
     while let Some(data) = next {
+        turn.charge(data.len() + CHUNK);
+        turn.pass().await;
         if data.len() > cap - whole.len() {
             return Err(ReadError::TooLarge { cap });
         }

@@ -13,5 +13,6 @@ pub mod http;
 pub mod memory;
 pub mod sse;
 pub mod stdio;
+mod turn;
 
 pub use body::Body;

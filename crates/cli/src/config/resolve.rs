@@ -411,6 +411,7 @@ impl Resolver<'_> {
             sessions: raw.sessions.value,
             sessions_per_caller: raw.sessions_per_caller.value,
             keep_alive: raw.keep_alive,
+            lives: raw.lives,
             rate: raw.rate.clone(),
             concurrency: raw.concurrency.clone(),
             breaker: raw.breaker,

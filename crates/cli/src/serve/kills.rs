@@ -7,6 +7,7 @@ use keepgate_admin::{Kills, Part};
 use keepgate_gateway::Shared;
 use keepgate_store::kill::{Ledger, Opened};
 use keepgate_telemetry::metrics::{About, Registry};
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -38,11 +39,11 @@ pub(super) struct Tending {
     task: JoinHandle<()>,
 }
 
-/// Looks after the kills from now on.
-pub(super) fn tend(kills: Kills) -> Tending {
+/// Looks after the kills from now on, on the operators' runtime.
+pub(super) fn tend(kills: Kills, operators: &Handle) -> Tending {
     let stop = CancellationToken::new();
     let stopped = stop.clone();
-    let task = tokio::spawn(async move {
+    let task = operators.spawn(async move {
         // What is begun is finished, its record too.
         while stopped
             .run_until_cancelled(tokio::time::sleep(TEND))

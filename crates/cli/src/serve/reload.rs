@@ -14,7 +14,9 @@ use keepgate_gateway::{Gateway, Shared};
 use keepgate_policy::LoadErrors;
 use keepgate_transport::http::server::Drained;
 use keepgate_transport::http::tls::Tls;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
+use tokio_util::context::TokioContext;
 use tokio_util::sync::CancellationToken;
 
 use super::CLOSE_PATIENCE;
@@ -48,6 +50,8 @@ pub(super) struct Reloader {
     gateway: Gateway,
     view: Arc<View>,
     bundles: Arc<Bundles>,
+    /// Runtime of the stack's own tasks.
+    data: Handle,
 }
 
 impl Reloader {
@@ -59,6 +63,7 @@ impl Reloader {
         opened: Opened,
         gateway: Gateway,
         view: Arc<View>,
+        data: Handle,
     ) -> Self {
         let Opened {
             shared,
@@ -76,6 +81,7 @@ impl Reloader {
             gateway,
             view,
             bundles,
+            data,
         }
     }
 
@@ -171,7 +177,11 @@ impl Reloader {
         if defined && !self.reload_definitions(definitions).await {
             return false;
         }
-        if let Err(error) = self.gateway.reload(&configuration.gateway) {
+        let built = {
+            let _within = self.data.enter();
+            self.gateway.reload(&configuration.gateway)
+        };
+        if let Err(error) = built {
             tracing::error!(
                 error = chain(&error),
                 "configuration not taken, the last good one stays in force"
@@ -393,7 +403,8 @@ impl Reloader {
                 }
             }
         }
-        self.gateway.close(CLOSE_PATIENCE).await;
+        let closed = self.gateway.close(CLOSE_PATIENCE);
+        TokioContext::new(closed, self.data.clone()).await;
         tending.end().await;
         let log = self.shared.log.clone();
         if tokio::task::spawn_blocking(move || log.close())

@@ -203,6 +203,7 @@ impl Inner {
             carried: Default::default(),
             beside: Default::default(),
             killed: AtomicBool::new(false),
+            left: AtomicBool::new(false),
             trace,
         })
     }
@@ -230,9 +231,10 @@ impl Inner {
             return running.await;
         }
         let tasks = self.shared.tasks.clone();
+        let detached = Arc::clone(&call);
         // Within what is detached, so that a stream which begins when its client has gone is read to its end as well.
         let kept = async move { running.await.map(|reply| answer::kept(&call, reply, tasks)) };
-        Detached::new(kept, &self.shared.tasks).await
+        Detached::new(&detached, kept, &self.shared.tasks).await
     }
 }
 

@@ -438,7 +438,7 @@ impl Watched {
             Some(Cut::Cancelled) => self
                 .guard
                 .end(Ended::Refused(&Refusal::new(Code::Cancelled))),
-            Some(Cut::Killed(refusal) | Cut::Withheld(refusal)) => {
+            Some(Cut::Killed(refusal) | Cut::Withheld(refusal) | Cut::Ended(refusal)) => {
                 self.guard.end(Ended::Refused(refusal))
             }
             Some(Cut::Gateway(_)) => self

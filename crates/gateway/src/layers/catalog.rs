@@ -211,6 +211,7 @@ impl Lookup {
             carried: Default::default(),
             beside: Default::default(),
             killed: AtomicBool::new(false),
+            left: AtomicBool::new(false),
             trace: self.tracer.inner(&call.trace, random),
         })
     }

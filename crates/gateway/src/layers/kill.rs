@@ -1,5 +1,7 @@
 //! Kill: refuses what an operator has cut off, and cuts it while it runs.
 //!
+//! The longest life of calls and streams ends here too, since all of them are registered here and nowhere else.
+//!
 //! A call is registered before it is looked up, and stays so to the end of its stream; see `keepgate_store::kill`. The cut
 //! drops everything below this layer, so the server's connection goes with it, and whatever the call was waiting for:
 //! an approval, a record, a credential.
@@ -15,11 +17,14 @@ use futures_core::Stream;
 use keepgate_call::{
     Answer, Ask, Call, Code, Cut as Broken, Events, Item, Refusal, Reply, ServerName,
 };
-use keepgate_mcp::message::Message;
+use keepgate_mcp::{encode, message::Message};
 use keepgate_store::kill::{Kill, Running, Switch, Ticket};
 
 use super::session::Bound;
-use crate::{around::Around, session::Session, settings::Settings};
+use crate::{around::Around, render, session::Session, settings::Settings};
+
+/// The member of `_meta` that names a subscription.
+const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 
 /// Refuses and cuts.
 #[derive(Debug)]
@@ -59,13 +64,13 @@ impl Around<Bound> for Cut {
         };
         let call = Arc::clone(&bound.call);
         let ticket = self.switch.admit(running).map_err(|kill| refused(&kill))?;
-        let reply = match ticket.hold(next(bound)).await {
+        let reply = match while_it_may(&ticket, next(bound)).await {
             Ok(reply) => reply?,
-            Err(kill) => {
+            Err(refusal) => {
                 if let Some(session) = &session {
                     unasked(session, &call);
                 }
-                return Err(refused(&kill));
+                return Err(refusal);
             }
         };
         Ok(match reply.answer {
@@ -84,6 +89,34 @@ impl Around<Bound> for Cut {
             },
         })
     }
+}
+
+/// Runs a call until it is done, cut off, or as old as it may get; that is looked for first, so that nothing gets out after.
+async fn while_it_may<F: Future>(ticket: &Ticket, work: F) -> Result<F::Output, Refusal> {
+    let mut work = std::pin::pin!(work);
+    std::future::poll_fn(|context| {
+        if let Poll::Ready(kill) = ticket.poll_cut(context) {
+            return Poll::Ready(Err(refused(&kill)));
+        }
+        if let Some(limit) = ticket.expired() {
+            return Poll::Ready(Err(expired(limit)));
+        }
+        work.as_mut().poll(context).map(Ok)
+    })
+    .await
+}
+
+/// The result that ends a subscription in order (2026-07-28 `basic/patterns/subscriptions`); a stream of a session owes none.
+fn complete(call: &Call) -> Option<Message> {
+    let id = call.request()?.id();
+    let meta = format!(r#"{{"{SUBSCRIPTION}":{}}}"#, id.as_json());
+    let result = format!(r#"{{"resultType":"complete","_meta":{meta}}}"#);
+    render::decoded(encode::result(id, &result))
+}
+
+/// The end of a call that has run for as long as the limit lets it.
+fn expired(limit: &'static str) -> Refusal {
+    Refusal::new(Code::CallExpired).detail(format!("{limit} is over"))
 }
 
 /// What a client is told: the kill's id, by which an operator finds the rest, and its kind. The reason is the operators'.
@@ -128,6 +161,18 @@ impl Stream for Held {
                 unasked(session, &this.call);
             }
             return Poll::Ready(Some(Err(Broken::Killed(Box::new(refused(&kill))))));
+        }
+        if let Some(limit) = ticket.expired() {
+            this.events = None;
+            this.ticket = None;
+            // Graceful where it only listens: its client opens another.
+            if this.call.listens() {
+                return Poll::Ready(complete(&this.call).map(|last| Ok(Item::from(last))));
+            }
+            if let Some(session) = &this.session {
+                unasked(session, &this.call);
+            }
+            return Poll::Ready(Some(Err(Broken::Ended(Box::new(expired(limit))))));
         }
         let item = std::task::ready!(events.as_mut().poll_next(context));
         if item.is_none() {

@@ -39,6 +39,7 @@ pub struct Quota {
     opening: Option<Arc<Limiter<Principal>>>,
     running_session: Option<NonZeroUsize>,
     running_caller: Option<NonZeroUsize>,
+    running_caller_per_server: Option<NonZeroUsize>,
     servers: HashMap<ServerName, OfServer>,
 }
 
@@ -55,6 +56,7 @@ struct OfServer {
 struct Places {
     _session: Option<Place<SessionPurse>>,
     _caller: Option<Place<Principal>>,
+    _caller_server: Option<Place<(Principal, ServerName)>>,
     _server: Option<Place<(Tenant, ServerName)>>,
 }
 
@@ -81,6 +83,7 @@ impl Quota {
             opening: rates.opening.map(|rate| budgets.opening(rate)),
             running_session: concurrency.session,
             running_caller: concurrency.caller,
+            running_caller_per_server: concurrency.caller_per_server,
             servers: servers.collect(),
             budgets: Arc::clone(budgets),
         }
@@ -126,6 +129,12 @@ impl Quota {
             let caller = call.caller.principal();
             let place = self.budgets.running_caller.enter(caller, most);
             places._caller = Some(place.ok_or_else(|| full("limits.concurrency.caller"))?);
+        }
+        if let Some(most) = self.running_caller_per_server {
+            let key = (call.caller.principal().clone(), call.server.clone());
+            let place = self.budgets.running_caller_server.enter(&key, most);
+            let full = || full("limits.concurrency.caller_per_server");
+            places._caller_server = Some(place.ok_or_else(full)?);
         }
         if let Some(most) = self
             .servers

@@ -71,6 +71,7 @@ impl Http {
             body: server.timeouts.request,
             idle: server.timeouts.idle,
             memory: memory.clone(),
+            ..Bounds::default()
         };
         Ok(Self {
             name: name.clone(),
@@ -327,7 +328,7 @@ fn items(http: &Arc<Http>, events: Incoming) -> Events {
 }
 
 fn item(http: &Http, event: Result<Event, StreamError>) -> Result<Option<Item>, Cut> {
-    let event = event.map_err(|error| Cut::Upstream(error.to_string()))?;
+    let event = event.map_err(|error| broken(&error))?;
     if event.name.as_deref().is_some_and(|name| name != b"message") {
         warn!(server = %http.name, "dropped an event of an unknown name");
         return Ok(None);
@@ -348,6 +349,19 @@ fn item(http: &Http, event: Result<Event, StreamError>) -> Result<Option<Item>, 
         retry: event.retry,
         message,
     }))
+}
+
+fn broken(error: &StreamError) -> Cut {
+    match error {
+        StreamError::Noise { most } => {
+            let said = format!("more than {most} bytes in a minute");
+            Cut::Ended(Box::new(Refusal::new(Code::UpstreamFlood).detail(said)))
+        }
+        StreamError::Broken(_)
+        | StreamError::Silent { .. }
+        | StreamError::Malformed(_)
+        | StreamError::NoMemory(_) => Cut::Upstream(error.to_string()),
+    }
 }
 
 fn failed(error: UpstreamError) -> Refusal {

@@ -2,8 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicUsize, atomic::Ordering},
-    time::Instant,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use futures_util::task::AtomicWaker;
@@ -49,7 +52,21 @@ impl Running {
 pub(super) struct Slot {
     pub(super) running: Running,
     pub(super) cut: OnceLock<Arc<Kill>>,
+    /// The limit on its life that it has reached.
+    pub(super) expired: OnceLock<&'static str>,
     pub(super) waker: AtomicWaker,
+    /// Milliseconds it has run, and since its client left. Counted by who looks, so that a call reads no clock.
+    age: AtomicU64,
+    alone: AtomicU64,
+}
+
+/// Age of a running call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Age {
+    /// Since it was registered.
+    pub running: Duration,
+    /// Since its client left, if it did.
+    pub alone: Option<Duration>,
 }
 
 impl Slot {
@@ -57,6 +74,27 @@ impl Slot {
         let first = self.cut.set(Arc::clone(kill)).is_ok();
         self.running.call.kill();
         self.waker.wake();
+        first
+    }
+
+    /// Makes it older.
+    fn grow(&self, elapsed: u64) -> Age {
+        let add = |count: &AtomicU64| {
+            Duration::from_millis(count.fetch_add(elapsed, Ordering::Relaxed) + elapsed)
+        };
+        Age {
+            running: add(&self.age),
+            alone: self.running.call.is_left().then(|| add(&self.alone)),
+        }
+    }
+
+    fn expire(&self, limit: &'static str) -> bool {
+        let first = self.expired.set(limit).is_ok();
+        if first {
+            // Whatever drops it cancels it at its server.
+            self.running.call.kill();
+            self.waker.wake();
+        }
         first
     }
 }
@@ -116,7 +154,10 @@ impl Registry {
         let slot = Arc::new(Slot {
             running,
             cut: OnceLock::new(),
+            expired: OnceLock::new(),
             waker: AtomicWaker::new(),
+            age: AtomicU64::new(0),
+            alone: AtomicU64::new(0),
         });
         let shard = own();
         let mut at = 0;
@@ -157,6 +198,26 @@ impl Registry {
             }
         });
         cut
+    }
+
+    /// Makes every running call older by `elapsed` and ends those for which `limit` names one they have reached; gives how
+    /// many.
+    pub(super) fn expire(
+        &self,
+        elapsed: Duration,
+        mut limit: impl FnMut(&Running, Age) -> Option<&'static str>,
+    ) -> usize {
+        let elapsed = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        let mut over = 0;
+        self.each(|slot| {
+            let age = slot.grow(elapsed);
+            if let Some(limit) = limit(&slot.running, age)
+                && slot.expire(limit)
+            {
+                over += 1;
+            }
+        });
+        over
     }
 
     /// Looks at every running call, one worker's after another's, so that no worker waits for more than its own.

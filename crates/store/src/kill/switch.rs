@@ -7,13 +7,14 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::{
-    Blast, Facts, Kill, Running,
+    Age, Blast, Facts, Kill, Running,
     index::Index,
     registry::{Place, Registry, Slot, now},
 };
@@ -138,6 +139,16 @@ impl Switch {
         self.registry.blast(kill)
     }
 
+    /// Makes every running call older by `elapsed` and ends those for which `limit` names one they have reached; gives how
+    /// many. Whoever calls it regularly is the clock of the calls.
+    pub fn expire_calls(
+        &self,
+        elapsed: Duration,
+        limit: impl FnMut(&Running, Age) -> Option<&'static str>,
+    ) -> usize {
+        self.registry.expire(elapsed, limit)
+    }
+
     /// From now on the receiver gets every kill that is set, after it took effect on calls: for what is more than calls
     /// (sessions, processes, leases).
     pub fn subscribe(&self) -> UnboundedReceiver<Arc<Kill>> {
@@ -200,6 +211,11 @@ impl Ticket {
     /// The kill that cut the call, if one did.
     pub fn cut(&self) -> Option<&Arc<Kill>> {
         self.slot.cut.get()
+    }
+
+    /// The limit on its life that the call has reached. Whoever polls [`Self::poll_cut`] before is woken for it too.
+    pub fn expired(&self) -> Option<&'static str> {
+        self.slot.expired.get().copied()
     }
 
     /// Ready with the kill as soon as one cuts the call. Only the last task that asked is woken.

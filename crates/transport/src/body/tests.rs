@@ -110,3 +110,52 @@ fn full_bodies_know_their_length() {
     assert!(Body::full("").is_end_stream());
     assert!(Body::default().is_end_stream());
 }
+
+/// A body of one byte a frame or many, always there.
+struct Always {
+    frame: Bytes,
+    given: usize,
+}
+
+impl http_body::Body for Always {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.given += 1;
+        Poll::Ready(Some(Ok(Frame::data(self.frame.clone()))))
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_always_there_lets_others_run() {
+    use crate::turn::{CHUNK, TURN};
+    for size in [1, 1024, 64 * 1024] {
+        let mut body = Always {
+            frame: vec![b'x'; size].into(),
+            given: 0,
+        };
+        let most = TURN / (size + CHUNK) + 2;
+        let (cap, budget) = (64 * TURN, Budget::default());
+        let turns = 8;
+        for _ in 0..turns {
+            let reading = collect(&mut body, cap, &budget);
+            let mut reading = pin!(reading);
+            let waker = std::task::Waker::noop();
+            assert!(
+                reading
+                    .as_mut()
+                    .poll(&mut Context::from_waker(waker))
+                    .is_pending()
+            );
+        }
+        assert!(
+            body.given > 0 && body.given <= turns * most,
+            "{size}: {} frames in {turns} turns",
+            body.given
+        );
+    }
+}

@@ -39,6 +39,8 @@ pub struct Limits {
     pub body: Duration,
     /// Time an event stream may be silent, comments not counted as silence.
     pub idle: Duration,
+    /// Most bytes a minute of an event stream that bring no message: blank lines, comments, events without data.
+    pub noise: usize,
     /// What is held whole is counted here.
     pub memory: Budget,
 }
@@ -51,6 +53,7 @@ impl Default for Limits {
             head: Duration::from_secs(60),
             body: Duration::from_secs(30),
             idle: Duration::from_secs(60),
+            noise: 8 * 1024 * 1024,
             memory: Budget::default(),
         }
     }

@@ -1,8 +1,10 @@
 //! Lines: messages onto one, and out of a byte stream.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use memchr::{memchr, memchr2};
 use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::turn::{MESSAGE, Turn};
 
 /// A message on one line: the same bytes, unless they hold line breaks. Between tokens these become spaces; inside a
 /// string they are not JSON, and nothing is given. (CR too: some readers end lines at it.)
@@ -37,6 +39,7 @@ pub(super) struct Lines<R> {
     /// How much of the buffer holds no line break.
     searched: usize,
     cap: usize,
+    turn: Turn,
 }
 
 impl<R: AsyncRead + Unpin> Lines<R> {
@@ -48,12 +51,20 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             buffer: BytesMut::new(),
             searched: 0,
             cap,
+            turn: Turn::default(),
         }
     }
 
     /// The next line that is not empty, without its end; `None` at the end of the stream, where an unfinished line is lost.
     pub(super) async fn next(&mut self) -> std::io::Result<Option<Result<Bytes, TooLong>>> {
         loop {
+            // A process that writes without pause, or blank lines alone, must not keep the worker.
+            self.turn.pass().await;
+            if self.searched == 0 {
+                let blanks = blanks(&self.buffer);
+                self.turn.charge(blanks);
+                self.buffer.advance(blanks);
+            }
             let unsearched = self.buffer.get(self.searched..).unwrap_or_default();
             if let Some(found) = memchr(b'\n', unsearched) {
                 let length = self.searched + found;
@@ -63,6 +74,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
                 let line = self.buffer.split_to(length + 1).freeze();
                 self.searched = 0;
                 let text = line.trim_ascii();
+                self.turn.charge(line.len() + MESSAGE);
                 if !text.is_empty() {
                     return Ok(Some(Ok(line.slice_ref(text))));
                 }
@@ -73,11 +85,22 @@ impl<R: AsyncRead + Unpin> Lines<R> {
                 return Ok(Some(Err(TooLong)));
             }
             self.buffer.reserve(Self::CHUNK);
-            if self.source.read_buf(&mut self.buffer).await? == 0 {
+            let read = self.source.read_buf(&mut self.buffer).await?;
+            self.turn.charge(read);
+            if read == 0 {
                 return Ok(None);
             }
         }
     }
+}
+
+/// The bytes of blank lines a text begins with.
+fn blanks(text: &[u8]) -> usize {
+    let content = text.iter().position(|byte| !byte.is_ascii_whitespace());
+    let before = text
+        .get(..content.unwrap_or(text.len()))
+        .unwrap_or_default();
+    memchr::memrchr(b'\n', before).map_or(0, |end| end + 1)
 }
 
 #[cfg(test)]

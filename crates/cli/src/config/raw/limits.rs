@@ -5,7 +5,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use keepgate_gateway::limit::{Breaker, Rate};
-use keepgate_gateway::settings::{ConcurrencyLimits, Limits as GatewayLimits, Rates};
+use keepgate_gateway::settings::{ConcurrencyLimits, Limits as GatewayLimits, Lives, Rates};
 
 use super::standard;
 use crate::config::decode::{At, Decode, Fields, Size, duration, written, wrong_plain};
@@ -34,6 +34,7 @@ pub(crate) struct Limits {
     pub(crate) sessions: At<NonZeroUsize>,
     pub(crate) sessions_per_caller: At<NonZeroUsize>,
     pub(crate) keep_alive: Duration,
+    pub(crate) lives: Lives,
     pub(crate) drain: Duration,
     pub(crate) rate: Rates,
     pub(crate) concurrency: ConcurrencyLimits,
@@ -70,6 +71,11 @@ impl Decode for Limits {
                 standard("limits.sessions_per_caller", fewer),
             ),
             keep_alive: fields.or("keep_alive", defaults.keep_alive),
+            lives: Lives {
+                call: fields.or("call_life", defaults.lives.call),
+                abandoned: fields.or("abandoned_call_life", defaults.lives.abandoned),
+                stream: fields.or("stream_life", defaults.lives.stream),
+            },
             drain: fields.or("drain", Duration::from_secs(30)),
             rate: fields.section("rate")?,
             concurrency: fields.section("concurrency")?,
@@ -123,6 +129,9 @@ impl Decode for ConcurrencyLimits {
         let concurrency = Self {
             session: fields.or("session", Switch(defaults.session)).0,
             caller: fields.or("caller", Switch(defaults.caller)).0,
+            caller_per_server: fields
+                .or("caller_per_server", Switch(defaults.caller_per_server))
+                .0,
         };
         fields.finish();
         Some(concurrency)

@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::SystemTime,
 };
@@ -10,7 +11,7 @@ use futures_core::Stream;
 use futures_util::StreamExt;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use keepgate_call::{Answer, Ask, Call, Code, Cut, Events, Item, Refusal, Reply};
-use keepgate_mcp::{id::Id, message::Message, method::Method, sse::Event};
+use keepgate_mcp::{id::Id, message::Message, sse::Event};
 use keepgate_transport::{Body, sse::relay};
 use tokio_util::task::TaskTracker;
 use tracing::warn;
@@ -43,7 +44,7 @@ pub(super) fn respond(inner: &Inner, call: &Call, reply: Reply) -> Response<Body
 
 fn stream(inner: &Inner, call: &Call, events: Events) -> Response<Body> {
     // A stream that only listens has no end of its own: it does not hold up a drain.
-    let events: Events = if listens(call) {
+    let events: Events = if call.listens() {
         Box::pin(events.take_until(Box::pin(inner.shared.load.drained())))
     } else {
         events
@@ -52,24 +53,16 @@ fn stream(inner: &Inner, call: &Call, events: Events) -> Response<Body> {
 }
 
 /// Keeps the stream of a reply alive when its client goes away, unless it only listens: that goes with its client.
-pub(super) fn kept(call: &Call, reply: Reply, tasks: TaskTracker) -> Reply {
+pub(super) fn kept(call: &Arc<Call>, reply: Reply, tasks: TaskTracker) -> Reply {
     match reply {
         Reply {
             answer: Answer::Stream(events),
             session,
-        } if !listens(call) => Reply {
-            answer: Answer::Stream(Box::pin(Drained::new(events, tasks))),
+        } if !call.listens() => Reply {
+            answer: Answer::Stream(Box::pin(Drained::new(call, events, tasks))),
             session,
         },
         other => other,
-    }
-}
-
-fn listens(call: &Call) -> bool {
-    match &call.ask {
-        Ask::Listen => true,
-        Ask::Message(Message::Request(request)) => *request.method() == Method::SubscriptionsListen,
-        Ask::Message(Message::Notification(_) | Message::Response(_)) | Ask::End => false,
     }
 }
 
@@ -148,7 +141,9 @@ impl Finished {
         let refusal = match cut {
             Some(Cut::Gateway(_)) => broken(Code::AuditUnavailable),
             Some(Cut::Cancelled) => broken(Code::Cancelled),
-            Some(Cut::Killed(refusal) | Cut::Withheld(refusal)) => refusal.as_ref().clone(),
+            Some(Cut::Killed(refusal) | Cut::Withheld(refusal) | Cut::Ended(refusal)) => {
+                refusal.as_ref().clone()
+            }
             Some(Cut::Upstream(_)) | None => broken(Code::UpstreamInvalid),
         };
         let refusal = refusal.decision(self.decision);
@@ -183,7 +178,7 @@ impl Stream for Finished {
                 }
                 let ours = matches!(
                     cut,
-                    Some(Cut::Gateway(_) | Cut::Killed(_) | Cut::Withheld(_))
+                    Some(Cut::Gateway(_) | Cut::Killed(_) | Cut::Withheld(_) | Cut::Ended(_))
                 );
                 let resumes = this.resumable && !ours;
                 if this.answered || resumes {

@@ -2,20 +2,22 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use futures_core::Stream;
 use futures_util::StreamExt;
-use keepgate_call::{Cut, Events, Item};
+use keepgate_call::{Call, Cut, Events, Item};
 use tokio_util::task::TaskTracker;
 
-/// A future that, dropped before its end, runs on in the background.
+/// A future that, dropped before its end, runs on in the background; the call notes that its client has left.
 pub(super) struct Detached<F>
 where
     F: Future<Output: Send> + Send + 'static,
 {
     running: Option<Pin<Box<F>>>,
+    call: Arc<Call>,
     tasks: TaskTracker,
 }
 
@@ -23,9 +25,10 @@ impl<F> Detached<F>
 where
     F: Future<Output: Send> + Send + 'static,
 {
-    pub(super) fn new(running: F, tasks: &TaskTracker) -> Self {
+    pub(super) fn new(call: &Arc<Call>, running: F, tasks: &TaskTracker) -> Self {
         Self {
             running: Some(Box::pin(running)),
+            call: Arc::clone(call),
             tasks: tasks.clone(),
         }
     }
@@ -55,6 +58,7 @@ where
         if let Some(running) = self.running.take()
             && tokio::runtime::Handle::try_current().is_ok()
         {
+            self.call.leave();
             self.tasks.spawn(running);
         }
     }
@@ -64,13 +68,15 @@ where
 /// outcome is known.
 pub(super) struct Drained {
     events: Option<Events>,
+    call: Arc<Call>,
     tasks: TaskTracker,
 }
 
 impl Drained {
-    pub(super) fn new(events: Events, tasks: TaskTracker) -> Self {
+    pub(super) fn new(call: &Arc<Call>, events: Events, tasks: TaskTracker) -> Self {
         Self {
             events: Some(events),
+            call: Arc::clone(call),
             tasks,
         }
     }
@@ -96,6 +102,7 @@ impl Drop for Drained {
         if let Some(mut events) = self.events.take()
             && tokio::runtime::Handle::try_current().is_ok()
         {
+            self.call.leave();
             self.tasks
                 .spawn(async move { while events.next().await.is_some() {} });
         }

@@ -101,7 +101,7 @@ fn broken(cut: &Cut) -> Code {
     match cut {
         Cut::Upstream(_) => Code::UpstreamInvalid,
         Cut::Cancelled => Code::Cancelled,
-        Cut::Killed(refusal) | Cut::Withheld(refusal) => refusal.code,
+        Cut::Killed(refusal) | Cut::Withheld(refusal) | Cut::Ended(refusal) => refusal.code,
         Cut::Gateway(_) => Code::Draining,
     }
 }

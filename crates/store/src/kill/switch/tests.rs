@@ -45,6 +45,7 @@ fn call(caller: &str, tool: &str) -> Arc<Call> {
         carried: Default::default(),
         beside: Default::default(),
         killed: AtomicBool::new(false),
+        left: AtomicBool::new(false),
     })
 }
 

@@ -86,3 +86,57 @@ proptest! {
         prop_assert_eq!(seen, expected);
     }
 }
+
+/// A source that always has more of the same, and counts it.
+struct Endless {
+    piece: Vec<u8>,
+    given: usize,
+}
+
+impl AsyncRead for Endless {
+    fn poll_read(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        buffer: &mut tokio::io::ReadBuf<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        let count = buffer.remaining() / self.piece.len();
+        for _ in 0..count {
+            let piece = self.piece.clone();
+            buffer.put_slice(&piece);
+        }
+        self.given += count * self.piece.len();
+        std::task::Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_never_pauses_lets_others_run() {
+    use crate::turn::{MESSAGE, TURN};
+    use std::future::Future;
+    for (piece, lines_a_turn) in [("\n", 0), (" \r\n", 0), ("{}\n", TURN / MESSAGE)] {
+        let source = Endless {
+            piece: piece.as_bytes().to_vec(),
+            given: 0,
+        };
+        let mut lines = Lines::new(source, 1 << 20);
+        for turn in 1..=4 {
+            let mut taken = 0;
+            loop {
+                let next = std::pin::pin!(lines.next());
+                let waker = std::task::Waker::noop();
+                let mut context = std::task::Context::from_waker(waker);
+                match next.poll(&mut context) {
+                    std::task::Poll::Ready(line) => {
+                        assert!(matches!(line, Ok(Some(Ok(_)))));
+                        taken += 1;
+                    }
+                    std::task::Poll::Pending => break,
+                }
+            }
+            assert!(taken <= lines_a_turn, "{piece:?}: {taken} lines in a turn");
+            let most = turn * (TURN + Lines::<Endless>::CHUNK * 2);
+            let given = lines.source.given;
+            assert!(given <= most, "{piece:?}: {given} bytes in {turn} turns");
+        }
+    }
+}
