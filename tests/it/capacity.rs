@@ -97,7 +97,8 @@ async fn of_many_sessions_opened_at_once_exactly_the_limit_reaches_the_server() 
 
 #[tokio::test]
 async fn a_session_that_fails_to_open_gives_its_place_back() {
-    let failures: [(&str, fn() -> Vec<Say>); 4] = [
+    type Failure = fn() -> Vec<Say>;
+    let failures: [(&str, Failure); 4] = [
         ("error", || {
             Say::json(
                 &json!({"jsonrpc": "2.0", "id": 1, "error": {"code": -32000, "message": "no"}}),
@@ -148,7 +149,7 @@ async fn a_session_that_fails_to_open_gives_its_place_back() {
     given_back.await.expect("the place is given back");
 }
 
-/// Which of three sessions makes room for a fourth: `uses` are the sessions that are called, in that order.
+/// Choice among three sessions that make room for a fourth: `uses` are the sessions that are called, in that order.
 #[tokio::test]
 async fn the_session_that_serves_its_caller_least_makes_room() {
     for (uses, goes) in [

@@ -70,6 +70,7 @@ if ! command -v prometheus >/dev/null 2>&1 || ! command -v promtool >/dev/null 2
     (
         cd "$peers/prometheus"
         lists="-o Dir::State::lists=$peers/prometheus/lists -o Dir::Cache=$peers/prometheus/cache -o APT::Sandbox::User=root"
+        mkdir -p lists/partial cache/archives/partial
         # shellcheck disable=SC2086 # words
         apt-get download -qq prometheus 2>/dev/null ||
             { apt-get $lists update -qq && apt-get $lists download -qq prometheus; }

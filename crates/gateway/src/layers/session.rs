@@ -176,7 +176,7 @@ where
     })
 }
 
-/// Whether a message is the end of the handshake, which says nothing of a session being used.
+/// Whether a message is the end of the handshake, which is no use of the session yet.
 fn is_handshake(call: &Call) -> bool {
     match &call.ask {
         Ask::Message(Message::Notification(note)) => *note.method() == Method::Initialized,

@@ -18,10 +18,10 @@ use tracing::warn;
 use super::{Session, locked};
 use crate::{metrics::Meters, settings::Limits, shards::Shards};
 
-/// Delay after which a refused client is told to try again: calls and streams end when they end.
+/// Delay after which a refused client may try again: calls and streams end when they end.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// How a session is used, as far as it decides which one makes room for another.
+/// Use of a session, as far as it decides which one makes room for another.
 #[derive(Debug, Default)]
 pub(super) struct Usage {
     last_used_ms: AtomicU64,
@@ -115,7 +115,7 @@ impl Default for Sessions {
 }
 
 impl Sessions {
-    /// An empty table that tells `meters` how long its sessions last.
+    /// An empty table whose sessions are measured from their beginning to their end.
     pub fn measured(meters: &Arc<Meters>) -> Self {
         Self {
             meters: Some(Arc::clone(meters)),
