@@ -37,22 +37,14 @@ async fn trap_06_bodies_policy_could_not_read_reach_no_server() {
     assert_eq!(gateway.refusals().await, vec!["media_type"; strange.len()]);
 }
 
-#[tokio::test]
-async fn trap_06_requests_framed_in_two_ways_reach_no_server() {
-    let (server, gateway) = open_gate().await;
-    let client = session(&gateway).await;
-    let head = format!(
-        "POST /up/mcp HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\naccept: application/json, text/event-stream\r\n",
-        gateway.addr
-    );
-    let smuggled = format!(
-        "POST /up/mcp HTTP/1.1\r\nhost: {}\r\ncontent-length: 0\r\n\r\n",
-        gateway.addr
-    );
+/// Header lines and bodies that two readers take for requests of different lengths, each with the end of its head.
+fn framed_in_two_ways(smuggled: &str) -> [String; 12] {
     let length = CALL.len();
     let chunk = format!("{length:x}\r\n{CALL}\r\n0\r\n\r\n");
-    for framing in [
+    [
         format!("content-length: {length}\r\ntransfer-encoding: chunked\r\n\r\n{chunk}{smuggled}"),
+        format!("content-length: {length}\r\ncontent-length: {length}\r\n\r\n{CALL}"),
+        format!("transfer-encoding: gzip, chunked\r\n\r\n{chunk}{smuggled}"),
         format!("transfer-encoding: chunked\r\ncontent-length: 4\r\n\r\n{chunk}{smuggled}"),
         format!("content-length: {length}\r\ncontent-length: 4\r\n\r\n{CALL}{smuggled}"),
         format!("content-length: {length}, 4\r\n\r\n{CALL}{smuggled}"),
@@ -62,20 +54,65 @@ async fn trap_06_requests_framed_in_two_ways_reach_no_server() {
         format!("transfer-encoding : chunked\r\n\r\n{chunk}{smuggled}"),
         format!("x-folded: a\r\n content-length: 4\r\ncontent-length: {length}\r\n\r\n{CALL}"),
         format!("x-bare: a\nmcp-session-id: b\r\ncontent-length : {length}\r\n\r\n{CALL}"),
+    ]
+}
+
+#[tokio::test]
+async fn trap_06_requests_framed_in_two_ways_reach_no_server() {
+    let (server, gateway) = open_gate().await;
+    let client = session(&gateway).await;
+    let session = client.sent("mcp-session-id").unwrap();
+    let head = format!(
+        "POST /up/mcp HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\naccept: application/json, text/event-stream\r\n\
+         mcp-session-id: {session}\r\nmcp-protocol-version: 2025-11-25\r\n",
+        gateway.addr
+    );
+    let smuggled = format!(
+        "POST /up/mcp HTTP/1.1\r\nhost: {}\r\ncontent-length: 0\r\n\r\n",
+        gateway.addr
+    );
+    let length = CALL.len();
+    let chunk = format!("{length:x}\r\n{CALL}\r\n0\r\n\r\n");
+    // Framed in one way, the very same request is answered: what is refused below is refused for its framing.
+    for framing in [
+        format!("connection: close\r\ncontent-length: {length}\r\n\r\n{CALL}"),
+        format!("connection: close\r\ntransfer-encoding: chunked\r\n\r\n{chunk}"),
+        format!(
+            "content-length: {length}\r\n\r\n{CALL}{head}connection: close\r\ntransfer-encoding: chunked\r\n\r\n{chunk}"
+        ),
     ] {
         let answer = client
             .raw(format!("{head}{framing}").as_bytes(), LONG)
             .await;
-        assert!(
-            answer.is_empty() || answer.starts_with("HTTP/1.1 400 "),
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{framing:?}: {answer}");
+    }
+    let honest = server.heard_of("tools/call").len();
+    assert_eq!(honest, 4);
+    for framing in framed_in_two_ways(&smuggled) {
+        let answer = client
+            .raw(format!("{head}{framing}").as_bytes(), LONG)
+            .await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{framing:?}: {answer}");
+        assert_eq!(
+            answer.matches("HTTP/1.1 ").count(),
+            1,
             "{framing:?}: {answer}"
         );
-        assert!(
-            answer.matches("HTTP/1.1 ").count() <= 1,
+        // The same as the second request of a connection.
+        let first = format!("{head}content-length: {length}\r\n\r\n{CALL}");
+        let answer = client
+            .raw(format!("{first}{head}{framing}").as_bytes(), LONG)
+            .await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{framing:?}: {answer}");
+        assert!(answer.contains("HTTP/1.1 400 "), "{framing:?}: {answer}");
+        assert_eq!(
+            answer.matches("HTTP/1.1 ").count(),
+            2,
             "{framing:?}: {answer}"
         );
     }
-    unheard(&server);
+    // Of the hostile connections only what came before the lie was heard.
+    assert_eq!(server.heard_of("tools/call").len(), honest + 12);
 }
 
 #[tokio::test]

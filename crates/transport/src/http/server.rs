@@ -4,6 +4,7 @@
 //! stateless revision (2026-07-28) hangs on that, so half-closed connections are not kept.
 
 mod connection;
+mod framing;
 mod patience;
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};

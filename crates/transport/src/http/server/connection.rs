@@ -27,6 +27,7 @@ use tower::util::Oneshot;
 
 use super::{
     HttpService, ListenerSettings, Peer, PeerTls,
+    framing::Framed,
     patience::{Limits, Patient, Running, RunningGuard},
 };
 use crate::{
@@ -102,7 +103,7 @@ impl<S: HttpService> Open<S> {
             write: settings.write_timeout,
         };
         let addr = peer.addr;
-        let socket = TokioIo::new(Patient::new(socket, limits, Arc::clone(&running)));
+        let socket = Patient::new(socket, limits, Arc::clone(&running));
         let service = Requests {
             service: self.service,
             peer,
@@ -113,6 +114,7 @@ impl<S: HttpService> Open<S> {
         let drain = self.drain.child_token();
         let ended = match version {
             Version::H1 => {
+                let socket = TokioIo::new(Framed::new(socket));
                 let connection = h1(settings).serve_connection(socket, service);
                 drive(connection, &drain, &self.cut, |connection| {
                     connection.graceful_shutdown()
@@ -120,6 +122,7 @@ impl<S: HttpService> Open<S> {
                 .await
             }
             Version::H2 => {
+                let socket = TokioIo::new(socket);
                 let connection =
                     h2(settings, Tracked(self.tracker)).serve_connection(socket, service);
                 drive(connection, &drain, &self.cut, |connection| {

@@ -374,11 +374,20 @@ async fn too_many_or_too_long_headers_are_431() {
 async fn smuggling_shapes_are_not_read_as_two_requests() {
     let server = start(ListenerSettings::default(), service_fn(echo)).await;
     for (bytes, expected) in [
-        // Both lengths: the chunks count and the connection ends (RFC 9112 section 6.3).
+        // Both lengths: refused, whichever the next reader believes (RFC 9112 section 6.3).
         (
             "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\nGET / HTTP/1.1\r\nhost: x\r\n\r\n",
-            "200",
+            "400",
         ),
+        (
+            "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\ncontent-length: 4\r\n\r\n0\r\n\r\nGET / HTTP/1.1\r\nhost: x\r\n\r\n",
+            "400",
+        ),
+        (
+            "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\ncontent-length: 4\r\n\r\nabcd",
+            "400",
+        ),
+        ("GET / HTTP/1.1\nhost: x\n\n", "400"),
         (
             "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\ncontent-length: 5\r\n\r\nabcd",
             "400",
