@@ -9,6 +9,7 @@ allow contains "everyone uses prompts" if input.prompt
 allow contains "everyone reads documents" if {
 	input.server.name == "files"
 	input.resource.scheme == "file"
+	not input.resource.authority
 }
 
 # The path comes decoded and without dot segments; a template is judged by its own text and again when it is filled in.

@@ -42,17 +42,69 @@ test_only_one_select if {
 		{"sql": "delete from cases"},
 		{"sql": "select 1; delete from cases"},
 		{"sql": "select * into copy from cases"},
-		{"sql": ["select 1"]},
+		{"sql": "select pg_read_file('/etc/passwd')"},
+		{"sql": "select name from cases where pg_read_file('/etc/passwd') like '%root%'"},
+		{"sql": "select PG_CATALOG.PG_READ_FILE('/etc/passwd')"},
+		{"sql": "select lo_import('/etc/passwd')"},
+		{"sql": "select * from dblink('host=10.0.0.1', 'select 1') as t(a int)"},
+		{"sql": "select * from pg_shadow"},
+		{"sql": "select * from cases union select usename, passwd from pg_shadow"},
+		{"sql": "select (select passwd from pg_shadow limit 1) from cases"},
+		{"sql": "with gone as (delete from cases returning 1) select * from gone"},
+		{"sql": "copy cases to program 'sh'"},
+		{"sql": "select name from cases for update"},
+		{"sql": "sel/**/ect name from cases"},
+		{"sql": ["select name from cases"]},
+		{"sql": {"text": "select name from cases"}},
 		{"sql": null},
+		{"sql": ""},
 		{},
 	] {
-		codes == {"sql_not_select"} with input as tool("crm", "query_database", ["analyst"], arguments)
+		"sql_not_select" in codes with input as tool("crm", "query_database", ["analyst"], arguments)
 	}
 }
 
+test_only_known_arguments if {
+	every case in [
+		["crm", "query_database", {"sql": "select name from cases", "query": "delete from cases"}],
+		["crm", "query_database", {"sql": "select name from cases", "SQL": "delete from cases"}],
+		["files", "read_file", {"path": "a", "PATH": "/etc/passwd"}],
+		["files", "read_file", {"path": "a", "file": "/etc/passwd"}],
+		["files", "read_file", {"path": "a", "paths": ["/etc/passwd"]}],
+		["files", "read_multiple_files", {"path": "a"}],
+	] {
+		"argument_unknown" in codes with input as tool(case[0], case[1], ["analyst", "editor"], case[2])
+	}
+}
+
+test_paths_are_one_text if {
+	every path in [["../../etc/passwd"], {"path": "../etc/passwd"}, 7, true, false, null] {
+		decision.effect == "deny" with input as tool("files", "read_file", [], {"path": path})
+	}
+	codes == {"path_missing"} with input as tool("files", "read_file", [], {})
+	"path_unreadable" in codes with input as tool("files", "search_files", [], {"path": "a", "pattern": ["../*"]})
+}
+
 test_no_climbing if {
-	every arguments in [{"path": "../x"}, {"path": "a/../../x"}, {"path": `a\..\x`}, {"paths": ["ok", ".."]}] {
-		"path_escapes" in codes with input as tool("files", "read_file", [], arguments)
+	every path in [
+		"..", "../x", "a/../../x", `a\..\x`, "a/ .. /x", "~/x", "~root/x", "%2e%2e/x", "a/%2E%2e%2Fx", "a%5c..", "a%00",
+	] {
+		"path_escapes" in codes with input as tool("files", "read_file", [], {"path": path})
+	}
+	"path_escapes" in codes with input as tool("files", "search_files", [], {"path": "a", "pattern": "../**"})
+}
+
+test_known_arguments_pass if {
+	every case in [
+		["read_file", {"path": "notes/today.md", "head": 10}],
+		["read_file", {"path": "notes/a..b.md"}],
+		["search_files", {"path": ".", "pattern": "**/*.md"}],
+		["list_directory", {"path": "/srv/docs"}],
+	] {
+		decision.effect == "allow" with input as tool("files", case[0], [], case[1])
+	}
+	every statement in ["select count(*) from cases", "SELECT name FROM contacts WHERE lower(name) = 'x' LIMIT 5"] {
+		decision.effect == "allow" with input as tool("crm", "query_database", ["analyst"], {"sql": statement})
 	}
 }
 
@@ -96,6 +148,8 @@ test_resources if {
 		"resource": {"uri": "file:///srv/docs/a.md", "scheme": "file", "path": ["srv", "docs", "a.md"], "template": false},
 	}
 	decision.effect == "allow" with input as resource
+	elsewhere := json.patch(resource, [{"op": "add", "path": "/resource/authority", "value": "evil.example"}])
+	codes == {"no_rule"} with input as elsewhere
 	hidden := json.patch(resource, [{"op": "add", "path": "/resource/path/0", "value": ".ssh"}])
 	codes == {"path_hidden"} with input as hidden
 }

@@ -190,8 +190,60 @@ fn the_starter_judges() {
             ..call
         }))
     };
-    assert_eq!(sql(r#"{"sql": "select 1"}"#), "allow allowed");
-    assert_eq!(sql(r#"{"sql": "delete from x"}"#), "deny sql_not_select");
+    assert_eq!(sql(r#"{"sql": "select name from cases"}"#), "allow allowed");
+    assert_eq!(
+        sql(r#"{"sql": "delete from cases"}"#),
+        "deny sql_not_select"
+    );
+    assert_eq!(
+        sql(r#"{"sql": "select pg_read_file('/etc/passwd')"}"#),
+        "deny sql_not_select"
+    );
+}
+
+/// The first policy of the README, as it stands there.
+fn first() -> Policy {
+    let readme = include_str!("../../../../README.md");
+    let (_, rest) = readme.split_once("```rego\n").unwrap();
+    policy(rest.split_once("```").unwrap().0)
+}
+
+#[test]
+fn the_first_policy_of_the_readme_refuses_what_it_does_not_understand() {
+    let policy = first();
+    let (caller, server) = (caller(&[]), server("files"));
+    let read = |arguments| {
+        codes(&policy.judge(&Facts {
+            arguments: Some(arguments),
+            ..facts(&caller, &server, "read_text_file")
+        }))
+    };
+    for honest in [
+        r#"{"path": "/srv/docs/a.md"}"#,
+        r#"{"path": "a..b/c", "head": 5}"#,
+    ] {
+        assert_eq!(read(honest), "allow allowed", "{honest}");
+    }
+    for (arguments, code) in [
+        ("{}", "path_hidden"),
+        (r#"{"path": null}"#, "path_hidden"),
+        (r#"{"path": ["/srv/docs/.env"]}"#, "path_hidden"),
+        (r#"{"path": {"path": "a"}}"#, "path_hidden"),
+        (r#"{"path": "/srv/docs/.env"}"#, "path_hidden"),
+        (r#"{"path": "/srv/docs/ .env"}"#, "path_hidden"),
+        (r#"{"path": "../etc/passwd"}"#, "path_hidden"),
+        (r#"{"path": "~/x"}"#, "path_hidden"),
+        (
+            r#"{"path": "a", "PATH": "/srv/docs/.env"}"#,
+            "argument_unknown",
+        ),
+        (
+            r#"{"path": "a", "paths": ["/srv/docs/.env"]}"#,
+            "argument_unknown",
+        ),
+    ] {
+        assert_eq!(read(arguments), format!("deny {code}"), "{arguments}");
+    }
 }
 
 const LISTED: &str = r#"package mcp.authz
@@ -313,6 +365,8 @@ fn side_doors_are_judged_as_the_front() {
         uri: "file:///x",
         scheme: "file",
         authority: None,
+        host: None,
+        port: None,
         path,
         template: false,
     };
