@@ -124,6 +124,7 @@ fn settings(start: &Start) -> Result<Settings, Error> {
             ..ServerLimits::default()
         },
         definition: None,
+        arguments: Default::default(),
     };
     let name = ServerName::parse(SERVER).ok_or_else(unusable)?;
     Ok(Settings {

@@ -1,5 +1,6 @@
 //! A client that lies, smuggles and guesses. What each trap is, and where it is caught, stands in `docs/threats.md`.
 
+mod arguments;
 mod batches;
 mod callers;
 mod coverage;

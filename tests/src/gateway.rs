@@ -157,6 +157,7 @@ impl Builder {
             credential: None,
             limits: ServerLimits::default(),
             definition: None,
+            arguments: Default::default(),
         };
         let name = ServerName::parse("up").expect("a name");
         Self {

@@ -254,7 +254,7 @@ impl Outcome<'_> {
 /// One event. Build it with [`Record::new`] and struct update syntax.
 ///
 /// The log adds `v`, `event_id` (UUIDv7), `seq`, `node` and `boot_id`. A record longer than 65,535 bytes loses first
-/// `input_params` and `result.output`, then the ends of its strings and `result.keys`, and says so in member `cut`.
+/// `input_params` and `result.output`, then the ends of its strings, `undeclared` and `result.keys`, and says so in member `cut`.
 #[derive(Debug, Clone, Copy)]
 pub struct Record<'a> {
     /// What happened (member `kind`).
@@ -293,6 +293,8 @@ pub struct Record<'a> {
     pub args_digest: Option<&'a str>,
     /// The arguments in clear, the very JSON text that was judged, kept as a string (member `input_params`). Opt-in.
     pub input_params: Option<&'a str>,
+    /// Names of the arguments the tool does not declare; left out when empty (member `undeclared`).
+    pub undeclared: &'a [Cow<'a, str>],
     /// Bytes of the request (member `request_bytes`).
     pub request_bytes: Option<u64>,
     /// What the policy said (member `decision`).
@@ -332,6 +334,7 @@ impl Record<'_> {
             protocol_version: None,
             args_digest: None,
             input_params: None,
+            undeclared: &[],
             request_bytes: None,
             decision: None,
             policy_rev: None,

@@ -51,10 +51,10 @@ impl Origin {
     }
 }
 
-/// The header lines that travel on, as they came. Everything else a client sends stays here.
+/// The header lines that are read beyond the edge, as they came. None of them travels on: what a server hears is written here.
 #[derive(Debug, Clone, Default)]
 pub struct Passed {
-    /// `Mcp-Param-*` lines of 2026-07-28 (name in lower case, value): unknown ones are forwarded (SEP-2243).
+    /// `Mcp-Param-*` lines of 2026-07-28 (name in lower case, value), to be compared with the arguments (SEP-2243).
     pub params: Vec<(Box<str>, Bytes)>,
     /// `Last-Event-ID`, for a stream that resumes.
     pub last_event_id: Option<Bytes>,
@@ -94,7 +94,7 @@ pub struct Call {
     pub session: Option<Bytes>,
     /// What is asked.
     pub ask: Ask,
-    /// The header lines that travel on.
+    /// The header lines that are read beyond the edge.
     pub passed: Passed,
     /// The network address of the peer.
     pub peer: Option<SocketAddr>,
@@ -177,7 +177,7 @@ impl Call {
         }
     }
 
-    /// The message as it was judged: the client's, or the same with the arguments policy has set. `None` when what is asked
+    /// The message as it was judged: the client's, or the same without undeclared arguments, or with those policy has set. `None` when what is asked
     /// is no message.
     pub fn judged(&self) -> Option<&Message> {
         match (&self.ask, self.carried.changed()) {
@@ -194,10 +194,18 @@ impl Call {
         Some(self.trace.sent().unwrap_or(judged))
     }
 
-    /// The `Mcp-Param-*` lines that mirror what was judged.
+    /// The request as policy evaluates it, if it is one.
+    pub fn judged_request(&self) -> Option<&Request> {
+        match self.judged()? {
+            Message::Request(request) => Some(request),
+            Message::Notification(_) | Message::Response(_) => None,
+        }
+    }
+
+    /// The `Mcp-Param-*` lines that mirror the message that is sent. The client's own never travel.
     pub fn mirrored(&self) -> &[(Box<str>, Bytes)] {
         let changed = self.carried.changed();
-        changed.map_or(&self.passed.params, |changed| &changed.params)
+        changed.map_or(&[], |changed| &changed.params)
     }
 
     /// Whether the intent is on record.

@@ -1,5 +1,6 @@
 //! What the obligations of its decision made of a call.
 
+use std::borrow::Cow;
 use std::sync::{
     OnceLock,
     atomic::{AtomicU8, AtomicU64, Ordering},
@@ -11,18 +12,20 @@ use keepgate_mcp::message::Message;
 /// Noted on the way down and back; read by who sends the call and who records it.
 #[derive(Debug, Default)]
 pub struct Carried {
+    settled: OnceLock<Box<Changed>>,
     changed: OnceLock<Box<Changed>>,
+    undeclared: OnceLock<Box<[Cow<'static, str>]>>,
     detail: AtomicU8,
     redacted: AtomicU64,
     cut: AtomicU64,
 }
 
-/// A call with other arguments than the client's.
+/// A call as it is sent: with other arguments than the client's, or with header lines that mirror them.
 #[derive(Debug)]
 pub struct Changed {
-    /// The message, as it was judged in the end.
+    /// The message.
     pub message: Message,
-    /// The `Mcp-Param-*` lines that mirror it.
+    /// The `Mcp-Param-*` lines that mirror it (2026-07-28).
     pub params: Vec<(Box<str>, Bytes)>,
 }
 
@@ -39,6 +42,21 @@ pub enum Detail {
 }
 
 impl Carried {
+    /// Notes the message that is judged instead of the client's: without what its tool does not declare. Once.
+    pub fn settle(&self, settled: Changed) {
+        let _first = self.settled.set(Box::new(settled));
+    }
+
+    /// Notes the names of arguments that the tool does not declare. Once.
+    pub fn strange(&self, undeclared: Box<[Cow<'static, str>]>) {
+        let _first = self.undeclared.set(undeclared);
+    }
+
+    /// The names of arguments that the tool does not declare.
+    pub fn undeclared(&self) -> &[Cow<'static, str>] {
+        self.undeclared.get().map_or(&[], |names| names)
+    }
+
     /// Notes what is sent instead of the client's message. Once: a call is judged for its last time once.
     pub fn change(&self, changed: Changed) {
         let _first = self.changed.set(Box::new(changed));
@@ -46,7 +64,8 @@ impl Carried {
 
     /// What is sent instead of the client's message.
     pub fn changed(&self) -> Option<&Changed> {
-        self.changed.get().map(|changed| &**changed)
+        let changed = self.changed.get().or_else(|| self.settled.get());
+        changed.map(|changed| &**changed)
     }
 
     /// Asks for a record of at least this detail.

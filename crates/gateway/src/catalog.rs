@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use keepgate_mcp::{json::Raw, list::Listing};
+use keepgate_mcp::{json::Raw, list::Listing, schema::InputSchema};
 use keepgate_policy::{ToolFacts, ToolFields};
 
 /// How long a list is believed when it does not have the tool that is called.
@@ -15,9 +15,6 @@ const FRESH: Duration = Duration::from_secs(5);
 const TOOLS_MOST: usize = 20_000;
 /// The most arguments of one tool that are known to be declared.
 const PARAMETERS_MOST: usize = 1_000;
-/// The most arguments of one tool that headers repeat, and how deep they stand.
-const MIRRORS_MOST: usize = 32;
-const MIRRORS_DEEP: usize = 8;
 
 /// The tools of one server as one session, or one caller, has been shown them.
 #[derive(Debug, Default)]
@@ -29,33 +26,26 @@ pub struct Catalog {
 
 #[derive(Debug, Default)]
 struct Shown {
-    tools: HashMap<Box<str>, Tool>,
+    tools: HashMap<Box<str>, CatalogEntry>,
     /// Pages of a list that is not whole yet.
-    pages: Option<HashMap<Box<str>, Tool>>,
+    pages: Option<HashMap<Box<str>, CatalogEntry>>,
     whole_since: Option<Instant>,
 }
 
+/// A tool the server has shown: made once, when a list shows it.
 #[derive(Debug, Clone)]
-struct Tool {
-    facts: ToolFacts,
-    /// Most tools have none.
-    mirrors: Option<Arc<[Mirror]>>,
-}
-
-/// An argument that a header repeats (SEP-2243, `x-mcp-header` in the tool's schema).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mirror {
-    /// The header's name, in lower case.
-    pub header: Box<str>,
-    /// The names that lead to the argument.
-    pub path: Box<[Box<str>]>,
+pub struct CatalogEntry {
+    /// What policy is told of it.
+    pub facts: ToolFacts,
+    /// The arguments it takes.
+    pub schema: Arc<InputSchema>,
 }
 
 /// What a catalog says of a tool.
 #[derive(Debug, Clone)]
 pub enum Known {
     /// The server has it.
-    Yes(ToolFacts),
+    Yes(CatalogEntry),
     /// The server does not have it.
     No,
     /// The list is missing or old: ask again.
@@ -67,17 +57,16 @@ impl Catalog {
     pub fn knows(&self, tool: &str) -> Known {
         let shown = self.shown.read().unwrap_or_else(PoisonError::into_inner);
         match (shown.tools.get(tool), shown.whole_since) {
-            (Some(tool), _) => Known::Yes(tool.facts.clone()),
+            (Some(tool), _) => Known::Yes(tool.clone()),
             (None, Some(since)) if since.elapsed() < FRESH => Known::No,
             (None, _) => Known::Unsure,
         }
     }
 
-    /// The arguments of `tool` that headers repeat.
-    pub fn mirrors(&self, tool: &str) -> Arc<[Mirror]> {
+    /// Whether the whole list is older than `age`, or was never seen.
+    pub fn is_older(&self, age: Duration) -> bool {
         let shown = self.shown.read().unwrap_or_else(PoisonError::into_inner);
-        let mirrors = shown.tools.get(tool).and_then(|tool| tool.mirrors.clone());
-        mirrors.unwrap_or_default()
+        shown.whole_since.is_none_or(|since| since.elapsed() >= age)
     }
 
     /// Takes in one page of a list: the first if `first`, the last unless `more`.
@@ -102,10 +91,10 @@ impl Catalog {
                 annotations: annotations.map(|raw| raw.as_str()),
                 ..ToolFields::default()
             };
-            // A tool whose annotations cannot be shown to policy stays unknown.
-            if let Ok(facts) = ToolFacts::new(&fields) {
-                let mirrors = mirrors(schema);
-                tools.insert(item.key.as_ref().into(), Tool { facts, mirrors });
+            // A tool whose annotations cannot be shown to policy stays unknown, and one whose schema is too large to be read.
+            if let (Ok(facts), Ok(schema)) = (ToolFacts::new(&fields), InputSchema::read(schema)) {
+                let schema = Arc::new(schema);
+                tools.insert(item.key.as_ref().into(), CatalogEntry { facts, schema });
             }
         }
         if more {
@@ -140,30 +129,4 @@ fn parameters(schema: Option<Raw<'_>>) -> Vec<Box<str>> {
         .map(|name| name.as_ref().into())
         .take(PARAMETERS_MOST)
         .collect()
-}
-
-/// What a schema says headers repeat; `None` for nothing.
-fn mirrors(schema: Option<Raw<'_>>) -> Option<Arc<[Mirror]>> {
-    let mut found = Vec::new();
-    mirrored(schema?, &mut Vec::new(), &mut found);
-    (!found.is_empty()).then(|| found.into())
-}
-
-fn mirrored(schema: Raw<'_>, path: &mut Vec<Box<str>>, found: &mut Vec<Mirror>) {
-    if path.len() > MIRRORS_DEEP || found.len() >= MIRRORS_MOST {
-        return;
-    }
-    let name = schema.member("x-mcp-header").and_then(Raw::string);
-    if let Some(name) = name.filter(|_| !path.is_empty()) {
-        found.push(Mirror {
-            header: format!("mcp-param-{}", name.to_ascii_lowercase()).into(),
-            path: path.clone().into(),
-        });
-    }
-    let properties = schema.member("properties");
-    for (name, property) in properties.into_iter().flat_map(Raw::members) {
-        path.push(name.string().unwrap_or_default().into());
-        mirrored(property, path, found);
-        path.pop();
-    }
 }

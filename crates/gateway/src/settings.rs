@@ -222,6 +222,20 @@ pub struct Server {
     pub limits: ServerLimits,
     /// Its definition, as JSON, for policy; `None` when it has none.
     pub definition: Option<Arc<str>>,
+    /// Treatment of arguments that a tool's schema does not declare.
+    pub arguments: UndeclaredArguments,
+}
+
+/// Treatment of arguments that a tool's schema neither declares nor lets in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UndeclaredArguments {
+    /// Dropped before policy sees the call; refused where the schema has `additionalProperties: false`.
+    #[default]
+    Drop,
+    /// The call is refused.
+    Refuse,
+    /// Evaluated and sent like any other.
+    Pass,
 }
 
 /// How a server is reached.

@@ -75,12 +75,7 @@ pub fn calls(
             &shared.history,
             &shared.log,
         )))
-        .layer(gate(catalog::Lookup::new(
-            &shared.catalogs,
-            &shared.ids,
-            &shared.tracer,
-            &whole,
-        ))) // Bound     -> Known
+        .layer(gate(catalog::Lookup::new(settings, shared, &whole))) // Bound     -> Known: what the tool does not declare is dropped
         .layer(gate(policy::Judge::new(shared, &known))) // Known     -> Judged
         .layer(gate(approval::Await)) // Judged    -> Permitted
         .layer(around(obligation::Carry::new(settings, shared, &known))) // Permitted -> Obliged: what policy asks for is done

@@ -87,6 +87,11 @@ pub fn parse<'a>(text: &'a [u8], limits: &Limits) -> Result<Raw<'a>, DecodeError
     Ok(Raw(text.get(span.range()).unwrap_or_default()))
 }
 
+impl Raw<'static> {
+    /// An object without members.
+    pub const NO_MEMBERS: Self = Self(b"{}");
+}
+
 impl<'a> Raw<'a> {
     /// Wraps text the scanner has passed.
     pub(crate) fn trusted(text: &'a [u8]) -> Self {
@@ -165,19 +170,6 @@ impl<'a> Raw<'a> {
     /// The members of an object in order, each key as the string value it is; nothing for other kinds.
     pub fn members(self) -> Members<'a> {
         Members::new(self)
-    }
-
-    /// Whether two keys of this object differ in letter case only, as some readers would treat as one key.
-    pub fn has_case_variants(self) -> bool {
-        let mut folded: Vec<String> = self
-            .members()
-            .filter_map(|(key, _)| key.string())
-            .map(|key| text::fold(&key))
-            .collect();
-        folded.sort_unstable();
-        folded
-            .windows(2)
-            .any(|pair| matches!(pair, [one, two] if one == two))
     }
 }
 

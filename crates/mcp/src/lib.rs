@@ -7,13 +7,17 @@
 pub mod encode;
 pub mod era;
 pub mod error;
+pub mod fold;
 pub mod header;
+pub mod host;
 pub mod id;
 pub mod json;
 pub mod list;
 pub mod message;
 pub mod method;
+pub mod mirror;
 pub mod revision;
+pub mod schema;
 pub mod sse;
 pub mod uri;
 

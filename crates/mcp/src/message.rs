@@ -271,6 +271,16 @@ impl Request {
         splice::request(splice::with_params(&self.parts, params)?)
     }
 
+    /// The same request with the value of one member of `params` replaced by raw JSON, such as arguments with some left out;
+    /// unchanged if there is no such member.
+    ///
+    /// # Errors
+    /// If the outcome, scanned like any message, is refused.
+    pub fn with_param(&self, key: &str, json: &str) -> Result<Self, DecodeError> {
+        let changed = splice::with_member(&self.parts, Place::Params, key, json)?;
+        changed.map_or_else(|| Ok(self.clone()), splice::request)
+    }
+
     /// The same request with the value of one key of `params._meta` replaced by raw JSON, such as a progress token of our own;
     /// unchanged if there is no such key.
     ///

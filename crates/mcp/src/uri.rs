@@ -10,6 +10,8 @@ mod tests;
 use percent_encoding::percent_decode_str;
 use thiserror::Error;
 
+use crate::host::Host;
+
 /// The longest URI we judge, in bytes.
 pub const MAX_URI: usize = 8192;
 
@@ -18,9 +20,14 @@ pub const MAX_URI: usize = 8192;
 pub struct Uri {
     /// Lower case, without the colon.
     pub scheme: String,
-    /// Lower case and decoded, without user information; with the port. Empty if there is none, and for `localhost` of the
-    /// `file` scheme.
+    /// Lower case and decoded, without user information; with the port. Where browsers know the scheme, in their one spelling:
+    /// addresses as such, names in ASCII without a dot at the end, no port that is the scheme's own. Empty if there is none,
+    /// and for `localhost` of the `file` scheme.
     pub authority: String,
+    /// The host within it, as browsers read it, and where it leads; none where they would refuse it.
+    pub host: Option<Host>,
+    /// The port within it, or the scheme's own.
+    pub port: Option<u16>,
     /// Decoded segments without `.`, `..` and empty ones. An encoded slash separates like a plain one.
     pub segments: Vec<String>,
     /// What follows the first `?`; only letters, digits and `-._~` are decoded.
@@ -58,8 +65,14 @@ pub enum UriError {
     Climbs,
 }
 
-/// Schemes whose URIs parsers repair when slashes are missing or too many (WHATWG URL "special schemes").
-const REPAIRED: [&str; 5] = ["http", "https", "ws", "wss", "ftp"];
+/// Schemes whose URIs parsers repair when slashes are missing or too many (WHATWG URL "special schemes"), and their ports.
+const REPAIRED: [(&str, u16); 5] = [
+    ("http", 80),
+    ("https", 443),
+    ("ws", 80),
+    ("wss", 443),
+    ("ftp", 21),
+];
 
 /// Normalises a resource URI or URI template.
 ///
@@ -88,21 +101,25 @@ pub fn normalise(uri: &str) -> Result<Uri, UriError> {
         return Err(UriError::Malformed);
     }
     let host = normal_authority(authority.unwrap_or_default(), is_file)?;
-    if host.is_empty() && REPAIRED.contains(&scheme.as_str()) {
+    let repaired = REPAIRED.iter().find(|(known, _)| *known == scheme);
+    if host.is_empty() && repaired.is_some() {
         return Err(UriError::Malformed);
     }
+    let reached = reached(host, repaired.map(|(_, port)| *port))?;
     let segments = normal_path(path)?;
     let query = query.map(normal_tail).transpose()?;
     let fragment = fragment.map(normal_tail).transpose()?;
     let slashes = match authority {
-        _ if !host.is_empty() => "//",
+        _ if !reached.authority.is_empty() => "//",
         None if !path.starts_with('/') => "",
         None if !is_file => "/",
         Some(_) | None => "///",
     };
     let mut normal = Uri {
         scheme,
-        authority: host,
+        authority: reached.authority,
+        host: reached.host,
+        port: reached.port,
         segments,
         query,
         fragment,
@@ -231,6 +248,46 @@ fn normal_authority(authority: &str, is_file: bool) -> Result<String, UriError> 
         String::new()
     } else {
         host
+    })
+}
+
+/// The parts of an authority.
+struct Reached {
+    authority: String,
+    host: Option<Host>,
+    port: Option<u16>,
+}
+
+/// Reads host and port. With a scheme browsers know (`standard` is its port) the authority gets their one spelling, and what
+/// they refuse is refused; with another it stays as it is, since its server may mean a name of its own, and `host` is what
+/// a client would make of it.
+fn reached(authority: String, standard: Option<u16>) -> Result<Reached, UriError> {
+    // The colons of an IPv6 address are in brackets.
+    let (name, port) = match authority.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => (name, Some(port)),
+        Some(_) | None => (authority.as_str(), None),
+    };
+    let host = Host::read(name);
+    let given: Option<u16> = match port {
+        Some("") | None => None,
+        Some(port) => match port.parse() {
+            Ok(number) if port.bytes().all(|byte| byte.is_ascii_digit()) => Some(number),
+            Ok(_) | Err(_) if standard.is_some() => return Err(UriError::Malformed),
+            Ok(_) | Err(_) => None,
+        },
+    };
+    let spelled = match (standard, &host) {
+        (Some(_), None) if !authority.is_empty() => return Err(UriError::Malformed),
+        (Some(standard), Some(host)) => match given.filter(|port| *port != standard) {
+            Some(port) => format!("{}:{port}", host.name),
+            None => host.name.clone(),
+        },
+        (Some(_), None) | (None, _) => authority,
+    };
+    Ok(Reached {
+        authority: spelled,
+        host,
+        port: given.or(standard),
     })
 }
 

@@ -3,6 +3,7 @@
 //! Facts that outlive a call (caller, client, server, tool) are converted once and then shared by reference count;
 //! per call only the rest is built and the arguments are read.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -176,6 +177,10 @@ pub struct ResourceFacts<'a> {
     pub scheme: &'a str,
     /// Host and port, when the scheme has them.
     pub authority: Option<&'a str>,
+    /// The host alone, in its one spelling, and the class of its address; see `keepgate_mcp::host`.
+    pub host: Option<(&'a str, &'a str)>,
+    /// The port, also where it is the scheme's own.
+    pub port: Option<u16>,
     /// Decoded segments of the path, without empty ones.
     pub path: &'a [&'a str],
     /// Whether `uri` is a template (RFC 6570) rather than an address.
@@ -426,10 +431,35 @@ impl ToolFacts {
         if let Some(parameters) = fields.parameters {
             tool.texts("parameters", parameters);
         }
+        tool.texts("undeclared", &[]);
         Ok(Self {
             name: fields.name.into(),
             value: tool.done(),
         })
+    }
+}
+
+impl ToolFacts {
+    /// The same tool, called with arguments that its schema does not declare.
+    #[must_use]
+    pub fn with_undeclared(&self, names: &[Cow<'_, str>]) -> Self {
+        let mut tool = match &self.value {
+            Value::Object(tool) => Record(Object::clone(tool)),
+            // It is made as an object.
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_)
+            | Value::Set(_)
+            | Value::Undefined => Record::new(),
+        };
+        let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+        tool.texts("undeclared", &names);
+        Self {
+            name: self.name.clone(),
+            value: tool.done(),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! it would let a call pass. What it may read and make is bounded, because the clock of an evaluation is not looked at
 //! inside a function.
 
+mod address;
 mod array;
 mod crypto;
 mod facts;
@@ -36,7 +37,7 @@ const fn builtin(name: &'static str, arity: u8, call: fn(&[Value]) -> Answer) ->
 }
 
 /// All of them, by name.
-const FUNCTIONS: [Builtin; 18] = [
+const FUNCTIONS: [Builtin; 19] = [
     builtin("array.flatten", 1, array::flatten),
     builtin("crypto.hmac.equal", 2, crypto::equal),
     builtin("crypto.hmac.sha1", 2, crypto::hmac_sha1),
@@ -51,6 +52,7 @@ const FUNCTIONS: [Builtin; 18] = [
     builtin("net.cidr_contains_matches", 2, network::contains_matches),
     builtin("net.cidr_intersects", 2, network::intersects),
     builtin("net.cidr_merge", 1, network::merge),
+    builtin("net.url", 1, address::url),
     builtin("regex.globs_match", 2, globs::intersect),
     builtin("soql.parse", 1, soql::parse),
     builtin("sql.parse", 2, sql::parse),

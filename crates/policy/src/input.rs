@@ -63,6 +63,7 @@ macro_rules! words {
 }
 
 words!(
+    address_class,
     age_s,
     annotations,
     annotations_trusted,
@@ -83,6 +84,7 @@ words!(
     denials,
     flow,
     history,
+    host,
     hour,
     id,
     initiated_by,
@@ -98,6 +100,7 @@ words!(
     path,
     phase,
     pinned,
+    port,
     present,
     prompt,
     records,
@@ -118,6 +121,7 @@ words!(
     time_ns,
     tool,
     transport,
+    undeclared,
     uri,
     value,
     version,
@@ -400,6 +404,7 @@ impl Words {
         put(&mut tool, &self.annotations_trusted, Value::Bool(false));
         put(&mut tool, &self.pinned, Value::Bool(false));
         put(&mut tool, &self.labels, self.empty.clone());
+        put(&mut tool, &self.undeclared, Value::from(Vec::new()));
         done(tool)
     }
 
@@ -409,6 +414,13 @@ impl Words {
         put(&mut resource, &self.scheme, Value::from(facts.scheme));
         if let Some(authority) = facts.authority {
             put(&mut resource, &self.authority, Value::from(authority));
+        }
+        if let Some((host, class)) = facts.host {
+            put(&mut resource, &self.host, Value::from(host));
+            put(&mut resource, &self.address_class, Value::from(class));
+        }
+        if let Some(port) = facts.port {
+            put(&mut resource, &self.port, Value::from(u64::from(port)));
         }
         let path = facts
             .path

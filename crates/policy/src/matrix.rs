@@ -372,6 +372,8 @@ impl<'a> Asked<'a> {
             uri,
             scheme,
             authority: None,
+            host: None,
+            port: None,
             path: &self.path,
             template: uri.contains('{'),
         })

@@ -3,6 +3,8 @@
 use keepgate_tests::{Answer, Client, FakeServer, Say, TestGateway, upstream::behave};
 use serde_json::{Value, json};
 
+use super::session;
+
 const OPEN_ONLY: &str = r#"
 package mcp.authz
 
@@ -271,4 +273,54 @@ async fn trap_29_filtered_lists_are_private_and_each_callers_own() {
     let answer = reader.call_modern("c", json!({})).await;
     assert_eq!(answer.json()["error"]["code"], -32602);
     assert!(server.heard_of("tools/call").is_empty());
+}
+
+#[tokio::test]
+async fn trap_35_every_spelling_of_a_host_reaches_the_same_rule() {
+    let server = server().await;
+    let gateway = TestGateway::http(&server.url())
+        .policy(
+            "package mcp.authz\n\nallow contains \"all\"\n\n\
+             deny contains \"inside\" if input.resource.address_class in {\"loopback\", \"private\", \"link_local\", \"metadata\"}\n\
+             deny contains \"forbidden\" if input.resource.host == \"forbidden.example\"\n\
+             deny contains \"inside\" if net.url(input.arguments.url).address_class != \"public\"\n",
+        )
+        .start()
+        .await;
+    let client = session(&gateway).await;
+    for uri in [
+        "http://127.0.0.1/",
+        "http://127.0.0.1:80/",
+        "http://2130706433/",
+        "http://0x7f.1/",
+        "http://[::ffff:a9fe:a9fe]/latest/meta-data",
+        "http://10.1/",
+        "http://localhost./",
+        "http://forbidden.example:80/",
+        "http://FORBIDDEN.example./",
+        "http://ok@forbidden.example/",
+        "redis://2130706433:6379/",
+    ] {
+        let read = client.ask("resources/read", json!({"uri": uri})).await;
+        // Denied and hidden: it does not exist.
+        assert_eq!(read.json()["error"]["code"], -32002, "{uri}: {read:?}");
+        let fetched = client.call("echo", json!({"url": uri})).await;
+        assert_eq!(
+            fetched.code().as_deref(),
+            Some("policy_denied"),
+            "{uri}: {fetched:?}"
+        );
+    }
+    assert!(server.heard_of("resources/read").is_empty());
+    assert!(server.heard_of("tools/call").is_empty());
+    for uri in ["http://8.8.8.8/", "http://134744072:80/"] {
+        client.ask("resources/read", json!({"uri": uri})).await;
+        assert_eq!(
+            client.call("echo", json!({"url": uri})).await.code(),
+            None,
+            "{uri}"
+        );
+    }
+    assert_eq!(server.heard_of("resources/read").len(), 2);
+    assert_eq!(server.heard_of("tools/call").len(), 2);
 }

@@ -102,6 +102,8 @@ pub(crate) struct Parsed<'a> {
     #[serde(borrow, default)]
     tool_name: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
+    undeclared: Vec<Cow<'a, str>>,
+    #[serde(borrow, default)]
     user_id: Option<Cow<'a, str>>,
     v: u64,
 }
@@ -357,6 +359,7 @@ fn line_of<'a>(parsed: &'a Parsed<'_>, kind: Kind) -> Result<Line<'a>, NotRecord
         tenant: parsed.tenant.as_deref(),
         timestamp: &parsed.timestamp,
         tool_name: parsed.tool_name.as_deref(),
+        undeclared: &parsed.undeclared,
         user_id: parsed.user_id.as_deref(),
     })
 }

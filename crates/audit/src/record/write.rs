@@ -150,6 +150,7 @@ pub(crate) struct Line<'a> {
     pub(crate) tenant: Option<&'a str>,
     pub(crate) timestamp: &'a str,
     pub(crate) tool_name: Option<&'a str>,
+    pub(crate) undeclared: &'a [Cow<'a, str>],
     pub(crate) user_id: Option<&'a str>,
 }
 
@@ -213,6 +214,7 @@ pub(crate) fn write(
             keys: &[],
             ..result
         }),
+        undeclared: &[],
         cut: Some(Cut::Strings),
         ..line
     };
@@ -286,6 +288,7 @@ fn line_of<'a>(record: &Record<'a>, stamp: &'a Stamp) -> Line<'a> {
         tenant: record.tenant,
         timestamp: "",
         tool_name: record.tool_name,
+        undeclared: record.undeclared,
         user_id: record.caller.map(|caller| caller.user_id),
     }
 }
@@ -306,11 +309,8 @@ pub(crate) fn write_line<'a>(
     object.optional("args_digest", line.args_digest);
     object.string("boot_id", line.boot_id);
     object.optional("caller_kind", line.caller_kind);
-    if let Some((name, version)) = line.client {
-        object.nested("client", |client| {
-            client.string("name", name);
-            client.string("version", version);
-        });
+    if let Some(client) = line.client {
+        object.nested("client", |member| write_client(client, member));
     }
     object.optional("client_id", line.client_id);
     if let Some(credential) = line.cred {
@@ -353,10 +353,16 @@ pub(crate) fn write_line<'a>(
     object.optional("tenant", line.tenant);
     object.string("timestamp", line.timestamp);
     object.optional("tool_name", line.tool_name);
+    object.list("undeclared", line.undeclared);
     object.optional("user_id", line.user_id);
     object.number("v", Some(VERSION));
     buffer.push(b'}');
     seq_at
+}
+
+fn write_client((name, version): (&str, &str), object: &mut Object<'_>) {
+    object.string("name", name);
+    object.string("version", version);
 }
 
 fn write_credential(credential: &CredentialLine<'_>, object: &mut Object<'_>) {

@@ -40,6 +40,7 @@ fn full<'a>(reasons: &'a [Reason<'a>], source: IpAddr) -> Record<'a> {
         server: Some("files"),
         method: Some("tools/call"),
         tool_name: Some("read_file"),
+        undeclared: &[Cow::Borrowed("toolCallId")],
         resource: Some("file:///srv/docs/a\u{1}b\tc"),
         prompt: Some("summary"),
         protocol_version: Some("2026-07-28"),

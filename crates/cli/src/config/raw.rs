@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use keepgate_audit::Durability;
-use keepgate_gateway::settings::Timeouts as GatewayTimeouts;
+use keepgate_gateway::settings::{Timeouts as GatewayTimeouts, UndeclaredArguments};
 
 pub(crate) use self::auth::{Auth, Issuer};
 pub(crate) use self::limits::{Limits, ServerLimits};
@@ -267,6 +267,7 @@ pub(crate) struct Server {
     pub(crate) timeouts: Timeouts,
     pub(crate) credential: Option<credentials::Credential>,
     pub(crate) limits: ServerLimits,
+    pub(crate) arguments: UndeclaredArguments,
 }
 
 /// How a server is reached: the two forms an entry can have.
@@ -299,9 +300,26 @@ impl Decode for Server {
             timeouts: fields.section("timeouts")?,
             credential: fields.optional("credential"),
             limits: fields.section("limits")?,
+            arguments: fields.or("arguments", UndeclaredArguments::default()),
         };
         fields.finish();
         Some(server)
+    }
+}
+
+impl Decode for UndeclaredArguments {
+    fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
+        choice(
+            node,
+            path,
+            faults,
+            &[
+                ("drop", Self::Drop),
+                ("refuse", Self::Refuse),
+                ("pass", Self::Pass),
+            ],
+            &[],
+        )
     }
 }
 

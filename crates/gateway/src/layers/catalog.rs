@@ -1,10 +1,12 @@
 //! Catalog: a tool call goes on only if the server has shown the tool. So a tool that does not exist and one that policy
 //! hides are refused in the same words.
 
+mod arguments;
+
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, OnceLock, PoisonError, RwLock, Weak, atomic::AtomicBool},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use futures_util::StreamExt;
@@ -13,17 +15,25 @@ use keepgate_mcp::{
     Era, encode,
     id::Id,
     message::{self, Body, Message, Request, Response},
-    method::Method,
+    method::{Method, Subject},
+    schema::InputSchema,
 };
 use keepgate_policy::ToolFacts;
-use keepgate_telemetry::trace::Tracer;
+use keepgate_telemetry::{
+    metrics::{Counter, Family},
+    trace::Tracer,
+};
 use tower::ServiceExt;
 
+use self::arguments::Arguments;
+pub(super) use self::arguments::lines;
 use super::session::Bound;
 use crate::{
-    catalog::{self, Catalog},
+    catalog::{self, Catalog, CatalogEntry},
     clock::Ids,
     gate::Gate,
+    settings::{Settings, UndeclaredArguments},
+    shared::Shared,
     stack::Calls,
 };
 
@@ -69,11 +79,12 @@ impl Catalogs {
 }
 
 impl Catalogs {
-    /// The arguments that headers repeat, of the tool a call is for.
-    pub fn mirrors(&self, bound: &Bound) -> Arc<[catalog::Mirror]> {
-        let tool = bound.call.tool();
-        tool.map(|tool| self.of(bound).mirrors(&tool))
-            .unwrap_or_default()
+    /// The arguments that the tool of a call takes.
+    pub fn schema(&self, bound: &Bound) -> Option<Arc<InputSchema>> {
+        match self.of(bound).knows(&bound.call.tool()?) {
+            catalog::Known::Yes(entry) => Some(entry.schema),
+            catalog::Known::No | catalog::Known::Unsure => None,
+        }
     }
 }
 
@@ -104,6 +115,8 @@ pub struct Known {
     pub bound: Bound,
     /// The tool's definition.
     pub tool: Option<ToolFacts>,
+    /// The refusal its arguments earn. Only who may see the tool may learn of it, so it waits for the policy.
+    pub fault: Option<Refusal>,
 }
 
 /// Looks tools up, and asks the server for its list when it must.
@@ -113,22 +126,28 @@ pub struct Lookup {
     ids: Arc<Ids>,
     tracer: Arc<Tracer>,
     calls: Arc<OnceLock<Weak<Calls>>>,
+    undeclared: BTreeMap<ServerName, UndeclaredArguments>,
+    strangers: Family<Counter, 2>,
 }
 
 impl Lookup {
     /// A gate over `catalogs`. `calls` is the whole stack, once it stands: the gateway's own list calls pass it like
     /// anybody's, so they are judged and recorded.
-    pub fn new(
-        catalogs: &Arc<Catalogs>,
-        ids: &Arc<Ids>,
-        tracer: &Arc<Tracer>,
-        calls: &Arc<OnceLock<Weak<Calls>>>,
-    ) -> Self {
+    pub fn new(settings: &Settings, shared: &Shared, calls: &Arc<OnceLock<Weak<Calls>>>) -> Self {
+        let servers = settings.servers.iter();
         Self {
-            catalogs: Arc::clone(catalogs),
-            ids: Arc::clone(ids),
-            tracer: Arc::clone(tracer),
+            catalogs: Arc::clone(&shared.catalogs),
+            ids: Arc::clone(&shared.ids),
+            tracer: Arc::clone(&shared.tracer),
             calls: Arc::clone(calls),
+            undeclared: servers
+                .map(|(name, server)| (name.clone(), server.arguments))
+                .collect(),
+            strangers: shared.meters.registry().counter(
+                "keepgate.arguments.undeclared",
+                "Arguments and Mcp-Param-* lines that the tool does not declare, by server and kind",
+                &["keepgate.server.name", "keepgate.kind"],
+            ),
         }
     }
 
@@ -137,19 +156,88 @@ impl Lookup {
         bound: &Bound,
         request: &Request,
         tool: &str,
-    ) -> Result<ToolFacts, Refusal> {
+    ) -> Result<CatalogEntry, Refusal> {
         let catalog = self.catalogs.of(bound);
-        if let catalog::Known::Yes(facts) = catalog.knows(tool) {
-            return Ok(facts);
+        if let catalog::Known::Yes(entry) = catalog.knows(tool) {
+            return Ok(entry);
         }
         let _one_asks = catalog.asking.lock().await;
         if let catalog::Known::Unsure = catalog.knows(tool) {
             self.ask(bound, request).await?;
         }
         match catalog.knows(tool) {
-            catalog::Known::Yes(facts) => Ok(facts),
+            catalog::Known::Yes(entry) => Ok(entry),
             catalog::Known::No | catalog::Known::Unsure => Err(Refusal::new(Code::NotFound)),
         }
+    }
+
+    /// The tool of a call, with the arguments held against its schema.
+    async fn settle(
+        &self,
+        bound: &Bound,
+        request: &Request,
+        tool: &str,
+    ) -> Result<(ToolFacts, Option<Refusal>), Refusal> {
+        let call = &bound.call;
+        let mode = self
+            .undeclared
+            .get(&call.server)
+            .copied()
+            .unwrap_or_default();
+        let renewed;
+        let known = self.look_up(bound, request, tool).await?;
+        let arguments = Arguments::of(call, request, &known.schema);
+        let (entry, arguments) = match arguments.stale_after() {
+            // The server may have changed what it declares since it was asked.
+            Some(age) if self.renew(bound, request, age).await? => {
+                renewed = self.look_up(bound, request, tool).await?;
+                (&renewed, Arguments::of(call, request, &renewed.schema))
+            }
+            Some(_) | None => (&known, arguments),
+        };
+        if call.revision.era() == Era::Stateless && entry.schema.mirrors().is_err() {
+            return Err(Refusal::new(Code::NotFound));
+        }
+        let names = arguments.undeclared();
+        for (kind, count) in [
+            ("argument", names.len()),
+            ("header", arguments.strange_lines()),
+        ] {
+            if count > 0 {
+                let labels = [call.server.as_str(), kind];
+                self.strangers
+                    .with(labels, |counter| counter.add(count as u64));
+            }
+        }
+        let facts = if names.is_empty() {
+            entry.facts.clone()
+        } else {
+            let facts = entry.facts.with_undeclared(&names);
+            call.carried.strange(names);
+            facts
+        };
+        Ok((
+            facts,
+            arguments.settle(call, request, &entry.schema, mode).err(),
+        ))
+    }
+
+    /// Asks for the list once more if it is older than `age`. Many calls ask once.
+    async fn renew(
+        &self,
+        bound: &Bound,
+        request: &Request,
+        age: Duration,
+    ) -> Result<bool, Refusal> {
+        let catalog = self.catalogs.of(bound);
+        if !catalog.is_older(age) {
+            return Ok(false);
+        }
+        let _one_asks = catalog.asking.lock().await;
+        if catalog.is_older(age) {
+            self.ask(bound, request).await?;
+        }
+        Ok(true)
     }
 
     /// Reads the whole list. What it shows reaches the catalog on its way back through the stack.
@@ -221,19 +309,27 @@ impl Gate<Bound> for Lookup {
     type Out = Known;
 
     async fn pass(&self, bound: Bound) -> Result<Known, Refusal> {
-        let tool = match &bound.call.ask {
-            Ask::Message(Message::Request(request)) if *request.method() == Method::ToolsCall => {
-                match request.param("name").and_then(|raw| raw.string()) {
-                    Some(name) => Some(Box::pin(self.look_up(&bound, request, &name)).await?),
-                    None => None,
+        let (mut tool, mut fault) = (None, None);
+        if let Some(request) = bound.call.request() {
+            match request.subject() {
+                Subject::Tool(name) => {
+                    let (facts, refusal) = Box::pin(self.settle(&bound, request, &name)).await?;
+                    bound.call.trace.list();
+                    (tool, fault) = (Some(facts), refusal);
                 }
+                Subject::Prompt(_) => fault = arguments::of_prompt(&bound.call, request).err(),
+                Subject::Resource(_)
+                | Subject::Completion { .. }
+                | Subject::Listing(_)
+                | Subject::Task(_)
+                | Subject::Subscription
+                | Subject::Session
+                | Subject::Client
+                | Subject::Missing
+                | Subject::Unknown => {}
             }
-            Ask::Message(_) | Ask::Listen | Ask::End => None,
-        };
-        if tool.is_some() {
-            bound.call.trace.list();
         }
-        Ok(Known { bound, tool })
+        Ok(Known { bound, tool, fault })
     }
 }
 

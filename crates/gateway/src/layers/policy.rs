@@ -70,7 +70,8 @@ impl Judge {
 impl Gate<Known> for Judge {
     type Out = Judged;
 
-    async fn pass(&self, known: Known) -> Result<Judged, Refusal> {
+    async fn pass(&self, mut known: Known) -> Result<Judged, Refusal> {
+        let fault = known.fault.take();
         let decision = match &known.bound.call.ask {
             Ask::Listen | Ask::End | Ask::Message(Message::Response(_)) => {
                 self.part_of_the_protocol()
@@ -84,7 +85,11 @@ impl Gate<Known> for Judge {
                 }
                 self.part_of_the_protocol()
             }
-            Ask::Message(Message::Request(request)) => self.judge(&known, request)?,
+            // Policy sees the message that is sent: without the arguments that were dropped.
+            Ask::Message(Message::Request(request)) => {
+                let request = known.bound.call.judged_request().unwrap_or(request);
+                self.judge(&known, request, fault)?
+            }
         };
         if let Some(spans) = &known.bound.call.trace.spans {
             // Set once: a call is judged once.
@@ -106,7 +111,12 @@ impl Gate<Known> for Judge {
 }
 
 impl Judge {
-    fn judge(&self, known: &Known, request: &Request) -> Result<Decision, Refusal> {
+    fn judge(
+        &self,
+        known: &Known,
+        request: &Request,
+        fault: Option<Refusal>,
+    ) -> Result<Decision, Refusal> {
         let bound = &known.bound;
         if !bound
             .call
@@ -122,6 +132,9 @@ impl Judge {
         let seen = past.facts();
         let side = Side::of(bound, &self.knowledge, &past, &seen)?;
         let connect = self.connect(&side, request)?;
+        if let Some(fault) = fault {
+            return Err(self.faulty(&side, known.tool.as_ref(), request, fault));
+        }
         let decision = match request.subject() {
             // What they show is judged on its way back, item by item.
             About::Listing(
@@ -211,7 +224,8 @@ impl Judge {
         let again = judged(Some(set.arguments()))?;
         let obligations = decision.obligations.unwrap_or_default();
         let again = joined(again, *obligations)?;
-        set.settle(side.call(), &again, &self.catalogs.mirrors(side.bound()))?;
+        let schema = self.catalogs.schema(side.bound());
+        set.settle(side.call(), &again, schema.as_deref())?;
         Ok(again)
     }
 
@@ -241,15 +255,9 @@ impl Judge {
 
     /// What the caller may not even see does not exist for it.
     fn denied(&self, caller: &Caller, facts: &Facts<'_>, decision: Decision) -> Refusal {
-        let seen = Facts {
-            phase: Phase::List,
-            arguments: None,
-            ..*facts
-        };
-        let shown = self.policy.visible(&seen, &[visible_as(facts.subject)]);
         let code = if is_failure(&decision) {
             Code::PolicyFailed
-        } else if shown.shown.first() != Some(&true) {
+        } else if !self.is_visible(facts) {
             Code::NotFound
         } else if can_be_lifted(caller, &decision) {
             Code::InsufficientScope
@@ -263,6 +271,36 @@ impl Judge {
         refusal.reasons = reasons(&decision);
         refusal.policy = Some(decision.revision);
         refusal
+    }
+
+    /// Whether the caller may see what it asks for in a list.
+    fn is_visible(&self, facts: &Facts<'_>) -> bool {
+        let seen = Facts {
+            phase: Phase::List,
+            arguments: None,
+            ..*facts
+        };
+        let shown = self.policy.visible(&seen, &[visible_as(facts.subject)]);
+        shown.shown.first() == Some(&true)
+    }
+
+    /// The refusal of arguments that policy never sees: a tool the caller may not see does not exist for it here either.
+    fn faulty(
+        &self,
+        side: &Side<'_>,
+        tool: Option<&ToolFacts>,
+        request: &Request,
+        fault: Refusal,
+    ) -> Refusal {
+        let method = request.method().as_str();
+        let visible = about::with(request, tool, |item| {
+            Ok(self.is_visible(&side.facts(Phase::List, method, item, None)))
+        });
+        match visible {
+            Ok(true) => fault,
+            Ok(false) => Refusal::new(Code::NotFound),
+            Err(refusal) => refusal,
+        }
     }
 
     /// A subscription is a standing read of every resource it names (2026-07-28 `basic/patterns/subscriptions`).

@@ -1,9 +1,12 @@
 //! The keys of the objects still open, and the judgement over them when an object closes.
 
+use std::borrow::Cow;
+
 use smallvec::SmallVec;
 
 use super::text;
 use crate::error::{DecodeError, DecodeFault};
+use crate::fold::folded;
 
 /// Keys of objects up to this size are compared pair by pair; larger objects are sorted, so that no choice of keys is slow.
 const PAIRWISE: usize = 12;
@@ -260,7 +263,7 @@ impl Keys {
     }
 
     fn folded_variants(&self, source: &[u8], open: &[Key]) -> Result<(), DecodeError> {
-        let mut folded: Vec<(String, u32)> = open
+        let mut folded: Vec<(Cow<'_, str>, u32)> = open
             .iter()
             .map(|key| (fold(self.text(source, *key)), key.quote))
             .collect();
@@ -276,8 +279,8 @@ impl Keys {
     }
 }
 
-fn fold(key: &[u8]) -> String {
-    text::fold(simdutf8::basic::from_utf8(key).unwrap_or_default())
+fn fold(key: &[u8]) -> Cow<'_, str> {
+    folded(simdutf8::basic::from_utf8(key).unwrap_or_default())
 }
 
 /// The first eight bytes of `len` bytes at `start`, zeros after the end.

@@ -427,19 +427,6 @@ fn views_decode_and_walk() {
     assert_eq!(raw.string(), None);
 }
 
-#[test]
-fn case_variants_can_be_asked_for() {
-    let has = |text: &'static str| {
-        parse(text.as_bytes(), &Limits::request())
-            .expect("legal")
-            .has_case_variants()
-    };
-    assert!(has(r#"{"sql":1,"SQL":2}"#));
-    assert!(has(r#"{"s":1,"\u017f":2}"#));
-    assert!(has(r#"{"K":1,"\u212a":2}"#));
-    assert!(!has(r#"{"a":1,"b":{"A":2}}"#));
-}
-
 /// Asserts that our view of `raw` is serde_json's.
 fn agree(raw: Raw<'_>) {
     let text = raw.as_str();

@@ -132,15 +132,3 @@ pub(super) fn hex_unit(rest: &[u8]) -> Option<(u32, &[u8])> {
     }
     Some((unit, rest))
 }
-
-/// `key` as readers that ignore case see it: ASCII lower case, and the two characters outside ASCII that Unicode's simple
-/// folding sends into ASCII (U+017F to `s`, U+212A to `k`), which Go's decoder honours.
-pub(crate) fn fold(key: &str) -> String {
-    key.chars()
-        .map(|character| match character {
-            '\u{17f}' => 's',
-            '\u{212a}' => 'k',
-            other => other.to_ascii_lowercase(),
-        })
-        .collect()
-}

@@ -76,6 +76,61 @@ fn equal_places_have_one_spelling() {
 }
 
 #[test]
+fn trap_35_every_spelling_of_a_host_is_one_host() {
+    let told = |uri: &str| {
+        let normal = normalise(uri).ok()?;
+        let class = normal.host.map_or("none", |host| host.class.as_str());
+        Some(format!(
+            "{} {class} {}",
+            normal.authority,
+            normal.port.unwrap_or_default()
+        ))
+    };
+    for (uri, expected) in [
+        ("http://127.0.0.1/", "127.0.0.1 loopback 80"),
+        ("http://127.0.0.1:80/", "127.0.0.1 loopback 80"),
+        ("http://127.0.0.1:/", "127.0.0.1 loopback 80"),
+        ("http://127.0.0.1.:0080/", "127.0.0.1 loopback 80"),
+        ("http://2130706433/", "127.0.0.1 loopback 80"),
+        ("http://0x7f.1/", "127.0.0.1 loopback 80"),
+        ("http://0177.0.0.1/", "127.0.0.1 loopback 80"),
+        ("http://[::ffff:127.0.0.1]/", "127.0.0.1 loopback 80"),
+        ("http://%31%32%37.0.0.1/", "127.0.0.1 loopback 80"),
+        ("http://1.2.3.4@127.1:8080/", "127.0.0.1:8080 loopback 8080"),
+        ("https://[::1]:443/", "[::1] loopback 443"),
+        ("http://Internal.Example./x", "internal.example name 80"),
+        (
+            "http://169.254.169.254/latest",
+            "169.254.169.254 metadata 80",
+        ),
+        (
+            "http://[::ffff:a9fe:a9fe]/latest",
+            "169.254.169.254 metadata 80",
+        ),
+        ("https://BÜCHER.example/", "xn--bcher-kva.example name 443"),
+        // The server's own names: shown as they are, and what a client would make of them.
+        ("note://2024/x", "2024 loopback 0"),
+        ("redis://2130706433:6379/0", "2130706433:6379 loopback 6379"),
+        ("file:///x", " none 0"),
+    ] {
+        assert_eq!(told(uri).as_deref(), Some(expected), "{uri}");
+    }
+    for uri in [
+        "http://256.0.0.1/",
+        "http://1.2.3.4.5/",
+        "http://a b/",
+        "http://a:99999/",
+        "http://a:+80/",
+        "http://a:8x/",
+        "http://[::1/",
+        "http://a%00b/",
+        "http://exa|mple/",
+    ] {
+        assert_eq!(told(uri), None, "{uri}");
+    }
+}
+
+#[test]
 fn trap_09_traversal_is_resolved_or_refused() {
     check(
         &[

@@ -45,6 +45,7 @@ fn answers_are_those_of_opa() {
         "facts.leaves",
         "facts.mentions",
         "facts.words",
+        "net.url",
         "sql.parse",
         "soql.parse",
     ];

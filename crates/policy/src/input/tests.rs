@@ -53,6 +53,8 @@ fn documents() -> Vec<(&'static str, Value)> {
         uri: "file:///srv/a b.md",
         scheme: "file",
         authority: Some("host:1"),
+        host: Some(("host", "name")),
+        port: Some(1),
         path: &["srv", "a b.md"],
         template: false,
     };
@@ -173,6 +175,8 @@ fn documents() -> Vec<(&'static str, Value)> {
                     of: CompletionKind::Resource(ResourceFacts {
                         template: true,
                         authority: None,
+                        host: None,
+                        port: None,
                         ..resource
                     }),
                     argument: "name",

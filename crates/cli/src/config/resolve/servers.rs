@@ -81,6 +81,7 @@ impl Resolver<'_> {
                     .collect(),
             },
             definition: None,
+            arguments: raw.arguments,
         })
     }
 

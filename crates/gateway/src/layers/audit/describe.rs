@@ -56,6 +56,7 @@ impl Described<'_> {
         if kind != Kind::CallOutcome && kind != Kind::CallOpen {
             record.source = call.peer.map(|peer| peer.ip());
             record.initiated_by = Some(call.origin.as_str());
+            record.undeclared = call.carried.undeclared();
             if let Ask::Message(message) = &call.ask {
                 record.request_bytes = u64::try_from(message.bytes().len()).ok();
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use keepgate_call::{Caller, Code, Refusal};
-use keepgate_mcp::{Era, method::Reference, uri};
+use keepgate_mcp::{Era, host::Host, method::Reference, uri};
 use keepgate_policy::{
     ClientFacts, CompletionKind, Facts, HistoryFacts, Item, Phase, RequestFacts, ResourceFacts,
     ServerFacts, SessionFacts,
@@ -107,6 +107,8 @@ pub(super) struct Located {
     text: String,
     scheme: String,
     authority: String,
+    host: Option<Host>,
+    port: Option<u16>,
     segments: Vec<String>,
     template: bool,
 }
@@ -121,6 +123,8 @@ impl Located {
             text: uri.text,
             scheme: uri.scheme,
             authority: uri.authority,
+            host: uri.host,
+            port: uri.port,
             segments: uri.segments,
             template: false,
         })
@@ -144,6 +148,9 @@ impl Located {
             text: text.to_owned(),
             scheme: scheme.to_ascii_lowercase(),
             authority: authority.to_ascii_lowercase(),
+            // It is no address yet.
+            host: None,
+            port: None,
             segments,
             template: true,
         })
@@ -156,6 +163,11 @@ impl Located {
             uri: &self.text,
             scheme: &self.scheme,
             authority: Some(&*self.authority).filter(|authority| !authority.is_empty()),
+            host: self
+                .host
+                .as_ref()
+                .map(|host| (&*host.name, host.class.as_str())),
+            port: self.port,
             path: &path,
             template: self.template,
         })

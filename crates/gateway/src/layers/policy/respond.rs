@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use keepgate_call::{Code, Refusal};
-use keepgate_mcp::message::{Message, Request, Response};
+use keepgate_mcp::message::Response;
 use keepgate_policy::{Effect, Obligations, Phase, Policy, ResponseFacts, ToolFacts, is_judged};
 
 use super::{super::session::Bound, about, effect, facts::Side, is_failure, refused, unsupported};
@@ -31,7 +31,10 @@ impl Respond {
 
     /// Whether anything would be asked about the answer to this call.
     pub(in super::super) fn asks(&self, bound: &Bound) -> bool {
-        request(bound).is_some_and(|request| is_judged(Phase::Call, request.method().as_str()))
+        bound
+            .call
+            .judged_request()
+            .is_some_and(|request| is_judged(Phase::Call, request.method().as_str()))
             && self.policy.speaks(Phase::Response)
     }
 
@@ -45,7 +48,7 @@ impl Respond {
         tool: Option<&ToolFacts>,
         response: &Response,
     ) -> Result<Option<Box<Obligations>>, Refusal> {
-        let Some(request) = request(bound) else {
+        let Some(request) = bound.call.judged_request() else {
             return Ok(None);
         };
         let key = bound.call.caller.session_key();
@@ -97,11 +100,4 @@ fn comes_too_late(obligations: &Obligations) -> bool {
     !obligations.set_arguments.is_empty()
         || obligations.credential.is_some()
         || obligations.timeout.is_some()
-}
-
-fn request(bound: &Bound) -> Option<&Request> {
-    match bound.call.judged()? {
-        Message::Request(request) => Some(request),
-        Message::Notification(_) | Message::Response(_) => None,
-    }
 }

@@ -282,6 +282,7 @@ impl Screened {
     ) -> Result<Vec<bool>, Refusal> {
         let catalog = self.parts.catalogs.of(&self.bound);
         let method = self.bound.call.ask.method();
+        let stateless = self.bound.call.revision.era() == Era::Stateless;
         let mut shown = Vec::with_capacity(listing.items().len());
         for (item, located) in listing.items().iter().zip(located) {
             let ask = |item: Item<'_>| {
@@ -295,9 +296,15 @@ impl Screened {
             shown.push(match kind {
                 ListKind::Tools if self.is_killed(&item.key) => false,
                 ListKind::Tools => match catalog.knows(&item.key) {
-                    crate::catalog::Known::Yes(definition) => ask(Item::Tool {
+                    // 2026-07-28 has clients drop such a tool; it is dropped once, for all of them.
+                    crate::catalog::Known::Yes(entry)
+                        if stateless && entry.schema.mirrors().is_err() =>
+                    {
+                        false
+                    }
+                    crate::catalog::Known::Yes(entry) => ask(Item::Tool {
                         name: &item.key,
-                        definition: Some(&definition),
+                        definition: Some(&entry.facts),
                     }),
                     crate::catalog::Known::No | crate::catalog::Known::Unsure => false,
                 },

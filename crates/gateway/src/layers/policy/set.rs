@@ -2,18 +2,17 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use bytes::Bytes;
 use keepgate_call::{Call, Changed, Refusal};
 use keepgate_mcp::{
-    Era, header,
-    json::{self, Kind, Raw},
+    json::{self, Raw},
     message::{Message, Request},
     method::Subject as About,
+    schema::InputSchema,
 };
 use keepgate_policy::Decision;
 
-use super::unsupported;
-use crate::{catalog::Mirror, oblige};
+use super::{super::catalog::lines, unsupported};
+use crate::oblige;
 
 /// A request with other arguments.
 pub(super) struct Set {
@@ -54,13 +53,13 @@ impl Set {
         &self.arguments
     }
 
-    /// Makes the changed request what is sent, if `decision`, which judged it, sets nothing more. `mirrors` are the
-    /// arguments that headers repeat (SEP-2243).
+    /// Makes the changed request what is sent, if `decision`, which judged it, sets nothing more. `schema` says which
+    /// arguments headers repeat (SEP-2243).
     pub(super) fn settle(
         self,
         call: &Call,
         decision: &Decision,
-        mirrors: &[Mirror],
+        schema: Option<&InputSchema>,
     ) -> Result<(), Refusal> {
         let refused = || unsupported("set_arguments", &decision.revision);
         let none = BTreeMap::new();
@@ -70,10 +69,10 @@ impl Set {
         if again != self.arguments {
             return Err(refused());
         }
-        let params = if call.revision.era() == Era::Stateless {
-            self.params(call, mirrors)
-        } else {
-            Vec::new()
+        let arguments = json::parse(self.arguments.as_bytes(), &keepgate_mcp::Limits::reply());
+        let params = match (schema, arguments) {
+            (Some(schema), Ok(arguments)) => lines(call, schema, arguments),
+            (None, _) | (_, Err(_)) => Vec::new(),
         };
         call.carried.change(Changed {
             message: Message::Request(self.request),
@@ -81,36 +80,4 @@ impl Set {
         });
         Ok(())
     }
-
-    /// The client's lines, with those that mirror an argument made anew from the arguments that are sent.
-    fn params(&self, call: &Call, mirrors: &[Mirror]) -> Vec<(Box<str>, Bytes)> {
-        let mirrored = |name: &str| mirrors.iter().any(|mirror| *mirror.header == *name);
-        let kept = call.passed.params.iter();
-        let mut lines: Vec<(Box<str>, Bytes)> =
-            kept.filter(|(name, _)| !mirrored(name)).cloned().collect();
-        let arguments = json::parse(self.arguments.as_bytes(), &keepgate_mcp::Limits::reply());
-        let Ok(arguments) = arguments else {
-            return lines;
-        };
-        for mirror in mirrors {
-            let mut path = mirror.path.iter();
-            let value = path.try_fold(arguments, |value, step| value.member(step));
-            if let Some(line) = value.and_then(line) {
-                lines.push((mirror.header.clone(), line));
-            }
-        }
-        lines
-    }
-}
-
-/// The line that mirrors a value; none for what is missing or null, and for what no line can be.
-fn line(value: Raw<'_>) -> Option<Bytes> {
-    let text = match value.kind() {
-        Kind::String => value.string()?.into_owned(),
-        Kind::Number | Kind::Bool => value.as_str().to_owned(),
-        Kind::Null | Kind::Array | Kind::Object => return None,
-    };
-    Some(Bytes::copy_from_slice(
-        header::encode_value(&text).as_bytes(),
-    ))
 }

@@ -112,6 +112,8 @@ fn decided(policy: &Policy, case: &serde_json::Value) -> Decision {
             uri: "file:///x",
             scheme: "file",
             authority: None,
+            host: None,
+            port: None,
             path: &["x"],
             template: false,
         });
@@ -229,6 +231,8 @@ fn shown(policy: &Policy, session: bool) -> Vec<bool> {
         uri: "file:///x",
         scheme: "file",
         authority: None,
+        host: None,
+        port: None,
         path: &["x"],
         template: false,
     };
