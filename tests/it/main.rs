@@ -18,6 +18,7 @@ mod limits;
 mod obligations;
 mod peers;
 mod phases;
+mod records;
 mod sessions;
 mod spine;
 mod tidy;

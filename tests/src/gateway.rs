@@ -10,6 +10,7 @@ use keepgate_gateway::{
 };
 use keepgate_policy::Policy;
 use keepgate_transport::http::server::{Listener, ListenerSettings, serve};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -86,7 +87,7 @@ impl TestGateway {
     }
 
     /// Waits until a record is written that `is` what the test waits for, and gives it.
-    pub async fn record(&self, is: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+    pub async fn record(&self, is: impl Fn(&Value) -> bool) -> Value {
         let written = async {
             loop {
                 if let Some(record) = self.read().into_iter().find(|record| is(record)) {
@@ -100,18 +101,33 @@ impl TestGateway {
             .unwrap_or_else(|_| panic!("no such record: {:#?}", self.read()))
     }
 
-    /// Ends the log in order and verifies it; gives the codes of all refusals in it.
+    /// Ends the log in order and verifies it; gives the codes of all refusals in it, those that share a record behind its
+    /// first.
     pub async fn refusals(&self) -> Vec<String> {
         let records = self.records().await;
-        let codes = records
-            .iter()
-            .filter_map(|record| record["refusal"].as_str());
-        codes.map(str::to_owned).collect()
+        let mut codes = Vec::new();
+        for record in &records {
+            let (Some(code), Value::Null) =
+                (record["refusal"].as_str(), &record["repeat"]["count"])
+            else {
+                continue;
+            };
+            let repeats = records.iter().filter(|other| {
+                other["kind"] == "record.repeated" && other["decision_id"] == record["decision_id"]
+            });
+            let repeats: u64 = repeats
+                .filter_map(|other| other["repeat"]["count"].as_u64())
+                .sum();
+            let count = usize::try_from(repeats).expect("a count") + 1;
+            codes.extend(std::iter::repeat_n(code.to_owned(), count));
+        }
+        codes
     }
 
     /// Ends the log in order and verifies it; gives its records as JSON.
-    pub async fn records(&self) -> Vec<serde_json::Value> {
-        // What is posted without waiting is written before the log closes.
+    pub async fn records(&self) -> Vec<Value> {
+        // What is posted without waiting, and what was only counted, is written before the log closes.
+        self.gateway.shared().refusals.close();
         self.log.close();
         let report = keepgate_audit::verify(&self.log_directory(), &self.log.public_key(), &[])
             .expect("the log can be read");
@@ -122,7 +138,7 @@ impl TestGateway {
         self.read()
     }
 
-    fn read(&self) -> Vec<serde_json::Value> {
+    fn read(&self) -> Vec<Value> {
         let mut reader =
             keepgate_audit::Reader::open(&self.log_directory(), keepgate_audit::Start::Index(0))
                 .expect("the log opens");

@@ -30,7 +30,8 @@ pub use key::{KeyError, PublicKey};
 pub use log::{Append, AppendError, Log, OpenError, Position};
 pub use reader::{Entry, ReadError, Reader, Start, find};
 pub use record::{
-    Caller, Client, Credential, Decision, Kind, Outcome, Reason, Record, Shadow, Status,
+    Caller, Client, Credential, Decision, Kind, Outcome, Reason, Record, Repeat, Scope, Shadow,
+    Status,
 };
 pub use settings::{Durability, Settings};
 pub use verify::{Against, Finding, Problem, Report, Verdict, VerifyError, verify};

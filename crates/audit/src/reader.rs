@@ -240,14 +240,16 @@ impl Bundle {
     }
 }
 
-/// Every record with this decision id, in order.
+/// Every record with this decision id, in order. The id of one that shares an equal one's record (`<uuid>.17`) gives that
+/// record and the one that counts, unless the count is lower than its number.
 ///
 /// # Errors
 ///
 /// [`ReadError`] when a file is unreadable or damaged.
 pub fn find(directory: &Path, decision_id: &str) -> Result<Vec<Entry>, ReadError> {
     // Records are canonical, and a quote within a string is escaped: the text stands nowhere else.
-    let needle = record::decision_id_member(decision_id);
+    let (first, number) = shared(decision_id);
+    let needle = record::decision_id_member(first);
     let mut reader = Reader::open(directory, Start::Index(0))?;
     let mut found = Vec::new();
     while let Some(entry) = reader.next_entry()? {
@@ -255,7 +257,32 @@ pub fn find(directory: &Path, decision_id: &str) -> Result<Vec<Entry>, ReadError
             found.push(entry);
         }
     }
+    if number.is_some_and(|number| !may_be(number, &found)) {
+        found.clear();
+    }
     Ok(found)
+}
+
+/// Id of the record that has the decision `id`, and its number among those that share it.
+fn shared(id: &str) -> (&str, Option<u64>) {
+    let parts = id.split_once('.');
+    let number = parts.and_then(|(_, number)| number.parse().ok());
+    match (parts, number) {
+        (Some((first, _)), Some(number)) => (first, Some(number)),
+        (None, _) | (Some(_), None) => (id, None),
+    }
+}
+
+/// Whether a record with this number shares one of these. As long as the count is not written, nobody can say that none
+/// does.
+fn may_be(number: u64, found: &[Entry]) -> bool {
+    let heads: Vec<_> = found
+        .iter()
+        .filter_map(|entry| record::read(entry.json.as_bytes(), &mut Vec::new()).ok())
+        .collect();
+    let is_opened = heads.iter().any(|head| head.within_s.is_some());
+    let count = heads.iter().find_map(|head| head.count);
+    number > 0 && count.map_or(is_opened, |count| number <= count)
 }
 
 #[cfg(test)]

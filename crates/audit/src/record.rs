@@ -58,6 +58,8 @@ words! {
         CallOutcome = "call.outcome",
         /// A call was refused before it had an intent.
         CallRefused = "call.refused",
+        /// Records equal to an earlier one, counted instead of written; `decision_id` is that of the first.
+        RecordRepeated = "record.repeated",
         /// A list went to a client, with what it may not see taken out.
         ListFiltered = "list.filtered",
         /// A session began.
@@ -96,6 +98,7 @@ impl Kind {
         match self {
             Self::CallOpen
             | Self::CallOutcome
+            | Self::RecordRepeated
             | Self::SessionEnd
             | Self::PolicyActivated
             | Self::PolicyRejected
@@ -207,6 +210,41 @@ pub struct Shadow<'a> {
     pub policy_rev: &'a str,
 }
 
+words! {
+    /// Common ground of records that share one, member `repeat.scope`.
+    Scope {
+        /// Everything: caller, session, server, method, what it is about, code and rule.
+        Equal = "equal",
+        /// Caller and code: the caller had too many different ones at once.
+        Caller = "caller",
+        /// The code alone: too many callers had some at once.
+        Code = "code",
+    }
+}
+
+/// Records that share one (member `repeat`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeat {
+    /// Stands in the first, which is written whole: those that follow within `within` are counted, not written.
+    Opened {
+        /// Time in which they are counted; whole seconds in the record (member `within_s`).
+        within: Duration,
+        /// Common ground with it.
+        scope: Scope,
+    },
+    /// Stands in the record that counts.
+    Counted {
+        /// Number of them after the first.
+        count: u64,
+        /// When the first of those was (member `first`).
+        first: SystemTime,
+        /// When the last of those was (member `last`).
+        last: SystemTime,
+        /// Their common ground.
+        scope: Scope,
+    },
+}
+
 /// How a call ended (member `result`).
 #[derive(Debug, Clone, Copy)]
 pub struct Outcome<'a> {
@@ -305,6 +343,8 @@ pub struct Record<'a> {
     pub reasons: &'a [Reason<'a>],
     /// Stable code of the refusal (member `refusal`).
     pub refusal: Option<&'a str>,
+    /// Its relation to equal records (member `repeat`).
+    pub repeat: Option<Repeat>,
     /// How the call ended (member `result`).
     pub result: Option<Outcome<'a>>,
     /// What other policies would have decided (member `shadow`).
@@ -340,6 +380,7 @@ impl Record<'_> {
             policy_rev: None,
             reasons: &[],
             refusal: None,
+            repeat: None,
             result: None,
             shadow: None,
         }

@@ -103,6 +103,9 @@ pub struct Report {
     pub kinds: BTreeMap<Kind, u64>,
     /// Intents without an outcome: running, or cut by a crash. The upstream may have acted.
     pub unfinished: u64,
+    /// First records whose equal ones were still being counted when the log broke off, or are: how many followed each
+    /// within `repeat.within_s` is not known.
+    pub uncounted: u64,
     /// What is wrong, in the order found; at most 100, the rest is counted.
     pub findings: Vec<Finding>,
     /// Findings beyond the first 100.
@@ -122,6 +125,7 @@ impl Report {
             torn_bytes: 0,
             kinds: BTreeMap::new(),
             unfinished: 0,
+            uncounted: 0,
             findings: Vec::new(),
             more_findings: 0,
         }

@@ -4,9 +4,18 @@ use std::fmt;
 
 /// The id of one decision: in the refusal a client sees, in both audit records, in logs and traces.
 ///
-/// 128 bits laid out as a UUID version 7 (RFC 9562 §5.7), so that ids sort by time and any tool can read them.
+/// 128 bits laid out as a UUID version 7 (RFC 9562 §5.7), so that ids sort by time and any tool can read them. A refusal
+/// that shares the record of an equal one before it has that one's id, a dot and its number: `<uuid>.17`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct DecisionId([u8; 36]);
+pub struct DecisionId {
+    text: [u8; LENGTH_MOST],
+    length: u8,
+}
+
+/// Length of a UUID in text.
+const UUID: usize = 36;
+/// Length of the longest id: a UUID, a dot and ten digits.
+const LENGTH_MOST: usize = UUID + 11;
 
 impl DecisionId {
     /// Builds an id from Unix milliseconds and random bits. Only the low 48 bits of the time and 74 of the random
@@ -15,9 +24,9 @@ impl DecisionId {
         let time = u128::from(unix_ms & 0xffff_ffff_ffff) << 80;
         let low = random & 0x0fff_3fff_ffff_ffff_ffff;
         let bits = time | low | (0x7 << 76) | (0x2 << 62);
-        let mut text = [b'-'; 36];
+        let mut text = [b'-'; LENGTH_MOST];
         let mut shift = 128_u32;
-        for (at, slot) in text.iter_mut().enumerate() {
+        for (at, slot) in text.iter_mut().take(UUID).enumerate() {
             if matches!(at, 8 | 13 | 18 | 23) {
                 continue;
             }
@@ -29,13 +38,33 @@ impl DecisionId {
                 b'a' + nibble - 10
             };
         }
-        Self(text)
+        Self {
+            text,
+            length: UUID as u8,
+        }
     }
 
-    /// The 36 characters of the id.
+    /// The id of the refusal numbered `number` among those that share the record with this id.
+    #[must_use]
+    pub fn repeat(&self, number: u32) -> Self {
+        let mut text = self.text;
+        let mut length = UUID;
+        // Ten digits hold every `u32`, so the end of the text is never met.
+        for (slot, byte) in text.iter_mut().skip(UUID).zip(format!(".{number}").bytes()) {
+            *slot = byte;
+            length += 1;
+        }
+        Self {
+            text,
+            length: u8::try_from(length).unwrap_or(UUID as u8),
+        }
+    }
+
+    /// The characters of the id.
     pub fn as_str(&self) -> &str {
+        let text = self.text.get(..usize::from(self.length));
         // Only ASCII was written above.
-        std::str::from_utf8(&self.0).unwrap_or_default()
+        std::str::from_utf8(text.unwrap_or_default()).unwrap_or_default()
     }
 }
 
@@ -57,5 +86,15 @@ mod tests {
             DecisionId::new(0, 0).as_str(),
             "00000000-0000-7000-8000-000000000000"
         );
+    }
+
+    #[test]
+    fn repeats_are_numbered_after_their_first() {
+        let first = DecisionId::new(0, 0);
+        for (number, end) in [(1, ".1"), (40_000, ".40000"), (u32::MAX, ".4294967295")] {
+            let repeat = first.repeat(number);
+            assert_eq!(repeat.as_str(), format!("{first}{end}"));
+            assert_eq!(repeat.repeat(2).as_str(), format!("{first}.2"));
+        }
     }
 }

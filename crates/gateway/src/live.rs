@@ -30,6 +30,8 @@ use crate::{
 const SWEEP: Duration = Duration::from_secs(10);
 /// Interval of looking for calls that have lived too long.
 const AGING: Duration = Duration::from_secs(1);
+/// Interval at which counts of equal refusals are looked at: a count is written at most so late.
+const COUNT: Duration = Duration::from_secs(1);
 /// How often it is looked whether calls that were cut have ended, and for how long.
 const ENDING: Duration = Duration::from_millis(5);
 const ENDINGS: Duration = Duration::from_secs(1);
@@ -166,8 +168,15 @@ impl Gateway {
     /// Ends what has rested too long; runs until it is dropped.
     pub async fn sweep(self) {
         let mut ticks = tokio::time::interval(SWEEP);
+        let mut counts = tokio::time::interval(COUNT);
         loop {
-            ticks.tick().await;
+            tokio::select! {
+                _ = ticks.tick() => {}
+                _ = counts.tick() => {
+                    self.shared.refusals.sweep();
+                    continue;
+                }
+            }
             let built = self.built.load_full();
             for session in self.shared.sessions.expire(built.idle) {
                 if let Some(link) = session.link.get() {
@@ -225,6 +234,8 @@ impl Gateway {
         let _in_time = tokio::time::timeout(patience, self.shared.tasks.wait())
             .await
             .is_ok();
+        // Whoever closes the log next closes it over every count.
+        self.shared.refusals.close();
     }
 }
 

@@ -12,8 +12,15 @@ use keepgate_transport::memory::Budget;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    beside::Beside, clock::Ids, edge::room::Load, history::Histories, layers::audit::Doorkeeper,
-    layers::catalog::Catalogs, limit::Budgets, metrics::Meters, session::Sessions,
+    beside::Beside,
+    clock::Ids,
+    edge::room::Load,
+    history::Histories,
+    layers::audit::{Doorkeeper, Refusals},
+    layers::catalog::Catalogs,
+    limit::Budgets,
+    metrics::Meters,
+    session::Sessions,
 };
 
 /// What messages that are held whole may take, unless the settings say otherwise. In bytes.
@@ -32,6 +39,8 @@ pub struct Shared {
     pub sessions: Arc<Sessions>,
     /// What servers have shown callers without sessions.
     pub catalogs: Arc<Catalogs>,
+    /// The refusals that share records.
+    pub refusals: Arc<Refusals>,
     /// Who notes refusals at the edge.
     pub door: Arc<Doorkeeper>,
     /// What is spent of the limits.
@@ -77,8 +86,11 @@ impl Shared {
     ) -> Result<Self, getrandom::Error> {
         let meters: Arc<Meters> = Arc::default();
         let tasks = TaskTracker::new();
+        let ids = Arc::new(Ids::new()?);
+        let refusals = Arc::new(Refusals::new(&log));
         Ok(Self {
-            door: Arc::new(Doorkeeper::new(&log, &meters)),
+            door: Arc::new(Doorkeeper::new(&refusals, &ids, &meters)),
+            refusals,
             log,
             policy,
             authn,
@@ -91,7 +103,7 @@ impl Shared {
             catalogs: Arc::default(),
             tracer: Arc::default(),
             load: Arc::default(),
-            ids: Arc::new(Ids::new()?),
+            ids,
             kill: Switch::new(),
             credentials: Arc::new(Credentials::new(&tasks)),
             tasks,

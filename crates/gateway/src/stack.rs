@@ -59,7 +59,7 @@ pub fn calls(
     let known = Arc::new(Knowledge::new(settings, &shared.beside));
     let stack = ServiceBuilder::new()
         .layer(around(measure::Measure::new(shared))) // takes Call
-        .layer(around(audit::Outcome::new(&shared.log))) // one last record per call, always
+        .layer(around(audit::Outcome::new(&shared.refusals))) // one last record per call, always
         .layer(around(session::Bind::new(
             &settings.limits,
             &shared.sessions,
@@ -73,7 +73,7 @@ pub fn calls(
             &shared.catalogs,
             &shared.kill,
             &shared.history,
-            &shared.log,
+            &shared.refusals,
         )))
         .layer(gate(catalog::Lookup::new(settings, shared, &whole))) // Bound     -> Known: what the tool does not declare is dropped
         .layer(gate(policy::Judge::new(shared, &known))) // Known     -> Judged

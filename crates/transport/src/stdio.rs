@@ -9,6 +9,7 @@ mod connection;
 mod line;
 mod queue;
 mod route;
+mod stderr;
 mod supervisor;
 
 use std::{io, sync::Arc, time::Duration};

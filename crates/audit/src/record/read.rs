@@ -6,10 +6,10 @@ use std::net::IpAddr;
 use serde::Deserialize;
 
 use super::write::{
-    CredentialLine, Cut, EVENT_ID, Line, LogNote, MAX_DIGITS, ReasonLine, ResultLine, ShadowLine,
-    TIMESTAMP, write_line, write_number,
+    CredentialLine, Cut, EVENT_ID, Line, LogNote, MAX_DIGITS, ReasonLine, RepeatLine, ResultLine,
+    ShadowLine, TIMESTAMP, seconds, write_line, write_number,
 };
-use super::{Decision, Kind, Status, VERSION};
+use super::{Decision, Kind, Scope, Status, VERSION};
 
 /// Why bytes are no record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -80,6 +80,8 @@ pub(crate) struct Parsed<'a> {
     reasons: Vec<ParsedReason<'a>>,
     #[serde(borrow, default)]
     refusal: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    repeat: Option<ParsedRepeat<'a>>,
     #[serde(default)]
     request_bytes: Option<u64>,
     #[serde(borrow, default)]
@@ -128,6 +130,21 @@ struct ParsedCredential<'a> {
     masked: Option<u64>,
     #[serde(borrow, rename = "ref")]
     reference: Cow<'a, str>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ParsedRepeat<'a> {
+    #[serde(default)]
+    count: Option<u64>,
+    #[serde(borrow, default)]
+    first: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    last: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    scope: Cow<'a, str>,
+    #[serde(default)]
+    within_s: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -208,6 +225,12 @@ pub(crate) struct Head {
     pub(crate) kind: Kind,
     /// Member `decision_id`.
     pub(crate) decision_id: Option<Box<str>>,
+    /// Member `timestamp`, in seconds of the Unix epoch.
+    pub(crate) at_s: i64,
+    /// Member `repeat.within_s`: how long records equal to this one are counted.
+    pub(crate) within_s: Option<u64>,
+    /// Member `repeat.count`.
+    pub(crate) count: Option<u64>,
 }
 
 /// Reads a record; refuses anything but the one form the writer gives it.
@@ -245,10 +268,14 @@ pub(crate) fn read(bytes: &[u8], scratch: &mut Vec<u8>) -> Result<Head, NotRecor
     let decision_id = parsed
         .decision_id
         .map(|id| id.into_owned().into_boxed_str());
+    let repeat = parsed.repeat.as_ref();
     Ok(Head {
         seq: parsed.seq,
         kind,
         decision_id,
+        at_s: seconds(&parsed.timestamp).unwrap_or_default(),
+        within_s: repeat.and_then(|repeat| repeat.within_s),
+        count: repeat.and_then(|repeat| repeat.count),
     })
 }
 
@@ -283,6 +310,25 @@ fn check_values(parsed: &Parsed<'_>) -> Result<(), NotRecord> {
         EVENT_ID,
     ) {
         return refuse("event_id", &parsed.event_id);
+    }
+    if let Some(repeat) = &parsed.repeat {
+        let counted = [
+            repeat.count.is_some(),
+            repeat.first.is_some(),
+            repeat.last.is_some(),
+        ];
+        // One opens a count or gives it, never both and never half of it.
+        if counted != [repeat.within_s.is_none(); 3] {
+            return refuse("repeat", &repeat.scope);
+        }
+    }
+    let ends = parsed.repeat.iter();
+    for end in ends.flat_map(|repeat| [&repeat.first, &repeat.last]) {
+        if let Some(end) = end
+            && !like(end, "0000-00-00T00:00:00.000000Z", TIMESTAMP)
+        {
+            return refuse("repeat", end);
+        }
     }
     if let Some(source) = &parsed.src
         && !source
@@ -349,6 +395,7 @@ fn line_of<'a>(parsed: &'a Parsed<'_>, kind: Kind) -> Result<Line<'a>, NotRecord
         prompt: parsed.prompt.as_deref(),
         protocol_version: parsed.protocol_version.as_deref(),
         refusal: parsed.refusal.as_deref(),
+        repeat: parsed.repeat.as_ref().map(repeat_of).transpose()?,
         request_bytes: parsed.request_bytes,
         resource: parsed.resource.as_deref(),
         result,
@@ -376,6 +423,16 @@ fn result_of<'a>(result: &'a ParsedResult<'_>) -> Result<ResultLine<'a>, NotReco
         result_digest: result.result_digest.as_deref(),
         status: word("result.status", &result.status, Status::from_word)?,
         upstream_ms: result.upstream_ms,
+    })
+}
+
+fn repeat_of<'a>(repeat: &'a ParsedRepeat<'_>) -> Result<RepeatLine<'a>, NotRecord> {
+    Ok(RepeatLine {
+        count: repeat.count,
+        first: repeat.first.as_deref(),
+        last: repeat.last.as_deref(),
+        scope: word("repeat.scope", &repeat.scope, Scope::from_word)?,
+        within_s: repeat.within_s,
     })
 }
 

@@ -140,6 +140,18 @@ fn record<'a>(samples: &'a Samples, reasons: &'a [Reason<'a>]) -> Record<'a> {
         policy_rev: string(17),
         reasons,
         refusal: string(18),
+        repeat: samples.numbers[1].map(|number| match samples.numbers[2] {
+            Some(count) => Repeat::Counted {
+                count,
+                first: SystemTime::UNIX_EPOCH + samples.at,
+                last: SystemTime::UNIX_EPOCH + samples.at + Duration::from_millis(number % 9999),
+                scope: Scope::ALL[samples.status % Scope::ALL.len()],
+            },
+            None => Repeat::Opened {
+                within: Duration::from_secs(number),
+                scope: Scope::ALL[samples.status % Scope::ALL.len()],
+            },
+        }),
         result: samples.numbers[1].map(|bytes| Outcome {
             status: Status::ALL[samples.status],
             http_status: samples.numbers[2].map(|number| (number % 600) as u16),
@@ -214,6 +226,17 @@ fn expected(record: &Record<'_>, written: &Value, seq: u64) -> Value {
         "decision": record.decision.map(Decision::as_str),
         "policy_rev": record.policy_rev,
         "refusal": record.refusal,
+        "repeat": record.repeat.map(|repeat| match repeat {
+            Repeat::Opened { within, scope } => {
+                json!({"within_s": within.as_secs(), "scope": scope.as_str()})
+            }
+            Repeat::Counted { count, scope, .. } => json!({
+                "count": count,
+                "first": written["repeat"]["first"],
+                "last": written["repeat"]["last"],
+                "scope": scope.as_str(),
+            }),
+        }),
         "reasons": reasons,
         "result": result,
     }))

@@ -1,12 +1,15 @@
 //! Writes a record as canonical JSON, straight into a buffer.
 
 mod moment;
+mod repeat;
 
 use std::borrow::Cow;
 use std::time::Duration;
 
-pub(crate) use self::moment::{EVENT_ID, TIMESTAMP};
+pub(crate) use self::moment::{EVENT_ID, TIMESTAMP, seconds};
 use self::moment::{event_id_text, timestamp_text};
+pub(crate) use self::repeat::RepeatLine;
+use self::repeat::{repeat_of, write_repeat};
 use super::{Decision, Kind, Record, Status, VERSION};
 
 /// Longest record: what a tlog-tiles entry bundle can hold, a 16-bit length before each.
@@ -140,6 +143,7 @@ pub(crate) struct Line<'a> {
     pub(crate) prompt: Option<&'a str>,
     pub(crate) protocol_version: Option<&'a str>,
     pub(crate) refusal: Option<&'a str>,
+    pub(crate) repeat: Option<RepeatLine<'a>>,
     pub(crate) request_bytes: Option<u64>,
     pub(crate) resource: Option<&'a str>,
     pub(crate) result: Option<ResultLine<'a>>,
@@ -166,8 +170,10 @@ pub(crate) fn write(
     let start = buffer.len();
     let mut timestamp = [0; TIMESTAMP];
     let mut event_id = [0; EVENT_ID];
+    let mut ends = [[0; TIMESTAMP]; 2];
     let source = record.source.map(|ip| ip.to_string());
     let line = Line {
+        repeat: record.repeat.map(|repeat| repeat_of(repeat, &mut ends)),
         event_id: event_id_text(record.at, random, &mut event_id),
         source: source.as_deref(),
         timestamp: timestamp_text(record.at, &mut timestamp),
@@ -263,6 +269,7 @@ fn line_of<'a>(record: &Record<'a>, stamp: &'a Stamp) -> Line<'a> {
         prompt: record.prompt,
         protocol_version: record.protocol_version,
         refusal: record.refusal,
+        repeat: None,
         request_bytes: record.request_bytes,
         resource: record.resource,
         result: record.result.map(|result| ResultLine {
@@ -335,6 +342,9 @@ pub(crate) fn write_line<'a>(
     object.optional("protocol_version", line.protocol_version);
     write_reasons(reasons, &mut object);
     object.optional("refusal", line.refusal);
+    if let Some(repeat) = line.repeat {
+        object.nested("repeat", |member| write_repeat(&repeat, member));
+    }
     object.number("request_bytes", line.request_bytes);
     object.optional("resource", line.resource);
     if let Some(result) = line.result {

@@ -76,6 +76,7 @@ impl<'a> Check<'a> {
         self.read_bundles();
         self.report.records = self.tree.size();
         self.report.unfinished += self.calls.running();
+        self.report.uncounted += self.calls.uncounted();
         // A running log may have signed more by now; what is missing or unsigned is then judged against what it says now.
         let moved = self.own_note() != self.own;
         self.compare_ends(moved);

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use keepgate_audit::{
-    Caller, Client, Credential, Decision, Kind, Log, Outcome, Reader, Reason, Record, Shadow,
-    Start, Status, find,
+    Caller, Client, Credential, Decision, Kind, Log, Outcome, Reader, Reason, Record, Repeat,
+    Scope, Shadow, Start, Status, find,
 };
 
 use super::{at, check, settings};
@@ -95,7 +95,22 @@ fn write_samples(log: &Log) {
         decision: Some(Decision::Deny),
         refusal: Some("policy.denied"),
         source: Some("192.0.2.1".parse().unwrap()),
+        repeat: Some(Repeat::Opened {
+            within: Duration::from_secs(10),
+            scope: Scope::Equal,
+        }),
         ..Record::new(Kind::CallRefused, at(3))
+    };
+    let repeated = Record {
+        decision_id: refused.decision_id,
+        refusal: refused.refusal,
+        repeat: Some(Repeat::Counted {
+            count: 39_999,
+            first: at(3) + Duration::from_micros(7),
+            last: at(12),
+            scope: Scope::Caller,
+        }),
+        ..Record::new(Kind::RecordRepeated, at(13))
     };
     for record in [
         intent,
@@ -105,6 +120,7 @@ fn write_samples(log: &Log) {
             ..Record::new(Kind::CallOutcome, at(2))
         },
         refused,
+        repeated,
     ] {
         let record = Record {
             decision_id: record.decision_id.or(Some("0f8e7c1a")),

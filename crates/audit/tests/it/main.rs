@@ -13,6 +13,7 @@ mod disk;
 mod format;
 mod independent;
 mod kill;
+mod repeat;
 mod tamper;
 
 use std::path::{Path, PathBuf};

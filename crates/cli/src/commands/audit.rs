@@ -56,6 +56,7 @@ struct Verified {
     unsigned: u64,
     torn_bytes: u64,
     unfinished: u64,
+    uncounted: u64,
     kinds: std::collections::BTreeMap<&'static str, u64>,
     findings: Vec<Finding>,
     more_findings: u64,
@@ -148,6 +149,7 @@ fn verified(
         unsigned: report.unsigned,
         torn_bytes: report.torn_bytes,
         unfinished: report.unfinished,
+        uncounted: report.uncounted,
         kinds: report
             .kinds
             .iter()
@@ -178,6 +180,12 @@ fn text(verified: &Verified) -> String {
         verified.signed,
         verified.unfinished
     ));
+    if verified.uncounted > 0 {
+        text.push_str(&format!(
+            "note: {} records were still counting those equal to them (`repeat.within_s`) when the log broke off, or are\n",
+            verified.uncounted
+        ));
+    }
     if verified.key_from_log {
         text.push_str(
             "note: the key came from the log itself; who rewrites a log can replace it. Keep a copy elsewhere and pass --key.\n",
@@ -217,9 +225,7 @@ fn show(decision: &str, directory: &Path, context: &mut Context<'_>) -> Result<(
             Exit::Negative,
             format!("no record has this decision id: `{decision}`"),
         )
-        .hint(
-            "refusals name it as decision_id; records of other gateways stand in their own logs",
-        ));
+        .hint("refusals name it as decision_id; records of other gateways are in their own logs"));
     }
     entries.iter().try_for_each(|entry| print(entry, context))
 }
@@ -276,6 +282,9 @@ fn sentence(entry: &Entry) -> String {
         named("refusal", "/refusal"),
         named("status", "/result/status"),
         named("id", "/decision_id"),
+        record
+            .pointer("/repeat/count")
+            .map(|count| format!("repeated={count}")),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }

@@ -2,6 +2,8 @@
 
 mod describe;
 mod door;
+mod question;
+mod repeat;
 mod shape;
 
 use std::{
@@ -13,7 +15,8 @@ use std::{
 
 use futures_core::Stream;
 use keepgate_audit::{
-    AppendError, Credential, Decision, Kind, Log, Outcome as Ending, Reason, Record, Shadow, Status,
+    AppendError, Credential, Decision, Kind, Log, Outcome as Ending, Reason, Record, Repeat,
+    Shadow, Status,
 };
 use keepgate_call::{
     Answer, Ask, Call, Code, CredentialNote, Cut, Detail, Events, Fault, Item, Refusal, Reply,
@@ -27,8 +30,16 @@ use keepgate_mcp::{
 
 use tracing::{debug, warn};
 
-pub use self::door::{Door, Doorkeeper};
-use self::{describe::describe, shape::Shape};
+pub(super) use self::question::question;
+use self::{
+    describe::describe,
+    repeat::{Refused, Written},
+    shape::Shape,
+};
+pub use self::{
+    door::{Door, Doorkeeper},
+    repeat::Refusals,
+};
 use super::{obligation::Obliged, session::Bound};
 use crate::{around::Around, gate::Gate, settings::Settings};
 
@@ -116,13 +127,15 @@ fn unavailable(error: AppendError) -> Refusal {
 /// Writes how each call ended: answered, refused, failed or abandoned.
 #[derive(Debug)]
 pub struct Outcome {
-    log: Log,
+    refusals: Arc<Refusals>,
 }
 
 impl Outcome {
-    /// An around that writes to `log`.
-    pub fn new(log: &Log) -> Self {
-        Self { log: log.clone() }
+    /// An around that writes to the log of `refusals`, where equal ones share records.
+    pub fn new(refusals: &Arc<Refusals>) -> Self {
+        Self {
+            refusals: Arc::clone(refusals),
+        }
     }
 }
 
@@ -136,7 +149,7 @@ impl Around<Arc<Call>> for Outcome {
         F: Future<Output = Result<Reply, Refusal>> + Send,
     {
         let mut guard = Guard {
-            log: self.log.clone(),
+            refusals: Arc::clone(&self.refusals),
             call: Arc::clone(&call),
             began: Instant::now(),
             open: true,
@@ -148,10 +161,11 @@ impl Around<Arc<Call>> for Outcome {
                 Ok(Reply { answer, session })
             }
             Err(refusal) => {
-                let refusal = refusal.decision(guard.call.id);
-                told(&refusal, &guard.call);
-                // The refusal stands whether or not its record can be written; nothing was let through.
-                let _refused_anyway = guard.end(Ended::Refused(&refusal)).await;
+                let (refusal, written) = guard.refused(refusal);
+                if let Some(written) = written {
+                    // The refusal stands whether or not its record can be written; nothing was let through.
+                    let _refused_anyway = written.await;
+                }
                 Err(refusal)
             }
         }
@@ -215,10 +229,11 @@ fn status(response: &Response) -> Status {
     }
 }
 
-/// Tells the log of a refusal: aloud if somebody has to look after a server or the gateway. The cause stands here and
+/// Logs a refusal: as a warning if somebody has to look after a server or the gateway, once for equal ones. The cause is
 /// nowhere else.
-fn told(refusal: &Refusal, call: &Call) {
-    let (code, server, decision) = (refusal.code, &call.server, call.id);
+fn told(refusal: &Refusal, call: &Call, is_repeat: bool) {
+    let (code, server) = (refusal.code, &call.server);
+    let decision = refusal.decision.unwrap_or(call.id);
     let cause = refusal
         .source
         .as_ref()
@@ -227,10 +242,10 @@ fn told(refusal: &Refusal, call: &Call) {
     let spans = call.trace.spans.as_ref();
     let trace_id = spans.map(|spans| spans.server.trace_id().to_string());
     match code.fault() {
-        Fault::Upstream | Fault::Gateway => {
+        Fault::Upstream | Fault::Gateway if !is_repeat => {
             warn!(%code, %server, %decision, trace_id, cause, "refused");
         }
-        Fault::Client | Fault::Policy => {
+        Fault::Client | Fault::Policy | Fault::Upstream | Fault::Gateway => {
             debug!(%code, %server, %decision, trace_id, cause, "refused");
         }
     }
@@ -271,7 +286,7 @@ impl<'a> Ended<'a> {
 
 /// Sees to it that a call leaves exactly one last record, also when nobody waits for it any more.
 struct Guard {
-    log: Log,
+    refusals: Arc<Refusals>,
     call: Arc<Call>,
     began: Instant,
     open: bool,
@@ -280,16 +295,54 @@ struct Guard {
 impl Guard {
     fn end(&mut self, ended: Ended<'_>) -> keepgate_audit::Append {
         self.open = false;
-        self.written(ended, |log, record| log.append(record))
+        self.written(ended, None, |log, record| log.append(record))
+    }
+
+    /// Ends with a refusal: names the decision it is found by, and writes its record unless an equal one's counts it.
+    fn refused(&mut self, refusal: Refusal) -> (Refusal, Option<keepgate_audit::Append>) {
+        let noted = self.noted(Some(&refusal));
+        let (id, repeat) = match noted {
+            Written::Own => (self.call.id, None),
+            Written::First(repeat) => (self.call.id, Some(repeat)),
+            Written::Counted(id) => {
+                self.open = false;
+                let refusal = refusal.decision(id);
+                told(&refusal, &self.call, true);
+                return (refusal, None);
+            }
+        };
+        let refusal = refusal.decision(id);
+        told(&refusal, &self.call, false);
+        self.open = false;
+        let ended = Ended::Refused(&refusal);
+        let written = self.written(ended, repeat, |log, record| log.append(record));
+        (refusal, Some(written))
+    }
+
+    /// Decides how the end of the call gets on record: what had an intent always has an outcome of its own.
+    fn noted(&self, refusal: Option<&Refusal>) -> Written {
+        if self.call.is_intended() {
+            return Written::Own;
+        }
+        let described = describe(&self.call);
+        let refused = Refused::call(&self.call, described.names(), refusal);
+        self.refusals.note(refused, self.call.id, SystemTime::now())
     }
 
     fn opened(&self) -> keepgate_audit::Append {
         let described = describe(&self.call);
-        self.log
+        self.refusals
+            .log()
             .append(&described.record(Kind::CallOpen, SystemTime::now()))
     }
 
-    fn written<T>(&self, ended: Ended<'_>, write: impl FnOnce(&Log, &Record<'_>) -> T) -> T {
+    fn written<T>(
+        &self,
+        ended: Ended<'_>,
+        repeat: Option<Repeat>,
+        write: impl FnOnce(&Log, &Record<'_>) -> T,
+    ) -> T {
+        let log = self.refusals.log();
         let described = describe(&self.call);
         let kind = if self.call.is_intended() {
             Kind::CallOutcome
@@ -297,6 +350,7 @@ impl Guard {
             Kind::CallRefused
         };
         let mut record = described.record(kind, SystemTime::now());
+        record.repeat = repeat;
         let mut reasons: Vec<Reason<'_>> = Vec::new();
         let shape = Shape::of(&self.call, ended.response());
         let mut ending = match ended {
@@ -335,18 +389,18 @@ impl Guard {
             ending.upstream = Some(self.began.elapsed());
         } else {
             // The intent would have said it.
-            let taken = |text: &str| self.log.digest(tenant, "args", text.as_bytes());
+            let taken = |text: &str| log.digest(tenant, "args", text.as_bytes());
             digest = described.arguments().map(taken);
         }
         let lease = self.call.credential.lease();
-        let lease = lease.map(|id| self.log.digest(tenant, "lease", id.as_bytes()));
+        let lease = lease.map(|id| log.digest(tenant, "lease", id.as_bytes()));
         record.credential = sent(&self.call.credential, lease.as_deref());
         record.args_digest = digest.as_deref();
         record.reasons = &reasons;
         shape.add(&self.call, &mut ending);
         record.result = Some(ending);
         record.shadow = beside(&self.call);
-        write(&self.log, &record)
+        write(log, &record)
     }
 }
 
@@ -391,7 +445,12 @@ fn decision(refusal: &Refusal) -> Option<Decision> {
 impl Drop for Guard {
     fn drop(&mut self) {
         if self.open {
-            self.written(Ended::Vanished, |log, record| log.post(record));
+            let repeat = match self.noted(None) {
+                Written::Own => None,
+                Written::First(repeat) => Some(repeat),
+                Written::Counted(_) => return,
+            };
+            self.written(Ended::Vanished, repeat, |log, record| log.post(record));
         }
     }
 }
@@ -524,31 +583,4 @@ impl Stream for Watched {
             }
         }
     }
-}
-
-/// Writes what was decided of a question the server asks the client. Nobody waits for it: the question is no call.
-pub(super) fn question(
-    log: &Log,
-    call: &Call,
-    method: &str,
-    allowed: bool,
-    policy: &str,
-    reasons: &[(Arc<str>, Arc<str>)],
-) {
-    let described = describe(call);
-    let mut record = described.record(Kind::ServerRequest, SystemTime::now());
-    record.method = Some(method);
-    record.initiated_by = Some("server");
-    record.decision = Some(if allowed {
-        Decision::Allow
-    } else {
-        Decision::Deny
-    });
-    record.policy_rev = Some(policy);
-    let reasons: Vec<Reason<'_>> = reasons
-        .iter()
-        .map(|(code, message)| Reason { code, message })
-        .collect();
-    record.reasons = &reasons;
-    log.post(&record);
 }

@@ -1,7 +1,7 @@
 //! A child process: started in its own group and with a clean environment, ended as a whole group.
 //!
 //! Threats met here (security page "stdio in proxy scenarios"): secrets in our environment, grandchildren that outlive
-//! their parent, zombies, log lines forged through stderr.
+//! their parent, zombies.
 
 use std::{
     ffi::OsString,
@@ -12,19 +12,17 @@ use std::{
     time::Duration,
 };
 
-use bytes::BytesMut;
 use nix::{
     sys::signal::{Signal, killpg},
     unistd::Pid,
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt},
-    process::{ChildStderr, ChildStdin, ChildStdout, Command},
+    process::{ChildStdin, ChildStdout, Command},
     time::timeout,
 };
 use tokio_util::task::TaskTracker;
 
-use super::StdioError;
+use super::{StdioError, stderr};
 
 /// Takes out of a line of a child's log what must not be in ours; `None` if nothing has to be.
 pub type Redact = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -134,7 +132,7 @@ impl Child {
         let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
             return Err(failed(io::Error::other("a pipe is missing")));
         };
-        tasks.spawn(log_stderr(
+        tasks.spawn(stderr::log(
             stderr,
             settings.name.clone(),
             settings.max_log_line,
@@ -207,65 +205,4 @@ fn command(settings: &ChildSettings) -> Command {
         .process_group(0)
         .kill_on_drop(true);
     command
-}
-
-/// Writes the child's stderr to our log, line by line. It is no part of the protocol, and no line of it can pass for two.
-async fn log_stderr(stderr: ChildStderr, server: String, cap: usize, redact: Option<Redact>) {
-    read_log(stderr, cap, |line, cut| {
-        let redacted = redact.as_ref().and_then(|redact| redact(line));
-        let line = redacted.as_deref().unwrap_or(line);
-        tracing::info!(target: "keepgate::stdio::stderr", server, cut, "{line}");
-    })
-    .await;
-}
-
-/// Splits a byte stream into printable lines of at most `cap` bytes; the rest of a longer line is left out.
-pub(super) async fn read_log(
-    mut source: impl AsyncRead + Unpin,
-    cap: usize,
-    mut log: impl FnMut(&str, bool),
-) {
-    let mut line = BytesMut::new();
-    let mut cut = false;
-    let mut chunk = BytesMut::with_capacity(8 * 1024);
-    let mut emit = |line: &mut BytesMut, cut: &mut bool| {
-        if !line.is_empty() {
-            log(&printable(line), *cut);
-        }
-        line.clear();
-        *cut = false;
-    };
-    loop {
-        chunk.clear();
-        match source.read_buf(&mut chunk).await {
-            Ok(0) | Err(_) => break,
-            Ok(_) => {}
-        }
-        for piece in chunk.split_inclusive(|&byte| byte == b'\n') {
-            let text = piece.trim_ascii_end();
-            let room = cap.saturating_sub(line.len());
-            line.extend_from_slice(text.get(..room).unwrap_or(text));
-            cut |= text.len() > room;
-            if piece.ends_with(b"\n") {
-                emit(&mut line, &mut cut);
-            }
-        }
-    }
-    emit(&mut line, &mut cut);
-}
-
-/// The text with everything a terminal or a log reader might act on made visible.
-fn printable(line: &[u8]) -> String {
-    let text = String::from_utf8_lossy(line);
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control()
-            || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        {
-            out.extend(character.escape_unicode());
-        } else {
-            out.push(character);
-        }
-    }
-    out
 }

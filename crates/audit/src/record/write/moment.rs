@@ -46,6 +46,16 @@ pub(super) fn timestamp_text(at: SystemTime, text: &mut [u8; TIMESTAMP]) -> &str
     std::str::from_utf8(text).unwrap_or_default()
 }
 
+/// Seconds of the Unix epoch at a timestamp; `None` if it is none.
+pub(crate) fn seconds(timestamp: &str) -> Option<i64> {
+    let number = |from: usize, to: usize| timestamp.get(from..to)?.parse::<u16>().ok();
+    let small = |from, to| number(from, to).and_then(|number| u8::try_from(number).ok());
+    let month = time::Month::try_from(small(5, 7)?).ok()?;
+    let date = time::Date::from_calendar_date(i32::from(number(0, 4)?), month, small(8, 10)?);
+    let time = time::Time::from_hms(small(11, 13)?, small(14, 16)?, small(17, 19)?);
+    Some(OffsetDateTime::new_utc(date.ok()?, time.ok()?).unix_timestamp())
+}
+
 /// Length of an event id, a UUID in text.
 pub(crate) const EVENT_ID: usize = 36;
 

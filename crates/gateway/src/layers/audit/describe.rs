@@ -9,6 +9,14 @@ use keepgate_mcp::{
     method::{Reference, Subject},
 };
 
+/// Name of the item a call is about: at most one of them.
+#[derive(Debug, Clone, Copy, Default, Hash)]
+pub(super) struct Names<'a> {
+    pub(super) tool: Option<&'a str>,
+    pub(super) prompt: Option<&'a str>,
+    pub(super) resource: Option<&'a str>,
+}
+
 /// A call, taken apart for its records.
 pub(super) struct Described<'a> {
     call: &'a Call,
@@ -38,20 +46,14 @@ impl Described<'_> {
         let mut record = Record::new(kind, at);
         record.decision_id = Some(call.id.as_str());
         record.tenant = Some(call.caller.tenant.as_str());
-        record.caller = Some(Caller {
-            kind: call.caller.kind.as_str(),
-            user_id: &call.caller.subject,
-            issuer: call.caller.issuer.as_deref(),
-            client_id: call.caller.client.as_deref(),
-            key_id: call.caller.key_id.as_deref(),
-        });
+        record.caller = Some(who(&call.caller));
         record.server = Some(call.server.as_str());
         record.method = Some(self.method);
         record.protocol_version = Some(call.revision.as_str());
-        let (tool, prompt, resource) = named(&self.subject);
-        record.tool_name = tool;
-        record.prompt = prompt;
-        record.resource = resource;
+        let names = self.names();
+        record.tool_name = names.tool;
+        record.prompt = names.prompt;
+        record.resource = names.resource;
         // The outcome is found by its decision; only the first record of a call says where it came from.
         if kind != Kind::CallOutcome && kind != Kind::CallOpen {
             record.source = call.peer.map(|peer| peer.ip());
@@ -64,6 +66,11 @@ impl Described<'_> {
         record
     }
 
+    /// The item the call is about.
+    pub(super) fn names(&self) -> Names<'_> {
+        named(&self.subject)
+    }
+
     /// The arguments, as they were judged.
     pub(super) fn arguments(&self) -> Option<&str> {
         match self.call.judged()? {
@@ -73,26 +80,46 @@ impl Described<'_> {
     }
 }
 
-/// Tool, prompt and resource.
-fn named<'a>(subject: &'a Subject<'_>) -> (Option<&'a str>, Option<&'a str>, Option<&'a str>) {
+/// A caller, as records name it.
+pub(super) fn who(caller: &keepgate_call::Caller) -> Caller<'_> {
+    Caller {
+        kind: caller.kind.as_str(),
+        user_id: &caller.subject,
+        issuer: caller.issuer.as_deref(),
+        client_id: caller.client.as_deref(),
+        key_id: caller.key_id.as_deref(),
+    }
+}
+
+fn named<'a>(subject: &'a Subject<'_>) -> Names<'a> {
+    let none = Names::default();
     match subject {
-        Subject::Tool(name) => (Some(&**name), None, None),
+        Subject::Tool(name) => Names {
+            tool: Some(&**name),
+            ..none
+        },
         Subject::Prompt(name)
         | Subject::Completion {
             reference: Reference::Prompt(name),
             ..
-        } => (None, Some(&**name), None),
+        } => Names {
+            prompt: Some(&**name),
+            ..none
+        },
         Subject::Resource(uri)
         | Subject::Completion {
             reference: Reference::Resource(uri),
             ..
-        } => (None, None, Some(&**uri)),
+        } => Names {
+            resource: Some(&**uri),
+            ..none
+        },
         Subject::Listing(_)
         | Subject::Task(_)
         | Subject::Subscription
         | Subject::Session
         | Subject::Client
         | Subject::Missing
-        | Subject::Unknown => (None, None, None),
+        | Subject::Unknown => none,
     }
 }

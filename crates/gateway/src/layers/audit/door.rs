@@ -1,73 +1,56 @@
 //! The door: requests that are refused before they are calls.
 //!
-//! Anybody can make the gateway refuse, so these records have a rate of their own and cannot fill the log; the meter
+//! Anybody can make the gateway refuse, so these records are shared ([`super::repeat`]) and cannot fill the log; the meter
 //! counts them all.
 
-use std::{
-    net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Instant, SystemTime},
-};
+use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use keepgate_audit::{Kind, Log, Record};
+use keepgate_audit::{Kind, Record};
 use keepgate_call::{Code, Refusal};
 use keepgate_transport::{Body, http::server::Peer};
 
-use crate::{around::Around, metrics::Meters};
-
-/// Records a second.
-const RATE: u64 = 10;
+use super::{
+    Refusals,
+    repeat::{Refused, Written},
+};
+use crate::{around::Around, clock::Ids, metrics::Meters};
 
 /// Writes down who was turned away.
 #[derive(Debug)]
 pub struct Doorkeeper {
-    log: Log,
+    refusals: Arc<Refusals>,
+    ids: Arc<Ids>,
     meters: Arc<Meters>,
-    epoch: Instant,
-    /// The second of `epoch` in the high half, the records written in it in the low.
-    spent: AtomicU64,
 }
 
 impl Doorkeeper {
-    /// One that writes to `log` and feeds `meters`.
-    pub fn new(log: &Log, meters: &Arc<Meters>) -> Self {
+    /// One that writes by `refusals` and feeds `meters`.
+    pub fn new(refusals: &Arc<Refusals>, ids: &Arc<Ids>, meters: &Arc<Meters>) -> Self {
         Self {
-            log: log.clone(),
+            refusals: Arc::clone(refusals),
+            ids: Arc::clone(ids),
             meters: Arc::clone(meters),
-            epoch: Instant::now(),
-            spent: AtomicU64::new(0),
         }
     }
 
     /// Notes that somebody at `source` was turned away.
     pub fn note(&self, code: Code, source: Option<IpAddr>) {
         self.meters.rejected(code.as_str());
-        if self.may_write() {
-            let mut record = Record::new(Kind::AuthDenied, SystemTime::now());
-            record.source = source;
-            record.refusal = Some(code.as_str());
-            self.log.post(&record);
-        }
-    }
-
-    fn may_write(&self) -> bool {
-        let second = self.epoch.elapsed().as_secs();
-        let spend = |spent: u64| {
-            let (at, written) = (spent >> 32, spent & 0xffff_ffff);
-            match (at == second, written < RATE) {
-                (true, true) => Some(spent + 1),
-                (true, false) => None,
-                (false, _) => Some(second << 32 | 1),
-            }
+        let now = SystemTime::now();
+        let (id, _) = self.ids.next(now);
+        let repeat = match self.refusals.note(Refused::request(code, source), id, now) {
+            Written::Own => None,
+            Written::First(repeat) => Some(repeat),
+            Written::Counted(_) => return,
         };
-        self.spent
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend)
-            .is_ok()
+        let mut record = Record::new(Kind::AuthDenied, now);
+        record.decision_id = Some(id.as_str());
+        record.source = source;
+        record.refusal = Some(code.as_str());
+        record.repeat = repeat;
+        self.refusals.log().post(&record);
     }
 }
 

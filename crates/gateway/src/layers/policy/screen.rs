@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use futures_util::StreamExt;
-use keepgate_audit::Log;
 use keepgate_call::{Answer, Ask, Code, Cut, Item as StreamItem, Refusal, Reply};
 use keepgate_mcp::{
     Era, error,
@@ -47,7 +46,7 @@ struct Parts {
     catalogs: Arc<Catalogs>,
     kill: Arc<Switch>,
     history: Arc<Histories>,
-    log: Log,
+    refusals: Arc<audit::Refusals>,
 }
 
 impl Screen {
@@ -59,7 +58,7 @@ impl Screen {
         catalogs: &Arc<Catalogs>,
         kill: &Arc<Switch>,
         history: &Arc<Histories>,
-        log: &Log,
+        refusals: &Arc<audit::Refusals>,
     ) -> Self {
         Self(Arc::new(Parts {
             history: Arc::clone(history),
@@ -67,7 +66,7 @@ impl Screen {
             knowledge: Arc::clone(knowledge),
             catalogs: Arc::clone(catalogs),
             kill: Arc::clone(kill),
-            log: log.clone(),
+            refusals: Arc::clone(refusals),
         }))
     }
 }
@@ -405,7 +404,7 @@ impl Screened {
         }
         let Decision { revision, .. } = decision;
         audit::question(
-            &self.parts.log,
+            &self.parts.refusals,
             &self.bound.call,
             method.as_str(),
             allowed,

@@ -254,21 +254,3 @@ async fn a_stable_run_is_forgiven() {
         soon(connection.wait()).await;
     }
 }
-
-#[tokio::test]
-async fn stderr_is_logged_in_lines_that_cannot_lie() {
-    let source = "one\ntwo\x1b[31m\r\n\n\u{202e}three\nxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\nlast";
-    let mut lines = Vec::new();
-    child::read_log(source.as_bytes(), 20, |line, cut| {
-        lines.push((line.to_owned(), cut))
-    })
-    .await;
-    let expected = [
-        ("one", false),
-        ("two\\u{1b}[31m", false),
-        ("\\u{202e}three", false),
-        ("xxxxxxxxxxxxxxxxxxxx", true),
-        ("last", false),
-    ];
-    assert_eq!(lines, expected.map(|(line, cut)| (line.to_owned(), cut)));
-}
