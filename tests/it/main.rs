@@ -15,6 +15,7 @@ mod hostile_client;
 mod hostile_upstream;
 mod kill;
 mod limits;
+mod memory;
 mod obligations;
 mod peers;
 mod phases;

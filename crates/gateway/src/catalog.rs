@@ -2,17 +2,32 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock, Weak},
     time::{Duration, Instant},
 };
 
-use keepgate_mcp::{json::Raw, list::Listing, schema::InputSchema};
+use keepgate_call::{Code, Refusal};
+use keepgate_mcp::{
+    json::Raw,
+    list::{Item, Listing},
+    schema::InputSchema,
+};
 use keepgate_policy::{ToolFacts, ToolFields};
+use keepgate_transport::memory::{Budget, Charge};
 
 /// How long a list is believed when it does not have the tool that is called.
 const FRESH: Duration = Duration::from_secs(5);
-/// The most tools kept of one server; the rest stays unknown and so cannot be called.
-const TOOLS_MOST: usize = 20_000;
+/// The most tools of one catalog, and the most bytes they take in memory: a list that has more is not handed out.
+pub(crate) const TOOLS_MOST: usize = 10_000;
+const BYTES_MOST: usize = 16 * 1024 * 1024;
+/// Memory of a tool without its own texts: its place in the table and the objects policy is shown.
+const TOOL: usize = 1024;
+/// Bytes of memory that a byte of annotations may become: a short JSON value is an object of its own.
+const ANNOTATIONS: usize = 16;
+/// Memory of a name without its bytes.
+const NAME: usize = 64;
+/// Equal catalogs that are remembered before those nobody holds any more are looked for.
+const EQUAL_MOST: usize = 1024;
 /// The most arguments of one tool that are known to be declared.
 const PARAMETERS_MOST: usize = 1_000;
 
@@ -26,10 +41,147 @@ pub struct Catalog {
 
 #[derive(Debug, Default)]
 struct Shown {
-    tools: HashMap<Box<str>, CatalogEntry>,
-    /// Pages of a list that is not whole yet.
-    pages: Option<HashMap<Box<str>, CatalogEntry>>,
+    /// The last list that was whole; shared with everybody who was shown an equal one.
+    whole: Option<Arc<Tools>>,
+    /// Pages of a list that is not whole yet; its tools can be called already.
+    pages: Option<Tools>,
     whole_since: Option<Instant>,
+}
+
+impl Shown {
+    fn tool(&self, name: &str) -> Option<&CatalogEntry> {
+        let of = |tools: &'_ Tools| tools.by_name.contains_key(name);
+        match &self.pages {
+            Some(pages) if of(pages) => pages.by_name.get(name),
+            Some(_) | None => self.whole.as_ref()?.by_name.get(name),
+        }
+    }
+}
+
+/// Tools, and what they are charged for.
+#[derive(Debug)]
+struct Tools {
+    by_name: HashMap<Box<str>, CatalogEntry>,
+    charge: Charge,
+    /// The same of what catalogs may take together.
+    part: Charge,
+    /// Over everything they are made of.
+    digest: blake3::Hasher,
+}
+
+/// Common ground of catalogs: the memory they are charged to, and those that are equal.
+#[derive(Debug, Default)]
+pub struct Shelves {
+    memory: Budget,
+    /// Half of it: servers that show each session another list leave room for calls.
+    part: Budget,
+    equal: Mutex<HashMap<[u8; 32], Weak<Tools>>>,
+}
+
+impl Shelves {
+    /// For catalogs that are charged to `memory`.
+    pub fn new(memory: &Budget) -> Self {
+        Self {
+            memory: memory.clone(),
+            part: memory
+                .left()
+                .map_or_else(Budget::default, |all| Budget::new(all / 2)),
+            equal: Mutex::default(),
+        }
+    }
+
+    fn tools(&self) -> Tools {
+        Tools {
+            by_name: HashMap::new(),
+            charge: self.memory.charge(),
+            part: self.part.charge(),
+            digest: blake3::Hasher::new(),
+        }
+    }
+
+    /// The catalog that equals `tools`, if somebody was shown one; else they are it.
+    fn share(&self, tools: Tools) -> Arc<Tools> {
+        let digest = *tools.digest.finalize().as_bytes();
+        let mut equal = self.equal.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = equal.get(&digest).and_then(Weak::upgrade) {
+            return known;
+        }
+        if equal.len() >= EQUAL_MOST {
+            equal.retain(|_, known| known.strong_count() > 0);
+        }
+        let tools = Arc::new(tools);
+        equal.insert(digest, Arc::downgrade(&tools));
+        tools
+    }
+}
+
+impl Tools {
+    /// Adds a tool as the server lists it. One whose annotations cannot be shown to policy stays unknown, and one whose
+    /// schema is too large to be read.
+    fn add(&mut self, item: &Item<'_>) -> Result<(), Refusal> {
+        let annotations = item.raw.member("annotations").filter(|raw| raw.is_object());
+        let schema = item.raw.member("inputSchema");
+        let declared = parameters(schema);
+        let declared: Vec<&str> = declared.iter().map(|name| &**name).collect();
+        let arguments = InputSchema::read(schema);
+        let size = arguments.as_ref().map_or(0, InputSchema::size);
+        let bytes = weight(&item.key, annotations, &declared, size);
+        if self.by_name.len() >= TOOLS_MOST {
+            return Err(too_much("the list of tools has more than 10000"));
+        }
+        if self.charge.bytes().saturating_add(bytes) > BYTES_MOST {
+            return Err(too_much("the list of tools takes more than 16 MiB"));
+        }
+        let charged = self.part.add(bytes).and_then(|()| self.charge.add(bytes));
+        charged.map_err(|spent| {
+            Refusal::new(Code::MemoryFull)
+                .detail("limits.memory")
+                .source(spent)
+        })?;
+        for part in [
+            Some(&*item.key),
+            annotations.map(|raw| raw.as_str()),
+            schema.map(|raw| raw.as_str()),
+        ] {
+            let part = part.unwrap_or_default().as_bytes();
+            // Lengths first: no part runs into the next.
+            self.digest.update(&(part.len() as u64).to_le_bytes());
+            self.digest.update(part);
+        }
+        let fields = ToolFields {
+            name: &item.key,
+            parameters: Some(&declared),
+            annotations: annotations.map(|raw| raw.as_str()),
+            ..ToolFields::default()
+        };
+        if let (Ok(facts), Ok(schema)) = (ToolFacts::new(&fields), arguments) {
+            let schema = Arc::new(schema);
+            self.by_name
+                .insert(item.key.as_ref().into(), CatalogEntry { facts, schema });
+        }
+        Ok(())
+    }
+}
+
+/// Bytes that a tool takes in memory, at most. Whatever a catalog keeps of a tool is counted here.
+fn weight(name: &str, annotations: Option<Raw<'_>>, parameters: &[&str], schema: usize) -> usize {
+    let annotations = annotations.map_or(0, |raw| raw.as_str().len());
+    let parameters: usize = parameters.iter().map(|name| NAME + name.len()).sum();
+    // Name, key of the table, and what policy is shown: three of them.
+    [
+        TOOL,
+        3 * name.len(),
+        annotations.saturating_mul(ANNOTATIONS),
+        parameters,
+        schema,
+    ]
+    .into_iter()
+    .fold(0, usize::saturating_add)
+}
+
+/// A list that is over a limit: it is the server's doing.
+fn too_much(what: &'static str) -> Refusal {
+    Refusal::new(Code::UpstreamInvalid).detail(what)
 }
 
 /// A tool the server has shown: made once, when a list shows it.
@@ -56,7 +208,7 @@ impl Catalog {
     /// What is known of `tool`.
     pub fn knows(&self, tool: &str) -> Known {
         let shown = self.shown.read().unwrap_or_else(PoisonError::into_inner);
-        match (shown.tools.get(tool), shown.whole_since) {
+        match (shown.tool(tool), shown.whole_since) {
             (Some(tool), _) => Known::Yes(tool.clone()),
             (None, Some(since)) if since.elapsed() < FRESH => Known::No,
             (None, _) => Known::Unsure,
@@ -70,46 +222,30 @@ impl Catalog {
     }
 
     /// Takes in one page of a list: the first if `first`, the last unless `more`.
-    pub fn show(&self, page: &Listing<'_>, first: bool, more: bool) {
+    ///
+    /// # Errors
+    /// `upstream_invalid` for a list over a limit, `memory_full` when there is no room for it. What was whole stays.
+    pub fn show(
+        &self,
+        shelves: &Shelves,
+        page: &Listing<'_>,
+        first: bool,
+        more: bool,
+    ) -> Result<(), Refusal> {
         let mut shown = self.shown.write().unwrap_or_else(PoisonError::into_inner);
-        let mut tools = if first {
-            HashMap::new()
-        } else {
-            shown.pages.take().unwrap_or_default()
-        };
+        // Let go of before more is charged.
+        let before = shown.pages.take().filter(|_| !first);
+        let mut tools = before.unwrap_or_else(|| shelves.tools());
         for item in page.items() {
-            if tools.len() >= TOOLS_MOST {
-                break;
-            }
-            let annotations = item.raw.member("annotations").filter(|raw| raw.is_object());
-            let schema = item.raw.member("inputSchema");
-            let declared = parameters(schema);
-            let declared: Vec<&str> = declared.iter().map(|name| &**name).collect();
-            let fields = ToolFields {
-                name: &item.key,
-                parameters: Some(&declared),
-                annotations: annotations.map(|raw| raw.as_str()),
-                ..ToolFields::default()
-            };
-            // A tool whose annotations cannot be shown to policy stays unknown, and one whose schema is too large to be read.
-            if let (Ok(facts), Ok(schema)) = (ToolFacts::new(&fields), InputSchema::read(schema)) {
-                let schema = Arc::new(schema);
-                tools.insert(item.key.as_ref().into(), CatalogEntry { facts, schema });
-            }
+            tools.add(item)?;
         }
         if more {
-            // Tools of the pages so far can be called already.
-            shown.tools.extend(
-                tools
-                    .iter()
-                    .map(|(name, tool)| (name.clone(), tool.clone())),
-            );
             shown.pages = Some(tools);
         } else {
-            shown.tools = tools;
-            shown.pages = None;
+            shown.whole = Some(shelves.share(tools));
             shown.whole_since = Some(Instant::now());
         }
+        Ok(())
     }
 
     /// The server says its tools have changed.

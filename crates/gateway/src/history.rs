@@ -5,13 +5,14 @@
 //! is bounded; what has not been used for a day is forgotten, and where nothing can be forgotten a newcomer is refused.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, hash_map::Entry as MapEntry},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
 use keepgate_call::{Code, Refusal, SessionKey};
 use keepgate_policy::{Counts, HistoryFacts, Policy};
+use keepgate_transport::memory::{Budget, Charge};
 
 use crate::shards::{SHARDS, Shards};
 
@@ -21,6 +22,9 @@ const SESSIONS_MOST: usize = 65_536;
 const TOOLS_MOST: usize = 256;
 /// The most labels of a session, and their longest.
 const LABELS_MOST: usize = 256;
+/// Memory of a session's past without its texts, and of a text without its bytes.
+const SESSION: usize = 2 * 1024;
+const TEXT: usize = 64;
 /// A session that rests for so long is forgotten, in seconds.
 const FORGOTTEN: u64 = 24 * 3600;
 
@@ -36,6 +40,7 @@ const DAY: u64 = 7200;
 pub struct Histories {
     sessions: Shards<Mutex<HashMap<SessionKey, Entry>>>,
     epoch: Instant,
+    memory: Budget,
 }
 
 impl Default for Histories {
@@ -43,6 +48,7 @@ impl Default for Histories {
         Self {
             sessions: Shards::default(),
             epoch: Instant::now(),
+            memory: Budget::default(),
         }
     }
 }
@@ -58,6 +64,17 @@ struct Entry {
     /// Calls of tools that are not counted apart.
     other_tools: u64,
     labels: BTreeSet<Arc<str>>,
+    /// Memory it is charged for; none where nothing is charged.
+    charge: Option<Charge>,
+}
+
+impl Entry {
+    /// Pays for a text that is about to be kept. `false` when there is no memory left for it.
+    fn pays(&mut self, text: &str) -> bool {
+        let bytes = text.len().saturating_add(TEXT);
+        let charge = self.charge.as_mut();
+        charge.is_none_or(|charge| charge.add(bytes).is_ok())
+    }
 }
 
 /// Counts of the last steps, each of `STEP` seconds.
@@ -126,6 +143,14 @@ impl Past {
 }
 
 impl Histories {
+    /// None yet; they are charged to `memory`.
+    pub fn new(memory: &Budget) -> Self {
+        Self {
+            memory: memory.clone(),
+            ..Self::default()
+        }
+    }
+
     fn now(&self) -> u64 {
         self.epoch.elapsed().as_secs()
     }
@@ -181,10 +206,13 @@ impl Histories {
             );
             let Some(tool) = tool else { return };
             let room = entry.tools.len() < TOOLS_MOST;
-            match entry.tools.iter_mut().find(|(known, _)| **known == *tool) {
-                Some((_, calls)) => *calls = calls.saturating_add(1),
-                None if room => entry.tools.push((tool.into(), 1)),
-                None => entry.other_tools = entry.other_tools.saturating_add(1),
+            let known = entry.tools.iter_mut().find(|(known, _)| **known == *tool);
+            if let Some((_, calls)) = known {
+                *calls = calls.saturating_add(1);
+            } else if room && entry.pays(tool) {
+                entry.tools.push((tool.into(), 1));
+            } else {
+                entry.other_tools = entry.other_tools.saturating_add(1);
             }
         })
     }
@@ -217,7 +245,8 @@ impl Histories {
         let mut kept = true;
         self.note(key, |entry, _| {
             for label in labels {
-                kept &= entry.labels.contains(label) || entry.labels.len() < LABELS_MOST;
+                kept &= entry.labels.contains(label)
+                    || (entry.labels.len() < LABELS_MOST && entry.pays(label));
                 if kept {
                     entry.labels.insert(Arc::clone(label));
                 }
@@ -241,7 +270,17 @@ impl Histories {
         if !piece.contains_key(key) && piece.len() >= SESSIONS_MOST / SHARDS {
             return Err(full());
         }
-        let entry = piece.entry(key.clone()).or_default();
+        let entry = match piece.entry(key.clone()) {
+            MapEntry::Occupied(known) => known.into_mut(),
+            MapEntry::Vacant(place) => {
+                let mut charge = self.memory.charge();
+                charge.add(SESSION).map_err(|spent| full().source(spent))?;
+                place.insert(Entry {
+                    charge: Some(charge),
+                    ..Entry::default()
+                })
+            }
+        };
         entry.used = now;
         note(entry, now);
         Ok(())

@@ -18,6 +18,7 @@ use keepgate_mcp::{
 };
 use keepgate_policy::ClientFacts;
 use keepgate_store::kill::Facts;
+use keepgate_transport::memory::Charge;
 use tokio_util::sync::CancellationToken;
 
 use self::table::Usage;
@@ -59,6 +60,8 @@ pub struct Session {
     asked: Mutex<HashMap<Id, Method>>,
     awaited: Mutex<Awaited>,
     event_key: [u8; 32],
+    /// What it is charged for, as long as anybody holds it.
+    _charge: Charge,
 }
 
 #[derive(Debug, Default)]
@@ -73,6 +76,7 @@ impl Session {
         caller: Arc<Caller>,
         server: ServerName,
         client: Option<ClientFacts>,
+        charge: Charge,
     ) -> Result<Self, Refusal> {
         let mut random = [0_u8; 64];
         getrandom::fill(&mut random)
@@ -101,6 +105,7 @@ impl Session {
             asked: Mutex::default(),
             awaited: Mutex::default(),
             event_key: event_key.try_into().unwrap_or([0; 32]),
+            _charge: charge,
         })
     }
 

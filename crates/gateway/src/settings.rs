@@ -161,6 +161,26 @@ pub struct ServerLimits {
     pub tools: BTreeMap<String, Rate>,
 }
 
+/// Memory of an idle process with a few servers, in bytes: code, policies, tables that are made once.
+const IDLE: usize = 60 * 1024 * 1024;
+
+impl Limits {
+    /// Most memory the process takes, in bytes, with `memory` for what peers have it hold and `connections` of clients.
+    /// `docs/operations.md` has the formula in words; child processes are extra.
+    #[must_use]
+    pub fn memory_bound(&self, memory: usize, connections: NonZeroUsize) -> usize {
+        // A buffer of unannounced length is held twice for a moment as it grows.
+        let held = memory.saturating_mul(2);
+        // Clients' connections, and those to servers: one for each call and each stream.
+        let count = [connections, self.in_flight, self.streams];
+        let count = count
+            .iter()
+            .fold(0_usize, |sum, count| sum.saturating_add(count.get()));
+        IDLE.saturating_add(held)
+            .saturating_add(count.saturating_mul(keepgate_transport::http::BUFFER))
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         const MIB: usize = 1024 * 1024;

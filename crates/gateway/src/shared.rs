@@ -47,7 +47,7 @@ pub struct Shared {
     pub budgets: Arc<Budgets>,
     /// What sessions did before.
     pub history: Arc<Histories>,
-    /// What bodies and events that are held whole may take together, in bytes.
+    /// What peers may have the gateway hold: messages, catalogs, sessions, histories. In bytes.
     pub memory: Budget,
     /// The meters.
     pub meters: Arc<Meters>,
@@ -68,10 +68,14 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// With another bound for what bodies and events may take together.
+    /// With another bound for what peers may have the gateway hold. For before it serves.
     #[must_use]
     pub fn with_memory(mut self, bytes: usize) -> Self {
         self.memory = Budget::new(bytes);
+        // Before anybody was served: what they hold is empty.
+        self.sessions = Arc::new(Sessions::measured(&self.meters, &self.memory));
+        self.catalogs = Arc::new(Catalogs::new(&self.memory));
+        self.history = Arc::new(Histories::new(&self.memory));
         self
     }
 
@@ -86,6 +90,7 @@ impl Shared {
     ) -> Result<Self, getrandom::Error> {
         let meters: Arc<Meters> = Arc::default();
         let tasks = TaskTracker::new();
+        let memory = Budget::new(MEMORY);
         let ids = Arc::new(Ids::new()?);
         let refusals = Arc::new(Refusals::new(&log));
         Ok(Self {
@@ -94,13 +99,13 @@ impl Shared {
             log,
             policy,
             authn,
-            sessions: Arc::new(Sessions::measured(&meters)),
+            sessions: Arc::new(Sessions::measured(&meters, &memory)),
             budgets: Arc::default(),
-            history: Arc::default(),
-            memory: Budget::new(MEMORY),
+            history: Arc::new(Histories::new(&memory)),
             beside: Arc::new(Beside::new(&meters)),
             meters,
-            catalogs: Arc::default(),
+            catalogs: Arc::new(Catalogs::new(&memory)),
+            memory,
             tracer: Arc::default(),
             load: Arc::default(),
             ids,

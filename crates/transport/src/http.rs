@@ -8,4 +8,4 @@ pub mod tls;
 pub mod upstream;
 
 /// What one HTTP/1.1 connection may buffer on its own, in bytes; `limits.memory` counts what is held beyond it.
-const BUFFER: usize = 128 * 1024;
+pub const BUFFER: usize = 128 * 1024;

@@ -1,6 +1,7 @@
-//! One budget for everything that is held whole: so many peers with so much each cannot add up to more than there is.
+//! One budget for everything peers have the gateway hold: so many peers with so much each cannot add up to more than there is.
 //!
-//! What is small is not counted; the number of calls bounds that.
+//! Of messages ([`Share`]) what is small is not counted; the number of calls bounds that. What stays when its message is gone
+//! ([`Charge`]) is counted to the byte.
 
 use std::{
     fmt,
@@ -21,6 +22,12 @@ pub struct Budget(Option<Arc<AtomicUsize>>);
 
 /// A part of a budget; given back when it is dropped.
 pub struct Share {
+    budget: Budget,
+    taken: usize,
+}
+
+/// A part of a budget for what stays: every byte counts. Given back when it is dropped.
+pub struct Charge {
     budget: Budget,
     taken: usize,
 }
@@ -49,6 +56,20 @@ impl Budget {
         }
     }
 
+    /// A charge of nothing yet.
+    pub fn charge(&self) -> Charge {
+        Charge {
+            budget: self.clone(),
+            taken: 0,
+        }
+    }
+
+    fn give_back(&self, bytes: usize) {
+        if let Some(left) = &self.0 {
+            left.fetch_add(bytes, Ordering::AcqRel);
+        }
+    }
+
     fn take(&self, bytes: usize) -> Result<(), Spent> {
         let Some(left) = &self.0 else { return Ok(()) };
         left.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| {
@@ -56,6 +77,37 @@ impl Budget {
         })
         .map(|_before| ())
         .map_err(|_left| Spent)
+    }
+}
+
+impl Charge {
+    /// Takes `bytes` more.
+    ///
+    /// # Errors
+    /// [`Spent`]; the charge stays as it was.
+    pub fn add(&mut self, bytes: usize) -> Result<(), Spent> {
+        self.budget.take(bytes)?;
+        self.taken = self.taken.saturating_add(bytes);
+        Ok(())
+    }
+
+    /// Bytes it holds.
+    pub fn bytes(&self) -> usize {
+        self.taken
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.budget.give_back(self.taken);
+    }
+}
+
+impl fmt::Debug for Charge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Charge")
+            .field("taken", &self.taken)
+            .finish()
     }
 }
 
@@ -158,6 +210,18 @@ mod tests {
         assert_eq!(budget.left(), Some(40_000));
         drop(part);
         assert_eq!(budget.left(), Some(100_000));
+    }
+
+    #[test]
+    fn what_stays_is_counted_to_the_byte() {
+        let budget = Budget::new(10);
+        let mut charge = budget.charge();
+        charge.add(4).unwrap();
+        assert_eq!(charge.add(7), Err(Spent));
+        charge.add(6).unwrap();
+        assert_eq!((charge.bytes(), budget.left()), (10, Some(0)));
+        drop(charge);
+        assert_eq!(budget.left(), Some(10));
     }
 
     #[test]

@@ -140,18 +140,7 @@ fn record<'a>(samples: &'a Samples, reasons: &'a [Reason<'a>]) -> Record<'a> {
         policy_rev: string(17),
         reasons,
         refusal: string(18),
-        repeat: samples.numbers[1].map(|number| match samples.numbers[2] {
-            Some(count) => Repeat::Counted {
-                count,
-                first: SystemTime::UNIX_EPOCH + samples.at,
-                last: SystemTime::UNIX_EPOCH + samples.at + Duration::from_millis(number % 9999),
-                scope: Scope::ALL[samples.status % Scope::ALL.len()],
-            },
-            None => Repeat::Opened {
-                within: Duration::from_secs(number),
-                scope: Scope::ALL[samples.status % Scope::ALL.len()],
-            },
-        }),
+        repeat: repeat(samples),
         result: samples.numbers[1].map(|bytes| Outcome {
             status: Status::ALL[samples.status],
             http_status: samples.numbers[2].map(|number| (number % 600) as u16),
@@ -171,6 +160,22 @@ fn record<'a>(samples: &'a Samples, reasons: &'a [Reason<'a>]) -> Record<'a> {
         }),
         ..Record::new(Kind::ALL[samples.kind], SystemTime::UNIX_EPOCH + samples.at)
     }
+}
+
+fn repeat(samples: &Samples) -> Option<Repeat> {
+    let scope = Scope::ALL[samples.status % Scope::ALL.len()];
+    samples.numbers[1].map(|number| match samples.numbers[2] {
+        Some(count) => Repeat::Counted {
+            count,
+            first: SystemTime::UNIX_EPOCH + samples.at,
+            last: SystemTime::UNIX_EPOCH + samples.at + Duration::from_millis(number % 9999),
+            scope,
+        },
+        None => Repeat::Opened {
+            within: Duration::from_secs(number),
+            scope,
+        },
+    })
 }
 
 /// The same record, put together by name.
@@ -226,20 +231,25 @@ fn expected(record: &Record<'_>, written: &Value, seq: u64) -> Value {
         "decision": record.decision.map(Decision::as_str),
         "policy_rev": record.policy_rev,
         "refusal": record.refusal,
-        "repeat": record.repeat.map(|repeat| match repeat {
-            Repeat::Opened { within, scope } => {
-                json!({"within_s": within.as_secs(), "scope": scope.as_str()})
-            }
-            Repeat::Counted { count, scope, .. } => json!({
-                "count": count,
-                "first": written["repeat"]["first"],
-                "last": written["repeat"]["last"],
-                "scope": scope.as_str(),
-            }),
-        }),
+        "repeat": record.repeat.map(|repeat| expected_repeat(repeat, written)),
         "reasons": reasons,
         "result": result,
     }))
+}
+
+/// Member `repeat`, put together by name.
+fn expected_repeat(repeat: Repeat, written: &Value) -> Value {
+    match repeat {
+        Repeat::Opened { within, scope } => {
+            json!({"within_s": within.as_secs(), "scope": scope.as_str()})
+        }
+        Repeat::Counted { count, scope, .. } => json!({
+            "count": count,
+            "first": written["repeat"]["first"],
+            "last": written["repeat"]["last"],
+            "scope": scope.as_str(),
+        }),
+    }
 }
 
 /// Member `result`, put together by name.

@@ -320,9 +320,7 @@ pub(crate) fn write_line<'a>(
         object.nested("client", |member| write_client(client, member));
     }
     object.optional("client_id", line.client_id);
-    if let Some(credential) = line.cred {
-        object.nested("cred", |member| write_credential(&credential, member));
-    }
+    object.part("cred", line.cred.as_ref(), write_credential);
     object.optional("cut", line.cut.map(Cut::as_str));
     object.optional("decision", line.decision.map(Decision::as_str));
     object.optional("decision_id", line.decision_id);
@@ -332,9 +330,7 @@ pub(crate) fn write_line<'a>(
     object.optional("issuer", line.issuer);
     object.optional("key_id", line.key_id);
     object.string("kind", line.kind.as_str());
-    if let Some(note) = line.log {
-        object.nested("log", |log| write_note(&note, log));
-    }
+    object.part("log", line.log.as_ref(), write_note);
     object.optional("method", line.method);
     object.string("node", line.node);
     object.optional("policy_rev", line.policy_rev);
@@ -342,21 +338,15 @@ pub(crate) fn write_line<'a>(
     object.optional("protocol_version", line.protocol_version);
     write_reasons(reasons, &mut object);
     object.optional("refusal", line.refusal);
-    if let Some(repeat) = line.repeat {
-        object.nested("repeat", |member| write_repeat(&repeat, member));
-    }
+    object.part("repeat", line.repeat.as_ref(), write_repeat);
     object.number("request_bytes", line.request_bytes);
     object.optional("resource", line.resource);
-    if let Some(result) = line.result {
-        object.nested("result", |member| write_result(&result, member));
-    }
+    object.part("result", line.result.as_ref(), write_result);
     object.name("seq");
     let seq_at = object.buffer.len();
     object.optional("server", line.server);
     object.optional("session_id", line.session_id);
-    if let Some(shadow) = line.shadow {
-        object.nested("shadow", |member| write_shadow(&shadow, member));
-    }
+    object.part("shadow", line.shadow.as_ref(), write_shadow);
     if let Some(ip) = line.source {
         object.nested("src", |source| source.string("ip", ip));
     }
@@ -492,6 +482,18 @@ impl Object<'_> {
             before = b',';
         }
         self.buffer.push(b']');
+    }
+
+    /// An object whose members `write` writes; left out when there is none.
+    fn part<T>(
+        &mut self,
+        name: &'static str,
+        value: Option<&T>,
+        write: impl FnOnce(&T, &mut Object<'_>),
+    ) {
+        if let Some(value) = value {
+            self.nested(name, |member| write(value, member));
+        }
     }
 
     fn nested(&mut self, name: &'static str, members: impl FnOnce(&mut Object<'_>)) {

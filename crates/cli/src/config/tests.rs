@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use super::*;
 
 mod golden;
+mod memory;
 
 /// A directory in which the usual names exist.
 fn directory() -> tempfile::TempDir {

@@ -14,6 +14,7 @@ use keepgate_call::{Answer, Ask, Call, Code, Origin, Passed, Refusal, ServerName
 use keepgate_mcp::{
     Era, encode,
     id::Id,
+    list::Listing,
     message::{self, Body, Message, Request, Response},
     method::{Method, Subject},
     schema::InputSchema,
@@ -23,13 +24,14 @@ use keepgate_telemetry::{
     metrics::{Counter, Family},
     trace::Tracer,
 };
+use keepgate_transport::memory::Budget;
 use tower::ServiceExt;
 
 use self::arguments::Arguments;
 pub(super) use self::arguments::lines;
 use super::session::Bound;
 use crate::{
-    catalog::{self, Catalog, CatalogEntry},
+    catalog::{self, Catalog, CatalogEntry, Shelves},
     clock::Ids,
     gate::Gate,
     settings::{Settings, UndeclaredArguments},
@@ -49,9 +51,44 @@ type Key = (ServerName, SessionKey);
 #[derive(Debug, Default)]
 pub struct Catalogs {
     stateless: RwLock<HashMap<Key, Arc<Catalog>>>,
+    shelves: Shelves,
 }
 
 impl Catalogs {
+    /// Catalogs that are charged to `memory`.
+    pub fn new(memory: &Budget) -> Self {
+        Self {
+            stateless: RwLock::default(),
+            shelves: Shelves::new(memory),
+        }
+    }
+
+    /// Takes in one page of a list a server shows the caller of `bound`: the first if `first`, the last unless `more`.
+    ///
+    /// # Errors
+    /// `upstream_invalid` for a list over a limit, `memory_full` when there is no room for it.
+    pub fn show(
+        &self,
+        bound: &Bound,
+        page: &Listing<'_>,
+        first: bool,
+        more: bool,
+    ) -> Result<(), Refusal> {
+        let shown = self.of(bound).show(&self.shelves, page, first, more);
+        if shown
+            .as_ref()
+            .is_err_and(|refusal| refusal.code == Code::MemoryFull)
+        {
+            // A caller without a session never signs off; one that is still there asks for its list again.
+            let mut all = self
+                .stateless
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            all.clear();
+        }
+        shown
+    }
+
     /// The catalog a call is measured by.
     pub fn of(&self, bound: &Bound) -> Shelf {
         if let Some(session) = bound.session.session() {

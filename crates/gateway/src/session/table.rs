@@ -13,6 +13,7 @@ use std::{
 use keepgate_call::{Caller, Code, Principal, Refusal, ServerName};
 use keepgate_mcp::revision::Revision;
 use keepgate_policy::ClientFacts;
+use keepgate_transport::memory::Budget;
 use tracing::warn;
 
 use super::{Session, locked};
@@ -20,6 +21,10 @@ use crate::{metrics::Meters, settings::Limits, shards::Shards};
 
 /// Delay after which a refused client may try again: calls and streams end when they end.
 const RETRY: Duration = Duration::from_secs(5);
+
+/// Memory one session is charged for: itself, its place in the table, its client's name and version, the server's id of it and
+/// the ids of calls and questions that wait, as clients and servers of good will have them.
+const SESSION: usize = 8 * 1024;
 
 /// Use of a session, as far as it decides which one makes room for another.
 #[derive(Debug, Default)]
@@ -101,6 +106,7 @@ pub struct Sessions {
     counts: Arc<Mutex<Counts>>,
     epoch: Instant,
     meters: Option<Arc<Meters>>,
+    memory: Budget,
 }
 
 impl Default for Sessions {
@@ -110,15 +116,17 @@ impl Default for Sessions {
             counts: Arc::default(),
             epoch: Instant::now(),
             meters: None,
+            memory: Budget::default(),
         }
     }
 }
 
 impl Sessions {
-    /// An empty table whose sessions are measured from their beginning to their end.
-    pub fn measured(meters: &Arc<Meters>) -> Self {
+    /// An empty table whose sessions are measured from their beginning to their end, and charged to `memory`.
+    pub fn measured(meters: &Arc<Meters>, memory: &Budget) -> Self {
         Self {
             meters: Some(Arc::clone(meters)),
+            memory: memory.clone(),
             ..Self::default()
         }
     }
@@ -127,7 +135,8 @@ impl Sessions {
     /// already, so that no number of clients that open at once gets past the limit.
     ///
     /// # Errors
-    /// `session_limit` when the caller or the gateway holds as many as it may, and none of the caller's is idle.
+    /// `session_limit` when the caller or the gateway holds as many as it may, and none of the caller's is idle;
+    /// `memory_full`.
     pub fn open(
         &self,
         limits: &Limits,
@@ -141,7 +150,13 @@ impl Sessions {
                 .make_room(caller, limit)
                 .ok_or_else(|| Refusal::new(Code::SessionLimit).limit(limit, RETRY))?,
         };
-        let session = Session::new(Arc::clone(caller), server.clone(), client)?;
+        let mut charge = self.memory.charge();
+        charge.add(SESSION).map_err(|spent| {
+            Refusal::new(Code::MemoryFull)
+                .detail("limits.memory")
+                .source(spent)
+        })?;
+        let session = Session::new(Arc::clone(caller), server.clone(), client, charge)?;
         Ok((Arc::new(session), seat))
     }
 

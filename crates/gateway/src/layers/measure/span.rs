@@ -39,11 +39,17 @@ impl Measured<'_> {
         let mut attributes = Attributes::with_capacity(20);
         attributes.push(KeyValue::new("mcp.method.name", method));
         let about = about(call, &mut attributes);
+        // A refusal that shares a record is found under the id it was answered with.
+        let decision = if let Ended::Refused(refusal) = ended {
+            refusal.decision.unwrap_or(call.id)
+        } else {
+            call.id
+        };
         attributes.extend([
             KeyValue::new("mcp.protocol.version", call.revision.as_str()),
             KeyValue::new("keepgate.server.name", call.server.to_string()),
             KeyValue::new("keepgate.tenant", call.caller.tenant.to_string()),
-            KeyValue::new("keepgate.decision.id", call.id.to_string()),
+            KeyValue::new("keepgate.decision.id", decision.to_string()),
         ]);
         if let Some(session) = self.spans.session.get() {
             attributes.push(KeyValue::new("mcp.session.id", session.to_string()));

@@ -250,12 +250,12 @@ impl Screened {
         let listing = Listing::read(response, kind).ok_or_else(invalid)?;
         if kind == ListKind::Tools {
             let more = response.result_member("nextCursor").is_some();
-            let catalog = self.parts.catalogs.of(&self.bound);
+            let catalogs = &self.parts.catalogs;
             if self.is_own(response) {
-                catalog.show(&listing, self.is_first_page(), more);
+                catalogs.show(&self.bound, &listing, self.is_first_page(), more)?;
             } else {
                 // Which page it is nobody knows any more; it adds to what is known.
-                catalog.show(&listing, false, true);
+                catalogs.show(&self.bound, &listing, false, true)?;
             }
         }
         let past = self.past();

@@ -20,6 +20,9 @@ use crate::{
     settings::Limits,
 };
 
+/// Longest name, version and title of a client, in bytes: they are kept as long as its session.
+const CLIENT_MOST: usize = 256;
+
 /// Makes the session `initialize` asks for and reserves its place; nobody can use it yet.
 pub(super) fn begin(
     sessions: &Sessions,
@@ -27,7 +30,7 @@ pub(super) fn begin(
     call: &Call,
 ) -> Result<(Arc<Session>, Seat), Refusal> {
     let client = match &call.ask {
-        Ask::Message(Message::Request(request)) => client(call.caller.client.as_deref(), request),
+        Ask::Message(Message::Request(request)) => client(call.caller.client.as_deref(), request)?,
         Ask::Message(Message::Notification(_) | Message::Response(_)) | Ask::Listen | Ask::End => {
             None
         }
@@ -36,21 +39,29 @@ pub(super) fn begin(
 }
 
 /// What the client says of itself: shown to policy and in records as its own word. The id alone is its token's word.
-fn client(id: Option<&str>, initialize: &Request) -> Option<ClientFacts> {
-    let info = initialize.param("clientInfo")?;
-    let name = info
-        .member("name")
-        .and_then(|name| name.string())
-        .unwrap_or_default();
-    let version = info
-        .member("version")
-        .and_then(|version| version.string())
-        .unwrap_or_default();
-    Some(ClientFacts::new(&ClientFields {
+///
+/// # Errors
+/// `params_invalid` when it is longer than what is kept.
+fn client(id: Option<&str>, initialize: &Request) -> Result<Option<ClientFacts>, Refusal> {
+    let Some(info) = initialize.param("clientInfo") else {
+        return Ok(None);
+    };
+    let said = |member: &str, too_long: &'static str| {
+        let text = info.member(member).and_then(|text| text.string());
+        let text = text.unwrap_or_default();
+        if text.len() > CLIENT_MOST {
+            return Err(Refusal::new(Code::ParamsInvalid).detail(too_long));
+        }
+        Ok(text)
+    };
+    let name = said("name", "clientInfo.name is longer than 256 bytes")?;
+    let version = said("version", "clientInfo.version is longer than 256 bytes")?;
+    said("title", "clientInfo.title is longer than 256 bytes")?;
+    Ok(Some(ClientFacts::new(&ClientFields {
         id,
         name: &name,
         version: &version,
-    }))
+    })))
 }
 
 /// Runs `initialize` and keeps the session if the server accepted it.
