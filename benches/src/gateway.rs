@@ -15,7 +15,7 @@ use keepgate_authn::{ApiKeys, Authenticator, KeyRequest};
 use keepgate_call::ServerName;
 use keepgate_gateway::limit::Rate;
 use keepgate_gateway::settings::{
-    ConcurrencyLimits, Limits, Rates, Server, ServerLimits, Settings, Timeouts, Upstream,
+    ConcurrencyLimits, Limits, Rates, Server, ServerLimits, Settings, Timeouts, Trust, Upstream,
 };
 use keepgate_gateway::{Gateway, Shared};
 use keepgate_policy::Policy;
@@ -114,9 +114,11 @@ fn settings(start: &Start) -> Result<Settings, Error> {
         },
         owner: Some("crm-team".to_owned()),
         environment: Some("production".to_owned()),
-        trust: None,
+        trust: Trust::default(),
+        instructions: Trust::default().instructions(),
         labels: Vec::new(),
         timeouts: Timeouts::default(),
+        idle: None,
         credential: None,
         limits: ServerLimits {
             rate: endless(),

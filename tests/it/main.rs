@@ -8,6 +8,7 @@
     reason = "helpers of tests fail their test by panicking; JSON values index without it"
 )]
 
+mod breakers;
 mod capacity;
 mod credentials;
 mod deploy;
@@ -16,10 +17,13 @@ mod hostile_upstream;
 mod kill;
 mod limits;
 mod memory;
+mod notices;
 mod obligations;
 mod peers;
 mod phases;
+mod processes;
 mod records;
 mod sessions;
 mod spine;
 mod tidy;
+mod trust;

@@ -6,7 +6,7 @@ use keepgate_authn::Authenticator;
 use keepgate_call::ServerName;
 use keepgate_gateway::{
     Gateway, Shared,
-    settings::{Limits, Server, ServerLimits, Settings, Timeouts, Upstream},
+    settings::{Limits, Server, ServerLimits, Settings, Timeouts, Trust, Upstream},
 };
 use keepgate_policy::Policy;
 use keepgate_transport::http::server::{Listener, ListenerSettings, serve};
@@ -167,9 +167,11 @@ impl Builder {
             upstream,
             owner: None,
             environment: None,
-            trust: None,
+            trust: Trust::default(),
+            instructions: Trust::default().instructions(),
             labels: Vec::new(),
             timeouts: Timeouts::default(),
+            idle: None,
             credential: None,
             limits: ServerLimits::default(),
             definition: None,

@@ -21,6 +21,8 @@ pub(crate) enum Page {
     Servers,
     /// The sessions.
     Sessions,
+    /// The processes of servers.
+    Processes,
     /// How the policies stand.
     PolicyStatus,
     /// The description of the API.
@@ -29,13 +31,14 @@ pub(crate) enum Page {
 
 impl Page {
     /// Every page with its path.
-    pub(crate) const ALL: [(&str, Self); 8] = [
+    pub(crate) const ALL: [(&str, Self); 9] = [
         ("/healthz", Self::Live),
         ("/livez", Self::Live),
         ("/readyz", Self::Ready),
         ("/metrics", Self::Metrics),
         ("/api/v1/servers", Self::Servers),
         ("/api/v1/sessions", Self::Sessions),
+        ("/api/v1/processes", Self::Processes),
         ("/api/v1/policy/status", Self::PolicyStatus),
         ("/api/v1/openapi.json", Self::OpenApi),
     ];
@@ -52,9 +55,12 @@ impl Page {
     pub(crate) fn is_public(self) -> bool {
         match self {
             Self::Live | Self::Ready => true,
-            Self::Metrics | Self::Servers | Self::Sessions | Self::PolicyStatus | Self::OpenApi => {
-                false
-            }
+            Self::Metrics
+            | Self::Servers
+            | Self::Sessions
+            | Self::Processes
+            | Self::PolicyStatus
+            | Self::OpenApi => false,
         }
     }
 
@@ -80,6 +86,12 @@ impl Page {
                 sessions.truncate(MOST_SESSIONS);
                 Content::json(StatusCode::OK, &Sessions { count, sessions })
             }
+            Self::Processes => {
+                let mut processes = source.processes();
+                let count = processes.len();
+                processes.truncate(MOST_SESSIONS);
+                Content::json(StatusCode::OK, &Processes { count, processes })
+            }
             Self::PolicyStatus => Content::json(StatusCode::OK, &source.policy()),
             Self::OpenApi => Content {
                 status: StatusCode::OK,
@@ -96,7 +108,7 @@ struct Inventory {
     servers: Vec<crate::source::Server>,
 }
 
-/// Most sessions that are shown; the count tells of the rest.
+/// Most sessions, or processes, that are shown; the count includes the others.
 const MOST_SESSIONS: usize = 1000;
 
 /// The answer of `/api/v1/sessions`.
@@ -104,6 +116,13 @@ const MOST_SESSIONS: usize = 1000;
 struct Sessions {
     count: usize,
     sessions: Vec<crate::source::Session>,
+}
+
+/// The answer of `/api/v1/processes`.
+#[derive(Serialize)]
+struct Processes {
+    count: usize,
+    processes: Vec<crate::source::Process>,
 }
 
 /// What goes out.

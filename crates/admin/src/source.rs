@@ -15,6 +15,9 @@ pub trait Source: Send + Sync + 'static {
     /// The sessions that are open.
     fn sessions(&self) -> Vec<Session>;
 
+    /// The processes that run for servers, oldest first.
+    fn processes(&self) -> Vec<Process>;
+
     /// The servers of the configuration in force, in the order of their names.
     fn servers(&self) -> Vec<Server>;
 
@@ -59,6 +62,23 @@ pub struct Session {
     pub idle_s: u64,
 }
 
+/// One process of a server: what the gateway has started, which may have started more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Process {
+    /// The server it belongs to.
+    pub server: String,
+    /// The tenant of the caller it serves; none for one that all callers share.
+    pub tenant: Option<String>,
+    /// The caller it serves; none for one that all callers share.
+    pub caller: Option<String>,
+    /// Its number, and that of its process group; none until it has started.
+    pub pid: Option<u32>,
+    /// Seconds since it began.
+    pub age_s: u64,
+    /// Seconds since its last call or stream; none while one runs.
+    pub idle_s: Option<u64>,
+}
+
 /// One server of the inventory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Server {
@@ -72,8 +92,8 @@ pub struct Server {
     pub owner: Option<String>,
     /// Production, staging and the like.
     pub environment: Option<String>,
-    /// How far the operator trusts it.
-    pub trust: Option<String>,
+    /// The operator's trust in it: `first_party`, `vetted` or `untrusted`.
+    pub trust: &'static str,
     /// Labels for policies.
     pub labels: Vec<String>,
 }
@@ -89,6 +109,10 @@ impl<S: Source> Source for std::sync::Arc<S> {
 
     fn sessions(&self) -> Vec<Session> {
         S::sessions(self)
+    }
+
+    fn processes(&self) -> Vec<Process> {
+        S::processes(self)
     }
 
     fn servers(&self) -> Vec<Server> {

@@ -92,6 +92,8 @@ codes! {
     SessionUnknown = "session_unknown", Client;
     /// The caller, or the gateway, holds as many sessions as it may.
     SessionLimit = "session_limit", Client;
+    /// As many processes run for the caller or the server as may, and none is idle.
+    ProcessLimit = "process_limit", Client;
     /// A rate is spent.
     RateLimited = "rate_limited", Client;
     /// As many calls run as may run at once for this session, caller or server.

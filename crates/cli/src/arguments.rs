@@ -143,6 +143,8 @@ pub(crate) struct Health {
 pub(crate) enum Servers {
     /// List the servers of the configuration
     List,
+    /// List the processes that run for the servers of a running gateway
+    Processes(Api),
 }
 
 /// Where the state is.

@@ -61,6 +61,7 @@ pub(crate) fn run(command: Command, context: &mut Context<'_>) -> Result<(), Fai
         Command::Check(wish) => check::run(&wish, context),
         Command::Health(wish) => health::run(&wish, context),
         Command::Servers(Servers::List) => servers::list(context),
+        Command::Servers(Servers::Processes(api)) => servers::processes(&api, context),
         Command::Policy(command) => policy::run(command, context),
         Command::Keys(command) => keys::run(command, context),
         Command::Audit(command) => audit::run(command, context),

@@ -147,9 +147,9 @@ pub struct Issuer {
     pub algorithms: Vec<Algorithm>,
     /// The tenant its subjects belong to.
     pub tenant: Option<String>,
-    /// The claim that holds roles.
+    /// The claim that holds roles; `None`: its tokens give none.
     pub roles_claim: Option<String>,
-    /// The claim that holds groups.
+    /// The claim that holds groups; `None`: its tokens give none.
     pub groups_claim: Option<String>,
     /// Certificates to trust besides the system's, PEM.
     pub ca: Option<PathBuf>,

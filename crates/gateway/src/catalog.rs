@@ -215,6 +215,11 @@ impl Catalog {
         }
     }
 
+    /// Whether the whole list was shown a moment ago.
+    pub fn is_fresh(&self) -> bool {
+        !self.is_older(FRESH)
+    }
+
     /// Whether the whole list is older than `age`, or was never seen.
     pub fn is_older(&self, age: Duration) -> bool {
         let shown = self.shown.read().unwrap_or_else(PoisonError::into_inner);

@@ -1,7 +1,7 @@
 //! What policy is told of callers and servers: converted once, shared by all calls.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, PoisonError, RwLock},
     time::UNIX_EPOCH,
 };
@@ -13,7 +13,7 @@ use keepgate_policy::{
 };
 
 use crate::beside::Beside;
-use crate::settings::{Server, Settings, Upstream};
+use crate::settings::{Instructions, Server, Settings, Upstream};
 
 /// The callers remembered; beyond it the memory begins anew, which costs a conversion each and nothing else.
 const CALLERS_MOST: usize = 10_000;
@@ -22,6 +22,8 @@ const CALLERS_MOST: usize = 10_000;
 #[derive(Debug)]
 pub struct Knowledge {
     servers: HashMap<ServerName, (ServerFacts, &'static str)>,
+    /// The servers whose instructions do not reach clients.
+    unheard: HashSet<ServerName>,
     callers: RwLock<HashMap<usize, (Arc<Caller>, Told)>>,
     /// What else is asked with these facts, without effect.
     pub beside: Arc<Beside>,
@@ -43,9 +45,20 @@ impl Knowledge {
             |(name, server): (&ServerName, &Server)| (name.clone(), server_facts(name, server));
         Self {
             servers: settings.servers.iter().map(facts).collect(),
+            unheard: settings
+                .servers
+                .iter()
+                .filter(|(_, server)| server.instructions == Instructions::Drop)
+                .map(|(name, _)| name.clone())
+                .collect(),
             callers: RwLock::default(),
             beside: Arc::clone(beside),
         }
+    }
+
+    /// Whether the instructions of a server stay here.
+    pub fn drops_instructions(&self, server: &ServerName) -> bool {
+        self.unheard.contains(server)
     }
 
     /// The server, and how it is reached (`http` or `stdio`).
@@ -116,7 +129,7 @@ fn server_facts(name: &ServerName, server: &Server) -> (ServerFacts, &'static st
         name: name.as_str(),
         owner: server.owner.as_deref().unwrap_or_default(),
         environment: server.environment.as_deref().unwrap_or_default(),
-        trust: server.trust.as_deref().unwrap_or_default(),
+        trust: server.trust.as_str(),
         labels: &labels,
         definition: server.definition.as_deref(),
     });

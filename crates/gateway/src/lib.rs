@@ -15,6 +15,7 @@ pub mod limit;
 pub mod live;
 pub mod metrics;
 mod oblige;
+pub mod processes;
 pub mod render;
 pub mod session;
 pub mod settings;

@@ -5,6 +5,7 @@
 //! if it had never been used, and where nothing can be forgotten the newcomer is refused.
 
 mod breaker;
+mod circuit;
 mod decided;
 mod rate;
 mod running;
@@ -20,6 +21,7 @@ use keepgate_call::{Principal, ServerName, SessionKey, Tenant};
 
 pub use self::{
     breaker::{Breaker, Breakers, Opinion, Trial},
+    circuit::{Admitted, Circuits, Keys, LastCallers, Suspect},
     decided::{Decided, Share, TooMany},
     rate::{Limiter, Rate},
     running::{Place, Running},
@@ -37,6 +39,8 @@ pub struct Budgets {
     session: Kept<(), SessionPurse>,
     caller: Kept<(), Principal>,
     opening: Kept<(), Principal>,
+    session_notices: Kept<(), SessionPurse>,
+    caller_notices: Kept<(), Principal>,
     tool: Kept<(ServerName, Arc<str>), Principal>,
     server: Kept<ServerName, Tenant>,
     /// Calls that run, by session.
@@ -45,12 +49,16 @@ pub struct Budgets {
     pub running_caller: Arc<Running<Principal>>,
     /// Calls that run, by caller and server.
     pub running_caller_server: Arc<Running<(Principal, ServerName)>>,
+    /// Notifications and responses on their way, by session.
+    pub notices_session: Arc<Running<SessionPurse>>,
+    /// Notifications and responses on their way, by caller.
+    pub notices_caller: Arc<Running<Principal>>,
     /// Calls that run, by server.
     pub running_server: Arc<Running<(Tenant, ServerName)>>,
     /// What is spent of the rates that decisions name.
     pub decided: Decided,
-    /// Servers that fail.
-    pub servers: Breakers<(Tenant, ServerName)>,
+    /// The circuit breakers of servers.
+    pub servers: Circuits,
     /// Sessions that are refused again and again.
     pub sessions: Breakers<SessionPurse>,
 }
@@ -69,6 +77,16 @@ impl Budgets {
     /// The sessions each caller opens.
     pub fn opening(&self, rate: Rate) -> Arc<Limiter<Principal>> {
         self.opening.limiter((), rate)
+    }
+
+    /// The notifications and responses of each session.
+    pub fn session_notices(&self, rate: Rate) -> Arc<Limiter<SessionPurse>> {
+        self.session_notices.limiter((), rate)
+    }
+
+    /// The notifications and responses of each caller, in all its sessions.
+    pub fn caller_notices(&self, rate: Rate) -> Arc<Limiter<Principal>> {
+        self.caller_notices.limiter((), rate)
     }
 
     /// The calls each caller makes of one tool.

@@ -58,7 +58,7 @@ struct Built {
 
 impl Built {
     fn new(settings: &Settings, shared: &Arc<Shared>) -> Result<Self, SetUpError> {
-        let upstreams = Upstreams::new(settings, &shared.memory, &shared.tasks)?;
+        let upstreams = Upstreams::new(settings, shared)?;
         let uses = settings.servers.iter().filter_map(|(name, server)| {
             let wanted = server.credential.clone()?;
             Some((name.clone(), wanted))
@@ -183,7 +183,7 @@ impl Gateway {
                     link.end();
                 }
             }
-            built.upstreams.expire(built.idle).await;
+            built.upstreams.expire(built.idle);
             self.shared.history.expire();
         }
     }

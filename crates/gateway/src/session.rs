@@ -13,6 +13,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use keepgate_call::{Caller, Code, Refusal, ServerName};
 use keepgate_mcp::{
     id::Id,
+    message::Request,
     method::{ListKind, Method},
     revision::Revision,
 };
@@ -58,6 +59,8 @@ pub struct Session {
     revision: OnceLock<Revision>,
     usage: Usage,
     asked: Mutex<HashMap<Id, Method>>,
+    /// The progress tokens of those questions, by the questions' ids.
+    tokens: Mutex<HashMap<Id, Id>>,
     awaited: Mutex<Awaited>,
     event_key: [u8; 32],
     /// What it is charged for, as long as anybody holds it.
@@ -103,6 +106,7 @@ impl Session {
             revision: OnceLock::new(),
             usage: Usage::default(),
             asked: Mutex::default(),
+            tokens: Mutex::default(),
             awaited: Mutex::default(),
             event_key: event_key.try_into().unwrap_or([0; 32]),
             _charge: charge,
@@ -139,18 +143,33 @@ impl Session {
 
     /// Remembers that the server asked the client something. `false` when too many questions wait, or one with this id
     /// does: the question is then not passed on.
-    pub fn ask(&self, id: &Id, method: &Method) -> bool {
+    pub fn ask(&self, question: &Request) -> bool {
+        let id = question.id();
         let mut asked = locked(&self.asked);
         if asked.len() >= ASKED_MOST || asked.contains_key(id) {
             return false;
         }
-        asked.insert(id.clone(), method.clone());
+        asked.insert(id.clone(), question.method().clone());
+        if let Some(token) = question.meta().progress_token() {
+            locked(&self.tokens).insert(id.clone(), token);
+        }
         true
+    }
+
+    /// Whether the server has asked for progress under `token`, of a question that is not answered yet.
+    pub fn awaits_progress(&self, token: &Id) -> bool {
+        locked(&self.tokens).values().any(|known| known == token)
     }
 
     /// Takes the question an answer belongs to. `None` for a foreign or a second answer.
     pub fn answered(&self, id: &Id) -> Option<Method> {
+        locked(&self.tokens).remove(id);
         locked(&self.asked).remove(id)
+    }
+
+    /// Takes an answer back: it was refused before the server heard it, and may be given again.
+    pub fn unanswered(&self, id: &Id, method: Method) {
+        locked(&self.asked).entry(id.clone()).or_insert(method);
     }
 
     /// Remembers that the client waits for a response to `id`, on whichever stream of the session it comes, and which list

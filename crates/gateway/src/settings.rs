@@ -76,6 +76,8 @@ pub struct Limits {
     pub sessions: NonZeroUsize,
     /// How many sessions one caller may hold.
     pub sessions_per_caller: NonZeroUsize,
+    /// Maximum number of processes of servers.
+    pub processes: ProcessLimits,
     /// The silence after which a stream carries a keep-alive comment.
     pub keep_alive: Duration,
     /// How often calls may come.
@@ -150,6 +152,25 @@ pub struct ConcurrencyLimits {
     pub caller_per_server: Option<NonZeroUsize>,
 }
 
+/// Maximum number of processes that are started for servers and not gone yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProcessLimits {
+    /// Of one server, whomever they serve.
+    pub server: NonZeroUsize,
+    /// Of one caller, at all servers.
+    pub caller: NonZeroUsize,
+}
+
+impl Default for ProcessLimits {
+    /// A server started by `npx` is three processes of the system and 160 MiB: 16 places are 2.5 GiB.
+    fn default() -> Self {
+        Self {
+            server: NonZeroUsize::new(32).unwrap_or(NonZeroUsize::MIN),
+            caller: NonZeroUsize::new(16).unwrap_or(NonZeroUsize::MIN),
+        }
+    }
+}
+
 /// The limits of one server. `None` is without limit.
 #[derive(Debug, Clone, Default)]
 pub struct ServerLimits {
@@ -197,6 +218,7 @@ impl Default for Limits {
             session_idle: Duration::from_secs(30 * 60),
             sessions: NonZeroUsize::new(10_000).unwrap_or(NonZeroUsize::MIN),
             sessions_per_caller: NonZeroUsize::new(100).unwrap_or(NonZeroUsize::MIN),
+            processes: ProcessLimits::default(),
             keep_alive: Duration::from_secs(15),
             rate: Rates {
                 session: Rate::new(whole(600), MINUTE, whole(600)),
@@ -230,12 +252,16 @@ pub struct Server {
     pub owner: Option<String>,
     /// Production, staging and the like; shown in the inventory and to policy.
     pub environment: Option<String>,
-    /// How far the operator trusts it; a word for policy.
-    pub trust: Option<String>,
+    /// The operator's trust in it.
+    pub trust: Trust,
+    /// Whether its `instructions` reach clients.
+    pub instructions: Instructions,
     /// Free labels for policy.
     pub labels: Vec<String>,
     /// How long to wait for it.
     pub timeouts: Timeouts,
+    /// Time without a call or a stream after which a process of it ends; `None`: only when its place is needed.
+    pub idle: Option<Duration>,
     /// What the server gets so that it lets the gateway in.
     pub credential: Option<Use>,
     /// How much may be asked of it.
@@ -256,6 +282,54 @@ pub enum UndeclaredArguments {
     Refuse,
     /// Evaluated and sent like any other.
     Pass,
+}
+
+/// The operator's trust in a server; shown in the inventory and to policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Trust {
+    /// Written and run by the operator's own organization.
+    FirstParty,
+    /// Written by others, and reviewed.
+    #[default]
+    Vetted,
+    /// Nobody has reviewed it.
+    Untrusted,
+}
+
+impl Trust {
+    /// All of them, with their words.
+    pub const ALL: [(&'static str, Self); 3] = [
+        ("first_party", Self::FirstParty),
+        ("vetted", Self::Vetted),
+        ("untrusted", Self::Untrusted),
+    ];
+
+    /// The word of the configuration, of policy input and of the inventory.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::FirstParty => "first_party",
+            Self::Vetted => "vetted",
+            Self::Untrusted => "untrusted",
+        }
+    }
+
+    /// Whether instructions reach clients where the configuration does not say.
+    pub fn instructions(self) -> Instructions {
+        match self {
+            Self::FirstParty | Self::Vetted => Instructions::Pass,
+            Self::Untrusted => Instructions::Drop,
+        }
+    }
+}
+
+/// Treatment of the `instructions` in a server's answer to `initialize` or `server/discover`. Clients put them before
+/// everything the model reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Instructions {
+    /// They reach the client.
+    Pass,
+    /// They stay here.
+    Drop,
 }
 
 /// How a server is reached.

@@ -20,6 +20,7 @@ use crate::{
     layers::catalog::Catalogs,
     limit::Budgets,
     metrics::Meters,
+    processes::Processes,
     session::Sessions,
 };
 
@@ -45,6 +46,8 @@ pub struct Shared {
     pub door: Arc<Doorkeeper>,
     /// What is spent of the limits.
     pub budgets: Arc<Budgets>,
+    /// The processes of servers.
+    pub processes: Arc<Processes>,
     /// What sessions did before.
     pub history: Arc<Histories>,
     /// What peers may have the gateway hold: messages, catalogs, sessions, histories. In bytes.
@@ -101,6 +104,7 @@ impl Shared {
             authn,
             sessions: Arc::new(Sessions::measured(&meters, &memory)),
             budgets: Arc::default(),
+            processes: Arc::default(),
             history: Arc::new(Histories::new(&memory)),
             beside: Arc::new(Beside::new(&meters)),
             meters,

@@ -65,7 +65,7 @@ pub fn calls(
             &shared.sessions,
         ))) // Call      -> Bound
         .layer(around(kill::Cut::new(settings, &shared.kill))) // what is cut off is refused; what runs can be cut
-        .layer(around(breaker::Breaker::new(settings, &shared.budgets))) // what fails in a row rests
+        .layer(around(breaker::Breaker::new(settings, shared, upstreams))) // circuits of what fails
         .layer(around(limit::Quota::new(settings, &shared.budgets))) // rates, and calls at once
         .layer(around(policy::Screen::new(
             &shared.policy,
@@ -75,7 +75,7 @@ pub fn calls(
             &shared.history,
             &shared.refusals,
         )))
-        .layer(gate(catalog::Lookup::new(settings, shared, &whole))) // Bound     -> Known: what the tool does not declare is dropped
+        .layer(around(catalog::Lookup::new(settings, shared, &whole))) // Bound     -> Known: what the tool does not declare is dropped
         .layer(gate(policy::Judge::new(shared, &known))) // Known     -> Judged
         .layer(gate(approval::Await)) // Judged    -> Permitted
         .layer(around(obligation::Carry::new(settings, shared, &known))) // Permitted -> Obliged: what policy asks for is done

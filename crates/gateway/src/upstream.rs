@@ -22,14 +22,14 @@ use keepgate_mcp::{
     method::Method,
 };
 use keepgate_store::kill::Kill;
-use keepgate_transport::{http::client::ClientError, memory::Budget, stdio};
-use tokio_util::task::TaskTracker;
+use keepgate_transport::{http::client::ClientError, stdio};
 use tower::Service;
 
 use crate::{
     layers::credential::Armed,
     render,
     settings::{Server, Settings, Upstream},
+    shared::Shared,
 };
 
 /// The servers, each with its connections or processes.
@@ -64,11 +64,7 @@ impl Upstreams {
     ///
     /// # Errors
     /// [`SetUpError`] for a server whose certificates or address cannot be used.
-    pub fn new(
-        settings: &Settings,
-        memory: &Budget,
-        tasks: &TaskTracker,
-    ) -> Result<Self, SetUpError> {
+    pub fn new(settings: &Settings, shared: &Shared) -> Result<Self, SetUpError> {
         let set_up = |(name, server): (&ServerName, &Server)| {
             let kind = match &server.upstream {
                 Upstream::Http { url, ca } => http::Http::new(
@@ -77,8 +73,8 @@ impl Upstreams {
                     ca.as_deref(),
                     server,
                     &settings.limits,
-                    memory,
-                    tasks,
+                    &shared.memory,
+                    &shared.tasks,
                 )
                 .map(|http| Kind::Http(Arc::new(http)))
                 .map_err(|source| SetUpError::Server {
@@ -89,7 +85,7 @@ impl Upstreams {
                     name,
                     server,
                     &settings.limits,
-                    tasks,
+                    shared,
                 ))),
             };
             Ok((name.clone(), kind))
@@ -115,11 +111,21 @@ impl Upstreams {
         }
     }
 
-    /// Ends the processes of callers that have not called for `idle`.
-    pub async fn expire(&self, idle: Duration) {
+    /// Whether a server can be connected to, without sending it anything. `None` for one that is a process, and for one
+    /// that is not configured any more.
+    pub async fn is_reachable(&self, server: &ServerName) -> Option<bool> {
+        match self.0.get(server)? {
+            Kind::Http(http) => Some(http.is_reachable().await),
+            Kind::Child(_) => None,
+        }
+    }
+
+    /// Ends the processes that were idle for as long as their server allows, and forgets callers without one that have not
+    /// called for `idle`.
+    pub fn expire(&self, idle: Duration) {
         for kind in self.0.values() {
             match kind {
-                Kind::Child(children) => children.expire(idle).await,
+                Kind::Child(children) => children.expire(idle),
                 Kind::Http(_) => {}
             }
         }
@@ -242,6 +248,11 @@ fn process_failed(error: stdio::StdioError) -> Refusal {
         | stdio::StdioError::Closed => Code::UpstreamUnreachable,
         stdio::StdioError::LineTooLong { .. } | stdio::StdioError::Unframeable => {
             Code::UpstreamInvalid
+        }
+        stdio::StdioError::Full { limit } => {
+            return Refusal::new(Code::ProcessLimit)
+                .detail(format!("`{limit}` is reached"))
+                .limit(limit, child::RETRY);
         }
         stdio::StdioError::TooLarge { .. } => Code::BodyTooLarge,
         stdio::StdioError::Foreign { .. } => Code::ResponseForeign,

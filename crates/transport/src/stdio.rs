@@ -11,12 +11,15 @@ mod queue;
 mod route;
 mod stderr;
 mod supervisor;
+mod usage;
 
 use std::{io, sync::Arc, time::Duration};
 
 pub use child::{ChildSettings, Redact};
 pub use connection::{CallMode, Connection, Replies, Sharing, Unsolicited};
+pub use route::Owner;
 pub use supervisor::{Restart, Supervisor};
+pub use usage::{Busy, Handle, Place, Reserve, Reserving};
 
 /// Why a child process cannot be talked to. Clones are cheap: every pending call gets one.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -60,6 +63,12 @@ pub enum StdioError {
         /// How long.
         after: Duration,
     },
+    /// As many processes run as may run.
+    #[error("no place for another process: `{limit}`")]
+    Full {
+        /// The limit that leaves none.
+        limit: &'static str,
+    },
     /// The message is longer than the child may be sent.
     #[error("the message is longer than the cap in bytes: `{cap}`")]
     TooLarge {
@@ -83,6 +92,7 @@ impl StdioError {
         match self {
             Self::Spawn { .. }
             | Self::BackingOff { .. }
+            | Self::Full { .. }
             | Self::TooLarge { .. }
             | Self::Unframeable
             | Self::Foreign { .. } => true,

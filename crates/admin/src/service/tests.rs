@@ -8,7 +8,7 @@ use keepgate_store::kill::{Ledger, Switch};
 
 use super::*;
 use crate::operators::Role;
-use crate::source::{Part, Server, Session};
+use crate::source::{Part, Process, Server, Session};
 use crate::status::{BundleStatus, InForce, Plugin, PolicyStatus};
 use crate::token::Token;
 
@@ -41,6 +41,17 @@ impl Source for Fake {
         "keepgate_calls_total 1\n".to_owned()
     }
 
+    fn processes(&self) -> Vec<Process> {
+        vec![Process {
+            server: "files".to_owned(),
+            tenant: Some("default".to_owned()),
+            caller: Some("alice".to_owned()),
+            pid: Some(42),
+            age_s: 7,
+            idle_s: None,
+        }]
+    }
+
     fn sessions(&self) -> Vec<Session> {
         ["alice", "bob"]
             .map(|caller| Session {
@@ -65,7 +76,7 @@ impl Source for Fake {
             target: "https://crm.example/mcp".to_owned(),
             owner: None,
             environment: Some("production".to_owned()),
-            trust: None,
+            trust: "vetted",
             labels: vec!["pii".to_owned()],
         }]
     }
@@ -361,7 +372,17 @@ fn the_inventory_is_what_the_source_says() {
     assert_eq!(
         text(&bench.page("/api/v1/servers")),
         "{\"servers\":[{\"name\":\"crm\",\"kind\":\"http\",\"target\":\"https://crm.example/mcp\",\"owner\":null,\
-         \"environment\":\"production\",\"trust\":null,\"labels\":[\"pii\"]}]}\n"
+         \"environment\":\"production\",\"trust\":\"vetted\",\"labels\":[\"pii\"]}]}\n"
+    );
+}
+
+#[test]
+fn the_processes_are_listed_with_whom_they_serve() {
+    let bench = Bench::new();
+    assert_eq!(
+        text(&bench.page("/api/v1/processes")),
+        "{\"count\":1,\"processes\":[{\"server\":\"files\",\"tenant\":\"default\",\"caller\":\"alice\",\"pid\":42,\
+         \"age_s\":7,\"idle_s\":null}]}\n"
     );
 }
 

@@ -73,8 +73,8 @@ pub(super) fn read(
         issuer: Some(Arc::from(settings.url.as_str())),
         client,
         grant,
-        roles: names(claims, &settings.roles)?,
-        groups: names(claims, &settings.groups)?,
+        roles: names(claims, settings.roles.as_ref())?,
+        groups: names(claims, settings.groups.as_ref())?,
         scopes: scopes(claims)?,
         claims: Some(Arc::from(claims.as_str())),
         expires: Some(ends),
@@ -163,7 +163,10 @@ fn audiences(claims: Raw<'_>) -> Result<Arc<[Arc<str>]>, TokenError> {
 }
 
 /// The strings of a claim wherever it stands, sorted; none where it is not there.
-fn names(claims: Raw<'_>, claim: &ClaimName) -> Result<Arc<[Arc<str>]>, TokenError> {
+fn names(claims: Raw<'_>, claim: Option<&ClaimName>) -> Result<Arc<[Arc<str>]>, TokenError> {
+    let Some(claim) = claim else {
+        return Ok(Arc::default());
+    };
     let mut value = Some(claims);
     for step in claim.steps() {
         value = value.and_then(|value| value.member(step));

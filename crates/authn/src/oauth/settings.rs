@@ -115,10 +115,10 @@ pub struct IssuerSettings {
     pub algorithms: Vec<Algorithm>,
     /// The tenant its subjects belong to.
     pub tenant: Tenant,
-    /// The claim that holds roles.
-    pub roles: ClaimName,
-    /// The claim that holds groups.
-    pub groups: ClaimName,
+    /// The claim that holds roles; `None`: its tokens give none.
+    pub roles: Option<ClaimName>,
+    /// The claim that holds groups; `None`: its tokens give none.
+    pub groups: Option<ClaimName>,
     /// Fetches its documents.
     pub fetch: Arc<dyn Fetch>,
 }
@@ -133,8 +133,8 @@ impl IssuerSettings {
             kind: TokenKind::AccessToken,
             algorithms: Algorithm::ALL.to_vec(),
             tenant: Tenant::default(),
-            roles: ClaimName::new("roles"),
-            groups: ClaimName::new("groups"),
+            roles: Some(ClaimName::new("roles")),
+            groups: Some(ClaimName::new("groups")),
             fetch,
         }
     }

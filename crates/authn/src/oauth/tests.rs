@@ -669,8 +669,8 @@ async fn issuers_without_the_type_are_believed_where_that_is_allowed_but_not_the
 #[tokio::test(start_paused = true)]
 async fn claims_are_read_as_issuers_write_them() {
     let world = World::with(|issuer| {
-        issuer.roles = ClaimName::new("/realm_access/roles");
-        issuer.groups = ClaimName::new("https://acme.example/groups");
+        issuer.roles = Some(ClaimName::new("/realm_access/roles"));
+        issuer.groups = Some(ClaimName::new("https://acme.example/groups"));
         issuer.tenant = keepgate_call::Tenant::new("acme");
     })
     .fetching();

@@ -84,7 +84,7 @@ pub(crate) struct DrillKill {
 }
 
 /// Which gateway, and who asks.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Api {
     /// The operators' listener [default: KEEPGATE_ADMIN_URL, or admin.listen of the configuration]
     #[arg(long, value_name = "URL")]

@@ -35,7 +35,7 @@ pub(super) fn run(
             name: name.as_str(),
             owner: server.owner.as_deref().unwrap_or_default(),
             environment: server.environment.as_deref().unwrap_or_default(),
-            trust: server.trust.as_deref().unwrap_or_default(),
+            trust: server.trust.as_str(),
             labels,
             definition: None,
         })

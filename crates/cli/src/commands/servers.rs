@@ -1,9 +1,13 @@
-//! `servers list`: the inventory of the configuration.
+//! `servers list`: the inventory of the configuration; `servers processes`: what runs for them.
 
+use http::Method;
 use keepgate_admin::Server;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::Context;
+use super::api::Gateway;
+use crate::arguments::Api;
 use crate::failure::Failure;
 use crate::output::table;
 use crate::serve::inventory;
@@ -23,6 +27,35 @@ pub(super) fn list(context: &mut Context<'_>) -> Result<(), Failure> {
     Ok(context.output.print(&inventory, text)?)
 }
 
+/// `servers processes`.
+pub(super) fn processes(api: &Api, context: &mut Context<'_>) -> Result<(), Failure> {
+    let gateway = Gateway::of(api, context)?;
+    let answer = gateway.ask(Method::GET, "/api/v1/processes", None)?;
+    Ok(context.output.print(&answer, running)?)
+}
+
+fn running(answer: &Value) -> String {
+    let processes = answer["processes"].as_array().map(Vec::as_slice);
+    let cell = |value: &Value, none: &str| match value {
+        Value::Null => none.to_owned(),
+        Value::String(text) => text.clone(),
+        other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+            other.to_string()
+        }
+    };
+    let row = |process: &Value| {
+        [
+            cell(&process["server"], "-"),
+            cell(&process["caller"], "(shared)"),
+            cell(&process["pid"], "-"),
+            cell(&process["age_s"], "-"),
+            cell(&process["idle_s"], "in use"),
+        ]
+    };
+    let rows: Vec<_> = processes.unwrap_or_default().iter().map(row).collect();
+    table(["SERVER", "CALLER", "PID", "AGE_S", "IDLE_S"], &rows)
+}
+
 fn text(inventory: &Inventory) -> String {
     let dash = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
     let row = |server: &Server| {
@@ -37,7 +70,7 @@ fn text(inventory: &Inventory) -> String {
             server.target.clone(),
             dash(&server.owner),
             dash(&server.environment),
-            dash(&server.trust),
+            server.trust.to_owned(),
             labels,
         ]
     };

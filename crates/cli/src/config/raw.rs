@@ -12,7 +12,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use keepgate_audit::Durability;
-use keepgate_gateway::settings::{Timeouts as GatewayTimeouts, UndeclaredArguments};
+use keepgate_gateway::settings::{
+    Instructions, Timeouts as GatewayTimeouts, Trust, UndeclaredArguments,
+};
 
 pub(crate) use self::auth::{Auth, Issuer};
 pub(crate) use self::limits::{Limits, ServerLimits};
@@ -262,9 +264,11 @@ pub(crate) struct Server {
     pub(crate) reached: Option<Reached>,
     pub(crate) owner: Option<String>,
     pub(crate) environment: Option<String>,
-    pub(crate) trust: Option<String>,
+    pub(crate) trust: Trust,
+    pub(crate) instructions: Option<Instructions>,
     pub(crate) labels: Vec<String>,
     pub(crate) timeouts: Timeouts,
+    pub(crate) idle: Option<Duration>,
     pub(crate) credential: Option<credentials::Credential>,
     pub(crate) limits: ServerLimits,
     pub(crate) arguments: UndeclaredArguments,
@@ -295,9 +299,11 @@ impl Decode for Server {
             reached: reached(&mut fields, node, path),
             owner: fields.optional("owner"),
             environment: fields.optional("environment"),
-            trust: fields.optional("trust"),
+            trust: fields.or("trust", Trust::default()),
+            instructions: fields.optional("instructions"),
             labels: fields.or("labels", Vec::new()),
             timeouts: fields.section("timeouts")?,
+            idle: fields.optional("idle"),
             credential: fields.optional("credential"),
             limits: fields.section("limits")?,
             arguments: fields.or("arguments", UndeclaredArguments::default()),
@@ -320,6 +326,19 @@ impl Decode for UndeclaredArguments {
             ],
             &[],
         )
+    }
+}
+
+impl Decode for Trust {
+    fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
+        choice(node, path, faults, &Self::ALL, &[])
+    }
+}
+
+impl Decode for Instructions {
+    fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
+        let words = [("pass", Self::Pass), ("drop", Self::Drop)];
+        choice(node, path, faults, &words, &[])
     }
 }
 
@@ -346,7 +365,7 @@ fn reached(fields: &mut Fields<'_>, node: &Node, path: &str) -> Option<Reached> 
             return None;
         }
         (true, false) => {
-            let strangers = ["env", "directory", "shared"]
+            let strangers = ["env", "directory", "shared", "idle"]
                 .into_iter()
                 .filter(|key| fields.has(key));
             for key in strangers.collect::<Vec<_>>() {

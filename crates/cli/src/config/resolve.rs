@@ -410,6 +410,7 @@ impl Resolver<'_> {
             session_idle: raw.session_idle,
             sessions: raw.sessions.value,
             sessions_per_caller: raw.sessions_per_caller.value,
+            processes: raw.processes,
             keep_alive: raw.keep_alive,
             lives: raw.lives,
             rate: raw.rate.clone(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use expect_test::expect;
 use keepgate_call::ServerName;
-use keepgate_gateway::settings::Upstream;
+use keepgate_gateway::settings::{Instructions, Trust, Upstream};
 use proptest::prelude::*;
 
 use super::*;
@@ -261,7 +261,9 @@ fn every_key_of_a_server_arrives_where_it_belongs() {
     let server = &gateway.servers[&ServerName::parse("crm").unwrap()];
     assert_eq!(server.owner.as_deref(), Some("sales-platform"));
     assert_eq!(server.environment.as_deref(), Some("production"));
-    assert_eq!(server.trust.as_deref(), Some("partner"));
+    assert_eq!(server.trust, Trust::Untrusted);
+    assert_eq!(server.instructions, Instructions::Pass);
+    assert_eq!(server.idle, None);
     assert_eq!(server.labels, ["pii"]);
     assert_eq!(server.timeouts.connect, Duration::from_secs(2));
     assert_eq!(server.timeouts.request, Duration::from_secs(60));
@@ -283,12 +285,103 @@ fn every_key_of_a_server_arrives_where_it_belongs() {
     else {
         panic!("{:?}", files.upstream)
     };
+    assert_eq!(files.trust, Trust::Vetted);
+    assert_eq!(files.instructions, Instructions::Pass);
+    assert_eq!(files.idle, Some(Duration::from_secs(600)));
     assert_eq!(program, "npx");
     assert_eq!(arguments, &["-y", "", "1"]);
     assert_eq!(environment["PORT"], "8080");
     assert_eq!(environment["EMPTY"], "");
     assert!(directory.as_ref().unwrap().ends_with("policies"));
     assert!(shared);
+}
+
+#[test]
+fn trust_is_one_of_three_words_and_instructions_follow_it() {
+    let server = |keys: &str| SMALL.replace("example/mcp }", &format!("example/mcp, {keys} }}"));
+    for (keys, trust, instructions) in [
+        ("owner: a", Trust::Vetted, Instructions::Pass),
+        ("trust: vetted", Trust::Vetted, Instructions::Pass),
+        ("trust: first_party", Trust::FirstParty, Instructions::Pass),
+        ("trust: untrusted", Trust::Untrusted, Instructions::Drop),
+        (
+            "trust: untrusted, instructions: pass",
+            Trust::Untrusted,
+            Instructions::Pass,
+        ),
+        (
+            "trust: first_party, instructions: drop",
+            Trust::FirstParty,
+            Instructions::Drop,
+        ),
+    ] {
+        let configuration = good(&server(keys));
+        let up = &configuration.gateway.servers[&ServerName::parse("crm").unwrap()];
+        assert_eq!((up.trust, up.instructions), (trust, instructions), "{keys}");
+    }
+    for keys in [
+        "trust: partner",
+        "trust: Vetted",
+        "trust: first-party",
+        "trust: \"\"",
+        "trust: true",
+        "trust: [vetted]",
+        "instructions: yes",
+        "instructions: false",
+    ] {
+        let report = match read(&server(keys), &[]) {
+            Ok(_) => panic!("{keys}: accepted"),
+            Err(report) => report,
+        };
+        let words = if keys.starts_with("trust") {
+            "one of first_party, vetted, untrusted"
+        } else {
+            "one of pass, drop"
+        };
+        assert!(report.contains(words), "{keys}: {report}");
+    }
+}
+
+#[test]
+fn with_several_issuers_only_written_claims_give_roles() {
+    const FIRST: &str = "https://one.example";
+    for (first, more, given, named) in [
+        ("", "", Some("roles"), &[][..]),
+        (
+            "",
+            ", { issuer: https://two.example, roles_claim: r, groups_claim: g }",
+            None,
+            &["roles_claim", "groups_claim"],
+        ),
+        (
+            ", roles_claim: x",
+            ", { issuer: https://two.example, roles_claim: r, groups_claim: g }",
+            Some("x"),
+            &["groups_claim"],
+        ),
+        (
+            ", roles_claim: x, groups_claim: y",
+            ", { issuer: https://two.example, roles_claim: r, groups_claim: g }",
+            Some("x"),
+            &[],
+        ),
+    ] {
+        let text = format!(
+            "{SMALL}auth: {{ mode: oauth, issuers: [{{ issuer: {FIRST}{first} }}{more}] }}\n"
+        );
+        let configuration = good(&text);
+        let oauth = configuration.oauth.as_ref().unwrap();
+        assert_eq!(oauth.issuers[0].roles_claim.as_deref(), given, "{text}");
+        let warned = configuration
+            .warnings
+            .iter()
+            .filter(|line| line.contains(FIRST));
+        let warned: Vec<_> = warned.collect();
+        assert_eq!(warned.len(), named.len(), "{warned:?}");
+        for (line, key) in warned.iter().zip(named) {
+            assert!(line.contains(key), "{line}");
+        }
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
-use keepgate_admin::{Part, PolicyStatus, Server, Session, Source};
+use keepgate_admin::{Part, PolicyStatus, Process, Server, Session, Source};
 use keepgate_audit::State;
 use keepgate_call::ServerName;
 use keepgate_gateway::Shared;
@@ -31,7 +31,7 @@ pub(crate) fn inventory(settings: &Settings) -> Vec<Server> {
                 target,
                 owner: server.owner.clone(),
                 environment: server.environment.clone(),
-                trust: server.trust.clone(),
+                trust: server.trust.as_str(),
                 labels: server.labels.clone(),
             }
         })
@@ -76,6 +76,7 @@ impl View {
             fresh: [const { AtomicBool::new(true) }; FRESH.len()],
         });
         view.observe();
+        view.observe_processes();
         bundles::observe(view.shared.meters.registry(), &view.bundles);
         view
     }
@@ -112,6 +113,27 @@ impl View {
             ready,
             state,
         }
+    }
+
+    /// Lets the metrics show how many processes run.
+    fn observe_processes(self: &Arc<Self>) {
+        let registry = self.shared.meters.registry();
+        let about = About::gauge(
+            "keepgate.server.processes",
+            "Processes started for the server that are not gone yet",
+            &["keepgate.server.name"],
+        );
+        let view = Arc::downgrade(self);
+        registry.observe(about, move |out| {
+            let Some(view) = view.upgrade() else { return };
+            let mut counts = BTreeMap::<ServerName, u32>::new();
+            for process in view.shared.processes.all() {
+                *counts.entry(process.server).or_default() += 1;
+            }
+            for (server, count) in counts {
+                out.add([server.as_str()], f64::from(count));
+            }
+        });
     }
 
     /// Lets the meters show what is read when somebody looks.
@@ -176,7 +198,7 @@ type Gauge = (About, fn(&View) -> f64);
     clippy::cast_precision_loss,
     reason = "counts beyond 2^53 may lose their last digit"
 )]
-const GAUGES: [Gauge; 13] = [
+const GAUGES: [Gauge; 14] = [
     (
         About::gauge("keepgate.ready", "Whether calls can be served", &[]),
         |view| f64::from(view.parts().iter().all(|part| part.ready)),
@@ -263,6 +285,14 @@ const GAUGES: [Gauge; 13] = [
     ),
     (
         About::gauge(
+            "keepgate.caller_circuit_breakers_open",
+            "Breakers that are open for one caller at one server",
+            &[],
+        ),
+        |view| view.shared.budgets.servers.open_for_callers() as f64,
+    ),
+    (
+        About::gauge(
             "keepgate.sessions.suspended",
             "Sessions that were refused so often that they are suspended",
             &[],
@@ -339,6 +369,21 @@ impl Source for View {
                 credential: references.get(&session.server).map(ToString::to_string),
                 age_s: session.age_s(),
                 idle_s: self.shared.sessions.idle_s(session),
+            }
+        });
+        shown.collect()
+    }
+
+    fn processes(&self) -> Vec<Process> {
+        let shown = self.shared.processes.all().into_iter().map(|process| {
+            let caller = process.caller.as_ref();
+            Process {
+                server: process.server.to_string(),
+                tenant: caller.map(|caller| caller.tenant().to_string()),
+                caller: caller.map(|caller| caller.subject().to_string()),
+                pid: process.pid,
+                age_s: process.age.as_secs(),
+                idle_s: process.idle.map(|idle| idle.as_secs()),
             }
         });
         shown.collect()

@@ -74,9 +74,7 @@ fn settings(issuer: &Issuer) -> Result<IssuerSettings, Failure> {
     });
     let client = client.map_err(|error| Failure::caused(Exit::Start, &error))?;
     let defaults = IssuerSettings::new(issuer.url.clone(), Arc::new(Fetcher(client)));
-    let claim = |name: &Option<String>, standard: ClaimName| {
-        name.as_deref().map_or(standard, ClaimName::new)
-    };
+    let claim = |name: &Option<String>| name.as_deref().map(ClaimName::new);
     Ok(IssuerSettings {
         audience: issuer.audience.clone(),
         keys: issuer.jwks_uri.clone(),
@@ -86,8 +84,8 @@ fn settings(issuer: &Issuer) -> Result<IssuerSettings, Failure> {
             .tenant
             .as_deref()
             .map_or_else(Tenant::default, Tenant::new),
-        roles: claim(&issuer.roles_claim, defaults.roles),
-        groups: claim(&issuer.groups_claim, defaults.groups),
+        roles: claim(&issuer.roles_claim),
+        groups: claim(&issuer.groups_claim),
         ..IssuerSettings::new(defaults.url, defaults.fetch)
     })
 }

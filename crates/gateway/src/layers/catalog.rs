@@ -4,13 +4,16 @@
 mod arguments;
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap},
     sync::{Arc, OnceLock, PoisonError, RwLock, Weak, atomic::AtomicBool},
     time::{Duration, SystemTime},
 };
 
 use futures_util::StreamExt;
-use keepgate_call::{Answer, Ask, Call, Code, Origin, Passed, Refusal, ServerName, SessionKey};
+use keepgate_call::{
+    Answer, Ask, Call, Code, Origin, Passed, Refusal, Reply, ServerName, SessionKey,
+};
 use keepgate_mcp::{
     Era, encode,
     id::Id,
@@ -31,9 +34,9 @@ use self::arguments::Arguments;
 pub(super) use self::arguments::lines;
 use super::session::Bound;
 use crate::{
+    around::Around,
     catalog::{self, Catalog, CatalogEntry, Shelves},
     clock::Ids,
-    gate::Gate,
     settings::{Settings, UndeclaredArguments},
     shared::Shared,
     stack::Calls,
@@ -145,7 +148,7 @@ impl std::ops::Deref for Shelf {
     }
 }
 
-/// A call whose tool, if it is about one, the server has shown.
+/// A call whose tool, if it is about one, was looked up.
 #[derive(Debug)]
 pub struct Known {
     /// The call.
@@ -154,6 +157,8 @@ pub struct Known {
     pub tool: Option<ToolFacts>,
     /// The refusal its arguments earn. Only who may see the tool may learn of it, so it waits for the policy.
     pub fault: Option<Refusal>,
+    /// Whether the server has no such tool. Policy is asked all the same, and the call goes no further.
+    pub is_absent: bool,
 }
 
 /// Looks tools up, and asks the server for its list when it must.
@@ -188,33 +193,31 @@ impl Lookup {
         }
     }
 
+    /// The definition of a tool; `None` for one that the server does not have.
     async fn look_up(
         &self,
         bound: &Bound,
         request: &Request,
         tool: &str,
-    ) -> Result<CatalogEntry, Refusal> {
+    ) -> Result<Option<CatalogEntry>, Refusal> {
         let catalog = self.catalogs.of(bound);
         if let catalog::Known::Yes(entry) = catalog.knows(tool) {
-            return Ok(entry);
+            return Ok(Some(entry));
         }
-        let _one_asks = catalog.asking.lock().await;
-        if let catalog::Known::Unsure = catalog.knows(tool) {
-            self.ask(bound, request).await?;
-        }
+        self.look_again(bound, request).await?;
         match catalog.knows(tool) {
-            catalog::Known::Yes(entry) => Ok(entry),
-            catalog::Known::No | catalog::Known::Unsure => Err(Refusal::new(Code::NotFound)),
+            catalog::Known::Yes(entry) => Ok(Some(entry)),
+            catalog::Known::No | catalog::Known::Unsure => Ok(None),
         }
     }
 
-    /// The tool of a call, with the arguments held against its schema.
+    /// The tool of a call, with the arguments held against its schema; `None` for one that the server does not have.
     async fn settle(
         &self,
         bound: &Bound,
         request: &Request,
         tool: &str,
-    ) -> Result<(ToolFacts, Option<Refusal>), Refusal> {
+    ) -> Result<Option<Settled>, Refusal> {
         let call = &bound.call;
         let mode = self
             .undeclared
@@ -222,18 +225,23 @@ impl Lookup {
             .copied()
             .unwrap_or_default();
         let renewed;
-        let known = self.look_up(bound, request, tool).await?;
+        let Some(known) = self.look_up(bound, request, tool).await? else {
+            return Ok(None);
+        };
         let arguments = Arguments::of(call, request, &known.schema);
         let (entry, arguments) = match arguments.stale_after() {
             // The server may have changed what it declares since it was asked.
             Some(age) if self.renew(bound, request, age).await? => {
-                renewed = self.look_up(bound, request, tool).await?;
+                let Some(entry) = self.look_up(bound, request, tool).await? else {
+                    return Ok(None);
+                };
+                renewed = entry;
                 (&renewed, Arguments::of(call, request, &renewed.schema))
             }
             Some(_) | None => (&known, arguments),
         };
         if call.revision.era() == Era::Stateless && entry.schema.mirrors().is_err() {
-            return Err(Refusal::new(Code::NotFound));
+            return Ok(None);
         }
         let names = arguments.undeclared();
         for (kind, count) in [
@@ -253,10 +261,8 @@ impl Lookup {
             call.carried.strange(names);
             facts
         };
-        Ok((
-            facts,
-            arguments.settle(call, request, &entry.schema, mode).err(),
-        ))
+        let fault = arguments.settle(call, request, &entry.schema, mode).err();
+        Ok(Some((facts, fault)))
     }
 
     /// Asks for the list once more if it is older than `age`. Many calls ask once.
@@ -275,6 +281,16 @@ impl Lookup {
             self.ask(bound, request).await?;
         }
         Ok(true)
+    }
+
+    /// Asks the server for its list, unless that was done a moment ago. Many calls ask once.
+    async fn look_again(&self, bound: &Bound, request: &Request) -> Result<(), Refusal> {
+        let catalog = self.catalogs.of(bound);
+        let _one_asks = catalog.asking.lock().await;
+        if catalog.is_fresh() {
+            return Ok(());
+        }
+        self.ask(bound, request).await
     }
 
     /// Reads the whole list. What it shows reaches the catalog on its way back through the stack.
@@ -342,31 +358,81 @@ impl Lookup {
     }
 }
 
-impl Gate<Bound> for Lookup {
-    type Out = Known;
+/// The definition of a tool, and the refusal the arguments of a call to it earn.
+type Settled = (ToolFacts, Option<Refusal>);
 
-    async fn pass(&self, bound: Bound) -> Result<Known, Refusal> {
-        let (mut tool, mut fault) = (None, None);
-        if let Some(request) = bound.call.request() {
-            match request.subject() {
-                Subject::Tool(name) => {
-                    let (facts, refusal) = Box::pin(self.settle(&bound, request, &name)).await?;
-                    bound.call.trace.list();
-                    (tool, fault) = (Some(facts), refusal);
-                }
-                Subject::Prompt(_) => fault = arguments::of_prompt(&bound.call, request).err(),
-                Subject::Resource(_)
-                | Subject::Completion { .. }
-                | Subject::Listing(_)
-                | Subject::Task(_)
-                | Subject::Subscription
-                | Subject::Session
-                | Subject::Client
-                | Subject::Missing
-                | Subject::Unknown => {}
-            }
+/// A call that is for no tool.
+fn untooled(bound: Bound) -> Known {
+    let request = bound.call.request();
+    let prompted = request.filter(|request| matches!(request.subject(), Subject::Prompt(_)));
+    let fault = prompted.and_then(|request| arguments::of_prompt(&bound.call, request).err());
+    Known {
+        bound,
+        tool: None,
+        fault,
+        is_absent: false,
+    }
+}
+
+/// The name of the tool a call is for.
+fn called(bound: &Bound) -> Option<(&Request, Cow<'_, str>)> {
+    let request = bound.call.request()?;
+    match request.subject() {
+        Subject::Tool(name) => Some((request, name)),
+        Subject::Prompt(_)
+        | Subject::Resource(_)
+        | Subject::Completion { .. }
+        | Subject::Listing(_)
+        | Subject::Task(_)
+        | Subject::Subscription
+        | Subject::Session
+        | Subject::Client
+        | Subject::Missing
+        | Subject::Unknown => None,
+    }
+}
+
+impl Around<Bound> for Lookup {
+    type Out = Known;
+    type Reply = Reply;
+
+    /// A tool that is hidden and one that is not there take the same way: a fresh look at the list, and policy. So neither
+    /// the words nor the time of the refusal show which it was.
+    async fn run<N, F>(&self, bound: Bound, next: N) -> Result<Reply, Refusal>
+    where
+        N: FnOnce(Known) -> F + Send,
+        F: Future<Output = Result<Reply, Refusal>> + Send,
+    {
+        let looked_up = match called(&bound) {
+            Some((request, name)) => Some(Box::pin(self.settle(&bound, request, &name)).await?),
+            None => None,
+        };
+        let Some(settled) = looked_up else {
+            return next(untooled(bound)).await;
+        };
+        bound.call.trace.list();
+        let again = Bound {
+            call: Arc::clone(&bound.call),
+            session: bound.session.clone(),
+            resume: None,
+        };
+        let is_absent = settled.is_none();
+        let (tool, fault) = settled.unzip();
+        let reply = next(Known {
+            bound,
+            tool,
+            fault: fault.flatten(),
+            is_absent,
+        })
+        .await;
+        let hidden = |refusal: &Refusal| refusal.code == Code::NotFound && !is_absent;
+        if reply.as_ref().err().is_some_and(hidden)
+            && let Some((request, _)) = called(&again)
+        {
+            // As for one that is absent, a list that cannot be had is the refusal.
+            Box::pin(self.look_again(&again, request)).await?;
         }
-        Ok(Known { bound, tool, fault })
+        reply
     }
 }
 

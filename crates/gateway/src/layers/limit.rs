@@ -1,8 +1,9 @@
 //! Limit: how often and how many at once, by session, by caller (its ceiling), by tool and by server.
 //!
 //! A session's own budget is asked first, what it shares with others last: a call that one's own limit refuses takes
-//! nothing from anybody else. What the gateway asks for itself is not counted; what the protocol merely notes
-//! (notifications, answers, the end of a session) is not either.
+//! nothing from anybody else. What the gateway asks for itself is not counted, and the end of a session must always be able to
+//! pass. Notifications and responses reach the server as calls do, with its credential; they have a budget of their own, so
+//! that a session that has exceeded its rate can still cancel and answer.
 
 use std::{
     collections::HashMap,
@@ -30,6 +31,10 @@ use crate::{
 /// What a caller that waits for a place is told to wait.
 const PLACE: std::time::Duration = std::time::Duration::from_secs(1);
 
+/// Notifications and responses for each call a session or a caller may make. A call has several at most: progress, a
+/// cancellation, answers to the server's questions.
+const NOTICES: u32 = 10;
+
 /// Counts calls, and refuses those beyond a limit.
 #[derive(Debug)]
 pub struct Quota {
@@ -37,6 +42,8 @@ pub struct Quota {
     session: Option<Arc<Limiter<SessionPurse>>>,
     caller: Option<Arc<Limiter<Principal>>>,
     opening: Option<Arc<Limiter<Principal>>>,
+    session_notices: Option<Arc<Limiter<SessionPurse>>>,
+    caller_notices: Option<Arc<Limiter<Principal>>>,
     running_session: Option<NonZeroUsize>,
     running_caller: Option<NonZeroUsize>,
     running_caller_per_server: Option<NonZeroUsize>,
@@ -81,6 +88,12 @@ impl Quota {
             session: rates.session.map(|rate| budgets.session(rate)),
             caller: rates.caller.map(|rate| budgets.caller(rate)),
             opening: rates.opening.map(|rate| budgets.opening(rate)),
+            session_notices: rates
+                .session
+                .map(|rate| budgets.session_notices(rate.times(NOTICES))),
+            caller_notices: rates
+                .caller
+                .map(|rate| budgets.caller_notices(rate.times(NOTICES))),
             running_session: concurrency.session,
             running_caller: concurrency.caller,
             running_caller_per_server: concurrency.caller_per_server,
@@ -117,9 +130,29 @@ impl Quota {
         }
     }
 
+    /// Takes a notification or a response from its budget, and the places it needs until the server has it.
+    fn notice(&self, call: &Call, purse: &SessionPurse) -> Result<Places, Refusal> {
+        let caller = call.caller.principal();
+        let mut places = Places::default();
+        if let Some(most) = self.running_session {
+            let place = self.budgets.notices_session.enter(purse, most);
+            places._session = Some(place.ok_or_else(|| full("limits.concurrency.session"))?);
+        }
+        if let Some(most) = self.running_caller {
+            let place = self.budgets.notices_caller.enter(caller, most);
+            places._caller = Some(place.ok_or_else(|| full("limits.concurrency.caller"))?);
+        }
+        if let Some(limiter) = &self.session_notices {
+            spend(limiter, purse, "limits.rate.session")?;
+        }
+        if let Some(limiter) = &self.caller_notices {
+            spend(limiter, caller, "limits.rate.caller")?;
+        }
+        Ok(places)
+    }
+
     /// Takes the places a call needs.
     fn enter(&self, call: &Call, purse: &SessionPurse) -> Result<Places, Refusal> {
-        let full = |name| Refusal::new(Code::ConcurrencyLimited).limit(name, PLACE);
         let mut places = Places::default();
         if let Some(most) = self.running_session {
             let place = self.budgets.running_session.enter(purse, most);
@@ -149,6 +182,10 @@ impl Quota {
     }
 }
 
+fn full(name: &'static str) -> Refusal {
+    Refusal::new(Code::ConcurrencyLimited).limit(name, PLACE)
+}
+
 fn spend<K: Eq + std::hash::Hash + Clone>(
     limiter: &Limiter<K>,
     key: &K,
@@ -171,15 +208,20 @@ pub(super) fn purse(bound: &Bound) -> SessionPurse {
     (bound.call.caller.session_key().clone(), session)
 }
 
-/// Whether a call is counted.
-fn is_counted(call: &Call) -> bool {
+/// The budget a message is taken from.
+enum Budget {
+    Calls,
+    Notices,
+    None,
+}
+
+fn budget(call: &Call) -> Budget {
     match (&call.ask, call.origin) {
-        (_, Origin::Gateway) => false,
-        (Ask::Message(Message::Request(_)) | Ask::Listen, Origin::Client) => true,
-        (
-            Ask::Message(Message::Notification(_) | Message::Response(_)) | Ask::End,
-            Origin::Client,
-        ) => false,
+        (_, Origin::Gateway) | (Ask::End, Origin::Client) => Budget::None,
+        (Ask::Message(Message::Request(_)) | Ask::Listen, Origin::Client) => Budget::Calls,
+        (Ask::Message(Message::Notification(_) | Message::Response(_)), Origin::Client) => {
+            Budget::Notices
+        }
     }
 }
 
@@ -192,8 +234,13 @@ impl Around<Bound> for Quota {
         N: FnOnce(Bound) -> F + Send,
         F: Future<Output = Result<Reply, Refusal>> + Send,
     {
-        if !is_counted(&bound.call) {
-            return next(bound).await;
+        match budget(&bound.call) {
+            Budget::Calls => {}
+            Budget::Notices => {
+                let _places = self.notice(&bound.call, &purse(&bound))?;
+                return next(bound).await;
+            }
+            Budget::None => return next(bound).await,
         }
         let purse = purse(&bound);
         // Places first: they are given back when a rate refuses, what a rate took is not.

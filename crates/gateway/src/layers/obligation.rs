@@ -280,6 +280,7 @@ impl Around<Permitted> for Carry {
         way.duty = duty;
         way.ticket = ticket;
         way.limit = timeout.map(|limit| (tokio::time::Instant::now() + limit, limit));
+        let revision = Arc::clone(&decision.revision);
         let running = way.held(next(Obliged {
             bound,
             decision,
@@ -291,7 +292,7 @@ impl Around<Permitted> for Carry {
                 Ok(reply) => reply?,
                 Err(_elapsed) => {
                     unasked(&way.call, &way.binding);
-                    return Err(late(limit));
+                    return Err(cut_short(limit, revision));
                 }
             },
         };
@@ -369,6 +370,13 @@ impl Way {
 fn late(limit: Duration) -> Refusal {
     Refusal::new(Code::UpstreamTimeout)
         .detail(format!("policy gives this call {} ms", limit.as_millis()))
+}
+
+/// As [`late`], for a call that nothing had come of. It names the policy: its time was up, the server's perhaps not.
+fn cut_short(limit: Duration, revision: Arc<str>) -> Refusal {
+    let mut refusal = late(limit);
+    refusal.policy = Some(revision);
+    refusal
 }
 
 /// Tells the server of a session that nobody waits for its answer any more: there, a closed connection does not say so.

@@ -2,17 +2,18 @@
 
 mod about;
 mod facts;
+mod notice;
 mod respond;
 mod screen;
 mod set;
 
 use std::sync::Arc;
 
-use keepgate_call::{Ask, Caller, Code, Origin, Refusal, trace::Judgement};
+use keepgate_call::{Ask, Call, Caller, Code, Origin, Refusal, trace::Judgement};
 use keepgate_mcp::{
     Era,
     json::Kind,
-    message::{Message, Request},
+    message::{Message, Notification, Request},
     method::{Direction, ListKind, Method, Subject as About},
 };
 use keepgate_policy::{
@@ -77,13 +78,12 @@ impl Gate<Known> for Judge {
                 self.part_of_the_protocol()
             }
             Ask::Message(Message::Notification(notification)) => {
-                let method = notification.method();
-                // A request without an id is a notification by form alone: it would be carried out unjudged.
-                let revision = known.bound.call.revision;
-                if !method.is_notification() || !revision.permits(method, Direction::ToServer) {
-                    return Err(unknown_method(method.as_str()));
-                }
-                self.part_of_the_protocol()
+                notice::check(&known.bound, notification)?;
+                self.notified(&known.bound, notification)?
+            }
+            Ask::Message(Message::Request(request)) if known.is_absent => {
+                self.judge_absent(&known, request)?;
+                return Err(Refusal::new(Code::NotFound));
             }
             // Policy sees the message that is sent: without the arguments that were dropped.
             Ask::Message(Message::Request(request)) => {
@@ -111,6 +111,25 @@ impl Gate<Known> for Judge {
 }
 
 impl Judge {
+    /// A notification: part of the protocol for a caller that may connect at all.
+    fn notified(&self, bound: &Bound, notification: &Notification) -> Result<Decision, Refusal> {
+        let mut decision = self.part_of_the_protocol();
+        if self.connects(&bound.call) {
+            let key = bound.call.caller.session_key();
+            let past = self.history.past(&self.policy, key, None);
+            let seen = past.facts();
+            let side = Side::of(bound, &self.knowledge, &past, &seen)?;
+            decision.obligations = self.connect(&side, notification.method().as_str())?;
+        }
+        Ok(decision)
+    }
+
+    /// Whether policy is asked if the caller may speak with the server at all.
+    fn connects(&self, call: &Call) -> bool {
+        let connects = call.opens() || call.revision.era() == Era::Stateless;
+        connects && call.origin == Origin::Client && self.policy.speaks(Phase::Connect)
+    }
+
     fn judge(
         &self,
         known: &Known,
@@ -131,7 +150,7 @@ impl Judge {
             .past(&self.policy, key, bound.call.tool().as_deref());
         let seen = past.facts();
         let side = Side::of(bound, &self.knowledge, &past, &seen)?;
-        let connect = self.connect(&side, request)?;
+        let connect = self.connect(&side, request.method().as_str())?;
         if let Some(fault) = fault {
             return Err(self.faulty(&side, known.tool.as_ref(), request, fault));
         }
@@ -168,19 +187,41 @@ impl Judge {
         }
     }
 
+    /// Asks policy what it would be asked of a hidden tool, and makes nothing of the answers.
+    fn judge_absent(&self, known: &Known, request: &Request) -> Result<(), Refusal> {
+        let bound = &known.bound;
+        let key = bound.call.caller.session_key();
+        let past = self
+            .history
+            .past(&self.policy, key, bound.call.tool().as_deref());
+        let seen = past.facts();
+        let side = Side::of(bound, &self.knowledge, &past, &seen)?;
+        let method = request.method().as_str();
+        self.connect(&side, method)?;
+        let arguments = request.param("arguments").map(|raw| raw.as_str());
+        about::with(request, None, |item| {
+            let facts = side.facts(Phase::Call, method, item, arguments);
+            let decision = self.policy.judge(&facts);
+            self.knowledge.beside.judged(side.call(), &facts, &decision);
+            self.meters
+                .judged(side.call(), effect(&decision), decision.elapsed);
+            let listed = Facts {
+                phase: Phase::List,
+                arguments: None,
+                ..facts
+            };
+            let _nobody_is_told = self.policy.visible(&listed, &[visible_as(listed.subject)]);
+            Ok(())
+        })
+    }
+
     /// Whether the caller may speak with the server at all, and what that obliges to. Asked where a session opens, and at
     /// every call of the revisions that have none; the gateway's own questions are part of somebody's call.
-    fn connect(
-        &self,
-        side: &Side<'_>,
-        request: &Request,
-    ) -> Result<Option<Box<Obligations>>, Refusal> {
+    fn connect(&self, side: &Side<'_>, method: &str) -> Result<Option<Box<Obligations>>, Refusal> {
         let call = side.call();
-        let connects = call.opens() || call.revision.era() == Era::Stateless;
-        if !connects || call.origin == Origin::Gateway || !self.policy.speaks(Phase::Connect) {
+        if !self.connects(call) {
             return Ok(None);
         }
-        let method = request.method().as_str();
         let facts = side.facts(Phase::Connect, method, Item::None, None);
         let decision = self.policy.judge(&facts);
         self.knowledge.beside.judged(call, &facts, &decision);

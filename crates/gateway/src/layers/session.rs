@@ -10,6 +10,7 @@ use bytes::Bytes;
 use keepgate_call::{Answer, Ask, Call, Code, Refusal, Reply};
 use keepgate_mcp::{
     Era,
+    id::Id,
     message::{Message, Request},
     method::{ListKind, Method, Subject},
 };
@@ -134,12 +135,7 @@ impl Around<Arc<Call>> for Bind {
         if !is_handshake(&call) {
             in_use.serves();
         }
-        if let Ask::Message(Message::Response(response)) = &call.ask
-            && response.id().and_then(|id| session.answered(id)).is_none()
-        {
-            debug!(server = %call.server, "dropped an answer to a question that was not asked in this session");
-            return Err(Refusal::new(Code::ResponseForeign));
-        }
+        let answered = answered(&session, &call)?;
         let resume = match &call.passed.last_event_id {
             None => None,
             Some(sealed) => Some(
@@ -150,10 +146,16 @@ impl Around<Arc<Call>> for Bind {
         };
         let bound = Bound {
             call,
-            session: Binding::Held(session),
+            session: Binding::Held(Arc::clone(&session)),
             resume,
         };
-        self.held(in_use, bound, next).await
+        let reply = self.held(in_use, bound, next).await;
+        if let (Some((id, method)), Err(refusal)) = (answered, &reply)
+            && matches!(refusal.code, Code::RateLimited | Code::ConcurrencyLimited)
+        {
+            session.unanswered(&id, method);
+        }
+        reply
     }
 }
 
@@ -174,6 +176,21 @@ where
         (Answer::Stream(events), Some(id)) => Answer::Stream(stream::answering(events, id)).into(),
         (answer, _) => answer.into(),
     })
+}
+
+/// Takes the question a response answers: the server asked it in this session, and nobody has answered it.
+fn answered(session: &Session, call: &Call) -> Result<Option<(Id, Method)>, Refusal> {
+    let Ask::Message(Message::Response(response)) = &call.ask else {
+        return Ok(None);
+    };
+    let question = response
+        .id()
+        .and_then(|id| Some((id.clone(), session.answered(id)?)));
+    if question.is_none() {
+        debug!(server = %call.server, "dropped an answer to a question that was not asked in this session");
+        return Err(Refusal::new(Code::ResponseForeign));
+    }
+    Ok(question)
 }
 
 /// Whether a message is the end of the handshake, which is no use of the session yet.

@@ -129,6 +129,32 @@ impl<K: Eq + Hash + Clone> Breakers<K> {
         }
     }
 
+    /// Whether the breaker is open, for what is no evidence about the thing behind it and so must not take the place of the one
+    /// call that tries.
+    ///
+    /// # Errors
+    /// The time to wait.
+    pub fn check(&self, key: &K) -> Result<(), Duration> {
+        if self.failing.load(Ordering::Acquire) == 0 {
+            return Ok(());
+        }
+        let until = self
+            .shard(key)
+            .tallies
+            .get(key)
+            .and_then(|tally| tally.open_until);
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        match left {
+            Some(left) if !left.is_zero() => Err(left),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Opens the breaker at once, whatever has failed before.
+    pub fn open_now(&self, key: &K, settings: Breaker) {
+        self.failed(key, settings, true);
+    }
+
     /// How many keys are open now, for the meters.
     pub fn open(&self) -> usize {
         if self.failing.load(Ordering::Acquire) == 0 {
@@ -159,11 +185,12 @@ impl<K: Eq + Hash + Clone> Breakers<K> {
         }
     }
 
-    fn bad(&self, key: &K, settings: Breaker) {
+    /// Counts a failure. Whether the breaker is open now.
+    fn failed(&self, key: &K, settings: Breaker, opens: bool) -> bool {
         let now = Instant::now();
         let mut shard = self.shard(key);
         if !shard.tallies.contains_key(key) && !self.has_room(&mut shard, now) {
-            return;
+            return false;
         }
         let tally = shard.tallies.entry(key.clone()).or_insert_with(|| {
             self.failing.fetch_add(1, Ordering::AcqRel);
@@ -182,9 +209,10 @@ impl<K: Eq + Hash + Clone> Breakers<K> {
         };
         tally.failed = now;
         tally.trying = false;
-        if again || tally.row >= settings.failures.get() {
+        if opens || again || tally.row >= settings.failures.get() {
             tally.open_until = Some(now + settings.open_for);
         }
+        tally.open_until.is_some()
     }
 
     fn has_room(&self, shard: &mut Shard<K>, now: Instant) -> bool {
@@ -216,14 +244,23 @@ impl Tally {
 }
 
 impl<K: Eq + Hash + Clone> Trial<'_, K> {
-    /// Says how it went.
-    pub fn opine(mut self, opinion: Opinion) {
-        match opinion {
-            Opinion::Good => self.breakers.good(self.key),
-            Opinion::Bad => self.breakers.bad(self.key, self.settings),
-            Opinion::None => return,
-        }
+    /// Whether this is the one call that may try while the breaker is open.
+    pub fn is_trying(&self) -> bool {
+        self.trying
+    }
+
+    /// Says how it went. Whether the breaker is open for it now.
+    pub fn opine(mut self, opinion: Opinion) -> bool {
+        let opened = match opinion {
+            Opinion::Good => {
+                self.breakers.good(self.key);
+                false
+            }
+            Opinion::Bad => self.breakers.failed(self.key, self.settings, false),
+            Opinion::None => return false,
+        };
         self.trying = false;
+        opened
     }
 }
 

@@ -27,6 +27,14 @@ impl Rate {
         (!interval.is_zero() && whole <= YEAR && per <= YEAR).then_some(Self { calls, per, burst })
     }
 
+    /// The same with `factor` times as many, as far as a clock can distinguish them.
+    #[must_use]
+    pub fn times(self, factor: u32) -> Self {
+        let factor = NonZeroU32::new(factor).unwrap_or(NonZeroU32::MIN);
+        let more = |number: NonZeroU32| number.saturating_mul(factor);
+        Self::new(more(self.calls), self.per, more(self.burst)).unwrap_or(self)
+    }
+
     /// The time in which one is refilled.
     pub fn interval(&self) -> Duration {
         self.per / self.calls.get()

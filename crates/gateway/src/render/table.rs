@@ -75,6 +75,7 @@ pub(super) const TABLE: &[Wording] = &[
     row(Code::SessionMissing, Way::Status, StatusCode::BAD_REQUEST, INVALID_REQUEST, "this revision needs a session: send `initialize` first"),
     row(Code::SessionUnknown, Way::Status, StatusCode::NOT_FOUND, -31410, "session not found"),
     row(Code::SessionLimit, Way::Status, StatusCode::TOO_MANY_REQUESTS, -31411, "too many sessions are open"),
+    row(Code::ProcessLimit, Way::Result, StatusCode::TOO_MANY_REQUESTS, -31417, "refused: too many processes run"),
     row(Code::RateLimited, Way::Result, StatusCode::TOO_MANY_REQUESTS, -31412, "refused: rate limit exceeded"),
     row(Code::ConcurrencyLimited, Way::Result, StatusCode::TOO_MANY_REQUESTS, -31414, "refused: concurrency limit exceeded"),
     row(Code::SessionSuspended, Way::Result, StatusCode::TOO_MANY_REQUESTS, -31416, "refused: denied too often in a row, the circuit breaker of this session is open"),

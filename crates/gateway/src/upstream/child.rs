@@ -10,6 +10,7 @@
 use std::{
     collections::HashMap,
     ffi::OsStr,
+    hash::{BuildHasher, RandomState},
     os::unix::ffi::OsStrExt,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -27,7 +28,8 @@ use keepgate_mcp::{
 };
 use keepgate_store::kill::{Facts, Kill};
 use keepgate_transport::stdio::{
-    CallMode, ChildSettings, Connection, Replies, Restart, Sharing, StdioError, Supervisor,
+    CallMode, ChildSettings, Connection, Owner, Replies, Reserve, Restart, Sharing, StdioError,
+    Supervisor,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
@@ -38,13 +40,24 @@ use crate::{
         credential::Credential,
         session::{Binding, Bound},
     },
-    settings::{Limits, Server, Upstream},
+    processes::Processes,
+    settings::{Limits, ProcessLimits, Server, Upstream},
+    shared::Shared as Parts,
 };
+
+/// Delay after which a caller should try again when every process is in use.
+pub(super) const RETRY: Duration = Duration::from_secs(5);
 
 /// The processes of one server.
 #[derive(Debug)]
 pub struct Children {
+    name: ServerName,
+    /// Numbers the clients of a process; the key is random, so that nobody makes up another's number.
+    owners: RandomState,
     settings: ChildSettings,
+    processes: Arc<Processes>,
+    places: ProcessLimits,
+    rest: Option<Duration>,
     request: Duration,
     idle: Duration,
     most: usize,
@@ -88,8 +101,11 @@ pub struct Attached {
 }
 
 impl Shared {
-    fn new(settings: &ChildSettings, generation: u64) -> Self {
-        let supervisor = || Supervisor::new(settings.clone(), Sharing::Shared, Restart::default());
+    fn new(settings: &ChildSettings, reserve: &Reserve, generation: u64) -> Self {
+        let supervisor = || {
+            Supervisor::new(settings.clone(), Sharing::Shared, Restart::default())
+                .reserving(Arc::clone(reserve))
+        };
         Self {
             generation,
             stateful: supervisor(),
@@ -105,21 +121,22 @@ fn generation(credential: Option<&Credential>) -> u64 {
 }
 
 impl Children {
-    pub(super) fn new(
-        name: &ServerName,
-        server: &Server,
-        limits: &Limits,
-        tasks: &TaskTracker,
-    ) -> Self {
+    pub(super) fn new(name: &ServerName, server: &Server, limits: &Limits, parts: &Parts) -> Self {
         let (settings, is_shared) = child_settings(name, server, limits);
-        let shared = is_shared.then(|| ArcSwap::from_pointee(Shared::new(&settings, 0)));
+        let reserve = parts.processes.reserve(limits.processes, name, None);
+        let shared = is_shared.then(|| ArcSwap::from_pointee(Shared::new(&settings, &reserve, 0)));
         Self {
+            name: name.clone(),
+            owners: RandomState::new(),
+            processes: Arc::clone(&parts.processes),
+            places: limits.processes,
+            rest: server.idle,
             request: server.timeouts.request,
             idle: server.timeouts.idle,
             most: limits.sessions.get(),
             shared,
             callers: Mutex::default(),
-            tasks: tasks.clone(),
+            tasks: parts.tasks.clone(),
             settings,
         }
     }
@@ -153,10 +170,24 @@ impl Children {
         }
     }
 
-    pub(super) async fn expire(&self, idle: Duration) {
+    pub(super) fn expire(&self, idle: Duration) {
+        if let Some(rest) = self.rest {
+            self.processes.expire(&self.name, rest);
+        }
         let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
-        // A supervisor that is dropped lets its process go; running calls hold the process until they end.
-        callers.retain(|_, own| own.used.elapsed() < idle);
+        callers.retain(|_, own| own.used.elapsed() < idle || own.supervisor.seems_running());
+    }
+
+    /// The client a call is of: its session, or where there is none its caller, by its sign-in.
+    fn owner(&self, bound: &Bound) -> Owner {
+        let session = bound.session.session().map(|session| &session.public);
+        let key = bound.call.caller.session_key();
+        Owner(self.owners.hash_one((key, session)))
+    }
+
+    /// Takes the place of each process of a caller before its start.
+    fn reserve(&self, caller: Option<&Principal>) -> Reserve {
+        self.processes.reserve(self.places, &self.name, caller)
     }
 
     /// How a process is started that gets `credential`.
@@ -185,7 +216,8 @@ impl Children {
         if current.generation >= now {
             return Some(current);
         }
-        let fresh = Arc::new(Shared::new(&self.settings(credential), now));
+        let fresh = Shared::new(&self.settings(credential), &self.reserve(None), now);
+        let fresh = Arc::new(fresh);
         let before = shared.compare_and_swap(&current, Arc::clone(&fresh));
         Some(if Arc::ptr_eq(&before, &current) {
             fresh
@@ -212,7 +244,8 @@ impl Children {
             let now = generation(credential);
             let fresh = || {
                 let settings = self.settings(credential);
-                let supervisor = Supervisor::new(settings, Sharing::Exclusive, Restart::default());
+                let supervisor = Supervisor::new(settings, Sharing::Exclusive, Restart::default())
+                    .reserving(self.reserve(Some(key)));
                 Own {
                     supervisor: Arc::new(supervisor),
                     used: Instant::now(),
@@ -275,7 +308,9 @@ impl Attached {
     }
 
     /// The messages of the process that belong to no call. A shared process has none that belong to one session.
-    fn listen(&self) -> Events {
+    fn listen(&self) -> Result<Events, Refusal> {
+        // A session that listens is in use: its process makes room for none.
+        let busy = self.connection.hold().map_err(process_failed)?;
         let token = CancellationToken::new();
         let before = {
             let mut listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
@@ -283,10 +318,21 @@ impl Attached {
         };
         before.cancel();
         if self.is_shared {
-            return Box::pin(stream::pending().take_until(Box::pin(token.cancelled_owned())));
+            let silence = stream::pending().map(move |never: Result<Item, Cut>| {
+                let _held = &busy;
+                never
+            });
+            return Ok(Box::pin(
+                silence.take_until(Box::pin(token.cancelled_owned())),
+            ));
         }
-        let items = self.connection.unsolicited().map(item);
-        Box::pin(items.take_until(Box::pin(token.cancelled_owned())))
+        let items = self.connection.unsolicited().map(move |message| {
+            let _held = &busy;
+            item(message)
+        });
+        Ok(Box::pin(
+            items.take_until(Box::pin(token.cancelled_owned())),
+        ))
     }
 }
 
@@ -301,7 +347,8 @@ pub(super) async fn send(
     match &bound.session {
         Binding::Stateless => {
             let connection = children.stateless(&bound, credential).await?;
-            message(&children, &connection, &call, CallMode::CancelOnDrop)
+            let client = (children.owner(&bound), CallMode::CancelOnDrop);
+            message(&children, &connection, &call, client)
                 .await
                 .map(Into::into)
         }
@@ -309,7 +356,7 @@ pub(super) async fn send(
             let Some(Message::Request(request)) = call.message() else {
                 return Err(Refusal::new(Code::Internal));
             };
-            let (attached, response) = greet(&children, request, credential).await?;
+            let (attached, response) = greet(&children, &bound, request, credential).await?;
             // Set once: an opening session makes one call.
             let _first = opening.link.set(Link::Child(attached));
             Ok(Answer::Message(Message::Response(response)).into())
@@ -327,12 +374,13 @@ pub(super) async fn send(
             }
             let is_ready = matches!(&call.ask, Ask::Message(Message::Notification(note)) if *note.method() == Method::Initialized);
             match &call.ask {
-                Ask::Listen => Ok(Answer::Stream(attached.listen()).into()),
+                Ask::Listen => Ok(Answer::Stream(attached.listen()?).into()),
                 Ask::End => Ok(Answer::Accepted.into()),
                 Ask::Message(_) if is_ready && attached.ready => Ok(Answer::Accepted.into()),
                 Ask::Message(_) => {
                     debug_assert_eq!(call.revision.era(), Era::Stateful, "sessions are stateful");
-                    message(&children, &attached.connection, &call, CallMode::KeepOnDrop)
+                    let client = (children.owner(&bound), CallMode::KeepOnDrop);
+                    message(&children, &attached.connection, &call, client)
                         .await
                         .map(Into::into)
                 }
@@ -344,13 +392,18 @@ pub(super) async fn send(
 /// Shakes hands: with a process of the session's own, or with the shared one, which hears it once.
 async fn greet(
     children: &Children,
+    bound: &Bound,
     initialize: &Request,
     credential: Option<&Credential>,
 ) -> Result<(Attached, Response), Refusal> {
+    let owner = children.owner(bound);
     let Some(shared) = children.shared(credential) else {
-        let connection = Connection::spawn(children.settings(credential), Sharing::Exclusive)
+        let settings = children.settings(credential);
+        let reserve = children.reserve(Some(bound.call.caller.principal()));
+        let connection = Connection::start(settings, Sharing::Exclusive, Some(&reserve))
+            .await
             .map_err(process_failed)?;
-        let response = first_response(children, &connection, initialize).await?;
+        let response = first_response(children, &connection, owner, initialize).await?;
         let attached = Attached::new(Arc::new(connection), children, generation(credential));
         return Ok((attached, response));
     };
@@ -367,7 +420,7 @@ async fn greet(
         };
         return Ok((attached, response));
     }
-    let response = first_response(children, &connection, initialize).await?;
+    let response = first_response(children, &connection, owner, initialize).await?;
     *greeted = Some((Arc::clone(&connection), response.clone()));
     drop(greeted);
     Ok((Attached::new(connection, children, generation), response))
@@ -376,11 +429,12 @@ async fn greet(
 async fn first_response(
     children: &Children,
     connection: &Connection,
+    owner: Owner,
     request: &Request,
 ) -> Result<Response, Refusal> {
     let waited = tokio::time::timeout(children.request, async {
         let mut replies = connection
-            .call(request, CallMode::CancelOnDrop)
+            .call_for(owner, request, CallMode::CancelOnDrop)
             .await
             .map_err(process_failed)?;
         while let Some(message) = replies.next().await {
@@ -399,12 +453,12 @@ async fn message(
     children: &Children,
     connection: &Connection,
     call: &Arc<Call>,
-    mode: CallMode,
+    (owner, mode): (Owner, CallMode),
 ) -> Result<Answer, Refusal> {
     match call.message() {
         Some(Message::Request(request)) => {
             let replies = connection
-                .call(request, mode)
+                .call_for(owner, request, mode)
                 .await
                 .map_err(process_failed)?;
             let call = Arc::clone(call);
@@ -412,7 +466,7 @@ async fn message(
         }
         Some(Message::Notification(notification)) => {
             connection
-                .notify(notification)
+                .notify_for(owner, notification)
                 .await
                 .map_err(process_failed)?;
             Ok(Answer::Accepted)

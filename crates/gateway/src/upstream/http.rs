@@ -93,6 +93,15 @@ impl Http {
         }
     }
 
+    /// Whether the server can be connected to; nothing is sent.
+    pub(super) async fn is_reachable(&self) -> bool {
+        let probed = self.endpoint.probe().await;
+        if let Err(error) = &probed {
+            debug!(server = %self.name, %error, "probe failed");
+        }
+        probed.is_ok()
+    }
+
     /// Sends a message that has no answer. Nobody waits for it.
     pub(super) fn tell(
         self: &Arc<Self>,

@@ -89,6 +89,9 @@ pub(super) struct Pool {
     sweeping: AtomicBool,
 }
 
+/// A fresh connection, with or without TLS.
+type Connected = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+
 /// What a new connection turned out to be.
 enum Made {
     H1(Box<H1>),
@@ -105,6 +108,20 @@ impl Maker {
     }
 
     async fn make_unhurried(&self) -> Result<Made, UpstreamError> {
+        let socket = self.connect().await?;
+        let chosen_h2 = match &socket {
+            Either::Left(_) => false,
+            Either::Right(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+        };
+        if chosen_h2 {
+            self.h2(socket).await
+        } else {
+            self.h1(socket).await
+        }
+    }
+
+    /// A connection on which nothing has been sent, but for the handshake of TLS.
+    async fn connect(&self) -> Result<Connected, UpstreamError> {
         let connector = self.connector.clone();
         let socket = connector
             .oneshot(self.target.uri.clone())
@@ -112,25 +129,16 @@ impl Maker {
             .map_err(|source| UpstreamError::Connect(source.into()))?
             .into_inner();
         let Some((tls, name)) = &self.tls else {
-            return self.h1(Either::Left(socket)).await;
+            return Ok(Either::Left(socket));
         };
         let stream = tls
             .connect(name.clone(), socket)
             .await
             .map_err(|source| UpstreamError::Connect(source.into()))?;
-        let chosen_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        let stream = Either::Right(Box::new(stream));
-        if chosen_h2 {
-            self.h2(stream).await
-        } else {
-            self.h1(stream).await
-        }
+        Ok(Either::Right(Box::new(stream)))
     }
 
-    async fn h1(
-        &self,
-        socket: Either<TcpStream, Box<TlsStream<TcpStream>>>,
-    ) -> Result<Made, UpstreamError> {
+    async fn h1(&self, socket: Connected) -> Result<Made, UpstreamError> {
         /// What hyper takes without allocating per response.
         const HYPER_HEADERS: usize = 100;
         let mut builder = http1::Builder::new();
@@ -153,10 +161,7 @@ impl Maker {
         })))
     }
 
-    async fn h2(
-        &self,
-        socket: Either<TcpStream, Box<TlsStream<TcpStream>>>,
-    ) -> Result<Made, UpstreamError> {
+    async fn h2(&self, socket: Connected) -> Result<Made, UpstreamError> {
         const PING: Duration = Duration::from_secs(20);
         let header_bytes = u32::try_from(self.settings.max_header_bytes).unwrap_or(u32::MAX);
         let (sender, driver) = http2::Builder::new(Tracked(self.tasks.clone()))
@@ -187,6 +192,15 @@ impl Pool {
             shared: Mutex::default(),
             sweeping: AtomicBool::new(false),
         })
+    }
+
+    /// Connects and closes again.
+    pub(super) async fn probe(&self) -> Result<(), UpstreamError> {
+        let after = self.maker.settings.connect_timeout;
+        match timeout(after, self.maker.connect()).await {
+            Ok(connected) => connected.map(drop),
+            Err(_elapsed) => Err(UpstreamError::ConnectTimeout { after }),
+        }
     }
 
     /// Sends one request, once, and waits up to `head` for the head of its response. The address is the pool's.

@@ -224,6 +224,15 @@ impl Endpoint {
         }
     }
 
+    /// Whether the server can be connected to, over TLS where the address is https. Nothing is sent, and the connection is
+    /// closed.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Connect`] and [`UpstreamError::ConnectTimeout`].
+    pub async fn probe(&self) -> Result<(), UpstreamError> {
+        self.pool.probe().await
+    }
+
     /// The address.
     pub fn uri(&self) -> &Uri {
         &self.target.uri

@@ -141,6 +141,11 @@ impl Child {
         Ok((child, Pipes { stdin, stdout }))
     }
 
+    /// The number of the process, which is that of its group.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.process.id()
+    }
+
     /// Waits for the child to end by itself; what it left of its group is killed.
     pub(super) async fn ended(&mut self) -> io::Result<ExitStatus> {
         let status = self.process.wait().await;

@@ -27,7 +27,8 @@ use super::{
     child::{Child, ChildSettings, Pipes},
     line::{Lines, TooLong, flatten},
     queue::Queue,
-    route::{Added, Routed, Routes},
+    route::{Added, Owner, Routed, Routes},
+    usage::{Busy, Handle, Place, Reserve, Usage},
 };
 
 /// Messages that wait to be written; a caller beyond waits itself.
@@ -70,6 +71,7 @@ struct Core {
     /// Cancelled once no message will come any more.
     over: CancellationToken,
     tasks: TaskTracker,
+    usage: Arc<Usage>,
 }
 
 struct State {
@@ -78,11 +80,27 @@ struct State {
 }
 
 impl Connection {
-    /// Starts the process. Must be called within a runtime.
+    /// Starts the process, once it has a place. Must be called within a runtime.
     ///
     /// # Errors
-    /// [`StdioError::Spawn`].
-    pub fn spawn(settings: ChildSettings, sharing: Sharing) -> Result<Self, StdioError> {
+    /// [`StdioError::Full`] and [`StdioError::Spawn`].
+    pub async fn start(
+        settings: ChildSettings,
+        sharing: Sharing,
+        reserve: Option<&Reserve>,
+    ) -> Result<Self, StdioError> {
+        let place = match reserve {
+            Some(reserve) => Some(reserve().await?),
+            None => None,
+        };
+        Self::spawn(settings, sharing, place)
+    }
+
+    pub(super) fn spawn(
+        settings: ChildSettings,
+        sharing: Sharing,
+        place: Option<Box<dyn Place>>,
+    ) -> Result<Self, StdioError> {
         let tasks = TaskTracker::new();
         let (child, pipes) = Child::spawn(&settings, &tasks)?;
         let (outbox, messages) = mpsc::channel(OUTBOX);
@@ -96,7 +114,15 @@ impl Connection {
             unsolicited: Queue::new(UNSOLICITED),
             over: CancellationToken::new(),
             tasks: tasks.clone(),
+            usage: Arc::default(),
         });
+        if let Some(place) = &place {
+            place.started(Handle {
+                usage: Arc::clone(&core.usage),
+                stop: stop.clone(),
+                pid: child.pid(),
+            });
+        }
         let Pipes { stdin, stdout } = pipes;
         let read = CancellationToken::new();
         tasks.spawn(write(stdin, messages, stop.clone(), Arc::clone(&core)));
@@ -106,7 +132,7 @@ impl Connection {
             stop.clone(),
             Arc::clone(&core),
         ));
-        tasks.spawn(keep(child, read, stop.clone(), Arc::clone(&core)));
+        tasks.spawn(keep(child, read, stop.clone(), Arc::clone(&core), place));
         tasks.close();
         Ok(Self {
             core,
@@ -119,7 +145,13 @@ impl Connection {
     ///
     /// # Errors
     /// [`StdioError`]; [`StdioError::is_before_sending`] tells whether the process can have seen the request.
-    pub async fn call(&self, request: &Request, mode: CallMode) -> Result<Replies, StdioError> {
+    pub async fn call_for(
+        &self,
+        owner: Owner,
+        request: &Request,
+        mode: CallMode,
+    ) -> Result<Replies, StdioError> {
+        let busy = self.hold()?;
         let Added {
             wire,
             request,
@@ -129,7 +161,7 @@ impl Connection {
             if let Some((error, _)) = &state.ended {
                 return Err(error.clone());
             }
-            state.routes.add(request)?
+            state.routes.add_for(owner, request)?
         };
         // From here on the entry is removed when the replies are dropped, also by a caller who leaves while it waits.
         let mut replies = Replies {
@@ -140,6 +172,7 @@ impl Connection {
             mode,
             cut: false,
             phase: Phase::Unsent,
+            _busy: busy,
         };
         let line = self.core.framed(request.bytes())?;
         self.send(line).await?;
@@ -147,13 +180,17 @@ impl Connection {
         Ok(replies)
     }
 
-    /// Sends a notification of a client. One that cancels a request which is over, or which cannot be told from another
-    /// client's, is left out.
+    /// Sends a notification of a client. One that cancels a request which is over, which is another client's, or which
+    /// cannot be distinguished from another, is left out.
     ///
     /// # Errors
     /// [`StdioError`].
-    pub async fn notify(&self, notification: &Notification) -> Result<(), StdioError> {
-        let translated = self.core.state().routes.translate(notification);
+    pub async fn notify_for(
+        &self,
+        owner: Owner,
+        notification: &Notification,
+    ) -> Result<(), StdioError> {
+        let translated = self.core.state().routes.translate_for(owner, notification);
         let Some(translated) = translated else {
             tracing::debug!(
                 server = self.core.settings.name,
@@ -182,13 +219,20 @@ impl Connection {
         }
     }
 
+    /// Keeps the process from being taken for idle, as a call does.
+    ///
+    /// # Errors
+    /// The reason it cannot be used any more.
+    pub fn hold(&self) -> Result<Busy, StdioError> {
+        let busy = self.core.usage.enter();
+        busy.ok_or_else(|| self.ended().unwrap_or(StdioError::Closed))
+    }
+
     /// Why the process cannot be used any more; `None` while it can.
     pub fn ended(&self) -> Option<StdioError> {
-        self.core
-            .state()
-            .ended
-            .as_ref()
-            .map(|(error, _)| error.clone())
+        let ended = self.core.state().ended.clone().map(|(error, _)| error);
+        // It was chosen to make room; its end is under way.
+        ended.or_else(|| self.core.usage.is_closed().then_some(StdioError::Closed))
     }
 
     /// Waits until the process has ended.
@@ -206,7 +250,8 @@ impl Connection {
 
     /// When the process had ended.
     pub(super) fn ended_at(&self) -> Option<Instant> {
-        self.core.state().ended.as_ref().map(|(_, at)| *at)
+        let ended = self.core.state().ended.as_ref().map(|(_, at)| *at);
+        ended.or_else(|| self.core.usage.is_closed().then(Instant::now))
     }
 
     async fn send(&self, line: Bytes) -> Result<(), StdioError> {
@@ -311,6 +356,7 @@ pub struct Replies {
     mode: CallMode,
     cut: bool,
     phase: Phase,
+    _busy: Busy,
 }
 
 impl Replies {
@@ -465,7 +511,15 @@ async fn read_all(stdout: ChildStdout, _done: DropGuard, stop: CancellationToken
 }
 
 /// Watches over the process to its end, and ends it when it is told to or when it has nothing more to say.
-async fn keep(mut child: Child, read: CancellationToken, stop: CancellationToken, core: Arc<Core>) {
+///
+/// `place` is given back when this returns, and by then nothing of the process is left.
+async fn keep(
+    mut child: Child,
+    read: CancellationToken,
+    stop: CancellationToken,
+    core: Arc<Core>,
+    place: Option<Box<dyn Place>>,
+) {
     /// What a process wrote before it ended is read; a grandchild that holds the pipe open is not waited for.
     const LAST_WORDS: Duration = Duration::from_secs(1);
     let name = core.settings.name.as_str();
@@ -506,5 +560,7 @@ async fn keep(mut child: Child, read: CancellationToken, stop: CancellationToken
     };
     stop.cancel();
     core.end(error);
+    drop(child);
+    drop(place);
     core.over.cancel();
 }

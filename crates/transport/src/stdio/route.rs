@@ -25,9 +25,15 @@ const LAST_WORDS: Duration = Duration::from_secs(10);
 /// Most messages that wait for one call's reader.
 const CALL_QUEUE: usize = 256;
 
+/// A client of a process, distinguished from the others by a number that nobody else has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner(pub u64);
+
 /// A call on the wire.
 #[derive(Debug)]
 struct Slot {
+    /// The client that made it, which alone may cancel it.
+    owner: Owner,
     /// The id the client used.
     client: Id,
     /// The progress token on the wire, and the client's if it was replaced.
@@ -86,7 +92,7 @@ impl Routes {
     }
 
     /// Gives a call its id on the wire, and its token where tokens could collide.
-    pub(super) fn add(&mut self, request: &Request) -> Result<Added, StdioError> {
+    pub(super) fn add_for(&mut self, owner: Owner, request: &Request) -> Result<Added, StdioError> {
         self.last += 1;
         let wire = Id::from_integer(self.last);
         let mut renamed = request.with_id(&wire);
@@ -104,6 +110,7 @@ impl Routes {
         }
         let queue = Arc::new(Queue::new(CALL_QUEUE));
         let slot = Slot {
+            owner,
             client: request.id().clone(),
             token,
             listens: *request.method() == Method::SubscriptionsListen,
@@ -156,11 +163,16 @@ impl Routes {
         }
     }
 
-    /// A notification of a client, as it goes on the wire; `None` if what it speaks of is over or not to be told apart.
+    /// A notification of a client, as it goes on the wire; `None` if what it speaks of is over, another client's, or
+    /// ambiguous.
     ///
     /// A cancelled call is over: a server owes it no answer (2025-11-25 `basic/utilities/cancellation`), and a call that
     /// nobody answers must not own what the process says next.
-    pub(super) fn translate(&mut self, notification: &Notification) -> Option<Notification> {
+    pub(super) fn translate_for(
+        &mut self,
+        owner: Owner,
+        notification: &Notification,
+    ) -> Option<Notification> {
         if *notification.method() != Method::Cancelled {
             return Some(notification.clone());
         }
@@ -169,7 +181,7 @@ impl Routes {
         let mut found = self
             .calls
             .iter()
-            .filter(|(_, slot)| slot.client == id && slot.queue.is_some());
+            .filter(|(_, slot)| slot.owner == owner && slot.client == id && slot.queue.is_some());
         let (wire, _) = found.next()?;
         if found.next().is_some() {
             return None;

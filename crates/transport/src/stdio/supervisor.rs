@@ -1,13 +1,13 @@
 //! Starts a process again when it has ended, but not faster than it deserves.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::{
     sync::Mutex,
     time::{Instant, sleep_until},
 };
 
-use super::{ChildSettings, Connection, Sharing, StdioError};
+use super::{ChildSettings, Connection, Reserve, Sharing, StdioError};
 
 /// How fast a process that ends is started again.
 #[derive(Debug, Clone)]
@@ -34,11 +34,11 @@ impl Default for Restart {
 }
 
 /// Keeps one process for its callers; started when it is first asked for.
-#[derive(Debug)]
 pub struct Supervisor {
     settings: ChildSettings,
     sharing: Sharing,
     restart: Restart,
+    reserve: Option<Reserve>,
     state: Mutex<State>,
 }
 
@@ -57,14 +57,24 @@ impl Supervisor {
             settings,
             sharing,
             restart,
+            reserve: None,
             state: Mutex::default(),
+        }
+    }
+
+    /// With a place to be taken before each start.
+    #[must_use]
+    pub fn reserving(self, reserve: Reserve) -> Self {
+        Self {
+            reserve: Some(reserve),
+            ..self
         }
     }
 
     /// The running process, started if there is none.
     ///
     /// # Errors
-    /// [`StdioError::Spawn`], and [`StdioError::BackingOff`] while the pause after an end is longer than the patience.
+    /// [`StdioError::Full`], [`StdioError::Spawn`], and [`StdioError::BackingOff`] while the pause after an end is longer than the patience.
     pub async fn connection(&self) -> Result<Arc<Connection>, StdioError> {
         // Held across the pause: callers queue here and share what the first of them starts.
         let mut state = self.state.lock().await;
@@ -72,11 +82,15 @@ impl Supervisor {
             match connection.ended_at() {
                 None => return Ok(Arc::clone(connection)),
                 Some(ended) => {
+                    // One that we ended did nothing wrong.
+                    let by_us = matches!(connection.ended(), Some(StdioError::Closed));
                     if ended.duration_since(*started) >= self.restart.stable {
                         state.ends = 0;
                     }
                     state.current = None;
-                    self.punish(&mut state, ended);
+                    if !by_us {
+                        self.punish(&mut state, ended);
+                    }
                 }
             }
         }
@@ -87,12 +101,14 @@ impl Supervisor {
             }
             sleep_until(not_before).await;
         }
-        match Connection::spawn(self.settings.clone(), self.sharing) {
+        let settings = self.settings.clone();
+        match Connection::start(settings, self.sharing, self.reserve.as_ref()).await {
             Ok(connection) => {
                 let connection = Arc::new(connection);
                 state.current = Some((Arc::clone(&connection), Instant::now()));
                 Ok(connection)
             }
+            Err(full @ StdioError::Full { .. }) => Err(full),
             Err(error) => {
                 self.punish(&mut state, Instant::now());
                 Err(error)
@@ -114,6 +130,14 @@ impl Supervisor {
             .is_some_and(|(connection, _)| connection.ended_at().is_none())
     }
 
+    /// As [`Self::is_running`], without waiting: one that is just being started runs.
+    pub fn seems_running(&self) -> bool {
+        self.state.try_lock().map_or(true, |state| {
+            let current = state.current.as_ref();
+            current.is_some_and(|(connection, _)| connection.ended_at().is_none())
+        })
+    }
+
     fn punish(&self, state: &mut State, ended: Instant) {
         let doubled = 2_u32.saturating_pow(state.ends);
         let pause = self
@@ -123,5 +147,14 @@ impl Supervisor {
             .min(self.restart.longest);
         state.ends = state.ends.saturating_add(1);
         state.not_before = Some(ended + pause);
+    }
+}
+
+impl fmt::Debug for Supervisor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Supervisor")
+            .field("settings", &self.settings)
+            .field("sharing", &self.sharing)
+            .finish_non_exhaustive()
     }
 }

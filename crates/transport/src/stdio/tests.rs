@@ -93,8 +93,23 @@ fn shell(script: &str) -> ChildSettings {
     settings
 }
 
+/// Most tests have one client.
+impl Connection {
+    pub(super) async fn call(
+        &self,
+        request: &Request,
+        mode: CallMode,
+    ) -> Result<Replies, StdioError> {
+        self.call_for(Owner(0), request, mode).await
+    }
+
+    async fn notify(&self, notification: &Notification) -> Result<(), StdioError> {
+        self.notify_for(Owner(0), notification).await
+    }
+}
+
 fn server(sharing: Sharing) -> Connection {
-    Connection::spawn(python(SERVER), sharing).unwrap()
+    Connection::spawn(python(SERVER), sharing, None).unwrap()
 }
 
 fn message(text: &str) -> Message {

@@ -5,7 +5,9 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use keepgate_gateway::limit::{Breaker, Rate};
-use keepgate_gateway::settings::{ConcurrencyLimits, Limits as GatewayLimits, Lives, Rates};
+use keepgate_gateway::settings::{
+    ConcurrencyLimits, Limits as GatewayLimits, Lives, ProcessLimits, Rates,
+};
 
 use super::standard;
 use crate::config::decode::{At, Decode, Fields, Size, duration, written, wrong_plain};
@@ -33,6 +35,7 @@ pub(crate) struct Limits {
     pub(crate) session_idle: Duration,
     pub(crate) sessions: At<NonZeroUsize>,
     pub(crate) sessions_per_caller: At<NonZeroUsize>,
+    pub(crate) processes: ProcessLimits,
     pub(crate) keep_alive: Duration,
     pub(crate) lives: Lives,
     pub(crate) drain: Duration,
@@ -70,6 +73,7 @@ impl Decode for Limits {
                 "sessions_per_caller",
                 standard("limits.sessions_per_caller", fewer),
             ),
+            processes: fields.section("processes")?,
             keep_alive: fields.or("keep_alive", defaults.keep_alive),
             lives: Lives {
                 call: fields.or("call_life", defaults.lives.call),
@@ -135,6 +139,20 @@ impl Decode for ConcurrencyLimits {
         };
         fields.finish();
         Some(concurrency)
+    }
+}
+
+/// `limits.processes`: maximum number of processes of servers.
+impl Decode for ProcessLimits {
+    fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
+        let mut fields = Fields::new(node, path, faults)?;
+        let defaults = Self::default();
+        let processes = Self {
+            server: fields.or("server", defaults.server),
+            caller: fields.or("caller", defaults.caller),
+        };
+        fields.finish();
+        Some(processes)
     }
 }
 

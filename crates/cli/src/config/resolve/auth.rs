@@ -78,6 +78,7 @@ impl Resolver<'_> {
             }
             issuers.push(issuer);
         }
+        self.claims(&mut issuers, auth.issuers.len());
         Some(OAuth {
             base: self.base(&auth.mode, listen, public_url, tls)?,
             keys: auth.keys,
@@ -88,6 +89,29 @@ impl Resolver<'_> {
                 .collect(),
             issuers,
         })
+    }
+
+    /// Settles the claims with roles and groups. The standard claims are believed of an issuer that is the only one: with a second one,
+    /// say a partner's, they would let it make its users whatever it likes, so there each is written out or gives none.
+    fn claims(&mut self, issuers: &mut [Issuer], written: usize) {
+        for issuer in issuers {
+            for (key, claim) in [
+                ("roles", &mut issuer.roles_claim),
+                ("groups", &mut issuer.groups_claim),
+            ] {
+                if claim.is_some() {
+                    continue;
+                }
+                if written > 1 {
+                    self.warnings.push(format!(
+                        "auth.issuers has several, and `{}` no {key}_claim: its tokens give no {key}",
+                        issuer.url.as_str()
+                    ));
+                } else {
+                    *claim = Some(key.to_owned());
+                }
+            }
+        }
     }
 
     /// What the resource URIs of the endpoints begin with. Without `public_url` it is the one address clients can use.

@@ -63,12 +63,14 @@ impl Resolver<'_> {
             owner: raw.owner,
             environment: raw.environment,
             trust: raw.trust,
+            instructions: raw.instructions.unwrap_or_else(|| raw.trust.instructions()),
             labels: raw.labels,
             timeouts: Timeouts {
                 connect: raw.timeouts.connect,
                 request: raw.timeouts.request,
                 idle: raw.timeouts.idle,
             },
+            idle: raw.idle,
             credential: credential.flatten(),
             limits: ServerLimits {
                 rate: raw.limits.rate,

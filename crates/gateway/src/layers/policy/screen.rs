@@ -192,10 +192,37 @@ impl Screened {
             return self.filtered(&response, kind);
         }
         self.kind(&response)?;
+        let response = self.heard(response)?;
         if let Some(questions) = response.result_member("inputRequests") {
             self.input(questions)?;
         }
         Ok(response)
+    }
+
+    /// A result without the `instructions` of a server that may not give any. Only the handshakes have them; where else a
+    /// member has that name it is data.
+    fn heard(&self, response: Response) -> Result<Response, Refusal> {
+        let call = &self.bound.call;
+        let introduces = call.request().is_some_and(|request| {
+            matches!(
+                request.method(),
+                Method::Initialize | Method::ServerDiscover
+            )
+        });
+        if !introduces || !self.parts.knowledge.drops_instructions(&call.server) {
+            return Ok(response);
+        }
+        let Some(result) = response.result() else {
+            return Ok(response);
+        };
+        let kept = result
+            .members()
+            .filter(|(name, _)| !name.is_text("instructions"));
+        let kept = kept.map(|(name, value)| format!("{}:{}", name.as_str(), value.as_str()));
+        let kept = kept.collect::<Vec<_>>().join(",");
+        response
+            .with_result(&format!("{{{kept}}}"))
+            .map_err(|error| Refusal::new(Code::Internal).source(error))
     }
 
     /// A stateless result says what it is (2026-07-28 `basic`, `resultType`; absent means complete). A task would have to

@@ -45,7 +45,7 @@ fn keep(mut item: Item, session: &Session) -> Option<Item> {
     let belongs = match &item.message {
         None | Some(Message::Notification(_)) => true,
         Some(Message::Response(response)) => response.id().is_some_and(|id| session.responded(id)),
-        Some(Message::Request(question)) => session.ask(question.id(), question.method()),
+        Some(Message::Request(question)) => session.ask(question),
     };
     if !belongs {
         warn!(server = %session.server, "dropped a message that does not belong to the session");

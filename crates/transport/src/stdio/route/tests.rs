@@ -27,6 +27,17 @@ fn add(routes: &mut Routes, id: &str) -> Added {
         .unwrap()
 }
 
+/// Most tests have one client.
+impl Routes {
+    fn add(&mut self, request: &Request) -> Result<Added, StdioError> {
+        self.add_for(Owner(0), request)
+    }
+
+    fn translate(&mut self, notification: &Notification) -> Option<Notification> {
+        self.translate_for(Owner(0), notification)
+    }
+}
+
 #[test]
 fn abandoned_calls_are_remembered_up_to_a_limit() {
     let mut routes = Routes::new(false);
@@ -146,5 +157,31 @@ fn a_cancelled_call_owns_nothing_more_but_on_a_shared_process_its_last_words() {
         } else {
             assert!(matches!(routed, Routed::Unsolicited(_)), "{routed:?}");
         }
+    }
+}
+
+#[test]
+fn a_client_cancels_its_own_calls_alone() {
+    let call = request(r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"a"}}"#);
+    let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":7}}"#;
+    let Message::Notification(cancel) = message(cancel) else {
+        panic!()
+    };
+    for shared in [true, false] {
+        let mut routes = Routes::new(shared);
+        let own = routes.add_for(Owner(1), &call).unwrap();
+        assert!(routes.translate_for(Owner(2), &cancel).is_none());
+        // Another client's call under the same id makes the own one no less plain.
+        let other = routes.add_for(Owner(2), &call).unwrap();
+        let sent = routes.translate_for(Owner(1), &cancel).unwrap();
+        assert_eq!(
+            sent.param("requestId").map(|raw| raw.as_str().to_owned()),
+            Some(own.wire.as_json().to_owned())
+        );
+        let sent = routes.translate_for(Owner(2), &cancel).unwrap();
+        assert_eq!(
+            sent.param("requestId").map(|raw| raw.as_str().to_owned()),
+            Some(other.wire.as_json().to_owned())
+        );
     }
 }

@@ -9,7 +9,7 @@ async fn the_child_starts_clean_in_a_group_and_place_of_its_own() {
     settings.env = vec![("GIVEN".into(), "1".into())];
     settings.inherit = vec!["PATH".into(), "HOME".into()];
     settings.directory = Some(folder.path().to_owned());
-    let connection = Connection::spawn(settings, Sharing::Exclusive).unwrap();
+    let connection = Connection::spawn(settings, Sharing::Exclusive, None).unwrap();
     let answer = call(&connection, &tool("1", "env")).await;
     let folder = folder.path().canonicalize().unwrap();
     assert!(
@@ -88,7 +88,7 @@ async fn a_process_that_closes_its_output_is_ended() {
 async fn a_line_over_the_cap_ends_the_process() {
     let mut settings = python(SERVER);
     settings.max_line = 1000;
-    let connection = Connection::spawn(settings, Sharing::Exclusive).unwrap();
+    let connection = Connection::spawn(settings, Sharing::Exclusive, None).unwrap();
     let long = request(
         r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"do":"long","n":100000}}"#,
     );
@@ -107,7 +107,7 @@ async fn a_line_over_the_cap_ends_the_process() {
     call(&connection, &request(&big)).await;
     let mut settings = python(SERVER);
     settings.max_line = 1000;
-    let connection = Connection::spawn(settings, Sharing::Exclusive).unwrap();
+    let connection = Connection::spawn(settings, Sharing::Exclusive, None).unwrap();
     let error = connection
         .call(&request(&big), CallMode::KeepOnDrop)
         .await
@@ -121,7 +121,7 @@ async fn a_line_over_the_cap_ends_the_process() {
 #[tokio::test]
 async fn a_program_that_is_not_there_is_named() {
     let settings = ChildSettings::new("test", "/no/such/program");
-    let error = Connection::spawn(settings, Sharing::Exclusive).unwrap_err();
+    let error = Connection::spawn(settings, Sharing::Exclusive, None).unwrap_err();
     assert_eq!(error.to_string(), "could not start `/no/such/program`");
     assert!(error.is_before_sending());
 }
@@ -135,7 +135,7 @@ async fn closing_ends_the_process_by_its_stdin_first() {
         pid.display(),
         how.display()
     );
-    let connection = Connection::spawn(shell(&script), Sharing::Exclusive).unwrap();
+    let connection = Connection::spawn(shell(&script), Sharing::Exclusive, None).unwrap();
     let pid = read_when_there(&pid).await;
     assert!(is_alive(&pid));
     soon(connection.close()).await;
@@ -152,7 +152,7 @@ async fn a_stubborn_process_is_killed_with_its_whole_group() {
         parent.display(),
         child.display()
     );
-    let connection = Connection::spawn(shell(&script), Sharing::Exclusive).unwrap();
+    let connection = Connection::spawn(shell(&script), Sharing::Exclusive, None).unwrap();
     let (parent, child) = (
         read_when_there(&parent).await,
         read_when_there(&child).await,
@@ -170,7 +170,7 @@ async fn what_an_exited_process_leaves_behind_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     let child = folder.path().join("child");
     let script = format!("sleep 60 & echo $! > {}; exit 0", child.display());
-    let connection = Connection::spawn(shell(&script), Sharing::Exclusive).unwrap();
+    let connection = Connection::spawn(shell(&script), Sharing::Exclusive, None).unwrap();
     let child = read_when_there(&child).await;
     soon(connection.wait()).await;
     is_gone(&child).await;
@@ -186,7 +186,7 @@ fn a_runtime_that_ends_takes_its_children_along() {
     );
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (connection, pid) = runtime.block_on(async {
-        let connection = Connection::spawn(shell(&script), Sharing::Exclusive).unwrap();
+        let connection = Connection::spawn(shell(&script), Sharing::Exclusive, None).unwrap();
         let pid = read_when_there(&path).await;
         (connection, pid)
     });
