@@ -96,7 +96,8 @@ pub struct Call {
     pub ask: Ask,
     /// The header lines that are read beyond the edge.
     pub passed: Passed,
-    /// The network address of the peer.
+    /// The network address of the client: the peer's, or what trusted proxies say, then with port 0. `None` where they do
+    /// not say.
     pub peer: Option<SocketAddr>,
     /// Whether the intent is on record; see [`Call::intend`].
     pub intended: AtomicBool,

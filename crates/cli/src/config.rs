@@ -28,6 +28,7 @@ use keepgate_authn::oauth::{Algorithm, IssuerUrl, TokenKind};
 use keepgate_gateway::settings::Settings;
 use keepgate_policy::{Source, Sources};
 use keepgate_telemetry::export;
+use keepgate_transport::http::server::Network;
 
 pub(crate) use bundle::add;
 pub use bundle::{Bundle, Key, KeyFileError, Place, Remote};
@@ -44,6 +45,8 @@ use raw::Raw;
 pub struct Configuration {
     /// Addresses of the data listeners, at least one.
     pub listen: Vec<SocketAddr>,
+    /// Networks of the proxies in front, whose word on the client's address is taken.
+    pub trusted_proxies: Vec<Network>,
     /// Where clients find the gateway, when that is not the address it listens on.
     pub public_url: Option<http::Uri>,
     /// Certificate of the data listeners.

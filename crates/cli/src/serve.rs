@@ -2,6 +2,7 @@
 
 mod bundles;
 mod decisions;
+mod descriptors;
 mod kills;
 mod listen;
 mod open;
@@ -30,6 +31,7 @@ use crate::config::{self, AuthMode, Configuration};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::logging;
+use descriptors::Descriptors;
 pub(crate) use open::AUDIT_DIRECTORY;
 use open::Opened;
 use reload::Reloader;
@@ -63,6 +65,8 @@ async fn serve(
     // Signals first: one that comes during the start must not be lost.
     let mut signals = Signals::new()?;
     announce(&configuration);
+    // Before the first of them is opened.
+    let descriptors = Descriptors::raise();
     let (opened, kills, gateway) = open(&configuration, runtimes).await?;
     let bundles = Arc::clone(&opened.bundles);
     let exporter = telemetry::start(&configuration.telemetry, &opened.shared)?;
@@ -71,7 +75,7 @@ async fn serve(
     let tasks = accompany(runtimes, &gateway);
 
     let (data_stop, admin_stop) = (CancellationToken::new(), CancellationToken::new());
-    let data = listen::data(&configuration, opened.tls.clone(), &gateway, &data_stop);
+    let data = listen::data(&configuration, &opened, &gateway, descriptors, &data_stop);
     let data = runtimes.within_data(data).await?;
     let admin = listen::admin(
         &configuration,

@@ -7,6 +7,7 @@
 
 mod alarm;
 pub mod body;
+pub mod descriptors;
 #[cfg(test)]
 mod fake;
 pub mod http;

@@ -19,6 +19,7 @@ pub(super) struct Home {
     folder: tempfile::TempDir,
     configuration: Value,
     environment: Vec<(String, String)>,
+    descriptors: Option<usize>,
 }
 
 impl Home {
@@ -39,6 +40,7 @@ impl Home {
             }),
             folder,
             environment: Vec::new(),
+            descriptors: None,
         };
         home.policy(ALLOW_ALL);
         home
@@ -61,6 +63,12 @@ impl Home {
     /// With callers that need a key.
     pub(super) fn keys(self) -> Self {
         self.with(|it| it["auth"] = json!({"mode": "keys"}))
+    }
+
+    /// With so many file descriptors at most, and 64 of them unless the gateway asks for more.
+    pub(super) fn descriptors(mut self, most: usize) -> Self {
+        self.descriptors = Some(most);
+        self
     }
 
     /// With a variable in the environment of the gateway.
@@ -142,7 +150,17 @@ impl Home {
     /// Starts the gateway with variables of the environment besides.
     pub(super) async fn serve_with(self, environment: &[(&str, &str)]) -> Gate {
         self.write();
-        let mut command = command(program("keepgate"), &["serve", "--config"]);
+        let mut command = match self.descriptors {
+            None => command(program("keepgate"), &["serve", "--config"]),
+            Some(most) => {
+                let script = format!(
+                    "ulimit -Sn 64 && ulimit -Hn {most} && exec \"$0\" serve --config \"$@\""
+                );
+                let mut command = command("sh", &["-c", &script]);
+                command.arg(program("keepgate"));
+                command
+            }
+        };
         command.envs(self.environment.iter().cloned());
         command.arg(self.path("keepgate.yaml"));
         command.envs(environment.iter().copied());

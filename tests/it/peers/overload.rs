@@ -121,6 +121,63 @@ async fn ten_times_too_much_is_shed_at_once() {
     gate.end().await;
 }
 
+/// Connections that never send a byte.
+async fn silent(gate: &Gate, count: usize) -> Vec<TcpStream> {
+    let connected = join_all((0..count).map(|_| TcpStream::connect(gate.addr))).await;
+    let connected: Result<Vec<_>, _> = connected.into_iter().collect();
+    connected.expect("connections")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_connections_stop_neither_calls_nor_operators_nor_kills() {
+    const DESCRIPTORS: usize = 512;
+    let server = server(&Door::default()).await;
+    let gate = Home::new()
+        .url("up", &server.url())
+        .descriptors(DESCRIPTORS)
+        .serve()
+        .await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", gate.process.pid()));
+    let limits = limits.expect("limits");
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let words: Vec<_> = line.expect("a line").split_whitespace().collect();
+    assert_eq!(words[3..5], ["512", "512"], "the soft limit is raised");
+
+    let client = gate.client("up").initialize("2025-11-25").await;
+    let held = silent(&gate, DESCRIPTORS).await;
+    for _ in 0..3 {
+        assert_eq!(client.call("echo", json!({})).await.status, 200);
+    }
+    let url = format!("http://{}", gate.admin);
+    let token = gate.home.path("state/admin-token");
+    let token = token.to_str().expect("a path");
+    let words = ["kill", "set", "everything", "--reason", "x", "--url", &url];
+    let set = gate
+        .home
+        .keepgate(&[&words[..], &["--token-file", token]].concat())
+        .await;
+    assert_eq!(set.code, Some(0), "{}", set.stderr);
+    let set = set.json();
+    assert_eq!(
+        set["stored"],
+        json!({"file": true, "database": true}),
+        "{set}"
+    );
+    // The kill has ended the session; a call without one is refused by name.
+    let refused = gate.client("up").call_modern("echo", json!({})).await;
+    assert_eq!(refused.code().as_deref(), Some("killed"));
+    let open = std::fs::read_dir(format!("/proc/{}/fd", gate.process.pid()));
+    let open = open.expect("descriptors").count();
+    assert!(
+        open < DESCRIPTORS - 128,
+        "{open} descriptors, a reserve is left"
+    );
+    drop(held);
+    gate.end().await;
+}
+
 /// Sends requests of 1 MiB whose last byte does not come, one after the other, and gives how many were refused.
 async fn refused_of_unfinished(gate: &Gate, count: usize) -> usize {
     let mut held = Vec::new();

@@ -15,6 +15,7 @@ use http::Uri;
 use keepgate_call::ServerName;
 use keepgate_gateway::settings::{Limits, Server, Settings};
 use keepgate_telemetry::export;
+use keepgate_transport::http::server::Network;
 
 use super::decode::{At, Size};
 use super::definition;
@@ -71,7 +72,6 @@ pub(crate) fn resolve(
         credentials,
     };
     let telemetry = resolver.telemetry(&raw.telemetry, variables);
-    let log = resolver.log(raw.log);
     // One kind today: that it was understood is all there is to know.
     let raw::Store::Sqlite = raw.state.store;
     let state = resolver.path(&raw.state.dir);
@@ -79,6 +79,7 @@ pub(crate) fn resolve(
     let tenants = resolver.tenants(&raw.tenants, &mut policies.bundles);
     Some(Configuration {
         listen: addresses,
+        trusted_proxies: resolver.networks(&raw.trusted_proxies),
         public_url,
         tls,
         admin: admin?,
@@ -97,7 +98,7 @@ pub(crate) fn resolve(
         connections: raw.limits.connections,
         memory: raw.limits.memory.value.0,
         drain: raw.limits.drain,
-        log,
+        log: resolver.log(raw.log),
         telemetry,
         gateway,
         warnings: resolver.warnings,
@@ -325,6 +326,21 @@ impl Resolver<'_> {
             self.faults.push(address.fault(message).hint(hint));
         }
         hosts
+    }
+
+    /// Networks of proxies in front of the gateway.
+    fn networks(&mut self, written: &[At<String>]) -> Vec<Network> {
+        let mut networks = Vec::new();
+        for text in written {
+            match text.value.parse::<Network>() {
+                Ok(network) => networks.push(network),
+                Err(error) => {
+                    let hint = "write a network without host bits, like 10.0.0.0/8, or one address";
+                    self.faults.push(text.fault(error.to_string()).hint(hint));
+                }
+            }
+        }
+        networks
     }
 
     /// One name, with or without a port.

@@ -10,33 +10,38 @@ use keepgate_admin::{Admin, Kills, Operators};
 use keepgate_gateway::Gateway;
 use keepgate_transport::Body;
 use keepgate_transport::http::server::{Drained, Listener, ListenerSettings, serve};
-use keepgate_transport::http::tls::Tls;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::{ServiceExt, service_fn};
 
+use super::descriptors::Descriptors;
+use super::open::Opened;
 use super::source::View;
 use crate::config::Configuration;
 use crate::exit::Exit;
 use crate::failure::{Failure, chain};
 
 /// Most connections of operators and their probes.
-const ADMIN_CONNECTIONS: usize = 128;
+pub(super) const ADMIN_CONNECTIONS: usize = 128;
 /// What requests of operators get to end.
 const ADMIN_DRAIN: Duration = Duration::from_secs(2);
 
 /// Binds all data listeners, then serves `gateway` on them until `stop`.
 pub(super) async fn data(
     configuration: &Configuration,
-    tls: Option<Tls>,
+    opened: &Opened,
     gateway: &Gateway,
+    descriptors: Descriptors,
     stop: &CancellationToken,
 ) -> Result<JoinSet<Drained>, Failure> {
+    let connections = descriptors.connections(configuration);
+    let tls = opened.tls.clone();
     let scheme = if tls.is_some() { "https" } else { "http" };
     let settings = ListenerSettings {
         tls,
         header_timeout: configuration.header_timeout,
-        max_connections: configuration.connections.get(),
+        max_connections: connections,
+        trusted_proxies: configuration.trusted_proxies.clone().into(),
         drain: configuration.drain,
         ..ListenerSettings::default()
     };

@@ -422,6 +422,10 @@ impl Reloader {
 fn needs_restart(old: &Configuration, new: &Configuration) -> Vec<&'static str> {
     let differs = [
         ("listen", old.listen != new.listen),
+        (
+            "trusted_proxies",
+            old.trusted_proxies != new.trusted_proxies,
+        ),
         ("public_url", old.public_url != new.public_url),
         ("tls", old.tls != new.tls),
         ("admin", old.admin != new.admin),

@@ -6,6 +6,7 @@ use http::{Request, header};
 use hyper::body::Incoming;
 use keepgate_authn::{Authenticator, AuthnError};
 use keepgate_call::{Caller, Code, Refusal, ServerName};
+use keepgate_transport::http::server::Peer;
 use tracing::debug;
 
 use crate::{gate::Gate, render::challenge, settings::Settings};
@@ -78,6 +79,9 @@ impl Gate<Request<Incoming>> for Identify {
             .authenticate(line, request.uri().path(), SystemTime::now())
             .await
             .map_err(|error| self.refused(error, request.uri().path()))?;
+        if let Some(peer) = request.extensions().get::<Peer>() {
+            peer.authenticated();
+        }
         // Only who is known learns which servers there are; and of those only what its credential reaches.
         let server = self
             .server(request.uri().path())

@@ -89,7 +89,7 @@ impl Service<Identified> for Endpoint {
                 },
                 body,
             ) = request.into_parts();
-            let peer = extensions.get::<Peer>().map(|peer| peer.addr);
+            let peer = extensions.get::<Peer>().and_then(|peer| peer.client);
             let arrived = Arrived {
                 caller,
                 server,

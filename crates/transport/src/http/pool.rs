@@ -42,7 +42,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::{either::Either, task::TaskTracker};
 use tower::ServiceExt;
 
-use crate::alarm::Alarm;
+use crate::{alarm::Alarm, descriptors::Descriptor};
 
 use super::{
     BUFFER,
@@ -72,6 +72,7 @@ struct H1 {
     rest: Duration,
     /// Rings when the head of a response does not come.
     alarm: Alarm,
+    _descriptor: Descriptor,
 }
 
 /// A connection at rest.
@@ -108,15 +109,17 @@ impl Maker {
     }
 
     async fn make_unhurried(&self) -> Result<Made, UpstreamError> {
+        let descriptor =
+            Descriptor::take().map_err(|source| UpstreamError::Connect(source.into()))?;
         let socket = self.connect().await?;
         let chosen_h2 = match &socket {
             Either::Left(_) => false,
             Either::Right(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
         };
         if chosen_h2 {
-            self.h2(socket).await
+            self.h2(socket, descriptor).await
         } else {
-            self.h1(socket).await
+            self.h1(socket, descriptor).await
         }
     }
 
@@ -138,7 +141,7 @@ impl Maker {
         Ok(Either::Right(Box::new(stream)))
     }
 
-    async fn h1(&self, socket: Connected) -> Result<Made, UpstreamError> {
+    async fn h1(&self, socket: Connected, descriptor: Descriptor) -> Result<Made, UpstreamError> {
         /// What hyper takes without allocating per response.
         const HYPER_HEADERS: usize = 100;
         let mut builder = http1::Builder::new();
@@ -158,10 +161,11 @@ impl Maker {
             driver,
             rest,
             alarm: Alarm::default(),
+            _descriptor: descriptor,
         })))
     }
 
-    async fn h2(&self, socket: Connected) -> Result<Made, UpstreamError> {
+    async fn h2(&self, socket: Connected, descriptor: Descriptor) -> Result<Made, UpstreamError> {
         const PING: Duration = Duration::from_secs(20);
         let header_bytes = u32::try_from(self.settings.max_header_bytes).unwrap_or(u32::MAX);
         let (sender, driver) = http2::Builder::new(Tracked(self.tasks.clone()))
@@ -178,6 +182,7 @@ impl Maker {
             if let Err(error) = driver.await {
                 tracing::debug!(%error, "an HTTP/2 connection to an upstream ended");
             }
+            drop(descriptor);
         });
         Ok(Made::H2(sender))
     }

@@ -3,23 +3,24 @@
 //! A client that goes away is noticed at once: the service's future, or the response body, is dropped. The cancel of the
 //! stateless revision (2026-07-28) hangs on that, so half-closed connections are not kept.
 
+mod admission;
 mod connection;
 mod framing;
 mod patience;
+mod proxies;
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
 
 use super::tls::Tls;
 use crate::body::Body;
+use admission::{Connection, Connections, Place};
+pub use proxies::{Network, NetworkError, Proxies};
 
 /// What a listener allows its peers.
 #[derive(Debug, Clone)]
@@ -36,8 +37,11 @@ pub struct ListenerSettings {
     pub max_headers: usize,
     /// Most bytes of a request's head.
     pub max_header_bytes: usize,
-    /// Most connections open at a time; further ones wait in the kernel's queue.
+    /// Most connections open at a time. When they are, silent ones give way; where none is silent, further ones wait in the
+    /// kernel's queue. One address that has not authenticated holds at most half of them.
     pub max_connections: usize,
+    /// Proxies whose connections are not counted by address, and whose word on the client's address is taken.
+    pub trusted_proxies: Proxies,
     /// Time running requests get after the shutdown token before they are cut.
     pub drain: Duration,
     /// Limits of HTTP/2.
@@ -54,6 +58,7 @@ impl Default for ListenerSettings {
             max_headers: 100,
             max_header_bytes: 32 * 1024,
             max_connections: 4096,
+            trusted_proxies: Proxies::default(),
             drain: Duration::from_secs(30),
             h2: H2Limits::default(),
         }
@@ -98,10 +103,21 @@ impl Default for H2Limits {
 pub struct Peer {
     /// Address of the other end.
     pub addr: SocketAddr,
+    /// Address of the client: the other end's, or what trusted proxies in between say, then without a port. `None` when they
+    /// do not say.
+    pub client: Option<SocketAddr>,
     /// Address of this end.
     pub local: SocketAddr,
     /// What TLS agreed on; `None` on plain TCP.
     pub tls: Option<Arc<PeerTls>>,
+    connection: Arc<Connection>,
+}
+
+impl Peer {
+    /// Notes that who is at the other end has authenticated: its connection is no stranger's any more.
+    pub fn authenticated(&self) {
+        self.connection.authenticated();
+    }
 }
 
 /// Facts of a TLS connection.
@@ -195,31 +211,32 @@ pub async fn serve<S: HttpService>(
     } = listener;
     let tracker = TaskTracker::new();
     let cut = CancellationToken::new();
-    let room = Arc::new(Semaphore::new(settings.max_connections));
+    let connections = Connections::new(settings.max_connections, settings.trusted_proxies.clone());
     // Owns the service, which need not be `Sync`.
     let start = {
-        let (tracker, cut, drain) = (tracker.clone(), cut.clone(), shutdown.clone());
+        let (tracker, cut) = (tracker.clone(), cut.clone());
         let settings = Arc::clone(&settings);
-        move |stream, peer, permit: OwnedSemaphorePermit| {
+        move |stream, peer, place: Place| {
             let peer = Peer {
                 addr: peer,
+                client: Some(peer),
                 local: addr,
                 tls: None,
+                connection: Arc::clone(&place.0),
             };
             let open = connection::Open {
                 settings: Arc::clone(&settings),
                 service: service.clone(),
-                drain: drain.clone(),
                 cut: cut.clone(),
                 tracker: tracker.clone(),
             };
             tracker.spawn(async move {
                 open.run(stream, peer).await;
-                drop(permit);
+                drop(place);
             });
         }
     };
-    let accepted = accept_all(&socket, &room, start);
+    let accepted = accept_all(&socket, &connections, &shutdown, start);
     shutdown.run_until_cancelled(accepted).await;
     drop(socket);
     tracker.close();
@@ -263,23 +280,33 @@ impl Accept for TcpListener {
 /// Accepts for ever.
 async fn accept_all(
     source: &impl Accept,
-    room: &Arc<Semaphore>,
-    start: impl Fn(TcpStream, SocketAddr, OwnedSemaphorePermit),
+    connections: &Arc<Connections>,
+    drain: &CancellationToken,
+    start: impl Fn(TcpStream, SocketAddr, Place),
 ) {
     /// The pause after an error that will not pass by itself; the kernel's queue holds what comes meanwhile.
     const PAUSE: Duration = Duration::from_millis(100);
+    /// Errors of which one is logged: they come every pause.
+    const OFTEN: u64 = 100;
+    let mut failures: u64 = 0;
     loop {
-        // The room comes before the accept, so that what cannot be served is not taken out of the kernel's queue.
-        let Ok(permit) = Arc::clone(room).acquire_owned().await else {
-            return;
-        };
         match source.accept().await {
-            Ok((stream, peer)) => start(stream, peer, permit),
+            // One connection waits here for its place, the others in the kernel's queue.
+            Ok((stream, peer)) => {
+                if let Some(place) = connections.admit(peer.ip(), drain).await {
+                    start(stream, peer, place);
+                }
+            }
             Err(error) if is_of_the_peer(&error) => {
                 tracing::debug!(%error, "a connection was gone before it was accepted");
             }
             Err(error) => {
-                tracing::error!(%error, "could not accept a connection");
+                if failures.is_multiple_of(OFTEN) {
+                    tracing::error!(%error, "could not accept a connection");
+                }
+                failures += 1;
+                // Mostly for want of descriptors: a silent connection has one.
+                connections.make_room();
                 tokio::time::sleep(PAUSE).await;
             }
         }

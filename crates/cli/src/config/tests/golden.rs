@@ -147,6 +147,11 @@ fn listeners() -> Vec<Case> {
     let open = "listen: ['127.0.0.1:1', '0.0.0.0:2', '[::]:3']\nauth: { mode: anonymous }";
     vec![
         ("name for an address", with("listen: localhost:8080"), &[]),
+        (
+            "networks of proxies",
+            with("trusted_proxies: [10.0.0.1/8, proxy.example, 10.0.0.0/33]"),
+            &[],
+        ),
         ("port without address", with("listen: :8080"), &[]),
         ("only a port", with("listen: 8080"), &[]),
         (

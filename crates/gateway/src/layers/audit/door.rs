@@ -81,7 +81,8 @@ impl Around<Request<Incoming>> for Door {
         let source = request
             .extensions()
             .get::<Peer>()
-            .map(|peer| peer.addr.ip());
+            .and_then(|peer| peer.client)
+            .map(|client| client.ip());
         let answered = next(request).await;
         if let Err(refusal) = &answered {
             self.0.note(refusal.code, source);

@@ -112,10 +112,11 @@ impl Measured<'_> {
             KeyValue::new("network.protocol.name", "http"),
         ]);
         if let Some(peer) = call.peer {
-            attributes.extend([
-                KeyValue::new("client.address", peer.ip().to_string()),
-                KeyValue::new("client.port", i64::from(peer.port())),
-            ]);
+            attributes.push(KeyValue::new("client.address", peer.ip().to_string()));
+            // Proxies name addresses without ports.
+            if peer.port() != 0 {
+                attributes.push(KeyValue::new("client.port", i64::from(peer.port())));
+            }
         }
         let judged = self.spans.judgement.get();
         if let Some(judged) = judged {

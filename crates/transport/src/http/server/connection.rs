@@ -26,7 +26,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::util::Oneshot;
 
 use super::{
-    HttpService, ListenerSettings, Peer, PeerTls,
+    Connection as Place, HttpService, ListenerSettings, Peer, PeerTls, Proxies,
     framing::Framed,
     patience::{Limits, Patient, Running, RunningGuard},
 };
@@ -39,7 +39,6 @@ use crate::{
 pub(super) struct Open<S> {
     pub(super) settings: Arc<ListenerSettings>,
     pub(super) service: S,
-    pub(super) drain: CancellationToken,
     pub(super) cut: CancellationToken,
     pub(super) tracker: TaskTracker,
 }
@@ -59,7 +58,7 @@ impl<S: HttpService> Open<S> {
         }
         // A peer that says nothing is waited for no longer than one whose head does not end, and not in a drain.
         let patience = self.settings.header_timeout;
-        let drain = self.drain.child_token();
+        let drain = peer.connection.end.clone();
         let Some(tls) = self.settings.tls.clone() else {
             let sniffed = drain
                 .run_until_cancelled(timeout(patience, sniff(&stream)))
@@ -96,7 +95,8 @@ impl<S: HttpService> Open<S> {
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let settings = &self.settings;
-        let running = Arc::new(Running::default());
+        let place = Arc::clone(&peer.connection);
+        let running = Arc::clone(&place.running);
         let limits = Limits {
             head: (version == Version::H1).then_some(settings.header_timeout),
             idle: settings.idle_timeout,
@@ -109,14 +109,13 @@ impl<S: HttpService> Open<S> {
             peer,
             running,
             max_headers: settings.max_headers,
+            trusted: settings.trusted_proxies.clone(),
         };
-        // A token of its own per connection: waiting on the shared one would take its lock on every wake.
-        let drain = self.drain.child_token();
         let ended = match version {
             Version::H1 => {
                 let socket = TokioIo::new(Framed::new(socket));
                 let connection = h1(settings).serve_connection(socket, service);
-                drive(connection, &drain, &self.cut, |connection| {
+                drive(connection, &place, &self.cut, |connection| {
                     connection.graceful_shutdown()
                 })
                 .await
@@ -125,7 +124,7 @@ impl<S: HttpService> Open<S> {
                 let socket = TokioIo::new(socket);
                 let connection =
                     h2(settings, Tracked(self.tracker)).serve_connection(socket, service);
-                drive(connection, &drain, &self.cut, |connection| {
+                drive(connection, &place, &self.cut, |connection| {
                     connection.graceful_shutdown()
                 })
                 .await
@@ -141,7 +140,7 @@ impl<S: HttpService> Open<S> {
 /// it is dropped, its socket and all it was doing with it.
 async fn drive<C>(
     connection: C,
-    drain: &CancellationToken,
+    place: &Place,
     cut: &CancellationToken,
     finish: impl FnOnce(Pin<&mut C>),
 ) -> hyper::Result<()>
@@ -149,8 +148,13 @@ where
     C: Future<Output = hyper::Result<()>>,
 {
     let mut connection = pin!(connection);
-    if let Some(ended) = drain.run_until_cancelled(connection.as_mut()).await {
+    // A token of its own per connection: waiting on the shared one would take its lock on every wake.
+    if let Some(ended) = place.end.run_until_cancelled(connection.as_mut()).await {
         return ended;
+    }
+    // One that has never sent a whole head owes and is owed nothing; another may still be writing its last answer.
+    if place.is_closed() && place.running.begun() == 0 {
+        return Ok(());
     }
     finish(connection.as_mut());
     cut.run_until_cancelled(connection).await.unwrap_or(Ok(()))
@@ -229,6 +233,7 @@ struct Requests<S> {
     peer: Peer,
     running: Arc<Running>,
     max_headers: usize,
+    trusted: Proxies,
 }
 
 impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Requests<S> {
@@ -242,7 +247,9 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Requests<S> 
         if request.headers().len() > self.max_headers {
             return Answering::TooManyHeaders { guard };
         }
-        request.extensions_mut().insert(self.peer.clone());
+        let mut peer = self.peer.clone();
+        peer.client = self.trusted.client(peer.addr, request.headers());
+        request.extensions_mut().insert(peer);
         Answering::Running {
             answer: Oneshot::new(self.service.clone(), request),
             guard,

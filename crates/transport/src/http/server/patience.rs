@@ -35,11 +35,11 @@ impl Running {
         RunningGuard(Arc::clone(self))
     }
 
-    fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.now.load(Ordering::Relaxed) == 0
     }
 
-    fn begun(&self) -> usize {
+    pub(super) fn begun(&self) -> usize {
         self.begun.load(Ordering::Relaxed)
     }
 }

@@ -1,5 +1,6 @@
 //! The listening end, with raw sockets, curl and our own client against it.
 
+mod places;
 mod tls;
 
 use std::{
@@ -521,25 +522,6 @@ async fn a_drain_cuts_what_does_not_end() {
     }
 }
 
-#[tokio::test]
-async fn more_connections_than_allowed_wait_their_turn() {
-    let settings = ListenerSettings {
-        max_connections: 1,
-        ..Default::default()
-    };
-    let server = start(settings, service_fn(echo)).await;
-    let mut first = server.connect().await;
-    first.write_all(GET).await.unwrap();
-    assert!(read_some(&mut first).await.contains("200 OK"));
-    let mut second = server.connect().await;
-    second.write_all(GET).await.unwrap();
-    let mut byte = [0];
-    let early = tokio::time::timeout(Duration::from_millis(50), second.read(&mut byte)).await;
-    assert!(early.is_err());
-    drop(first);
-    assert!(read_some(&mut second).await.contains("200 OK"));
-}
-
 /// Fails to accept: three times for want of file descriptors, three times for the peer's sake.
 struct Failing(AtomicUsize);
 
@@ -558,8 +540,13 @@ impl Accept for Failing {
 #[tokio::test(start_paused = true)]
 async fn errors_of_accepting_do_not_end_the_loop() {
     let source = Failing(AtomicUsize::new(0));
-    let room = Arc::new(Semaphore::new(1));
-    let accepting = accept_all(&source, &room, |_, _, _| panic!("nothing was accepted"));
+    let (room, drain) = (
+        Connections::new(1, Proxies::default()),
+        CancellationToken::new(),
+    );
+    let accepting = accept_all(&source, &room, &drain, |_, _, _| {
+        panic!("nothing was accepted")
+    });
     // Only what will not pass by itself is waited for: 100 ms each.
     assert!(
         tokio::time::timeout(Duration::from_millis(299), accepting)
@@ -567,7 +554,9 @@ async fn errors_of_accepting_do_not_end_the_loop() {
             .is_err()
     );
     assert_eq!(source.0.load(Ordering::SeqCst), 3);
-    let accepting = accept_all(&source, &room, |_, _, _| panic!("nothing was accepted"));
+    let accepting = accept_all(&source, &room, &drain, |_, _, _| {
+        panic!("nothing was accepted")
+    });
     assert!(
         tokio::time::timeout(Duration::from_millis(1), accepting)
             .await

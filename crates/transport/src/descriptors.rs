@@ -1,0 +1,39 @@
+//! File descriptors of connections to servers: bounded, so that what is left opens the log, the store and the operators'
+//! listener however much is asked of servers.
+
+use std::{
+    io,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+/// Descriptors left; the limit is the process's, as the descriptors are.
+static LEFT: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+/// Bounds the descriptors of connections to servers from now on. Meant for the start, before there are any.
+pub fn limit(most: usize) {
+    LEFT.store(most, Ordering::Relaxed);
+}
+
+/// One descriptor of the share; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Descriptor(());
+
+impl Descriptor {
+    /// Takes one.
+    ///
+    /// # Errors
+    /// When none is left.
+    pub(crate) fn take() -> io::Result<Self> {
+        LEFT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+            left.checked_sub(1)
+        })
+        .map(|_| Self(()))
+        .map_err(|_| io::Error::other("no file descriptor is left for connections to servers"))
+    }
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        LEFT.fetch_add(1, Ordering::Relaxed);
+    }
+}
