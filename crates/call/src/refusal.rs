@@ -130,6 +130,8 @@ codes! {
     Overloaded = "overloaded", Gateway;
     /// The answer does not fit into the memory that is left.
     MemoryFull = "memory_full", Gateway;
+    /// Too many large answers wait for their inspection.
+    InspectionOverloaded = "inspection_overloaded", Gateway;
     /// The gateway is shutting down.
     Draining = "draining", Gateway;
     /// The server behind the gateway cannot be reached.

@@ -1,10 +1,11 @@
 //! Secrets by reference: where they come from, how long they are kept, and how an echo of one is masked.
 //!
 //! [`Credentials`] holds one [`Source`] for each server that needs a credential. A call takes what the source
-//! [holds](Source::acquire), never the reference's content itself, and what comes back passes the source's
-//! [mask](Source::mask). Only this crate reads secrets, and only [`Secret`] carries one.
+//! [holds](Source::acquire), never the reference's content itself, and whatever any server sends is searched for [every
+//! secret](Live) of all of them. Only this crate reads secrets, and only [`Secret`] carries one.
 
 mod error;
+mod live;
 mod local;
 mod mask;
 mod material;
@@ -16,7 +17,8 @@ mod store;
 mod vault;
 
 pub use error::{CredentialError, Fault};
-pub use mask::{MASK, Mask, Masked, Tails};
+pub use live::{KEPT, Live, PAST, Tails};
+pub use mask::{MASK, Masked};
 pub use material::Material;
 pub use reference::{Place, Reference, ReferenceError, is_segment, is_variable};
 pub use secret::{LONGEST, SHORTEST, Secret};

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     error::Fault,
+    live::Holder,
     secret::{LONGEST, SHORTEST, Secret},
     settings::{Form, User},
 };
@@ -103,17 +104,18 @@ impl Material {
         self.raw.created
     }
 
-    /// The secret, for masking and comparing.
-    pub(crate) fn secret(&self) -> &Secret {
-        &self.raw.secret
-    }
-
     /// Whether it is made of the same as `raw`.
     pub(crate) fn is_same(&self, raw: &Raw) -> bool {
         let user = |raw: &Raw| raw.user.as_ref().map(|user| user.expose().to_vec());
         self.raw.secret.expose() == raw.secret.expose()
             && user(&self.raw) == user(raw)
             && self.raw.lease == raw.lease
+    }
+}
+
+impl Holder for Material {
+    fn secret(&self) -> &Secret {
+        &self.raw.secret
     }
 }
 

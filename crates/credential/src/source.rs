@@ -4,7 +4,6 @@
 //! thirds of its time are over, it is fetched ahead and nobody waits. What is over is not used, whatever the reason.
 
 use std::{
-    collections::VecDeque,
     fmt,
     sync::{
         Arc, PoisonError,
@@ -20,8 +19,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     error::{CredentialError, Fault},
+    live::{InUse, Live},
     local,
-    mask::Mask,
     material::{Material, Raw},
     reference::Place,
     settings::Use,
@@ -35,8 +34,6 @@ const FILE_AGE: Duration = Duration::from_secs(5);
 const VARIABLE_AGE: Duration = Duration::from_secs(60);
 /// How long it is before it is said again that a secret is overdue.
 const TELL_AGAIN: Duration = Duration::from_secs(24 * 60 * 60);
-/// So many secrets of the past are still masked.
-const REMEMBERED: usize = 4;
 /// So many leases may wait for their own end next to the one in use. Renewal keeps one for as long as its role allows, so there
 /// is one besides as a rule; a vault that issues short ones faster than they end must not grow the list.
 const MAX_SUPERSEDED: usize = 16;
@@ -52,7 +49,7 @@ pub struct Source {
     /// Leases that another has replaced. They still open the server until they end by themselves, since calls run with them;
     /// an end revokes them too.
     superseded: std::sync::Mutex<Vec<Superseded>>,
-    mask: ArcSwapOption<Mask>,
+    live: Arc<Live>,
     flight: Mutex<Flight>,
     ahead: AtomicBool,
     /// Counts the times it was ended: what was fetched for an earlier life is not used in a later one.
@@ -65,7 +62,8 @@ pub struct Source {
 #[derive(Default)]
 struct Flight {
     generation: u64,
-    recent: VecDeque<Arc<Material>>,
+    /// The secret of now, and what has it searched for.
+    current: Option<(Arc<Material>, InUse)>,
     /// When it was last said that the secret is overdue.
     told: Option<Instant>,
 }
@@ -124,6 +122,7 @@ impl Source {
         wanted: &Use,
         vault: Option<&Arc<Vault>>,
         revoker: &Arc<Revoker>,
+        live: &Arc<Live>,
         tasks: &TaskTracker,
     ) -> Arc<Self> {
         let is_vault = matches!(wanted.reference.place(), Place::Vault { .. });
@@ -135,7 +134,7 @@ impl Source {
             tasks: tasks.clone(),
             current: ArcSwapOption::empty(),
             superseded: std::sync::Mutex::default(),
-            mask: ArcSwapOption::empty(),
+            live: Arc::clone(live),
             flight: Mutex::default(),
             ahead: AtomicBool::new(false),
             epoch: AtomicU64::new(0),
@@ -182,11 +181,6 @@ impl Source {
         }
         drop(held);
         self.wait().await
-    }
-
-    /// What masks this credential, and the ones before it; `None` while nothing was ever attached.
-    pub fn mask(&self) -> Option<Arc<Mask>> {
-        self.mask.load_full()
     }
 
     /// The server did not accept `held`: the next call fetches anew. A lease is given back.
@@ -496,32 +490,35 @@ impl Source {
         }
     }
 
-    /// The material of `raw`: that of before if nothing has changed, so that nobody takes it for a new one.
+    /// The material of `raw`: that of before if nothing has changed, so that nobody takes it for a new one. What is new is
+    /// searched for from here on, before anybody uses it.
     fn made(&self, flight: &mut Flight, raw: Raw) -> Result<Arc<Material>, Fault> {
-        if let Some(known) = flight.recent.front().filter(|known| known.is_same(&raw)) {
+        if let Some((known, _)) = flight
+            .current
+            .as_ref()
+            .filter(|(known, _)| known.is_same(&raw))
+        {
             return Ok(Arc::clone(known));
         }
         let lease = raw.lease.clone();
         let made = Material::new(raw, &self.wanted.form, flight.generation + 1);
         let made = made.and_then(|material| {
             let material = Arc::new(material);
-            let secrets = flight.recent.iter().map(|known| known.secret());
-            let mask = Mask::new([material.secret()].into_iter().chain(secrets))?;
-            self.mask.store(Some(Arc::new(mask)));
-            Ok(material)
+            let holder = Arc::clone(&material);
+            let in_use = self.live.add(&self.server, holder)?;
+            Ok((material, in_use))
         });
         if made.is_err()
             && let Some(lease) = &lease
         {
             self.revoke_later(lease);
         }
-        let material = made?;
+        let (material, in_use) = made?;
         flight.generation += 1;
         if flight.generation > 1 {
             tracing::info!(server = %self.server, reference = %self.wanted.reference, "credential has changed");
         }
-        flight.recent.push_front(Arc::clone(&material));
-        flight.recent.truncate(REMEMBERED);
+        flight.current = Some((Arc::clone(&material), in_use));
         Ok(material)
     }
 }

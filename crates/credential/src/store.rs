@@ -14,6 +14,7 @@ use keepgate_call::ServerName;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    live::Live,
     settings::{Settings, Use},
     source::Source,
     vault::{Vault, WayError},
@@ -29,6 +30,7 @@ pub struct Credentials {
     /// What the sources were made for; held while they are exchanged.
     configured: Mutex<Configured>,
     revoker: Arc<Revoker>,
+    live: Arc<Live>,
     tasks: TaskTracker,
 }
 
@@ -97,9 +99,15 @@ pub enum State {
 impl Credentials {
     /// A store without sources; its tasks run under `tasks`.
     pub fn new(tasks: &TaskTracker) -> Self {
+        Self::sharing(tasks, &Live::new())
+    }
+
+    /// A store whose secrets are among those of `live`.
+    pub fn sharing(tasks: &TaskTracker, live: &Arc<Live>) -> Self {
         Self {
             sources: ArcSwap::default(),
             configured: Mutex::default(),
+            live: Arc::clone(live),
             revoker: Arc::default(),
             tasks: tasks.clone(),
         }
@@ -127,7 +135,7 @@ impl Credentials {
             let vault = settings
                 .vault
                 .as_ref()
-                .map(|vault| Vault::new(vault, before));
+                .map(|vault| Vault::new(vault, before, &self.live));
             vault.transpose().map_err(SetUpError)?
         };
         let old = self.sources.load_full();
@@ -137,7 +145,8 @@ impl Credentials {
                 .get(server)
                 .filter(|source| source.wanted() == wanted && (same || source.vault().is_none()));
             let source = kept.cloned().unwrap_or_else(|| {
-                Source::new(server, wanted, vault.as_ref(), &self.revoker, &self.tasks)
+                let (revoker, live) = (&self.revoker, &self.live);
+                Source::new(server, wanted, vault.as_ref(), revoker, live, &self.tasks)
             });
             sources.insert(server.clone(), source);
         }
@@ -189,6 +198,11 @@ impl Credentials {
     /// The credential of a server; `None` for one that needs none.
     pub fn of(&self, server: &ServerName) -> Option<Arc<Source>> {
         self.sources.load().get(server).cloned()
+    }
+
+    /// The search for every secret in use.
+    pub fn live(&self) -> &Arc<Live> {
+        &self.live
     }
 
     /// All sources by server.

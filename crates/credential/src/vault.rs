@@ -22,6 +22,7 @@ use self::{
 };
 use crate::{
     error::Fault,
+    live::{Holder as _, Live},
     material::Raw,
     settings::{Engine, VaultSettings},
 };
@@ -48,6 +49,7 @@ impl Vault {
     pub(crate) fn new(
         settings: &VaultSettings,
         before: Option<&Self>,
+        live: &Arc<Live>,
     ) -> Result<Arc<Self>, WayError> {
         let way = Way::new(settings)?;
         // Another vault, or another login, has no use for what was unwrapped for this one.
@@ -60,7 +62,7 @@ impl Vault {
         });
         Ok(Arc::new(Self {
             way,
-            tokens: Tokens::new(settings, before.map(|before| &before.tokens)),
+            tokens: Tokens::new(settings, before.map(|before| &before.tokens), live),
             settings: settings.clone(),
         }))
     }

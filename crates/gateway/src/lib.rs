@@ -9,6 +9,7 @@ pub mod clock;
 pub mod edge;
 pub mod gate;
 pub mod history;
+pub mod inspection;
 pub mod knowledge;
 pub mod layers;
 pub mod limit;

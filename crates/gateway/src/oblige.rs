@@ -7,6 +7,7 @@ mod place;
 mod pointer;
 mod records;
 mod redact;
+mod steps;
 mod text;
 
 pub(crate) use self::{

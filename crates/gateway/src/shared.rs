@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use keepgate_audit::Log;
 use keepgate_authn::Authenticator;
-use keepgate_credential::Credentials;
+use keepgate_credential::{Credentials, Live};
 use keepgate_policy::Policy;
 use keepgate_store::kill::Switch;
 use keepgate_telemetry::trace::Tracer;
@@ -16,6 +16,7 @@ use crate::{
     clock::Ids,
     edge::room::Load,
     history::Histories,
+    inspection::Inspection,
     layers::audit::{Doorkeeper, Refusals},
     layers::catalog::Catalogs,
     limit::Budgets,
@@ -66,6 +67,8 @@ pub struct Shared {
     pub kill: Arc<Switch>,
     /// What servers are sent so that they let the gateway in.
     pub credentials: Arc<Credentials>,
+    /// The places where large messages are inspected.
+    pub inspection: Arc<Inspection>,
     /// Work that outlives the request that began it; the end of the process waits for it.
     pub tasks: TaskTracker,
 }
@@ -79,6 +82,13 @@ impl Shared {
         self.sessions = Arc::new(Sessions::measured(&self.meters, &self.memory));
         self.catalogs = Arc::new(Catalogs::new(&self.memory));
         self.history = Arc::new(Histories::new(&self.memory));
+        self
+    }
+
+    /// With secrets that others have in use as well.
+    #[must_use]
+    pub fn with_secrets(mut self, live: &Arc<Live>) -> Self {
+        self.credentials = Arc::new(Credentials::sharing(&self.tasks, live));
         self
     }
 
@@ -115,6 +125,7 @@ impl Shared {
             ids,
             kill: Switch::new(),
             credentials: Arc::new(Credentials::new(&tasks)),
+            inspection: Arc::new(Inspection::new(&tasks)),
             tasks,
         })
     }

@@ -80,11 +80,7 @@ pub fn calls(
         .layer(gate(approval::Await)) // Judged    -> Permitted
         .layer(around(obligation::Carry::new(settings, shared, &known))) // Permitted -> Obliged: what policy asks for is done
         .layer(gate(audit::Intent::new(settings, &shared.log))) // Obliged   -> Recorded: no log, no call
-        .layer(around(credential::Attach::new(
-            &shared.credentials,
-            &shared.tracer,
-            shared.meters.registry(),
-        ))) // Recorded  -> Armed; a credential that comes back is masked
+        .layer(around(credential::Attach::new(shared))) // Recorded  -> Armed; a secret that comes back is masked
         .layer(around(measure::Depart::new(settings, shared))) // times the server
         .service(upstream::Router::new(upstreams)); // takes Armed, gives Reply
     let calls = Arc::new(Calls::new(stack));

@@ -19,6 +19,7 @@ pub mod mirror;
 pub mod revision;
 pub mod schema;
 pub mod sse;
+mod steps;
 pub mod uri;
 
 pub use era::{EraError, EraFault, Framing, classify};

@@ -9,6 +9,8 @@ mod tests;
 use bytes::{Buf, Bytes, BytesMut};
 use thiserror::Error;
 
+use crate::steps;
+
 /// What one stream may make us hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SseLimits {
@@ -116,6 +118,7 @@ impl Decoder {
         } else {
             // The caller left events untaken; nothing may be lost.
             let mut both = BytesMut::with_capacity(self.chunk.len() + chunk.len());
+            steps::add(self.chunk.len() + chunk.len());
             both.extend_from_slice(&self.chunk);
             both.extend_from_slice(&chunk);
             self.chunk = both.freeze();
@@ -159,6 +162,7 @@ impl Decoder {
         loop {
             self.pass_over();
             let end = memchr::memchr2(b'\n', b'\r', &self.chunk);
+            steps::add(end.unwrap_or(self.chunk.len()) / 16 + 1);
             if self.line.len() + end.unwrap_or(self.chunk.len()) > self.limits.line {
                 return Err(SseError::LineTooLong);
             }
@@ -201,6 +205,7 @@ impl Decoder {
                 },
                 Some(_) | None => break,
             };
+            steps::add(passed);
             at += passed;
             if at == chunk.len() {
                 self.after_return = chunk.last() == Some(&b'\r');

@@ -1,12 +1,13 @@
 //! A server that sends its credential back: nobody sees it, and it is on record.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use keepgate_call::ServerName;
 use keepgate_credential::{Form, MASK};
 use keepgate_tests::{Client, Events, FakeServer, Gate, Heard, Say, TestGateway, upstream::said};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{SECRET, private, servers::armed};
+use super::{SECRET, private, servers::armed, wanted};
 
 /// A gateway in front of a server that answers tool calls by `script`.
 async fn gateway(
@@ -186,4 +187,90 @@ async fn an_echo_in_a_method_or_an_id_is_not_passed_on() {
     )
     .await;
     assert!(!leaks(&answer), "{answer}");
+}
+
+#[tokio::test]
+async fn a_secret_of_one_server_is_masked_in_answers_of_another() {
+    let server =
+        FakeServer::with_tools(|heard| Say::json(&said(&heard.json()["id"], SECRET))).await;
+    let directory = TempDir::new().unwrap();
+    let text = private(directory.path(), "crm", SECRET);
+    let gateway = TestGateway::http(&server.url())
+        .with(|settings| {
+            let other = settings.servers.values().next().unwrap().clone();
+            settings
+                .servers
+                .insert(ServerName::parse("other").unwrap(), other);
+            let up = settings
+                .servers
+                .get_mut(&ServerName::parse("up").unwrap())
+                .unwrap();
+            up.credential = Some(wanted(&text, Form::Bearer));
+        })
+        .start()
+        .await;
+    let up = Client::new(gateway.addr);
+    let other = Client::new(gateway.addr).path("/other/mcp");
+    let said = |answer: keepgate_tests::Answer| String::from_utf8_lossy(&answer.body).into_owned();
+    // Nobody was given it yet: it is text like any other.
+    assert!(said(other.call_modern("echo", json!({})).await).contains(SECRET));
+    assert!(said(up.call_modern("echo", json!({})).await).contains(MASK));
+    assert_eq!(
+        server
+            .heard_of("tools/call")
+            .pop()
+            .unwrap()
+            .header("authorization")
+            .map(str::len),
+        Some(34)
+    );
+    let body = said(other.call_modern("echo", json!({})).await);
+    assert!(body.contains(MASK) && !leaks(&body), "{body}");
+    assert_eq!(
+        server
+            .heard_of("tools/call")
+            .pop()
+            .unwrap()
+            .header("authorization"),
+        None
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_echo_is_masked_in_an_answer_and_in_an_event() {
+    let large = format!("{}{SECRET}", "many words and then ".repeat(10_000));
+    let hostile = STANDARD.encode(SECRET.repeat(10_000));
+    for text in [large, hostile] {
+        let (whole, event) = (text.clone(), text);
+        let (gateway, _directory) =
+            gateway(
+                move |heard| match heard.json()["params"]["arguments"]["stream"] {
+                    Value::Null => Say::json(&said(&heard.json()["id"], &whole)),
+                    _ => vec![
+                        Say::sse(),
+                        Say::event(&json!({"jsonrpc": "2.0", "method": "notifications/message",
+                    "params": {"level": "info", "data": event}})),
+                        Say::event(&said(&heard.json()["id"], &event)),
+                        Say::Close,
+                    ],
+                },
+            )
+            .await;
+        for arguments in [json!({}), json!({"stream": true})] {
+            let answer = Client::new(gateway.addr)
+                .call_modern("echo", arguments)
+                .await;
+            let body = String::from_utf8_lossy(&answer.body).into_owned();
+            assert!(
+                answer.status == 200 && body.contains(MASK),
+                "{}",
+                body.len()
+            );
+            assert!(
+                !leaks(&body) && !body.contains("eDdRcC0y"),
+                "{}",
+                body.len()
+            );
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::{os::unix::fs::PermissionsExt, time::SystemTime};
 
 use keepgate_call::ServerName;
+use keepgate_credential::MASK;
 use keepgate_store::kill::{Kill, Scope, Wish};
 use keepgate_tests::{Client, FakeServer, Heard, Say, TestGateway, upstream::said};
 use serde_json::{Value, json};
@@ -245,6 +246,22 @@ async fn a_call_is_armed_with_the_credential_policy_chose() {
     let outcome =
         |record: &Value| record["kind"] == "call.outcome" && record["cred"]["ref"] == *admin;
     gateway.record(outcome).await;
+}
+
+#[tokio::test]
+async fn a_credential_policy_chose_is_masked_in_every_later_answer() {
+    let says = |heard: &Heard| Say::json(&said(&heard.json()["id"], "admin-secret, plain-secret"));
+    let (_server, gateway, _admin) = two_credentials(says).await;
+    let client = Client::new(gateway.addr).initialize("2025-11-25").await;
+    for (arguments, shown) in [
+        (json!({}), format!("admin-secret, {MASK}")),
+        (json!({"admin": true}), format!("{MASK}, {MASK}")),
+        (json!({}), format!("{MASK}, {MASK}")),
+    ] {
+        let answer = client.call("echo", arguments).await;
+        let body = String::from_utf8_lossy(&answer.body).into_owned();
+        assert!(body.contains(&shown), "{body}");
+    }
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use keepgate_admin::{InForce, Plugin, PolicyStatus};
 use keepgate_authn::private_file;
 use keepgate_call::ServerName;
-use keepgate_credential::{Credentials, Form, Use};
+use keepgate_credential::{Credentials, Form, Live, Use};
 use keepgate_gateway::Shared;
 use keepgate_policy::bundle::BundleSource;
 use keepgate_policy::{LoadErrors, Policy, Settings, Sources};
@@ -72,18 +72,22 @@ pub(super) struct Looking {
 }
 
 /// Makes the state directory, opens the bundles and loads the policies for the first time.
-pub(super) async fn open(configuration: &Configuration) -> Result<(Arc<Bundles>, Policy), Failure> {
+/// Whatever secrets that takes are among those of `live`.
+pub(super) async fn open(
+    configuration: &Configuration,
+    live: &Arc<Live>,
+) -> Result<(Arc<Bundles>, Policy), Failure> {
     private_file::create_directory(&configuration.state)
         .map_err(|error| Failure::caused(Exit::State, &error))?;
-    let bundles = Bundles::open(configuration)?;
+    let bundles = Bundles::open(configuration, live)?;
     let policy = bundles.load(configuration, &Settings::default()).await?;
     Ok((Arc::new(bundles), policy))
 }
 
 impl Bundles {
     /// Reads keys and what was kept; fetches nothing. The state directory must be there.
-    fn open(configuration: &Configuration) -> Result<Self, Failure> {
-        let credentials = Arc::new(Credentials::new(&TaskTracker::new()));
+    fn open(configuration: &Configuration, live: &Arc<Live>) -> Result<Self, Failure> {
+        let credentials = Arc::new(Credentials::sharing(&TaskTracker::new(), live));
         let mut uses = BTreeMap::new();
         for (name, bundle) in named(configuration) {
             if let Place::Http(remote) = &bundle.place
@@ -106,7 +110,7 @@ impl Bundles {
             .map_err(|error| Failure::caused(Exit::Start, &error))?;
         let reporter = configuration.status.as_ref();
         let reporter = reporter
-            .map(|upload| Reporter::new(upload, &configuration.gateway.credentials))
+            .map(|upload| Reporter::new(upload, &configuration.gateway.credentials, live))
             .transpose()?;
         let mut all = Vec::new();
         for (name, bundle) in named(configuration) {

@@ -83,7 +83,8 @@ pub(super) fn start(
     };
     let uploader = wanted.upload.as_ref().map(|upload| {
         let credentials = &configuration.gateway.credentials;
-        Uploader::new(upload, credentials, Arc::clone(&tally))
+        let live = shared.credentials.live();
+        Uploader::new(upload, credentials, live, Arc::clone(&tally))
     });
     let mut uploader = uploader.transpose()?;
     let stop = CancellationToken::new();

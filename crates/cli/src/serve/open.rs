@@ -6,6 +6,7 @@ use std::sync::Arc;
 use keepgate_admin::{Operators, Token};
 use keepgate_audit::{Log, PublicKey};
 use keepgate_authn::Authenticator;
+use keepgate_credential::Live;
 use keepgate_gateway::Shared;
 use keepgate_transport::http::tls::{Tls, TlsFiles};
 
@@ -33,7 +34,8 @@ pub(super) struct Opened {
 impl Opened {
     /// Opens everything, in the order in which an operator would look for what is wrong. Blocks; nothing else runs yet.
     pub(super) async fn open(configuration: &Configuration) -> Result<Self, Failure> {
-        let (bundles, policy) = bundles::open(configuration).await?;
+        let live = Live::new();
+        let (bundles, policy) = bundles::open(configuration, &live).await?;
         let state = &configuration.state;
         let tls = configuration.tls.as_ref().map(|files| {
             let files = TlsFiles {
@@ -55,7 +57,8 @@ impl Opened {
         let log = open_log(configuration)?;
         let shared = Shared::new(log, Arc::new(policy), Arc::new(authn))
             .map_err(|error| Failure::caused(Exit::Start, &error))?
-            .with_memory(configuration.memory);
+            .with_memory(configuration.memory)
+            .with_secrets(&live);
         let shared = Arc::new(shared);
         let sources = bundles.join(configuration.sources());
         shadow::start(configuration.shadow.as_ref(), sources, &shared).await;

@@ -1,11 +1,12 @@
 //! A receiver of what the gateway tells in OPA's protocols: its address, how long it is waited for, and what lets us in.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use keepgate_call::ServerName;
-use keepgate_credential::{Credentials, Settings};
+use keepgate_credential::{Credentials, Live, Settings};
 use keepgate_transport::http::client::{Client, ClientSettings};
 use keepgate_transport::http::upstream::{Answer, Endpoint, Limits, UpstreamError};
 use tokio_util::task::TaskTracker;
@@ -46,6 +47,7 @@ impl Receiver {
         path: &str,
         upload: &Upload,
         providers: &Settings,
+        live: &Arc<Live>,
     ) -> Result<Self, Failure> {
         let client = Client::new(ClientSettings {
             connect_timeout: upload.timeout,
@@ -60,7 +62,7 @@ impl Receiver {
             .map_err(|error| Failure::caused(Exit::Start, &error))?;
         let credentials = match (&upload.token, ServerName::parse(name)) {
             (Some(wanted), Some(name)) => {
-                let credentials = Credentials::new(&TaskTracker::new());
+                let credentials = Credentials::sharing(&TaskTracker::new(), live);
                 let uses = BTreeMap::from([(name.clone(), wanted.clone())]);
                 credentials
                     .configure(providers, &uses)

@@ -3,6 +3,8 @@
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
+use super::breaks;
+
 /// How a pattern is written, as far as its neighbours are concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Alphabet {
@@ -25,11 +27,12 @@ impl Alphabet {
 /// A secret as it may stand in an answer.
 pub(super) type Pattern = (Alphabet, Zeroizing<Vec<u8>>);
 
-/// All of them, each once.
+/// All of them, each once, without line breaks: see [`breaks`].
 pub(super) fn patterns(secret: &[u8]) -> Vec<Pattern> {
     let mut all: Vec<Pattern> = Vec::new();
     let mut add = |alphabet, bytes: Vec<u8>| {
-        let bytes = Zeroizing::new(bytes);
+        // As texts are: without line breaks.
+        let bytes = Zeroizing::new(breaks::without(&Zeroizing::new(bytes)));
         if !all.iter().any(|(_, known)| *known == bytes) {
             all.push((alphabet, bytes));
         }

@@ -1,5 +1,7 @@
 //! What is masked, in which forms and pieces, and that nothing else is touched.
 
+mod cost;
+
 use std::sync::Arc;
 
 use base64::{
@@ -7,7 +9,7 @@ use base64::{
     engine::general_purpose::{STANDARD, URL_SAFE},
 };
 
-use super::{MASK, Mask, Tails};
+use super::{Cut, MASK, Mask};
 use crate::secret::Secret;
 
 const SECRET: &str = "x7Qp-2LdV9mZ_kTa81+cReW/45=";
@@ -26,10 +28,10 @@ fn message(texts: &[&str]) -> String {
 }
 
 fn masked(mask: &Arc<Mask>, json: &str) -> Option<String> {
-    masked_after(mask, json, &mut Tails::default())
+    masked_after(mask, json, &mut Vec::new())
 }
 
-fn masked_after(mask: &Arc<Mask>, json: &str, tails: &mut Tails) -> Option<String> {
+fn masked_after(mask: &Arc<Mask>, json: &str, tails: &mut Vec<Cut>) -> Option<String> {
     let masked = mask.message(json.as_bytes(), tails)?;
     let text = String::from_utf8(masked.bytes.to_vec()).unwrap();
     serde_json::from_str::<serde_json::Value>(&text).unwrap_or_else(|_| panic!("{text}"));
@@ -72,6 +74,106 @@ fn every_form_is_masked() {
         );
         assert!(out.contains(" after"), "{form}: {out}");
         assert!(!out.contains("kTa81"), "{form}: {out}");
+    }
+}
+
+/// A text in lines of `width` characters.
+fn wrapped(text: &str, width: usize, end: &str) -> String {
+    let lines: Vec<&str> = text
+        .as_bytes()
+        .chunks(width)
+        .map(|line| std::str::from_utf8(line).unwrap())
+        .collect();
+    lines.join(end)
+}
+
+#[test]
+fn wrapping_hides_nothing() {
+    let long = SECRET.repeat(9);
+    for secret in [SECRET, &long] {
+        let mask = mask_of(secret);
+        for before in [
+            "",
+            "u",
+            "us",
+            "user:",
+            "a much longer text before it, of many words:",
+        ] {
+            let forms = [
+                STANDARD.encode(format!("{before}{secret} and after")),
+                URL_SAFE.encode(format!("{before}{secret} and after")),
+                hex(secret.as_bytes()),
+                secret.to_owned(),
+            ];
+            for (form, width) in forms
+                .iter()
+                .flat_map(|form| [(form, 76), (form, 64), (form, 4), (form, 1)])
+            {
+                // As it is, and as it is in JSON within a string, once and twice.
+                for end in [
+                    "\n",
+                    "\r\n",
+                    "\n\t  ",
+                    "\\n",
+                    "\\r\\n",
+                    "\\\\n",
+                    "\\\\r\\\\n    ",
+                ] {
+                    let text = format!("data:{end}{}{end}done", wrapped(form, width, end));
+                    let json = message(&[&text]);
+                    let out = masked(&mask, &json).unwrap_or_else(|| panic!("{width} {text:?}"));
+                    let text = texts(&out).remove(0);
+                    assert!(
+                        text.starts_with("data:") && text.ends_with("done"),
+                        "{text:?}"
+                    );
+                    assert!(
+                        !text.contains(&form[form.len() / 2 - 4..form.len() / 2 + 4]),
+                        "{text:?}"
+                    );
+                    let parts: usize = text.matches(MASK).count();
+                    assert!(parts >= 1, "{text:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_secret_of_several_lines_is_masked_however_it_is_wrapped() {
+    let key = "-----BEGIN KEY-----\nQUJDREVGR0hJSktM\nTU5PUFFSU1RVVldY\n-----END KEY-----";
+    let mask = mask_of(key);
+    for text in [
+        key.to_owned(),
+        key.replace('\n', "\r\n"),
+        key.replace('\n', "\\n"),
+        key.replace('\n', ""),
+        key.replace('\n', "\n    "),
+        STANDARD.encode(key),
+    ] {
+        let out = masked(&mask, &message(&[&text])).unwrap_or_else(|| panic!("{text}"));
+        assert_eq!(texts(&out), [MASK], "{text}");
+    }
+}
+
+#[test]
+fn lines_that_are_wrapped_over_events_are_masked() {
+    let mask = mask_of(SECRET);
+    let text = wrapped(&STANDARD.encode(format!("user:{SECRET}")), 12, "\n");
+    for size in 8..text.len() {
+        let mut cuts = Vec::new();
+        let mut shown = String::new();
+        for piece in text.as_bytes().chunks(size) {
+            let piece = std::str::from_utf8(piece).unwrap();
+            let progress = serde_json::json!({"method": "n", "params": {"message": piece}});
+            let progress = progress.to_string();
+            let out = masked_after(&mask, &progress, &mut cuts).unwrap_or(progress);
+            let value: serde_json::Value = serde_json::from_str(&out).unwrap();
+            shown.push_str(value["params"]["message"].as_str().unwrap());
+        }
+        // What stands before the secret, less than six bytes of its beginning, and what pads its end.
+        let left = shown.replace(MASK, "").replace('\n', "");
+        assert!(left.len() <= 7 + 5 + 3, "pieces of {size}: {shown:?}");
     }
 }
 
@@ -151,7 +253,7 @@ fn pieces_in_fragments_of_one_message_are_masked() {
 fn pieces_in_events_of_a_stream_are_masked() {
     let mask = mask_of(SECRET);
     for size in 6..=SECRET.len() {
-        let mut tails = Tails::default();
+        let mut tails = Vec::new();
         let mut shown = String::new();
         for piece in SECRET.as_bytes().chunks(size) {
             let piece = std::str::from_utf8(piece).unwrap();
@@ -169,7 +271,7 @@ fn pieces_in_events_of_a_stream_are_masked() {
 #[test]
 fn a_cut_is_followed_to_another_place_of_the_message() {
     let mask = mask_of(SECRET);
-    let mut tails = Tails::default();
+    let mut tails = Vec::new();
     let (first, second) = SECRET.split_at(12);
     let progress = serde_json::json!({"method": "n", "params": {"message": format!("a {first}")}});
     assert!(masked_after(&mask, &progress.to_string(), &mut tails).is_some());
@@ -182,12 +284,15 @@ fn a_cut_is_followed_to_another_place_of_the_message() {
 #[test]
 fn lines_of_a_log_are_masked() {
     let mask = mask_of(SECRET);
-    let line = mask.line(&format!("token={SECRET}; {}", hex(SECRET.as_bytes())));
+    let line = mask.line(
+        &format!("token={SECRET}; {}", hex(SECRET.as_bytes())),
+        &mut Vec::new(),
+    );
     assert_eq!(
         line.as_deref(),
         Some(format!("token={MASK}; {MASK}").as_str())
     );
-    assert_eq!(mask.line("token=none"), None);
+    assert_eq!(mask.line("token=none", &mut Vec::new()), None);
 }
 
 #[test]

@@ -5,10 +5,10 @@ use std::{borrow::Cow, hash::BuildHasher};
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
-use super::{CERTAIN, Cut, FOLLOWED, MASK, Mask, Masked, Tails, common, encode::escape};
+use super::{Cut, MASK, Mask, Masked, encode::escape, steps};
 
 /// The whole text, masked; `None` if nothing had to be.
-pub(super) fn masked(mask: &Mask, json: &[u8], tails: &mut Tails) -> Option<Masked> {
+pub(super) fn masked(mask: &Mask, json: &[u8], cuts: &mut Vec<Cut>) -> Option<Masked> {
     let mut walk = Walk {
         mask,
         json,
@@ -17,7 +17,7 @@ pub(super) fn masked(mask: &Mask, json: &[u8], tails: &mut Tails) -> Option<Mask
         out: Vec::new(),
         places: 0,
         open: Vec::new(),
-        tails,
+        cuts,
     };
     walk.run();
     if walk.places == 0 {
@@ -50,12 +50,13 @@ struct Walk<'a> {
     out: Vec<u8>,
     places: usize,
     open: Vec<Open>,
-    tails: &'a mut Tails,
+    cuts: &'a mut Vec<Cut>,
 }
 
 impl Walk<'_> {
     fn run(&mut self) {
         while let Some(&byte) = self.json.get(self.at) {
+            steps::add(1);
             match byte {
                 b'"' => self.string(),
                 b'{' | b'[' => {
@@ -98,8 +99,9 @@ impl Walk<'_> {
             .iter()
             .position(|byte| b",]}: \t\r\n".contains(byte))
             .unwrap_or(rest.len());
+        steps::add(end);
         let word = rest.get(..end).unwrap_or_default();
-        if !self.mask.found(word, false).is_empty() {
+        if !self.mask.whole(word).is_empty() {
             self.put(self.at, self.at + end, format!("\"{MASK}\"").as_bytes());
             self.places += 1;
         }
@@ -120,14 +122,14 @@ impl Walk<'_> {
                 open.awaits_key = false;
                 open.key = key;
             }
-            self.mask.found(&text, false)
+            self.mask.whole(&text)
         } else {
-            self.value(&text)
+            let path = self.path();
+            self.mask.value(&text, path, self.cuts)
         };
         if ranges.is_empty() {
             return;
         }
-        let ranges = merged(ranges);
         self.places += ranges.len();
         let text = Zeroizing::new(replaced(&text, &ranges));
         let mut written = Vec::with_capacity(text.len() + 2);
@@ -135,48 +137,6 @@ impl Walk<'_> {
             escape(byte, &mut written);
         }
         self.put(from, end, &written);
-    }
-
-    /// What of a string value is secret: what stands in it, what goes on elsewhere, and what began elsewhere.
-    fn value(&mut self, text: &[u8]) -> Vec<(usize, usize)> {
-        let path = self.path();
-        let mut ranges = Vec::new();
-        if text.is_empty() {
-            return ranges;
-        }
-        let mut cuts: Vec<(usize, usize)> = Vec::new();
-        self.mask
-            .search(text, true, &mut ranges, &mut |pattern, matched| {
-                cuts.push((pattern, matched));
-            });
-        let patterns = &self.mask.patterns;
-        self.tails.cuts.retain_mut(|cut| {
-            let Some((_, pattern)) = patterns.get(cut.pattern) else {
-                return false;
-            };
-            let wanted = pattern.get(cut.matched..).unwrap_or_default();
-            let same = common(wanted, text);
-            let whole = same == wanted.len();
-            // Elsewhere in the message a byte or two may be the same by chance.
-            if same > 0 && (cut.path == path || same >= CERTAIN) && (whole || same == text.len()) {
-                ranges.push((0, same));
-                cut.matched += same;
-                cut.path = path;
-                cut.left = FOLLOWED;
-                return !whole;
-            }
-            cut.left -= 1;
-            cut.left > 0
-        });
-        for (pattern, matched) in cuts {
-            self.tails.add(Cut {
-                pattern,
-                matched,
-                path,
-                left: FOLLOWED,
-            });
-        }
-        ranges
     }
 
     fn put(&mut self, from: usize, to: usize, instead: &[u8]) {
@@ -191,6 +151,7 @@ impl Walk<'_> {
 fn closing(rest: &[u8]) -> usize {
     let mut at = 0;
     while let Some(found) = memchr::memchr2(b'"', b'\\', rest.get(at..).unwrap_or_default()) {
+        steps::add(found / 16 + 1);
         at += found;
         if rest.get(at) == Some(&b'"') {
             return at;
@@ -212,7 +173,9 @@ fn decoded(raw: &[u8]) -> Cow<'_, [u8]> {
 pub(super) fn unescaped(raw: &[u8]) -> Zeroizing<Vec<u8>> {
     let mut out = Zeroizing::new(Vec::with_capacity(raw.len()));
     let mut rest = raw;
+    steps::add(raw.len() / 16 + 1);
     while let Some(at) = memchr::memchr(b'\\', rest) {
+        steps::add(1);
         let (before, escape) = rest.split_at(at);
         out.extend_from_slice(before);
         let mut taken = 2;
@@ -252,19 +215,6 @@ fn code_point(escape: &[u8]) -> (char, usize) {
         Some(Ok(character)) => (character, character.len_utf16() * 6),
         Some(Err(_)) | None => (char::REPLACEMENT_CHARACTER, 6),
     }
-}
-
-/// Ranges in order, those that touch made one.
-pub(super) fn merged(mut ranges: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
-    ranges.sort_unstable();
-    let mut merged: Vec<(usize, usize)> = Vec::with_capacity(ranges.len());
-    for (from, to) in ranges {
-        match merged.last_mut() {
-            Some((_, end)) if from <= *end => *end = to.max(*end),
-            Some(_) | None => merged.push((from, to)),
-        }
-    }
-    merged
 }
 
 /// The text with each range replaced by the mask.

@@ -11,6 +11,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use http::Method;
+use keepgate_call::ServerName;
 use tokio::sync::{Mutex, Notify};
 use zeroize::Zeroizing;
 
@@ -21,6 +22,7 @@ use super::{
 };
 use crate::{
     error::Fault,
+    live::{Holder, InUse, Live},
     local,
     reference::{Place, Reference},
     secret::Secret,
@@ -29,6 +31,9 @@ use crate::{
 
 /// How long to wait after a renewal that failed.
 const AGAIN: Duration = Duration::from_secs(5);
+
+/// Whose secret a token is, among those of servers.
+const OWN: &str = "vault";
 
 /// What a token says of itself.
 const LOOKUP: &str = "auth/token/lookup-self";
@@ -42,10 +47,6 @@ pub(super) struct Token {
 }
 
 impl Token {
-    pub(super) fn secret(&self) -> &Secret {
-        &self.secret
-    }
-
     fn is_over(&self) -> bool {
         self.life
             .is_some_and(|(since, length)| since.elapsed() >= length)
@@ -57,6 +58,12 @@ impl Token {
         let (since, length) = self.life.filter(|_| self.renewable)?;
         let at = length.mul_f64(0.6 + 0.13 * jitter());
         Some(at.saturating_sub(since.elapsed()))
+    }
+}
+
+impl Holder for Token {
+    fn secret(&self) -> &Secret {
+        &self.secret
     }
 }
 
@@ -73,14 +80,15 @@ pub(super) struct Tokens {
     /// Whether another vault's settings go on with what we unwrapped.
     inherited: AtomicBool,
     current: ArcSwapOption<Token>,
-    /// One login at a time.
-    flight: Mutex<()>,
+    /// One login at a time. Has the token of now searched for.
+    flight: Mutex<Option<InUse>>,
+    live: Arc<Live>,
     changed: Notify,
 }
 
 impl Tokens {
     /// `before` are the tokens of the same login until now: what they unwrapped cannot be unwrapped again.
-    pub(super) fn new(settings: &VaultSettings, before: Option<&Self>) -> Self {
+    pub(super) fn new(settings: &VaultSettings, before: Option<&Self>, live: &Arc<Live>) -> Self {
         let path = settings.wrapped_by.as_deref();
         let inherited = before.and_then(|before| {
             before.inherited.store(true, Ordering::Release);
@@ -91,7 +99,8 @@ impl Tokens {
             unwrapper: path.map(|path| inherited.unwrap_or_else(|| Unwrapper::new(path))),
             inherited: AtomicBool::new(false),
             current: ArcSwapOption::empty(),
-            flight: Mutex::new(()),
+            flight: Mutex::default(),
+            live: Arc::clone(live),
             changed: Notify::new(),
         }
     }
@@ -101,11 +110,14 @@ impl Tokens {
         if let Some(token) = self.usable() {
             return Ok(token);
         }
-        let _turn = self.flight.lock().await;
+        let mut in_use = self.flight.lock().await;
         if let Some(token) = self.usable() {
             return Ok(token);
         }
         let token = Arc::new(self.login(way).await?);
+        // One too short to be searched for opens a vault all the same: no server is ever given it.
+        let holder = Arc::clone(&token);
+        *in_use = ServerName::parse(OWN).and_then(|own| self.live.add(&own, holder).ok());
         self.current.store(Some(Arc::clone(&token)));
         self.changed.notify_one();
         Ok(token)

@@ -1,8 +1,8 @@
 //! Credential: the only place where a call gets the header lines the server will see.
 //!
 //! They are built from nothing, so no line of the client's can travel by accident: not its `Authorization`, not its
-//! `Cookie`, no hop-by-hop line. A server that wants a credential gets its own here, and what it sends back is searched
-//! for it; see `keepgate_credential`.
+//! `Cookie`, no hop-by-hop line. A server that wants a credential gets its own here, and what any server sends back is
+//! searched for every secret of the gateway; see `keepgate_credential`.
 
 mod context;
 mod echo;
@@ -11,7 +11,7 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use keepgate_call::{Ask, Call, Code, Refusal, Reply, ServerName};
-use keepgate_credential::{Credentials, Held, Source};
+use keepgate_credential::{Held, Live, Source};
 use keepgate_mcp::{
     Era, header as mirror,
     message::{Message, Request},
@@ -23,8 +23,9 @@ use keepgate_telemetry::{
     trace::Tracer,
 };
 
+use self::echo::Echo;
 use super::{audit::Recorded, session::Bound};
-use crate::around::Around;
+use crate::{around::Around, inspection::Inspection, shared::Shared};
 
 const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
@@ -36,6 +37,8 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 pub struct Attach {
     tracer: Arc<Tracer>,
     sources: Arc<BTreeMap<ServerName, Arc<Source>>>,
+    live: Arc<Live>,
+    inspection: Arc<Inspection>,
     meters: Meters,
 }
 
@@ -85,7 +88,7 @@ impl Meters {
             ),
             masked: registry.counter(
                 "keepgate.credential.masked",
-                "Messages in which a server sent its credential back",
+                "Messages of a server in which a secret of the gateway was masked",
                 &["keepgate.server.name"],
             ),
         }
@@ -97,13 +100,15 @@ impl Meters {
 }
 
 impl Attach {
-    /// A layer over what `credentials` holds now; a reload makes another. Servers are told the trace context as `tracer`
+    /// A layer over the credentials of now; a reload makes another. Servers are told the trace context as the tracer
     /// allows.
-    pub fn new(credentials: &Credentials, tracer: &Arc<Tracer>, registry: &Registry) -> Self {
+    pub fn new(shared: &Shared) -> Self {
         Self {
-            tracer: Arc::clone(tracer),
-            sources: credentials.sources(),
-            meters: Meters::new(registry),
+            tracer: Arc::clone(&shared.tracer),
+            sources: shared.credentials.sources(),
+            live: Arc::clone(shared.credentials.live()),
+            inspection: Arc::clone(&shared.inspection),
+            meters: Meters::new(shared.meters.registry()),
         }
     }
 
@@ -149,29 +154,26 @@ impl Around<Recorded> for Attach {
             headers.insert(LAST_EVENT_ID, value(id.clone())?);
         }
         context::attach(&bound.call, &self.tracer, &mut headers)?;
-        let Some(credential) = self.credential(&bound.call, instead).await? else {
-            return next(Armed {
-                bound,
-                headers,
-                credential: None,
-            })
-            .await;
-        };
-        attach(&credential.held, &mut headers);
+        let credential = self.credential(&bound.call, instead).await?;
+        if let Some(credential) = &credential {
+            attach(&credential.held, &mut headers);
+        }
         let call = Arc::clone(&bound.call);
-        let Credential { held, source } = credential.clone();
         let armed = Armed {
             bound,
             headers,
-            credential: Some(credential),
+            credential: credential.clone(),
         };
         let Reply { answer, session } = next(armed).await.inspect_err(|refusal| {
             // Never this call again: the next one fetches anew.
-            if refusal.code == Code::CredentialRejected {
-                source.reject(&held);
+            if refusal.code == Code::CredentialRejected
+                && let Some(Credential { held, source }) = &credential
+            {
+                source.reject(held);
             }
         })?;
-        let answer = echo::masked(answer, &call, &source, &self.meters)?;
+        let echo = Echo::new(call, &self.live, &self.inspection, &self.meters);
+        let answer = echo.masked(answer).await?;
         Ok(Reply { answer, session })
     }
 }

@@ -37,6 +37,7 @@ use super::{
 use crate::{
     around::Around,
     history::Histories,
+    inspection::Inspection,
     knowledge::Knowledge,
     limit::{Budgets, Rate, Share},
     oblige::Rules,
@@ -57,6 +58,7 @@ struct Parts {
     budgets: Arc<Budgets>,
     history: Arc<Histories>,
     kill: Arc<Switch>,
+    inspection: Arc<Inspection>,
     /// Every credential there is, by its reference.
     credentials: HashMap<Arc<str>, Arc<Source>>,
     /// The servers that get theirs once, when their process starts.
@@ -96,6 +98,7 @@ impl Carry {
             budgets: Arc::clone(&shared.budgets),
             history: Arc::clone(&shared.history),
             kill: Arc::clone(&shared.kill),
+            inspection: Arc::clone(&shared.inspection),
             credentials: credentials.collect(),
             children: children.collect(),
         }))

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use keepgate_mcp::{Limits, json};
 
+use super::steps;
+
 /// Moves over a text that was judged; on any other text it comes to an end somewhere, and gives nothing wrong away.
 #[derive(Debug, Clone)]
 pub(super) struct Cursor<'a> {
@@ -33,7 +35,9 @@ impl<'a> Cursor<'a> {
     fn space(&mut self) {
         let rest = self.text.get(self.at..).unwrap_or_default();
         let space = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
-        self.at += rest.iter().take_while(space).count();
+        let space = rest.iter().take_while(space).count();
+        steps::add(space + 1);
+        self.at += space;
     }
 
     fn byte(&self) -> Option<u8> {
@@ -111,6 +115,7 @@ pub(super) fn value_end(text: &[u8]) -> Option<usize> {
     let mut open = 0_usize;
     let mut at = 0;
     loop {
+        steps::add(1);
         match text.get(at)? {
             b'"' => at = string_end(text, at),
             b'{' | b'[' => {
@@ -128,7 +133,9 @@ pub(super) fn value_end(text: &[u8]) -> Option<usize> {
             _ => {
                 let rest = text.get(at..).unwrap_or_default();
                 let ends = |byte: &u8| b",:{}[]\" \t\n\r".contains(byte);
-                at += rest.iter().position(ends).unwrap_or(rest.len()).max(1);
+                let word = rest.iter().position(ends).unwrap_or(rest.len()).max(1);
+                steps::add(word);
+                at += word;
             }
         }
         if open == 0 {
@@ -142,7 +149,9 @@ fn string_end(text: &[u8], from: usize) -> usize {
     let mut at = from + 1;
     loop {
         let rest = text.get(at..).unwrap_or_default();
-        match memchr::memchr2(b'"', b'\\', rest) {
+        let step = memchr::memchr2(b'"', b'\\', rest);
+        steps::add(step.unwrap_or(rest.len()) / 16 + 1);
+        match step {
             Some(step) if rest.get(step) == Some(&b'"') => return at + step + 1,
             Some(step) => at += step + 2,
             None => return text.len(),
@@ -156,6 +165,7 @@ pub(super) fn decoded(string: &[u8]) -> Cow<'_, str> {
         .strip_prefix(b"\"")
         .and_then(|rest| rest.strip_suffix(b"\""))
         .unwrap_or_default();
+    steps::add(inner.len());
     if memchr::memchr(b'\\', inner).is_none() {
         return String::from_utf8_lossy(inner);
     }

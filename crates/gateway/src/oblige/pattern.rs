@@ -6,6 +6,8 @@
 use std::sync::LazyLock;
 
 use keepgate_policy::PatternClass;
+
+use super::steps;
 use regex::Regex;
 
 /// What stands in place of what was redacted.
@@ -68,6 +70,7 @@ pub(super) fn replaced(text: &str, mut ranges: Vec<Range>) -> Option<(String, us
 
 /// Where `class` stands in the text.
 fn found(class: PatternClass, text: &str) -> Vec<Range> {
+    steps::add(text.len());
     match class {
         PatternClass::Email => emails(text),
         PatternClass::Card => cards(text),
@@ -136,6 +139,7 @@ fn bounded(regex: &Lazy, text: &str, inner: impl Fn(u8) -> bool) -> Vec<Range> {
     let mut at = 0;
     while let Some(found) = regex.find_at(text, at) {
         let (from, to) = (found.start(), found.end());
+        steps::add(to - at);
         // A full stop ends sentences as well as parts of an address: it bounds unless a digit follows.
         let sentence = bytes.get(to) == Some(&b'.') && !is_inner(Some(to + 1));
         if is_inner(from.checked_sub(1)) || (is_inner(Some(to)) && !sentence) {
@@ -163,10 +167,12 @@ fn emails(text: &str) -> Vec<Range> {
             continue;
         };
         let from = before.trim_end_matches(local).len();
+        steps::add(before.len() - from);
         // A quote is part of a name, but not where one begins.
         let name = before.get(from..).unwrap_or_default();
         let from = at - name.trim_start_matches('\'').len();
         let domain = after.len() - after.trim_start_matches(|c| label(c) || c == '.').len();
+        steps::add(domain);
         let domain = after
             .get(..domain)
             .unwrap_or_default()
@@ -195,6 +201,7 @@ fn cards(text: &str) -> Vec<Range> {
         while let Some(digit) = bytes.get(at).filter(|byte| byte.is_ascii_digit()) {
             digits.push(digit - b'0');
             at += 1;
+            steps::add(1);
             let ended = !bytes.get(at).is_some_and(u8::is_ascii_digit);
             if ended && is_card(&digits) {
                 ranges.push((from, at));
@@ -214,6 +221,7 @@ fn cards(text: &str) -> Vec<Range> {
 type SmallDigits = smallvec::SmallVec<[u8; 20]>;
 
 fn is_card(digits: &[u8]) -> bool {
+    steps::add(digits.len());
     let lead = |count: usize| {
         let leading = digits.iter().take(count);
         leading.fold(0_u32, |number, digit| number * 10 + u32::from(*digit))
@@ -254,6 +262,7 @@ fn ibans(text: &str) -> Vec<Range> {
         while let Some(byte) = bytes.get(at).filter(|byte| byte.is_ascii_alphanumeric()) {
             account.push(byte.to_ascii_uppercase());
             at += 1;
+            steps::add(1);
             if account.len() >= 15 && !is_inner(at) && is_iban(&account) {
                 end = Some(at);
             }
@@ -270,6 +279,7 @@ fn ibans(text: &str) -> Vec<Range> {
 }
 
 fn is_iban(account: &[u8]) -> bool {
+    steps::add(account.len());
     let (head, rest) = account.split_at(account.len().min(4));
     let remainder = rest.iter().chain(head).fold(0_u32, |sum, byte| {
         let digit = char::from(*byte).to_digit(36).unwrap_or_default();

@@ -6,7 +6,7 @@ use base64::{
 };
 use keepgate_mcp::{Limits, json};
 
-use super::cursor::value_end;
+use super::{cursor::value_end, steps};
 
 /// What one byte of a text may cost in looks, so that brackets without end are not slow.
 const LOOKS: usize = 16;
@@ -32,6 +32,7 @@ pub(super) struct Documents {
 
 /// Judges a text by the rules of a message.
 pub(super) fn parsed(text: &str) -> Option<json::Raw<'_>> {
+    steps::add(text.len());
     let limits = Limits {
         bytes: text.len(),
         ..Limits::reply()
@@ -41,6 +42,7 @@ pub(super) fn parsed(text: &str) -> Option<json::Raw<'_>> {
 
 /// The text that `base64` is of; `None` if it is not of text.
 pub(super) fn plain(base64: &str) -> Option<String> {
+    steps::add(base64.len());
     let text = String::from_utf8(LENIENT.decode(base64).ok()?).ok()?;
     (!text.contains('\0')).then_some(text)
 }
@@ -83,7 +85,9 @@ pub(super) fn documents(text: &str) -> Documents {
 }
 
 fn begins_like_one(begun: &[u8]) -> bool {
-    let inner = begun.get(1..).unwrap_or_default().trim_ascii_start();
+    let rest = begun.get(1..).unwrap_or_default();
+    let inner = rest.trim_ascii_start();
+    steps::add(rest.len() - inner.len() + 1);
     match (begun.first(), inner.first()) {
         (Some(b'{'), first) => first == Some(&b'"'),
         (_, first) => matches!(first, Some(b'{' | b'[' | b'"')),
@@ -98,6 +102,7 @@ pub(super) fn unescaped(text: &str) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('\\') {
+        steps::add(before.len() + 1);
         out.push_str(before);
         let digits = match after.bytes().next() {
             Some(b'u') => 4,
@@ -123,6 +128,7 @@ pub(super) fn unescaped(text: &str) -> Option<String> {
 
 /// `name` as readers see it that ignore case.
 pub(super) fn folded(name: &str) -> String {
+    steps::add(name.len());
     name.chars()
         .flat_map(char::to_lowercase)
         .map(|character| {
@@ -142,13 +148,15 @@ pub(super) fn names(text: &str, name: &str, assigned: bool) -> bool {
         return false;
     }
     let is_inner = |c: char| c.is_alphanumeric() || c == '_';
+    steps::add(text.len() + 1);
     text.match_indices(name).any(|(at, _)| {
         let before = text.get(..at).and_then(|before| before.chars().next_back());
         let after = text.get(at + name.len()..).unwrap_or_default();
         let bounded = !before.is_some_and(is_inner) && !after.chars().next().is_some_and(is_inner);
         let sign = || {
-            let after = after.trim_start_matches(|c: char| " \"'`*\\)]".contains(c));
-            after.starts_with([':', '=', '|', '\t', '>'])
+            let sign = after.trim_start_matches(|c: char| " \"'`*\\)]".contains(c));
+            steps::add(after.len() - sign.len());
+            sign.starts_with([':', '=', '|', '\t', '>'])
         };
         bounded && (!assigned || sign())
     })

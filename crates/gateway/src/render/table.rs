@@ -94,6 +94,7 @@ pub(super) const TABLE: &[Wording] = &[
     row(Code::CredentialRejected, Way::Error, StatusCode::BAD_GATEWAY, -31105, "the server does not accept the gateway's credential"),
     row(Code::Overloaded, Way::Status, StatusCode::SERVICE_UNAVAILABLE, -31005, "the gateway has too many calls at once"),
     row(Code::MemoryFull, Way::Result, StatusCode::SERVICE_UNAVAILABLE, -31008, "refused: there is no memory left for the answer; the call may have happened"),
+    row(Code::InspectionOverloaded, Way::Result, StatusCode::SERVICE_UNAVAILABLE, -31011, "withheld: too many large answers wait for inspection; the call may have happened"),
     row(Code::Draining, Way::Status, StatusCode::SERVICE_UNAVAILABLE, -31006, "the gateway is shutting down"),
     row(Code::UpstreamUnreachable, Way::Error, StatusCode::BAD_GATEWAY, -31101, "the server cannot be reached"),
     row(Code::UpstreamCircuitOpen, Way::Result, StatusCode::SERVICE_UNAVAILABLE, -31105, "refused: the server failed repeatedly, its circuit breaker is open"),

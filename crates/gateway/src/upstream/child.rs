@@ -21,6 +21,7 @@ use futures_util::{StreamExt, stream};
 use keepgate_call::{
     Answer, Ask, Call, Code, Cut, Events, Item, Principal, Refusal, Reply, ServerName,
 };
+use keepgate_credential::{Live, Tails};
 use keepgate_mcp::{
     Era,
     message::{Message, Request, Response},
@@ -28,8 +29,8 @@ use keepgate_mcp::{
 };
 use keepgate_store::kill::{Facts, Kill};
 use keepgate_transport::stdio::{
-    CallMode, ChildSettings, Connection, Owner, Replies, Reserve, Restart, Sharing, StdioError,
-    Supervisor,
+    CallMode, ChildSettings, Connection, Owner, Redact, Replies, Reserve, Restart, Sharing,
+    StdioError, Supervisor,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
@@ -122,7 +123,8 @@ fn generation(credential: Option<&Credential>) -> u64 {
 
 impl Children {
     pub(super) fn new(name: &ServerName, server: &Server, limits: &Limits, parts: &Parts) -> Self {
-        let (settings, is_shared) = child_settings(name, server, limits);
+        let (mut settings, is_shared) = child_settings(name, server, limits);
+        settings.redact = Some(redact(parts.credentials.live()));
         let reserve = parts.processes.reserve(limits.processes, name, None);
         let shared = is_shared.then(|| ArcSwap::from_pointee(Shared::new(&settings, &reserve, 0)));
         Self {
@@ -193,7 +195,7 @@ impl Children {
     /// How a process is started that gets `credential`.
     fn settings(&self, credential: Option<&Credential>) -> ChildSettings {
         let mut settings = self.settings.clone();
-        let Some(Credential { held, source }) = credential else {
+        let Some(Credential { held, .. }) = credential else {
             return settings;
         };
         for (name, value) in held.material().variables() {
@@ -201,9 +203,6 @@ impl Children {
             let value = OsStr::from_bytes(value).to_owned();
             settings.env.push((name.to_owned(), value));
         }
-        let source = Arc::clone(source);
-        let redact = move |line: &str| source.mask()?.line(line);
-        settings.redact = Some(Arc::new(redact));
         settings
     }
 
@@ -261,6 +260,12 @@ impl Children {
         };
         supervisor.connection().await.map_err(process_failed)
     }
+}
+
+/// Masks every secret of the gateway in what a process writes to standard error. Lines are joined where they are read.
+fn redact(live: &Arc<Live>) -> Redact {
+    let live = Arc::clone(live);
+    Arc::new(move |text| live.line(text, &mut Tails::default()))
 }
 
 fn child_settings(name: &ServerName, server: &Server, limits: &Limits) -> (ChildSettings, bool) {

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use super::text;
 use crate::error::{DecodeError, DecodeFault};
 use crate::fold::folded;
+use crate::steps;
 
 /// Keys of objects up to this size are compared pair by pair; larger objects are sorted, so that no choice of keys is slow.
 const PAIRWISE: usize = 12;
@@ -172,6 +173,7 @@ impl Keys {
     pub(super) fn text<'a>(&'a self, source: &'a [u8], key: Key) -> &'a [u8] {
         #[cfg(test)]
         LOOKS.set(LOOKS.get() + 1);
+        steps::add(key.len as usize / 8 + 1);
         let source = if key.decoded { &self.arena } else { source };
         let start = key.start as usize;
         source

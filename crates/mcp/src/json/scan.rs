@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use super::key::{Key, Keys, is_root_variant};
 use super::{Limits, MAX_DEPTH, MAX_NUMBER, text};
 use crate::error::{DecodeError, DecodeFault};
+use crate::steps;
 
 /// A stretch of the text, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -168,6 +169,7 @@ impl<'a> Scanner<'a> {
             && *byte <= b' '
             && matches!(byte, b' ' | b'\n' | b'\r' | b'\t')
         {
+            steps::add(1);
             self.at += 1;
         }
     }
@@ -177,6 +179,7 @@ impl<'a> Scanner<'a> {
             return Err(self.fault(DecodeFault::TooManyNodes));
         };
         self.nodes = left;
+        steps::add(1);
         match self.text.get(self.at) {
             Some(b'"') => self.string().map(|_| ()),
             Some(b'{') if place == Place::Elsewhere => self.object(depth),
@@ -233,6 +236,7 @@ impl<'a> Scanner<'a> {
         while self.text.get(self.at).is_some_and(u8::is_ascii_digit) {
             self.at += 1;
         }
+        steps::add(self.at - start);
         if self.at == start {
             return Err(self.fault(DecodeFault::InvalidNumber));
         }
@@ -244,7 +248,9 @@ impl<'a> Scanner<'a> {
         let mut escaped = false;
         self.at += 1;
         loop {
-            self.at = text::plain_end(self.text, self.at);
+            let from = self.at;
+            self.at = text::plain_end(self.text, from);
+            steps::add((self.at - from) / 8 + 1);
             match self.text.get(self.at) {
                 Some(b'"') => {
                     self.at += 1;

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::steps;
+
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
@@ -61,6 +63,7 @@ fn byte_end(rest: &[u8]) -> usize {
 /// The decoded text of a string value, quotes included in `raw`; nothing if it is not a string.
 pub(super) fn decode(raw: &[u8]) -> Option<Cow<'_, str>> {
     let inner = raw.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    steps::add(inner.len() / 8 + 1);
     if memchr::memchr(b'\\', inner).is_none() {
         return simdutf8::basic::from_utf8(inner).ok().map(Cow::Borrowed);
     }
@@ -90,6 +93,7 @@ pub(super) fn equals(raw: &[u8], text: &str) -> bool {
 pub(super) fn unescape(mut inner: &[u8], out: &mut Vec<u8>) -> Option<()> {
     while let Some(at) = memchr::memchr(b'\\', inner) {
         let (plain, rest) = inner.split_at_checked(at)?;
+        steps::add(at / 8 + 1);
         out.extend_from_slice(plain);
         let (_, code, rest) = (rest.first()?, *rest.get(1)?, rest.get(2..)?);
         let (character, rest) = match code {

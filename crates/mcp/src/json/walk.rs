@@ -1,6 +1,7 @@
 //! Iterators over the items of an array and the members of an object that passed the scanner.
 
 use super::{Raw, text};
+use crate::steps;
 
 /// The items of an array, in order. Made by [`Raw::items`].
 #[derive(Debug, Clone)]
@@ -53,15 +54,17 @@ fn inside(raw: Raw<'_>, open: u8, close: u8) -> &[u8] {
 
 /// What follows the separator and the space around it.
 fn after(rest: &[u8], separator: u8) -> &[u8] {
-    let rest = rest.trim_ascii_start();
-    rest.strip_prefix(&[separator])
-        .unwrap_or(rest)
-        .trim_ascii_start()
+    let next = rest.trim_ascii_start();
+    let next = next.strip_prefix(&[separator]).unwrap_or(next);
+    let next = next.trim_ascii_start();
+    steps::add(rest.len() - next.len());
+    next
 }
 
 /// The value at the start of `text`, and the rest. The text passed the scanner, so only strings and nesting need watching.
 fn take_value(text: &[u8]) -> Option<(Raw<'_>, &[u8])> {
     let end = value_end(text)?;
+    steps::add(end / 8 + 1);
     let (value, rest) = text.split_at_checked(end)?;
     (!value.is_empty()).then_some((Raw::trusted(value), rest))
 }

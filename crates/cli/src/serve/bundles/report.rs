@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keepgate_admin::PolicyStatus;
-use keepgate_credential::Settings;
+use keepgate_credential::{Live, Settings};
 use keepgate_policy::Policy;
 
 use super::super::receiver::Receiver;
@@ -26,9 +26,13 @@ pub(in crate::serve) struct Reporter {
 
 impl Reporter {
     /// Sets the way up; nothing is sent yet.
-    pub(in crate::serve) fn new(upload: &Upload, providers: &Settings) -> Result<Self, Failure> {
+    pub(in crate::serve) fn new(
+        upload: &Upload,
+        providers: &Settings,
+        live: &Arc<Live>,
+    ) -> Result<Self, Failure> {
         Ok(Self {
-            receiver: Receiver::new(RECEIVER, "status", upload, providers)?,
+            receiver: Receiver::new(RECEIVER, "status", upload, providers, live)?,
             interval: upload.interval,
         })
     }

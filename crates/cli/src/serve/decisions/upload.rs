@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
-use keepgate_credential::Settings;
+use keepgate_credential::{Live, Settings};
 use tokio_util::sync::CancellationToken;
 
 use super::super::receiver::{Receiver, Refused};
@@ -34,10 +34,11 @@ impl Uploader {
     pub(super) fn new(
         upload: &Upload,
         providers: &Settings,
+        live: &Arc<Live>,
         tally: Arc<Tally>,
     ) -> Result<Self, Failure> {
         Ok(Self {
-            receiver: Receiver::new(RECEIVER, "logs", upload, providers)?,
+            receiver: Receiver::new(RECEIVER, "logs", upload, providers, live)?,
             interval: upload.interval,
             tally,
             is_failing: false,

@@ -53,6 +53,12 @@ impl Duty {
     /// # Errors
     /// The refusal that takes its place.
     pub(super) fn released(&self, response: Response) -> Result<Response, Refusal> {
+        let bytes = response.bytes().len();
+        let inspection = &self.parts.inspection;
+        inspection.here(bytes, || self.inspected(response))?
+    }
+
+    fn inspected(&self, response: Response) -> Result<Response, Refusal> {
         let more = if self.responds {
             self.parts
                 .respond
@@ -119,7 +125,10 @@ impl Duty {
 
     /// A message of the server that is not the answer, with the rules carried out; `None` if nothing is left to pass on.
     pub(super) fn message(&self, rules: &Rules, message: Message) -> Option<Message> {
-        match rules.message(message.bytes()) {
+        let bytes = message.bytes().len();
+        let inspection = &self.parts.inspection;
+        let rewritten = inspection.here(bytes, || rules.message(message.bytes()));
+        match rewritten.ok()? {
             None => Some(message),
             Some(rewritten) => self
                 .read(rewritten)

@@ -2,9 +2,12 @@
 //!
 //! They are replaced also where the name asks for removal: a row without one of its items is another row.
 
+use std::sync::Arc;
+
 use super::{
     super::{
         cursor::{Cursor, Kind, decoded},
+        steps,
         text::folded,
     },
     Rules,
@@ -22,17 +25,25 @@ pub(super) struct Beside {
     pub(super) columns: Columns,
 }
 
-/// Which items of each row are redacted.
+/// Indexes of the items that are redacted in each row, in order. Shared: each row of a table has them, however many there are of both.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Columns(Vec<u64>);
+pub(super) struct Columns(Option<Arc<[u64]>>);
 
 impl Columns {
+    fn new(indexes: Vec<u64>) -> Self {
+        Self((!indexes.is_empty()).then(|| indexes.into()))
+    }
+
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.is_none()
     }
 
     pub(super) fn has(&self, index: u64) -> bool {
-        self.0.contains(&index)
+        let indexes = self.0.as_deref();
+        indexes.is_some_and(|indexes| {
+            steps::add(indexes.len().ilog2() as usize + 1);
+            indexes.binary_search(&index).is_ok()
+        })
     }
 }
 
@@ -82,21 +93,36 @@ impl Rules {
     /// Which items of a list of columns, texts or objects that have the name in them, are redacted names.
     pub(super) fn columns(&self, list: &Cursor<'_>) -> Columns {
         let mut at = list.clone();
-        let (mut columns, mut index) = (Columns::default(), 0);
+        let (mut columns, mut index) = (Vec::new(), 0);
         at.open();
         while at.item() {
             let named = match at.kind() {
                 Kind::String => self.is_name(at.clone().value()),
-                Kind::Object => self.beside(&at).names,
+                Kind::Object => self.is_named(&at),
                 Kind::Array | Kind::Number | Kind::Word => false,
             };
             if named {
-                columns.0.push(index);
+                columns.push(index);
             }
             index += 1;
             at.value();
         }
-        columns
+        Columns::new(columns)
+    }
+
+    /// Whether a member's text is a redacted name. Looks at nothing deeper: a list of columns in a column names none of its
+    /// own row.
+    fn is_named(&self, object: &Cursor<'_>) -> bool {
+        let mut at = object.clone();
+        at.open();
+        while at.member().is_some() {
+            let is_text = at.kind() == Kind::String;
+            let value = at.value();
+            if is_text && self.is_name(value) {
+                return true;
+            }
+        }
+        false
     }
 
     /// The columns of rows whose first one is their header.

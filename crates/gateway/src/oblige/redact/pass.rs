@@ -11,7 +11,7 @@ use super::{
         pattern::{self, MASK},
         place::{Frame, Inner},
         pointer::Places,
-        records,
+        records, steps,
         text::{LENIENT, parsed, plain},
     },
     Fate, Known, Rewritten, Rules, Values,
@@ -113,6 +113,7 @@ impl<'a> Pass<'a> {
     }
 
     fn copy(&mut self, value: &[u8]) {
+        steps::add(value.len() / 16 + 1);
         self.out.extend_from_slice(value);
     }
 
