@@ -11,7 +11,7 @@ use std::{
 use serde_json::Value;
 
 /// The floors of the house. A crate uses crates of lower floors only.
-const FLOORS: [(&str, u8); 12] = [
+const FLOORS: [(&str, u8); 13] = [
     ("keepgate-mcp", 0),
     ("keepgate-call", 1),
     ("keepgate-authn", 2),
@@ -21,6 +21,7 @@ const FLOORS: [(&str, u8); 12] = [
     ("keepgate-transport", 2),
     ("keepgate-store", 2),
     ("keepgate-credential", 2),
+    ("keepgate-sandbox", 2),
     ("keepgate-gateway", 3),
     ("keepgate-admin", 3),
     ("keepgate-cli", 4),

@@ -59,6 +59,7 @@ impl TestGateway {
             environment: BTreeMap::new(),
             directory: None,
             shared,
+            launch: None,
         })
     }
 

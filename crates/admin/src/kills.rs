@@ -34,6 +34,9 @@ pub struct Kills {
     drills: PathBuf,
 }
 
+/// Longest time an act waits for the processes it ends, before it warns that some may still run.
+const PROCESSES: Duration = Duration::from_secs(3);
+
 /// A kill as it is shown. Times are RFC 3339, UTC.
 #[derive(Debug, Serialize)]
 pub(crate) struct Shown {
@@ -238,6 +241,16 @@ impl Kills {
         let Done { kill, cut, durable } = done;
         tracing::warn!(id = %kill.id, scope = %kill.scope, by = %kill.by, kind = kind.as_str(), cut, "kill switch");
         let recorded = self.record(kind, &kill).await;
+        if kind == Kind::KillSet {
+            let switch = self.ledger.switch();
+            warnings.extend(match switch.processes_left(&kill.id, PROCESSES).await {
+                Some(0) => None,
+                Some(left) => Some(format!(
+                    "{left} processes of child servers could not be ended: end them by hand, or restart the machine"
+                )),
+                None => Some("processes of child servers are still being ended: look again with `ps`".to_owned()),
+            });
+        }
         if !recorded {
             warnings.push(UNRECORDED.to_owned());
         }

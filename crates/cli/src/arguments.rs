@@ -117,6 +117,19 @@ pub(crate) enum Command {
     Operators(Operators),
     /// Print the version
     Version,
+    /// Become a child process; what the gateway starts, not people
+    #[command(name = keepgate_sandbox::COMMAND, hide = true)]
+    Launch(Launch),
+}
+
+/// A child process to become.
+#[derive(Debug, Args)]
+pub(crate) struct Launch {
+    /// Rules of the sandbox, as JSON
+    pub(crate) rules: String,
+    /// Program and arguments
+    #[arg(last = true)]
+    pub(crate) command: Vec<OsString>,
 }
 
 /// How much is checked.

@@ -68,6 +68,10 @@ pub(crate) fn run(command: Command, context: &mut Context<'_>) -> Result<(), Fai
         Command::Kill(command) => kill::run(command, context),
         Command::Operators(command) => operators::run(command, context),
         Command::Version => version(context),
+        Command::Launch(launch) => {
+            let error = keepgate_sandbox::launch(&launch.rules, &launch.command);
+            Err(Failure::caused(Exit::Start, &error))
+        }
     }
 }
 

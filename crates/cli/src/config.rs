@@ -232,8 +232,11 @@ pub fn from_text(
     let mut files = Vec::new();
     let configuration = raw.and_then(|raw| {
         files = definition::read(raw.definitions.as_ref(), directory, &mut faults);
+        let file = directory.join(Path::new(name).file_name().unwrap_or_default());
+        let places = (directory, file.as_path());
+        let abi = keepgate_sandbox::abi(landlock_cap(&variables));
         let variables = telemetry::Variables::of(&variables);
-        resolve::resolve(raw, &variables, directory, &mut files, &mut faults)
+        resolve::resolve(raw, &variables, places, abi, &mut files, &mut faults)
     });
     let mut reports = Vec::new();
     if !faults.is_empty() || configuration.is_none() {
@@ -272,6 +275,14 @@ impl Configuration {
         let tenants = self.tenants.values().flatten();
         self.policies.iter().chain(tenants).cloned().collect()
     }
+}
+
+/// The newest version of Landlock to use, where a variable lowers it.
+fn landlock_cap(variables: &[(OsString, OsString)]) -> Option<u8> {
+    let mut named = variables
+        .iter()
+        .filter(|(name, _)| name == keepgate_sandbox::ABI_VARIABLE);
+    named.next()?.1.to_str()?.parse().ok()
 }
 
 /// The written form of the whole file.

@@ -10,6 +10,7 @@ mod exit;
 mod failure;
 mod logging;
 mod output;
+mod passed;
 mod readiness;
 mod serve;
 
@@ -23,6 +24,7 @@ use commands::Context;
 pub use exit::Exit;
 use failure::Failure;
 use output::Output;
+pub use passed::variables;
 
 /// What a process finds around itself.
 pub struct Surroundings<'a> {

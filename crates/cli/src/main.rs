@@ -1,19 +1,31 @@
 //! The `keepgate` binary: hands the process's surroundings to the library and ends with its code.
 
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-use keepgate_cli::Surroundings;
+use keepgate_cli::{Exit, Surroundings};
 
 /// The gateway allocates small things on many threads; the system's allocator costs several times as much there.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let variables = match keepgate_cli::variables(&arguments, std::env::vars_os().collect()) {
+        Ok(variables) => variables,
+        Err(error) => {
+            // Without a reader there is only the code left.
+            drop(writeln!(
+                io::stderr(),
+                "failed to start without the variables that hold secrets: {error}"
+            ));
+            return ExitCode::from(Exit::Start.code());
+        }
+    };
     let exit = keepgate_cli::run(
-        std::env::args_os(),
+        arguments,
         Surroundings {
-            variables: std::env::vars_os().collect(),
+            variables,
             stdout: &mut io::stdout().lock(),
             stderr: &mut io::stderr(),
         },

@@ -47,11 +47,27 @@ pub(crate) fn run(path: PathBuf, variables: Vec<(OsString, OsString)>) -> Result
     let configuration = config::load(&path, variables.clone())
         .map_err(|error| Failure::caused(Exit::Configuration, &error))?;
     logging::start(&configuration.log);
+    keepgate_credential::provide(variables.clone());
+    // Nobody but root reads our memory, our environment and our files through /proc, and no core of it is written.
+    nix::sys::prctl::set_dumpable(false).map_err(|error| {
+        Failure::new(
+            Exit::Start,
+            format!("failed to close this process to others: {error}"),
+        )
+    })?;
+    // Before the first child: a process that leaves its parent falls to us, and is ended with its server.
+    keepgate_transport::stdio::adopt().map_err(|error| {
+        Failure::new(Exit::Start, format!("failed to adopt processes: {error}"))
+    })?;
     let runtimes = Runtimes::start()?;
     let main = runtimes::control()?;
     let ended = main.block_on(serve(configuration, path, variables, &runtimes));
     main.shutdown_timeout(Duration::from_secs(1));
     runtimes.end();
+    let left = keepgate_transport::stdio::end_all();
+    if left > 0 {
+        tracing::error!(left, "processes of child servers outlive the gateway");
+    }
     ended
 }
 

@@ -238,9 +238,9 @@ fn a_wrong_configuration_and_a_wrong_policy_have_codes_of_their_own() {
 fn servers_are_listed_without_their_arguments() {
     let ran = Bench::new().run(&["servers", "list"]);
     expect![[r#"
-        NAME   KIND   TARGET                  OWNER  ENVIRONMENT  TRUST  LABELS
-        crm    http   http://crm.example/mcp  sales  -            -      -
-        files  child  cat                     -      -            -      a,b
+        NAME   KIND   TARGET                  OWNER  ENVIRONMENT  TRUST   LABELS
+        crm    http   http://crm.example/mcp  sales  -            vetted  -
+        files  child  cat                     -      -            vetted  a,b
     "#]]
     .assert_eq(&ran.stdout);
 }

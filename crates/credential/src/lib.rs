@@ -18,6 +18,7 @@ mod vault;
 
 pub use error::{CredentialError, Fault};
 pub use live::{KEPT, Live, PAST, Tails};
+pub use local::provide;
 pub use mask::{MASK, Masked};
 pub use material::Material;
 pub use reference::{Place, Reference, ReferenceError, is_segment, is_variable};

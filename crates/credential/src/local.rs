@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    ffi::OsString,
     fs::{File, Metadata},
     io::{self, Read},
     os::unix::{
@@ -9,7 +10,7 @@ use std::{
         fs::{MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use nix::{
@@ -27,6 +28,15 @@ use crate::{
 const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 /// Where container engines mount secrets.
 const RUN_SECRETS: &str = "/run/secrets";
+
+/// Variables that are no longer in the environment of this process, where others could read them.
+static PROVIDED: OnceLock<Vec<(OsString, OsString)>> = OnceLock::new();
+
+/// Names the variables that `env:` references are looked up in, before the environment. The first time counts.
+pub fn provide(variables: Vec<(OsString, OsString)>) {
+    // Later ones change nothing: a process is started once.
+    let _first = PROVIDED.set(variables).is_ok();
+}
 
 /// Reads a file that holds nothing but a secret. One line break at its end is no part of it.
 ///
@@ -118,7 +128,12 @@ pub(crate) fn systemd(name: &str) -> Result<Secret, Fault> {
 /// # Errors
 /// [`Fault::VariableMissing`], [`Fault::TooLong`].
 pub(crate) fn environment(name: &str) -> Result<Secret, Fault> {
-    let value = env::var_os(name).ok_or(Fault::VariableMissing)?;
+    let provided = PROVIDED.get().into_iter().flatten();
+    let mut provided = provided.filter(|(known, _)| known == name);
+    let value = provided.next().map(|(_, value)| value.clone());
+    let value = value
+        .or_else(|| env::var_os(name))
+        .ok_or(Fault::VariableMissing)?;
     let secret = Secret::new(value.into_vec());
     if secret.len() > LONGEST {
         return Err(Fault::TooLong);

@@ -1,7 +1,7 @@
 //! The gateway as one service that can be rebuilt while it runs.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     convert::Infallible,
     fmt,
     pin::Pin,
@@ -11,19 +11,21 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use futures_util::future::join_all;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use keepgate_call::ServerName;
-use keepgate_credential::Scope as Ending;
+use keepgate_credential::{Scope as Ending, Use};
 use keepgate_store::kill::{Kill, Scope};
 use keepgate_transport::Body;
 use tower::Service;
 
 use crate::{
-    settings::{Lives, Settings},
+    session::Session,
+    settings::{Lives, Server, Settings, Upstream},
     shared::Shared,
     stack::{self, Calls, Edge},
-    upstream::{SetUpError, Upstreams},
+    upstream::{Link, SetUpError, Upstreams},
 };
 
 /// How often idle sessions and processes are looked for.
@@ -52,6 +54,8 @@ struct Built {
     lives: Lives,
     /// The references of the servers' credentials.
     references: BTreeMap<ServerName, Arc<str>>,
+    /// Identity of each server: how it is reached, and with which credential.
+    servers: BTreeMap<ServerName, (Upstream, Option<Use>)>,
     // Held for the gateway's own calls, which find it by a weak reference.
     _calls: Arc<Calls>,
 }
@@ -66,6 +70,8 @@ impl Built {
         shared
             .credentials
             .configure(&settings.credentials, &uses.collect())?;
+        let children = |server: &Server| matches!(server.upstream, Upstream::Child { .. });
+        shared.kill.expect(settings.servers.values().any(children));
         let calls = stack::calls(settings, shared, &upstreams);
         let edge = stack::edge(settings, shared, Arc::clone(&calls));
         Ok(Self {
@@ -74,6 +80,14 @@ impl Built {
             idle: settings.limits.session_idle,
             lives: settings.limits.lives,
             references: settings.references(),
+            servers: settings
+                .servers
+                .iter()
+                .map(|(name, server)| {
+                    let what = (server.upstream.clone(), server.credential.clone());
+                    (name.clone(), what)
+                })
+                .collect(),
             _calls: calls,
         })
     }
@@ -92,15 +106,41 @@ impl Gateway {
         })
     }
 
-    /// Builds the stack anew and swaps it in; calls that run go on in the old one, sessions stay. On an error nothing
-    /// changes.
+    /// Builds the stack again and swaps it in; calls that run go on in the old one, sessions stay. A server that is gone, or
+    /// is another one under its name, loses its sessions and processes: their rights are those of before. On an error
+    /// nothing changes.
     ///
     /// # Errors
     /// [`SetUpError`] for a server that cannot be set up.
     pub fn reload(&self, settings: &Settings) -> Result<(), SetUpError> {
-        self.built
-            .store(Arc::new(Built::new(settings, &self.shared)?));
+        let built = Arc::new(Built::new(settings, &self.shared)?);
+        let before = self.built.swap(Arc::clone(&built));
+        let servers = before.servers.iter();
+        let changed = servers.filter(|(name, what)| built.servers.get(name) != Some(what));
+        let changed: BTreeSet<ServerName> = changed.map(|(name, _)| name.clone()).collect();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(servers = ?changed, "servers are others now: their sessions and processes end");
+        let sessions = self.end_sessions(|session| changed.contains(&session.server));
+        self.shared.tasks.spawn(async move {
+            kill_processes(&sessions).await;
+            before.upstreams.end(&changed).await;
+        });
         Ok(())
+    }
+
+    /// Ends these sessions, at their servers too.
+    fn end_sessions(&self, which: impl Fn(&Session) -> bool) -> Vec<Arc<Session>> {
+        let mut sessions = self.shared.sessions.all();
+        sessions.retain(|session| which(session));
+        for session in &sessions {
+            self.shared.sessions.end(session);
+            if let Some(link) = session.link.get() {
+                link.end();
+            }
+        }
+        sessions
     }
 
     /// Does to more than calls what a kill does, for every kill set from now on: ends sessions in its scope, stops
@@ -124,16 +164,15 @@ impl Gateway {
         };
         let _in_time = tokio::time::timeout(ENDINGS, gone).await.is_ok();
         let built = self.built.load_full();
-        for session in self.shared.sessions.all() {
+        let sessions = self.end_sessions(|session| {
             let reference = built.references.get(&session.server);
-            if kill.covers(&session.facts(reference.map(|text| &**text))) {
-                self.shared.sessions.end(&session);
-                if let Some(link) = session.link.get() {
-                    link.end();
-                }
-            }
-        }
-        built.upstreams.stop(kill, &built.references).await;
+            kill.covers(&session.facts(reference.map(|text| &**text)))
+        });
+        let (own, others) = tokio::join!(
+            kill_processes(&sessions),
+            built.upstreams.stop(kill, &built.references)
+        );
+        self.shared.kill.report(&kill.id, own + others);
         // Aside: a vault that does not answer must not hold up the next kill.
         let (gateway, kill) = (self.clone(), kill.clone());
         self.shared
@@ -185,6 +224,8 @@ impl Gateway {
             }
             built.upstreams.expire(built.idle);
             self.shared.history.expire();
+            // What it waits for is the kernel's list of processes; nobody waits for it.
+            drop(tokio::task::spawn_blocking(keepgate_transport::stdio::reap));
         }
     }
 
@@ -219,12 +260,7 @@ impl Gateway {
 
     /// Ends every session, and waits for the work that outlived its request; at most `patience`.
     pub async fn close(&self, patience: Duration) {
-        for session in self.shared.sessions.all() {
-            self.shared.sessions.end(&session);
-            if let Some(link) = session.link.get() {
-                link.end();
-            }
-        }
+        self.end_sessions(|_| true);
         let ended = tokio::time::timeout(patience, self.shared.credentials.close()).await;
         if !ended.is_ok_and(|ended| ended.pending.is_empty()) {
             tracing::error!("not every lease could be revoked: they end by themselves");
@@ -237,6 +273,12 @@ impl Gateway {
         // Whoever closes the log next closes it over every count.
         self.shared.refusals.close();
     }
+}
+
+/// Kills the processes of sessions that have one of their own. Returns how many could not be ended.
+async fn kill_processes(sessions: &[Arc<Session>]) -> usize {
+    let links = sessions.iter().filter_map(|session| session.link.get());
+    join_all(links.map(Link::kill)).await.into_iter().sum()
 }
 
 impl fmt::Debug for Gateway {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     num::{NonZeroU32, NonZeroUsize},
     path::PathBuf,
     sync::Arc,
@@ -10,6 +11,7 @@ use std::{
 
 use keepgate_call::ServerName;
 use keepgate_credential::Use;
+use keepgate_sandbox::Rules;
 use keepgate_store::kill::Age;
 
 use crate::limit::{Breaker, Rate};
@@ -333,7 +335,7 @@ pub enum Instructions {
 }
 
 /// How a server is reached.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Upstream {
     /// Streamable HTTP.
     Http {
@@ -355,7 +357,20 @@ pub enum Upstream {
         /// Whether one process serves all callers. Otherwise each caller (each session, in the revisions that have
         /// sessions) has its own.
         shared: bool,
+        /// Launcher that confines the process. `None` starts the program with all rights of this process.
+        launch: Option<Launch>,
     },
+}
+
+/// The launcher of a child process, and what it leaves the process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Launch {
+    /// The binary, which starts itself.
+    pub launcher: PathBuf,
+    /// The rules it carries out.
+    pub rules: Arc<Rules>,
+    /// Variables that name the user the process runs as.
+    pub variables: Vec<(String, OsString)>,
 }
 
 /// How long to wait for a server.

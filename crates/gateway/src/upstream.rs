@@ -5,7 +5,7 @@ pub mod child;
 pub mod http;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -13,6 +13,7 @@ use std::{
 };
 
 use ::http::HeaderValue;
+use futures_util::future::join_all;
 use keepgate_call::{Code, Refusal, Reply, ServerName};
 use keepgate_credential::Source;
 use keepgate_mcp::{
@@ -99,16 +100,28 @@ impl Upstreams {
     }
 
     /// Ends the processes `kill` cuts off. `references` are those of the servers' credentials.
-    pub async fn stop(&self, kill: &Kill, references: &BTreeMap<ServerName, Arc<str>>) {
-        for (server, kind) in self.0.iter() {
-            match kind {
-                Kind::Child(children) => {
-                    let reference = references.get(server).map(|text| &**text);
-                    children.stop(kill, server, reference).await;
-                }
-                Kind::Http(_) => {}
+    ///
+    /// Returns how many processes could not be ended.
+    pub async fn stop(&self, kill: &Kill, references: &BTreeMap<ServerName, Arc<str>>) -> usize {
+        let stopped = self.0.iter().filter_map(|(server, kind)| match kind {
+            Kind::Child(children) => {
+                let reference = references.get(server).map(|text| &**text);
+                Some(children.stop(Some(kill), server, reference))
             }
-        }
+            Kind::Http(_) => None,
+        });
+        join_all(stopped).await.into_iter().sum()
+    }
+
+    /// Ends the processes of these servers.
+    pub async fn end(&self, servers: &BTreeSet<ServerName>) {
+        let stopped = servers
+            .iter()
+            .filter_map(|server| match self.0.get(server)? {
+                Kind::Child(children) => Some(children.stop(None, server, None)),
+                Kind::Http(_) => None,
+            });
+        join_all(stopped).await;
     }
 
     /// Whether a server can be connected to, without sending it anything. `None` for one that is a process, and for one
@@ -174,6 +187,16 @@ impl Link {
                 source,
             } => http.tell(bytes, session.clone(), source.as_ref()),
             Self::Child(_) => {}
+        }
+    }
+
+    /// Kills the session's own process, and waits until that is done.
+    ///
+    /// Returns how many processes could not be ended.
+    pub async fn kill(&self) -> usize {
+        match self {
+            Self::Child(attached) => attached.kill().await,
+            Self::Http { .. } => 0,
         }
     }
 

@@ -11,14 +11,16 @@ mod queue;
 mod route;
 mod stderr;
 mod supervisor;
+mod tree;
 mod usage;
 
 use std::{io, sync::Arc, time::Duration};
 
-pub use child::{ChildSettings, Redact};
+pub use child::{ChildSettings, Launcher, Redact};
 pub use connection::{CallMode, Connection, Replies, Sharing, Unsolicited};
 pub use route::Owner;
 pub use supervisor::{Restart, Supervisor};
+pub use tree::{adopt, end_all, reap};
 pub use usage::{Busy, Handle, Place, Reserve, Reserving};
 
 /// Why a child process cannot be talked to. Clones are cheap: every pending call gets one.

@@ -20,6 +20,8 @@ pub(super) struct Home {
     configuration: Value,
     environment: Vec<(String, String)>,
     descriptors: Option<usize>,
+    /// User that runs the gateway; the test's own if `None`.
+    user: Option<u32>,
 }
 
 impl Home {
@@ -41,6 +43,7 @@ impl Home {
             folder,
             environment: Vec::new(),
             descriptors: None,
+            user: None,
         };
         home.policy(ALLOW_ALL);
         home
@@ -75,6 +78,29 @@ impl Home {
     pub(super) fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Run by this user, who owns the folder. Only root can.
+    pub(super) fn user(mut self, user: u32) -> Self {
+        self.user = Some(user);
+        self
+    }
+
+    /// The binary as its user finds it: the tree of this repository may be closed to others.
+    fn binary(&self, user: u32) -> PathBuf {
+        let copy = self.path("keepgate");
+        if !copy.exists() {
+            std::fs::copy(program("keepgate"), &copy).expect("a copy");
+        }
+        let mut open = vec![self.folder.path().to_owned()];
+        while let Some(path) = open.pop() {
+            std::os::unix::fs::lchown(&path, Some(user), Some(user)).expect("a new owner");
+            if path.is_dir() && !path.is_symlink() {
+                let entries = std::fs::read_dir(&path).expect("a folder");
+                open.extend(entries.map(|entry| entry.expect("an entry").path()));
+            }
+        }
+        copy
     }
 
     /// With any other change of the configuration.
@@ -150,17 +176,23 @@ impl Home {
     /// Starts the gateway with variables of the environment besides.
     pub(super) async fn serve_with(self, environment: &[(&str, &str)]) -> Gate {
         self.write();
+        let binary = self
+            .user
+            .map_or_else(|| program("keepgate"), |user| self.binary(user));
         let mut command = match self.descriptors {
-            None => command(program("keepgate"), &["serve", "--config"]),
+            None => command(binary, &["serve", "--config"]),
             Some(most) => {
                 let script = format!(
                     "ulimit -Sn 64 && ulimit -Hn {most} && exec \"$0\" serve --config \"$@\""
                 );
                 let mut command = command("sh", &["-c", &script]);
-                command.arg(program("keepgate"));
+                command.arg(binary);
                 command
             }
         };
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
         command.envs(self.environment.iter().cloned());
         command.arg(self.path("keepgate.yaml"));
         command.envs(environment.iter().copied());

@@ -367,7 +367,7 @@ fn number_and_unit(text: &str) -> Option<(u64, &str)> {
 }
 
 /// The text of a value without quotes.
-fn plain(node: &Node) -> Option<&str> {
+pub(crate) fn plain(node: &Node) -> Option<&str> {
     match &node.value {
         Value::Scalar(Scalar { text, plain: true }) => Some(text),
         Value::Scalar(_) | Value::Null | Value::List(_) | Value::Map(_) => None,

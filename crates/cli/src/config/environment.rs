@@ -15,7 +15,13 @@ const PREFIX: &str = "KEEPGATE_";
 /// Most levels a name may have; no key lies deeper.
 const MAX_LEVELS: usize = 8;
 /// Variables that are flags of the command line, not keys.
-const FLAGS: [&str; 4] = ["CONFIG", "OUTPUT", "ADMIN_URL", "ADMIN_TOKEN"];
+const FLAGS: [&str; 5] = [
+    "CONFIG",
+    "OUTPUT",
+    "ADMIN_URL",
+    "ADMIN_TOKEN",
+    "LANDLOCK_ABI",
+];
 
 /// Lays the variables over the tree, in the order of their names so that errors come in one order.
 pub(crate) fn overlay(

@@ -7,6 +7,7 @@ mod auth;
 pub(crate) mod credentials;
 mod limits;
 pub(crate) mod policies;
+pub(crate) mod sandbox;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -290,6 +291,8 @@ pub(crate) enum Reached {
         env: BTreeMap<String, At<Text>>,
         directory: Option<At<String>>,
         shared: bool,
+        sandbox: Option<At<sandbox::Sandbox>>,
+        user: Option<At<String>>,
     },
 }
 
@@ -352,6 +355,8 @@ fn reached(fields: &mut Fields<'_>, node: &Node, path: &str) -> Option<Reached> 
     let env: Option<BTreeMap<String, At<Text>>> = fields.optional("env");
     let directory: Option<At<String>> = fields.optional("directory");
     let shared: Option<bool> = fields.optional("shared");
+    let sandbox: Option<At<sandbox::Sandbox>> = fields.optional("sandbox");
+    let user: Option<At<String>> = fields.optional("user");
     let fault = |message: &str| Fault::new(node.origin.clone(), path, message);
     match (fields.has("url"), fields.has("command")) {
         (true, true) => {
@@ -367,7 +372,7 @@ fn reached(fields: &mut Fields<'_>, node: &Node, path: &str) -> Option<Reached> 
             return None;
         }
         (true, false) => {
-            let strangers = ["env", "directory", "shared", "idle"]
+            let strangers = ["env", "directory", "shared", "idle", "sandbox", "user"]
                 .into_iter()
                 .filter(|key| fields.has(key));
             for key in strangers.collect::<Vec<_>>() {
@@ -392,6 +397,8 @@ fn reached(fields: &mut Fields<'_>, node: &Node, path: &str) -> Option<Reached> 
             env: env.unwrap_or_default(),
             directory,
             shared: shared.unwrap_or(false),
+            sandbox,
+            user,
         }),
         // The one that is there was wrong and has been noted.
         (None, None) | (Some(_), Some(_)) => None,

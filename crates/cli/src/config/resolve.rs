@@ -5,8 +5,10 @@ mod credentials;
 mod decisions;
 mod definitions;
 mod policies;
+mod sandbox;
 mod servers;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -23,7 +25,7 @@ use super::fault::{Faults, Origin};
 use super::nearest::nearest;
 use super::raw::{self, Raw};
 use super::telemetry::{self, Places, Telemetry, Variables};
-use super::{Admin, Configuration, Log, Tls};
+use super::{Admin, AuthMode, Configuration, Log, Tls};
 
 /// The only version of the format.
 const VERSION: u64 = 1;
@@ -38,15 +40,13 @@ const MIN_HELD: usize = 4 << 10;
 pub(crate) fn resolve(
     raw: Raw,
     variables: &Variables,
-    directory: &Path,
+    (directory, file): (&Path, &Path),
+    abi: u8,
     files: &mut [definition::File],
     faults: &mut Faults,
 ) -> Option<Configuration> {
-    let mut resolver = Resolver {
-        directory,
-        faults,
-        warnings: Vec::new(),
-    };
+    let anonymous = raw.auth.mode.value == AuthMode::Anonymous;
+    let mut resolver = Resolver::new(directory, sandbox::Kernel { abi, anonymous }, faults);
     resolver.version(raw.version.as_ref());
     let listen = resolver.listen(&raw.listen.0);
     let admin = resolver.admin(&raw.admin, &listen);
@@ -62,6 +62,13 @@ pub(crate) fn resolve(
     let shadow = raw.shadow.as_ref().map(|raw| resolver.shadow(raw));
     let mut servers = resolver.servers(raw.servers, &credentials);
     resolver.definitions(files, &mut servers, &credentials);
+    let telemetry = resolver.telemetry(&raw.telemetry, variables);
+    let state = resolver.path(&raw.state.dir);
+    let mut policies = resolver.policies(&raw.policies, None);
+    let tenants = resolver.tenants(&raw.tenants, &mut policies.bundles);
+    let definitions = definition::directory(raw.definitions.as_ref(), directory);
+    // Every path is known by now.
+    resolver.confine(&mut servers, &[file, &definitions]);
     let hosts = resolver.hosts(&raw.hosts, public_url.as_ref(), &listen);
     let gateway = Settings {
         hosts,
@@ -71,12 +78,8 @@ pub(crate) fn resolve(
         servers,
         credentials,
     };
-    let telemetry = resolver.telemetry(&raw.telemetry, variables);
     // One kind today: that it was understood is all there is to know.
     let raw::Store::Sqlite = raw.state.store;
-    let state = resolver.path(&raw.state.dir);
-    let mut policies = resolver.policies(&raw.policies, None);
-    let tenants = resolver.tenants(&raw.tenants, &mut policies.bundles);
     Some(Configuration {
         listen: addresses,
         trusted_proxies: resolver.networks(&raw.trusted_proxies),
@@ -89,7 +92,7 @@ pub(crate) fn resolve(
         policies: policies.directories,
         bundles: policies.bundles,
         tenants,
-        definitions: definition::directory(raw.definitions.as_ref(), directory),
+        definitions,
         shadow,
         decisions,
         status,
@@ -110,6 +113,24 @@ struct Resolver<'a> {
     directory: &'a Path,
     faults: &'a mut Faults,
     warnings: Vec<String>,
+    kernel: sandbox::Kernel,
+    /// Paths child processes must not reach.
+    owned: RefCell<sandbox::Owned>,
+    /// Paths they are to reach by name.
+    granted: Vec<(At<String>, PathBuf)>,
+}
+
+impl<'a> Resolver<'a> {
+    fn new(directory: &'a Path, kernel: sandbox::Kernel, faults: &'a mut Faults) -> Self {
+        Self {
+            directory,
+            faults,
+            warnings: Vec::new(),
+            kernel,
+            owned: RefCell::default(),
+            granted: Vec::new(),
+        }
+    }
 }
 
 impl Resolver<'_> {
@@ -278,8 +299,15 @@ impl Resolver<'_> {
         })
     }
 
-    /// A path, taken from the file's directory.
+    /// A path of the gateway's, taken from the file's directory.
     fn path(&self, text: &At<String>) -> PathBuf {
+        let path = self.place(text);
+        self.owned.borrow_mut().note(&text.path, &path);
+        path
+    }
+
+    /// A path, taken from the file's directory.
+    fn place(&self, text: &At<String>) -> PathBuf {
         let path = self.directory.join(&text.value);
         // `./` inside a path is noise in messages.
         path.components()

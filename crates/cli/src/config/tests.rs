@@ -7,6 +7,7 @@ use std::time::Duration;
 use expect_test::expect;
 use keepgate_call::ServerName;
 use keepgate_gateway::settings::{Instructions, Trust, Upstream};
+use keepgate_sandbox::Files;
 use proptest::prelude::*;
 
 use super::*;
@@ -281,6 +282,7 @@ fn every_key_of_a_server_arrives_where_it_belongs() {
         environment,
         directory,
         shared,
+        launch,
     } = &files.upstream
     else {
         panic!("{:?}", files.upstream)
@@ -294,6 +296,50 @@ fn every_key_of_a_server_arrives_where_it_belongs() {
     assert_eq!(environment["EMPTY"], "");
     assert!(directory.as_ref().unwrap().ends_with("policies"));
     assert!(shared);
+    let rules = &launch.as_ref().unwrap().rules;
+    let expected = Files::Listed {
+        read: vec!["/srv/docs".into()],
+        write: vec!["/srv/drafts".into()],
+    };
+    assert_eq!(rules.files, expected);
+}
+
+#[test]
+fn every_path_of_the_configuration_is_hidden_from_child_processes() {
+    let configuration = good(include_str!("tests/full.yaml"));
+    let files = &configuration.gateway.servers[&ServerName::parse("files").unwrap()];
+    let Upstream::Child {
+        launch: Some(launch),
+        ..
+    } = &files.upstream
+    else {
+        panic!("{:?}", files.upstream)
+    };
+    let at = |name: &str| configuration.definitions.with_file_name(name);
+    let mut owned = vec![
+        configuration.state.clone(),
+        at("keepgate.yaml"),
+        configuration.definitions.clone(),
+        "/run/secrets".into(),
+        "/run/credentials".into(),
+    ];
+    owned.extend(configuration.policy_directories());
+    let tls = configuration.tls.as_ref().unwrap();
+    owned.extend([tls.certificate.clone(), tls.key.clone()]);
+    for path in &owned {
+        assert!(
+            launch.rules.hidden.contains(path),
+            "{path:?}: {:?}",
+            launch.rules
+        );
+    }
+    // Where the server runs is its own, though `policies` is named besides; certificates are there for all to read.
+    let Upstream::Http { ca: Some(ca), .. } =
+        &configuration.gateway.servers[&ServerName::parse("crm").unwrap()].upstream
+    else {
+        panic!()
+    };
+    assert!(launch.rules.read_only.contains(ca), "{:?}", launch.rules);
 }
 
 #[test]

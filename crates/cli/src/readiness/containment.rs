@@ -1,5 +1,8 @@
 //! Containment: limits, an inventory, people who can cut off, and proof that they have tried.
 
+use keepgate_gateway::settings::{Server, Upstream};
+use keepgate_sandbox::Feature;
+
 use super::state;
 use super::{DAY, Finding, Ground, Group, Item, first, names};
 
@@ -23,6 +26,11 @@ pub(super) const GROUP: Group = Group {
             id: "breakers",
             title: "circuit breakers are on for servers that fail and sessions that are denied repeatedly",
             look: breakers,
+        },
+        Item {
+            id: "children_confined",
+            title: "child processes cannot reach the gateway's files",
+            look: children_confined,
         },
         Item {
             id: "owners",
@@ -103,6 +111,49 @@ fn breakers(ground: &Ground<'_>) -> Finding {
     ];
     let mend = "limits: { breaker: { failures: 5, open_for: 10s }, denial_breaker: { failures: 50, open_for: 1m } }";
     switched(&off, "both are on", mend)
+}
+
+fn children_confined(ground: &Ground<'_>) -> Finding {
+    let launched = |server: &Server| match &server.upstream {
+        Upstream::Child { launch, .. } => launch.clone(),
+        Upstream::Http { .. } => None,
+    };
+    let children = ground.named(|server| launched(server).is_some());
+    if children.is_empty() {
+        return Finding::done("no server is a child process");
+    }
+    let open = ground.named(|server| launched(server).is_some_and(|launch| launch.rules.abi == 0));
+    if !open.is_empty() {
+        return Finding::missing(
+            format!(
+                "in no sandbox, and may read the admin token and every key: {}",
+                names(&open)
+            ),
+            "start a kernel with Landlock (5.13), and take `sandbox: off` out",
+        );
+    }
+    let version = ground
+        .servers()
+        .filter_map(|(_, server)| Some(launched(server)?.rules.abi))
+        .min();
+    let lacks = Feature::ALL
+        .into_iter()
+        .filter(|(_, since, _)| Some(*since) > version);
+    let lacks: Vec<String> = lacks
+        .map(|(feature, _, kernel)| format!("{} (Linux {kernel} can)", feature.lack()))
+        .collect();
+    let ours =
+        ground.named(|server| launched(server).is_some_and(|launch| launch.rules.user.is_none()));
+    if lacks.is_empty() || ours.is_empty() {
+        return Finding::done(format!("{} of {}", children.len(), children.len()));
+    }
+    Finding::missing(
+        format!("on this kernel {}", lacks.join("; ")),
+        format!(
+            "a newer kernel, or a user for each: servers: {{ {}: {{ user: <name> }} }}",
+            first(&ours)
+        ),
+    )
 }
 
 fn owners(ground: &Ground<'_>) -> Finding {

@@ -17,7 +17,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, future::join_all, stream};
 use keepgate_call::{
     Answer, Ask, Call, Code, Cut, Events, Item, Principal, Refusal, Reply, ServerName,
 };
@@ -29,8 +29,8 @@ use keepgate_mcp::{
 };
 use keepgate_store::kill::{Facts, Kill};
 use keepgate_transport::stdio::{
-    CallMode, ChildSettings, Connection, Owner, Redact, Replies, Reserve, Restart, Sharing,
-    StdioError, Supervisor,
+    CallMode, ChildSettings, Connection, Launcher, Owner, Redact, Replies, Reserve, Restart,
+    Sharing, StdioError, Supervisor,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
@@ -143,33 +143,52 @@ impl Children {
         }
     }
 
-    /// Ends the processes `kill` cuts off, or those of the callers it cuts off. What runs on them was cut before.
-    pub(super) async fn stop(&self, kill: &Kill, server: &ServerName, reference: Option<&str>) {
+    /// Ends the processes `kill` cuts off, or those of the callers it cuts off; all of them without one. What runs on them
+    /// was cut before.
+    ///
+    /// Returns how many processes could not be ended.
+    pub(super) async fn stop(
+        &self,
+        kill: Option<&Kill>,
+        server: &ServerName,
+        reference: Option<&str>,
+    ) -> usize {
         let covers = |principal: Option<&Principal>| {
-            kill.covers(&Facts {
-                tenant: principal.map_or("", |principal| principal.tenant().as_str()),
-                caller: principal.map_or("", |principal| principal.subject()),
-                server: server.as_str(),
-                tool: None,
-                client: None,
-                grant: None,
-                key: None,
-                session: None,
-                credential: reference,
+            kill.is_none_or(|kill| {
+                kill.covers(&Facts {
+                    tenant: principal.map_or("", |principal| principal.tenant().as_str()),
+                    caller: principal.map_or("", |principal| principal.subject()),
+                    server: server.as_str(),
+                    tool: None,
+                    client: None,
+                    grant: None,
+                    key: None,
+                    session: None,
+                    credential: reference,
+                })
             })
         };
+        let mut stopped: Vec<Arc<Supervisor>> = Vec::new();
         {
             let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
-            callers.retain(|principal, _| !covers(Some(principal)));
+            callers.retain(|principal, own| {
+                let covered = covers(Some(principal));
+                if covered {
+                    stopped.push(Arc::clone(&own.supervisor));
+                }
+                !covered
+            });
         }
+        let own = join_all(stopped.iter().map(|supervisor| supervisor.kill())).await;
+        let mut left = own.into_iter().sum();
         if let Some(shared) = &self.shared
             && covers(None)
         {
             let shared = shared.load_full();
-            shared.stateful.release().await;
-            shared.stateless.release().await;
+            left += shared.stateful.kill().await + shared.stateless.kill().await;
             *shared.greeted.lock().await = None;
         }
+        left
     }
 
     pub(super) fn expire(&self, idle: Duration) {
@@ -276,13 +295,20 @@ fn child_settings(name: &ServerName, server: &Server, limits: &Limits) -> (Child
             environment,
             directory,
             shared,
+            launch,
         } => {
             let mut settings = ChildSettings::new(name.as_str(), program);
+            settings.launcher = launch.as_ref().map(|launch| Launcher {
+                program: launch.launcher.clone().into(),
+                arguments: launch.rules.arguments(),
+            });
             settings.args = arguments.iter().map(Into::into).collect();
-            settings.env = environment
+            let user = launch.iter().flat_map(|launch| launch.variables.clone());
+            let written = environment
                 .iter()
-                .map(|(key, value)| (key.clone(), value.into()))
-                .collect();
+                .map(|(key, value)| (key.clone(), value.into()));
+            // Later ones win: the configuration decides.
+            settings.env = user.chain(written).collect();
             settings.directory.clone_from(directory);
             settings.max_line = limits.result;
             (settings, *shared)
@@ -301,6 +327,14 @@ impl Attached {
             is_shared: children.shared.is_some(),
             generation,
         }
+    }
+
+    /// Kills the process, unless others share it.
+    pub(super) async fn kill(&self) -> usize {
+        if self.is_shared {
+            return 0;
+        }
+        self.connection.kill().await
     }
 
     pub(super) fn decline(&self, answer: Response) {

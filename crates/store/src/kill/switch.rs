@@ -1,10 +1,10 @@
 //! The live set: asked by every call, changed by operators.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -12,12 +12,16 @@ use std::{
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
 
 use super::{
     Age, Blast, Facts, Kill, Running,
     index::Index,
     registry::{Place, Registry, Slot, now},
 };
+
+/// Reports on processes that are kept: those who wait look at once.
+const MAX_REPORTS: usize = 64;
 
 /// What is cut off now, and the calls that run. Shared by all; needs no disk and no runtime.
 ///
@@ -33,6 +37,10 @@ pub struct Switch {
     generation: AtomicU64,
     cut: AtomicU64,
     listeners: Mutex<Vec<UnboundedSender<Arc<Kill>>>>,
+    /// Whether kills end processes, too.
+    processes: AtomicBool,
+    /// The processes the last kills could not end.
+    left: watch::Sender<VecDeque<(Arc<str>, usize)>>,
 }
 
 /// What setting a kill did at once.
@@ -147,6 +155,37 @@ impl Switch {
         limit: impl FnMut(&Running, Age) -> Option<&'static str>,
     ) -> usize {
         self.registry.expire(elapsed, limit)
+    }
+
+    /// Says whether there may be processes that a kill ends.
+    pub fn expect(&self, processes: bool) {
+        self.processes.store(processes, Ordering::Relaxed);
+    }
+
+    /// Says how many processes in the scope of a kill could not be ended.
+    pub fn report(&self, id: &Arc<str>, left: usize) {
+        self.left.send_modify(|reports| {
+            reports.push_back((Arc::clone(id), left));
+            if reports.len() > MAX_REPORTS {
+                reports.pop_front();
+            }
+        });
+    }
+
+    /// Waits until the processes in the scope of a kill have ended. Returns how many could not be ended; `None` when that
+    /// takes longer than `patience`.
+    pub async fn processes_left(&self, id: &str, patience: Duration) -> Option<usize> {
+        if !self.processes.load(Ordering::Relaxed) {
+            return Some(0);
+        }
+        let of = |reports: &VecDeque<(Arc<str>, usize)>| {
+            let mut reports = reports.iter().filter(|(of, _)| **of == *id);
+            reports.next().map(|(_, left)| *left)
+        };
+        let mut reports = self.left.subscribe();
+        let reported = reports.wait_for(|reports| of(reports).is_some());
+        let found = tokio::time::timeout(patience, reported).await.ok()?.ok()?;
+        of(&found)
     }
 
     /// From now on the receiver gets every kill that is set, after it took effect on calls: for what is more than calls

@@ -20,18 +20,29 @@ use tokio::{
     process::{ChildStdin, ChildStdout, Command},
     time::timeout,
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{StdioError, stderr};
+use super::{StdioError, stderr, tree};
 
 /// Takes out of a line of a child's log what must not be in ours; `None` if nothing has to be.
 pub type Redact = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// A program that is started in a child's place and becomes it: it gives up rights first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Launcher {
+    /// The program.
+    pub program: OsString,
+    /// Its arguments; the child's program and its arguments follow.
+    pub arguments: Vec<OsString>,
+}
 
 /// How a child is started, and ended.
 #[derive(Clone)]
 pub struct ChildSettings {
     /// The server's name, for the log.
     pub name: String,
+    /// Program that starts this one; `None` starts it as it is, with all our rights.
+    pub launcher: Option<Launcher>,
     /// The program, looked up in the child's `PATH`.
     pub command: OsString,
     /// Its arguments.
@@ -75,6 +86,7 @@ impl ChildSettings {
     pub fn new(name: impl Into<String>, command: impl Into<OsString>) -> Self {
         Self {
             name: name.into(),
+            launcher: None,
             command: command.into(),
             args: Vec::new(),
             inherit: Self::INHERIT.iter().map(|&name| name.to_owned()).collect(),
@@ -88,6 +100,9 @@ impl ChildSettings {
     }
 }
 
+/// Time between closing stdin and SIGKILL where somebody wants the child gone: enough to hear of a cancelled call.
+const URGENT: Duration = Duration::from_millis(250);
+
 /// A running child and the group it leads.
 ///
 /// Dropped, it is killed with its group; the runtime reaps it.
@@ -96,6 +111,8 @@ pub(super) struct Child {
     process: tokio::process::Child,
     group: Option<Pid>,
     grace: Duration,
+    /// Says of a process that it comes from this child.
+    mark: String,
 }
 
 /// The child's ends of the conversation.
@@ -114,11 +131,17 @@ impl Child {
             command: settings.command.to_string_lossy().into_owned(),
             source: Arc::new(source),
         };
-        let mut process = command(settings).spawn().map_err(failed)?;
-        let group = process
-            .id()
-            .and_then(|id| i32::try_from(id).ok())
-            .map(Pid::from_raw);
+        let mark = mark().map_err(failed)?;
+        let mut command = command(settings);
+        command.env(tree::VARIABLE, &mark);
+        let (mut process, group) = {
+            // Held while it starts: nobody takes it for one that was adopted.
+            let mut leaders = tree::leaders();
+            let process = command.spawn().map_err(failed)?;
+            let id = process.id().and_then(|id| i32::try_from(id).ok());
+            leaders.extend(id.map(|id| (id, mark.clone())));
+            (process, id.map(Pid::from_raw))
+        };
         let pipes = (
             process.stdin.take(),
             process.stdout.take(),
@@ -128,6 +151,7 @@ impl Child {
             process,
             group,
             grace: settings.grace,
+            mark,
         };
         let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
             return Err(failed(io::Error::other("a pipe is missing")));
@@ -146,31 +170,74 @@ impl Child {
         self.process.id()
     }
 
-    /// Waits for the child to end by itself; what it left of its group is killed.
+    /// Waits for the child to end by itself. [`Self::clear`] ends what it left.
     pub(super) async fn ended(&mut self) -> io::Result<ExitStatus> {
-        let status = self.process.wait().await;
-        self.kill_group();
-        status
+        self.process.wait().await
     }
 
-    /// Ends the child whose stdin was just closed: waits, then SIGTERM, waits, then SIGKILL, all to the whole group.
-    pub(super) async fn terminate(&mut self) -> io::Result<ExitStatus> {
+    /// Ends the child whose stdin was just closed: waits, then SIGTERM, waits, then SIGKILL, all to the whole group and to
+    /// what has left it. Once `now` is cancelled it is killed after [`URGENT`].
+    ///
+    /// Returns its status, and how many processes could not be ended.
+    pub(super) async fn terminate(
+        &mut self,
+        now: &CancellationToken,
+    ) -> (io::Result<ExitStatus>, usize) {
+        let mut known = self.known();
         for signal in [Signal::SIGTERM, Signal::SIGKILL] {
-            if let Ok(status) = timeout(self.grace, self.process.wait()).await {
-                self.kill_group();
-                return status;
+            let urgent = now.is_cancelled();
+            let grace = if urgent {
+                self.grace.min(URGENT)
+            } else {
+                self.grace
+            };
+            let waited = timeout(grace, self.process.wait());
+            let ended = if urgent {
+                waited.await.ok()
+            } else {
+                now.run_until_cancelled(waited).await.and_then(Result::ok)
+            };
+            if let Some(status) = ended {
+                return (status, self.clear(known).await);
             }
-            self.signal(signal);
+            // What was below it when it was killed is below nobody afterwards.
+            known.extend(self.known());
+            self.signal(if urgent { Signal::SIGKILL } else { signal });
         }
         let status = self.process.wait().await;
+        (status, self.clear(known).await)
+    }
+
+    /// Ends everything the child started that is still there.
+    ///
+    /// Returns how many processes could not be ended.
+    pub(super) async fn clear(&mut self, known: tree::Known) -> usize {
+        let leader = self.group;
         self.kill_group();
-        status
+        let left = tree::end(self.mark.clone(), known).await;
+        if left > 0 {
+            tracing::error!(
+                leader = leader.map(Pid::as_raw),
+                left,
+                "processes of a child could not be ended"
+            );
+        }
+        left
+    }
+
+    /// Processes the child has started that are still below it.
+    fn known(&self) -> tree::Known {
+        self.group
+            .map(|group| tree::descendants(group.as_raw()))
+            .unwrap_or_default()
     }
 
     /// Kills what is left of the group. It is done once: later the number may belong to somebody else.
     fn kill_group(&mut self) {
         self.signal(Signal::SIGKILL);
-        self.group = None;
+        if let Some(group) = self.group.take() {
+            tree::leaders().remove(&group.as_raw());
+        }
     }
 
     fn signal(&self, signal: Signal) {
@@ -189,8 +256,22 @@ impl Drop for Child {
     }
 }
 
+/// A mark that nobody can guess.
+fn mark() -> io::Result<String> {
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
+}
+
 fn command(settings: &ChildSettings) -> Command {
-    let mut command = Command::new(&settings.command);
+    let mut command = match &settings.launcher {
+        Some(launcher) => {
+            let mut command = Command::new(&launcher.program);
+            command.args(&launcher.arguments).arg(&settings.command);
+            command
+        }
+        None => Command::new(&settings.command),
+    };
     command.args(&settings.args).env_clear();
     for name in &settings.inherit {
         if let Some(value) = std::env::var_os(name) {

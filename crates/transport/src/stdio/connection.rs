@@ -3,7 +3,10 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -28,6 +31,7 @@ use super::{
     line::{Lines, TooLong, flatten},
     queue::Queue,
     route::{Added, Owner, Routed, Routes},
+    tree::Known,
     usage::{Busy, Handle, Place, Reserve, Usage},
 };
 
@@ -70,6 +74,12 @@ struct Core {
     unsolicited: Queue,
     /// Cancelled once no message will come any more.
     over: CancellationToken,
+    /// Cancelled when the process is to end.
+    stop: CancellationToken,
+    /// Cancelled when it is to end without being asked to.
+    now: CancellationToken,
+    /// Processes it started that could not be ended.
+    left: AtomicUsize,
     tasks: TaskTracker,
     usage: Arc<Usage>,
 }
@@ -113,6 +123,9 @@ impl Connection {
             }),
             unsolicited: Queue::new(UNSOLICITED),
             over: CancellationToken::new(),
+            stop: stop.clone(),
+            now: CancellationToken::new(),
+            left: AtomicUsize::new(0),
             tasks: tasks.clone(),
             usage: Arc::default(),
         });
@@ -238,6 +251,16 @@ impl Connection {
     /// Waits until the process has ended.
     pub async fn wait(&self) {
         self.core.over.cancelled().await;
+    }
+
+    /// Kills the process with everything it started and waits until that is done.
+    ///
+    /// Returns how many processes could not be ended.
+    pub async fn kill(&self) -> usize {
+        self.core.now.cancel();
+        self.core.stop.cancel();
+        self.wait().await;
+        self.core.left.load(Ordering::Relaxed)
     }
 
     /// Ends the process and waits until nothing of it is left.
@@ -533,6 +556,8 @@ async fn keep(
     };
     let error = match exited {
         Some(status) => {
+            let left = child.clear(Known::new()).await;
+            core.left.store(left, Ordering::Relaxed);
             let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
             tracing::info!(server = name, status, "the server process ended");
             drop(timeout(LAST_WORDS, read.cancelled()).await);
@@ -547,7 +572,9 @@ async fn keep(
             // Whoever waits learns it now, not after the grace.
             core.end(error.clone());
             stop.cancel();
-            match child.terminate().await {
+            let (status, left) = child.terminate(&core.now).await;
+            core.left.store(left, Ordering::Relaxed);
+            match status {
                 Ok(status) => {
                     tracing::info!(server = name, %status, "the server process was ended")
                 }

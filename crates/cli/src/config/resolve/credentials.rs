@@ -167,7 +167,10 @@ impl Resolver<'_> {
 
     pub(super) fn reference(&mut self, text: &At<String>) -> Option<Reference> {
         match Reference::parse(&text.value) {
-            Ok(reference) => Some(reference),
+            Ok(reference) => {
+                self.owned.borrow_mut().note_reference(&reference);
+                Some(reference)
+            }
             Err(error) => {
                 // It may be the secret itself.
                 self.faults.hide(&text.origin);

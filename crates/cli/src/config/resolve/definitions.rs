@@ -1,5 +1,6 @@
 //! Definitions meet the servers they are of.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -34,9 +35,13 @@ impl Resolver<'_> {
                 directory: self.directory,
                 faults: &mut file.faults,
                 warnings: Vec::new(),
+                kernel: self.kernel,
+                owned: RefCell::new(self.owned.take()),
+                granted: Vec::new(),
             };
             within.definition(&definition, servers, credentials, &seen);
             self.warnings.append(&mut within.warnings);
+            self.owned = within.owned;
             if let Some(name) = &definition.name {
                 let path = file.path.display().to_string();
                 seen.entry(name.value.clone()).or_insert(path);

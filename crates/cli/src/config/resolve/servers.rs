@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use keepgate_call::ServerName;
-use keepgate_gateway::settings::{Server, ServerLimits, Timeouts, Upstream};
+use keepgate_gateway::settings::{Launch, Server, ServerLimits, Timeouts, Upstream};
 
 use super::Resolver;
 use crate::config::decode::{At, Text};
@@ -56,7 +56,12 @@ impl Resolver<'_> {
                 env,
                 directory,
                 shared,
-            } => self.child(&command, env, directory.as_ref(), shared),
+                sandbox,
+                user,
+            } => {
+                let launch = self.launch(&command, sandbox.as_ref(), user.as_ref());
+                self.child(&command, env, directory.as_ref(), shared, launch)
+            }
         };
         Some(Server {
             upstream: upstream?,
@@ -125,6 +130,7 @@ impl Resolver<'_> {
         env: BTreeMap<String, At<Text>>,
         directory: Option<&At<String>>,
         shared: bool,
+        launch: Launch,
     ) -> Option<Upstream> {
         let mut environment = BTreeMap::new();
         for (name, value) in env {
@@ -135,7 +141,7 @@ impl Resolver<'_> {
             }
             environment.insert(name, value.value.0);
         }
-        let directory_path = directory.map(|text| (text, self.path(text)));
+        let directory_path = directory.map(|text| (text, self.place(text)));
         if let Some((text, path)) = directory_path.as_ref().filter(|(_, path)| !path.is_dir()) {
             self.faults
                 .push(text.fault(format!("no such directory: `{}`", path.display())));
@@ -157,6 +163,7 @@ impl Resolver<'_> {
             environment,
             directory: directory_path.map(|(_, path)| path),
             shared,
+            launch: Some(launch),
         })
     }
 }

@@ -20,6 +20,7 @@ fn reports_are_as_reviewed() {
         listeners(),
         names(),
         servers(),
+        confined(),
         credentials(),
         values(),
         variables(),
@@ -217,6 +218,53 @@ fn names() -> Vec<Case> {
 /// [`SMALL`] with another server.
 fn file(server: &str) -> String {
     SMALL.replace("{ url: https://crm.example/mcp }", server)
+}
+
+fn confined() -> Vec<Case> {
+    vec![
+        (
+            "sandbox that is a word",
+            file("{ command: [cat], sandbox: on }"),
+            &[],
+        ),
+        (
+            "sandbox with the gateway's own",
+            file(
+                "{ command: [cat], sandbox: { read: [keepgate-state/audit], write: [keepgate.yaml, docs] } }",
+            ),
+            &[],
+        ),
+        (
+            "port that is none",
+            file("{ command: [cat], sandbox: { network: [443, https] } }"),
+            &[],
+        ),
+        (
+            "network on an older kernel",
+            file("{ command: [cat], sandbox: { network: [443] } }"),
+            &[("KEEPGATE_LANDLOCK_ABI", "2")],
+        ),
+        (
+            "no sandbox in the kernel",
+            file("{ command: [cat] }"),
+            &[("KEEPGATE_LANDLOCK_ABI", "0")],
+        ),
+        (
+            "a list and no sandbox in the kernel",
+            file("{ command: [cat], sandbox: { read: [docs] } }"),
+            &[("KEEPGATE_LANDLOCK_ABI", "0")],
+        ),
+        (
+            "user that nobody is",
+            file("{ command: [cat], user: no-such-user }"),
+            &[],
+        ),
+        (
+            "a list for a URL",
+            file("{ url: https://a.example/mcp, sandbox: off, user: root }"),
+            &[],
+        ),
+    ]
 }
 
 fn servers() -> Vec<Case> {
