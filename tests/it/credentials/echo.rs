@@ -242,20 +242,20 @@ async fn a_large_echo_is_masked_in_an_answer_and_in_an_event() {
     let hostile = STANDARD.encode(SECRET.repeat(10_000));
     for text in [large, hostile] {
         let (whole, event) = (text.clone(), text);
-        let (gateway, _directory) =
-            gateway(
-                move |heard| match heard.json()["params"]["arguments"]["stream"] {
-                    Value::Null => Say::json(&said(&heard.json()["id"], &whole)),
-                    _ => vec![
-                        Say::sse(),
-                        Say::event(&json!({"jsonrpc": "2.0", "method": "notifications/message",
+        let (gateway, _directory) = gateway(move |heard| {
+            let id = &heard.json()["id"];
+            if heard.json()["params"]["arguments"]["stream"].is_null() {
+                return Say::json(&said(id, &whole));
+            }
+            vec![
+                Say::sse(),
+                Say::event(&json!({"jsonrpc": "2.0", "method": "notifications/message",
                     "params": {"level": "info", "data": event}})),
-                        Say::event(&said(&heard.json()["id"], &event)),
-                        Say::Close,
-                    ],
-                },
-            )
-            .await;
+                Say::event(&said(id, &event)),
+                Say::Close,
+            ]
+        })
+        .await;
         for arguments in [json!({}), json!({"stream": true})] {
             let answer = Client::new(gateway.addr)
                 .call_modern("echo", arguments)

@@ -68,8 +68,11 @@ fn string(piece: &str) -> impl Fn(usize) -> String + use<> {
     move |length| format!("\"{}\"", made(length))
 }
 
+/// A text of about a length.
+type Made = Box<dyn Fn(usize) -> String>;
+
 /// Values that cost a reader of JSON most.
-fn values() -> Vec<(&'static str, Box<dyn Fn(usize) -> String>)> {
+fn values() -> Vec<(&'static str, Made)> {
     vec![
         ("letters", Box::new(string("a"))),
         ("escapes", Box::new(string("\\\\"))),

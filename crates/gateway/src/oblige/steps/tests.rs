@@ -27,8 +27,8 @@ const CLASSES: [PatternClass; 10] = [
     PatternClass::BearerToken,
 ];
 
-/// Rules of every kind, one at a time and all at once.
-fn rules() -> Vec<(String, Rules)> {
+/// Obligations of every kind, one at a time.
+fn asked() -> Vec<(String, Vec<Redaction>, Vec<RecordCap>)> {
     let redaction = |what| Redaction {
         what,
         remove: false,
@@ -75,6 +75,12 @@ fn rules() -> Vec<(String, Rules)> {
         result: Some(Arc::from("/**/items")),
     };
     each.push(("cap of a place".into(), vec![], vec![within]));
+    each
+}
+
+/// Rules of every kind, one at a time and all at once.
+fn rules() -> Vec<(String, Rules)> {
+    let mut each = asked();
     let all = (
         "all".to_owned(),
         each.iter()
@@ -193,18 +199,23 @@ fn answers(piece: &str, length: usize) -> Vec<String> {
     ]
 }
 
-/// Answers whose structure costs most.
-fn structures() -> Vec<(&'static str, Box<dyn Fn(usize) -> String>)> {
-    let joined = |piece: &str, length: usize| vec![piece; length / piece.len() + 1].join(",");
-    let nested = move |open: &'static str, close: &'static str, deep: usize| {
-        move |length: usize| {
-            let (open, close) = (open.repeat(deep), close.repeat(deep));
-            format!(
-                r#"{{"structuredContent":{open}[{}]{close}}}"#,
-                joined("\"a\"", length)
-            )
-        }
-    };
+/// An answer of about a length.
+type Made = Box<dyn Fn(usize) -> String>;
+
+fn joined(piece: &str, length: usize) -> String {
+    vec![piece; length / piece.len() + 1].join(",")
+}
+
+fn nested(open: &'static str, close: &'static str, deep: usize) -> Made {
+    Box::new(move |length| {
+        let (open, close) = (open.repeat(deep), close.repeat(deep));
+        let inner = joined("\"a\"", length);
+        format!(r#"{{"structuredContent":{open}[{inner}]{close}}}"#)
+    })
+}
+
+/// Tables that cost most.
+fn tables() -> Vec<(&'static str, Made)> {
     vec![
         (
             "a wide table",
@@ -243,15 +254,18 @@ fn structures() -> Vec<(&'static str, Box<dyn Fn(usize) -> String>)> {
                 )
             }),
         ),
+    ]
+}
+
+/// Structures in each other.
+fn depths() -> Vec<(&'static str, Made)> {
+    vec![
         (
             "columns in columns",
-            Box::new(nested(r#"{"data":1,"columns":["#, "]}", 28)),
+            nested(r#"{"data":1,"columns":["#, "]}", 28),
         ),
-        ("rows in rows", Box::new(nested("[", "]", 58))),
-        (
-            "objects in objects",
-            Box::new(nested(r#"{"value":0,"a":"#, "}", 58)),
-        ),
+        ("rows in rows", nested("[", "]", 58)),
+        ("objects in objects", nested(r#"{"value":0,"a":"#, "}", 58)),
         (
             "blocks in blocks",
             Box::new(move |length| {
@@ -263,6 +277,12 @@ fn structures() -> Vec<(&'static str, Box<dyn Fn(usize) -> String>)> {
                 )
             }),
         ),
+    ]
+}
+
+/// Answers whose content costs most.
+fn contents() -> Vec<(&'static str, Made)> {
+    vec![
         (
             "masked keys",
             Box::new(move |length| {
@@ -302,6 +322,14 @@ fn structures() -> Vec<(&'static str, Box<dyn Fn(usize) -> String>)> {
             }),
         ),
     ]
+}
+
+/// Answers whose structure costs most.
+fn structures() -> Vec<(&'static str, Made)> {
+    let mut all = tables();
+    all.extend(depths());
+    all.extend(contents());
+    all
 }
 
 fn hold(name: &str, (small, large): (&str, &str), cost: impl Fn(&str) -> u64) {
