@@ -86,7 +86,7 @@ fn start_again(arguments: &[OsString], kept: Variables, private: &Variables) -> 
     let mut process = std::process::Command::new("/proc/self/exe");
     let (first, rest) = arguments.split_first().unzip();
     process
-        .arg0(first.map_or(OsStr::new("keepgate"), OsString::as_os_str))
+        .arg0(first.map_or_else(|| OsStr::new("keepgate"), OsString::as_os_str))
         .args(rest.unwrap_or_default())
         .env_clear()
         .envs(kept)

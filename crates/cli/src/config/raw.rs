@@ -291,7 +291,7 @@ pub(crate) enum Reached {
         env: BTreeMap<String, At<Text>>,
         directory: Option<At<String>>,
         shared: bool,
-        sandbox: Option<At<sandbox::Sandbox>>,
+        sandbox: Option<Box<At<sandbox::Sandbox>>>,
         user: Option<At<String>>,
     },
 }
@@ -397,7 +397,7 @@ fn reached(fields: &mut Fields<'_>, node: &Node, path: &str) -> Option<Reached> 
             env: env.unwrap_or_default(),
             directory,
             shared: shared.unwrap_or(false),
-            sandbox,
+            sandbox: sandbox.map(Box::new),
             user,
         }),
         // The one that is there was wrong and has been noted.

@@ -59,7 +59,7 @@ impl Resolver<'_> {
                 sandbox,
                 user,
             } => {
-                let launch = self.launch(&command, sandbox.as_ref(), user.as_ref());
+                let launch = self.launch(&command, sandbox.as_deref(), user.as_ref());
                 self.child(&command, env, directory.as_ref(), shared, launch)
             }
         };
