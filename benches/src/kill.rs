@@ -364,6 +364,8 @@ fn call() -> Arc<Call> {
         beside: Default::default(),
         killed: AtomicBool::new(false),
         left: AtomicBool::new(false),
+        resumes: Default::default(),
+        upstream_id: keepgate_call::UpstreamId::new(1),
         trace: keepgate_call::Trace::default(),
     })
 }

@@ -9,6 +9,7 @@
 )]
 
 mod breakers;
+mod call_ids;
 mod capacity;
 mod credentials;
 mod deploy;

@@ -3,7 +3,7 @@
 mod answers;
 mod calls;
 
-use keepgate_tests::{Answer, Client, FakeServer, Heard, Say, TestGateway};
+use keepgate_tests::{Answer, Client, FakeServer, Heard, Say, TestGateway, client::modern_call};
 use serde_json::{Value, json};
 
 /// Allows everything and obliges to what `rules` say.
@@ -27,10 +27,14 @@ async fn obliged(
 /// The answers to one call of `echo` in a session, and in 2026-07-28.
 async fn both(gateway: &TestGateway, arguments: Value) -> [Answer; 2] {
     let session = Client::new(gateway.addr).initialize("2025-11-25").await;
-    let modern = Client::new(gateway.addr);
+    let modern = Client::new(gateway.addr).modern("tools/call", Some("echo"));
+    let call = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {
+        "name": "echo", "arguments": arguments, "_meta": {"progressToken": "t"}}});
+    let mut stateless = modern_call("echo", &arguments);
+    stateless["params"]["_meta"]["progressToken"] = json!("t");
     [
-        session.call("echo", arguments.clone()).await,
-        modern.call_modern("echo", arguments).await,
+        session.post(call.to_string()).await,
+        modern.post(stateless.to_string()).await,
     ]
 }
 

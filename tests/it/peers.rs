@@ -26,6 +26,7 @@ mod kill;
 mod operations;
 mod overload;
 mod process;
+mod resume;
 mod sandbox;
 mod servers;
 mod shadow;

@@ -2,7 +2,7 @@
 # Starts one of the servers in .peers/ in the foreground (the shell becomes it, so a signal to this process reaches it).
 #
 #   on stdio:                     server.sh fixture-stdio | everything | filesystem <folder>... | time | git <repository>
-#   HTTP, prints `listening URL`: server.sh fixture | everything-http | oidc | bundles     (port from PORT, else a free one)
+#   HTTP, prints `listening URL`: server.sh fixture | store | everything-http | oidc | bundles     (port from PORT, else a free one)
 set -eu
 
 # A gateway may start this with an empty environment.
@@ -22,6 +22,7 @@ name=${1:-}
 [ $# -gt 0 ] && shift
 case $name in
     fixture) exec "$node" "$here/conformance-server.mjs" "$@" ;;
+    store) exec "$node" "$here/ts-sdk1-store.mjs" ;;
     fixture-stdio) exec "$node" "$here/conformance-server.mjs" --stdio ;;
     everything) exec "$node" "$official/server-everything/dist/index.js" stdio ;;
     everything-http)
@@ -35,7 +36,7 @@ case $name in
     time) exec "$python" -m mcp_server_time ;;
     git) exec "$python" -m mcp_server_git --repository "$@" ;;
     *)
-        echo "server.sh: no server \`$name\`: fixture, fixture-stdio, everything, everything-http, oidc, bundles, filesystem, time, git" >&2
+        echo "server.sh: no server \`$name\`: fixture, store, fixture-stdio, everything, everything-http, oidc, bundles, filesystem, time, git" >&2
         exit 2
         ;;
 esac

@@ -37,12 +37,51 @@ impl Heard {
             .to_owned()
     }
 
+    /// Progress of this request, under the token it came with.
+    pub fn progress(&self, step: u64) -> Value {
+        let token = &self.json()["params"]["_meta"]["progressToken"];
+        json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": token, "progress": step}})
+    }
+
+    /// The body with the gateway's own id of the request, wherever it stands, as the client wrote its own.
+    pub fn under(&self, id: &str) -> String {
+        self.body.replace(&self.json()["id"].to_string(), id)
+    }
+
     /// A header's value.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().skip(1).find_map(|line| {
             let (known, value) = line.split_once(':')?;
             known.eq_ignore_ascii_case(name).then(|| value.trim())
         })
+    }
+}
+
+/// The ids under which a server was asked for tools, the latest last; for servers that answer elsewhere and later.
+#[derive(Debug, Clone, Default)]
+pub struct Asked(Arc<Mutex<Vec<Value>>>);
+
+impl Asked {
+    /// Notes the id of a request.
+    pub fn note(&self, heard: &Heard) {
+        let mut ids = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ids.push(heard.json()["id"].clone());
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<Value> {
+        let ids = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ids.clone()
+    }
+
+    /// The id of the latest request but `back`.
+    ///
+    /// # Panics
+    /// When there were not so many.
+    pub fn id(&self, back: usize) -> Value {
+        let ids = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = ids.len().checked_sub(back + 1).expect("a request");
+        ids.get(at).cloned().expect("a request")
     }
 }
 

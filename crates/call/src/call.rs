@@ -4,7 +4,7 @@ use std::{
     borrow::Cow,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::SystemTime,
@@ -17,7 +17,9 @@ use keepgate_mcp::{
     revision::Revision,
 };
 
-use crate::{BesideNote, Caller, Carried, CredentialNote, DecisionId, ServerName, Trace};
+use crate::{
+    BesideNote, Caller, Carried, CredentialNote, DecisionId, ServerName, Trace, UpstreamId,
+};
 
 impl Ask {
     /// The MCP method; for what is none, the HTTP method or `response`.
@@ -80,6 +82,8 @@ pub enum Ask {
 pub struct Call {
     /// The decision this call is, from the first layer to the last record.
     pub id: DecisionId,
+    /// The id a request goes to its server under.
+    pub upstream_id: UpstreamId,
     /// When the message had arrived whole.
     pub received: SystemTime,
     /// Who set it going.
@@ -113,6 +117,8 @@ pub struct Call {
     pub carried: Carried,
     /// What other policies would have decided.
     pub beside: BesideNote,
+    /// The call whose stream a `GET` resumes. Set once the event id it presents was opened.
+    pub resumes: OnceLock<Arc<Self>>,
 }
 
 impl Call {
@@ -126,15 +132,25 @@ impl Call {
         }
     }
 
+    /// The call whose answer the stream of this one may bring: itself, or the one whose stream it resumes.
+    pub fn owed(&self) -> Option<&Self> {
+        match &self.ask {
+            Ask::Message(Message::Request(_)) => Some(self),
+            Ask::Listen => self.resumes.get().map(|resumed| &**resumed),
+            Ask::Message(Message::Notification(_) | Message::Response(_)) | Ask::End => None,
+        }
+    }
+
     /// Whether it opens a session.
     pub fn opens(&self) -> bool {
         self.request()
             .is_some_and(|request| *request.method() == Method::Initialize)
     }
 
-    /// The tool it calls. Read out of the message each time.
+    /// The tool it calls, or whose answer it resumes: what cuts off the one cuts off the other. Read out of the message each
+    /// time.
     pub fn tool(&self) -> Option<Cow<'_, str>> {
-        if let Subject::Tool(name) = self.request()?.subject() {
+        if let Subject::Tool(name) = self.owed()?.request()?.subject() {
             Some(name)
         } else {
             None

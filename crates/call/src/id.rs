@@ -1,6 +1,47 @@
-//! The id under which everything about one call is found again.
+//! The ids of a call: the one under which everything about it is found again, and the one its server knows it by.
 
 use std::fmt;
+
+use keepgate_mcp::id::Id;
+
+/// The JSON-RPC id under which a request goes to its server: ours, never the client's, and used once.
+///
+/// An integer below 2^53, so that no server that goes through a double changes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct UpstreamId(u64);
+
+impl UpstreamId {
+    /// The bits an id has.
+    pub const BITS: u32 = 53;
+
+    /// The id of this number, of which only the low 53 bits are used.
+    pub fn new(number: u64) -> Self {
+        Self(number & ((1 << Self::BITS) - 1))
+    }
+
+    /// The id `id` spells, if it can be one of ours.
+    pub fn of(id: &Id) -> Option<Self> {
+        let number = u64::try_from(id.as_integer()?).ok()?;
+        (number >> Self::BITS == 0).then_some(Self(number))
+    }
+
+    /// The number.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
+    /// The id as it goes on the wire.
+    pub fn id(self) -> Id {
+        // 53 bits always fit.
+        Id::from_integer(i64::try_from(self.0).unwrap_or_default())
+    }
+}
+
+impl fmt::Display for UpstreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// The id of one decision: in the refusal a client sees, in both audit records, in logs and traces.
 ///

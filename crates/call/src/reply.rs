@@ -4,7 +4,7 @@ use std::{fmt, pin::Pin};
 
 use bytes::Bytes;
 use futures_core::Stream;
-use keepgate_mcp::message::Message;
+use keepgate_mcp::message::{Message, Response};
 
 use crate::Refusal;
 
@@ -35,7 +35,10 @@ pub enum Answer {
     },
 }
 
-/// One event of a stream, decoded once where it arrived.
+/// One event of a stream, decoded and matched to its call once, where it arrived.
+///
+/// A response in it is the answer to the call the stream belongs to, under the id its client gave it: whoever makes a stream
+/// (`gateway/src/upstream/matching.rs`) drops all others. So nobody after it compares ids.
 #[derive(Debug, Clone)]
 pub struct Item {
     /// The event id, if the stream can be resumed after this event.
@@ -44,6 +47,87 @@ pub struct Item {
     pub retry: Option<u64>,
     /// The message; `None` for an event that only carries an id (2025-11-25 primes streams so).
     pub message: Option<Message>,
+}
+
+impl Item {
+    /// The answer to the call the stream belongs to, if this event brings it.
+    pub fn answer(&self) -> Option<&Response> {
+        match &self.message {
+            Some(Message::Response(response)) => Some(response),
+            None | Some(Message::Request(_) | Message::Notification(_)) => None,
+        }
+    }
+}
+
+/// A step of a stream, to a layer that waits for its answer.
+#[derive(Debug)]
+pub enum Step<'a> {
+    /// The answer to the call the stream belongs to.
+    Answer(&'a Response),
+    /// A notification, a question of the server, or an event without a message.
+    Other,
+    /// The end. After an answer, or where the stream can be resumed, nobody is owed anything.
+    End {
+        /// Whether a client can resume the stream.
+        is_resumable: bool,
+        /// Whether the answer has come.
+        is_answered: bool,
+    },
+    /// The end before the end.
+    Abort {
+        /// Cause.
+        cut: &'a Cut,
+        /// Whether a client can resume the stream.
+        is_resumable: bool,
+        /// Whether the answer has come.
+        is_answered: bool,
+    },
+}
+
+/// State of a stream that is followed step by step.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Follow {
+    is_resumable: bool,
+    is_answered: bool,
+}
+
+impl Follow {
+    /// Follows a stream that itself resumes another: its client can do so again, whatever comes.
+    pub fn resumed() -> Self {
+        Self {
+            is_resumable: true,
+            is_answered: false,
+        }
+    }
+
+    /// The next step.
+    pub fn step<'a>(&mut self, next: Option<&'a Result<Item, Cut>>) -> Step<'a> {
+        let (is_resumable, is_answered) = (self.is_resumable, self.is_answered);
+        match next {
+            None => Step::End {
+                is_resumable,
+                is_answered,
+            },
+            Some(Err(cut)) => Step::Abort {
+                cut,
+                is_resumable,
+                is_answered,
+            },
+            Some(Ok(item)) => {
+                // An empty id takes the last one back (WHATWG HTML 9.2.6).
+                if let Some(id) = &item.id {
+                    self.is_resumable = !id.is_empty();
+                }
+                match item.answer() {
+                    Some(response) => {
+                        self.is_answered = true;
+                        Step::Answer(response)
+                    }
+                    None => Step::Other,
+                }
+            }
+        }
+    }
 }
 
 impl From<Message> for Item {

@@ -3,6 +3,7 @@
 mod bundles;
 mod decisions;
 mod descriptors;
+mod event_key;
 mod kills;
 mod listen;
 mod open;

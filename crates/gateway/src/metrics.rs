@@ -88,6 +88,7 @@ pub struct Meters {
     registry: Registry,
     calls: Family<Counter, 3>,
     rejected: Family<Counter, 1>,
+    reused_ids: Family<Counter, 1>,
     durations: Durations,
     decisions: Family<Counter, 3>,
     judging: Family<Histogram, 1>,
@@ -115,6 +116,11 @@ impl Default for Meters {
                 "keepgate.rejected_requests",
                 "Requests refused before they were calls, by code",
                 &["keepgate.code"],
+            ),
+            reused_ids: registry.counter(
+                "keepgate.session.reused_ids",
+                "Requests made under an id that a running call of the session has already",
+                &["keepgate.server.name"],
             ),
             durations: Durations::of(&registry),
             decisions: registry.counter(
@@ -240,6 +246,11 @@ impl Meters {
     /// Counts a request that was refused before it was a call.
     pub fn rejected(&self, code: &'static str) {
         self.rejected.with([code], Counter::increment);
+    }
+
+    /// Counts a request whose id a running call of its session has already.
+    pub fn reused_id(&self, server: &ServerName) {
+        self.reused_ids.with([server.as_str()], Counter::increment);
     }
 
     /// Everything in the text format Prometheus scrapes.

@@ -1,37 +1,34 @@
 //! Sessions of the stateful revisions: our own ids, each bound to one caller and one server.
 
+mod calls;
+mod seal;
 mod table;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Instant,
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use keepgate_call::{Caller, Code, Refusal, ServerName};
-use keepgate_mcp::{
-    id::Id,
-    message::Request,
-    method::{ListKind, Method},
-    revision::Revision,
-};
+use keepgate_mcp::{id::Id, message::Request, method::Method, revision::Revision};
 use keepgate_policy::ClientFacts;
 use keepgate_store::kill::Facts;
 use keepgate_transport::memory::Charge;
 use tokio_util::sync::CancellationToken;
 
-use self::table::Usage;
-pub use self::table::{InUse, Seat, Sessions};
+use self::{calls::SessionCalls, seal::Seal, table::Usage};
+pub use self::{
+    calls::{Running, RunningCall, TrackedCall},
+    seal::{EventKey, MAX_SEALED, Origin},
+    table::{InUse, Seat, Sessions},
+};
 use crate::{catalog::Catalog, layers::obligation::Standing, upstream::Link};
 
 /// How many of a server's questions may wait for an answer in one session.
 const ASKED_MOST: usize = 64;
-/// How many requests of one session may wait for a response that a resumed stream could bring.
-const AWAITED_MOST: usize = 256;
-/// Bytes of the tag before an event id; 64 bits are out of guessing range for an id that lives as long as a session.
-const EVENT_TAG: usize = 11;
 
 /// One session.
 #[derive(Debug)]
@@ -61,17 +58,11 @@ pub struct Session {
     asked: Mutex<HashMap<Id, Method>>,
     /// The progress tokens of those questions, by the questions' ids.
     tokens: Mutex<HashMap<Id, Id>>,
-    awaited: Mutex<Awaited>,
-    event_key: [u8; 32],
+    /// The calls that run, and those whose streams can be resumed.
+    pub(crate) calls: SessionCalls,
+    seal: Seal,
     /// What it is charged for, as long as anybody holds it.
     _charge: Charge,
-}
-
-#[derive(Debug, Default)]
-struct Awaited {
-    /// What is listed, where the response is a list.
-    ids: HashMap<Id, Option<ListKind>>,
-    order: VecDeque<Id>,
 }
 
 impl Session {
@@ -79,13 +70,16 @@ impl Session {
         caller: Arc<Caller>,
         server: ServerName,
         client: Option<ClientFacts>,
+        key: &EventKey,
         charge: Charge,
     ) -> Result<Self, Refusal> {
-        let mut random = [0_u8; 64];
+        let mut random = [0_u8; 32];
         getrandom::fill(&mut random)
             .map_err(|_| Refusal::new(Code::Internal).detail("no randomness"))?;
-        let (id, event_key) = random.split_at(32);
-        let id = URL_SAFE_NO_PAD.encode(id).into_boxed_str();
+        let id = URL_SAFE_NO_PAD.encode(random).into_boxed_str();
+        let seal = key
+            .seal(&id)
+            .ok_or_else(|| Refusal::new(Code::Internal).detail("no key for event ids"))?;
         Ok(Self {
             // The id is random enough that its plain digest gives nothing away.
             public: blake3::hash(id.as_bytes())
@@ -107,8 +101,8 @@ impl Session {
             usage: Usage::default(),
             asked: Mutex::default(),
             tokens: Mutex::default(),
-            awaited: Mutex::default(),
-            event_key: event_key.try_into().unwrap_or([0; 32]),
+            calls: SessionCalls::default(),
+            seal,
             _charge: charge,
         })
     }
@@ -156,6 +150,11 @@ impl Session {
         true
     }
 
+    /// Whether this very question waits for an answer already, so that a resumed stream may bring it again.
+    pub fn is_asked(&self, question: &Request) -> bool {
+        locked(&self.asked).get(question.id()) == Some(question.method())
+    }
+
     /// Whether the server has asked for progress under `token`, of a question that is not answered yet.
     pub fn awaits_progress(&self, token: &Id) -> bool {
         locked(&self.tokens).values().any(|known| known == token)
@@ -172,64 +171,19 @@ impl Session {
         locked(&self.asked).entry(id.clone()).or_insert(method);
     }
 
-    /// Remembers that the client waits for a response to `id`, on whichever stream of the session it comes, and which list
-    /// it will hold.
-    pub fn await_response(&self, id: &Id, list: Option<ListKind>) {
-        let mut awaited = locked(&self.awaited);
-        if awaited.ids.insert(id.clone(), list).is_none() {
-            awaited.order.push_back(id.clone());
+    /// An event id of the server as it is handed out: sealed to the session and to the stream it came on. `None` for one that
+    /// is too long.
+    pub fn seal_event(&self, origin: Origin, upstream: &Bytes) -> Option<Bytes> {
+        // An empty id means that there is nothing to resume from, and nothing else.
+        if upstream.is_empty() {
+            return Some(Bytes::new());
         }
-        if awaited.order.len() > AWAITED_MOST
-            && let Some(oldest) = awaited.order.pop_front()
-        {
-            awaited.ids.remove(&oldest);
-        }
+        self.seal.seal(origin, upstream)
     }
 
-    /// The list that the awaited response to `id` holds.
-    pub fn awaited_list(&self, id: &Id) -> Option<ListKind> {
-        locked(&self.awaited).ids.get(id).copied().flatten()
-    }
-
-    /// Takes the wait for a response. `false` when nobody waits for it: it is foreign, or came before.
-    pub fn responded(&self, id: &Id) -> bool {
-        let mut awaited = locked(&self.awaited);
-        let waited = awaited.ids.remove(id).is_some();
-        if waited {
-            awaited.order.retain(|known| known != id);
-        }
-        waited
-    }
-
-    /// Marks an upstream event id as one of this session, so that nobody resumes another session's stream with it.
-    pub fn seal_event(&self, upstream: &Bytes) -> Bytes {
-        let mut sealed = BytesMut::with_capacity(EVENT_TAG + upstream.len());
-        sealed.put_slice(&self.event_tag(upstream));
-        sealed.put_slice(upstream);
-        sealed.freeze()
-    }
-
-    /// The upstream event id inside a sealed one; `None` if this session did not seal it.
-    pub fn open_event(&self, sealed: &Bytes) -> Option<Bytes> {
-        if sealed.len() < EVENT_TAG {
-            return None;
-        }
-        let upstream = sealed.slice(EVENT_TAG..);
-        let tag: [u8; EVENT_TAG] = sealed.get(..EVENT_TAG)?.try_into().ok()?;
-        // A tag found by timing would only reopen a stream of one's own session; plain comparison is enough.
-        (self.event_tag(&upstream) == tag).then_some(upstream)
-    }
-
-    fn event_tag(&self, upstream: &[u8]) -> [u8; EVENT_TAG] {
-        let digest = blake3::keyed_hash(&self.event_key, upstream);
-        let mut tag = [b'.'; EVENT_TAG];
-        let short = digest.as_bytes().get(..8).unwrap_or_default();
-        // Eight bytes are eleven characters; the slice always fits.
-        let written = URL_SAFE_NO_PAD
-            .encode_slice(short, &mut tag)
-            .unwrap_or_default();
-        debug_assert_eq!(written, EVENT_TAG);
-        tag
+    /// The stream and the server's own event id inside a sealed one; `None` if this session did not seal it.
+    pub fn open_event(&self, sealed: &[u8]) -> Option<(Origin, Bytes)> {
+        self.seal.open(sealed)
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
     limit::Budgets,
     metrics::Meters,
     processes::Processes,
-    session::Sessions,
+    session::{EventKey, Sessions},
 };
 
 /// What messages that are held whole may take, unless the settings say otherwise. In bytes.
@@ -79,7 +79,8 @@ impl Shared {
     pub fn with_memory(mut self, bytes: usize) -> Self {
         self.memory = Budget::new(bytes);
         // Before anybody was served: what they hold is empty.
-        self.sessions = Arc::new(Sessions::measured(&self.meters, &self.memory));
+        let key = self.sessions.key().clone();
+        self.sessions = Arc::new(Sessions::new(&self.meters, &self.memory, key));
         self.catalogs = Arc::new(Catalogs::new(&self.memory));
         self.history = Arc::new(Histories::new(&self.memory));
         self
@@ -89,6 +90,13 @@ impl Shared {
     #[must_use]
     pub fn with_secrets(mut self, live: &Arc<Live>) -> Self {
         self.credentials = Arc::new(Credentials::sharing(&self.tasks, live));
+        self
+    }
+
+    /// With the key that event ids are sealed with, instead of one that ends with the process.
+    #[must_use]
+    pub fn with_event_key(mut self, key: EventKey) -> Self {
+        self.sessions = Arc::new(Sessions::new(&self.meters, &self.memory, key));
         self
     }
 
@@ -112,7 +120,7 @@ impl Shared {
             log,
             policy,
             authn,
-            sessions: Arc::new(Sessions::measured(&meters, &memory)),
+            sessions: Arc::new(Sessions::new(&meters, &memory, EventKey::random()?)),
             budgets: Arc::default(),
             processes: Arc::default(),
             history: Arc::new(Histories::new(&memory)),

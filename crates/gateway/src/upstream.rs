@@ -3,6 +3,7 @@
 
 pub mod child;
 pub mod http;
+mod matching;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -14,7 +15,7 @@ use std::{
 
 use ::http::HeaderValue;
 use futures_util::future::join_all;
-use keepgate_call::{Code, Refusal, Reply, ServerName};
+use keepgate_call::{Code, Refusal, Reply, ServerName, UpstreamId};
 use keepgate_credential::Source;
 use keepgate_mcp::{
     encode,
@@ -177,8 +178,8 @@ impl Link {
 
     /// Tells a server over HTTP that nobody waits for its answer to `id` any more: in the revisions that have sessions a
     /// closed connection does not say so. Nobody waits for it. A process hears it from whoever held the call.
-    pub fn cancel(&self, id: &Id) {
-        let params = format!(r#"{{"requestId":{}}}"#, id.as_json());
+    pub fn cancel(&self, id: UpstreamId) {
+        let params = format!(r#"{{"requestId":{id}}}"#);
         let bytes = encode::notification(&Method::Cancelled, Some(&params));
         match self {
             Self::Http {

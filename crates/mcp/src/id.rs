@@ -1,6 +1,9 @@
 //! JSON-RPC ids: a string or an integer, kept as it was written.
 
-use std::hash::{Hash, Hasher};
+use std::{
+    fmt::{self, Write as _},
+    hash::{Hash, Hasher},
+};
 
 use smallvec::SmallVec;
 
@@ -51,10 +54,22 @@ impl Id {
 
     /// An integer id.
     pub fn from_integer(number: i64) -> Self {
+        let mut digits = Digits(SmallVec::new());
+        // Memory takes what it is given; twenty characters at most, so that nothing is allocated.
+        let written = digits.write_fmt(format_args!("{number}"));
+        debug_assert!(written.is_ok(), "memory takes what it is given");
         Self {
-            json: SmallVec::from_slice(number.to_string().as_bytes()),
+            json: digits.0,
             unescaped: None,
         }
+    }
+
+    /// The number of an integer id that fits.
+    pub fn as_integer(&self) -> Option<i64> {
+        if self.is_text() {
+            return None;
+        }
+        self.as_json().parse().ok()
     }
 
     /// The id as it was written: a JSON string with its quotes, or digits.
@@ -101,9 +116,19 @@ impl Hash for Id {
     }
 }
 
-impl std::fmt::Display for Id {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Id {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.as_json())
+    }
+}
+
+/// The text of a number, written in place.
+struct Digits(SmallVec<[u8; 24]>);
+
+impl fmt::Write for Digits {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 pub use meta::Meta;
+use smallvec::SmallVec;
 
 use crate::error::{DecodeError, DecodeFault};
 use crate::json::{Envelope, Limits, Member, Place, Raw, Scanner, Span};
@@ -21,6 +22,12 @@ pub const MAX_BATCH: usize = 100;
 
 /// The longest method name, in bytes.
 pub const MAX_METHOD: usize = 256;
+
+/// Key that progress is reported under; the same in `params` and in `params._meta`.
+const PROGRESS_TOKEN: &str = "progressToken";
+
+/// Names the `subscriptions/listen` request a message belongs to (2026-07-28).
+const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 
 /// What one body holds.
 #[derive(Debug, Clone)]
@@ -263,6 +270,30 @@ impl Request {
         }
     }
 
+    /// The bytes under another id, and under another progress token where there is one; every other byte stays. One copy.
+    pub fn bytes_under(&self, id: &Id, token: Option<&Id>) -> Bytes {
+        splice::edited(&self.parts, &mut self.edits(id, token))
+    }
+
+    /// The request under another id, and under another progress token where there is one; every other byte stays.
+    #[must_use]
+    pub fn under(&self, id: &Id, token: Option<&Id>) -> Self {
+        let mut parts = Arc::clone(&self.parts);
+        splice::edit(&mut parts, &mut self.edits(id, token));
+        Self {
+            parts,
+            id: id.clone(),
+        }
+    }
+
+    fn edits<'a>(&self, id: &'a Id, token: Option<&'a Id>) -> SmallVec<[splice::Edit<'a>; 2]> {
+        let token = splice::Edit::of_member(&self.parts, Place::Meta, PROGRESS_TOKEN, token);
+        splice::Edit::of_id(&self.parts, id)
+            .into_iter()
+            .chain(token)
+            .collect()
+    }
+
     /// The same request with other `params`; every other byte stays.
     ///
     /// # Errors
@@ -324,6 +355,29 @@ impl Notification {
     /// If the result, judged like any notification, is refused.
     pub fn with_params(&self, params: &str) -> Result<Self, DecodeError> {
         splice::notification(splice::with_params(&self.parts, params)?)
+    }
+
+    /// The notification with an id as the value of one member of `params`, such as the request it is about; unchanged if there
+    /// is no such member. One copy, and none of the places.
+    #[must_use]
+    pub fn under(mut self, key: &str, id: &Id) -> Self {
+        let edit = splice::Edit::of_member(&self.parts, Place::Params, key, Some(id));
+        splice::edit(
+            &mut self.parts,
+            edit.into_iter().collect::<SmallVec<[_; 1]>>().as_mut(),
+        );
+        self
+    }
+
+    /// The notification with an id as its subscription; unchanged if it names none.
+    #[must_use]
+    pub fn under_subscription(mut self, id: &Id) -> Self {
+        let edit = splice::Edit::of_member(&self.parts, Place::Meta, SUBSCRIPTION, Some(id));
+        splice::edit(
+            &mut self.parts,
+            edit.into_iter().collect::<SmallVec<[_; 1]>>().as_mut(),
+        );
+        self
     }
 
     /// The same notification with the value of one member of `params` replaced by raw JSON, such as the id of the request it
@@ -396,6 +450,24 @@ impl Response {
             parts: splice::with_id(&self.parts, id),
             id: Some(id.clone()),
         }
+    }
+
+    /// The answer under another id; every other byte stays. One copy of the bytes, and none of the places where nobody else
+    /// holds the answer.
+    #[must_use]
+    pub fn under(mut self, id: &Id) -> Self {
+        splice::set_id(&mut self.parts, id, None);
+        self.id = Some(id.clone());
+        self
+    }
+
+    /// The same for an answer that names its subscription, which is the request's id (2026-07-28
+    /// `basic/patterns/subscriptions`).
+    #[must_use]
+    pub fn under_subscription(mut self, id: &Id) -> Self {
+        splice::set_id(&mut self.parts, id, Some((Place::Meta, SUBSCRIPTION)));
+        self.id = Some(id.clone());
+        self
     }
 
     /// The same answer with another `result`; every other byte stays.

@@ -88,10 +88,9 @@ async fn an_echo_split_over_events_is_masked_and_the_stream_flows() {
     let until = gate.clone();
     let (gateway, _directory) = gateway(move |heard| {
         let progress = |text: &str| {
-            let params = json!({"progressToken": "p", "progress": 1, "message": text});
-            Say::event(
-                &json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": params}),
-            )
+            let mut said = heard.progress(1);
+            said["params"]["message"] = text.into();
+            Say::event(&said)
         };
         let (first, rest) = SECRET.split_at(10);
         let (second, third) = rest.split_at(9);

@@ -92,7 +92,8 @@ async fn trap_05_what_goes_upstream_is_byte_for_byte_what_was_judged() {
     assert_eq!(answer.status, 200);
     assert!(String::from_utf8_lossy(&answer.body).contains("9007199254740993"));
     let heard = server.heard_of("tools/call");
-    assert_eq!(heard[0].body.trim(), body.trim());
+    // But for the id, which is ours.
+    assert_eq!(heard[0].under("9007199254740993").trim(), body.trim());
 }
 
 #[tokio::test]

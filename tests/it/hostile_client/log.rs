@@ -65,14 +65,18 @@ async fn trap_30_a_stream_whose_answer_cannot_be_recorded_ends_with_an_error_for
     let held = gate.clone();
     let server = FakeServer::with_tools(move |heard| {
         let id = heard.json()["id"].clone();
-        let progress = json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": 1, "progress": 1}});
-        vec![Say::sse(), Say::event(&progress), Say::Until(held.clone()), Say::event(&said(&id, "the secret")), Say::Close]
+        vec![
+            Say::sse(),
+            Say::event(&heard.progress(1)),
+            Say::Until(held.clone()),
+            Say::event(&said(&id, "the secret")),
+            Say::Close,
+        ]
     })
     .await;
     let gateway = TestGateway::http(&server.url()).start().await;
     let client = session(&gateway).await;
-    let call =
-        json!({"jsonrpc": "2.0", "id": "q", "method": "tools/call", "params": {"name": "echo"}});
+    let call = json!({"jsonrpc": "2.0", "id": "q", "method": "tools/call", "params": {"name": "echo", "_meta": {"progressToken": 1}}});
     let mut events = Events::of(client.open("POST", call.to_string()).await);
     assert_eq!(
         events.message().await.unwrap()["method"],

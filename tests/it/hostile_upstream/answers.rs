@@ -127,8 +127,11 @@ async fn trap_26_html_errors_stay_inside() {
 #[tokio::test]
 async fn trap_26_a_json_rpc_4xx_comes_through_byte_for_byte() {
     let body = "{ \"jsonrpc\":\"2.0\",\"id\" : 7,\n\"error\":{\"code\":-32022,\"message\":\"no\",\"data\":{\"supported\":[\"2026-07-28\"],\"n\":1.0}} }";
-    let (_server, gateway, client) =
-        hostile(move |_| Say::http("400 Bad Request", "application/json", body)).await;
+    let (_server, gateway, client) = hostile(move |heard| {
+        let body = body.replace(" 7,", &format!(" {},", heard.json()["id"]));
+        Say::http("400 Bad Request", "application/json", &body)
+    })
+    .await;
     for answer in [
         client.call("echo", json!({})).await,
         Client::new(gateway.addr)
@@ -145,6 +148,8 @@ async fn trap_26_a_json_rpc_4xx_comes_through_byte_for_byte() {
 async fn trap_26_a_4xx_that_is_no_error_for_this_request_stays_inside() {
     for body in [
         json!({"jsonrpc": "2.0", "id": 8, "error": {"code": -1, "message": "secret"}}).to_string(),
+        json!({"id": "7", "jsonrpc": "2.0", "error": {"code": -1, "message": "secret"}})
+            .to_string(),
         json!({"jsonrpc": "2.0", "id": 7, "result": {"secret": 1}}).to_string(),
         json!({"jsonrpc": "2.0", "id": 7, "method": "secret"}).to_string(),
         json!({"secret": 1}).to_string(),
@@ -152,7 +157,10 @@ async fn trap_26_a_4xx_that_is_no_error_for_this_request_stays_inside() {
             .to_owned(),
     ] {
         withheld(
-            move |_| Say::http("400 Bad Request", "application/json", &body),
+            move |id| {
+                let body = body.replace(":7,", &format!(":{id},"));
+                Say::http("400 Bad Request", "application/json", &body)
+            },
             "upstream_refused",
         )
         .await;
@@ -185,7 +193,12 @@ async fn trap_30_answers_that_cannot_be_read_are_withheld() {
     let json = |body: String| Say::http("200 OK", "application/json", &body);
     withheld(move |id| json(whole(id) + "{}"), "upstream_invalid").await;
     withheld(move |_| json(whole(&json!(8))), "upstream_invalid").await;
-    withheld(move |_| json(whole(&json!("7"))), "upstream_invalid").await;
+    withheld(
+        move |id| json(whole(&json!(id.to_string()))),
+        "upstream_invalid",
+    )
+    .await;
+    withheld(move |_| json(whole(&json!(7))), "upstream_invalid").await;
     withheld(
         move |id| json(format!("[{}]", whole(id))),
         "upstream_invalid",

@@ -5,17 +5,19 @@ use std::time::Duration;
 use keepgate_tests::{
     Client, Events, FakeServer, Gate, Say, TestGateway,
     client::{field, modern_call},
-    upstream::{behave, said},
+    upstream::{Asked, behave, said},
 };
 use serde_json::{Value, json};
 
 use super::{hostile, outcome, progress};
 
-const CALL: &str = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"echo"}}"#;
+const CALL: &str = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"echo","_meta":{"progressToken":"t"}}}"#;
 
 fn modern(gateway: &TestGateway) -> (Client, String) {
     let client = Client::new(gateway.addr).modern("tools/call", Some("echo"));
-    (client, modern_call("echo", &json!({})).to_string())
+    let mut call = modern_call("echo", &json!({}));
+    call["params"]["_meta"]["progressToken"] = json!("t");
+    (client, call.to_string())
 }
 
 #[tokio::test]
@@ -27,7 +29,7 @@ async fn trap_23_each_event_comes_while_the_stream_is_open() {
         // The second event is not said before the client has read the first, and so on.
         let mut says = vec![Say::sse()];
         for step in 1..=3 {
-            says.extend([Say::event(&progress(step)), Say::Until(held.clone())]);
+            says.extend([Say::event(&heard.progress(step)), Say::Until(held.clone())]);
         }
         says.extend([Say::event(&said(&id, "done")), Say::Close]);
         says
@@ -61,7 +63,7 @@ async fn trap_23_a_silent_stream_carries_comments() {
         let id = heard.json()["id"].clone();
         vec![
             Say::sse(),
-            Say::event(&progress(1)),
+            Say::event(&heard.progress(1)),
             Say::Until(held.clone()),
             Say::event(&said(&id, "done")),
             Say::Close,
@@ -83,33 +85,42 @@ async fn trap_23_a_silent_stream_carries_comments() {
     assert_eq!(events.message().await.unwrap()["id"], 7);
 }
 
-#[tokio::test]
-async fn trap_17_event_ids_are_sealed_and_resume_only_their_own_session() {
-    let server = FakeServer::start(
-        |heard| match (heard.verb.as_str(), heard.method().as_str()) {
+/// A server that primes the stream of a call, hangs up, and answers whoever resumes.
+async fn primed() -> FakeServer {
+    let asked = Asked::default();
+    FakeServer::start(
+        move |heard| match (heard.verb.as_str(), heard.method().as_str()) {
             ("GET", _) => vec![
                 Say::sse(),
                 Say::text(&format!(
                     "id: upstream-2\ndata: {}\n\n",
-                    said(&json!(7), "resumed")
+                    said(&asked.id(0), "resumed")
                 )),
                 Say::Close,
             ],
-            (_, "tools/call") => vec![
-                Say::sse(),
-                Say::text("id: upstream-1\nretry: 15\ndata:\n\n"),
-                Say::Close,
-            ],
+            (_, "tools/call") => {
+                asked.note(heard);
+                vec![
+                    Say::sse(),
+                    Say::text("id: upstream-1\nretry: 15\ndata:\n\n"),
+                    Say::Close,
+                ]
+            }
             _ => behave(heard).unwrap_or_default(),
         },
     )
-    .await;
+    .await
+}
+
+#[tokio::test]
+async fn trap_17_event_ids_are_sealed_and_resume_only_their_own_session() {
+    let server = primed().await;
     let gateway = TestGateway::http(&server.url()).start().await;
     let client = Client::new(gateway.addr).initialize("2025-11-25").await;
     let mut events = Events::of(client.open("POST", CALL).await);
-    let primed = events.block().await.unwrap();
-    let sealed = field(&primed, "id").unwrap().to_owned();
-    assert_eq!(field(&primed, "retry"), Some("15"));
+    let first = events.block().await.unwrap();
+    let sealed = field(&first, "id").unwrap().to_owned();
+    assert_eq!(field(&first, "retry"), Some("15"));
     assert_ne!(sealed, "upstream-1");
     // The server closed the connection and not the stream: no error takes the response's place.
     assert_eq!(events.block().await, None);
@@ -152,13 +163,17 @@ async fn trap_17_event_ids_are_sealed_and_resume_only_their_own_session() {
 
 #[tokio::test]
 async fn trap_29_a_list_that_comes_on_a_resumed_stream_is_filtered_too() {
-    let server = FakeServer::start(|heard| match (heard.verb.as_str(), heard.method().as_str()) {
+    let asked = Asked::default();
+    let server = FakeServer::start(move |heard| match (heard.verb.as_str(), heard.method().as_str()) {
         ("GET", _) => {
             let tools = json!([{"name": "delete", "inputSchema": {}}, {"name": "echo", "inputSchema": {}}]);
-            let list = json!({"jsonrpc": "2.0", "id": 7, "result": {"tools": tools}});
+            let list = json!({"jsonrpc": "2.0", "id": asked.id(0), "result": {"tools": tools}});
             vec![Say::sse(), Say::text(&format!("id: 2\ndata: {list}\n\n")), Say::Close]
         }
-        (_, "tools/list") => vec![Say::sse(), Say::text("id: 1\ndata:\n\n"), Say::Close],
+        (_, "tools/list") => {
+            asked.note(heard);
+            vec![Say::sse(), Say::text("id: 1\ndata:\n\n"), Say::Close]
+        }
         _ => behave(heard).unwrap_or_default(),
     })
     .await;
@@ -196,7 +211,7 @@ async fn trap_21_nothing_the_server_writes_becomes_a_field_of_ours() {
             Say::sse(),
             Say::text(": comment\nevent: endpoint\ndata: http://evil\n\n"),
             Say::text("event: message\rid: x\rretry: soon\r"),
-            Say::text(&format!("unknown: field\rdata: {}\r\r", progress(1))),
+            Say::text(&format!("unknown: field\rdata: {}\r\r", heard.progress(1))),
             Say::text(&format!("data: {spread}\r\n\r\n")),
             // Never ended, so never an event.
             Say::text(&format!("data: {}", said(&id, "evil"))),
@@ -246,11 +261,11 @@ async fn trap_22_a_stream_of_2026_carries_what_answers_the_request_and_nothing_e
             posing,
             unknown,
             said(&json!(8), "foreign"),
-            said(&json!("7"), "foreign"),
-            progress(1),
+            said(&json!(id.to_string()), "foreign"),
+            heard.progress(1),
             said(&id, "right"),
             said(&id, "second"),
-            progress(2),
+            heard.progress(2),
         ])
     })
     .await;
@@ -279,11 +294,15 @@ async fn trap_22_a_session_drops_answers_nobody_waits_for() {
                 json!({"jsonrpc": "2.0", "method": "notifications/vendor"}),
                 json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}),
             ]),
-            (_, "tools/call") => Say::sse_whole(&[
-                said(&json!(8), "foreign"),
-                said(&json!(7), "right"),
-                said(&json!(7), "second"),
-            ]),
+            (_, "tools/call") => {
+                let id = &heard.json()["id"];
+                Say::sse_whole(&[
+                    said(&json!(8), "foreign"),
+                    said(&json!(7), "the client's own id"),
+                    said(id, "right"),
+                    said(id, "second"),
+                ])
+            }
             _ => behave(heard).unwrap_or_default(),
         },
     )
@@ -324,8 +343,8 @@ async fn trap_30_a_stream_that_breaks_ends_with_an_error_for_its_id() {
         },
     ];
     for ending in endings {
-        let server = FakeServer::with_tools(move |_| {
-            let mut says = vec![Say::sse(), Say::event(&progress(1))];
+        let server = FakeServer::with_tools(move |heard| {
+            let mut says = vec![Say::sse(), Say::event(&heard.progress(1))];
             says.extend(ending());
             says
         })
@@ -383,7 +402,8 @@ async fn trap_30_a_list_on_a_stream_is_filtered_or_withheld() {
 #[tokio::test]
 async fn a_stream_that_says_nothing_is_given_up() {
     let server =
-        FakeServer::with_tools(|_| vec![Say::sse(), Say::event(&progress(1)), Say::Hang]).await;
+        FakeServer::with_tools(|heard| vec![Say::sse(), Say::event(&heard.progress(1)), Say::Hang])
+            .await;
     let gateway = TestGateway::http(&server.url())
         .timeouts(|timeouts| timeouts.idle = Duration::from_millis(100))
         .start()
@@ -398,9 +418,9 @@ async fn a_stream_that_says_nothing_is_given_up() {
 async fn trap_25_a_client_of_2026_that_leaves_cancels_its_call() {
     // Once while events come, and once before there is any answer.
     for early in [false, true] {
-        let server = FakeServer::with_tools(move |_| match early {
+        let server = FakeServer::with_tools(move |heard| match early {
             true => vec![Say::Hang],
-            false => vec![Say::sse(), Say::event(&progress(1)), Say::Hang],
+            false => vec![Say::sse(), Say::event(&heard.progress(1)), Say::Hang],
         })
         .await;
         let gateway = TestGateway::http(&server.url()).start().await;
@@ -442,7 +462,7 @@ async fn trap_25_a_client_with_a_session_that_leaves_cancels_nothing() {
                 says.push(Say::Until(held.clone()));
             }
             if streamed {
-                says.extend([Say::sse(), Say::event(&progress(1))]);
+                says.extend([Say::sse(), Say::event(&heard.progress(1))]);
                 if late {
                     // Long enough for a connection that is given up to be seen.
                     says.push(Say::Wait(Duration::from_millis(200)));
@@ -479,7 +499,8 @@ async fn trap_25_a_client_with_a_session_that_leaves_cancels_nothing() {
 #[tokio::test]
 async fn trap_14_a_stream_ends_with_the_key_it_was_opened_with() {
     let server =
-        FakeServer::with_tools(|_| vec![Say::sse(), Say::event(&progress(1)), Say::Hang]).await;
+        FakeServer::with_tools(|heard| vec![Say::sse(), Say::event(&heard.progress(1)), Say::Hang])
+            .await;
     let gateway = TestGateway::http(&server.url()).keys().start().await;
     let key = gateway.key_for(keepgate_authn::KeyRequest {
         subject: "alice".to_owned(),

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use keepgate_tests::{Client, Events, FakeServer, Gate, Heard, Say, TestGateway, client::field};
+use keepgate_tests::{
+    Client, Events, FakeServer, Gate, Heard, Say, TestGateway, client::field, upstream::Asked,
+};
 use serde_json::{Value, json};
 
 use super::{both, obliged, obliging, result};
@@ -82,8 +84,8 @@ async fn a_denied_field_is_found_in_base64() {
 async fn what_is_said_on_the_way_is_redacted_too() {
     let all = hidden(FIELD, |heard| {
         let log = json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": {"SSN__c": SECRET}}});
-        let progress = json!({"jsonrpc": "2.0", "method": "notifications/progress",
-            "params": {"progressToken": "t", "progress": 1, "message": format!("SSN__c: {SECRET}")}});
+        let mut progress = heard.progress(1);
+        progress["params"]["message"] = format!("SSN__c: {SECRET}").into();
         let done = result(heard, &json!({"content": [], "structuredContent": {"SSN__c": SECRET}}));
         Say::sse_whole(&[log, progress, done])
     })
@@ -96,8 +98,8 @@ async fn each_event_goes_on_as_it_comes() {
     let gate = Gate::default();
     let held = gate.clone();
     let (_server, gateway) = obliged(FIELD, move |heard| {
-        let progress = json!({"jsonrpc": "2.0", "method": "notifications/progress",
-            "params": {"progressToken": "t", "progress": 1, "message": "SSN__c: 1"}});
+        let mut progress = heard.progress(1);
+        progress["params"]["message"] = "SSN__c: 1".into();
         let done = result(
             heard,
             &json!({"content": [], "structuredContent": {"SSN__c": SECRET}}),
@@ -111,7 +113,7 @@ async fn each_event_goes_on_as_it_comes() {
     })
     .await;
     let client = Client::new(gateway.addr).initialize("2025-11-25").await;
-    let call = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "echo", "arguments": {}}});
+    let call = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "echo", "arguments": {}, "_meta": {"progressToken": "t"}}});
     let mut events = Events::of(client.open("POST", call.to_string()).await);
     let first = events.message().await.unwrap();
     assert_eq!(first["params"]["message"], "[redacted]");
@@ -261,12 +263,16 @@ async fn an_answer_on_a_resumed_stream_meets_the_rules_of_its_call() {
             Some("policy_denied"),
         ),
     ] {
+        let asked = Asked::default();
         let server = FakeServer::start(move |heard| match (heard.verb.as_str(), heard.method().as_str()) {
             ("GET", _) => {
-                let done = json!({"jsonrpc": "2.0", "id": 7, "result": {"content": [], "structuredContent": {"SSN__c": SECRET}}});
+                let done = json!({"jsonrpc": "2.0", "id": asked.id(0), "result": {"content": [], "structuredContent": {"SSN__c": SECRET}}});
                 vec![Say::sse(), Say::text(&format!("id: 2\ndata: {done}\n\n")), Say::Close]
             }
-            (_, "tools/call") => vec![Say::sse(), Say::text("id: 1\ndata:\n\n"), Say::Close],
+            (_, "tools/call") => {
+                asked.note(heard);
+                vec![Say::sse(), Say::text("id: 1\ndata:\n\n"), Say::Close]
+            }
             _ => keepgate_tests::upstream::behave(heard).unwrap_or_default(),
         })
         .await;
@@ -291,19 +297,23 @@ async fn an_answer_on_a_resumed_stream_meets_the_rules_of_its_call() {
     }
 }
 
-/// A server that gives each tool call an event id and hangs up, and says `said` to whoever resumes.
-async fn resumed(said: Value, rules: &str) -> (FakeServer, TestGateway, Client) {
+/// A server that gives each tool call an event id and hangs up, and answers all calls so far to whoever resumes, the latest
+/// first.
+async fn resumed(result: Value, rules: &str) -> (FakeServer, TestGateway, Client) {
+    let asked = Asked::default();
+    let done = move |id: &Value| json!({"jsonrpc": "2.0", "id": id, "result": result});
     let server =
         FakeServer::start(
             move |heard| match (heard.verb.as_str(), heard.method().as_str()) {
-                ("GET", _) => vec![
-                    Say::sse(),
-                    Say::text(&format!("id: 2\ndata: {said}\n\n")),
-                    Say::Close,
-                ],
+                ("GET", _) => {
+                    let all = asked.all().into_iter().rev();
+                    let all = all.map(|id| format!("id: 2\ndata: {}\n\n", done(&id)));
+                    vec![Say::sse(), Say::text(&all.collect::<String>()), Say::Close]
+                }
                 (_, "tools/call") => {
+                    asked.note(heard);
                     let answers = heard.json()["params"]["arguments"]["answers"] == true;
-                    let answer = format!("id: 2\ndata: {said}\n\n");
+                    let answer = format!("id: 2\ndata: {}\n\n", done(&asked.id(0)));
                     let answer = if answers { answer } else { String::new() };
                     vec![
                         Say::sse(),
@@ -340,35 +350,31 @@ async fn begun(client: &Client, arguments: &Value) -> Client {
 }
 
 #[tokio::test]
-async fn an_id_that_is_awaited_is_not_used_for_another_call() {
-    let done = json!({"jsonrpc": "2.0", "id": 7, "result": {"content": [], "structuredContent": {"SSN__c": SECRET}}});
+async fn an_id_that_is_used_again_takes_no_answer_of_another_call() {
+    let done = json!({"content": [], "structuredContent": {"SSN__c": SECRET}});
     for other in ["max_bytes contains 100000", "labels contains \"x\""] {
         let rules = format!(
             "redact contains {{\"field\": \"SSN__c\"}} if input.arguments.secret\n\
-             deny contains \"rows\" if {{ input.arguments.secret; input.response.records > 0 }}\n\
              {other} if not input.arguments.secret"
         );
-        let (server, _gateway, client) = resumed(done.clone(), &rules).await;
-        let resuming = begun(&client, &json!({"secret": true})).await;
-        let second = client.post(call(&json!({"secret": false}))).await;
-        assert_eq!(
-            second.code().as_deref(),
-            Some("message_invalid"),
-            "{second:?}"
-        );
-        assert_eq!(server.heard_of("tools/call").len(), 1);
-        let answer = Events::of(resuming.open("GET", "").await).message().await;
-        let answer = answer.unwrap();
-        assert_eq!(
-            answer["result"]["structuredContent"]["SSN__c"], "[redacted]",
-            "{answer}"
-        );
+        let (server, gateway, client) = resumed(done.clone(), &rules).await;
+        let first = begun(&client, &json!({"secret": true})).await;
+        let second = begun(&client, &json!({"secret": false})).await;
+        assert_eq!(server.heard_of("tools/call").len(), 2);
+        // Both have the client's id 7, and the server sends both answers on both streams.
+        for (resuming, text) in [(first, "[redacted]"), (second, SECRET)] {
+            let answers = Events::of(resuming.open("GET", "").await).messages().await;
+            assert_eq!(answers.len(), 1, "{answers:?}");
+            assert_eq!(answers[0]["id"], 7);
+            assert_eq!(answers[0]["result"]["structuredContent"]["SSN__c"], text);
+        }
+        drop(gateway);
     }
 }
 
 #[tokio::test]
 async fn what_was_withheld_is_not_had_by_asking_again() {
-    let done = json!({"jsonrpc": "2.0", "id": 7, "result": {"content": [{"type": "text", "text": SECRET}]}});
+    let done = json!({"content": [{"type": "text", "text": SECRET}]});
     for rules in [
         "max_bytes contains 20",
         "deny contains \"rows\" if input.response.size > 10",
@@ -385,7 +391,7 @@ async fn what_was_withheld_is_not_had_by_asking_again() {
 
 #[tokio::test]
 async fn what_is_answered_on_a_resumed_stream_is_counted() {
-    let done = json!({"jsonrpc": "2.0", "id": 7, "result": {"content": [], "structuredContent": {"rows": [{}, {}, {}]}}});
+    let done = json!({"content": [], "structuredContent": {"rows": [{}, {}, {}]}});
     let rules =
         "deny contains \"spent\" if { input.phase == \"call\"; input.history.records_out >= 3 }";
     let (_server, _gateway, client) = resumed(done, rules).await;

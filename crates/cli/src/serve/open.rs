@@ -11,7 +11,7 @@ use keepgate_gateway::Shared;
 use keepgate_transport::http::tls::{Tls, TlsFiles};
 
 use super::bundles::{self, Bundles};
-use super::{shadow, tokens};
+use super::{event_key, shadow, tokens};
 use crate::config::{AuthMode, Configuration};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -58,7 +58,8 @@ impl Opened {
         let shared = Shared::new(log, Arc::new(policy), Arc::new(authn))
             .map_err(|error| Failure::caused(Exit::Start, &error))?
             .with_memory(configuration.memory)
-            .with_secrets(&live);
+            .with_secrets(&live)
+            .with_event_key(event_key::open(state)?);
         let shared = Arc::new(shared);
         let sources = bundles.join(configuration.sources());
         shadow::start(configuration.shadow.as_ref(), sources, &shared).await;

@@ -185,6 +185,7 @@ impl Inner {
         let stateful = revision.era() == Era::Stateful;
         Ok(Call {
             id,
+            upstream_id: self.shared.ids.upstream(),
             received,
             origin: Origin::Client,
             caller: Arc::clone(&arrived.caller),
@@ -204,6 +205,7 @@ impl Inner {
             beside: Default::default(),
             killed: AtomicBool::new(false),
             left: AtomicBool::new(false),
+            resumes: Default::default(),
             trace,
         })
     }

@@ -19,12 +19,12 @@ use keepgate_audit::{
     Shadow, Status,
 };
 use keepgate_call::{
-    Answer, Ask, Call, Code, CredentialNote, Cut, Detail, Events, Fault, Item, Refusal, Reply,
+    Answer, Call, Code, CredentialNote, Cut, Detail, Events, Fault, Follow, Item, Refusal, Reply,
+    Step,
 };
 use keepgate_credential::Source;
 use keepgate_mcp::{
     Era,
-    id::Id,
     message::{Message, Response},
 };
 
@@ -42,6 +42,9 @@ pub use self::{
 };
 use super::{obligation::Obliged, session::Bound};
 use crate::{around::Around, gate::Gate, settings::Settings};
+
+/// The reason under which the intent of a `GET` names the call whose stream it resumes, by its decision id.
+const RESUMED: &str = "resumed";
 
 /// Writes what is about to happen, and lets nothing happen before it is durable.
 #[derive(Debug)]
@@ -101,6 +104,10 @@ impl Gate<Obliged> for Intent {
                 arguments.filter(|_| full || self.is_clear(call, record.tool_name));
             record.decision = Some(Decision::Allow);
             record.policy_rev = Some(&decision.revision);
+            let resumed = call.resumes.get().map(|resumed| Reason {
+                code: RESUMED,
+                message: resumed.id.as_str(),
+            });
             let reasons: Vec<Reason<'_>> = decision
                 .reasons
                 .iter()
@@ -108,6 +115,7 @@ impl Gate<Obliged> for Intent {
                     code: &reason.code,
                     message: &reason.message,
                 })
+                .chain(resumed)
                 .collect();
             record.reasons = &reasons;
             record.session_id = bound.session.session().map(|session| &*session.public);
@@ -459,34 +467,30 @@ impl Drop for Guard {
 struct Watched {
     events: Events,
     guard: Guard,
-    id: Option<Id>,
+    follow: Follow,
     bytes: usize,
-    resumable: bool,
     held: Option<(Item, keepgate_audit::Append)>,
     over: bool,
 }
 
 impl Watched {
     fn new(events: Events, guard: Guard) -> Self {
-        let id = match &guard.call.ask {
-            Ask::Message(Message::Request(request)) => Some(request.id().clone()),
-            Ask::Message(Message::Notification(_) | Message::Response(_))
-            | Ask::Listen
-            | Ask::End => None,
+        let follow = match guard.call.resumes.get() {
+            Some(_) => Follow::resumed(),
+            None => Follow::default(),
         };
         Self {
             events,
             guard,
-            id,
+            follow,
             bytes: 0,
-            resumable: false,
             held: None,
             over: false,
         }
     }
 
     /// The stream has ended. If the response has not come, that is the outcome; nobody waits for its record.
-    fn unanswered(&mut self, cut: Option<&Cut>) {
+    fn unanswered(&mut self, cut: Option<&Cut>, is_resumable: bool) {
         if !self.guard.open {
             return;
         }
@@ -505,7 +509,7 @@ impl Watched {
                 .end(Ended::Refused(&Refusal::new(Code::Draining))),
             None => {
                 // A listening stream ends without a response, and one that can be resumed may; another should not.
-                let fine = self.id.is_none() || self.resumable;
+                let fine = self.guard.call.request().is_none() || is_resumable;
                 let status = if fine {
                     Status::Ok
                 } else {
@@ -520,19 +524,6 @@ impl Watched {
             }
         };
         drop(written);
-    }
-
-    fn ends<'a>(&self, item: &'a Item) -> Option<&'a Response> {
-        match &item.message {
-            Some(Message::Response(response))
-                if self.id.is_some() && response.id() == self.id.as_ref() =>
-            {
-                Some(response)
-            }
-            None | Some(Message::Response(_) | Message::Request(_) | Message::Notification(_)) => {
-                None
-            }
-        }
     }
 }
 
@@ -555,32 +546,35 @@ impl Stream for Watched {
             if this.over {
                 return Poll::Ready(None);
             }
-            match std::task::ready!(this.events.as_mut().poll_next(cx)) {
-                Some(Ok(item)) => {
-                    this.resumable = this.resumable || item.id.is_some();
-                    this.bytes += item
-                        .message
-                        .as_ref()
-                        .map_or(0, |message| message.bytes().len());
-                    if let Some(response) = this.ends(&item).filter(|_| this.guard.open) {
-                        let written = this.guard.end(Ended::Answered {
-                            status: status(response),
-                            http: None,
-                            bytes: this.bytes,
-                            response: Some(response),
-                        });
-                        this.held = Some((item, written));
-                        continue;
-                    }
-                    return Poll::Ready(Some(Ok(item)));
+            let next = std::task::ready!(this.events.as_mut().poll_next(cx));
+            if let Some(Ok(item)) = &next {
+                let message = item.message.as_ref();
+                this.bytes += message.map_or(0, |message| message.bytes().len());
+            }
+            match this.follow.step(next.as_ref()) {
+                Step::Answer(response) if this.guard.open => {
+                    let written = this.guard.end(Ended::Answered {
+                        status: status(response),
+                        http: None,
+                        bytes: this.bytes,
+                        response: Some(response),
+                    });
+                    this.held = next.and_then(Result::ok).map(|item| (item, written));
+                    continue;
                 }
-                ended @ (Some(Err(_)) | None) => {
+                Step::Answer(_) | Step::Other => {}
+                Step::Abort {
+                    cut, is_resumable, ..
+                } => {
                     this.over = true;
-                    let cut = ended.and_then(Result::err);
-                    this.unanswered(cut.as_ref());
-                    return Poll::Ready(cut.map(Err));
+                    this.unanswered(Some(cut), is_resumable);
+                }
+                Step::End { is_resumable, .. } => {
+                    this.over = true;
+                    this.unanswered(None, is_resumable);
                 }
             }
+            return Poll::Ready(next);
         }
     }
 }

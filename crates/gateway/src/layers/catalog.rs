@@ -328,7 +328,7 @@ impl Lookup {
         let now = SystemTime::now();
         let (decision, random) = self.ids.next(now);
         let params = list_params(call.revision.era(), request, cursor);
-        // The decision's id is as unguessable as a request id of ours must be beside the client's own.
+        // An id no answer of a client's call could have; the server hears another.
         let id = Id::from_text(decision.as_str()).ok_or_else(|| Refusal::new(Code::Internal))?;
         let bytes = encode::request(&id, &Method::ToolsList, params.as_deref());
         let message = match message::decode(bytes, &keepgate_mcp::Limits::request()) {
@@ -338,6 +338,7 @@ impl Lookup {
         };
         Ok(Call {
             id: decision,
+            upstream_id: self.ids.upstream(),
             received: now,
             origin: Origin::Gateway,
             caller: Arc::clone(&call.caller),
@@ -353,6 +354,7 @@ impl Lookup {
             beside: Default::default(),
             killed: AtomicBool::new(false),
             left: AtomicBool::new(false),
+            resumes: Default::default(),
             trace: self.tracer.inner(&call.trace, random),
         })
     }
@@ -414,6 +416,7 @@ impl Around<Bound> for Lookup {
         let again = Bound {
             call: Arc::clone(&bound.call),
             session: bound.session.clone(),
+            tracked: None,
             resume: None,
         };
         let is_absent = settled.is_none();

@@ -129,10 +129,11 @@ pub(super) fn refused(kill: &Kill) -> Refusal {
 
 /// Tells the server of a session that nobody waits for its answer any more.
 fn unasked(session: &Session, call: &Call) {
-    if let (Ask::Message(Message::Request(request)), Some(link)) = (&call.ask, session.link.get())
+    if let Some(link) = session.link.get()
+        && call.request().is_some()
         && call.is_intended()
     {
-        link.cancel(request.id());
+        link.cancel(call.upstream_id);
     }
 }
 

@@ -4,9 +4,9 @@
 //! take. On the way back: answers are judged where a policy speaks of them, redacted and cut, withheld if too large, and the
 //! session is given its labels. The arguments policy sets were set where they were judged.
 //!
-//! In a session an answer may come on another stream than it was asked for on, and a server may say what it likes on the
-//! streams that only listen. So a session remembers what was asked of its calls (`standing.rs`): each answer meets the rules
-//! of its own call, and everything else the server says meets the rules of all.
+//! In a session an answer may come on a stream that resumes the one it was asked for on, and a server may say what it likes on
+//! the streams that only listen. So the duty of a call goes with what the session remembers of it (`session/calls.rs`), and
+//! every other message of the server meets the rules of all calls so far (`standing.rs`).
 
 mod duty;
 mod standing;
@@ -15,20 +15,20 @@ mod stream;
 use std::{
     collections::{HashMap, HashSet},
     num::NonZeroU32,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use keepgate_call::{Answer, Ask, Call, Code, Detail, Origin, Refusal, Reply, ServerName};
+use keepgate_call::{Answer, Call, Code, Detail, Origin, Refusal, Reply, ServerName};
 use keepgate_credential::Source;
-use keepgate_mcp::{id::Id, message::Message};
+use keepgate_mcp::message::Message;
 use keepgate_policy::{
     AuditLevel, Decision, LimitBy, Obligations, Phase, Policy, RateLimit, ToolFacts, is_judged,
 };
 use keepgate_store::kill::{Running, Switch, Ticket};
 
-pub(crate) use self::standing::Standing;
-use self::{duty::Duty, standing::Held, stream::Carried};
+use self::stream::Carried;
+pub(crate) use self::{duty::Duty, standing::Standing};
 use super::{
     approval::Permitted,
     policy::{Respond, unsupported},
@@ -41,7 +41,7 @@ use crate::{
     knowledge::Knowledge,
     limit::{Budgets, Rate, Share},
     oblige::Rules,
-    session::Session,
+    session::{Session, TrackedCall},
     settings::{Settings, Upstream},
     shared::Shared,
 };
@@ -130,11 +130,7 @@ impl Parts {
         };
         Ok(Some(Arc::new(Duty {
             parts: Arc::clone(self),
-            bound: Bound {
-                call: Arc::clone(&bound.call),
-                session: bound.session.clone(),
-                resume: None,
-            },
+            bound: bound.of_owed(),
             tool,
             responds,
             counts,
@@ -242,47 +238,33 @@ impl Around<Permitted> for Carry {
         F: Future<Output = Result<Reply, Refusal>> + Send,
     {
         let (bound, tool, decision) = permitted.into_parts();
-        if let Some(session) = bound.session.session() {
-            let id = bound.call.request().map(|request| request.id());
-            session.standing.is_free(id)?;
-        }
         self.0.before(&bound, &decision)?;
         let (credential, ticket) = self.0.credential(&bound, &decision)?.unzip();
-        let duty = self.0.duty(&bound, tool, &decision)?;
-        let timeout = decision
-            .obligations
-            .as_ref()
-            .and_then(|obligations| obligations.timeout);
-        if duty.is_none() {
-            // Nothing is asked for, the rule; only what a session's streams say has to meet what was asked before.
-            let told = bound
-                .session
-                .session()
-                .map(|_| (Arc::clone(&bound.call), bound.session.clone()));
-            let reply = next(Obliged {
-                bound,
-                decision,
-                credential,
-            })
-            .await?;
-            return Ok(match (reply.answer, told) {
-                (Answer::Stream(events), Some((call, binding))) => Reply {
-                    answer: Answer::Stream(Box::pin(Carried::new(events, Way::of(call, binding)))),
-                    session: reply.session,
+        let way = match bound.resumed() {
+            // Its own decision is that somebody may listen; what comes is for the call that is resumed.
+            Some(tracked) => Way {
+                duty: tracked.duty.get().cloned(),
+                limit: match tracked.is_answered.load(Ordering::Acquire) {
+                    true => None,
+                    false => tracked.limit.get().copied(),
                 },
-                (answer, _) => Reply {
-                    answer,
-                    session: reply.session,
-                },
-            });
-        }
-        let mut way = Way::of(Arc::clone(&bound.call), bound.session.clone());
-        if let (Some(session), Some(duty)) = (&way.session, &duty) {
-            way.held = Some(Held::new(session, duty)?);
-        }
-        way.duty = duty;
-        way.ticket = ticket;
-        way.limit = timeout.map(|limit| (tokio::time::Instant::now() + limit, limit));
+                ..Way::of(&bound)
+            },
+            None => {
+                let duty = self.0.duty(&bound, tool, &decision)?;
+                let timeout = decision
+                    .obligations
+                    .as_ref()
+                    .and_then(|obligations| obligations.timeout);
+                Way {
+                    duty,
+                    ticket,
+                    limit: timeout.map(|limit| (tokio::time::Instant::now() + limit, limit)),
+                    ..Way::of(&bound)
+                }
+            }
+        };
+        way.note(&bound)?;
         let revision = Arc::clone(&decision.revision);
         let running = way.held(next(Obliged {
             bound,
@@ -305,14 +287,12 @@ impl Around<Permitted> for Carry {
 
 /// A call under way.
 struct Way {
-    /// What it is asked under.
-    own: Option<Id>,
+    /// The call whose answer is owed.
     call: Arc<Call>,
     binding: Binding,
     session: Option<Arc<Session>>,
+    tracked: Option<Arc<TrackedCall>>,
     duty: Option<Arc<Duty>>,
-    /// The session's knowledge of the duty.
-    held: Option<Held>,
     /// The hold on the kill switch for the credential policy chose.
     ticket: Option<Ticket>,
     /// When it ends at the latest.
@@ -321,17 +301,40 @@ struct Way {
 
 impl Way {
     /// Of a call that nothing is asked of.
-    fn of(call: Arc<Call>, binding: Binding) -> Self {
+    fn of(bound: &Bound) -> Self {
         Self {
-            own: call.request().map(|request| request.id().clone()),
-            session: binding.session().cloned(),
-            call,
-            binding,
+            session: bound.session.session().cloned(),
+            call: Arc::clone(bound.owed()),
+            tracked: bound.tracked.clone(),
+            binding: bound.session.clone(),
             duty: None,
-            held: None,
             ticket: None,
             limit: None,
         }
+    }
+
+    /// Registers with the session the rules for this call's answer and for every later message of the server.
+    ///
+    /// # Errors
+    /// `overloaded` when the session has too many rules.
+    fn note(&self, bound: &Bound) -> Result<(), Refusal> {
+        if bound.resumed().is_some() {
+            return Ok(());
+        }
+        let Some(duty) = &self.duty else {
+            return Ok(());
+        };
+        if let Some(session) = &self.session {
+            session.standing.enter(duty)?;
+        }
+        if let Some(tracked) = &bound.tracked {
+            // Set once: a call is carried once.
+            let _first = tracked.duty.set(Arc::clone(duty));
+            if let Some(limit) = self.limit {
+                let _first = tracked.limit.set(limit);
+            }
+        }
+        Ok(())
     }
 
     /// Runs what can be cut with the credential it is sent with.
@@ -355,6 +358,8 @@ impl Way {
             duty.label()?;
         }
         let answer = match (answer, &self.duty) {
+            // Nothing is asked for where nothing is obliged to; but what a session's streams say meets what was asked before.
+            (Answer::Stream(events), None) if self.session.is_none() => Answer::Stream(events),
             (Answer::Stream(events), _) => Answer::Stream(Box::pin(Carried::new(events, self))),
             (Answer::Message(Message::Response(response)), Some(duty)) => {
                 Answer::Message(Message::Response(duty.released(response)?))
@@ -384,10 +389,10 @@ fn cut_short(limit: Duration, revision: Arc<str>) -> Refusal {
 
 /// Tells the server of a session that nobody waits for its answer any more: there, a closed connection does not say so.
 fn unasked(call: &Call, binding: &Binding) {
-    if let (Ask::Message(Message::Request(request)), Some(session)) = (&call.ask, binding.session())
-        && let Some(link) = session.link.get()
+    if let Some(link) = binding.session().and_then(|session| session.link.get())
+        && call.request().is_some()
         && call.is_intended()
     {
-        link.cancel(request.id());
+        link.cancel(call.upstream_id);
     }
 }

@@ -1,5 +1,5 @@
-//! Session: binds a call to the session it names, opens one at `initialize`, and keeps on each stream only what belongs
-//! to the session.
+//! Session: binds a call to the session it names, opens one at `initialize`, knows which of its calls run, and seals the event
+//! ids of its streams.
 
 mod open;
 mod stream;
@@ -8,17 +8,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use keepgate_call::{Answer, Ask, Call, Code, Refusal, Reply};
-use keepgate_mcp::{
-    Era,
-    id::Id,
-    message::{Message, Request},
-    method::{ListKind, Method, Subject},
-};
+use keepgate_mcp::{Era, id::Id, message::Message, method::Method};
 use tracing::debug;
 
 use crate::{
     around::Around,
-    session::{InUse, Seat, Session, Sessions},
+    session::{InUse, Origin, Seat, Session, Sessions, TrackedCall},
     settings::Limits,
 };
 
@@ -29,6 +24,8 @@ pub struct Bound {
     pub call: Arc<Call>,
     /// Its session.
     pub session: Binding,
+    /// The call of the session whose answer the stream of this one may bring: itself, or the one whose stream it resumes.
+    pub tracked: Option<Arc<TrackedCall>>,
     /// Where a stream resumes: the server's own event id, out of the sealed one the client presented.
     pub resume: Option<Bytes>,
 }
@@ -59,6 +56,31 @@ enum Found {
     None,
     Opening(Arc<Session>, Seat),
     Held(InUse),
+}
+
+impl Bound {
+    /// The call whose answer is owed: itself, or the one whose stream it resumes.
+    pub fn owed(&self) -> &Arc<Call> {
+        self.tracked
+            .as_ref()
+            .map_or(&self.call, |tracked| &tracked.call)
+    }
+
+    /// The same call in the same session, for whatever evaluates its answer.
+    pub fn of_owed(&self) -> Self {
+        Self {
+            call: Arc::clone(self.owed()),
+            session: self.session.clone(),
+            // Held by the tracked call itself, perhaps.
+            tracked: None,
+            resume: None,
+        }
+    }
+
+    /// The tracked call whose stream is resumed.
+    pub fn resumed(&self) -> Option<&Arc<TrackedCall>> {
+        self.tracked.as_ref().filter(|_| self.resume.is_some())
+    }
 }
 
 /// Binds calls to sessions.
@@ -124,6 +146,7 @@ impl Around<Arc<Call>> for Bind {
                 let bound = Bound {
                     call,
                     session: Binding::Opening(Arc::clone(&session)),
+                    tracked: None,
                     resume: None,
                 };
                 return open::finish(&self.sessions, (session, seat), bound, next).await;
@@ -136,20 +159,8 @@ impl Around<Arc<Call>> for Bind {
             in_use.serves();
         }
         let answered = answered(&session, &call)?;
-        let resume = match &call.passed.last_event_id {
-            None => None,
-            Some(sealed) => Some(
-                session
-                    .open_event(sealed)
-                    .ok_or_else(|| Refusal::new(Code::EventUnknown))?,
-            ),
-        };
-        let bound = Bound {
-            call,
-            session: Binding::Held(Arc::clone(&session)),
-            resume,
-        };
-        let reply = self.held(in_use, bound, next).await;
+        let resumed = resumed(&session, &call)?;
+        let reply = self.held(in_use, call, resumed, next).await;
         if let (Some((id, method)), Err(refusal)) = (answered, &reply)
             && matches!(refusal.code, Code::RateLimited | Code::ConcurrencyLimited)
         {
@@ -165,16 +176,16 @@ where
     N: FnOnce(Bound) -> F + Send,
     F: Future<Output = Result<Reply, Refusal>> + Send,
 {
-    let awaited = asked(&call).map(|request| request.id().clone());
     let reply = next(Bound {
         call,
         session: Binding::Stateless,
+        tracked: None,
         resume: None,
     })
     .await?;
-    Ok(match (reply.answer, awaited) {
-        (Answer::Stream(events), Some(id)) => Answer::Stream(stream::answering(events, id)).into(),
-        (answer, _) => answer.into(),
+    Ok(match reply.answer {
+        Answer::Stream(events) => Answer::Stream(stream::answering(events)).into(),
+        answer @ (Answer::Accepted | Answer::Message(_) | Answer::Passed { .. }) => answer.into(),
     })
 }
 
@@ -201,32 +212,68 @@ fn is_handshake(call: &Call) -> bool {
     }
 }
 
-fn asked(call: &Call) -> Option<&Request> {
-    match &call.ask {
-        Ask::Message(Message::Request(request)) => Some(request),
-        Ask::Message(Message::Notification(_) | Message::Response(_)) | Ask::Listen | Ask::End => {
-            None
-        }
-    }
+/// A stream that is resumed: the event id of the server, and the stream it was sealed to.
+struct Resumed {
+    event: Bytes,
+    origin: Origin,
+    /// The call whose stream it is.
+    tracked: Option<Arc<TrackedCall>>,
 }
 
-fn listed(request: &Request) -> Option<ListKind> {
-    if let Subject::Listing(kind) = request.subject() {
-        Some(kind)
-    } else {
-        None
-    }
+/// Opens the event id a `GET` presents. On anything else the header means nothing (2025-11-25 `basic/transports`).
+fn resumed(session: &Session, call: &Call) -> Result<Option<Resumed>, Refusal> {
+    let sealed = match (&call.ask, &call.passed.last_event_id) {
+        (Ask::Listen, Some(sealed)) if !sealed.is_empty() => sealed,
+        (Ask::Listen | Ask::Message(_) | Ask::End, _) => return Ok(None),
+    };
+    let unknown = || Refusal::new(Code::EventUnknown);
+    let (origin, event) = session.open_event(sealed).ok_or_else(unknown)?;
+    let tracked = match origin {
+        Origin::Call(id) => {
+            let tracked = session.calls.remembered(id).ok_or_else(unknown)?;
+            // Set once: a call is bound once.
+            let _first = call.resumes.set(Arc::clone(&tracked.call));
+            Some(tracked)
+        }
+        Origin::Listening(_) => None,
+    };
+    Ok(Some(Resumed {
+        event,
+        origin,
+        tracked,
+    }))
 }
 
 impl Bind {
-    async fn held<N, F>(&self, in_use: InUse, bound: Bound, next: N) -> Result<Reply, Refusal>
+    async fn held<N, F>(
+        &self,
+        in_use: InUse,
+        call: Arc<Call>,
+        resumed: Option<Resumed>,
+        next: N,
+    ) -> Result<Reply, Refusal>
     where
         N: FnOnce(Bound) -> F + Send,
         F: Future<Output = Result<Reply, Refusal>> + Send,
     {
         let session = Arc::clone(in_use.session());
-        let ends = matches!(bound.call.ask, Ask::End);
-        let awaited = asked(&bound.call).map(|request| (request.id().clone(), listed(request)));
+        let ends = matches!(call.ask, Ask::End);
+        let running = call.request().map(|_| self.sessions.begin(&session, &call));
+        let is_resumed = resumed.is_some();
+        let (origin, tracked, resume) = match (resumed, &running) {
+            (Some(it), _) => (it.origin, it.tracked, Some(it.event)),
+            (None, Some(running)) => {
+                let own = Some(Arc::clone(&running.tracked));
+                (Origin::Call(call.upstream_id), own, None)
+            }
+            (None, None) => (Origin::Listening(call.upstream_id), None, None),
+        };
+        let bound = Bound {
+            call,
+            session: Binding::Held(Arc::clone(&session)),
+            tracked: tracked.clone(),
+            resume,
+        };
         let reply = {
             let ended = session.ended.clone();
             let running = next(bound);
@@ -250,12 +297,18 @@ impl Bind {
         };
         Ok(match reply.answer {
             Answer::Stream(events) => {
-                if let Some((id, list)) = &awaited {
-                    session.await_response(id, *list);
-                }
-                let kept = stream::kept(events, in_use, Arc::clone(&self.sessions));
+                let kept = stream::Kept {
+                    in_use,
+                    sessions: Arc::clone(&self.sessions),
+                    origin,
+                    tracked,
+                    is_resumed,
+                    running,
+                    is_remembered: None,
+                    is_told: false,
+                };
                 Reply {
-                    answer: Answer::Stream(kept),
+                    answer: Answer::Stream(kept.over(events)),
                     session: None,
                 }
             }

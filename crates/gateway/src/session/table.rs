@@ -10,13 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use keepgate_call::{Caller, Code, Principal, Refusal, ServerName};
+use keepgate_call::{Call, Caller, Code, Principal, Refusal, ServerName};
 use keepgate_mcp::revision::Revision;
 use keepgate_policy::ClientFacts;
 use keepgate_transport::memory::Budget;
 use tracing::warn;
 
-use super::{Session, locked};
+use super::{EventKey, RunningCall, Session, locked};
 use crate::{metrics::Meters, settings::Limits, shards::Shards};
 
 /// Delay after which a refused client may try again: calls and streams end when they end.
@@ -105,30 +105,37 @@ pub struct Sessions {
     shards: Shards<RwLock<Shard>>,
     counts: Arc<Mutex<Counts>>,
     epoch: Instant,
-    meters: Option<Arc<Meters>>,
+    key: EventKey,
+    meters: Arc<Meters>,
     memory: Budget,
 }
 
-impl Default for Sessions {
-    fn default() -> Self {
+impl Sessions {
+    /// An empty table. Event ids are sealed with `key`; sessions are measured from their beginning to their end, and charged to
+    /// `memory`.
+    pub fn new(meters: &Arc<Meters>, memory: &Budget, key: EventKey) -> Self {
         Self {
             shards: Shards::default(),
             counts: Arc::default(),
             epoch: Instant::now(),
-            meters: None,
-            memory: Budget::default(),
+            key,
+            meters: Arc::clone(meters),
+            memory: memory.clone(),
         }
     }
-}
 
-impl Sessions {
-    /// An empty table whose sessions are measured from their beginning to their end, and charged to `memory`.
-    pub fn measured(meters: &Arc<Meters>, memory: &Budget) -> Self {
-        Self {
-            meters: Some(Arc::clone(meters)),
-            memory: memory.clone(),
-            ..Self::default()
+    /// The key event ids are sealed with.
+    pub(crate) fn key(&self) -> &EventKey {
+        &self.key
+    }
+
+    /// Notes that `call` runs in `session`. An id of its client that another running call has is counted and no more.
+    pub fn begin(&self, session: &Arc<Session>, call: &Arc<Call>) -> RunningCall {
+        let running = RunningCall::begin(session, call);
+        if running.is_reused {
+            self.meters.reused_id(&session.server);
         }
+        running
     }
 
     /// A session that is not in the table yet: nobody can use it before the server has accepted it. Its place is taken
@@ -156,7 +163,13 @@ impl Sessions {
                 .detail("limits.memory")
                 .source(spent)
         })?;
-        let session = Session::new(Arc::clone(caller), server.clone(), client, charge)?;
+        let session = Session::new(
+            Arc::clone(caller),
+            server.clone(),
+            client,
+            &self.key,
+            charge,
+        )?;
         Ok((Arc::new(session), seat))
     }
 
@@ -285,17 +298,21 @@ impl Sessions {
         if removed.is_some() {
             self.finish(session);
         } else {
-            session.standing.end();
-            session.ended.cancel();
+            Self::cut(session);
         }
     }
 
     /// Cuts what runs in a session that was taken out of the table.
     fn finish(&self, session: &Session) {
-        if let Some(meters) = &self.meters {
-            meters.session(&session.server, session.revision(), session.began.elapsed());
-        }
+        let lasted = session.began.elapsed();
+        self.meters
+            .session(&session.server, session.revision(), lasted);
+        Self::cut(session);
+    }
+
+    fn cut(session: &Session) {
         session.standing.end();
+        session.calls.end();
         session.ended.cancel();
     }
 

@@ -7,6 +7,8 @@
 //! process, and so do new sessions; a session of before is over, since its process was the session. The old process ends
 //! with the last call on it.
 
+mod replies;
+
 use std::{
     collections::HashMap,
     ffi::OsStr,
@@ -18,9 +20,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use futures_util::{StreamExt, future::join_all, stream};
-use keepgate_call::{
-    Answer, Ask, Call, Code, Cut, Events, Item, Principal, Refusal, Reply, ServerName,
-};
+use keepgate_call::{Answer, Ask, Code, Cut, Events, Item, Principal, Refusal, Reply, ServerName};
 use keepgate_credential::{Live, Tails};
 use keepgate_mcp::{
     Era,
@@ -29,13 +29,18 @@ use keepgate_mcp::{
 };
 use keepgate_store::kill::{Facts, Kill};
 use keepgate_transport::stdio::{
-    CallMode, ChildSettings, Connection, Launcher, Owner, Redact, Replies, Reserve, Restart,
-    Sharing, StdioError, Supervisor,
+    CallMode, ChildSettings, Connection, Launcher, Owner, Redact, Reserve, Restart, Sharing,
+    Supervisor,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
 
-use super::{Link, process_failed};
+use self::replies::{Cuttable, item, requested};
+use super::{
+    Link,
+    matching::{self, Matching},
+    process_failed,
+};
 use crate::{
     layers::{
         credential::Credential,
@@ -347,7 +352,7 @@ impl Attached {
     }
 
     /// The messages of the process that belong to no call. A shared process has none that belong to one session.
-    fn listen(&self) -> Result<Events, Refusal> {
+    fn listen(&self, bound: &Bound) -> Result<Events, Refusal> {
         // A session that listens is in use: its process makes room for none.
         let busy = self.connection.hold().map_err(process_failed)?;
         let token = CancellationToken::new();
@@ -365,9 +370,11 @@ impl Attached {
                 silence.take_until(Box::pin(token.cancelled_owned())),
             ));
         }
-        let items = self.connection.unsolicited().map(move |message| {
+        let mut matching = Matching::new(bound);
+        let items = self.connection.unsolicited();
+        let items = items.filter_map(move |message| {
             let _held = &busy;
-            item(message)
+            std::future::ready(item(&mut matching, message).transpose())
         });
         Ok(Box::pin(
             items.take_until(Box::pin(token.cancelled_owned())),
@@ -387,7 +394,7 @@ pub(super) async fn send(
         Binding::Stateless => {
             let connection = children.stateless(&bound, credential).await?;
             let client = (children.owner(&bound), CallMode::CancelOnDrop);
-            message(&children, &connection, &call, client)
+            message(&children, &connection, &bound, client)
                 .await
                 .map(Into::into)
         }
@@ -413,13 +420,13 @@ pub(super) async fn send(
             }
             let is_ready = matches!(&call.ask, Ask::Message(Message::Notification(note)) if *note.method() == Method::Initialized);
             match &call.ask {
-                Ask::Listen => Ok(Answer::Stream(attached.listen()?).into()),
+                Ask::Listen => Ok(Answer::Stream(attached.listen(&bound)?).into()),
                 Ask::End => Ok(Answer::Accepted.into()),
                 Ask::Message(_) if is_ready && attached.ready => Ok(Answer::Accepted.into()),
                 Ask::Message(_) => {
                     debug_assert_eq!(call.revision.era(), Era::Stateful, "sessions are stateful");
                     let client = (children.owner(&bound), CallMode::KeepOnDrop);
-                    message(&children, &attached.connection, &call, client)
+                    message(&children, &attached.connection, &bound, client)
                         .await
                         .map(Into::into)
                 }
@@ -491,21 +498,29 @@ async fn first_response(
 async fn message(
     children: &Children,
     connection: &Connection,
-    call: &Arc<Call>,
+    bound: &Bound,
     (owner, mode): (Owner, CallMode),
 ) -> Result<Answer, Refusal> {
+    let call = &bound.call;
     match call.message() {
         Some(Message::Request(request)) => {
             let replies = connection
-                .call_for(owner, request, mode)
+                .call_for(owner, &matching::renamed(call, request), mode)
                 .await
                 .map_err(process_failed)?;
-            let call = Arc::clone(call);
-            requested(children, Cuttable { replies, call }).await
+            let cuttable = Cuttable {
+                replies,
+                call: Arc::clone(call),
+                matching: Matching::new(bound),
+            };
+            requested(children, cuttable).await
         }
         Some(Message::Notification(notification)) => {
+            let Some(notification) = matching::notified(bound, notification) else {
+                return Ok(Answer::Accepted);
+            };
             connection
-                .notify_for(owner, notification)
+                .notify_for(owner, &notification)
                 .await
                 .map_err(process_failed)?;
             Ok(Answer::Accepted)
@@ -515,60 +530,5 @@ async fn message(
             Ok(Answer::Accepted)
         }
         None => Err(Refusal::new(Code::HttpMethod)),
-    }
-}
-
-/// The replies of a call. A client that goes away leaves its call running; one that is cut off does not.
-struct Cuttable {
-    replies: Replies,
-    call: Arc<Call>,
-}
-
-impl Drop for Cuttable {
-    fn drop(&mut self) {
-        if self.call.is_killed() {
-            self.replies.cut();
-        }
-    }
-}
-
-/// One message if the response comes first, else a stream.
-async fn requested(children: &Children, mut cuttable: Cuttable) -> Result<Answer, Refusal> {
-    let first = tokio::time::timeout(children.request, cuttable.replies.next())
-        .await
-        .map_err(|_elapsed| Refusal::new(Code::UpstreamTimeout))?;
-    match first {
-        Some(Ok(response @ Message::Response(_))) => Ok(Answer::Message(response)),
-        Some(Ok(other)) => {
-            let rest = unfolded(cuttable, children.idle);
-            Ok(Answer::Stream(Box::pin(
-                stream::iter([item(Ok(other))]).chain(rest),
-            )))
-        }
-        Some(Err(error)) => Err(process_failed(error)),
-        None => Err(Refusal::new(Code::UpstreamInvalid).detail("no answer to a request")),
-    }
-}
-
-/// The rest of a stream; a process that says nothing for `idle` has broken it.
-fn unfolded(cuttable: Cuttable, idle: Duration) -> Events {
-    let rest = stream::unfold(Some(cuttable), move |cuttable| async move {
-        let mut cuttable = cuttable?;
-        match tokio::time::timeout(idle, cuttable.replies.next()).await {
-            Ok(message) => Some((item(message?), Some(cuttable))),
-            Err(_elapsed) => {
-                let silent = Cut::Upstream(format!("nothing came for `{idle:?}`"));
-                Some((Err(silent), None))
-            }
-        }
-    });
-    Box::pin(rest)
-}
-
-fn item(message: Result<Message, StdioError>) -> Result<Item, Cut> {
-    match message {
-        Ok(message) => Ok(message.into()),
-        Err(StdioError::Cancelled) => Err(Cut::Cancelled),
-        Err(error) => Err(Cut::Upstream(error.to_string())),
     }
 }

@@ -25,7 +25,10 @@ use keepgate_transport::{
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use super::Link;
+use super::{
+    Link,
+    matching::{self, Matched, Matching},
+};
 use crate::{
     layers::{
         credential::{self, Credential},
@@ -177,19 +180,19 @@ pub(super) async fn send(
     let endpoint = http.armed(credential.as_ref());
     let (received, request) = match &call.ask {
         Ask::Message(judged) => {
-            // The judged bytes, but for a trace context of ours.
+            // The evaluated bytes, but for a trace context and ids of ours.
             let message = call.message().unwrap_or(judged);
-            let request = if let Message::Request(request) = message {
-                Some(request)
-            } else {
-                None
+            let (bytes, request) = match message {
+                Message::Request(request) => (matching::sent(&call, request), Some(request)),
+                Message::Notification(notification) => {
+                    let Some(notification) = matching::notified(&bound, notification) else {
+                        return Ok(Answer::Accepted.into());
+                    };
+                    (notification.bytes().clone(), None)
+                }
+                Message::Response(response) => (response.bytes().clone(), None),
             };
-            (
-                endpoint
-                    .post(headers, message.bytes().clone(), &http.bounds)
-                    .await,
-                request,
-            )
+            (endpoint.post(headers, bytes, &http.bounds).await, request)
         }
         Ask::Listen => (endpoint.get(headers, &http.bounds).await, None),
         Ask::End => {
@@ -201,8 +204,9 @@ pub(super) async fn send(
         Received::Message { head, body } => {
             open(&http, &bound, head.session, credential.as_ref());
             match request {
-                Some(request) => {
-                    Answer::Message(Message::Response(response(&http, request, body)?))
+                Some(_) => {
+                    let matching = Matching::new(&bound);
+                    Answer::Message(Message::Response(response(&http, matching, body)?))
                 }
                 // Some servers say more than "accepted" to a notification; nobody asked.
                 None => Answer::Accepted,
@@ -214,12 +218,12 @@ pub(super) async fn send(
                 return Err(Refusal::new(Code::UpstreamInvalid)
                     .detail("a stream in answer to what needs none"));
             }
-            Answer::Stream(items(&http, events))
+            Answer::Stream(items(&http, Matching::new(&bound), events))
         }
         Received::Rejected { status: 401, .. } if credential.is_some() => {
             return Err(Refusal::new(Code::CredentialRejected));
         }
-        Received::Rejected { status, body } => rejected(&http, &bound, request, status, body)?,
+        Received::Rejected { status, body } => rejected(&http, &bound, status, body)?,
     };
     Ok(answer.into())
 }
@@ -277,24 +281,24 @@ fn open(
 }
 
 /// The one response to a request: strict JSON, and the id that was asked under.
-fn response(http: &Http, request: &Request, body: Bytes) -> Result<Response, Refusal> {
+fn response(http: &Http, mut matching: Matching, body: Bytes) -> Result<Response, Refusal> {
+    let refused =
+        || Refusal::new(Code::UpstreamInvalid).detail("the answer does not answer the request");
     match message::decode(body, &http.decode) {
-        Ok(Body::Single(Message::Response(response))) if response.id() == Some(request.id()) => {
-            Ok(response)
-        }
-        Ok(Body::Single(_) | Body::Batch(_)) => {
-            Err(Refusal::new(Code::UpstreamInvalid)
-                .detail("the answer does not answer the request"))
-        }
+        Ok(Body::Single(message)) => match matching.matched(message) {
+            Matched::Answer(response) => Ok(response),
+            Matched::Other(_) | Matched::Foreign(_) => Err(refused()),
+        },
+        Ok(Body::Batch(_)) => Err(refused()),
         Err(error) => Err(Refusal::new(Code::UpstreamInvalid).source(error)),
     }
 }
 
-/// A 4xx. Clients read the protocol era out of its JSON-RPC body, so that goes on unchanged; nothing else of it does.
+/// A 4xx. Clients read the protocol era out of its JSON-RPC body, so that goes on unchanged but for the id; nothing else of it
+/// does.
 fn rejected(
     http: &Http,
     bound: &Bound,
-    request: Option<&Request>,
     status: u16,
     body: Option<Bytes>,
 ) -> Result<Answer, Refusal> {
@@ -318,25 +322,39 @@ fn rejected(
         Ok(Body::Single(Message::Response(response)))
             if response.error().is_some()
                 // It asks for something, and passed on like this nobody would judge what.
-                && response.error_code() != Some(error::URL_ELICITATION_REQUIRED)
-                && response
-                    .id()
-                    .is_none_or(|id| request.is_some_and(|request| request.id() == id)) =>
+                && response.error_code() != Some(error::URL_ELICITATION_REQUIRED) =>
         {
-            Ok(Answer::Passed { status, body })
+            if response.id().is_none() {
+                return Ok(Answer::Passed { status, body });
+            }
+            match Matching::new(bound).matched(Message::Response(response)) {
+                Matched::Answer(response) => Ok(Answer::Passed {
+                    status,
+                    body: response.bytes().clone(),
+                }),
+                Matched::Other(_) | Matched::Foreign(_) => Err(refused()),
+            }
         }
         Ok(Body::Single(_) | Body::Batch(_)) => Err(refused()),
         Err(error) => Err(refused().source(error)),
     }
 }
 
-/// A stream's events, each decoded once.
-fn items(http: &Arc<Http>, events: Incoming) -> Events {
+/// A stream's events, each decoded and matched once.
+fn items(http: &Arc<Http>, mut matching: Matching, events: Incoming) -> Events {
     let http = Arc::clone(http);
-    Box::pin(events.filter_map(move |event| std::future::ready(item(&http, event).transpose())))
+    Box::pin(
+        events.filter_map(move |event| {
+            std::future::ready(item(&http, &mut matching, event).transpose())
+        }),
+    )
 }
 
-fn item(http: &Http, event: Result<Event, StreamError>) -> Result<Option<Item>, Cut> {
+fn item(
+    http: &Http,
+    matching: &mut Matching,
+    event: Result<Event, StreamError>,
+) -> Result<Option<Item>, Cut> {
     let event = event.map_err(|error| broken(&error))?;
     if event.name.as_deref().is_some_and(|name| name != b"message") {
         warn!(server = %http.name, "dropped an event of an unknown name");
@@ -346,7 +364,7 @@ fn item(http: &Http, event: Result<Event, StreamError>) -> Result<Option<Item>, 
         None
     } else {
         match message::decode(event.data, &http.decode) {
-            Ok(Body::Single(message)) => Some(message),
+            Ok(Body::Single(message)) => matching.passed(message),
             // 2025-03-26 lets servers batch; we never send batches, so nobody has to understand one.
             Ok(Body::Batch(_)) => return Err(Cut::Upstream("a batch on a stream".to_owned())),
             Err(error) => return Err(Cut::Upstream(error.to_string())),

@@ -67,12 +67,12 @@ impl<'a> Meta<'a> {
 
     /// `io.modelcontextprotocol/subscriptionId`: the id of the `subscriptions/listen` request.
     pub fn subscription_id(self) -> Option<Id> {
-        Id::from_raw(self.member("io.modelcontextprotocol/subscriptionId")?)
+        Id::from_raw(self.member(super::SUBSCRIPTION)?)
     }
 
     /// `progressToken`: a string or an integer, like an id.
     pub fn progress_token(self) -> Option<Id> {
-        Id::from_raw(self.member("progressToken")?)
+        Id::from_raw(self.member(super::PROGRESS_TOKEN)?)
     }
 
     /// `traceparent` (W3C Trace Context).

@@ -2,37 +2,132 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use smallvec::SmallVec;
+
 use super::{Message, Notification, Parts, Request, Response, build};
 use crate::Id;
 use crate::error::{DecodeError, DecodeFault};
 use crate::json::{Envelope, Limits, Place, Scanner, Span};
 
-/// The parts under another id. The id is known to be one, so only the places after it move; nothing is judged again.
-pub(super) fn with_id(parts: &Parts, id: &Id) -> Arc<Parts> {
-    let Some(span) = parts.envelope.id else {
-        // An error response without an id: it gets one in front.
-        return with_first_id(parts, id);
+/// Text that takes the place of a part of a message. What it replaces and what it is are one JSON value each, so that nothing
+/// has to be decoded again.
+pub(super) struct Edit<'a> {
+    span: Span,
+    with: &'a str,
+}
+
+impl<'a> Edit<'a> {
+    /// An id in place of the id of the message; in front where an error response has none.
+    pub(super) fn of_id(parts: &Parts, id: &'a Id) -> Option<Self> {
+        let with = id.as_json();
+        parts.envelope.id.map(|span| Self { span, with })
+    }
+
+    /// An id in place of a member's value; none if there is no such member.
+    pub(super) fn of_member(
+        parts: &Parts,
+        place: Place,
+        key: &str,
+        id: Option<&'a Id>,
+    ) -> Option<Self> {
+        let span = parts.find(place, key)?.value;
+        let with = id?.as_json();
+        Some(Self { span, with })
+    }
+
+    fn end(&self) -> u32 {
+        self.span.start + self.with.len() as u32
+    }
+}
+
+/// The bytes with all `edits` made, in one copy.
+pub(super) fn edited(parts: &Parts, edits: &mut [Edit<'_>]) -> Bytes {
+    edits.sort_unstable_by_key(|edit| edit.span.start);
+    let grown: usize = edits.iter().map(|edit| edit.with.len()).sum();
+    let mut out = Vec::with_capacity(parts.bytes.len() + grown);
+    let mut at = 0;
+    for edit in &*edits {
+        let range = edit.span.range();
+        out.extend_from_slice(parts.bytes.get(at..range.start).unwrap_or_default());
+        out.extend_from_slice(edit.with.as_bytes());
+        at = range.end;
+    }
+    out.extend_from_slice(parts.bytes.get(at..).unwrap_or_default());
+    out.into()
+}
+
+/// Makes `edits`: one copy of the bytes, and every place where it is afterwards.
+pub(super) fn edit(parts: &mut Arc<Parts>, edits: &mut [Edit<'_>]) {
+    if edits.is_empty() {
+        return;
+    }
+    let bytes = edited(parts, edits);
+    let whole = match Arc::get_mut(parts) {
+        Some(own) => own,
+        None => {
+            *parts = Arc::new(Parts {
+                bytes: Bytes::new(),
+                envelope: parts.envelope.clone(),
+                method: parts.method.clone(),
+            });
+            let Some(own) = Arc::get_mut(parts) else {
+                return;
+            };
+            own
+        }
     };
-    let json = id.as_json();
-    let mut envelope = parts.envelope.clone();
-    let (from, to) = (span.end, span.start + json.len() as u32);
-    shift(&mut envelope, from, |place| place - from + to);
-    envelope.id = Some(Span {
-        start: span.start,
-        end: to,
-    });
-    Arc::new(Parts {
-        bytes: parts.spliced(span, json),
-        envelope,
-        method: parts.method.clone(),
-    })
+    whole.bytes = bytes;
+    // A place moves by what was put in before it; one that holds the edit ends later, or earlier.
+    let moved = |span: &mut Span| {
+        let (mut start, mut end) = (i64::from(span.start), i64::from(span.end));
+        for edit in &*edits {
+            let by = i64::from(edit.end()) - i64::from(edit.span.end);
+            if edit.span.end <= span.start {
+                start += by;
+            }
+            if edit.span.end <= span.end {
+                end += by;
+            }
+        }
+        *span = Span {
+            start: start as u32,
+            end: end as u32,
+        };
+    };
+    places(&mut whole.envelope, moved);
+}
+
+/// The parts under another id. The id is known to be one, so only the places after it move; nothing is judged again.
+pub(super) fn with_id(parts: &Arc<Parts>, id: &Id) -> Arc<Parts> {
+    let mut parts = Arc::clone(parts);
+    set_id(&mut parts, id, None);
+    parts
+}
+
+/// Sets the id, and makes one more edit.
+pub(super) fn set_id(parts: &mut Arc<Parts>, id: &Id, more: Option<(Place, &str)>) {
+    let member = more.and_then(|(place, key)| Edit::of_member(parts, place, key, Some(id)));
+    match Edit::of_id(parts, id) {
+        Some(own) => {
+            let mut edits: SmallVec<[Edit<'_>; 2]> = [own].into_iter().chain(member).collect();
+            edit(parts, &mut edits);
+        }
+        // An error response without an id: it gets one in front.
+        None => *parts = with_first_id(parts, id),
+    }
 }
 
 fn with_first_id(parts: &Parts, id: &Id) -> Arc<Parts> {
     let member = format!(r#""id":{},"#, id.as_json());
     let mut envelope = parts.envelope.clone();
     let grown = member.len() as u32;
-    shift(&mut envelope, 1, |place| place + grown);
+    places(&mut envelope, |span| {
+        *span = Span {
+            start: span.start + grown,
+            end: span.end + grown,
+        };
+    });
     envelope.id = Some(Span {
         start: 1 + 5,
         end: 1 + grown - 1,
@@ -44,16 +139,8 @@ fn with_first_id(parts: &Parts, id: &Id) -> Arc<Parts> {
     })
 }
 
-/// Moves every span that starts at `from` or later.
-fn shift(envelope: &mut Envelope, from: u32, to: impl Fn(u32) -> u32) {
-    let moved = |span: &mut Span| {
-        if span.start >= from {
-            *span = Span {
-                start: to(span.start),
-                end: to(span.end),
-            };
-        }
-    };
+/// Every place there is.
+fn places(envelope: &mut Envelope, moved: impl Fn(&mut Span)) {
     let slots = [
         &mut envelope.jsonrpc,
         &mut envelope.id,
@@ -62,7 +149,7 @@ fn shift(envelope: &mut Envelope, from: u32, to: impl Fn(u32) -> u32) {
         &mut envelope.result,
         &mut envelope.error,
     ];
-    slots.into_iter().flatten().for_each(moved);
+    slots.into_iter().flatten().for_each(&moved);
     for member in &mut envelope.members {
         moved(&mut member.key);
         moved(&mut member.value);
@@ -192,3 +279,6 @@ pub(super) fn shape() -> DecodeError {
         offset: 0,
     }
 }
+
+#[cfg(test)]
+mod tests;

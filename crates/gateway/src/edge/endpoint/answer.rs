@@ -10,8 +10,8 @@ use std::{
 use futures_core::Stream;
 use futures_util::StreamExt;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
-use keepgate_call::{Answer, Ask, Call, Code, Cut, Events, Item, Refusal, Reply};
-use keepgate_mcp::{id::Id, message::Message, sse::Event};
+use keepgate_call::{Answer, Ask, Call, Code, Cut, Events, Follow, Item, Refusal, Reply, Step};
+use keepgate_mcp::{id::Id, sse::Event};
 use keepgate_transport::{Body, sse::relay};
 use tokio_util::task::TaskTracker;
 use tracing::warn;
@@ -107,19 +107,21 @@ fn event(item: Item) -> Event {
 
 /// Gives the stream of a request its proper end, whatever breaks above it.
 pub(super) fn finished(call: &Call, events: Events) -> Events {
-    let id = match &call.ask {
-        Ask::Message(Message::Request(request)) => request.id().clone(),
-        Ask::Message(Message::Notification(_) | Message::Response(_)) | Ask::Listen | Ask::End => {
-            return events;
-        }
+    let Some(owed) = call.owed() else {
+        return events;
+    };
+    let Some(request) = owed.request() else {
+        return events;
     };
     Box::pin(Finished {
         events,
-        id,
-        asked: Asked::of(call),
+        id: request.id().clone(),
+        asked: Asked::of(owed),
         decision: call.id,
-        answered: false,
-        resumable: false,
+        follow: match call.resumes.get() {
+            Some(_) => Follow::resumed(),
+            None => Follow::default(),
+        },
         over: false,
     })
 }
@@ -130,8 +132,7 @@ struct Finished {
     id: Id,
     asked: Asked,
     decision: keepgate_call::DecisionId,
-    answered: bool,
-    resumable: bool,
+    follow: Follow,
     over: bool,
 }
 
@@ -159,33 +160,28 @@ impl Stream for Finished {
         if this.over {
             return Poll::Ready(None);
         }
-        let item = ready!(this.events.as_mut().poll_next(cx));
-        match item {
-            Some(Ok(item)) => {
-                this.resumable = this.resumable || item.id.is_some();
-                if let Some(Message::Response(response)) = &item.message
-                    && response.id() == Some(&this.id)
-                {
-                    this.answered = true;
-                }
-                Poll::Ready(Some(Ok(item)))
-            }
-            ended @ (Some(Err(_)) | None) => {
-                this.over = true;
-                let cut = ended.and_then(Result::err);
-                if let Some(cut) = &cut {
-                    warn!(decision = %this.decision, %cut, "a stream broke");
-                }
-                let ours = matches!(
+        let next = ready!(this.events.as_mut().poll_next(cx));
+        let (cut, is_owed) = match this.follow.step(next.as_ref()) {
+            Step::Answer(_) | Step::Other => return Poll::Ready(next),
+            Step::End {
+                is_resumable,
+                is_answered,
+            } => (None, !is_answered && !is_resumable),
+            Step::Abort {
+                cut,
+                is_resumable,
+                is_answered,
+            } => {
+                warn!(decision = %this.decision, %cut, "a stream broke");
+                let is_ours = matches!(
                     cut,
-                    Some(Cut::Gateway(_) | Cut::Killed(_) | Cut::Withheld(_) | Cut::Ended(_))
+                    Cut::Gateway(_) | Cut::Killed(_) | Cut::Withheld(_) | Cut::Ended(_)
                 );
-                let resumes = this.resumable && !ours;
-                if this.answered || resumes {
-                    return Poll::Ready(None);
-                }
-                Poll::Ready(this.broken(cut.as_ref()).map(Ok))
+                (Some(cut), !is_answered && (is_ours || !is_resumable))
             }
-        }
+        };
+        this.over = true;
+        let broken = is_owed.then(|| this.broken(cut)).flatten();
+        Poll::Ready(broken.map(Ok))
     }
 }

@@ -26,12 +26,9 @@ pub(super) struct Described<'a> {
 
 /// Takes a call apart.
 pub(super) fn describe(call: &Call) -> Described<'_> {
-    let subject = match &call.ask {
-        Ask::Message(Message::Request(request)) => request.subject(),
-        Ask::Message(Message::Notification(_) | Message::Response(_)) | Ask::Listen | Ask::End => {
-            Subject::Session
-        }
-    };
+    // Of a stream that is resumed, what its call was about.
+    let owed = call.owed().and_then(|owed| owed.request());
+    let subject = owed.map_or(Subject::Session, |request| request.subject());
     Described {
         call,
         method: call.ask.method(),

@@ -15,7 +15,7 @@ use crate::oblige::{self, Rewritten, Rules};
 
 /// The obligations of a call towards its answer.
 #[derive(Debug)]
-pub(super) struct Duty {
+pub(crate) struct Duty {
     pub(super) parts: Arc<Parts>,
     pub(super) bound: Bound,
     pub(super) tool: Option<ToolFacts>,
@@ -30,11 +30,6 @@ pub(super) struct Duty {
 }
 
 impl Duty {
-    /// Whether an answer of this call on another stream must meet it.
-    pub(super) fn follows(&self) -> bool {
-        self.responds || self.counts || self.rules.is_some() || self.max_bytes.is_some()
-    }
-
     /// Labels the session, before anything of the answer is released.
     pub(super) fn label(&self) -> Result<(), Refusal> {
         match &self.labels {

@@ -2,24 +2,23 @@
 
 use std::{
     pin::Pin,
+    sync::atomic::Ordering,
     task::{Context, Poll, ready},
 };
 
 use futures_core::Stream;
-use keepgate_call::{Cut, Events, Item, Refusal};
+use keepgate_call::{Cut, Events, Item};
 use keepgate_mcp::message::{Message, Response};
 use tokio::time::Sleep;
 use tracing::warn;
 
-use super::{super::kill::refused, Way, duty::Duty, late, standing::Handed, unasked};
-use crate::render::{self, Asked};
+use super::{super::kill::refused, Way, late, unasked};
 
 /// The events of a reply.
 pub(super) struct Carried {
     events: Events,
     way: Way,
     timer: Option<Pin<Box<Sleep>>>,
-    resumable: bool,
     bytes: u64,
     over: bool,
 }
@@ -32,7 +31,6 @@ impl Carried {
                 .limit
                 .map(|(at, _)| Box::pin(tokio::time::sleep_until(at))),
             way,
-            resumable: false,
             bytes: 0,
             over: false,
         }
@@ -40,35 +38,36 @@ impl Carried {
 
     /// One message: what is handed out of it.
     fn message(&mut self, message: Message) -> Result<Option<Message>, Cut> {
-        let withheld = |refusal: Refusal| Cut::Withheld(Box::new(refusal));
-        if let Message::Response(response) = &message
-            && self.way.own.is_some()
-            && response.id() == self.way.own.as_ref()
-        {
-            self.way.held = None;
-            self.timer = None;
-            let Some(duty) = &self.way.duty else {
-                return Ok(Some(message));
-            };
-            let released = duty.released(response.clone()).map_err(withheld)?;
-            return Ok(Some(Message::Response(released)));
-        }
-        let message = match (&self.way.session, &self.way.duty) {
-            (Some(session), _) => match session.standing.hand(message) {
-                Handed::As(message) => message,
-                Handed::Answer(duty, response) => other(&duty, response)?,
-                Handed::Dropped => return Ok(dropped()),
-            },
-            (None, Some(duty)) => match &duty.rules {
-                Some(rules) => match duty.message(rules, message) {
-                    Some(message) => message,
-                    None => return Ok(dropped()),
-                },
-                None => message,
-            },
-            (None, None) => message,
+        let message = match message {
+            Message::Response(answer) => return self.answer(answer).map(Some),
+            other @ (Message::Request(_) | Message::Notification(_)) => other,
         };
-        Ok(Some(message))
+        let met = match (&self.way.session, &self.way.duty) {
+            (Some(session), _) => session.standing.meet(message),
+            (None, Some(duty)) => match &duty.rules {
+                Some(rules) => duty.message(rules, message),
+                None => Some(message),
+            },
+            (None, None) => Some(message),
+        };
+        if met.is_none() {
+            warn!("dropped a message that could not be redacted");
+        }
+        Ok(met)
+    }
+
+    /// The answer to the call.
+    fn answer(&mut self, answer: Response) -> Result<Message, Cut> {
+        self.timer = None;
+        if let Some(tracked) = &self.way.tracked {
+            tracked.is_answered.store(true, Ordering::Release);
+        }
+        let Some(duty) = &self.way.duty else {
+            return Ok(Message::Response(answer));
+        };
+        let released = duty.released(answer);
+        let released = released.map_err(|refusal| Cut::Withheld(Box::new(refusal)))?;
+        Ok(Message::Response(released))
     }
 
     /// What the whole stream may say, the answer included.
@@ -82,7 +81,6 @@ impl Carried {
     }
 
     fn item(&mut self, mut item: Item) -> Result<Option<Item>, Cut> {
-        self.resumable = self.resumable || item.id.is_some();
         if let Some(message) = item.message.take() {
             item.message = self.message(message)?;
         }
@@ -90,35 +88,6 @@ impl Carried {
             self.fits(message)?;
         }
         Ok((item.message.is_some() || item.id.is_some() || item.retry.is_some()).then_some(item))
-    }
-}
-
-fn dropped() -> Option<Message> {
-    warn!("dropped a message that could not be redacted");
-    None
-}
-
-/// The answer to another call of the session, which was asked for on another stream. Refused, it is answered all the same.
-fn other(duty: &Duty, response: Response) -> Result<Message, Cut> {
-    let call = &duty.bound.call;
-    match (duty.released(response), call.request()) {
-        (Ok(response), _) => Ok(Message::Response(response)),
-        (Err(refusal), Some(request)) => {
-            let refusal = refusal.decision(call.id);
-            render::said(&refusal, &Asked::of(call), request.id())
-                .ok_or_else(|| Cut::Gateway("a refusal could not be worded".to_owned()))
-        }
-        (Err(refusal), None) => Err(Cut::Withheld(Box::new(refusal))),
-    }
-}
-
-impl Drop for Carried {
-    fn drop(&mut self) {
-        if self.resumable
-            && let Some(held) = &mut self.way.held
-        {
-            held.leave_behind();
-        }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use futures_util::StreamExt;
-use keepgate_call::{Answer, Ask, Code, Cut, Item as StreamItem, Refusal, Reply};
+use keepgate_call::{Answer, Ask, Call, Code, Cut, Item as StreamItem, Refusal, Reply};
 use keepgate_mcp::{
     Era, error,
     id::Id,
@@ -82,12 +82,9 @@ impl Around<Bound> for Screen {
     {
         let screened = Screened {
             parts: Arc::clone(&self.0),
-            listing: listing(&bound),
-            bound: Bound {
-                call: Arc::clone(&bound.call),
-                session: bound.session.clone(),
-                resume: None,
-            },
+            listing: listing(bound.owed()),
+            is_resumed: bound.resume.is_some(),
+            bound: bound.of_owed(),
         };
         let Reply { answer, session } = next(bound).await?;
         let answer = match answer {
@@ -107,8 +104,8 @@ impl Around<Bound> for Screen {
     }
 }
 
-fn listing(bound: &Bound) -> Option<ListKind> {
-    match &bound.call.ask {
+fn listing(call: &Call) -> Option<ListKind> {
+    match &call.ask {
         Ask::Message(Message::Request(request)) => match request.subject() {
             About::Listing(kind) => Some(kind),
             About::Tool(_)
@@ -131,7 +128,11 @@ fn listing(bound: &Bound) -> Option<ListKind> {
 /// The screening of one reply.
 struct Screened {
     parts: Arc<Parts>,
+    /// Kind of list the answer holds.
     listing: Option<ListKind>,
+    /// Whether the answer was asked for on a stream before this one.
+    is_resumed: bool,
+    /// The call whose answer is owed.
     bound: Bound,
 }
 
@@ -188,7 +189,7 @@ impl Screened {
         if response.result().is_none() {
             return self.failed(response);
         }
-        if let Some(kind) = self.listed(&response) {
+        if let Some(kind) = self.listing {
             return self.filtered(&response, kind);
         }
         self.kind(&response)?;
@@ -251,26 +252,6 @@ impl Screened {
         Ok(response)
     }
 
-    /// The list a response holds. It may come on another stream than it was asked for on, where that was broken off.
-    fn listed(&self, response: &Response) -> Option<ListKind> {
-        if self.is_own(response) {
-            return self.listing;
-        }
-        let Binding::Held(session) = &self.bound.session else {
-            return self.listing;
-        };
-        response.id().and_then(|id| session.awaited_list(id))
-    }
-
-    fn is_own(&self, response: &Response) -> bool {
-        match &self.bound.call.ask {
-            Ask::Message(Message::Request(request)) => response.id() == Some(request.id()),
-            Ask::Message(Message::Notification(_) | Message::Response(_))
-            | Ask::Listen
-            | Ask::End => false,
-        }
-    }
-
     /// A list, cut to what the caller may see. A list that cannot be read is not handed out.
     fn filtered(&self, response: &Response, kind: ListKind) -> Result<Response, Refusal> {
         let invalid = || Refusal::new(Code::UpstreamInvalid).detail("the list cannot be read");
@@ -278,11 +259,11 @@ impl Screened {
         if kind == ListKind::Tools {
             let more = response.result_member("nextCursor").is_some();
             let catalogs = &self.parts.catalogs;
-            if self.is_own(response) {
-                catalogs.show(&self.bound, &listing, self.is_first_page(), more)?;
-            } else {
-                // Which page it is nobody knows any more; it adds to what is known.
+            if self.is_resumed {
+                // Newer ones may have come since; it adds to what is known.
                 catalogs.show(&self.bound, &listing, false, true)?;
+            } else {
+                catalogs.show(&self.bound, &listing, self.is_first_page(), more)?;
             }
         }
         let past = self.past();

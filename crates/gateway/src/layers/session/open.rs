@@ -6,7 +6,6 @@ use futures_util::StreamExt;
 use keepgate_call::{Answer, Ask, Call, Code, Events, Refusal, Reply};
 use keepgate_mcp::{
     Era,
-    id::Id,
     json::Raw,
     message::{Message, Request, Response},
     revision::Revision,
@@ -79,16 +78,10 @@ where
         matches!(bound.session, Binding::Opening(_)),
         "only an opening session is finished"
     );
-    let id = match &bound.call.ask {
-        Ask::Message(Message::Request(request)) => request.id().clone(),
-        Ask::Message(Message::Notification(_) | Message::Response(_)) | Ask::Listen | Ask::End => {
-            return Err(Refusal::new(Code::Internal));
-        }
-    };
     let response = match next(bound).await?.answer {
         Answer::Message(Message::Response(response)) => response,
         // Nothing but the response has business on this stream; the client gets it as one message.
-        Answer::Stream(events) => only_response(events, &id).await?,
+        Answer::Stream(events) => only_response(events).await?,
         passed @ Answer::Passed { .. } => return Ok(passed.into()),
         Answer::Accepted | Answer::Message(Message::Request(_) | Message::Notification(_)) => {
             return Err(Refusal::new(Code::UpstreamInvalid).detail("no response to `initialize`"));
@@ -106,13 +99,13 @@ where
     })
 }
 
-async fn only_response(mut events: Events, id: &Id) -> Result<Response, Refusal> {
+async fn only_response(mut events: Events) -> Result<Response, Refusal> {
     while let Some(item) = events.next().await {
         let item = item.map_err(|cut| Refusal::new(Code::UpstreamInvalid).source(cut))?;
         match item.message {
-            Some(Message::Response(response)) if response.id() == Some(id) => return Ok(response),
+            Some(Message::Response(response)) => return Ok(response),
             None => {}
-            Some(Message::Response(_) | Message::Request(_) | Message::Notification(_)) => {
+            Some(Message::Request(_) | Message::Notification(_)) => {
                 debug!("dropped a message beside the response to `initialize`");
             }
         }

@@ -46,6 +46,8 @@ fn call(caller: &str, tool: &str) -> Arc<Call> {
         beside: Default::default(),
         killed: AtomicBool::new(false),
         left: AtomicBool::new(false),
+        resumes: Default::default(),
+        upstream_id: keepgate_call::UpstreamId::new(1),
     })
 }
 
