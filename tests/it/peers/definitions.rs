@@ -95,9 +95,8 @@ async fn refuses(client: &Client, crm: &FakeServer) {
         ),
         ("query_database", json!({"sql": "DELETE FROM Account"})),
         ("query_database", json!({"sql": "SELECT * FROM Account"})),
-        // What the tool does not declare, its server ignores.
+        // What the tool does not declare is dropped, so it names no object.
         ("get_user", json!({"id": "1", "type": "Case"})),
-        ("list_contacts", json!({"type": "Case"})),
     ] {
         let refused = code(client, tool, arguments.clone()).await;
         assert!(refused.contains("polic"), "{tool} {arguments}: {refused}");

@@ -412,7 +412,10 @@ impl Around<Bound> for Lookup {
         let Some(settled) = looked_up else {
             return next(untooled(bound)).await;
         };
-        bound.call.trace.list();
+        // Only a name the server has shown becomes a label: a client could make up any number of others.
+        if settled.is_some() {
+            bound.call.trace.list();
+        }
         let again = Bound {
             call: Arc::clone(&bound.call),
             session: bound.session.clone(),
