@@ -444,6 +444,16 @@ impl Response {
         &self.parts.bytes
     }
 
+    /// The same answer with its bytes in another holder, such as one that charges a budget until the last of them is gone. `hold`
+    /// returns equal bytes; of an answer that others share, nothing changes.
+    #[must_use]
+    pub fn held(mut self, hold: impl FnOnce(Bytes) -> Bytes) -> Self {
+        if let Some(parts) = Arc::get_mut(&mut self.parts) {
+            parts.bytes = hold(std::mem::take(&mut parts.bytes));
+        }
+        self
+    }
+
     /// The same answer under another id; every other byte stays.
     pub fn with_id(&self, id: &Id) -> Self {
         Self {

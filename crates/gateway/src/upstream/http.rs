@@ -286,12 +286,22 @@ fn response(http: &Http, mut matching: Matching, body: Bytes) -> Result<Response
         || Refusal::new(Code::UpstreamInvalid).detail("the answer does not answer the request");
     match message::decode(body, &http.decode) {
         Ok(Body::Single(message)) => match matching.matched(message) {
-            Matched::Answer(response) => Ok(response),
+            Matched::Answer(response) => charged(http, response),
             Matched::Other(_) | Matched::Foreign(_) => Err(refused()),
         },
         Ok(Body::Batch(_)) => Err(refused()),
         Err(error) => Err(Refusal::new(Code::UpstreamInvalid).source(error)),
     }
+}
+
+/// An answer under its client's id is a copy. It is charged as what came was, which is gone by now: a client that does not read
+/// holds it for long.
+fn charged(http: &Http, response: Response) -> Result<Response, Refusal> {
+    let mut share = http.bounds.memory.share();
+    share
+        .fit(response.bytes().len())
+        .map_err(|spent| Refusal::new(Code::MemoryFull).source(spent))?;
+    Ok(response.held(|bytes| share.hold(bytes)))
 }
 
 /// A 4xx. Clients read the protocol era out of its JSON-RPC body, so that goes on unchanged but for the id; nothing else of it
