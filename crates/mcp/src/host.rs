@@ -99,9 +99,12 @@ pub struct Host {
 }
 
 impl Host {
-    /// Reads a host as browsers do; an IPv6 address is in brackets. Nothing if they would refuse it.
+    /// Reads a host as browsers do; an IPv6 address is in brackets. Nothing if they would refuse it, or if its spelling would be
+    /// read as another host in turn: of `127.0.0.1..` one client takes one dot off, the next one takes all.
     pub fn read(text: &str) -> Option<Self> {
-        Parsed::parse(text).ok().map(Self::of)
+        let host = Self::of(Parsed::parse(text).ok()?);
+        let again = Self::of(Parsed::parse(&host.name).ok()?);
+        (again == host).then_some(host)
     }
 
     fn of<S: AsRef<str>>(parsed: Parsed<S>) -> Self {
@@ -168,12 +171,19 @@ pub fn locate(text: &str) -> Option<Location> {
     let mut url = Url::parse(text).ok()?;
     let userinfo = !url.username().is_empty() || url.password().is_some();
     // Hosts of schemes browsers do not know are left as they are written; a client of such a server reads them all the same.
-    let host = url.host_str().filter(|host| !host.is_empty()).map(|text| {
-        Host::read(text).unwrap_or_else(|| Host {
-            name: text.to_ascii_lowercase(),
-            class: AddressClass::Name,
-        })
-    });
+    let host = match url.host_str().filter(|host| !host.is_empty()) {
+        None => None,
+        Some(text) => match Host::read(text) {
+            None if url.is_special() => return None,
+            None => Some(Host {
+                name: text.to_ascii_lowercase(),
+                // Clients that take all dots off the end reach this one.
+                class: Host::read(text.trim_end_matches('.'))
+                    .map_or(AddressClass::Name, |host| host.class),
+            }),
+            known => known,
+        },
+    };
     let cleared = url.set_username("").and_then(|()| url.set_password(None));
     // Only what has no host refuses that, and it has no user.
     if cleared.is_err() && userinfo {

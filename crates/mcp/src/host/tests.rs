@@ -123,6 +123,10 @@ fn hosts_browsers_refuse_are_none() {
         "[fe80::1%25eth0]",
         "a%00b",
         "exa|mple",
+        "127.0.0.1..",
+        "metadata.google.internal..",
+        ".",
+        "..",
     ] {
         assert_eq!(host(text), None, "{text:?}");
     }
@@ -174,6 +178,10 @@ const URLS: &[(&str, &str)] = &[
         "redis://2130706433:6379",
         "redis://127.0.0.1:6379 127.0.0.1 loopback Some(6379) false",
     ),
+    (
+        "redis://127.0.0.1..:6379",
+        "redis://127.0.0.1..:6379 127.0.0.1.. loopback Some(6379) false",
+    ),
     ("file:///etc/passwd", "file:///etc/passwd  None false"),
     ("mailto:a@example.com", "mailto:a@example.com  None false"),
 ];
@@ -204,6 +212,7 @@ fn urls_are_read_as_browsers_do() {
         "http://",
         "http://a b/",
         "http://256.0.0.1/",
+        "http://127.0.0.1../",
     ] {
         assert_eq!(told(text), None, "{text:?}");
     }
