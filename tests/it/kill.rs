@@ -58,6 +58,18 @@ fn is_killed(answer: &Answer, by: &Applied) {
     assert!(!text.contains(REASON) && !text.contains("alice"), "{text}");
 }
 
+/// Waits until `is` is true.
+async fn until(is: impl Fn() -> bool) {
+    let there = async {
+        while !is() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(keepgate_tests::PATIENCE, there)
+        .await
+        .unwrap();
+}
+
 /// Waits until `count` calls run.
 async fn running(gateway: &TestGateway, count: usize) {
     let there = async {
@@ -113,8 +125,8 @@ async fn each_scope_refuses_its_own_calls_and_no_others() {
                 other.call("echo", json!({})).await,
             ];
             for (answer, expected) in answers.iter().zip(expected) {
-                // A session in scope ends as well, soon after.
-                if expected && answer.status != 404 {
+                // Also when its session has ended by then.
+                if expected {
                     is_killed(answer, &applied);
                 }
                 assert_eq!(answer.code().is_some(), expected, "{word} {target:?}");
@@ -133,6 +145,81 @@ async fn each_scope_refuses_its_own_calls_and_no_others() {
         &clients,
     )
     .await;
+}
+
+#[tokio::test]
+async fn clients_of_sessions_that_a_kill_ended_are_told_of_the_kill() {
+    let server = server().await;
+    let gateway = TestGateway::http(&server.url()).keys().start().await;
+    let shared = gateway.gateway.shared();
+    let (alice, bob) = (gateway.key("alice", &[]), gateway.key("bob", &[]));
+    let key = format!("key:{}", alice.split('_').nth(1).unwrap());
+    let table = [
+        ("everything", None),
+        ("tenant", Some("default")),
+        ("server", Some("up")),
+        ("tool", Some("up/echo")),
+        ("caller", Some("alice")),
+        ("credential", Some(&*key)),
+        ("session", None),
+    ];
+    for (word, target) in table {
+        let ([first, ..], session) = clients(&gateway, [&alice, &bob]).await;
+        let target = if word == "session" {
+            Some(&*session)
+        } else {
+            target
+        };
+        let applied = kill(&gateway, word, target);
+        let ended = || {
+            let sessions = shared.sessions.all();
+            !sessions.iter().any(|known| *known.public == *session)
+        };
+        until(|| word == "tool" || ended()).await;
+        is_killed(&first.call("echo", json!({})).await, &applied);
+        if word != "tool" {
+            is_killed(&first.ask("tools/list", json!({})).await, &applied);
+            is_killed(&first.send("GET", "").await, &applied);
+        }
+        // Another caller learns no more of a session than of one that never was.
+        if word == "session" {
+            let id = first.sent("mcp-session-id").unwrap();
+            let other = Client::new(gateway.addr)
+                .header("authorization", &format!("Bearer {bob}"))
+                .header("mcp-protocol-version", "2025-11-25")
+                .header("mcp-session-id", id);
+            let answer = other.call("echo", json!({})).await;
+            assert_eq!(answer.code().as_deref(), Some("session_unknown"));
+        }
+        shared.kill.clear(&applied.kill.id);
+        let after = first.call("echo", json!({})).await;
+        let expected = (word != "tool").then_some("session_unknown");
+        assert_eq!(after.code().as_deref(), expected, "{word}");
+        for session in shared.sessions.all() {
+            shared.sessions.end(&session);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_is_cut_off_takes_no_place_of_another() {
+    let server = server().await;
+    let gateway = TestGateway::http(&server.url())
+        .with(|settings| {
+            settings.limits.sessions_per_caller = 1.try_into().unwrap();
+            let twin = settings.servers.values().next().unwrap().clone();
+            settings
+                .servers
+                .insert(keepgate_call::ServerName::parse("two").unwrap(), twin);
+        })
+        .start()
+        .await;
+    let client = Client::new(gateway.addr).initialize("2025-11-25").await;
+    let applied = kill(&gateway, "server", Some("two"));
+    let opening = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": "2025-11-25", "capabilities": {}}});
+    let other = Client::new(gateway.addr).path("/two/mcp");
+    is_killed(&other.post(opening.to_string()).await, &applied);
+    assert_eq!(client.call("echo", json!({})).await.code(), None);
 }
 
 #[tokio::test]
@@ -167,9 +254,9 @@ async fn under_a_kill_nothing_begins_and_only_an_end_passes() {
     );
     let notification = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
     let told = client.post(notification.to_string()).await;
-    assert!(matches!(told.status, 403 | 404), "{told:?}");
+    assert_eq!(told.status, 403, "{told:?}");
     let listening = client.send("GET", "").await;
-    assert!(matches!(listening.status, 403 | 404), "{listening:?}");
+    assert_eq!(listening.status, 403, "{listening:?}");
     let ended = client.send("DELETE", "").await;
     assert!(matches!(ended.status, 200 | 404), "{ended:?}");
     let records = gateway.records().await;

@@ -166,7 +166,12 @@ impl Gateway {
         let built = self.built.load_full();
         let sessions = self.end_sessions(|session| {
             let reference = built.references.get(&session.server);
-            kill.covers(&session.facts(reference.map(|text| &**text)))
+            let covered = kill.covers(&session.facts(reference.map(|text| &**text)));
+            // Other kills are found by what the call itself says.
+            if covered && matches!(kill.scope, Scope::Session(_)) {
+                self.shared.sessions.end_killed(session);
+            }
+            covered
         });
         let (own, others) = tokio::join!(
             kill_processes(&sessions),

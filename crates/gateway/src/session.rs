@@ -81,13 +81,7 @@ impl Session {
             .seal(&id)
             .ok_or_else(|| Refusal::new(Code::Internal).detail("no key for event ids"))?;
         Ok(Self {
-            // The id is random enough that its plain digest gives nothing away.
-            public: blake3::hash(id.as_bytes())
-                .to_hex()
-                .as_str()
-                .get(..32)
-                .unwrap_or_default()
-                .into(),
+            public: public_id(&id),
             id,
             caller,
             server,
@@ -185,6 +179,12 @@ impl Session {
     pub fn open_event(&self, sealed: &[u8]) -> Option<(Origin, Bytes)> {
         self.seal.open(sealed)
     }
+}
+
+/// The public id of the session with this id, which is random enough that its plain digest gives nothing away.
+fn public_id(id: &str) -> Arc<str> {
+    let digest = blake3::hash(id.as_bytes()).to_hex();
+    digest.as_str().get(..32).unwrap_or_default().into()
 }
 
 /// A poisoned lock guards plain data that each holder leaves whole; going on is safe.

@@ -60,10 +60,7 @@ pub fn calls(
     let stack = ServiceBuilder::new()
         .layer(around(measure::Measure::new(shared))) // takes Call
         .layer(around(audit::Outcome::new(&shared.refusals))) // one last record per call, always
-        .layer(around(session::Bind::new(
-            &settings.limits,
-            &shared.sessions,
-        ))) // Call      -> Bound
+        .layer(around(session::Bind::new(settings, shared))) // Call      -> Bound
         .layer(around(kill::Cut::new(settings, &shared.kill))) // what is cut off is refused; what runs can be cut
         .layer(around(breaker::Breaker::new(settings, shared, upstreams))) // circuits of what fails
         .layer(around(limit::Quota::new(settings, &shared.budgets))) // rates, and calls at once

@@ -4,17 +4,19 @@
 mod open;
 mod stream;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use keepgate_call::{Answer, Ask, Call, Code, Refusal, Reply};
+use keepgate_call::{Answer, Ask, Call, Code, Refusal, Reply, ServerName};
 use keepgate_mcp::{Era, id::Id, message::Message, method::Method};
+use keepgate_store::kill::{Running, Switch};
 use tracing::debug;
 
 use crate::{
     around::Around,
     session::{InUse, Origin, Seat, Session, Sessions, TrackedCall},
-    settings::Limits,
+    settings::{Limits, Settings},
+    shared::Shared,
 };
 
 /// A call with the session it belongs to.
@@ -88,23 +90,52 @@ impl Bound {
 pub struct Bind {
     sessions: Arc<Sessions>,
     limits: Limits,
+    switch: Arc<Switch>,
+    references: BTreeMap<ServerName, Arc<str>>,
 }
 
 impl Bind {
-    /// A layer over the table of sessions.
-    pub fn new(limits: &Limits, sessions: &Arc<Sessions>) -> Self {
+    /// A layer over the table of sessions. What it refuses is asked for at the kill switch first.
+    pub fn new(settings: &Settings, shared: &Shared) -> Self {
         Self {
-            sessions: Arc::clone(sessions),
-            limits: limits.clone(),
+            sessions: Arc::clone(&shared.sessions),
+            limits: settings.limits.clone(),
+            switch: Arc::clone(&shared.kill),
+            references: settings.references(),
         }
     }
 
-    fn find(&self, call: &Call) -> Result<Found, Refusal> {
+    /// A refusal of this layer, unless the call is cut off: a kill ends sessions, and the client of one that is gone has to
+    /// learn of the kill and not that it should open another.
+    fn refusal(&self, call: &Arc<Call>, refusal: Refusal) -> Refusal {
+        self.killed(call).unwrap_or(refusal)
+    }
+
+    /// The refusal of a call that is cut off. A session may end always.
+    fn killed(&self, call: &Arc<Call>) -> Option<Refusal> {
+        if matches!(call.ask, Ask::End) {
+            return None;
+        }
+        let session = call.session.as_ref();
+        let running = Running {
+            call: Arc::clone(call),
+            session: session.and_then(|id| self.sessions.killed(&call.caller, id)),
+            credential: self.references.get(&call.server).cloned(),
+        };
+        let kill = self.switch.find(&running.facts())?;
+        Some(super::kill::refused(&kill))
+    }
+
+    fn find(&self, call: &Arc<Call>) -> Result<Found, Refusal> {
         if call.revision.era() == Era::Stateless {
             return Ok(Found::None);
         }
         match (&call.session, call.opens()) {
             (None, true) => {
+                // Before it takes a place, perhaps that of another session.
+                if let Some(killed) = self.killed(call) {
+                    return Err(killed);
+                }
                 let (session, seat) = open::begin(&self.sessions, &self.limits, call)?;
                 Ok(Found::Opening(session, seat))
             }
@@ -139,7 +170,8 @@ impl Around<Arc<Call>> for Bind {
         N: FnOnce(Bound) -> F + Send,
         F: Future<Output = Result<Reply, Refusal>> + Send,
     {
-        let in_use = match self.find(&call)? {
+        let found = self.find(&call);
+        let in_use = match found.map_err(|refusal| self.refusal(&call, refusal))? {
             Found::None => return stateless(call, next).await,
             Found::Opening(session, seat) => {
                 note(&call, &session);
@@ -158,8 +190,9 @@ impl Around<Arc<Call>> for Bind {
         if !is_handshake(&call) {
             in_use.serves();
         }
-        let answered = answered(&session, &call)?;
-        let resumed = resumed(&session, &call)?;
+        let refusal = |refusal| self.refusal(&call, refusal);
+        let answered = answered(&session, &call).map_err(refusal)?;
+        let resumed = resumed(&session, &call).map_err(refusal)?;
         let reply = self.held(in_use, call, resumed, next).await;
         if let (Some((id, method)), Err(refusal)) = (answered, &reply)
             && matches!(refusal.code, Code::RateLimited | Code::ConcurrencyLimited)

@@ -2,7 +2,7 @@
 //! room with the one that serves it least.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -16,7 +16,7 @@ use keepgate_policy::ClientFacts;
 use keepgate_transport::memory::Budget;
 use tracing::warn;
 
-use super::{EventKey, RunningCall, Session, locked};
+use super::{EventKey, RunningCall, Session, locked, public_id};
 use crate::{metrics::Meters, settings::Limits, shards::Shards};
 
 /// Delay after which a refused client may try again: calls and streams end when they end.
@@ -25,6 +25,9 @@ const RETRY: Duration = Duration::from_secs(5);
 /// Memory one session is charged for: itself, its place in the table, its client's name and version, the server's id of it and
 /// the ids of calls and questions that wait, as clients and servers of good will have them.
 const SESSION: usize = 8 * 1024;
+
+/// Sessions killed by name that are remembered.
+const MAX_KILLED: usize = 256;
 
 /// Use of a session, as far as it decides which one makes room for another.
 #[derive(Debug, Default)]
@@ -108,6 +111,8 @@ pub struct Sessions {
     key: EventKey,
     meters: Arc<Meters>,
     memory: Budget,
+    /// Public ids of sessions that were killed by name, and their callers; the latest last.
+    killed: Mutex<VecDeque<(Arc<str>, Arc<Caller>)>>,
 }
 
 impl Sessions {
@@ -121,6 +126,7 @@ impl Sessions {
             key,
             meters: Arc::clone(meters),
             memory: memory.clone(),
+            killed: Mutex::default(),
         }
     }
 
@@ -314,6 +320,28 @@ impl Sessions {
         session.standing.end();
         session.calls.end();
         session.ended.cancel();
+    }
+
+    /// Ends a session that was killed by name, and remembers whose it was: its client is told so later.
+    pub fn end_killed(&self, session: &Session) {
+        let mut killed = locked(&self.killed);
+        killed.push_back((Arc::clone(&session.public), Arc::clone(&session.caller)));
+        if killed.len() > MAX_KILLED {
+            killed.pop_front();
+        }
+        drop(killed);
+        self.end(session);
+    }
+
+    /// The public id of a session of `caller` that was killed by name. `None` for every other caller, as of a session that
+    /// never was.
+    pub fn killed(&self, caller: &Caller, id: &[u8]) -> Option<Arc<str>> {
+        let public = public_id(std::str::from_utf8(id).ok()?);
+        let killed = locked(&self.killed);
+        let mut own = killed.iter().filter(|(known, owner)| {
+            *known == public && owner.session_key() == caller.session_key()
+        });
+        own.next().map(|(known, _)| Arc::clone(known))
     }
 
     /// Takes out the sessions that have been idle longer than `idle`.

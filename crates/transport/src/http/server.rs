@@ -13,7 +13,7 @@ use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
 
@@ -21,6 +21,9 @@ use super::tls::Tls;
 use crate::body::Body;
 use admission::{Connection, Connections, Place};
 pub use proxies::{Network, NetworkError, Proxies};
+
+/// Connections the kernel queues for us, as far as `net.core.somaxconn` lets it.
+const BACKLOG: u32 = 4096;
 
 /// What a listener allows its peers.
 #[derive(Debug, Clone)]
@@ -158,7 +161,7 @@ impl Listener {
     /// [`ListenError::Bind`] with the system's reason.
     pub async fn bind(addr: SocketAddr, settings: ListenerSettings) -> Result<Self, ListenError> {
         let bound = async {
-            let socket = TcpListener::bind(addr).await?;
+            let socket = queueing(addr)?;
             let addr = socket.local_addr()?;
             Ok((socket, addr))
         };
@@ -176,6 +179,19 @@ impl Listener {
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
+}
+
+/// Binds a socket whose queue holds a burst of connections. `TcpListener::bind` asks for 128, and the kernel drops the packets
+/// of the 130th, whose client tries again after a second.
+fn queueing(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match addr {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // As `TcpListener::bind` has it: a restart need not wait for connections of its predecessor to be forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
 }
 
 /// What a server runs: any cloneable tower service over requests that cannot fail.

@@ -36,3 +36,19 @@ async fn more_connections_than_allowed_wait_their_turn() {
     release.notify_one();
     assert!(read_some(&mut second).await.contains("done"));
 }
+
+#[tokio::test]
+async fn a_burst_of_connections_waits_in_the_queue_and_is_not_dropped() {
+    // More than the 128 that `TcpListener::bind` asks for, as far as the kernel lets us.
+    let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    let burst = most.trim().parse::<usize>().unwrap().min(400);
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), ListenerSettings::default())
+        .await
+        .unwrap();
+    // Nobody accepts: a packet the kernel drops would be sent again and again.
+    let mut open = Vec::new();
+    for _ in 0..burst {
+        open.push(soon(TcpStream::connect(listener.addr())).await.unwrap());
+    }
+    assert_eq!(open.len(), burst);
+}
