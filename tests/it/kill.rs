@@ -148,7 +148,7 @@ async fn each_scope_refuses_its_own_calls_and_no_others() {
 }
 
 #[tokio::test]
-async fn clients_of_sessions_that_a_kill_ended_are_told_of_the_kill() {
+async fn clients_of_sessions_that_a_kill_ended_learn_of_the_kill() {
     let server = server().await;
     let gateway = TestGateway::http(&server.url()).keys().start().await;
     let shared = gateway.gateway.shared();

@@ -15,7 +15,7 @@ mod token;
 
 pub use kills::Kills;
 pub use operators::{
-    Entry, Operator, OperatorError, Operators, Permission, Role, add, read, revoke,
+    ACCOUNT, Entry, Operator, OperatorError, Operators, Permission, Role, add, read, revoke,
 };
 pub use service::{Admin, Response};
 pub use source::{Part, Process, Server, Session, Source};

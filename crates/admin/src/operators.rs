@@ -29,6 +29,8 @@ const PREFIX: &str = "kgo_";
 const LONGEST: usize = 64;
 /// The holder of the admin token.
 pub(crate) const BOOTSTRAP: &str = "bootstrap";
+/// Header in which whoever holds the admin token names the account that asks; the command line does.
+pub const ACCOUNT: &str = "keepgate-account";
 
 /// What an operator is there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -109,6 +111,17 @@ impl Operator {
     /// Whether one of the roles allows it.
     pub fn may(&self, permission: Permission) -> bool {
         self.roles.iter().any(|role| role.may(permission))
+    }
+
+    /// Adds the account the holder of the admin token claims to be. The proven part stays in front; a name that an
+    /// operator's own token proves takes no claim.
+    pub(crate) fn claiming(mut self, account: Option<&str>) -> Self {
+        if *self.name == *BOOTSTRAP
+            && let Some(account) = account.filter(|account| is_plain(account))
+        {
+            self.name = format!("{BOOTSTRAP}:{account}").into();
+        }
+        self
     }
 }
 
@@ -370,13 +383,14 @@ pub fn revoke(state_directory: &Path, name: &str, now: SystemTime) -> Result<Ent
 }
 
 fn is_name(name: &str) -> bool {
+    // Who acts in these names is not a person with a token.
+    is_plain(name) && name != BOOTSTRAP && name != "keepgate"
+}
+
+/// Whether a text can be a name in a record, or part of one.
+fn is_plain(name: &str) -> bool {
     let plain = |letter: u8| letter.is_ascii_alphanumeric() || b".-_@".contains(&letter);
-    !name.is_empty()
-        && name.len() <= LONGEST
-        && name.bytes().all(plain)
-        // Who acts in these names is not a person with a token.
-        && name != BOOTSTRAP
-        && name != "keepgate"
+    !name.is_empty() && name.len() <= LONGEST && name.bytes().all(plain)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::Authority;
 use http::{Method, Request, StatusCode};
 use http_body::Body;
@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use tower::Service;
 
 use crate::kills::{Kills, parse};
-use crate::operators::{Operator, Operators};
+use crate::operators::{ACCOUNT, Operator, Operators};
 use crate::page::{Content, Page};
 use crate::refused::Refused;
 use crate::route::Route;
@@ -177,7 +177,9 @@ impl<S: Source> Inner<S> {
         if !scheme.eq_ignore_ascii_case(b"bearer") {
             return None;
         }
-        self.operators.who(token)
+        let account = only(headers, &HeaderName::from_static(ACCOUNT));
+        let account = account.and_then(|account| account.to_str().ok());
+        Some(self.operators.who(token)?.claiming(account))
     }
 }
 

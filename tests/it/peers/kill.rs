@@ -253,7 +253,7 @@ async fn a_gateway_that_does_not_answer_finds_the_kill_in_its_state() {
     let records = gate.end().await;
     let sets = of_kind(&records, "kill.set");
     assert_eq!(sets.len(), 2);
-    for set in sets {
+    for set in &sets {
         assert!(
             set["user_id"]
                 .as_str()
@@ -262,7 +262,14 @@ async fn a_gateway_that_does_not_answer_finds_the_kill_in_its_state() {
             "{set}"
         );
     }
-    assert_eq!(of_kind(&records, "kill.cleared")[0]["user_id"], "bootstrap");
+    let cleared = of_kind(&records, "kill.cleared")[0]["user_id"].clone();
+    let account = sets[0]["user_id"]
+        .as_str()
+        .and_then(|name| name.strip_prefix("local:"));
+    assert_eq!(
+        cleared,
+        format!("bootstrap:{}", account.expect("an account"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -62,6 +62,29 @@ fn the_admin_token_is_bootstrap() {
 }
 
 #[test]
+fn only_the_admin_token_takes_a_claim_of_an_account() {
+    let directory = tempfile::tempdir().unwrap();
+    let now = SystemTime::now();
+    let (_, alice) = add(directory.path(), "alice", vec![Role::Sre], now).unwrap();
+    let operators = open(directory.path());
+    let admin = fs::read_to_string(operators.bootstrap().path()).unwrap();
+    for (token, account, name) in [
+        (admin.trim(), Some("root"), "bootstrap:root"),
+        (admin.trim(), Some("keepgate"), "bootstrap:keepgate"),
+        (admin.trim(), None, "bootstrap"),
+        (admin.trim(), Some(""), "bootstrap"),
+        (admin.trim(), Some("a b"), "bootstrap"),
+        (admin.trim(), Some("x:alice"), "bootstrap"),
+        (admin.trim(), Some(&*"a".repeat(65)), "bootstrap"),
+        (&*alice, Some("root"), "alice"),
+        (&*alice, None, "alice"),
+    ] {
+        let who = operators.who(token.as_bytes()).unwrap().claiming(account);
+        assert_eq!(&*who.name, name, "{account:?}");
+    }
+}
+
+#[test]
 fn names_and_files_that_make_no_sense_are_refused() {
     let directory = tempfile::tempdir().unwrap();
     let now = SystemTime::now();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http::{Method, Request, StatusCode, Uri, header};
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -156,6 +156,10 @@ impl Gateway {
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
+        // Counts only next to the admin token, which names nobody.
+        if let Ok(account) = HeaderValue::try_from(account()) {
+            request = request.header(keepgate_admin::ACCOUNT, account);
+        }
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
@@ -182,6 +186,13 @@ impl Gateway {
         connection.abort();
         Ok((status, whole.into()))
     }
+}
+
+/// The account that runs this command.
+pub(super) fn account() -> String {
+    let id = nix::unistd::Uid::current();
+    let named = nix::unistd::User::from_uid(id).ok().flatten();
+    named.map_or_else(|| id.to_string(), |user| user.name)
 }
 
 /// What a refusal of the API ends with.

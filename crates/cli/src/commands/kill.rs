@@ -9,7 +9,7 @@ use keepgate_store::kill::{Entry, Kill as Cut, KillFile, Scope, Set, Tenant, Wis
 use serde_json::{Value, json};
 
 use super::Context;
-use super::api::{Gateway, Unanswered};
+use super::api::{Gateway, Unanswered, account};
 use crate::arguments::{ClearKill, DrillKill, Kill, ListKills, SetKill};
 use crate::exit::Exit;
 use crate::failure::{Failure, chain};
@@ -91,7 +91,7 @@ fn aside(
             scope,
             tenant: wish.what.tenant.as_deref().map(Tenant::new),
             reason: wish.reason.clone(),
-            by: format!("local:{}", user()),
+            by: format!("local:{}", account()),
             lasts: wish.expires,
         },
         SystemTime::now(),
@@ -124,13 +124,6 @@ fn aside(
             kill.id
         )
     })?)
-}
-
-/// The name of who runs this command.
-fn user() -> String {
-    let id = nix::unistd::Uid::current();
-    let named = nix::unistd::User::from_uid(id).ok().flatten();
-    named.map_or_else(|| id.to_string(), |user| user.name)
 }
 
 /// `kill clear`.

@@ -322,7 +322,7 @@ impl Sessions {
         session.ended.cancel();
     }
 
-    /// Ends a session that was killed by name, and remembers whose it was: its client is told so later.
+    /// Ends a session that was killed by name, and remembers whose it was: its client is to learn of it.
     pub fn end_killed(&self, session: &Session) {
         let mut killed = locked(&self.killed);
         killed.push_back((Arc::clone(&session.public), Arc::clone(&session.caller)));
