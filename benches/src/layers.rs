@@ -176,7 +176,7 @@ impl Relay {
         match answer {
             Answer::Accepted => Ok(empty(StatusCode::ACCEPTED)),
             Answer::Message { head, body } => {
-                let body = self.stages.reply(&judged, body).await?;
+                let body = self.stages.reply(&judged, body.tied()).await?;
                 Ok(with_session(Body::full(body), "application/json", head))
             }
             Answer::Stream { head, events } => {

@@ -1,9 +1,11 @@
 //! The upstream's results, as text around the id they answer.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use serde::de::IgnoredAny;
 
 use crate::workload::Tool;
 
@@ -100,22 +102,38 @@ pub(super) fn discover(id: &str) -> Bytes {
 /// How many tools the server has at least.
 pub(super) static TOOLS: AtomicUsize = AtomicUsize::new(0);
 
-/// The tools, each with a schema that takes any object.
+/// The tools: those that are called declare the arguments they are called with, as real ones do.
 pub(super) fn tools(id: &str, stateless: bool) -> Bytes {
     let cacheable = cacheable(stateless);
     let more = Tool::ALL.len()..TOOLS.load(Ordering::Relaxed);
     let tools: Vec<String> = Tool::ALL
         .into_iter()
-        .map(|tool| tool.name().to_owned())
-        .chain(more.map(|number| format!("tool_{number}")))
-        .map(|name| {
-            format!(r#"{{"name":"{name}","description":"A tool of the bench.","inputSchema":{{"type":"object"}}}}"#)
+        .map(|tool| (tool.name().to_owned(), schema(tool)))
+        .chain(more.map(|number| (format!("tool_{number}"), r#"{"type":"object"}"#.to_owned())))
+        .map(|(name, schema)| {
+            format!(
+                r#"{{"name":"{name}","description":"A tool of the bench.","inputSchema":{schema}}}"#
+            )
         })
         .collect();
     let tools = tools.join(",");
     Bytes::from(format!(
         r#"{{"jsonrpc":"2.0","id":{id},"result":{{{cacheable}"tools":[{tools}]}}}}"#
     ))
+}
+
+/// Declares the arguments of a tool, of any type.
+fn schema(tool: Tool) -> String {
+    let arguments: BTreeMap<&str, IgnoredAny> =
+        serde_json::from_str(tool.arguments()).unwrap_or_default();
+    let properties: Vec<String> = arguments
+        .keys()
+        .map(|name| format!("\"{name}\":{{}}"))
+        .collect();
+    format!(
+        r#"{{"type":"object","properties":{{{}}}}}"#,
+        properties.join(",")
+    )
 }
 
 /// A result without content.

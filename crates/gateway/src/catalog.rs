@@ -1,10 +1,11 @@
 //! The tools a server has shown: what tells a hidden tool from one that never was, to us and to nobody else.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, PoisonError, RwLock, Weak},
     time::{Duration, Instant},
 };
+
+use crate::hash::HashMap;
 
 use keepgate_call::{Code, Refusal};
 use keepgate_mcp::{
@@ -92,7 +93,7 @@ impl Shelves {
 
     fn tools(&self) -> Tools {
         Tools {
-            by_name: HashMap::new(),
+            by_name: HashMap::default(),
             charge: self.memory.charge(),
             part: self.part.charge(),
             digest: blake3::Hasher::new(),

@@ -5,7 +5,7 @@
 //! is bounded; what has not been used for a day is forgotten, and where nothing can be forgotten a newcomer is refused.
 
 use std::{
-    collections::{BTreeSet, HashMap, hash_map::Entry as MapEntry},
+    collections::{BTreeSet, hash_map::Entry as MapEntry},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -14,6 +14,7 @@ use keepgate_call::{Code, Refusal, SessionKey};
 use keepgate_policy::{Counts, HistoryFacts, Policy};
 use keepgate_transport::memory::{Budget, Charge};
 
+use crate::hash::HashMap;
 use crate::shards::{SHARDS, Shards};
 
 /// The most sessions remembered.

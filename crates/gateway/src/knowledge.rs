@@ -1,7 +1,7 @@
 //! What policy is told of callers and servers: converted once, shared by all calls.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     sync::{Arc, PoisonError, RwLock},
     time::UNIX_EPOCH,
 };
@@ -13,6 +13,7 @@ use keepgate_policy::{
 };
 
 use crate::beside::Beside;
+use crate::hash::HashMap;
 use crate::settings::{Instructions, Server, Settings, Upstream};
 
 /// The callers remembered; beyond it the memory begins anew, which costs a conversion each and nothing else.

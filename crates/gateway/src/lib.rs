@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod clock;
 pub mod edge;
 pub mod gate;
+mod hash;
 pub mod history;
 pub mod inspection;
 pub mod knowledge;

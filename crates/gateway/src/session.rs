@@ -5,7 +5,6 @@ mod seal;
 mod table;
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Instant,
 };
@@ -25,7 +24,7 @@ pub use self::{
     seal::{EventKey, MAX_SEALED, Origin},
     table::{InUse, Seat, Sessions},
 };
-use crate::{catalog::Catalog, layers::obligation::Standing, upstream::Link};
+use crate::{catalog::Catalog, hash::HashMap, layers::obligation::Standing, upstream::Link};
 
 /// How many of a server's questions may wait for an answer in one session.
 const ASKED_MOST: usize = 64;

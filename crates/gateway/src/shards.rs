@@ -1,6 +1,8 @@
 //! Tables in several pieces, each behind a lock of its own, so that two workers seldom wait for each other.
 
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::Hash;
+
+use ahash::RandomState;
 
 /// How many pieces; a power of two well above the number of workers.
 pub(crate) const SHARDS: usize = 16;

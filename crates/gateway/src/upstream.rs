@@ -6,7 +6,7 @@ pub mod http;
 mod matching;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -28,6 +28,7 @@ use keepgate_transport::{http::client::ClientError, stdio};
 use tower::Service;
 
 use crate::{
+    hash::HashMap,
     layers::credential::Armed,
     render,
     settings::{Server, Settings, Upstream},

@@ -15,7 +15,7 @@ use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 
 use crate::{
-    memory::{Budget, Spent},
+    memory::{Budget, Spent, Weighed},
     turn::{CHUNK, Turn},
 };
 
@@ -251,10 +251,12 @@ where
     B: http_body::Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    read_within(body, cap, deadline, &Budget::default()).await
+    read_within(body, cap, deadline, &Budget::default())
+        .await
+        .map(Weighed::tied)
 }
 
-/// [`read_capped`] within a budget that others use too; what is read holds its share of it.
+/// [`read_capped`] within a budget that others use too; what is read comes with its share of it.
 ///
 /// # Errors
 /// [`ReadError`]: too large, too slow, no memory, or broken off.
@@ -263,7 +265,7 @@ pub async fn read_within<B>(
     cap: usize,
     deadline: Duration,
     memory: &Budget,
-) -> Result<Bytes, ReadError>
+) -> Result<Weighed, ReadError>
 where
     B: http_body::Body<Data = Bytes>,
     B::Error: Into<BoxError>,
@@ -272,7 +274,7 @@ where
         return Err(ReadError::TooLarge { cap });
     }
     if body.is_end_stream() {
-        return Ok(Bytes::new());
+        return Ok(Weighed::new(Bytes::new(), memory.share()));
     }
     let mut reading = pin!(collect(body, cap, memory));
     // Mostly the body came with its head: then the first look finds it, or the second, since hyper hands out a body only
@@ -297,7 +299,7 @@ where
 }
 
 /// Collects the data frames of a body; trailers are dropped.
-async fn collect<B>(body: B, cap: usize, memory: &Budget) -> Result<Bytes, ReadError>
+async fn collect<B>(body: B, cap: usize, memory: &Budget) -> Result<Weighed, ReadError>
 where
     B: http_body::Body<Data = Bytes>,
     B::Error: Into<BoxError>,
@@ -308,19 +310,19 @@ where
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     share.grow(announced).map_err(ReadError::NoMemory)?;
     let Some(first) = next_data(&mut body).await? else {
-        return Ok(Bytes::new());
+        return Ok(Weighed::new(Bytes::new(), share));
     };
     if first.len() > cap {
         return Err(ReadError::TooLarge { cap });
     }
     share.grow(first.len()).map_err(ReadError::NoMemory)?;
     if body.is_end_stream() {
-        return Ok(share.hold(first));
+        return Ok(Weighed::new(first, share));
     }
     // The hint counts what is still to come.
     let rest = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     let Some(second) = next_data(&mut body).await? else {
-        return Ok(share.hold(first));
+        return Ok(Weighed::new(first, share));
     };
     let wanted = first.len().saturating_add(rest.max(second.len())).min(cap);
     // Where the announced length was taken from a budget it can be reserved, and no buffer has to grow.
@@ -347,7 +349,7 @@ where
             next_data(&mut body).await?
         };
     }
-    Ok(share.hold(whole.freeze()))
+    Ok(Weighed::new(whole.freeze(), share))
 }
 
 /// The next data frame, if any; trailers are skipped.

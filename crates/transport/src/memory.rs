@@ -5,6 +5,7 @@
 
 use std::{
     fmt,
+    ops::Deref,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -30,6 +31,14 @@ pub struct Share {
 pub struct Charge {
     budget: Budget,
     taken: usize,
+}
+
+/// Bytes, and the share that was taken for them; not tied to each other yet, so that who alone has the bytes may change them in
+/// place.
+#[derive(Debug)]
+pub struct Weighed {
+    bytes: Bytes,
+    share: Share,
 }
 
 /// The budget is spent.
@@ -150,6 +159,31 @@ impl Share {
             bytes,
             _share: self,
         })
+    }
+}
+
+impl Weighed {
+    /// Bytes and what was taken for them.
+    pub(crate) fn new(bytes: Bytes, share: Share) -> Self {
+        Self { bytes, share }
+    }
+
+    /// The bytes, tied to their share.
+    pub fn tied(self) -> Bytes {
+        self.share.hold(self.bytes)
+    }
+
+    /// The bytes and their share, for who ties them later.
+    pub fn apart(self) -> (Bytes, Share) {
+        (self.bytes, self.share)
+    }
+}
+
+impl Deref for Weighed {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 

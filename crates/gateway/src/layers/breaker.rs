@@ -1,7 +1,6 @@
 //! Breaker: a server that fails again and again rests, and so does a session that is refused again and again.
 
 use std::{
-    collections::HashMap,
     hash::{BuildHasher, RandomState},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -16,6 +15,7 @@ use super::{limit::purse, session::Bound};
 use crate::{
     around::Around,
     edge::room::Load,
+    hash::HashMap,
     limit::{self, Admitted, Budgets, Keys, LastCallers, Opinion, Suspect},
     settings::Settings,
     shared::Shared,

@@ -6,7 +6,6 @@
 //! that a session that has exceeded its rate can still cancel and answer.
 
 use std::{
-    collections::HashMap,
     num::NonZeroUsize,
     pin::Pin,
     sync::Arc,
@@ -24,6 +23,7 @@ use tracing::debug;
 use super::session::Bound;
 use crate::{
     around::Around,
+    hash::HashMap,
     limit::{Budgets, Limiter, Place, SessionPurse},
     settings::Settings,
 };

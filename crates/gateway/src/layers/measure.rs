@@ -6,7 +6,6 @@ mod span;
 mod stream;
 
 use std::{
-    collections::HashMap,
     sync::Arc,
     time::{Instant, SystemTime},
 };
@@ -23,6 +22,7 @@ use self::{ended::Ended, stream::Timed};
 use super::credential::Armed;
 use crate::{
     around::Around,
+    hash::HashMap,
     metrics::{Meters, Operation},
     settings::{Settings, Upstream},
     shared::Shared,

@@ -13,7 +13,7 @@ mod standing;
 mod stream;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     num::NonZeroU32,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -36,6 +36,7 @@ use super::{
 };
 use crate::{
     around::Around,
+    hash::HashMap,
     history::Histories,
     inspection::Inspection,
     knowledge::Knowledge,

@@ -3,7 +3,6 @@
 //! Only what has failed is in the table, so a call costs one look at a counter while nothing fails.
 
 use std::{
-    collections::HashMap,
     hash::Hash,
     num::NonZeroU32,
     sync::{
@@ -13,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::hash::HashMap;
 use crate::shards::Shards;
 
 /// Keys of one lock. Beyond it a newcomer's failures are not counted; each of them was refused or failed anyway.
@@ -63,7 +63,7 @@ struct Shard<K> {
 impl<K> Default for Shard<K> {
     fn default() -> Self {
         Self {
-            tallies: HashMap::new(),
+            tallies: HashMap::default(),
             swept: None,
         }
     }

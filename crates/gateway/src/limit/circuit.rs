@@ -5,13 +5,14 @@
 //! no other caller has used the server for a minute, or when the gateway itself cannot connect.
 
 use std::{
-    collections::HashMap,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
+
+use crate::hash::HashMap;
 
 use keepgate_call::{Principal, ServerName, Tenant};
 

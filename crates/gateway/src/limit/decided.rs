@@ -1,10 +1,11 @@
 //! Rates that decisions name. A policy makes them up as it goes, so they are kept by what they are and not by who uses them.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
+
+use crate::hash::HashMap;
 
 use keepgate_call::{Principal, ServerName, SessionKey, Tenant};
 

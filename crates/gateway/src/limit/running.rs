@@ -1,12 +1,12 @@
 //! How many run at once, by key.
 
 use std::{
-    collections::HashMap,
     hash::Hash,
     num::NonZeroUsize,
     sync::{Arc, Mutex, PoisonError},
 };
 
+use crate::hash::HashMap;
 use crate::shards::Shards;
 
 /// Counts what runs. A key is in the table only while something of it runs, so the table is as bounded as the calls are.

@@ -1,7 +1,6 @@
 //! Where a rate keeps what each key has spent: a table with a bound that no caller can turn into a fresh budget.
 
 use std::{
-    collections::HashMap,
     hash::Hash,
     sync::{
         PoisonError, RwLock,
@@ -12,6 +11,7 @@ use std::{
 
 use governor::{nanos::Nanos, state::StateStore};
 
+use crate::hash::HashMap;
 use crate::shards::{SHARDS, Shards};
 
 /// A full table is searched for what can be forgotten no more often than this, in nanoseconds.
@@ -27,7 +27,7 @@ struct Shard<K> {
 impl<K> Default for Shard<K> {
     fn default() -> Self {
         Self {
-            states: HashMap::new(),
+            states: HashMap::default(),
             swept: None,
         }
     }

@@ -1,7 +1,7 @@
 //! The calls of a session: those that run, by both their ids, and those whose streams can be resumed.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::Session;
+use crate::hash::HashMap;
 use crate::layers::obligation::Duty;
 
 /// Calls of one session whose streams can be resumed.

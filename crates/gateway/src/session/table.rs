@@ -2,7 +2,7 @@
 //! room with the one that serves it least.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     sync::{
         Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -17,7 +17,7 @@ use keepgate_transport::memory::Budget;
 use tracing::warn;
 
 use super::{EventKey, RunningCall, Session, locked, public_id};
-use crate::{metrics::Meters, settings::Limits, shards::Shards};
+use crate::{hash::HashMap, metrics::Meters, settings::Limits, shards::Shards};
 
 /// Delay after which a refused client may try again: calls and streams end when they end.
 const RETRY: Duration = Duration::from_secs(5);

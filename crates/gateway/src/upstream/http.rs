@@ -20,7 +20,7 @@ use keepgate_transport::{
             UpstreamError,
         },
     },
-    memory::Budget,
+    memory::{Budget, Weighed},
 };
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -281,27 +281,24 @@ fn open(
 }
 
 /// The one response to a request: strict JSON, and the id that was asked under.
-fn response(http: &Http, mut matching: Matching, body: Bytes) -> Result<Response, Refusal> {
+fn response(http: &Http, mut matching: Matching, body: Weighed) -> Result<Response, Refusal> {
     let refused =
         || Refusal::new(Code::UpstreamInvalid).detail("the answer does not answer the request");
-    match message::decode(body, &http.decode) {
+    // Tied to its share after the client's id is in: that is done in place where nobody else has the bytes.
+    let (bytes, mut share) = body.apart();
+    match message::decode(bytes, &http.decode) {
         Ok(Body::Single(message)) => match matching.matched(message) {
-            Matched::Answer(response) => charged(http, response),
+            Matched::Answer(response) => {
+                share
+                    .fit(response.bytes().len())
+                    .map_err(|spent| Refusal::new(Code::MemoryFull).source(spent))?;
+                Ok(response.held(|bytes| share.hold(bytes)))
+            }
             Matched::Other(_) | Matched::Foreign(_) => Err(refused()),
         },
         Ok(Body::Batch(_)) => Err(refused()),
         Err(error) => Err(Refusal::new(Code::UpstreamInvalid).source(error)),
     }
-}
-
-/// An answer under its client's id is a copy. It is charged as what came was, which is gone by now: a client that does not read
-/// holds it for long.
-fn charged(http: &Http, response: Response) -> Result<Response, Refusal> {
-    let mut share = http.bounds.memory.share();
-    share
-        .fit(response.bytes().len())
-        .map_err(|spent| Refusal::new(Code::MemoryFull).source(spent))?;
-    Ok(response.held(|bytes| share.hold(bytes)))
 }
 
 /// A 4xx. Clients read the protocol era out of its JSON-RPC body, so that goes on unchanged but for the id; nothing else of it

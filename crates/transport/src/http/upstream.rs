@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     body::{BoxError, ReadError, read_capped, read_within},
-    memory::{Budget, Spent},
+    memory::{Budget, Spent, Weighed},
 };
 
 /// What an upstream's answer may cost.
@@ -78,7 +78,7 @@ pub enum Answer {
         /// Headers of interest.
         head: AnswerHead,
         /// The whole body, at most [`Limits::max_message`] bytes, not yet decoded.
-        body: Bytes,
+        body: Weighed,
     },
     /// An event stream. Dropping it aborts the upstream request.
     Stream {
@@ -428,6 +428,7 @@ async fn classify(response: Response<Received>, limits: &Limits) -> Result<Answe
             let body = match readable {
                 true => read_within(body, limits.max_message, limits.body, &limits.memory)
                     .await
+                    .map(Weighed::tied)
                     .ok(),
                 false => None,
             };

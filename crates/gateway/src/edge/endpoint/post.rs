@@ -35,7 +35,8 @@ impl Inner {
         let (most, deadline) = (self.limits.body, self.limits.read_deadline);
         let body = read_within(body, most, deadline, &self.shared.memory)
             .await
-            .map_err(unread)?;
+            .map_err(unread)?
+            .tied();
         let limits = keepgate_mcp::Limits {
             bytes: self.limits.body,
             depth: self.limits.depth,

@@ -108,6 +108,40 @@ fn an_answer_under_another_id_keeps_every_other_byte() {
 }
 
 #[test]
+fn a_long_answer_is_edited_in_place_where_nobody_else_has_it() {
+    let long = "x".repeat(5000);
+    let key = "io.modelcontextprotocol/subscriptionId";
+    let texts = [
+        format!(r#"{{"jsonrpc":"2.0","id":ID,"result":{{"text":"{long}"}}}}"#),
+        format!(r#"{{ "result":{{"id":7,"text":"{long}","_meta":{{"{key}":ID}}}}, "id" : ID }}"#),
+        format!(r#"{{"error":{{"code":-1,"message":"{long}"}},"id":ID,"jsonrpc":"2.0"}}"#),
+    ];
+    for (text, id) in texts.iter().flat_map(|text| IDS.map(|id| (text, id))) {
+        let old = "4503599627370496";
+        let text = text.replace(r#"{ "result""#, r#"{"jsonrpc":"2.0","result""#);
+        let Message::Response(response) = read(&text.replace("ID", old)) else {
+            panic!("{text}");
+        };
+        let id = Id::from_json(id).unwrap();
+        let before = response.bytes().as_ptr();
+        let length = response.bytes().len();
+        let shared = response.clone();
+        let copied = shared.under_subscription(&id);
+        placed(&Message::Response(copied.clone()));
+        assert_eq!(copied.bytes(), text.replace("ID", id.as_json()).as_bytes());
+        let alone = response.under_subscription(&id);
+        placed(&Message::Response(alone.clone()));
+        let fits = id.as_json().len() <= old.len();
+        let padded = format!("{:<1$}", id.as_json(), if fits { old.len() } else { 0 });
+        assert_eq!(alone.bytes(), text.replace("ID", &padded).as_bytes());
+        assert_eq!(
+            alone.bytes().as_ptr() == before && alone.bytes().len() == length,
+            fits
+        );
+    }
+}
+
+#[test]
 fn what_names_a_subscription_or_a_request_names_the_other_one() {
     const KEY: &str = "io.modelcontextprotocol/subscriptionId";
     for id in IDS {

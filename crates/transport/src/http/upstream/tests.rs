@@ -68,7 +68,7 @@ async fn json_is_read_whole_with_its_headers_of_interest() {
     let answer = format!("{head}content-length: {}\r\n\r\n{JSON}", JSON.len());
     match post(&answer, Then::KeepAlive).await.unwrap() {
         Answer::Message { head, body } => {
-            assert_eq!(body, JSON);
+            assert_eq!(*body, *JSON.as_bytes());
             assert_eq!(head.session.unwrap(), "s1");
         }
         other => panic!("{other:?}"),
@@ -272,7 +272,7 @@ async fn two_responses_for_one_request_spoil_the_connection_only() {
             .await
             .unwrap()
         {
-            Answer::Message { body, .. } => assert_eq!(body, JSON),
+            Answer::Message { body, .. } => assert_eq!(*body, *JSON.as_bytes()),
             other => panic!("{other:?}"),
         }
     }
@@ -336,7 +336,7 @@ async fn a_large_answer_in_many_pieces_is_whole() {
     )
     .await;
     match post_to(&server, &Limits::default()).await.unwrap() {
-        Answer::Message { body, .. } => assert!(body == big),
+        Answer::Message { body, .. } => assert!(*body == *big.as_bytes()),
         other => panic!("{other:?}"),
     }
 }
