@@ -23,6 +23,7 @@ mod gate;
 mod hostile_policies;
 mod keys;
 mod kill;
+mod logs;
 mod operations;
 mod overload;
 mod process;

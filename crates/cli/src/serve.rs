@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{self, AuthMode, Configuration};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::logging;
+use crate::logging::{self, Logging};
 use descriptors::Descriptors;
 pub(crate) use open::AUDIT_DIRECTORY;
 use open::Opened;
@@ -47,7 +47,9 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) fn run(path: PathBuf, variables: Vec<(OsString, OsString)>) -> Result<(), Failure> {
     let configuration = config::load(&path, variables.clone())
         .map_err(|error| Failure::caused(Exit::Configuration, &error))?;
-    logging::start(&configuration.log);
+    // Dropped last: it writes what is still queued.
+    let logging = logging::start(&configuration.log)
+        .map_err(|error| Failure::new(Exit::Start, format!("failed to start the log: {error}")))?;
     keepgate_credential::provide(variables.clone());
     // Nobody but root reads our memory, our environment and our files through /proc, and no core of it is written.
     nix::sys::prctl::set_dumpable(false).map_err(|error| {
@@ -62,7 +64,7 @@ pub(crate) fn run(path: PathBuf, variables: Vec<(OsString, OsString)>) -> Result
     })?;
     let runtimes = Runtimes::start()?;
     let main = runtimes::control()?;
-    let ended = main.block_on(serve(configuration, path, variables, &runtimes));
+    let ended = main.block_on(serve(configuration, path, variables, (&runtimes, &logging)));
     main.shutdown_timeout(Duration::from_secs(1));
     runtimes.end();
     let left = keepgate_transport::stdio::end_all();
@@ -77,7 +79,7 @@ async fn serve(
     configuration: Configuration,
     path: PathBuf,
     variables: Vec<(OsString, OsString)>,
-    runtimes: &Runtimes,
+    (runtimes, logging): (&Runtimes, &Logging),
 ) -> Result<(), Failure> {
     // Signals first: one that comes during the start must not be lost.
     let mut signals = Signals::new()?;
@@ -85,6 +87,7 @@ async fn serve(
     // Before the first of them is opened.
     let descriptors = Descriptors::raise();
     let (opened, kills, gateway) = open(&configuration, runtimes).await?;
+    logging.observe(opened.shared.meters.registry());
     let bundles = Arc::clone(&opened.bundles);
     let exporter = telemetry::start(&configuration.telemetry, &opened.shared)?;
     let log = decisions::start(&configuration, &opened.shared, &open::node())?;

@@ -20,6 +20,8 @@ pub(super) struct Home {
     configuration: Value,
     environment: Vec<(String, String)>,
     descriptors: Option<usize>,
+    /// Whether a process reads the log through a pipe.
+    piped: bool,
     /// User that runs the gateway; the test's own if `None`.
     user: Option<u32>,
 }
@@ -43,6 +45,7 @@ impl Home {
             folder,
             environment: Vec::new(),
             descriptors: None,
+            piped: false,
             user: None,
         };
         home.policy(ALLOW_ALL);
@@ -71,6 +74,12 @@ impl Home {
     /// With so many file descriptors at most, and 64 of them unless the gateway asks for more.
     pub(super) fn descriptors(mut self, most: usize) -> Self {
         self.descriptors = Some(most);
+        self
+    }
+
+    /// With a log that goes through a pipe, whose reader [`Gate::log_reader`] can stop.
+    pub(super) fn piped(mut self) -> Self {
+        self.piped = true;
         self
     }
 
@@ -173,18 +182,30 @@ impl Home {
         self.serve_with(&[]).await
     }
 
+    /// Lines of a shell that come before the gateway.
+    fn prelude(&self) -> Option<String> {
+        if let Some(most) = self.descriptors {
+            return Some(format!("ulimit -Sn 64 && ulimit -Hn {most} && "));
+        }
+        let folder = self.folder.path().display();
+        // The subshell ends at once, so that the reader is no child of the gateway.
+        self.piped.then(|| {
+            format!(
+                "mkfifo {folder}/log && (cat {folder}/log >&2 & echo $! > {folder}/reader) && exec 2> {folder}/log && "
+            )
+        })
+    }
+
     /// Starts the gateway with variables of the environment besides.
     pub(super) async fn serve_with(self, environment: &[(&str, &str)]) -> Gate {
         self.write();
         let binary = self
             .user
             .map_or_else(|| program("keepgate"), |user| self.binary(user));
-        let mut command = match self.descriptors {
+        let mut command = match self.prelude() {
             None => command(binary, &["serve", "--config"]),
-            Some(most) => {
-                let script = format!(
-                    "ulimit -Sn 64 && ulimit -Hn {most} && exec \"$0\" serve --config \"$@\""
-                );
+            Some(prelude) => {
+                let script = format!("{prelude}exec \"$0\" serve --config \"$@\"");
                 let mut command = command("sh", &["-c", &script]);
                 command.arg(binary);
                 command
@@ -291,6 +312,13 @@ impl Gate {
         self.process
             .says(&format!("`{message}` for the {times}. time"), often)
             .await;
+    }
+
+    /// Signals the process that reads the log, with [`Home::piped`].
+    pub(super) fn log_reader(&self, signal: Signal) {
+        let pid = std::fs::read_to_string(self.home.path("reader")).expect("a pid");
+        let pid = nix::unistd::Pid::from_raw(pid.trim().parse().expect("a pid"));
+        nix::sys::signal::kill(pid, signal).expect("a reader");
     }
 
     /// What the operators' listener answers.
