@@ -128,3 +128,91 @@ async fn a_count_is_written_when_its_time_is_over() {
         .expect("a count");
     swept.abort();
 }
+
+/// Requests that are refused before they are calls: the code, a client, the method and the body.
+fn refused_early(gateway: &TestGateway) -> Vec<(&'static str, Client, &'static str, String)> {
+    let key = format!("Bearer {}", gateway.key("alice", &[]));
+    let client = || Client::new(gateway.addr).header("authorization", &key);
+    let list = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/list", "params": {}}).to_string();
+    let modern = || client().header("mcp-protocol-version", "2026-07-28");
+    let table = [
+        ("path_unknown", client().path("/down/mcp"), "POST", &*list),
+        (
+            "host_refused",
+            client().header("host", "evil.example"),
+            "POST",
+            &list,
+        ),
+        (
+            "origin_refused",
+            client().header("origin", "https://evil.example"),
+            "POST",
+            &list,
+        ),
+        ("authn_missing", Client::new(gateway.addr), "POST", &list),
+        (
+            "authn_invalid",
+            client().header("authorization", "Bearer wrong"),
+            "POST",
+            &list,
+        ),
+        (
+            "media_type",
+            client().header("content-type", "text/plain"),
+            "POST",
+            &list,
+        ),
+        (
+            "not_acceptable",
+            client().header("accept", "text/plain"),
+            "POST",
+            &list,
+        ),
+        ("json_invalid", client(), "POST", "{"),
+        ("message_invalid", client(), "POST", "{}"),
+        ("http_method", client(), "PUT", &list),
+        ("http_method", client(), "GET", ""),
+        ("meta_missing", modern(), "POST", &list),
+        (
+            "message_invalid",
+            client().header("mcp-protocol-version", "2020-01-01"),
+            "POST",
+            &list,
+        ),
+        ("session_missing", client(), "POST", &list),
+        (
+            "session_unknown",
+            client().header("mcp-session-id", "x"),
+            "POST",
+            &list,
+        ),
+    ];
+    let owned = table.map(|(code, client, verb, body)| (code, client, verb, body.to_owned()));
+    owned.into()
+}
+
+#[tokio::test]
+async fn what_is_refused_before_it_is_a_call_names_its_record_too() {
+    let server = server().await;
+    let gateway = TestGateway::http(&server.url())
+        .keys()
+        .policy(DENY)
+        .start()
+        .await;
+    let mut answers = Vec::new();
+    for (code, client, verb, body) in refused_early(&gateway) {
+        let answer = client.send(verb, body).await;
+        let data = answer.json()["error"]["data"].clone();
+        assert_eq!(data["code"], code, "{data}");
+        let id = data["decision_id"].as_str().map(str::to_owned);
+        answers.push((code, id.unwrap_or_else(|| panic!("{code}: {data}"))));
+    }
+    let records = gateway.records().await;
+    for (code, id) in answers {
+        // Equal ones share the record with the part before the dot.
+        let whole = id.split('.').next().unwrap();
+        let mut records = records.iter();
+        let record = records.find(|record| record["decision_id"] == whole);
+        assert_eq!(record.map(|record| &record["refusal"]), Some(&json!(code)));
+    }
+}

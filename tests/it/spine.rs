@@ -77,10 +77,7 @@ async fn hidden_and_unknown_tools_are_refused_alike() {
         let hidden = client.call("delete", json!({})).await;
         let unknown = client.call("absent", json!({})).await;
         let alike = |answer: &keepgate_tests::Answer, name: &str| {
-            (
-                answer.status,
-                String::from_utf8_lossy(&answer.body).replace(name, "X"),
-            )
+            (answer.status, answer.masked().replace(name, "X"))
         };
         assert_eq!(alike(&hidden, "delete"), alike(&unknown, "absent"));
         assert_eq!(hidden.json()["error"]["code"], -32602);

@@ -87,12 +87,11 @@ async fn serve(
     // Before the first of them is opened.
     let descriptors = Descriptors::raise();
     let (opened, kills, gateway) = open(&configuration, runtimes).await?;
-    logging.observe(opened.shared.meters.registry());
     let bundles = Arc::clone(&opened.bundles);
     let exporter = telemetry::start(&configuration.telemetry, &opened.shared)?;
     let log = decisions::start(&configuration, &opened.shared, &open::node())?;
     let view = View::new(&configuration.gateway, &opened, kills.ledger());
-    let tasks = accompany(runtimes, &gateway);
+    let tasks = accompany(runtimes, &gateway, logging);
 
     let (data_stop, admin_stop) = (CancellationToken::new(), CancellationToken::new());
     let data = listen::data(&configuration, &opened, &gateway, descriptors, &data_stop);
@@ -164,10 +163,12 @@ async fn open(
 
 /// Starts what runs next to the listeners to the end: what data cause on the data runtime, what watches over them on the
 /// operators'.
-fn accompany(runtimes: &Runtimes, gateway: &Gateway) -> [JoinHandle<()>; 5] {
+fn accompany(runtimes: &Runtimes, gateway: &Gateway, logging: &Logging) -> [JoinHandle<()>; 5] {
     let (data, operators) = (runtimes.data(), runtimes.operators());
+    let registry = gateway.shared().meters.registry();
+    logging.observe(registry);
     let stalls = Arc::default();
-    watchdog::observe(gateway.shared().meters.registry(), &stalls);
+    watchdog::observe(registry, &stalls);
     [
         data.spawn(gateway.enforce()),
         data.spawn(gateway.clone().sweep()),

@@ -136,7 +136,12 @@ pub fn in_band(refusal: &Refusal, asked: &Asked) -> Response<Body> {
 pub fn message(refusal: &Refusal, asked: &Asked, id: &Id) -> Bytes {
     let row = wording(refusal.code);
     match row.way {
-        Way::Absence => encode::error(Some(id), not_found_number(asked), &not_found(asked), None),
+        Way::Absence => {
+            // The same of what is hidden and of what does not exist: only the record has the rule.
+            let data = format!("{{{}}}", reference(refusal));
+            let number = not_found_number(asked);
+            encode::error(Some(id), number, &not_found(asked), Some(&data))
+        }
         Way::Result if matches!(asked.method, Some(Method::ToolsCall)) => {
             encode::result(id, &tool_refusal(refusal, asked.era))
         }
@@ -228,12 +233,18 @@ fn text(row: &Wording, refusal: &Refusal) -> String {
     said
 }
 
+/// Members that every refusal has: the stable code, and the id its record is found by.
+fn reference(refusal: &Refusal) -> String {
+    let mut members = format!("\"code\":\"{}\"", refusal.code);
+    if let Some(id) = &refusal.decision {
+        let _infallible = write!(members, ",\"decision_id\":\"{id}\"");
+    }
+    members
+}
+
 /// `data` of a JSON-RPC error: the stable code, the decision, the rules' codes.
 fn data(refusal: &Refusal) -> String {
-    let mut data = format!("{{\"code\":\"{}\"", refusal.code);
-    if let Some(id) = &refusal.decision {
-        let _infallible = write!(data, ",\"decision_id\":\"{id}\"");
-    }
+    let mut data = format!("{{{}", reference(refusal));
     if !refusal.reasons.is_empty() {
         let codes: Vec<String> = refusal
             .reasons
@@ -262,13 +273,23 @@ fn data(refusal: &Refusal) -> String {
     data
 }
 
-/// Words an error of `mcp::era`, which has its own code, message and data by the specification.
-pub fn era(error: &EraError, messages: &[Message]) -> Response<Body> {
+/// Words an error of `mcp::era`, which has its own code, message and data by the specification; ours are added.
+pub fn era(error: &EraError, refusal: &Refusal, messages: &[Message]) -> Response<Body> {
     let id = match messages {
         [Message::Request(request)] => Some(request.id()),
         _ => None,
     };
-    let body = encode::error(id, error.code, &error.message, error.data.as_deref());
+    let own = error.data.as_deref().unwrap_or("{}");
+    let own = own
+        .trim()
+        .strip_prefix('{')
+        .and_then(|own| own.strip_suffix('}'));
+    let own = own.filter(|own| !own.is_empty());
+    let data = own.map_or_else(
+        || format!("{{{}}}", reference(refusal)),
+        |own| format!("{{{own},{}}}", reference(refusal)),
+    );
+    let body = encode::error(id, error.code, &error.message, Some(&data));
     json(
         StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST),
         body,
@@ -285,3 +306,6 @@ pub fn json(status: StatusCode, body: Bytes) -> Response<Body> {
     );
     response
 }
+
+#[cfg(test)]
+mod tests;

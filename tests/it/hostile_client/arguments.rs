@@ -119,9 +119,7 @@ async fn trap_33_arguments_of_a_hidden_tool_tell_nothing() {
     )
     .await;
     let client = session(&gateway).await;
-    let words = |name: &str, answer: keepgate_tests::Answer| {
-        answer.json()["error"].to_string().replace(name, "it")
-    };
+    let words = |name: &str, answer: keepgate_tests::Answer| answer.masked().replace(name, "it");
     for arguments in [
         json!({"PATH": 1}),
         json!([]),

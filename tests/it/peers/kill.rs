@@ -200,6 +200,29 @@ async fn operators_drill_kill_and_revive() {
     all_is_on_record(&gate.end().await);
 }
 
+/// Two kills by the file are those of the local account, a clear with the admin token is of whoever holds it.
+fn names(records: &[Value]) {
+    let sets = of_kind(records, "kill.set");
+    assert_eq!(sets.len(), 2);
+    for set in &sets {
+        assert!(
+            set["user_id"]
+                .as_str()
+                .expect("a name")
+                .starts_with("local:"),
+            "{set}"
+        );
+    }
+    let cleared = of_kind(records, "kill.cleared")[0]["user_id"].clone();
+    let account = sets[0]["user_id"]
+        .as_str()
+        .and_then(|name| name.strip_prefix("local:"));
+    assert_eq!(
+        cleared,
+        format!("bootstrap:{}", account.expect("an account"))
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_that_does_not_answer_finds_the_kill_in_its_state() {
     let server = server().await;
@@ -251,25 +274,7 @@ async fn a_gateway_that_does_not_answer_finds_the_kill_in_its_state() {
     .await;
 
     let records = gate.end().await;
-    let sets = of_kind(&records, "kill.set");
-    assert_eq!(sets.len(), 2);
-    for set in &sets {
-        assert!(
-            set["user_id"]
-                .as_str()
-                .expect("a name")
-                .starts_with("local:"),
-            "{set}"
-        );
-    }
-    let cleared = of_kind(&records, "kill.cleared")[0]["user_id"].clone();
-    let account = sets[0]["user_id"]
-        .as_str()
-        .and_then(|name| name.strip_prefix("local:"));
-    assert_eq!(
-        cleared,
-        format!("bootstrap:{}", account.expect("an account"))
-    );
+    names(&records);
 }
 
 #[tokio::test(flavor = "multi_thread")]

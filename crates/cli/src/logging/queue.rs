@@ -78,7 +78,7 @@ impl LogQueue {
         !over.timed_out()
     }
 
-    /// Writes what is queued to `out`, for ever. `report` is told of lines that were dropped, once there is room again.
+    /// Writes what is queued to `out`, for ever. `report` gets the count of lines that were dropped, once there is room again.
     pub(super) fn write(&self, mut out: impl Write, report: impl Fn(u64)) {
         let mut batch = Vec::new();
         loop {

@@ -16,7 +16,8 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use keepgate_call::{
-    Ask, Call, Caller, Code, Origin, Passed, Refusal, Reply, ServerName, Trace, trace::Remote,
+    Ask, Call, Caller, Code, DecisionId, Origin, Passed, Refusal, Reply, ServerName, Trace,
+    trace::Remote,
 };
 use keepgate_mcp::{Era, Mirrored, header::HeaderError, message::Message, revision::Revision};
 use keepgate_telemetry::trace::Carrier;
@@ -100,21 +101,30 @@ impl Service<Identified> for Endpoint {
                 Method::POST => inner.post(arrived, body).await,
                 Method::GET => inner.stream(arrived, Ask::Listen).await,
                 Method::DELETE => inner.stream(arrived, Ask::End).await,
-                _ => Ok(not_allowed()),
+                _ => Ok(inner.not_allowed(&arrived)),
             }
         })
     }
 }
 
-fn not_allowed() -> Response<Body> {
-    let mut response = render::over_http(&Refusal::new(Code::HttpMethod));
-    response
-        .headers_mut()
-        .insert(header::ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
-    response
-}
-
 impl Inner {
+    /// Notes a refusal that is not an error of the endpoint, so that the door does not.
+    fn noted(&self, code: Code, arrived: &Arrived) -> DecisionId {
+        self.shared
+            .door
+            .note(code, arrived.peer.map(|peer| peer.ip()))
+    }
+
+    fn not_allowed(&self, arrived: &Arrived) -> Response<Body> {
+        let code = Code::HttpMethod;
+        let refusal = Refusal::new(code).decision(self.noted(code, arrived));
+        let mut response = render::over_http(&refusal);
+        response
+            .headers_mut()
+            .insert(header::ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
+        response
+    }
+
     /// `GET` and `DELETE`: only sessions have them. Without one they are what 2026-07-28 says they are, not allowed.
     async fn stream(
         self: Arc<Self>,
@@ -123,7 +133,7 @@ impl Inner {
     ) -> Result<Response<Body>, Refusal> {
         let mirrored = mirrored(&arrived.headers)?;
         if mirrored.session_id.is_none() {
-            return Ok(not_allowed());
+            return Ok(self.not_allowed(&arrived));
         }
         let listens = matches!(ask, Ask::Listen);
         if listens && !accepts(&arrived.headers, "text/event-stream")? {

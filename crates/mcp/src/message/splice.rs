@@ -60,7 +60,7 @@ pub(super) fn edited(parts: &Parts, edits: &mut [Edit<'_>]) -> Bytes {
 /// From this length on a message is edited in place where that can be done; below, a copy costs nothing and stays tidy.
 const LONG: usize = 4096;
 
-/// Makes `edits` in the bytes themselves: where nobody else has them, and each edit fits where it goes. Space after a value says
+/// Makes `edits` in the bytes themselves: where nobody else has them, and each edit fits where it goes. Space after a value is
 /// nothing in JSON; every place but those of the edits stays.
 fn edit_in_place(parts: &mut Parts, edits: &[Edit<'_>]) -> bool {
     let fit = |edit: &Edit<'_>| edit.with.len() <= edit.span.range().len();

@@ -6,7 +6,7 @@ use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A pipe nobody reads until it is told to.
+/// A pipe nobody reads until `go`.
 struct Stalled {
     go: Receiver<()>,
     open: bool,

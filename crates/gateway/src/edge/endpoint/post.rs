@@ -49,10 +49,9 @@ impl Inner {
         let framing = match classify(&mirrored, &body, session) {
             Ok(framing) => framing,
             Err(error) => {
-                self.shared
-                    .door
-                    .note(era_code(&error), arrived.peer.map(|peer| peer.ip()));
-                return Ok(render::era(&error, body.messages()));
+                let code = era_code(&error);
+                let refusal = Refusal::new(code).decision(self.noted(code, &arrived));
+                return Ok(render::era(&error, &refusal, body.messages()));
             }
         };
         match body {

@@ -8,7 +8,7 @@ use std::{net::IpAddr, sync::Arc, time::SystemTime};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use keepgate_audit::{Kind, Record};
-use keepgate_call::{Code, Refusal};
+use keepgate_call::{Code, DecisionId, Refusal};
 use keepgate_transport::{Body, http::server::Peer};
 
 use super::{
@@ -35,15 +35,15 @@ impl Doorkeeper {
         }
     }
 
-    /// Notes that somebody at `source` was turned away.
-    pub fn note(&self, code: Code, source: Option<IpAddr>) {
+    /// Notes that somebody at `source` was turned away. Returns the id under which the record is found.
+    pub fn note(&self, code: Code, source: Option<IpAddr>) -> DecisionId {
         self.meters.rejected(code.as_str());
         let now = SystemTime::now();
         let (id, _) = self.ids.next(now);
         let repeat = match self.refusals.note(Refused::request(code, source), id, now) {
             Written::Own => None,
             Written::First(repeat) => Some(repeat),
-            Written::Counted(_) => return,
+            Written::Counted(id) => return id,
         };
         let mut record = Record::new(Kind::AuthDenied, now);
         record.decision_id = Some(id.as_str());
@@ -51,6 +51,7 @@ impl Doorkeeper {
         record.refusal = Some(code.as_str());
         record.repeat = repeat;
         self.refusals.log().post(&record);
+        id
     }
 }
 
@@ -83,10 +84,9 @@ impl Around<Request<Incoming>> for Door {
             .get::<Peer>()
             .and_then(|peer| peer.client)
             .map(|client| client.ip());
-        let answered = next(request).await;
-        if let Err(refusal) = &answered {
-            self.0.note(refusal.code, source);
-        }
-        answered
+        next(request).await.map_err(|refusal| {
+            let id = self.0.note(refusal.code, source);
+            refusal.decision(id)
+        })
     }
 }
