@@ -40,6 +40,9 @@ pub(crate) struct Arguments {
     /// Only these proxies (the bare one is always among them).
     #[arg(long, value_enum, value_delimiter = ',')]
     rows: Vec<Row>,
+    /// Another build of this program, whose gateway becomes a row: both are measured in the same rounds.
+    #[arg(long)]
+    other: Option<PathBuf>,
     /// Only these workloads.
     #[arg(long, value_enum, value_delimiter = ',')]
     workloads: Vec<Workload>,
@@ -220,13 +223,14 @@ impl Arguments {
         Plan {
             rows: Row::ALL
                 .into_iter()
-                .filter(|row| row.is_here())
+                .filter(|row| row.is_here(self.other.as_deref()))
                 .filter(chosen)
                 .collect(),
             workloads: Workload::ALL.into_iter().filter(met).collect(),
             rounds,
             measure: Duration::from_millis(measure),
             warm: Duration::from_millis(warm),
+            other: self.other.clone(),
         }
     }
 }

@@ -84,6 +84,7 @@ fn once(point: &Point) -> Result<f64, Error> {
         upstream,
         core: cores.map(|cores| cores.proxy),
         folder: Folder::new()?,
+        other: None,
     };
     let proxy = Row::Gateway.start(&stage)?;
     let load = Load {

@@ -46,12 +46,22 @@ impl Part {
     /// Starts this same program with `arguments`, on `core`.
     pub(crate) fn own(name: &str, arguments: &[&str], core: Option<usize>) -> Result<Self, Error> {
         let program = std::env::current_exe().map_err(io("find the own program"))?;
-        let mut command = command(&program);
+        Self::of(name, &program, arguments, core)
+    }
+
+    /// Starts a build of this program, this one or another, with `arguments`, on `core`.
+    pub(crate) fn of(
+        name: &str,
+        program: &Path,
+        arguments: &[&str],
+        core: Option<usize>,
+    ) -> Result<Self, Error> {
+        let mut command = command(program);
         command
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
-        Self::start(name, &program, command, core)
+        Self::start(name, program, command, core)
     }
 
     /// Starts another program with `arguments`, on `core`, with what it prints going to `log`.

@@ -38,6 +38,7 @@ pub(crate) fn run(row: Row, workload: Workload, measure: Duration) -> Result<(),
         upstream,
         core: cores.map(|cores| cores.proxy),
         folder: Folder::new()?,
+        other: None,
     };
     let proxy = row.start(&stage)?;
     let Some(id) = proxy.id() else {

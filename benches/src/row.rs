@@ -3,6 +3,7 @@
 pub(crate) mod command;
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
@@ -36,11 +37,13 @@ pub(crate) enum Row {
     Gateway,
     /// The same, as the `keepgate` command runs it.
     Command,
+    /// The whole gateway under the realistic policy, of another build of this bench: what a change costs.
+    Other,
 }
 
 impl Row {
     /// Every row, in the table's order.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Direct,
         Self::Bare,
         Self::Envelope,
@@ -51,6 +54,7 @@ impl Row {
         Self::Open,
         Self::Gateway,
         Self::Command,
+        Self::Other,
     ];
 
     /// The row's heading.
@@ -66,6 +70,7 @@ impl Row {
             Self::Open => "everything on, a policy of one rule",
             Self::Gateway => "everything on",
             Self::Command => "everything on, as `keepgate serve`",
+            Self::Other => "everything on, in the other build",
         }
     }
 
@@ -74,9 +79,11 @@ impl Row {
         self != Self::Direct || workload == Workload::Single
     }
 
-    /// Whether the row can be started here: the command is a program that somebody must have built.
-    pub(crate) fn is_here(self) -> bool {
-        self != Self::Command || command::program().is_some()
+    /// Whether the row can be started here: the command and another build are programs that somebody must have built.
+    pub(crate) fn is_here(self, other: Option<&Path>) -> bool {
+        let missing = (self == Self::Command && command::program().is_none())
+            || (self == Self::Other && other.is_none());
+        !missing
     }
 
     /// Starts the row's proxy.
@@ -93,18 +100,16 @@ impl Row {
             Self::Decode => self.layers(stage, "decode"),
             Self::Policy => self.layers(stage, "policy"),
             Self::Audit => self.layers(stage, "audit"),
-            Self::Open => self.gateway(stage, Rules::Open),
-            Self::Gateway => self.gateway(stage, Rules::Realistic),
+            Self::Open => self.gateway(stage, "state-open", Rules::Open),
+            Self::Gateway => self.gateway(stage, "state-realistic", Rules::Realistic),
+            Self::Other => self.gateway(stage, "state-other", Rules::Realistic),
             Self::Command => command::start(stage, self.title()),
         }
     }
 
-    fn gateway(self, stage: &Stage, rules: Rules) -> Result<Started, Error> {
+    fn gateway(self, stage: &Stage, state: &str, rules: Rules) -> Result<Started, Error> {
         let policy = stage.folder.policy(rules);
-        let state = stage.folder.path(match rules {
-            Rules::Open => "state-open",
-            Rules::Realistic => "state-realistic",
-        });
+        let state = stage.folder.path(state);
         let upstream = stage.upstream.to_string();
         let (policy, state) = (policy.to_string_lossy(), state.to_string_lossy());
         let arguments = ["gateway", &upstream, "--policy", &policy, "--state", &state];
@@ -126,7 +131,10 @@ impl Row {
     }
 
     fn own(self, stage: &Stage, arguments: &[&str]) -> Result<Started, Error> {
-        let mut part = Part::own(self.title(), arguments, stage.core)?;
+        let mut part = match (self, &stage.other) {
+            (Self::Other, Some(program)) => Part::of(self.title(), program, arguments, stage.core)?,
+            _ => Part::own(self.title(), arguments, stage.core)?,
+        };
         let address = part.hear(LISTENING)?;
         match address.parse() {
             Ok(address) => Ok(Started {
@@ -147,6 +155,8 @@ pub(crate) struct Stage {
     pub(crate) core: Option<usize>,
     /// Policies and logs.
     pub(crate) folder: Folder,
+    /// Another build of this bench.
+    pub(crate) other: Option<PathBuf>,
 }
 
 /// A row's proxy, running.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::drive::{READY, Report};
@@ -26,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) measure: Duration,
     /// How long each meeting is warmed up.
     pub(crate) warm: Duration,
+    /// Another build of this bench, whose gateway is a row.
+    pub(crate) other: Option<PathBuf>,
 }
 
 /// What one row showed on one workload in one round.
@@ -87,6 +90,7 @@ pub(crate) fn run(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<Measure
         upstream,
         core: cores.map(|cores| cores.proxy),
         folder: Folder::new()?,
+        other: plan.other.clone(),
     };
     let mut proxies = Vec::new();
     for row in &plan.rows {
