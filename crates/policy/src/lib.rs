@@ -23,6 +23,7 @@ mod layer;
 pub mod lint;
 mod load;
 mod log_rules;
+pub mod looks;
 mod mask;
 pub mod matrix;
 mod method;

@@ -4,11 +4,10 @@
 //! `{"op": "remove" | "upsert", "path": .., "value": ..}`, below `/input`, `/result` and `/nd_builtin_cache` only.
 //! Whatever has another form is an error, and its event goes out without input and result.
 
-use std::sync::LazyLock;
-
-use regex::Regex;
 use regorus::Value;
 use regorus::value::Array;
+
+use crate::looks;
 
 /// What stands where a secret stood.
 pub(crate) const MASKED: &str = "[masked]";
@@ -44,19 +43,6 @@ const NAMES: [&str; 10] = [
     "authorization",
     "cookie",
 ];
-
-/// Secrets that are known by their looks.
-static LOOKS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
-    [
-        r"-----BEGIN [A-Z ]*PRIVATE KEY",
-        r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.",
-        r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
-        r"(?i)\b(?:bearer|basic)\s+[A-Za-z0-9._~+/-]{12,}",
-    ]
-    .iter()
-    .filter_map(|pattern| Regex::new(pattern).ok())
-    .collect()
-});
 
 /// A rule's answer has another form than it may have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -299,7 +285,7 @@ pub(crate) fn at<'a>(value: &'a Value, path: &[String]) -> Option<&'a Value> {
 fn search(value: &mut Value, path: &mut Vec<String>, changed: &mut Changed) {
     match value {
         Value::String(text) => {
-            if LOOKS.iter().any(|look| look.is_match(text)) {
+            if looks::holds_secret(text) {
                 *value = Value::from(MASKED);
                 changed.masked.push(pointer(path));
             }

@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use keepgate_policy::PatternClass;
+use keepgate_policy::{PatternClass, looks};
 
 use super::steps;
 use regex::Regex;
@@ -105,20 +105,14 @@ static IPV4: Lazy = LazyLock::new(|| {
         r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])(?:\.(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])){3}",
     )
 });
-/// RFC 7519 in the compact form: a header that is a JSON object, a payload, perhaps a signature.
-static JWT: Lazy = LazyLock::new(|| {
-    compiled(r"eyJ[A-Za-z0-9_\-]{5,}\.[A-Za-z0-9_\-]{5,}(?:\.[A-Za-z0-9_\-]*){0,3}")
-});
-static AWS: Lazy = LazyLock::new(|| {
-    compiled(r"(?:AKIA|ASIA|ABIA|ACCA|AIDA|AROA|AGPA|AIPA|ANPA|ANVA|APKA)[A-Z0-9]{16}")
-});
-/// PEM (RFC 7468), to the end of the text where the end is missing.
-static PRIVATE_KEY: Lazy = LazyLock::new(|| {
-    compiled(
-        r"(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----|\z)",
-    )
-});
-static BEARER: Lazy = LazyLock::new(|| compiled(r"(?i)\bbearer[ \t:=]+[A-Za-z0-9._~+/\-]{8,}=*"));
+static JWT: Lazy = LazyLock::new(|| secret(PatternClass::Jwt));
+static AWS: Lazy = LazyLock::new(|| secret(PatternClass::AwsAccessKey));
+static PRIVATE_KEY: Lazy = LazyLock::new(|| secret(PatternClass::PrivateKey));
+static BEARER: Lazy = LazyLock::new(|| secret(PatternClass::BearerToken));
+
+fn secret(class: PatternClass) -> Option<Regex> {
+    looks::secret(class).and_then(compiled)
+}
 
 fn all(regex: &Lazy, text: &str) -> Vec<Range> {
     let Some(regex) = &**regex else {

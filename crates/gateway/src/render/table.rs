@@ -84,14 +84,14 @@ pub(super) const TABLE: &[Wording] = &[
     row(Code::EventUnknown, Way::Status, StatusCode::BAD_REQUEST, INVALID_REQUEST, "this session has not issued this event id"),
     row(Code::NotFound, Way::Absence, StatusCode::NOT_FOUND, INVALID_PARAMS, "not found"),
     row(Code::PolicyDenied, Way::Result, StatusCode::FORBIDDEN, -31001, "refused by policy"),
-    row(Code::InsufficientScope, Way::Status, StatusCode::FORBIDDEN, -31007, "refused: the access token lacks a scope"),
+    row(Code::InsufficientScope, Way::Status, StatusCode::FORBIDDEN, -31012, "refused: the access token lacks a scope"),
     row(Code::PolicyFailed, Way::Result, StatusCode::FORBIDDEN, -31002, "refused: policy could not be evaluated"),
     row(Code::ApprovalRequired, Way::Result, StatusCode::FORBIDDEN, -31003, "refused: this call needs an approval"),
     row(Code::ResultTooLarge, Way::Result, StatusCode::FORBIDDEN, -31009, "withheld by policy: the result is too large; the call has happened"),
     row(Code::Killed, Way::Result, StatusCode::FORBIDDEN, -31007, "refused: an operator has cut this off"),
     row(Code::AuditUnavailable, Way::Result, StatusCode::SERVICE_UNAVAILABLE, -31004, "refused: the call cannot be recorded now"),
     row(Code::CredentialUnavailable, Way::Result, StatusCode::SERVICE_UNAVAILABLE, -31010, "refused: the server's credential cannot be had now"),
-    row(Code::CredentialRejected, Way::Error, StatusCode::BAD_GATEWAY, -31105, "the server does not accept the gateway's credential"),
+    row(Code::CredentialRejected, Way::Error, StatusCode::BAD_GATEWAY, -31108, "the server does not accept the gateway's credential"),
     row(Code::Overloaded, Way::Status, StatusCode::SERVICE_UNAVAILABLE, -31005, "the gateway has too many calls at once"),
     row(Code::MemoryFull, Way::Result, StatusCode::SERVICE_UNAVAILABLE, -31008, "refused: there is no memory left for the answer; the call may have happened"),
     row(Code::InspectionOverloaded, Way::Result, StatusCode::SERVICE_UNAVAILABLE, -31011, "withheld: too many large answers wait for inspection; the call may have happened"),
@@ -154,6 +154,15 @@ mod tests {
                 "{}",
                 row.code
             );
+        }
+    }
+
+    #[test]
+    fn no_two_codes_share_a_number_of_ours() {
+        let mut numbers = std::collections::BTreeMap::new();
+        for row in TABLE.iter().filter(|row| row.number > -32000) {
+            let other = numbers.insert(row.number, row.code);
+            assert_eq!(other, None, "{} has the number of another code", row.code);
         }
     }
 
