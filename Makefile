@@ -62,12 +62,13 @@ SECONDS_EACH ?= 30
 fuzz:
 	for target in fuzz/fuzz_targets/*.rs; do fuzz/run.sh $$(basename $$target .rs) $(SECONDS_EACH); done
 
-## soak: what takes longer than CI has: ten minutes for each fuzz target, the whole benchmark, hundreds of crashes
+## soak: what takes longer than CI has: ten minutes for each fuzz target, the whole benchmark, hundreds of crashes and disk faults
 .PHONY: soak
 soak: peers system
 	$(MAKE) fuzz SECONDS_EACH=600
 	cargo build --locked --workspace --bins --tests
 	SOAK=1 cargo test --locked -p keepgate-tests --test it crashes
+	SOAK=1 cargo test --locked -p keepgate-tests --test it faults
 	$(MAKE) bench
 
 ## bench: CPU per call beside a bare hyper proxy, interleaved in one run

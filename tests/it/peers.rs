@@ -18,6 +18,7 @@ mod credentials;
 mod decisions;
 mod definitions;
 mod drivers;
+mod faults;
 mod floods;
 mod gate;
 mod hostile_policies;

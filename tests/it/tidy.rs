@@ -284,7 +284,7 @@ fn every_refusal_is_explained() {
 }
 
 /// Programs every machine has that can build us.
-const ALWAYS_THERE: [&str; 6] = ["sh", "bash", "env", "timeout", "python3", "true"];
+const ALWAYS_THERE: [&str; 7] = ["sh", "bash", "cc", "env", "timeout", "python3", "true"];
 
 /// The word of every `before"word"` in `text`.
 fn words_after<'a>(text: &'a str, before: &str) -> Vec<&'a str> {

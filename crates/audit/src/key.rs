@@ -10,6 +10,10 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use signed_note::{Note, StandardSigner, StandardVerifier, VerifierList};
 use zeroize::Zeroizing;
 
+/// Paths in the log's directory.
+const SIGNING_KEY: &str = "private/signing.key";
+const PUBLIC_KEY: &str = "log.pub";
+
 /// Why a key could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
@@ -120,9 +124,9 @@ impl Keys {
         origin: &str,
         new: bool,
     ) -> Result<Self, KeyError> {
-        let secret_path = directory.join("private/signing.key");
+        let secret_path = directory.join(SIGNING_KEY);
         let digest_path = directory.join("private/digest.key");
-        let public_path = directory.join("log.pub");
+        let public_path = directory.join(PUBLIC_KEY);
         if !exists(&secret_path)? {
             if !new {
                 return Err(KeyError::Gone { path: secret_path });
@@ -130,16 +134,7 @@ impl Keys {
             create(origin, &secret_path, &digest_path)?;
         }
         // The public key stands in the secret file too: `log.pub` lies open and is only a copy.
-        let text = load_secret(&secret_path)?;
-        let malformed = || KeyError::Malformed {
-            path: secret_path.clone(),
-        };
-        let (secret, public) = text.split_once('\n').ok_or_else(malformed)?;
-        let signer = StandardSigner::new(secret).map_err(|_unusable| malformed())?;
-        let public = PublicKey::parse(public).map_err(|_unusable| malformed())?;
-        if !belong_together(&signer, &public) {
-            return Err(KeyError::Mismatch { path: secret_path });
-        }
+        let (signer, public) = load_pair(&secret_path)?;
         publish(&public, &public_path)?;
         let mut digest = Zeroizing::new([0; 32]);
         let text = load_secret(&digest_path)?;
@@ -153,6 +148,44 @@ impl Keys {
             digest,
         })
     }
+}
+
+/// The name a log's keys were made for, or `None` when no keys were made yet.
+///
+/// Its secret file decides: `log.pub` is a copy, which an interrupted first start has not made yet and a backup may lack.
+///
+/// # Errors
+///
+/// [`KeyError`] when a key is there but cannot be used.
+pub fn origin_of(directory: &Path) -> Result<Option<String>, KeyError> {
+    let secret_path = directory.join(SIGNING_KEY);
+    if exists(&secret_path)? {
+        let (_signer, public) = load_pair(&secret_path)?;
+        return Ok(Some(public.origin().to_owned()));
+    }
+    // Without the secret the log cannot go on, and saying under which name is for the error that follows.
+    let public_path = directory.join(PUBLIC_KEY);
+    match exists(&public_path)? {
+        true => Ok(Some(PublicKey::load(&public_path)?.origin().to_owned())),
+        false => Ok(None),
+    }
+}
+
+/// Reads the signing key and its public key.
+fn load_pair(secret_path: &Path) -> Result<(StandardSigner, PublicKey), KeyError> {
+    let text = load_secret(secret_path)?;
+    let malformed = || KeyError::Malformed {
+        path: secret_path.to_owned(),
+    };
+    let (secret, public) = text.split_once('\n').ok_or_else(malformed)?;
+    let signer = StandardSigner::new(secret).map_err(|_unusable| malformed())?;
+    let public = PublicKey::parse(public).map_err(|_unusable| malformed())?;
+    if !belong_together(&signer, &public) {
+        return Err(KeyError::Mismatch {
+            path: secret_path.to_owned(),
+        });
+    }
+    Ok((signer, public))
 }
 
 /// Makes both keys. The signing key comes last: with it the log has its keys.

@@ -26,7 +26,7 @@ mod tree;
 mod verify;
 
 pub use health::{Health, State};
-pub use key::{KeyError, PublicKey};
+pub use key::{KeyError, PublicKey, origin_of};
 pub use log::{Append, AppendError, Log, OpenError, Position};
 pub use reader::{Entry, ReadError, Reader, Start, find};
 pub use record::{

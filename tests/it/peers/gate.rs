@@ -142,7 +142,17 @@ impl Home {
 
     /// Runs a command of `keepgate` with this configuration, printing JSON.
     pub(super) async fn keepgate(&self, words: &[&str]) -> Finished {
+        self.keepgate_with(words, &[]).await
+    }
+
+    /// Runs a command with variables of the environment besides.
+    pub(super) async fn keepgate_with(
+        &self,
+        words: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Finished {
         let mut command = command(program("keepgate"), words);
+        command.envs(environment.iter().copied());
         command
             .args(["--output", "json", "--config"])
             .arg(self.path("keepgate.yaml"));
@@ -196,8 +206,8 @@ impl Home {
         })
     }
 
-    /// Starts the gateway with variables of the environment besides.
-    pub(super) async fn serve_with(self, environment: &[(&str, &str)]) -> Gate {
+    /// Starts the gateway with variables of the environment besides, and waits for nothing.
+    pub(super) fn start(&self, environment: &[(&str, &str)]) -> Running {
         self.write();
         let binary = self
             .user
@@ -217,7 +227,12 @@ impl Home {
         command.envs(self.environment.iter().cloned());
         command.arg(self.path("keepgate.yaml"));
         command.envs(environment.iter().copied());
-        let mut process = Running::start("keepgate serve", command);
+        Running::start("keepgate serve", command)
+    }
+
+    /// Starts the gateway with variables of the environment besides.
+    pub(super) async fn serve_with(self, environment: &[(&str, &str)]) -> Gate {
+        let mut process = self.start(environment);
         process
             .says("`ready`", |said| line(said, "ready").map(drop))
             .await;

@@ -98,15 +98,27 @@ impl Running {
 
     /// Waits until `look` finds something in what it wrote, standard output first.
     pub(super) async fn says<T>(&mut self, what: &str, look: impl Fn(&str) -> Option<T>) -> T {
+        match self.says_or_ends(what, look).await {
+            Ok(found) => found,
+            Err(status) => panic!("{} ended ({status}) without {what}", self.name),
+        }
+    }
+
+    /// Waits until `look` finds something in what it wrote, or the process has ended without.
+    pub(super) async fn says_or_ends<T>(
+        &mut self,
+        what: &str,
+        look: impl Fn(&str) -> Option<T>,
+    ) -> Result<T, ExitStatus> {
         let end = tokio::time::Instant::now() + PATIENCE;
         loop {
             let gone = self.child.try_wait().expect("a status");
             if let Some(found) = look(&self.stdout()).or_else(|| look(&self.stderr())) {
-                return found;
+                return Ok(found);
             }
             if let Some(status) = gone {
                 self.ended = true;
-                panic!("{} ended ({status}) without {what}", self.name);
+                return Err(status);
             }
             assert!(
                 tokio::time::Instant::now() < end,

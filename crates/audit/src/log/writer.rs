@@ -220,6 +220,11 @@ impl Writer {
     /// Writes what recovery found out and signs it. Before this the log takes no records.
     pub(super) fn begin(&mut self, note: LogNote<'_>) -> io::Result<()> {
         self.look();
+        if self.store.size() == 0 {
+            // A tail without a checkpoint is damage. An empty log is signed first, so that a start that is killed between
+            // its first record and the checkpoint over it leaves what the next one can go on from.
+            self.publish()?;
+        }
         self.write_own(Kind::LogOpened, Some(note))?;
         self.publish()
     }

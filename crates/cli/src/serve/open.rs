@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use keepgate_admin::{Operators, Token};
-use keepgate_audit::{Log, PublicKey};
+use keepgate_audit::Log;
 use keepgate_authn::Authenticator;
 use keepgate_credential::Live;
 use keepgate_gateway::Shared;
@@ -97,10 +97,9 @@ fn open_log(configuration: &Configuration) -> Result<Log, Failure> {
 
 /// The log's name: once made it stays, also when the machine's name changes.
 fn origin(directory: &Path) -> Result<String, Failure> {
-    let path = directory.join("log.pub");
-    if path.exists() {
-        let key = PublicKey::load(&path).map_err(|error| Failure::caused(Exit::State, &error))?;
-        return Ok(key.origin().to_owned());
+    let made = keepgate_audit::origin_of(directory);
+    if let Some(origin) = made.map_err(|error| Failure::caused(Exit::State, &error))? {
+        return Ok(origin);
     }
     let mut random = [0_u8; 8];
     getrandom::fill(&mut random).map_err(|error| {
