@@ -189,3 +189,31 @@ async fn what_says_nothing_of_the_server_opens_nothing() {
     let breakers = &gateway.gateway.shared().budgets.servers;
     assert_eq!((breakers.open(), breakers.open_for_callers()), (0, 0));
 }
+
+#[tokio::test]
+async fn calls_that_wait_for_a_servers_list_share_its_failure() {
+    const CALLS: usize = 40;
+    let server = FakeServer::start(|heard| match heard.method().as_str() {
+        "tools/list" => vec![Say::Hang],
+        _ => behave(heard).unwrap_or_default(),
+    })
+    .await;
+    let gateway = TestGateway::http(&server.url())
+        .timeouts(|timeouts| timeouts.request = Duration::from_secs(2))
+        .with(|settings| settings.limits.breaker = None)
+        .start()
+        .await;
+    let client = Client::new(gateway.addr).initialize("2025-11-25").await;
+    let calls = (0..CALLS).map(|_| client.call("echo", json!({})));
+    let answers = futures_util::future::join_all(calls).await;
+    let late = answers
+        .iter()
+        .filter(|answer| code(answer) == "upstream_timeout");
+    assert_eq!(late.count(), CALLS);
+    // One asks for all that are there while it does; a slow machine may bring some in later.
+    let lists = server.heard_of("tools/list").len();
+    assert!(
+        lists <= 4,
+        "{lists} lists were asked for, one after the other"
+    );
+}

@@ -5,8 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::hash::HashMap;
-
 use keepgate_call::{Code, Refusal};
 use keepgate_mcp::{
     json::Raw,
@@ -16,8 +14,10 @@ use keepgate_mcp::{
 use keepgate_policy::{ToolFacts, ToolFields};
 use keepgate_transport::memory::{Budget, Charge};
 
+use crate::{flight::Flight, hash::HashMap};
+
 /// How long a list is believed when it does not have the tool that is called.
-const FRESH: Duration = Duration::from_secs(5);
+pub(crate) const FRESH: Duration = Duration::from_secs(5);
 /// The most tools of one catalog, and the most bytes they take in memory: a list that has more is not handed out.
 pub(crate) const TOOLS_MOST: usize = 10_000;
 const BYTES_MOST: usize = 16 * 1024 * 1024;
@@ -36,8 +36,8 @@ const PARAMETERS_MOST: usize = 1_000;
 #[derive(Debug, Default)]
 pub struct Catalog {
     shown: RwLock<Shown>,
-    /// Held while the gateway asks for the list, so that many calls ask once.
-    pub asking: tokio::sync::Mutex<()>,
+    /// The gateway's own asking for the list, so that many calls ask once.
+    pub asking: Flight<Refusal>,
 }
 
 #[derive(Debug, Default)]
@@ -214,11 +214,6 @@ impl Catalog {
             (None, Some(since)) if since.elapsed() < FRESH => Known::No,
             (None, _) => Known::Unsure,
         }
-    }
-
-    /// Whether the whole list was shown a moment ago.
-    pub fn is_fresh(&self) -> bool {
-        !self.is_older(FRESH)
     }
 
     /// Whether the whole list is older than `age`, or was never seen.

@@ -7,6 +7,7 @@ pub mod beside;
 pub mod catalog;
 pub mod clock;
 pub mod edge;
+pub mod flight;
 pub mod gate;
 mod hash;
 pub mod history;

@@ -44,7 +44,7 @@ static ALL: LazyLock<Vec<Regex>> = LazyLock::new(|| {
         .collect()
 });
 
-/// Whether a secret of any form stands in the text. Rather too often than not often enough.
+/// Whether a secret of any form is in the text. Rather too often than not often enough.
 pub(crate) fn holds_secret(text: &str) -> bool {
     ALL.iter().any(|form| form.is_match(text))
 }

@@ -161,6 +161,14 @@ pub struct Known {
     pub is_absent: bool,
 }
 
+/// What lookups need to know of a server.
+#[derive(Debug)]
+struct OfServer {
+    undeclared: UndeclaredArguments,
+    /// The longest that its list is waited for.
+    patience: Duration,
+}
+
 /// Looks tools up, and asks the server for its list when it must.
 #[derive(Debug)]
 pub struct Lookup {
@@ -168,7 +176,7 @@ pub struct Lookup {
     ids: Arc<Ids>,
     tracer: Arc<Tracer>,
     calls: Arc<OnceLock<Weak<Calls>>>,
-    undeclared: BTreeMap<ServerName, UndeclaredArguments>,
+    servers: BTreeMap<ServerName, OfServer>,
     strangers: Family<Counter, 2>,
 }
 
@@ -182,8 +190,14 @@ impl Lookup {
             ids: Arc::clone(&shared.ids),
             tracer: Arc::clone(&shared.tracer),
             calls: Arc::clone(calls),
-            undeclared: servers
-                .map(|(name, server)| (name.clone(), server.arguments))
+            servers: servers
+                .map(|(name, server)| {
+                    let of_server = OfServer {
+                        undeclared: server.arguments,
+                        patience: server.timeouts.request,
+                    };
+                    (name.clone(), of_server)
+                })
                 .collect(),
             strangers: shared.meters.registry().counter(
                 "keepgate.arguments.undeclared",
@@ -219,10 +233,9 @@ impl Lookup {
         tool: &str,
     ) -> Result<Option<Settled>, Refusal> {
         let call = &bound.call;
-        let mode = self
-            .undeclared
-            .get(&call.server)
-            .copied()
+        let of_server = self.servers.get(&call.server);
+        let mode = of_server
+            .map(|server| server.undeclared)
             .unwrap_or_default();
         let renewed;
         let Some(known) = self.look_up(bound, request, tool).await? else {
@@ -272,25 +285,35 @@ impl Lookup {
         request: &Request,
         age: Duration,
     ) -> Result<bool, Refusal> {
-        let catalog = self.catalogs.of(bound);
-        if !catalog.is_older(age) {
+        if !self.catalogs.of(bound).is_older(age) {
             return Ok(false);
         }
-        let _one_asks = catalog.asking.lock().await;
-        if catalog.is_older(age) {
-            self.ask(bound, request).await?;
-        }
+        self.ask_once(bound, request, age).await?;
         Ok(true)
     }
 
     /// Asks the server for its list, unless that was done a moment ago. Many calls ask once.
     async fn look_again(&self, bound: &Bound, request: &Request) -> Result<(), Refusal> {
+        self.ask_once(bound, request, catalog::FRESH).await
+    }
+
+    /// Asks for the list if it is older than `age`. Who waits for another's asking shares its failure, and nobody waits longer
+    /// than the server has for one answer.
+    async fn ask_once(
+        &self,
+        bound: &Bound,
+        request: &Request,
+        age: Duration,
+    ) -> Result<(), Refusal> {
         let catalog = self.catalogs.of(bound);
-        let _one_asks = catalog.asking.lock().await;
-        if catalog.is_fresh() {
-            return Ok(());
-        }
-        self.ask(bound, request).await
+        let known = || (!catalog.is_older(age)).then_some(());
+        let asked = catalog.asking.run(known, self.ask(bound, request));
+        let Some(server) = self.servers.get(&bound.call.server) else {
+            return Err(Refusal::new(Code::Internal));
+        };
+        tokio::time::timeout(server.patience, asked)
+            .await
+            .unwrap_or_else(|_elapsed| Err(Refusal::new(Code::UpstreamTimeout)))
     }
 
     /// Reads the whole list. What it shows reaches the catalog on its way back through the stack.

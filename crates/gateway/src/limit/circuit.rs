@@ -12,11 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::hash::HashMap;
-
 use keepgate_call::{Principal, ServerName, Tenant};
 
 use super::breaker::{Breaker, Breakers, Opinion, Trial};
+
+use crate::hash::HashMap;
 
 /// Time for which a caller counts as using a server, and its open breaker as evidence.
 const MINUTE: Duration = Duration::from_secs(60);

@@ -5,11 +5,11 @@ use std::{
     time::Duration,
 };
 
-use crate::hash::HashMap;
-
 use keepgate_call::{Principal, ServerName, SessionKey, Tenant};
 
 use super::{KEYS_MOST, Limiter, Rate};
+
+use crate::hash::HashMap;
 
 /// The most different rates; a policy that makes up more has those beyond refused.
 const RATES_MOST: usize = 256;

@@ -14,7 +14,7 @@ use std::{
     ffi::OsStr,
     hash::{BuildHasher, RandomState},
     os::unix::ffi::OsStrExt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -42,6 +42,7 @@ use super::{
     process_failed,
 };
 use crate::{
+    flight::Flight,
     layers::{
         credential::Credential,
         session::{Binding, Bound},
@@ -89,7 +90,8 @@ struct Shared {
     stateful: Supervisor,
     stateless: Supervisor,
     /// The answer to the one `initialize` the process has seen.
-    greeted: tokio::sync::Mutex<Option<(Arc<Connection>, Response)>>,
+    greeted: Mutex<Option<(Arc<Connection>, Response)>>,
+    greeting: Flight<Refusal>,
 }
 
 /// A session's hold on a process.
@@ -107,6 +109,11 @@ pub struct Attached {
 }
 
 impl Shared {
+    fn greeted(&self) -> MutexGuard<'_, Option<(Arc<Connection>, Response)>> {
+        // Plain data that each holder leaves whole.
+        self.greeted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn new(settings: &ChildSettings, reserve: &Reserve, generation: u64) -> Self {
         let supervisor = || {
             Supervisor::new(settings.clone(), Sharing::Shared, Restart::default())
@@ -116,7 +123,8 @@ impl Shared {
             generation,
             stateful: supervisor(),
             stateless: supervisor(),
-            greeted: tokio::sync::Mutex::default(),
+            greeted: Mutex::default(),
+            greeting: Flight::default(),
         }
     }
 }
@@ -191,7 +199,7 @@ impl Children {
         {
             let shared = shared.load_full();
             left += shared.stateful.kill().await + shared.stateless.kill().await;
-            *shared.greeted.lock().await = None;
+            *shared.greeted() = None;
         }
         left
     }
@@ -455,21 +463,24 @@ async fn greet(
     };
     let generation = shared.generation;
     let connection = shared.stateful.connection().await.map_err(process_failed)?;
-    let mut greeted = shared.greeted.lock().await;
-    if let Some((with, response)) = &*greeted
-        && Arc::ptr_eq(with, &connection)
-    {
-        let response = response.with_id(initialize.id());
-        let attached = Attached {
-            ready: true,
-            ..Attached::new(connection, children, generation)
-        };
-        return Ok((attached, response));
-    }
-    let response = first_response(children, &connection, owner, initialize).await?;
-    *greeted = Some((Arc::clone(&connection), response.clone()));
-    drop(greeted);
-    Ok((Attached::new(connection, children, generation), response))
+    let known = || {
+        let greeted = shared.greeted();
+        let (_, response) = greeted
+            .as_ref()
+            .filter(|(with, _)| Arc::ptr_eq(with, &connection))?;
+        Some((true, response.with_id(initialize.id())))
+    };
+    let greet = async {
+        let response = first_response(children, &connection, owner, initialize).await?;
+        *shared.greeted() = Some((Arc::clone(&connection), response.clone()));
+        Ok((false, response))
+    };
+    let (ready, response) = shared.greeting.run(known, greet).await?;
+    let attached = Attached {
+        ready,
+        ..Attached::new(Arc::clone(&connection), children, generation)
+    };
+    Ok((attached, response))
 }
 
 async fn first_response(
