@@ -82,6 +82,89 @@ async fn an_echo_in_an_error_body_is_masked() {
     );
 }
 
+/// The secret as JSON text holds it between quotes, each character in an escape of one kind or of several.
+fn escaped() -> Vec<String> {
+    let ways: [fn(usize, u8) -> String; 9] = [
+        |_, byte| format!("%{byte:02x}"),
+        |_, byte| format!("%{byte:02X}"),
+        |_, byte| format!("\\u{byte:04x}"),
+        |_, byte| format!("\\\\u{byte:04X}"),
+        |_, byte| format!("\\u0025{byte:02x}"),
+        |_, byte| format!("%25{byte:02x}"),
+        |_, byte| format!("&#{byte};"),
+        |_, byte| format!("%5Cu{byte:04x}"),
+        |at, byte| match at % 5 {
+            0 => format!("%{byte:02x}"),
+            1 => format!("\\u{byte:04x}"),
+            2 => format!("\\\\u{byte:04x}"),
+            3 => format!("&#x{byte:x};"),
+            _ => char::from(byte).to_string(),
+        },
+    ];
+    let each = |way: fn(usize, u8) -> String| {
+        let bytes = SECRET.bytes().enumerate();
+        bytes.map(|(at, byte)| way(at, byte)).collect()
+    };
+    ways.map(each).to_vec()
+}
+
+#[tokio::test]
+async fn an_echo_in_escapes_is_masked_wherever_it_stands() {
+    // The hole, what is asked, and the rest of what is answered. A number in it, to see that nothing else changes.
+    let places = [
+        (
+            "tools/call",
+            r#""result":{"content":[{"type":"text","text":"say HOLE, 1.50"}],"isError":false}"#,
+        ),
+        (
+            "resources/read",
+            r#""result":{"contents":[{"uri":"file:///a","text":"{\"say\": \"HOLE\", \"n\": 1.50}"}]}"#,
+        ),
+        (
+            "tools/call",
+            r#""error":{"code":-32602,"message":"say HOLE, 1.50","data":{"HOLE":["HOLE",1.50]}}"#,
+        ),
+        (
+            "prompts/get",
+            r#""result":{"messages":[{"role":"user","content":{"type":"text","text":"\u00e9 HOLE 1.50"}}]}"#,
+        ),
+    ];
+    for (method, rest) in places {
+        for form in escaped() {
+            for as_event in [false, true] {
+                let answer = rest.replace("HOLE", &form);
+                let server = FakeServer::start(move |heard| {
+                    if heard.method() != method {
+                        return keepgate_tests::upstream::behave(heard).unwrap_or_default();
+                    }
+                    let body = format!(
+                        r#"{{"jsonrpc":"2.0","id":{},{answer}}}"#,
+                        heard.json()["id"]
+                    );
+                    let event = format!("data: {body}\n\n");
+                    match as_event {
+                        true => Say::http("200 OK", "text/event-stream", &event),
+                        false => Say::http("200 OK", "application/json", &body),
+                    }
+                })
+                .await;
+                let directory = TempDir::new().unwrap();
+                let text = private(directory.path(), "crm", SECRET);
+                let gateway = TestGateway::http(&server.url())
+                    .with(armed(&text, Form::Bearer, None))
+                    .start()
+                    .await;
+                let client = Client::new(gateway.addr).initialize("2025-11-25").await;
+                let asked = json!({"name": "echo", "arguments": {}, "uri": "file:///a"});
+                let answer = client.ask(method, asked).await;
+                let body = String::from_utf8_lossy(&answer.body).into_owned();
+                let expected = rest.replace("HOLE", MASK);
+                assert!(body.contains(&expected), "{method} {form}: {body}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_echo_split_over_events_is_masked_and_the_stream_flows() {
     let gate = Gate::default();

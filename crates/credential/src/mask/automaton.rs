@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use zeroize::Zeroizing;
 
 use super::{
-    encode::{Alphabet, Pattern},
+    encode::{Alphabet, Pattern, folded},
     steps,
 };
 
@@ -88,7 +88,7 @@ impl Automaton {
     ) -> Result<(), TooLarge> {
         let length = u16::try_from(pattern.len()).map_err(|_| TooLarge)?;
         let mut state = ROOT;
-        for (depth, &byte) in (1_u16..).zip(pattern) {
+        for (depth, byte) in (1_u16..).zip(pattern.iter().map(|byte| folded(*byte))) {
             if let Some(child) = self.child(state, byte) {
                 state = child;
                 continue;
@@ -156,6 +156,7 @@ impl Automaton {
     }
 
     fn child(&self, state: State, byte: u8) -> Option<State> {
+        let byte = folded(byte);
         if state == ROOT {
             let first = self.first.get(usize::from(byte)).copied();
             return first.filter(|first| *first != ROOT);

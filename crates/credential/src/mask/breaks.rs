@@ -4,21 +4,30 @@
 //! backslashes deep), with the spaces and tabs that indent the next line. Patterns lose their breaks the same way, so a
 //! secret of several lines (a PEM file) is found however it is wrapped.
 
-use std::borrow::Cow;
+use zeroize::Zeroizing;
 
 use super::steps;
 
 /// A text without its breaks.
-pub(super) struct Joined<'a> {
-    pub(super) text: Cow<'a, [u8]>,
+pub(super) struct Joined {
+    /// `None` where there are none.
+    text: Option<Zeroizing<Vec<u8>>>,
     /// Places of the joined text where something was left out, each with the bytes missing up to there.
     gaps: Vec<(usize, usize)>,
 }
 
-impl<'a> Joined<'a> {
+impl Joined {
+    /// A text of one line.
+    pub(super) fn none() -> Self {
+        Self {
+            text: None,
+            gaps: Vec::new(),
+        }
+    }
+
     /// Leaves the breaks of `text` out.
-    pub(super) fn new(text: &'a [u8]) -> Self {
-        let mut joined = Vec::new();
+    pub(super) fn new(text: &[u8]) -> Self {
+        let mut joined = Zeroizing::new(Vec::new());
         let mut gaps = Vec::new();
         let (mut copied, mut at) = (0, 0);
         while let Some(step) = next(text.get(at..).unwrap_or_default()) {
@@ -35,16 +44,23 @@ impl<'a> Joined<'a> {
             at += length.bytes;
         }
         if gaps.is_empty() {
-            return Self {
-                text: Cow::Borrowed(text),
-                gaps,
-            };
+            return Self::none();
         }
         joined.extend_from_slice(text.get(copied..).unwrap_or_default());
         Self {
-            text: Cow::Owned(joined),
+            text: Some(joined),
             gaps,
         }
+    }
+
+    /// The text; `source` is what it was made of.
+    pub(super) fn text<'t>(&'t self, source: &'t [u8]) -> &'t [u8] {
+        self.text.as_ref().map_or(source, |text| text.as_slice())
+    }
+
+    /// Whether the text is the source.
+    pub(super) fn is_same(&self) -> bool {
+        self.text.is_none()
     }
 
     /// Number of gaps at or before a place.
@@ -63,21 +79,21 @@ impl<'a> Joined<'a> {
         (self.original(from), self.original(to.saturating_sub(1)) + 1)
     }
 
-    /// The line of the joined text that holds `place`.
-    pub(super) fn line(&self, place: usize) -> (usize, usize) {
+    /// The line of the joined text, which is `length` bytes long, that holds `place`.
+    pub(super) fn line(&self, place: usize, length: usize) -> (usize, usize) {
         let gap = self.before(place);
         let begin = gap.checked_sub(1).and_then(|gap| self.gaps.get(gap));
         let end = self.gaps.get(gap);
         (
             begin.map_or(0, |(at, _)| *at),
-            end.map_or(self.text.len(), |(at, _)| *at),
+            end.map_or(length, |(at, _)| *at),
         )
     }
 }
 
 /// The bytes of `text` without its breaks.
 pub(super) fn without(text: &[u8]) -> Vec<u8> {
-    Joined::new(text).text.into_owned()
+    Joined::new(text).text(text).to_vec()
 }
 
 /// The next place where a break may begin.

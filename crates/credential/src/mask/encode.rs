@@ -3,13 +3,16 @@
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
-use super::breaks;
+use super::{CERTAIN, Written, breaks, escape, reading::Texts};
+use crate::secret::SHORTEST;
 
-/// How a pattern is written, as far as its neighbours are concerned.
+/// How a pattern is written, as far as its neighbours and the case of its letters are concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Alphabet {
     /// As it is: what stands beside it is something else.
     Plain,
+    /// Hexadecimal digits in any case.
+    Hex,
     /// Base64 of either kind: neighbours of the same alphabet may hold bits of it.
     Base64,
 }
@@ -18,16 +21,60 @@ impl Alphabet {
     /// Whether a neighbour with this byte is masked as well.
     pub(super) fn extends_over(self, byte: u8) -> bool {
         match self {
-            Self::Plain => false,
+            Self::Plain | Self::Hex => false,
             Self::Base64 => byte.is_ascii_alphanumeric() || b"+/-_=".contains(&byte),
         }
     }
+
+    /// How else a byte of a pattern may be written.
+    fn other(self, byte: u8) -> Option<u8> {
+        match self {
+            Self::Plain => match byte {
+                b' ' => Some(b'+'),
+                b'+' => Some(b' '),
+                _ => None,
+            },
+            Self::Hex => {
+                let other = byte.to_ascii_uppercase();
+                (other != byte).then_some(other)
+            }
+            Self::Base64 => None,
+        }
+    }
+}
+
+/// Bytes that are the same to the search: forms write `+` for a space, and digits have two cases.
+pub(super) fn folded(byte: u8) -> u8 {
+    match byte {
+        b'+' => b' ',
+        b'A'..=b'F' => byte.to_ascii_lowercase(),
+        _ => byte,
+    }
+}
+
+/// Every way the first bytes of a pattern may be written.
+pub(super) fn heads((alphabet, pattern): &Pattern) -> Vec<[u8; CERTAIN]> {
+    let mut heads: Vec<[u8; CERTAIN]> = Vec::new();
+    heads.extend(pattern.first_chunk::<CERTAIN>());
+    for at in 0..CERTAIN {
+        for index in 0..heads.len() {
+            let mut head = heads.get(index).copied().unwrap_or_default();
+            if let Some(byte) = head.get_mut(at)
+                && let Some(other) = alphabet.other(*byte)
+            {
+                *byte = other;
+                heads.push(head);
+            }
+        }
+    }
+    heads
 }
 
 /// A secret as it may stand in an answer.
 pub(super) type Pattern = (Alphabet, Zeroizing<Vec<u8>>);
 
-/// All of them, each once, without line breaks: see [`breaks`].
+/// All of them, each once, without line breaks: see [`breaks`]. Escapes are resolved in what is searched, so none of them
+/// has any; a secret that reads like one itself is there with and without.
 pub(super) fn patterns(secret: &[u8]) -> Vec<Pattern> {
     let mut all: Vec<Pattern> = Vec::new();
     let mut add = |alphabet, bytes: Vec<u8>| {
@@ -38,24 +85,16 @@ pub(super) fn patterns(secret: &[u8]) -> Vec<Pattern> {
         }
     };
     add(Alphabet::Plain, secret.to_vec());
-    add(Alphabet::Plain, in_json(secret));
-    let written = |write: &dyn Fn(&mut Vec<u8>)| {
-        let mut out = Vec::with_capacity(secret.len() * 3);
-        write(&mut out);
-        out
-    };
-    let percent_encoded = written(&|out| percent(secret, out));
-    add(Alphabet::Plain, lower_escapes(&percent_encoded));
-    add(Alphabet::Plain, percent_encoded);
-    add(Alphabet::Plain, written(&|out| form(secret, out)));
-    add(
-        Alphabet::Plain,
-        written(&|out| hex(secret, b"0123456789abcdef", out)),
-    );
-    add(
-        Alphabet::Plain,
-        written(&|out| hex(secret, b"0123456789ABCDEF", out)),
-    );
+    let texts = Texts::new(secret, Written::Plainly);
+    // What comes after may complete what the secret ends with.
+    let certain = escape::unfinished(texts.text());
+    if certain >= SHORTEST {
+        let read = texts.text().get(..certain).unwrap_or_default();
+        add(Alphabet::Plain, read.to_vec());
+    }
+    let mut digits = Vec::with_capacity(secret.len() * 2);
+    hex(secret, b"0123456789abcdef", &mut digits);
+    add(Alphabet::Hex, digits);
     for skipped in 0..3 {
         add(Alphabet::Base64, inner(&STANDARD_NO_PAD, secret, skipped));
         add(Alphabet::Base64, inner(&URL_SAFE_NO_PAD, secret, skipped));
@@ -88,64 +127,11 @@ pub(crate) fn percent(bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// As forms write it: like [`percent`], but `+` for a space.
-fn form(bytes: &[u8], out: &mut Vec<u8>) {
-    for (index, part) in bytes.split(|&byte| byte == b' ').enumerate() {
-        if index > 0 {
-            out.push(b'+');
-        }
-        percent(part, out);
-    }
-}
-
-/// The same with lower-case digits in its escapes.
-fn lower_escapes(encoded: &[u8]) -> Vec<u8> {
-    let mut out = encoded.to_vec();
-    let mut at = 0;
-    while let Some(escape) = out.get_mut(at..) {
-        match escape {
-            [b'%', first, second, ..] => {
-                first.make_ascii_lowercase();
-                second.make_ascii_lowercase();
-                at += 3;
-            }
-            [] => break,
-            [_, ..] => at += 1,
-        }
-    }
-    out
-}
-
 fn hex(bytes: &[u8], digits: &[u8; 16], out: &mut Vec<u8>) {
     for byte in bytes {
         for half in [byte >> 4, byte & 15] {
             out.extend(digits.get(usize::from(half)));
         }
-    }
-}
-
-/// As it stands in a JSON text that stands in a string.
-fn in_json(bytes: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes.len() + 8);
-    for &byte in bytes {
-        escape(byte, &mut out);
-    }
-    out
-}
-
-/// One byte of a JSON string (RFC 8259 §7).
-pub(super) fn escape(byte: u8, out: &mut Vec<u8>) {
-    match byte {
-        b'"' => out.extend_from_slice(b"\\\""),
-        b'\\' => out.extend_from_slice(b"\\\\"),
-        b'\n' => out.extend_from_slice(b"\\n"),
-        b'\r' => out.extend_from_slice(b"\\r"),
-        b'\t' => out.extend_from_slice(b"\\t"),
-        0..=0x1f => {
-            out.extend_from_slice(b"\\u00");
-            hex(&[byte], b"0123456789abcdef", out);
-        }
-        _ => out.push(byte),
     }
 }
 
@@ -178,15 +164,11 @@ mod tests {
             .iter()
             .map(|(_, pattern)| String::from_utf8(pattern.to_vec()).unwrap())
             .collect();
-        for expected in [
-            "a+b/c\"d e%f",
-            "a+b/c\\\"d e%f",
-            "a%2Bb%2Fc%22d%20e%25f",
-            "a%2bb%2fc%22d%20e%25f",
-            "a%2Bb%2Fc%22d+e%25f",
-            "612b622f632264206525 66".replace(' ', "").as_str(),
-        ] {
-            assert!(texts.iter().any(|text| text == expected), "{expected}");
+        for expected in ["a+b/c\"d e%f", "612b622f6322642065"] {
+            assert!(
+                texts.iter().any(|text| text.starts_with(expected)),
+                "{expected}"
+            );
         }
         let plain = patterns(b"0123456789abcdef");
         assert_eq!(plain.len(), 1 + 1 + 3, "plain, hex, three times base64");

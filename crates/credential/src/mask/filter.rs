@@ -7,7 +7,12 @@
 use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, MatchKind};
 use zeroize::Zeroizing;
 
-use super::{CERTAIN, automaton::TooLarge, steps};
+use super::{
+    CERTAIN,
+    automaton::TooLarge,
+    encode::{self, Pattern},
+    steps,
+};
 
 /// The bytes that are hashed.
 const BLOCK: usize = 4;
@@ -36,10 +41,9 @@ struct Table {
 }
 
 impl Filter {
-    /// Over the first [`CERTAIN`] bytes of each pattern.
-    pub(super) fn new<'a>(patterns: impl Iterator<Item = &'a [u8]>) -> Result<Self, TooLarge> {
-        let heads = patterns.filter_map(|pattern| pattern.first_chunk::<CERTAIN>());
-        let mut heads: Vec<&[u8; CERTAIN]> = heads.collect();
+    /// Over the first [`CERTAIN`] bytes of each pattern, in every way they may be written.
+    pub(super) fn new(patterns: &[Pattern]) -> Result<Self, TooLarge> {
+        let mut heads: Vec<[u8; CERTAIN]> = patterns.iter().flat_map(encode::heads).collect();
         heads.sort_unstable();
         heads.dedup();
         let mut pairs = vec![0; 1024];
@@ -102,7 +106,7 @@ fn place(one: u8, other: u8) -> (usize, u64) {
 }
 
 impl Table {
-    fn new(heads: &[&[u8; CERTAIN]]) -> Self {
+    fn new(heads: &[[u8; CERTAIN]]) -> Self {
         // One block in thirty-two or fewer, so that chance seldom looks like a beginning; what fits the caches.
         let bits = (heads.len() * 32).next_power_of_two().ilog2().clamp(12, 20);
         let mut table = Self {

@@ -5,6 +5,7 @@ use zeroize::Zeroizing;
 use super::{
     CERTAIN, MIDDLE,
     automaton::{Automaton, State},
+    encode::{Alphabet, Pattern},
 };
 
 /// The bits that are asked first: as many as fit a near cache for a few secrets.
@@ -14,17 +15,20 @@ pub(super) struct Middles {
     /// A bit for each hash: most strings begin with nothing of ours.
     bits: Vec<u64>,
     right: u32,
-    /// Four bytes of a pattern after the first to the fifth, and the state after them; sorted.
+    /// Four bytes of a pattern after the first to the sixth, which may have been cut within its escape, and the state after them; sorted.
     known: Zeroizing<Vec<(u32, State)>>,
 }
 
 impl Middles {
     /// Of `patterns`, all of them in `automaton`.
-    pub(super) fn new<'a>(
-        patterns: impl Iterator<Item = &'a [u8]> + Clone,
-        automaton: &Automaton,
-    ) -> Self {
-        let count = patterns.clone().count() * (CERTAIN - 1);
+    pub(super) fn new(patterns: &[Pattern], automaton: &Automaton) -> Self {
+        // Digits are written in one case or the other.
+        let written = patterns.iter().flat_map(|(alphabet, pattern)| {
+            let upper = (*alphabet == Alphabet::Hex).then(|| pattern.to_ascii_uppercase());
+            [Some(pattern.clone()), upper.map(Zeroizing::new)]
+        });
+        let written: Vec<Zeroizing<Vec<u8>>> = written.flatten().collect();
+        let count = written.len() * CERTAIN;
         let wanted = (count * 32).max(1).next_power_of_two().ilog2();
         let bits = wanted.clamp(*BITS.start(), *BITS.end());
         let mut middles = Self {
@@ -32,8 +36,8 @@ impl Middles {
             right: 32 - bits,
             known: Zeroizing::new(Vec::with_capacity(count)),
         };
-        for pattern in patterns {
-            for offset in 1..CERTAIN {
+        for pattern in &written {
+            for offset in 1..=CERTAIN {
                 let middle = pattern
                     .get(offset..)
                     .and_then(<[u8]>::first_chunk::<MIDDLE>);

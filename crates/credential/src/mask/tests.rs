@@ -1,6 +1,7 @@
 //! What is masked, in which forms and pieces, and that nothing else is touched.
 
 mod cost;
+mod nested;
 
 use std::sync::Arc;
 

@@ -1,11 +1,10 @@
 //! The walk over the strings of a judged JSON text.
 
-use std::{borrow::Cow, hash::BuildHasher};
+use std::hash::BuildHasher;
 
 use bytes::Bytes;
-use zeroize::Zeroizing;
 
-use super::{Cut, MASK, Mask, Masked, encode::escape, steps};
+use super::{Cut, MASK, Mask, Masked, Written, reading::Texts, steps};
 
 /// The whole text, masked; `None` if nothing had to be.
 pub(super) fn masked(mask: &Mask, json: &[u8], cuts: &mut Vec<Cut>) -> Option<Masked> {
@@ -101,7 +100,7 @@ impl Walk<'_> {
             .unwrap_or(rest.len());
         steps::add(end);
         let word = rest.get(..end).unwrap_or_default();
-        if !self.mask.whole(word).is_empty() {
+        if !self.mask.whole(word, Written::AsJson).is_empty() {
             self.put(self.at, self.at + end, format!("\"{MASK}\"").as_bytes());
             self.places += 1;
         }
@@ -114,29 +113,25 @@ impl Walk<'_> {
         let end = from + closing(rest);
         let raw = self.json.get(from..end).unwrap_or_default();
         self.at = end + 1;
-        let text = decoded(raw);
         let is_key = self.open.last().is_some_and(|open| open.awaits_key);
         let ranges = if is_key {
-            let key = self.mask.hasher.hash_one(&*text);
+            let key = self
+                .mask
+                .hasher
+                .hash_one(Texts::new(raw, Written::AsJson).text());
             if let Some(open) = self.open.last_mut() {
                 open.awaits_key = false;
                 open.key = key;
             }
-            self.mask.whole(&text)
+            self.mask.whole(raw, Written::AsJson)
         } else {
             let path = self.path();
-            self.mask.value(&text, path, self.cuts)
+            self.mask.value(raw, Written::AsJson, path, self.cuts)
         };
-        if ranges.is_empty() {
-            return;
-        }
         self.places += ranges.len();
-        let text = Zeroizing::new(replaced(&text, &ranges));
-        let mut written = Vec::with_capacity(text.len() + 2);
-        for &byte in &*text {
-            escape(byte, &mut written);
+        for (begins, ends) in ranges {
+            self.put(from + begins, from + ends, MASK.as_bytes());
         }
-        self.put(from, end, &written);
     }
 
     fn put(&mut self, from: usize, to: usize, instead: &[u8]) {
@@ -159,62 +154,6 @@ fn closing(rest: &[u8]) -> usize {
         at += 2;
     }
     rest.len()
-}
-
-/// A string's text.
-fn decoded(raw: &[u8]) -> Cow<'_, [u8]> {
-    if memchr::memchr(b'\\', raw).is_none() {
-        return Cow::Borrowed(raw);
-    }
-    Cow::Owned(unescaped(raw).to_vec())
-}
-
-/// The text with its escapes resolved. Outside strings JSON has no backslash, so a whole message can be read so as well.
-pub(super) fn unescaped(raw: &[u8]) -> Zeroizing<Vec<u8>> {
-    let mut out = Zeroizing::new(Vec::with_capacity(raw.len()));
-    let mut rest = raw;
-    steps::add(raw.len() / 16 + 1);
-    while let Some(at) = memchr::memchr(b'\\', rest) {
-        steps::add(1);
-        let (before, escape) = rest.split_at(at);
-        out.extend_from_slice(before);
-        let mut taken = 2;
-        match escape.get(1) {
-            Some(b'n') => out.push(b'\n'),
-            Some(b't') => out.push(b'\t'),
-            Some(b'r') => out.push(b'\r'),
-            Some(b'b') => out.push(8),
-            Some(b'f') => out.push(12),
-            Some(b'u') => {
-                let (character, length) = code_point(escape);
-                out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-                taken = length;
-            }
-            Some(&other) => out.push(other),
-            None => {}
-        }
-        rest = escape.get(taken..).unwrap_or_default();
-    }
-    out.extend_from_slice(rest);
-    out
-}
-
-/// The character that `\uXXXX`, or a pair of them, stands for, and its length in the text.
-fn code_point(escape: &[u8]) -> (char, usize) {
-    let unit = |at: usize| {
-        let digits = escape.get(at + 2..at + 6)?;
-        let is_unit = escape.get(at..at + 2) == Some(b"\\u");
-        let digits = std::str::from_utf8(digits).ok().filter(|_| is_unit)?;
-        u16::from_str_radix(digits, 16).ok()
-    };
-    let (Some(first), second) = (unit(0), unit(6)) else {
-        return (char::REPLACEMENT_CHARACTER, 2);
-    };
-    let both = [first, second.unwrap_or(0)];
-    match char::decode_utf16(both).next() {
-        Some(Ok(character)) => (character, character.len_utf16() * 6),
-        Some(Err(_)) | None => (char::REPLACEMENT_CHARACTER, 6),
-    }
 }
 
 /// The text with each range replaced by the mask.

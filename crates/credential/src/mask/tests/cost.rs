@@ -14,7 +14,7 @@ use crate::secret::Secret;
 /// Four times the text may take so many times the steps, in tenths.
 const GROWTH: u64 = 45;
 /// So many steps a byte of text, whatever it is.
-const EACH: u64 = 30;
+const EACH: u64 = 40;
 
 /// Secrets that answers can be made hostile with: one like any other, and some that hold their own beginning again.
 fn secrets() -> Vec<String> {
@@ -37,6 +37,12 @@ fn forms(secret: &str) -> Vec<String> {
         hex(bytes),
         hex(bytes).to_uppercase(),
         bytes.iter().map(|byte| percent(*byte)).collect(),
+        bytes.iter().map(|byte| format!("&#{byte};")).collect(),
+        bytes
+            .iter()
+            .map(|byte| format!("\\u00{byte:02x}"))
+            .collect(),
+        bytes.iter().map(|byte| format!("%25{byte:02x}")).collect(),
         serde_json::to_string(secret).unwrap(),
     ];
     forms.push(URL_SAFE.encode(secret));
@@ -52,7 +58,7 @@ fn forms(secret: &str) -> Vec<String> {
 }
 
 /// Pieces that cost most when they come again and again.
-fn pieces(secret: &str) -> Vec<String> {
+fn pieces(secrets: &[String]) -> Vec<String> {
     let mut pieces: Vec<String> = [
         "\\",
         "\"",
@@ -64,10 +70,21 @@ fn pieces(secret: &str) -> Vec<String> {
         "a",
         "=",
         "aaaaaaa ",
+        "%",
+        "&",
+        "&#",
+        "%25",
+        "%2525252525252525",
+        "%61",
+        "\\u0061",
+        "\\\\\\\\u0061",
+        "%5C",
+        "&amp;amp;amp;#97;",
+        "%\n61",
     ]
     .map(str::to_owned)
     .to_vec();
-    for form in forms(secret) {
+    for form in secrets.iter().flat_map(|secret| forms(secret)) {
         let cut = |end: usize| form.get(..end.min(form.len())).unwrap_or_default();
         for piece in [cut(6), cut(form.len() / 2), cut(form.len() - 1), &form] {
             pieces.push(piece.to_owned());
@@ -126,9 +143,9 @@ fn no_answer_costs_more_than_its_length() {
     let all: Vec<Secret> = all.collect();
     let mask = Mask::new(all.iter()).ok().unwrap();
     let mut worst = 0;
-    for piece in secrets.iter().flat_map(|secret| pieces(secret)) {
-        let small = messages(&piece, 1_500);
-        let large = messages(&piece, 6_000);
+    for piece in pieces(&secrets) {
+        let small = messages(&piece, 800);
+        let large = messages(&piece, 3_200);
         for (shape, (small, large)) in small.iter().zip(&large).enumerate() {
             let (few, many) = (cost(&mask, small), cost(&mask, large));
             let shown: String = piece.chars().take(40).collect();
