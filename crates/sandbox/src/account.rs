@@ -115,6 +115,11 @@ impl Account {
         ]
     }
 
+    /// Whether the user is root.
+    pub(crate) fn is_root(&self) -> bool {
+        self.uid.is_root()
+    }
+
     fn is_ours(&self) -> bool {
         self.uid == nix::unistd::geteuid() && self.gid == nix::unistd::getegid()
     }

@@ -27,6 +27,7 @@ use crate::{
     account::{Account, AccountError},
     kernel,
     plan::{Access, Grant, Plan, PlanError},
+    processes,
     rules::{Files, Rules},
 };
 
@@ -138,6 +139,8 @@ fn confine(rules: &str) -> Result<(), LaunchError> {
     // Out of the terminal's session: a process in it may type into it. Fails for the leader of a group, who has left.
     let _led_already = setsid().is_err();
     let grants = if rules.abi > 0 {
+        // Before the plan, which looks at mounts. Where the system does not let us, readiness shows it.
+        let _hidden = processes::hide(rules.user.as_deref())?;
         plan(&rules)?
     } else {
         Vec::new()

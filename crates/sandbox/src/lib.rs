@@ -14,10 +14,12 @@ mod kernel;
 mod launch;
 mod mounts;
 mod plan;
+mod processes;
 mod rules;
 
 pub use account::{Account, AccountError};
 pub use kernel::{Feature, VARIABLE as ABI_VARIABLE, abi};
 pub use launch::{COMMAND, LaunchError, launch};
 pub use plan::PlanError;
+pub use processes::hides_processes;
 pub use rules::{Files, Rules};

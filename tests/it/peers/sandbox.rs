@@ -75,6 +75,25 @@ const ATTEMPTS: [(&str, &str); 22] = [
     ),
 ];
 
+/// The same, where a child that is root can have a `/proc` of its own, or is not root.
+const PROCESSES: [(&str, &str); 6] = [
+    ("ls /proc/$GATEWAY/fd", "ls /proc/self/fd"),
+    (
+        "ls /proc/$GATEWAY/task/$GATEWAY/fd",
+        "ls /proc/$$/task/$$/fd",
+    ),
+    ("ls /proc/$GATEWAY/map_files", "cat /proc/self/maps"),
+    (
+        "cat /proc/sys/kernel/core_pattern > /proc/sys/kernel/core_pattern",
+        "cat /proc/sys/kernel/core_pattern /proc/meminfo /proc/cpuinfo /proc/stat /proc/mounts",
+    ),
+    ("ls /proc/$SIBLING/fd", "ls /proc/$$/fd"),
+    (
+        "ps -e -o pid= | grep -w $GATEWAY",
+        "sh -c 'ls /proc/self/fd; readlink /proc/self/exe; cat /proc/self/cgroup'",
+    ),
+];
+
 /// A gateway with two shells behind it; the second one has a secret of its own.
 fn home(user: Option<u32>, abi: Option<&str>) -> Home {
     let shell = program("keepgate-shell-child");
@@ -127,7 +146,11 @@ async fn tried(user: Option<u32>, abi: Option<&str>) {
     let (has_secret, sibling) = run(&other, "echo $PPID; test -n \"$TOKEN\"").await;
     assert!(has_secret, "{sibling}");
     let sibling = sibling.trim();
-    for (attempt, plain) in ATTEMPTS {
+    let is_plain = user.is_some() || !is_root();
+    let others = PROCESSES.iter().filter(|_| is_plain || may_mount());
+    // A plain user sees which processes there are, and lists the open files of its own.
+    let others = others.take(if is_plain { 4 } else { PROCESSES.len() });
+    for (attempt, plain) in ATTEMPTS.iter().chain(others) {
         let full = |command: &str| format!("SIBLING={sibling}; {command}");
         let (worked, printed) = run(&shell, &full(plain)).await;
         assert!(worked, "{user:?} {abi:?}: {plain}: {printed}");
@@ -150,6 +173,20 @@ async fn tried(user: Option<u32>, abi: Option<&str>) {
 
 fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
+}
+
+/// Whether root here may mount: in a container it seldom may.
+fn may_mount() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").expect("a status");
+    let mut lines = status.lines();
+    let set = lines
+        .find_map(|line| line.strip_prefix("CapEff:\t"))
+        .expect("a set");
+    let has = u64::from_str_radix(set, 16).expect("a number") & (1 << 21) != 0;
+    if !has {
+        eprintln!("skipped: processes are hidden from root only with CAP_SYS_ADMIN");
+    }
+    has
 }
 
 /// Skips, aloud, what only root can set up.

@@ -144,6 +144,18 @@ fn children_confined(ground: &Ground<'_>) -> Finding {
         .collect();
     let ours =
         ground.named(|server| launched(server).is_some_and(|launch| launch.rules.user.is_none()));
+    if !ours.is_empty() && !keepgate_sandbox::hides_processes() {
+        return Finding::missing(
+            format!(
+                "root, without CAP_SYS_ADMIN to hide the gateway's processes: it can list what the gateway has open, and write to what root owns: {}",
+                names(&ours)
+            ),
+            format!(
+                "a gateway that runs as a plain user, or a user for each: servers: {{ {}: {{ user: <name> }} }}",
+                first(&ours)
+            ),
+        );
+    }
     if lacks.is_empty() || ours.is_empty() {
         return Finding::done(format!("{} of {}", children.len(), children.len()));
     }

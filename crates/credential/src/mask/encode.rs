@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 use super::{CERTAIN, Written, breaks, escape, reading::Texts};
 use crate::secret::SHORTEST;
 
-/// How a pattern is written, as far as its neighbours and the case of its letters are concerned.
+/// Spelling of a pattern, as far as its neighbours and the case of its letters are concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Alphabet {
     /// As it is: what stands beside it is something else.
@@ -26,7 +26,7 @@ impl Alphabet {
         }
     }
 
-    /// How else a byte of a pattern may be written.
+    /// Another spelling of a byte of a pattern.
     fn other(self, byte: u8) -> Option<u8> {
         match self {
             Self::Plain => match byte {

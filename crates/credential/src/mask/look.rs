@@ -89,7 +89,7 @@ impl Mask {
         }
     }
 
-    /// Whether a pattern may stand in the message once its escapes are read. Outside strings JSON has none, so it is read
+    /// Whether the message may hold a pattern once its escapes are read. Outside strings JSON has none, so it is read
     /// as a whole.
     fn suspects_hidden(&self, json: &[u8]) -> bool {
         let texts = Texts::new(json, Written::AsJson);

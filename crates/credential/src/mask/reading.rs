@@ -178,7 +178,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// How much of the source the first bytes of the text took, which are not none.
+    /// Number of bytes of the source that the first bytes of the text took, which are not none.
     pub(super) fn taken(self, bytes: usize) -> usize {
         self.in_source(self.in_joined((0, bytes))).1
     }

@@ -49,10 +49,10 @@ impl Tail {
     }
 }
 
-/// Where a text ends within a pattern: the state there, and the beginning of an escape after it.
+/// State at the end of a text that ends within a pattern, and the beginning of an escape after it.
 type Open = (State, Tail);
 
-/// What a search found.
+/// Findings of a search.
 struct Searched {
     ranges: Vec<Range>,
     /// The state at the end.
@@ -97,7 +97,7 @@ impl Place<'_> {
     }
 }
 
-/// What is found in a text.
+/// Findings in a text.
 #[derive(Default)]
 struct Found {
     /// In the text as it is written.
@@ -268,7 +268,7 @@ impl Mask {
         }
     }
 
-    /// What goes on with a pattern after `tail`, the beginning of an escape.
+    /// Goes on with a pattern after `tail`, the beginning of an escape.
     fn resumed(&self, place: &Place<'_>, state: State, tail: &[u8]) -> Resumed {
         if tail.is_empty() {
             let readings = place.texts.readings();

@@ -24,7 +24,7 @@ impl Dice {
     }
 
     /// Digits in random cases.
-    fn cased(&mut self, digits: String) -> String {
+    fn cased(&mut self, digits: &str) -> String {
         let mut cased = String::new();
         for digit in digits.chars() {
             cased.push(match self.below(2) {
@@ -39,9 +39,9 @@ impl Dice {
     fn mixed(&mut self, text: &str) -> String {
         let mut out = String::new();
         for character in text.chars() {
-            let unit = self.cased(format!("{:04x}", u32::from(character)));
-            let short = self.cased(format!("{:x}", u32::from(character)));
-            let two = self.cased(format!("{:02x}", u32::from(character)));
+            let unit = self.cased(&format!("{:04x}", u32::from(character)));
+            let short = self.cased(&format!("{:x}", u32::from(character)));
+            let two = self.cased(&format!("{:02x}", u32::from(character)));
             out.push_str(&match self.below(10) {
                 0 | 1 => format!("%{two}"),
                 2 | 3 => format!("\\u{unit}"),
@@ -94,7 +94,7 @@ impl Dice {
             let may = character.is_ascii_alphanumeric() && !is_escape && plain.len() < 2_000;
             out.push_str(&match self.below(6) {
                 0 if may => self
-                    .cased(format!("{:04x}", u32::from(character)))
+                    .cased(&format!("{:04x}", u32::from(character)))
                     .replacen("", "\\u", 1),
                 _ => character.to_string(),
             });
