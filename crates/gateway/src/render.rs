@@ -18,6 +18,9 @@ use keepgate_transport::Body;
 
 use self::table::{Way, Wording, wording};
 
+/// The member of `_meta` that names a subscription.
+const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
+
 /// What a refused message was, as far as its refusal must be shaped after it.
 #[derive(Debug, Clone)]
 pub struct Asked {
@@ -165,6 +168,18 @@ pub fn decoded(body: Bytes) -> Option<Message> {
         Ok(keepgate_mcp::Body::Single(message)) => Some(message),
         Ok(keepgate_mcp::Body::Batch(_)) | Err(_) => None,
     }
+}
+
+/// The result that ends a subscription in order (2026-07-28 `basic/patterns/subscriptions`). `None` for every other call:
+/// the listening stream of a session is owed none.
+pub fn subscription_end(call: &Call) -> Option<Message> {
+    let request = call.request()?;
+    if *request.method() != Method::SubscriptionsListen {
+        return None;
+    }
+    let meta = format!(r#"{{"{SUBSCRIPTION}":{}}}"#, request.id().as_json());
+    let result = format!(r#"{{"resultType":"complete","_meta":{meta}}}"#);
+    decoded(encode::result(request.id(), &result))
 }
 
 /// The same words for what is hidden and for what does not exist, so that nobody learns which it was.

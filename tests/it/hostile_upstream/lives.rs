@@ -153,6 +153,83 @@ async fn a_subscription_ends_with_its_result_at_its_longest_life() {
     goes_on(&gate, &client).await;
 }
 
+/// The end of a stream, whoever brings it about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Drain,
+    Credential,
+    Server,
+}
+
+/// A server whose streams say one thing, and end after it if they shall.
+async fn streams(ends: bool) -> FakeServer {
+    FakeServer::start(move |heard| {
+        let method = heard.method();
+        if !matches!(&*method, "subscriptions/listen" | "tools/call") {
+            return keepgate_tests::upstream::behave(heard).unwrap_or_default();
+        }
+        let mut says = vec![Say::sse()];
+        if method == "tools/call" {
+            says.push(Say::event(&logged()));
+        }
+        says.push(if ends { Say::Close } else { Say::Hang });
+        says
+    })
+    .await
+}
+
+#[tokio::test]
+async fn streams_that_are_ended_say_why_and_subscriptions_end_in_order() {
+    for (end, method, code) in [
+        (End::Drain, "subscriptions/listen", None),
+        (End::Credential, "subscriptions/listen", None),
+        (End::Server, "subscriptions/listen", None),
+        (End::Credential, "tools/call", Some("call_expired")),
+        (End::Server, "tools/call", Some("upstream_invalid")),
+    ] {
+        let server = streams(end == End::Server).await;
+        let gateway = TestGateway::http(&server.url()).keys().start().await;
+        let key = gateway.key_for(keepgate_authn::KeyRequest {
+            subject: "alice".to_owned(),
+            expires: (end == End::Credential)
+                .then(|| std::time::SystemTime::now() + Duration::from_secs(3)),
+            ..Default::default()
+        });
+        let name = (method == "tools/call").then_some("delete");
+        let client = Client::new(gateway.addr)
+            .header("authorization", &format!("Bearer {key}"))
+            .modern(method, name);
+        let meta = keepgate_tests::client::modern_meta();
+        let params = match name {
+            Some(name) => json!({"_meta": meta, "name": name, "arguments": {}}),
+            None => json!({"_meta": meta, "notifications": {"toolsListChanged": true}}),
+        };
+        let body = json!({"jsonrpc": "2.0", "id": "s", "method": method, "params": params});
+        let stream = Events::of(client.open("POST", body.to_string()).await);
+        if end == End::Drain {
+            gateway.gateway.drain();
+        }
+        let messages = tokio::time::timeout(keepgate_tests::PATIENCE, stream.messages());
+        let messages = messages
+            .await
+            .unwrap_or_else(|_| panic!("{end:?} {method}"));
+        let last = &messages[messages.len() - 1];
+        assert_eq!(last["id"], "s", "{end:?}");
+        match code {
+            None => {
+                let id = &last["result"]["_meta"]["io.modelcontextprotocol/subscriptionId"];
+                assert_eq!(id, "s", "{end:?}: {last}");
+                assert_eq!(last["result"]["resultType"], "complete");
+            }
+            Some(code) => {
+                let refusal = last.pointer("/result/_meta/dev.keepgate~1refusal/code");
+                let refusal = refusal.unwrap_or_else(|| &last["error"]["data"]["code"]);
+                assert_eq!(refusal, code, "{end:?}: {last}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn one_server_cannot_lock_a_caller_out_of_another() {
     let hangs =

@@ -17,14 +17,10 @@ use futures_core::Stream;
 use keepgate_call::{
     Answer, Ask, Call, Code, Cut as Broken, Events, Item, Refusal, Reply, ServerName,
 };
-use keepgate_mcp::{encode, message::Message};
 use keepgate_store::kill::{Kill, Running, Switch, Ticket};
 
 use super::session::Bound;
 use crate::{around::Around, render, session::Session, settings::Settings};
-
-/// The member of `_meta` that names a subscription.
-const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 
 /// Refuses and cuts.
 #[derive(Debug)]
@@ -106,14 +102,6 @@ async fn while_it_may<F: Future>(ticket: &Ticket, work: F) -> Result<F::Output, 
     .await
 }
 
-/// The result that ends a subscription in order (2026-07-28 `basic/patterns/subscriptions`); a stream of a session owes none.
-fn complete(call: &Call) -> Option<Message> {
-    let id = call.request()?.id();
-    let meta = format!(r#"{{"{SUBSCRIPTION}":{}}}"#, id.as_json());
-    let result = format!(r#"{{"resultType":"complete","_meta":{meta}}}"#);
-    render::decoded(encode::result(id, &result))
-}
-
 /// The end of a call that has run for as long as the limit lets it.
 fn expired(limit: &'static str) -> Refusal {
     Refusal::new(Code::CallExpired).detail(format!("{limit} is over"))
@@ -168,7 +156,9 @@ impl Stream for Held {
             this.ticket = None;
             // Graceful where it only listens: its client opens another.
             if this.call.listens() {
-                return Poll::Ready(complete(&this.call).map(|last| Ok(Item::from(last))));
+                return Poll::Ready(
+                    render::subscription_end(&this.call).map(|last| Ok(Item::from(last))),
+                );
             }
             if let Some(session) = &this.session {
                 unasked(session, &this.call);

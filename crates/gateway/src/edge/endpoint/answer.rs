@@ -8,11 +8,12 @@ use std::{
 };
 
 use futures_core::Stream;
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use keepgate_call::{Answer, Ask, Call, Code, Cut, Events, Follow, Item, Refusal, Reply, Step};
-use keepgate_mcp::{id::Id, sse::Event};
+use keepgate_mcp::{id::Id, message::Message, sse::Event};
 use keepgate_transport::{Body, sse::relay};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
@@ -33,7 +34,7 @@ pub(super) fn respond(inner: &Inner, call: &Call, reply: Reply) -> Response<Body
             StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY),
             body,
         ),
-        Answer::Stream(events) => stream(inner, call, events),
+        Answer::Stream(events) => streamed(inner, call, events),
     };
     // Our ids are plain ASCII; an id that were not would not be handed out.
     if let Some(id) = session.and_then(|id| HeaderValue::from_str(&id).ok()) {
@@ -42,7 +43,7 @@ pub(super) fn respond(inner: &Inner, call: &Call, reply: Reply) -> Response<Body
     response
 }
 
-fn stream(inner: &Inner, call: &Call, events: Events) -> Response<Body> {
+fn streamed(inner: &Inner, call: &Call, events: Events) -> Response<Body> {
     // A stream that only listens has no end of its own: it does not hold up a drain.
     let events: Events = if call.listens() {
         Box::pin(events.take_until(Box::pin(inner.shared.load.drained())))
@@ -66,15 +67,28 @@ pub(super) fn kept(call: &Arc<Call>, reply: Reply, tasks: TaskTracker) -> Reply 
     }
 }
 
-/// A stream ends with the credential it was opened with.
+/// A stream ends with the credential it was opened with: in order where it only listens, else with the reason.
 pub(super) fn while_known(call: &Call, events: Events) -> Events {
-    match call.caller.expires {
-        None => events,
-        Some(end) => {
-            let left = end.duration_since(SystemTime::now()).unwrap_or_default();
-            Box::pin(events.take_until(Box::pin(tokio::time::sleep(left))))
-        }
+    let Some(end) = call.caller.expires else {
+        return events;
+    };
+    let left = end.duration_since(SystemTime::now()).unwrap_or_default();
+    let Some(end) = Instant::now().checked_add(left) else {
+        return events;
+    };
+    let events = events.take_until(Box::pin(tokio::time::sleep_until(end)));
+    if call.listens() {
+        return Box::pin(events);
     }
+    let expired = stream::once(async move { Instant::now() >= end });
+    let expired =
+        expired.filter_map(|expired| std::future::ready(expired.then(ended_with_credential)));
+    Box::pin(events.chain(expired))
+}
+
+fn ended_with_credential() -> Result<Item, Cut> {
+    let refusal = Refusal::new(Code::CallExpired).detail("the credential has expired");
+    Err(Cut::Ended(Box::new(refusal)))
 }
 
 /// The response of a stream of events.
@@ -118,6 +132,7 @@ pub(super) fn finished(call: &Call, events: Events) -> Events {
         id: request.id().clone(),
         asked: Asked::of(owed),
         decision: call.id,
+        complete: render::subscription_end(call),
         follow: match call.resumes.get() {
             Some(_) => Follow::resumed(),
             None => Follow::default(),
@@ -132,6 +147,9 @@ struct Finished {
     id: Id,
     asked: Asked,
     decision: keepgate_call::DecisionId,
+    /// The end of a subscription whose stream ends without one: in a drain, with the caller's credential, or by a server
+    /// that just closes it.
+    complete: Option<Message>,
     follow: Follow,
     over: bool,
 }
@@ -181,7 +199,11 @@ impl Stream for Finished {
             }
         };
         this.over = true;
-        let broken = is_owed.then(|| this.broken(cut)).flatten();
-        Poll::Ready(broken.map(Ok))
+        if !is_owed {
+            return Poll::Ready(None);
+        }
+        let complete = this.complete.take().filter(|_| cut.is_none());
+        let last = complete.map(Item::from).or_else(|| this.broken(cut));
+        Poll::Ready(last.map(Ok))
     }
 }

@@ -132,8 +132,17 @@ impl<'a> Arguments<'a> {
                         .flat_map(|name| name.chars())
                         .take(MAX_NAME)
                         .collect();
+                    let server = &call.server;
+                    let way_out = match schema.additional() {
+                        Additional::Closed => format!(
+                            "its schema has `additionalProperties: false`; `servers.{server}.arguments: pass` leaves it to the server"
+                        ),
+                        Additional::Plain | Additional::Open => {
+                            format!("`servers.{server}.arguments: drop` leaves it out")
+                        }
+                    };
                     return Err(Refusal::new(Code::ParamsInvalid)
-                        .detail(format!("the tool has no argument `{name}`")));
+                        .detail(format!("the tool has no argument `{name}`: {way_out}")));
                 }
             }
         }
