@@ -18,19 +18,23 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
 use self::batch::Batch;
+use self::disk::is_full;
 use self::recover::Recovered;
-use self::shared::Shared;
+use self::shared::{Handling, Shared};
 use self::store::Store;
 use self::writer::{Desk, Writer, watch};
 use crate::health::Health;
-use crate::key::{KeyError, Keys, PublicKey};
+use crate::key::{KeyError, Keys, PublicKey, origin_of};
 use crate::record::{self, LogNote, Record, Stamp};
 use crate::settings::Settings;
 
 mod batch;
+mod disk;
+mod pace;
 mod recover;
 mod shared;
 mod store;
+mod tail;
 mod writer;
 
 /// Why a log could not be opened.
@@ -260,13 +264,7 @@ impl Log {
         let lock = lock(&directory)?;
         store::remove_spares(&directory).map_err(recover::file("clean", &directory))?;
         let new = recover::is_new(&directory)?;
-        let keys =
-            Keys::load_or_create(&directory, &settings.origin, new).map_err(OpenError::Key)?;
-        if keys.public.origin() != settings.origin {
-            return Err(OpenError::Origin {
-                found: keys.public.origin().to_owned(),
-            });
-        }
+        let keys = load_keys(&directory, &settings.origin, new)?;
         let recovered = recover::recover(&directory, &keys.public)?;
         let note = found(
             &recovered,
@@ -297,10 +295,11 @@ impl Log {
             own_events,
             lock,
         );
-        writer
-            .begin(note)
-            .map_err(recover::file("begin", &directory))?;
-
+        match writer.begin(note) {
+            // Operators are served on a full disk too, and calls once there is room.
+            Err(error) if !new && is_full(&error) => writer.begin_later(note, &error),
+            begun => begun.map_err(recover::file("begin", &directory))?,
+        }
         let watched = Arc::clone(&shared);
         start("audit-watch", move || watch(&watched, timeout))?;
         let desk = Arc::new(Desk::new(Arc::clone(&shared), writer));
@@ -328,6 +327,9 @@ impl Log {
             if status.slow.load(Ordering::Relaxed) {
                 return Append(Wait::Refused(AppendError::Slow));
             }
+            if status.failing.load(Ordering::Relaxed) {
+                return Append(Wait::Refused(AppendError::Failed));
+            }
         }
         let desk = &self.0.desk;
         let turn = if desk.is_open_to_callers() {
@@ -335,7 +337,12 @@ impl Log {
         } else {
             Whose::Theirs
         };
-        match self.queue(record, false, turn != Whose::Theirs) {
+        let handling = Handling {
+            posted: false,
+            driven: turn != Whose::Theirs,
+            kept: record.kind.may_use_reserve(),
+        };
+        match self.queue(record, handling) {
             Ok((batch, place)) => Append(Wait::Queued {
                 desk: Arc::clone(desk),
                 batch,
@@ -354,7 +361,12 @@ impl Log {
     /// Queues a record nobody waits for. Never blocks; what cannot be kept is counted and makes [`Log::health`] bad
     /// until the loss itself stands in the log.
     pub fn post(&self, record: &Record<'_>) {
-        if self.queue(record, true, false).is_err() {
+        let handling = Handling {
+            posted: true,
+            driven: false,
+            kept: true,
+        };
+        if self.queue(record, handling).is_err() {
             self.0.shared.status.lose(1);
         }
     }
@@ -362,14 +374,13 @@ impl Log {
     fn queue(
         &self,
         record: &Record<'_>,
-        posted: bool,
-        driven: bool,
+        handling: Handling,
     ) -> Result<(Arc<Batch>, u32), AppendError> {
         let event = record::scatter(self.0.events.fetch_add(1, Ordering::Relaxed));
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.clear();
             let seq_at = record::write(record, None, &self.0.stamp, event, scratch);
-            self.0.shared.push(scratch, seq_at, posted, driven)
+            self.0.shared.push(scratch, seq_at, handling)
         })
     }
 
@@ -429,6 +440,23 @@ fn found<'a>(recovered: &Recovered, heartbeat_s: u64, origin: &'a str) -> LogNot
         unsigned: Some(recovered.unsigned).filter(|&records| records > 0),
         lost: None,
     }
+}
+
+/// Loads the keys, or makes those of a new log; reports keys without records.
+fn load_keys(directory: &Path, origin: &str, new: bool) -> Result<Keys, OpenError> {
+    if new && origin_of(directory).map_err(OpenError::Key)?.is_some() {
+        tracing::error!(
+            directory = %directory.display(),
+            "the audit log has keys but no records: it was removed, unless the first start was cut off; a new one begins"
+        );
+    }
+    let keys = Keys::load_or_create(directory, origin, new).map_err(OpenError::Key)?;
+    if keys.public.origin() != origin {
+        return Err(OpenError::Origin {
+            found: keys.public.origin().to_owned(),
+        });
+    }
+    Ok(keys)
 }
 
 /// Refuses names that cannot stand in a checkpoint or would make every record too long.

@@ -103,6 +103,44 @@ impl Database {
     /// Name of the file in the state directory.
     pub(crate) const FILE: &str = "keepgate.db";
 
+    /// Reads the kills of a database that was closed in order, touching nothing: opening it needs room for a journal, which
+    /// a full disk has not. `None` when a journal may hold more than the file.
+    pub(crate) async fn read_closed(
+        state_directory: &Path,
+    ) -> Result<Option<Vec<Held>>, DatabaseError> {
+        let path = state_directory.join(Self::FILE);
+        let has_journal = ["-wal", "-journal"].iter().any(|suffix| {
+            let mut name = path.clone().into_os_string();
+            name.push(suffix);
+            // What cannot be inspected may be there.
+            match fs::metadata(name) {
+                Ok(found) => found.len() > 0,
+                Err(error) => error.kind() != io::ErrorKind::NotFound,
+            }
+        });
+        if has_journal {
+            return Ok(None);
+        }
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .read_only(true)
+            .immutable(true);
+        let pool = soon(async {
+            SqlitePoolOptions::new()
+                .max_connections(1)
+                .acquire_timeout(PATIENCE)
+                .connect_with(options)
+                .await
+                .map_err(failed("read"))
+        })
+        .await?;
+        let inode = inode(&path)?;
+        let database = Self { pool, path, inode };
+        let kills = database.kills().await;
+        database.close().await;
+        kills.map(Some)
+    }
+
     /// Opens the database of `state_directory`, makes it when there is none, and brings it up to date.
     pub(crate) async fn open(state_directory: &Path) -> Result<Self, DatabaseError> {
         let path = state_directory.join(Self::FILE);

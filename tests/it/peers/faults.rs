@@ -4,6 +4,7 @@
 //! A test writes rules into the [`Shim`] of its home, before or while the gateway runs; `shim.c` beside this file is loaded
 //! in front of the C library and obeys them. A new kind of fault is a row in a table here, or an action in `shim.c`.
 
+mod audit_log;
 mod first_start;
 
 use std::path::{Path, PathBuf};

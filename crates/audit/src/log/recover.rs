@@ -49,7 +49,7 @@ pub(super) fn recover(directory: &Path, key: &PublicKey) -> Result<Recovered, Op
             let found = Found {
                 tree: Tree::new(),
                 full: Vec::new(),
-                tail_bytes: 0,
+                tail: Vec::new(),
                 signed: 0,
                 leftovers: Vec::new(),
             };
@@ -69,7 +69,7 @@ pub(super) fn recover(directory: &Path, key: &PublicKey) -> Result<Recovered, Op
             let found = Found {
                 tree,
                 full: Vec::new(),
-                tail_bytes: 0,
+                tail: Vec::new(),
                 signed: head.size,
                 leftovers: Vec::new(),
             };
@@ -178,7 +178,7 @@ fn from_records(directory: &Path, head: &Head) -> Result<(Recovered, Vec<u8>), O
     let found = Found {
         tree,
         full,
-        tail_bytes: 0,
+        tail: Vec::new(),
         signed: head.size,
         leftovers: Vec::new(),
     };
@@ -227,8 +227,10 @@ fn take_up(directory: &Path, recovered: &mut Recovered, edge: &[u8]) -> Result<(
         if whole < WIDTH {
             keep_cut(directory, recovered.found.tree.size(), rest)?;
             recovered.cut_bytes = rest.len() as u64;
-            let length = bytes.map_or(0, |bytes| bytes.len() as u64);
-            recovered.found.tail_bytes = length - recovered.cut_bytes;
+            let length = bytes.as_ref().map_or(0, Vec::len) - rest.len();
+            let mut tail = bytes.unwrap_or_default();
+            tail.truncate(length);
+            recovered.found.tail = tail;
             return check_tails(directory, number);
         }
         if is_tail {
@@ -334,7 +336,15 @@ fn keep_cut(directory: &Path, at: u64, bytes: &[u8]) -> Result<(), OpenError> {
         return Ok(());
     }
     let path = directory.join(format!("cut.{at}"));
-    fs::write(&path, bytes).map_err(file("write", &path))
+    match fs::write(&path, bytes) {
+        // A full disk does not keep the gateway from its operators; these bytes were never acknowledged.
+        Err(error) if super::disk::is_full(&error) => {
+            tracing::error!(%error, "failed to keep a torn record of the audit log");
+            fs::remove_file(&path).ok();
+            Ok(())
+        }
+        written => written.map_err(file("write", &path)),
+    }
 }
 
 /// The numbers of all tails.

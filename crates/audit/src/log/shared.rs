@@ -8,6 +8,9 @@ use super::AppendError;
 use super::batch::Batch;
 use crate::health::{Health, State};
 
+/// For how long after the last wait in vain the log counts as slow, in milliseconds.
+const SLOW_FOR: u64 = 10_000;
+
 /// A record in the queue's buffer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span {
@@ -15,8 +18,19 @@ pub(super) struct Span {
     pub(super) end: usize,
     /// Where in the buffer the digits of its `seq` belong.
     pub(super) seq_at: usize,
-    /// Nobody waits for it: if it cannot be written, it counts as lost.
+    /// It ends what has happened already: if it cannot be written now, it is written later.
+    pub(super) kept: bool,
+}
+
+/// Handling of a record on its way to the file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Handling {
+    /// Nobody waits for it.
     pub(super) posted: bool,
+    /// Whoever waits for it writes it, so the writer need not be woken.
+    pub(super) driven: bool,
+    /// See [`Span::kept`].
+    pub(super) kept: bool,
 }
 
 /// Records waiting for the writer. Swapped whole with an empty one, so that its memory is used again.
@@ -70,6 +84,8 @@ pub(super) struct Shared {
 pub(super) struct Status {
     pub(super) full: AtomicBool,
     pub(super) slow: AtomicBool,
+    /// Records cannot be kept or signed: nothing new is taken.
+    pub(super) failing: AtomicBool,
     pub(super) closed: AtomicBool,
     pub(super) size: AtomicU64,
     pub(super) signed: AtomicU64,
@@ -79,6 +95,8 @@ pub(super) struct Status {
     /// Losses that do not stand in the log yet.
     pub(super) unrecorded: AtomicU64,
     pub(super) free_bytes: AtomicU64,
+    /// When somebody last waited in vain, in milliseconds after the opening; 0 if nobody did.
+    overdue_at: AtomicU64,
     failure: Mutex<Option<String>>,
 }
 
@@ -128,15 +146,18 @@ impl Shared {
         self.in_hand.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a record; gives its batch and its place there. One that is `driven` is written by whoever waits for it, so
-    /// the writer need not be woken.
+    /// Queues a record; gives its batch and its place there.
     pub(super) fn push(
         &self,
         record: &[u8],
         seq_at: usize,
-        posted: bool,
-        driven: bool,
+        handling: Handling,
     ) -> Result<(Arc<Batch>, u32), AppendError> {
+        let Handling {
+            posted,
+            driven,
+            kept,
+        } = handling;
         let mut queue = self.queue();
         if queue.closing {
             return Err(AppendError::Closed);
@@ -165,7 +186,7 @@ impl Shared {
         load.spans.push(Span {
             end: load.bytes.len(),
             seq_at,
-            posted,
+            kept,
         });
         let batch = Arc::clone(&load.batch);
         queue.called |= !driven;
@@ -246,12 +267,12 @@ impl Shared {
         let mut queue = self.queue();
         queue.closing = true;
         queue.load.batch.fail(AppendError::Closed);
-        let posted = queue.load.spans.iter().filter(|span| span.posted).count() as u64;
+        let kept = queue.load.spans.iter().filter(|span| span.kept).count() as u64;
         drop(queue);
         if let Some((_since, batch)) = self.in_hand().take() {
             batch.fail(AppendError::Closed);
         }
-        self.status.lose(posted);
+        self.status.lose(kept);
     }
 
     /// Tells those who have waited longer than `timeout` that the log is too slow.
@@ -270,6 +291,11 @@ impl Shared {
         // Said before anybody is told, so that whoever was told finds it said.
         let slow = overdue.iter().any(Option::is_some);
         self.status.slow.store(slow, Ordering::Relaxed);
+        if slow {
+            self.status
+                .overdue_at
+                .store(self.now_ms().max(1), Ordering::Relaxed);
+        }
         for (_since, batch) in overdue.into_iter().flatten() {
             batch.fail(AppendError::Slow);
         }
@@ -277,9 +303,21 @@ impl Shared {
 
     /// Notes that a checkpoint over `size` records is in place.
     pub(super) fn set_signed(&self, size: u64) {
-        let since = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.status.signed_at.store(since, Ordering::Relaxed);
+        self.status
+            .signed_at
+            .store(self.now_ms(), Ordering::Relaxed);
         self.status.signed.store(size, Ordering::Relaxed);
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether somebody waited in vain lately. Between two slow writes the log looks well; who looks just then must not
+    /// read that calls are taken.
+    fn was_slow(&self) -> bool {
+        let last = self.status.overdue_at.load(Ordering::Relaxed);
+        last > 0 && self.now_ms().saturating_sub(last) < SLOW_FOR
     }
 
     pub(super) fn health(&self) -> Health {
@@ -295,7 +333,10 @@ impl Shared {
             State::Full
         } else if failure.is_some() || status.unrecorded.load(Ordering::Relaxed) > 0 {
             State::Failing
-        } else if status.slow.load(Ordering::Relaxed) || queued_bytes >= self.queue_bytes {
+        } else if self.was_slow()
+            || status.slow.load(Ordering::Relaxed)
+            || queued_bytes >= self.queue_bytes
+        {
             State::Slow
         } else {
             State::Ok

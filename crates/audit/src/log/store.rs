@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use signed_note::StandardSigner;
 
+use super::tail::Tail;
 use crate::checkpoint;
 use crate::layout::{self, LEVELS, WIDTH};
 use crate::settings::Durability;
@@ -20,12 +21,7 @@ pub(super) struct Store {
     origin: String,
     signer: StandardSigner,
     tree: Tree,
-    /// The bundle being written, unless a new one must be begun.
-    tail: Option<File>,
-    /// Bytes of whole records in the tail.
-    tail_bytes: u64,
-    /// Bytes beyond `tail_bytes` may be there, of a write that failed.
-    torn: bool,
+    tail: Tail,
     /// Records under the checkpoint in place.
     signed: u64,
     /// Full tiles that are not on disk yet.
@@ -46,7 +42,8 @@ pub(super) struct Store {
 pub(super) struct Found {
     pub(super) tree: Tree,
     pub(super) full: Vec<FullTile>,
-    pub(super) tail_bytes: u64,
+    /// Whole records in the tail.
+    pub(super) tail: Vec<u8>,
     pub(super) signed: u64,
     /// Partial tiles and bundles to remove once the next checkpoint is in place.
     pub(super) leftovers: Vec<PathBuf>,
@@ -61,14 +58,12 @@ impl Store {
         found: Found,
     ) -> Self {
         Self {
+            tail: Tail::new(&directory, durability, found.tail),
             directory,
             durability,
             origin,
             signer,
             tree: found.tree,
-            tail: None,
-            tail_bytes: found.tail_bytes,
-            torn: true,
             signed: found.signed,
             full: found.full,
             partials: Vec::new(),
@@ -115,35 +110,26 @@ impl Store {
         if self.at_boundary() {
             self.publish()?;
         }
-        let mended = match self.tail.take() {
-            Some(tail) if !self.torn => tail,
-            Some(_) | None => self.mend()?,
-        };
-        self.torn = true;
-        let tail = self.tail.insert(mended);
-        tail.write_all_at(frame, self.tail_bytes)?;
-        if self.durability == Durability::Synced {
-            tail.sync_data()?;
-        }
-        self.torn = false;
-        self.tail_bytes += frame.len() as u64;
-        Ok(())
+        self.tail.append(self.tail_number(), frame)
     }
 
-    /// Opens the tail and cuts off what a failed write may have left there.
-    fn mend(&mut self) -> io::Result<File> {
-        let number = self.size() / WIDTH;
-        let path = layout::tail(&self.directory, number);
-        // A tail that should hold records is never made anew: a hole would stand where they were.
-        let tail = options(0o640).create(self.tail_bytes == 0).open(&path)?;
-        if tail.metadata()?.len() < self.tail_bytes {
-            return Err(io::Error::other(
-                "records are gone from the tail of the log",
-            ));
+    /// Number of the bundle in the tail, a full one that waits to be published included.
+    fn tail_number(&self) -> u64 {
+        if self.tail.bytes().is_empty() {
+            self.size() / WIDTH
+        } else {
+            (self.size() - 1) / WIDTH
         }
-        tail.set_len(self.tail_bytes)?;
-        self.sync_directory(&self.directory)?;
-        Ok(tail)
+    }
+
+    /// Looks whether the log's directory and tail are as they were written.
+    pub(super) fn check(&mut self) -> io::Result<()> {
+        self.tail.check(self.tail_number())
+    }
+
+    /// Whether the last look found that another has been at them.
+    pub(super) const fn is_astray(&self) -> bool {
+        self.tail.is_astray()
     }
 
     /// Takes the records of a frame that was appended into the tree.
@@ -171,6 +157,8 @@ impl Store {
                 "the tree of the log is in doubt; restart to read it again",
             ));
         }
+        // What is not there any more must not be signed, nor what another wrote.
+        self.check()?;
         while let Some(tile) = self.full.pop() {
             let path = layout::tile(&self.directory, tile.level, tile.number, WIDTH);
             if let Err(error) = self.replace(&path, &tile.hashes) {
@@ -179,7 +167,7 @@ impl Store {
             }
         }
         let partials = self.write_partials()?;
-        if self.size().is_multiple_of(WIDTH) && self.tail_bytes > 0 {
+        if self.size().is_multiple_of(WIDTH) && !self.tail.bytes().is_empty() {
             self.complete_bundle()?;
         }
         let root = self.tree.root().map_err(io::Error::other)?;
@@ -205,7 +193,7 @@ impl Store {
         let number = self.size() / WIDTH - 1;
         let from = layout::tail(&self.directory, number);
         let to = layout::bundle(&self.directory, number);
-        self.tail = None;
+        self.tail.close();
         match fs::rename(&from, &to) {
             Ok(()) => {}
             Err(error) if layout::is_absent(&error) => {
@@ -214,7 +202,7 @@ impl Store {
             }
             Err(error) => return Err(error),
         }
-        self.tail_bytes = 0;
+        self.tail.clear();
         to.parent()
             .map_or(Ok(()), |parent| self.sync_directory(parent))
     }
@@ -239,10 +227,9 @@ impl Store {
             let number = self.size() / WIDTH;
             let path = layout::partial_bundle(&self.directory, number, width);
             if !self.partials.contains(&path) {
-                let mut bytes =
-                    vec![0; usize::try_from(self.tail_bytes).map_err(io::Error::other)?];
-                File::open(layout::tail(&self.directory, number))?.read_exact_at(&mut bytes, 0)?;
-                self.replace(&path, &bytes)?;
+                let spare = take_spare(&mut self.old_partials);
+                let (file, new) = self.spare_file(spare)?;
+                self.install(&file, &new, &path, self.tail.bytes())?;
             }
             paths.push(path);
         }
@@ -262,10 +249,15 @@ impl Store {
         bytes: &[u8],
     ) -> io::Result<()> {
         let (file, new) = self.spare_file(spare)?;
-        let written = self.fill(&file, bytes).and_then(|()| self.put(&new, path));
+        self.install(&file, &new, path, bytes)
+    }
+
+    /// Fills the file at `new` and renames it to `path`.
+    fn install(&self, file: &File, new: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let written = self.fill(file, bytes).and_then(|()| self.put(new, path));
         if written.is_err() {
             // Whatever is in it, it is not used again.
-            fs::remove_file(&new).ok();
+            fs::remove_file(new).ok();
         }
         written
     }

@@ -2,13 +2,13 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::AppendError;
+use super::disk::{free_bytes, refusal};
+use super::pace::Pace;
 use super::shared::{Load, Shared, Span, Turn};
 use super::store::Store;
 use crate::record::{self, Kind, LogNote, MAX_DIGITS, Record, Stamp};
@@ -23,11 +23,10 @@ const SHY_FIRST: u64 = 250;
 const SHY_MOST: u64 = 10_000;
 /// How often the room on the disk is looked at while there is work, or while it is short.
 const LOOK: Duration = Duration::from_secs(1);
-/// Time between two records below which gathering pays: a quieter log writes each as it comes.
-const BUSY: Duration = Duration::from_micros(80);
-/// Records worth waiting for: by then the cost of a write and a wake is shared by enough of them.
-const SHARE: u32 = 16;
-
+/// How long publishing may fail before calls are refused: records that are written but not signed prove nothing.
+const UNSIGNED_PATIENCE: Duration = Duration::from_secs(3);
+/// How often a failure that lasts is repeated in the program's log.
+const REPORT: Duration = Duration::from_secs(10);
 /// Where the log is written, by one at a time: by its own thread, or by a caller who waits for a record anyway. A caller
 /// that writes for all who wait costs no switch to another thread and back.
 pub(super) struct Desk {
@@ -81,20 +80,31 @@ impl Desk {
     }
 
     /// Writes what is queued on the caller's thread, unless somebody else is at it. Whoever is looks again when done, so
-    /// nothing is left lying.
+    /// nothing is left lying. A caller writes load by load and looks at the clock after each: others' records keep it no
+    /// longer than [`PATIENCE`] and one load.
     pub(super) fn write(&self) {
+        let began = Instant::now();
+        let mut last = began;
         while self.shared.has_work() {
             let mut writer = match self.writer.try_lock() {
                 Ok(writer) => writer,
                 Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
                 Err(TryLockError::WouldBlock) => return,
             };
-            let began = Instant::now();
-            writer.write_queued();
+            writer.write_one();
             drop(writer);
-            if began.elapsed() > PATIENCE {
+            let now = Instant::now();
+            let is_slow = now - last > PATIENCE;
+            if is_slow {
                 self.shy();
             }
+            if is_slow || now - began > PATIENCE {
+                if self.shared.has_work() {
+                    self.shared.call();
+                }
+                return;
+            }
+            last = now;
         }
     }
 
@@ -158,32 +168,17 @@ pub(super) struct Writer {
     last_look: Instant,
     /// Whether the log holds records that its last checkpoint does not cover because publishing failed.
     retry: bool,
+    /// Records of what has happened that the disk has not taken, to be written before any other.
+    backlog: Load,
+    /// The first record of this opening, while the disk does not take it.
+    opening: Option<LogNote<'static>>,
+    /// Since when publishing fails.
+    failing_since: Option<Instant>,
+    /// What the program's log heard last of failures, and when.
+    reported: Option<(String, Instant)>,
     pace: Pace,
     /// Held for as long as the log is open.
     lock: Option<File>,
-}
-
-/// How fast records come: the mean time between two, over the last few batches.
-struct Pace {
-    last: Instant,
-    mean: Duration,
-}
-
-impl Pace {
-    fn note(&mut self, records: usize) {
-        let now = Instant::now();
-        let records = u32::try_from(records).unwrap_or(u32::MAX).max(1);
-        // One long pause must not be forgotten slowly, nor count for more than a pause.
-        let each = ((now - self.last) / records).min(BUSY * 4);
-        self.mean = (self.mean * 7 + each) / 8;
-        self.last = now;
-    }
-
-    /// How long to let records gather before the next write, if at all.
-    fn pause(&self, longest: Duration) -> Option<Duration> {
-        let pause = longest.min(self.mean * SHARE);
-        (self.mean < BUSY && !pause.is_zero()).then_some(pause)
-    }
 }
 
 impl Writer {
@@ -209,10 +204,11 @@ impl Writer {
             last_heartbeat: now,
             last_look: now,
             retry: false,
-            pace: Pace {
-                last: now,
-                mean: BUSY * 4,
-            },
+            backlog: Load::default(),
+            opening: None,
+            failing_since: None,
+            reported: None,
+            pace: Pace::new(now),
             lock: Some(lock),
         }
     }
@@ -226,19 +222,50 @@ impl Writer {
             self.publish()?;
         }
         self.write_own(Kind::LogOpened, Some(note))?;
+        self.opening = None;
         self.publish()
+    }
+
+    /// Puts [`Self::begin`] off until the disk takes records.
+    pub(super) fn begin_later(&mut self, note: LogNote<'_>, error: &io::Error) {
+        self.opening = Some(LogNote {
+            origin: None,
+            ..note
+        });
+        self.retry = true;
+        self.fail(error);
+    }
+
+    /// Does what [`Self::begin_later`] put off.
+    fn begin_now(&mut self) -> io::Result<()> {
+        let Some(note) = self.opening else {
+            return Ok(());
+        };
+        let origin = self.settings.origin.clone();
+        self.begin(LogNote {
+            origin: Some(&origin),
+            ..note
+        })
     }
 
     /// Writes what is queued; tells how many records.
     fn write_queued(&mut self) -> usize {
         let mut written = 0;
+        while let Some(records) = self.write_one() {
+            written += records;
+        }
+        written
+    }
+
+    /// Writes one load; tells how many records, or `None` when nothing was queued.
+    fn write_one(&mut self) -> Option<usize> {
         let mut load = std::mem::take(&mut self.load);
-        while self.shared.take(&mut load) {
+        let written = self.shared.take(&mut load).then(|| {
             self.write_load(&load);
             self.shared.finish();
-            written += load.spans.len();
-            load.reset();
-        }
+            load.spans.len()
+        });
+        load.reset();
         self.load = load;
         written
     }
@@ -247,7 +274,9 @@ impl Writer {
     fn end(&mut self) {
         self.write_queued();
         if let Err(error) = self
-            .write_own(Kind::LogClosed, None)
+            .begin_now()
+            .and_then(|()| self.write_backlog())
+            .and_then(|()| self.write_own(Kind::LogClosed, None))
             .and_then(|()| self.publish())
         {
             tracing::error!(%error, "failed to close the audit log");
@@ -265,7 +294,10 @@ impl Writer {
             due = due.min(self.last_publish + self.settings.checkpoint_interval);
         }
         let status = &self.shared.status;
-        if status.full.load(Ordering::Relaxed) || status.unrecorded.load(Ordering::Relaxed) > 0 {
+        if status.full.load(Ordering::Relaxed)
+            || status.unrecorded.load(Ordering::Relaxed) > 0
+            || !self.backlog.spans.is_empty()
+        {
             due = due.min(self.last_look + LOOK);
         }
         due
@@ -275,6 +307,9 @@ impl Writer {
     fn keep_house(&mut self) {
         if self.last_look.elapsed() >= LOOK {
             self.look();
+            if let Err(error) = self.begin_now().and_then(|()| self.write_backlog()) {
+                self.fail(&error);
+            }
             self.record_loss();
         }
         if self.last_heartbeat.elapsed() >= self.settings.heartbeat {
@@ -291,8 +326,25 @@ impl Writer {
         }
     }
 
-    /// Writes a load, bundle by bundle; a bundle is signed before the next is begun.
+    /// Writes a load, after what is left of earlier ones.
     fn write_load(&mut self, load: &Load) {
+        match self.begin_now().and_then(|()| self.write_backlog()) {
+            Ok(()) => drop(self.write_spans(load)),
+            Err(error) => self.fail_load(&error, load, 0, &load.spans),
+        }
+    }
+
+    /// Writes what the disk did not take before.
+    fn write_backlog(&mut self) -> io::Result<()> {
+        if self.backlog.spans.is_empty() {
+            return Ok(());
+        }
+        let backlog = std::mem::take(&mut self.backlog);
+        self.write_spans(&backlog)
+    }
+
+    /// Writes records, bundle by bundle; a bundle is signed before the next is begun.
+    fn write_spans(&mut self, load: &Load) -> io::Result<()> {
         let mut rest = load.spans.as_slice();
         let mut begin = 0;
         let mut done = 0_u32;
@@ -306,12 +358,8 @@ impl Writer {
             let (now, after) = rest.split_at(rest.len().min(usize::try_from(room).unwrap_or(1)));
             self.build_frame(&load.bytes, begin, now);
             if let Err(error) = self.store.append(&self.frame) {
-                self.fail(&error);
-                load.batch.fail(refusal(&error));
-                self.shared
-                    .status
-                    .lose(rest.iter().filter(|span| span.posted).count() as u64);
-                return;
+                self.fail_load(&error, load, begin, rest);
+                return Err(error);
             }
             let first = *first.get_or_insert_with(|| self.store.size());
             done += u32::try_from(now.len()).unwrap_or_default();
@@ -329,6 +377,32 @@ impl Writer {
             rest = after;
         }
         self.succeed();
+        Ok(())
+    }
+
+    /// Reports to whoever waits for the rest of a load, from byte `begin`, that it is not written; keeps what has to be
+    /// written later, as much of it as a queue may hold.
+    fn fail_load(&mut self, error: &io::Error, load: &Load, mut begin: usize, rest: &[Span]) {
+        self.fail(error);
+        load.batch.fail(refusal(error));
+        let mut lost = 0;
+        for span in rest {
+            let record = load.bytes.get(begin..span.end).unwrap_or_default();
+            let kept = &mut self.backlog;
+            if span.kept && kept.bytes.len() + record.len() <= self.settings.queue_bytes {
+                let seq_at = kept.bytes.len() + (span.seq_at - begin);
+                kept.bytes.extend_from_slice(record);
+                kept.spans.push(Span {
+                    end: kept.bytes.len(),
+                    seq_at,
+                    kept: true,
+                });
+            } else if span.kept {
+                lost += 1;
+            }
+            begin = span.end;
+        }
+        self.shared.status.lose(lost);
     }
 
     /// Lays records out as in a bundle, each with its number.
@@ -344,6 +418,9 @@ impl Writer {
 
     /// Writes a record of the log about itself.
     fn write_own(&mut self, kind: Kind, note: Option<LogNote<'_>>) -> io::Result<()> {
+        if kind != Kind::LogOpened {
+            self.begin_now()?;
+        }
         let record = Record::new(kind, SystemTime::now());
         self.event = self.event.wrapping_add(1);
         self.scratch.clear();
@@ -402,13 +479,31 @@ impl Writer {
     fn publish_or_fail(&mut self) {
         match self.publish() {
             Ok(()) => self.succeed(),
-            Err(error) => self.fail(&error),
+            Err(error) => self.fail_to_publish(&error),
         }
     }
 
-    /// Looks how much room the disk has.
+    /// Refuses calls when what they leave cannot be read again, or will not be signed for longer than a hiccup.
+    fn fail_to_publish(&mut self, error: &io::Error) {
+        self.retry = true;
+        let since = *self.failing_since.get_or_insert_with(Instant::now);
+        if self.store.is_astray() || since.elapsed() >= UNSIGNED_PATIENCE {
+            self.shared.status.failing.store(true, Ordering::Relaxed);
+            return self.fail(error);
+        }
+        self.shared.status.set_failure(Some(error.to_string()));
+        self.report(
+            error,
+            "failed to sign the audit log: calls are refused if this lasts",
+        );
+    }
+
+    /// Looks whether the files are those that were written, and how much room the disk has.
     fn look(&mut self) {
         self.last_look = Instant::now();
+        if let Err(error) = self.store.check() {
+            return self.fail_to_publish(&error);
+        }
         let free = match free_bytes(self.store.directory()) {
             Ok(free) => free,
             Err(error) => return self.fail(&error),
@@ -422,34 +517,32 @@ impl Writer {
     }
 
     fn fail(&mut self, error: &io::Error) {
-        tracing::error!(%error, "failed to write the audit log: calls are refused");
         self.shared.status.set_failure(Some(error.to_string()));
+        self.report(error, "failed to write the audit log: calls are refused");
+    }
+
+    /// Says in the program's log what failed: at once when it is news, then every [`REPORT`].
+    fn report(&mut self, error: &io::Error, message: &'static str) {
+        let text = format!("{message}: {error}");
+        let is_news = self
+            .reported
+            .as_ref()
+            .is_none_or(|(last, at)| *last != text || at.elapsed() >= REPORT);
+        if is_news {
+            tracing::error!(%error, "{message}");
+            self.reported = Some((text, Instant::now()));
+        }
     }
 
     fn succeed(&mut self) {
-        if !self.retry {
-            self.shared.status.set_failure(None);
+        if self.retry {
+            return;
         }
-    }
-}
-
-/// Bytes that may still be written to the file system of `directory`.
-#[allow(
-    clippy::useless_conversion,
-    reason = "the types differ between systems"
-)]
-fn free_bytes(directory: &Path) -> io::Result<u64> {
-    let stat = nix::sys::statvfs::statvfs(directory)?;
-    Ok(u64::from(stat.blocks_available()).saturating_mul(u64::from(stat.fragment_size())))
-}
-
-/// What a caller is told of a failed write.
-fn refusal(error: &io::Error) -> AppendError {
-    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-    if [StorageFull, QuotaExceeded, FileTooLarge].contains(&error.kind()) {
-        AppendError::Full
-    } else {
-        AppendError::Failed
+        self.shared.status.set_failure(None);
+        if self.failing_since.take().is_some() || self.reported.take().is_some() {
+            self.shared.status.failing.store(false, Ordering::Relaxed);
+            tracing::info!("the audit log is in order again");
+        }
     }
 }
 

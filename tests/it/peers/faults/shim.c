@@ -185,7 +185,11 @@ int renameat2(int f, const char *from, int t, const char *to, unsigned flags) {
 int link(const char *from, const char *to) { REFUSE(fault("link", to)); return NEXT(link)(from, to); }
 int linkat(int f, const char *from, int t, const char *to, int flags) {
     REFUSE(fault_at("link", t, to)); return NEXT(linkat)(f, from, t, to, flags); }
-int mkdir(const char *path, mode_t mode) { REFUSE(fault("mkdir", path)); return NEXT(mkdir)(path, mode); }
+/* A directory that exists needs no room: the kernel says so first. */
+int mkdir(const char *path, mode_t mode) {
+    if (syscall(SYS_faccessat, AT_FDCWD, path, F_OK)) REFUSE(fault("mkdir", path));
+    return NEXT(mkdir)(path, mode);
+}
 int mkdirat(int at, const char *path, mode_t mode) { REFUSE(fault_at("mkdir", at, path)); return NEXT(mkdirat)(at, path, mode); }
 int unlink(const char *path) { REFUSE(fault("unlink", path)); return NEXT(unlink)(path); }
 int unlinkat(int at, const char *path, int flags) { REFUSE(fault_at("unlink", at, path)); return NEXT(unlinkat)(at, path, flags); }

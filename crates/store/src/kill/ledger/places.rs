@@ -11,7 +11,7 @@ use crate::{
         Clear, Entry, Set,
         file::{Content, FileError, KillFile},
     },
-    sql::{Database, DatabaseError},
+    sql::{Database, DatabaseError, Held},
 };
 
 /// How long a disk may take for one line.
@@ -191,9 +191,21 @@ impl Ledger {
             Err(error) => {
                 let error = chain(&error);
                 self.tell_database(Some(error.clone()));
-                return Err(error);
+                // A full disk hides nothing that was there when the last gateway closed it.
+                return match Database::read_closed(&self.directory).await {
+                    Ok(Some(kills)) => Ok(self.take_held(kills)),
+                    Ok(None) | Err(_) => Err(error),
+                };
             }
         };
+        let damage = self.take_held(kills);
+        let mut connected = self.database.lock().await;
+        connected.database = Some(database);
+        Ok(damage)
+    }
+
+    /// Takes the kills of the database into the book; reports one that makes no sense.
+    fn take_held(&self, kills: Vec<Held>) -> Option<String> {
         let mut damage = None;
         for held in kills {
             let Ok(mut kill) = held.set.kill() else {
@@ -213,9 +225,7 @@ impl Ledger {
             };
             self.note(&Arc::new(kill), Kept::Nothing, kept);
         }
-        let mut connected = self.database.lock().await;
-        connected.database = Some(database);
-        Ok(damage)
+        damage
     }
 
     pub(super) fn tell_file(&self, error: Option<String>) {

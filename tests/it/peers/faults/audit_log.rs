@@ -1,0 +1,256 @@
+//! The audit log while the disk below it fails, or somebody is at its files: no call is served that is not on record, and
+//! `/readyz`, metrics and the gateway's log say so.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use keepgate_tests::upstream::said;
+use keepgate_tests::{FakeServer, Say};
+use serde_json::json;
+
+use super::super::gate::{Gate, Home};
+use super::super::process::{repository, until};
+use super::{NEED_ROOM, Shim};
+
+/// One fault: its name, how it comes, how it goes if it can, and the line of the gateway's log that reports it.
+struct Fault {
+    name: &'static str,
+    begin: fn(&Shim, &Path),
+    end: Option<fn(&Shim, &Path)>,
+    line: &'static str,
+}
+
+const WRITE: &str = "failed to write the audit log: calls are refused";
+
+/// The faults of a log that runs.
+const FAULTS: [Fault; 10] = [
+    Fault {
+        name: "the directory is renamed",
+        begin: |_, at| fs::rename(at, aside(at)).expect("renamed"),
+        end: Some(|_, at| fs::rename(aside(at), at).expect("renamed")),
+        line: WRITE,
+    },
+    Fault {
+        name: "the directory is removed",
+        begin: |_, at| fs::remove_dir_all(at).expect("removed"),
+        end: None,
+        line: WRITE,
+    },
+    Fault {
+        name: "the directory is replaced by an empty one",
+        begin: |_, at| {
+            fs::rename(at, aside(at)).expect("renamed");
+            fs::create_dir(at).expect("made");
+        },
+        end: Some(|_, at| {
+            fs::remove_dir_all(at).expect("removed");
+            fs::rename(aside(at), at).expect("renamed");
+        }),
+        line: WRITE,
+    },
+    Fault {
+        name: "the tail is removed",
+        begin: |_, at| fs::remove_file(tail(at)).expect("removed"),
+        end: None,
+        line: WRITE,
+    },
+    Fault {
+        name: "the tail is truncated",
+        begin: |_, at| {
+            let length = fs::metadata(tail(at)).expect("a tail").len();
+            let file = fs::File::options().write(true).open(tail(at));
+            file.and_then(|file| file.set_len(length - 1)).expect("cut");
+        },
+        end: None,
+        line: WRITE,
+    },
+    Fault {
+        name: "the tail is changed in place",
+        begin: |_, at| fs::write(tail(at), forged(at)).expect("written"),
+        end: None,
+        line: WRITE,
+    },
+    Fault {
+        name: "the tail is swapped for another file",
+        begin: |_, at| {
+            fs::write(at.join("forged"), forged(at)).expect("written");
+            fs::rename(at.join("forged"), tail(at)).expect("renamed");
+        },
+        end: None,
+        line: WRITE,
+    },
+    Fault {
+        name: "checkpoints cannot be put in place",
+        begin: |shim, _| shim.obey("rename audit/checkpoint 1+ EIO\n"),
+        end: Some(|shim, _| shim.obey("")),
+        line: "failed to sign the audit log: calls are refused if this lasts",
+    },
+    Fault {
+        name: "writes to the tail fail",
+        begin: |shim, _| shim.obey("write audit/tail 1+ EIO\n"),
+        end: Some(|shim, _| shim.obey("")),
+        line: WRITE,
+    },
+    Fault {
+        name: "the volume is full",
+        begin: |shim, _| shim.obey(&format!("{NEED_ROOM} state 1+ ENOSPC\n")),
+        end: Some(|shim, _| shim.obey("")),
+        line: WRITE,
+    },
+];
+
+fn aside(audit: &Path) -> std::path::PathBuf {
+    audit.with_extension("gone")
+}
+
+fn tail(audit: &Path) -> std::path::PathBuf {
+    audit.join("tail.0")
+}
+
+/// The tail with another last byte.
+fn forged(audit: &Path) -> Vec<u8> {
+    let mut bytes = fs::read(tail(audit)).expect("a tail");
+    let last = bytes.last_mut().expect("records");
+    *last ^= 1;
+    bytes
+}
+
+/// The code a call is refused with, or `answered`.
+async fn call(gate: &Gate) -> String {
+    let answer = gate.client("up").call_modern("echo", json!({})).await;
+    answer.code().unwrap_or_else(|| "answered".to_owned())
+}
+
+/// What the operators' listener says of the log.
+async fn readiness(gate: &Gate) -> String {
+    let answer = keepgate_tests::Client::new(gate.admin)
+        .path("/readyz")
+        .send("GET", "")
+        .await;
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    let audit = text.lines().find(|line| line.contains("audit"));
+    format!("{} {}", answer.status, audit.unwrap_or(&text).trim())
+}
+
+async fn server() -> FakeServer {
+    FakeServer::with_tools(|heard| Say::json(&said(&heard.json()["id"], "done"))).await
+}
+
+/// Runs one fault; gives its row of the table.
+async fn row(fault: &Fault) -> String {
+    let server = server().await;
+    let home = Home::new().url("up", &server.url());
+    let shim = Shim::new(&home);
+    let (name, value) = shim.environment();
+    let gate = home.serve_with(&[(name, &value)]).await;
+    let audit = gate.home.path("state/audit");
+    assert_eq!(call(&gate).await, "answered", "{}", fault.name);
+    (fault.begin)(&shim, &audit);
+    until("calls to be refused", async || {
+        call(&gate).await == "audit_unavailable"
+    })
+    .await;
+    let served = server.heard_of("tools/call").len();
+    let refused = call(&gate).await;
+    let ready = readiness(&gate).await;
+    assert_eq!(
+        server.heard_of("tools/call").len(),
+        served,
+        "{}",
+        fault.name
+    );
+    until(fault.line, async || gate.said(fault.line) > 0).await;
+    let healed = match fault.end {
+        Some(end) => {
+            end(&shim, &audit);
+            until("calls to be answered", async || {
+                call(&gate).await == "answered"
+            })
+            .await;
+            until("readiness", async || {
+                readiness(&gate).await.starts_with("200")
+            })
+            .await;
+            let records = gate.end().await;
+            assert!(!records.is_empty());
+            "answered; the log verifies"
+        }
+        None => {
+            gate.kill().await;
+            "refused until a restart"
+        }
+    };
+    format!(
+        "{} | {refused} | {ready} | {} | {healed}\n",
+        fault.name, fault.line
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_call_is_served_while_the_audit_log_is_in_doubt() {
+    let mut table = "fault | calls | /readyz | the gateway's log | afterwards\n".to_owned();
+    let rows = FAULTS.iter().map(|fault| async { row(fault).await });
+    for row in futures_util::future::join_all(rows).await {
+        write!(table, "{row}").expect("memory");
+    }
+    let path = repository().join("tests/it/peers/faults/audit_log.txt");
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(&path, &table).expect("written");
+    }
+    let golden = fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(table, golden, "run with UPDATE=1 and read what changed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_on_a_full_disk_serves_operators_and_heals() {
+    let server = server().await;
+    let home = Home::new().url("up", &server.url());
+    let home = home.serve().await.end_keeping().await.home;
+    let shim = Shim::new(&home);
+    shim.obey(&format!("{NEED_ROOM} state 1+ ENOSPC\n"));
+    let (name, value) = shim.environment();
+    let gate = home.serve_with(&[(name, &value)]).await;
+    assert_eq!(call(&gate).await, "audit_unavailable");
+    assert_eq!(server.heard_of("tools/call").len(), 0);
+    let ready = readiness(&gate).await;
+    assert!(ready.starts_with("503"), "{ready}");
+    assert_eq!(gate.admin("/healthz").await, 200);
+    shim.obey("");
+    until("calls to be answered", async || {
+        call(&gate).await == "answered"
+    })
+    .await;
+    let records = gate.end().await;
+    let opened = records.iter().filter(|it| it["kind"] == "log.opened");
+    assert_eq!(opened.count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_disk_is_reported_for_as_long_as_calls_are_refused() {
+    let server = server().await;
+    let home = Home::new().url("up", &server.url());
+    let shim = Shim::new(&home);
+    let (name, value) = shim.environment();
+    let gate = home.serve_with(&[(name, &value)]).await;
+    assert_eq!(call(&gate).await, "answered");
+    shim.obey("write audit/tail 1+ delay=1500\n");
+    until("a call to be refused", async || {
+        call(&gate).await == "audit_unavailable"
+    })
+    .await;
+    // Between two slow writes nothing waits; who looks just then must not read that all is well.
+    for look in 0..8 {
+        let ready = readiness(&gate).await;
+        assert!(ready.starts_with("503"), "look {look}: {ready}");
+        let refused = call(&gate).await;
+        assert_eq!(refused, "audit_unavailable", "look {look}");
+    }
+    shim.obey("");
+    until("readiness", async || {
+        readiness(&gate).await.starts_with("200")
+    })
+    .await;
+    assert_eq!(call(&gate).await, "answered");
+    gate.end().await;
+}
