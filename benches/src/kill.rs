@@ -359,6 +359,7 @@ fn call() -> Arc<Call> {
         passed: Passed::default(),
         peer: None,
         intended: AtomicBool::new(false),
+        dispatched: AtomicBool::new(false),
         credential: Default::default(),
         carried: Default::default(),
         beside: Default::default(),

@@ -105,6 +105,8 @@ pub struct Call {
     pub peer: Option<SocketAddr>,
     /// Whether the intent is on record; see [`Call::intend`].
     pub intended: AtomicBool,
+    /// Whether it was handed to its server; see [`Call::dispatch`].
+    pub dispatched: AtomicBool,
     /// Whether the kill switch cut it; see [`Call::kill`].
     pub killed: AtomicBool,
     /// Whether its client has left; see [`Call::leave`].
@@ -161,6 +163,16 @@ impl Call {
     /// vanishes.
     pub fn intend(&self) {
         self.intended.store(true, Ordering::Release);
+    }
+
+    /// Notes that it goes to its server now, so that whatever refuses it later admits that it may have had its effect.
+    pub fn dispatch(&self) {
+        self.dispatched.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was handed to its server.
+    pub fn is_dispatched(&self) -> bool {
+        self.dispatched.load(Ordering::Relaxed)
     }
 
     /// Notes that the kill switch cut the call, so that whatever lets go of it tells its server to stop.

@@ -122,6 +122,8 @@ codes! {
     Killed = "killed", Policy;
     /// The record of the call could not be written.
     AuditUnavailable = "audit_unavailable", Gateway;
+    /// The call was made, and the record of its end could not be written.
+    OutcomeUnrecorded = "outcome_unrecorded", Gateway;
     /// The credential the server wants cannot be had.
     CredentialUnavailable = "credential_unavailable", Gateway;
     /// The server does not accept the gateway's credential.
@@ -201,6 +203,8 @@ pub struct Parts {
     pub challenge: Option<Box<str>>,
     /// The decision the refusal belongs to; set once a call has one.
     pub decision: Option<DecisionId>,
+    /// Whether the call had been sent to its server: then it may have had its effect.
+    pub dispatched: bool,
     /// The cause, for the log alone.
     pub source: Option<Arc<dyn Error + Send + Sync>>,
 }
@@ -231,6 +235,7 @@ impl Refusal {
             scopes: Vec::new(),
             challenge: None,
             decision: None,
+            dispatched: false,
             source: None,
         }))
     }
@@ -246,6 +251,13 @@ impl Refusal {
     #[must_use]
     pub fn limit(mut self, name: &'static str, wait: Duration) -> Self {
         self.0.limit = Some(Limit { name, wait });
+        self
+    }
+
+    /// Says that the call had been sent to its server.
+    #[must_use]
+    pub fn dispatched(mut self) -> Self {
+        self.0.dispatched = true;
         self
     }
 

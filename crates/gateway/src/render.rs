@@ -242,6 +242,9 @@ fn text(row: &Wording, refusal: &Refusal) -> String {
     } else if let Some(detail) = &refusal.detail {
         said = format!("{said}: {detail}");
     }
+    if refusal.dispatched {
+        said.push_str("; the call may have had its effect");
+    }
     if let Some(limit) = &refusal.limit {
         let _infallible = write!(said, "; try again in {} s", limit.wait_s());
     }
@@ -271,6 +274,9 @@ fn data(refusal: &Refusal) -> String {
     if let Some(limit) = &refusal.limit {
         let (name, wait) = (limit.name, limit.wait_s());
         let _infallible = write!(data, ",\"limit\":\"{name}\",\"retry_after_s\":{wait}");
+    }
+    if refusal.dispatched {
+        data.push_str(",\"effect\":\"possible\"");
     }
     if let Code::RevisionUnsupported = refusal.code {
         let known: Vec<String> = keepgate_mcp::revision::Revision::ALL

@@ -55,8 +55,11 @@ async fn trap_30_an_answer_that_cannot_be_recorded_is_withheld() {
     gateway.close_log();
     gate.open();
     let answer = running.await.unwrap();
-    assert_eq!(answer.code().as_deref(), Some("audit_unavailable"));
-    assert!(!String::from_utf8_lossy(&answer.body).contains("secret"));
+    assert_eq!(answer.code().as_deref(), Some("outcome_unrecorded"));
+    let text = String::from_utf8_lossy(&answer.body);
+    assert!(text.contains("the call may have had its effect"), "{text}");
+    assert!(text.contains("\"effect\":\"possible\""), "{text}");
+    assert!(!text.contains("secret"));
 }
 
 #[tokio::test]
@@ -87,7 +90,7 @@ async fn trap_30_a_stream_whose_answer_cannot_be_recorded_ends_with_an_error_for
     let last = events.message().await.unwrap();
     assert_eq!(last["id"], "q");
     assert_eq!(
-        last["result"]["_meta"]["dev.keepgate/refusal"]["code"], "audit_unavailable",
+        last["result"]["_meta"]["dev.keepgate/refusal"]["code"], "outcome_unrecorded",
         "{last}"
     );
     assert!(!last.to_string().contains("secret"));

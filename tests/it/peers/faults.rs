@@ -1,7 +1,7 @@
 //! Faults of the disk below a running gateway, on demand and without root: an operation of a kind, on a path, fails, is slow
 //! or is the last one the process sees.
 //!
-//! A test writes rules into the [`Shim`] of its home, before or while the gateway runs; `shim.c` beside this file is loaded
+//! A test writes rules into the [`Shim`] of its home, before or while the gateway runs; `shim.c` next to this file is loaded
 //! in front of the C library and obeys them. A new kind of fault is a row in a table here, or an action in `shim.c`.
 
 mod audit_log;
@@ -24,7 +24,7 @@ struct Shim {
 }
 
 impl Shim {
-    /// Without rules yet; sees what happens below the state directory of `home`.
+    /// Without rules yet; sees operations below the state directory of `home`.
     fn new(home: &Home) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::copy(library(), folder.path().join("shim.so")).expect("a copy");
@@ -39,19 +39,19 @@ impl Shim {
         ("LD_PRELOAD", library.display().to_string())
     }
 
-    /// Puts rules in force, `ops path nth action` a line; none ends all faults.
+    /// Activates rules, `ops path nth action` a line; none ends all faults.
     fn obey(&self, rules: &str) {
         let new = self.folder.path().join("rules.new");
         std::fs::write(&new, rules).expect("a file");
         std::fs::rename(new, self.folder.path().join("rules")).expect("a file");
     }
 
-    /// Notes from now on what happens.
+    /// Notes operations from now on.
     fn trace(&self) {
         std::fs::write(self.folder.path().join("trace"), "").expect("a file");
     }
 
-    /// What happened since, one operation a line.
+    /// Operations since then, one a line.
     fn traced(&self) -> Vec<String> {
         let trace = std::fs::read_to_string(self.folder.path().join("trace")).expect("a trace");
         trace.lines().map(str::to_owned).collect()
@@ -76,8 +76,8 @@ fn library() -> &'static Path {
             .arg("-ldl")
             .output()
             .expect("cc is installed");
-        let said = String::from_utf8_lossy(&done.stderr);
-        assert!(done.status.success(), "{said}");
+        let errors = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "{errors}");
         std::fs::rename(own, &library).expect("a library");
         library
     })

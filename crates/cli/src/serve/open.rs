@@ -19,6 +19,9 @@ use crate::failure::Failure;
 /// Where the audit log lies in the state directory.
 pub(crate) const AUDIT_DIRECTORY: &str = "audit";
 
+/// The database of kills in the state directory.
+const DATABASE: &str = "keepgate.db";
+
 /// Everything that was opened; lives as long as the process.
 pub(super) struct Opened {
     /// What the stacks of the gateway share.
@@ -100,6 +103,13 @@ fn origin(directory: &Path) -> Result<String, Failure> {
     let made = keepgate_audit::origin_of(directory);
     if let Some(origin) = made.map_err(|error| Failure::caused(Exit::State, &error))? {
         return Ok(origin);
+    }
+    // Made after the log at a first start, so without one this is none.
+    if directory.with_file_name(DATABASE).exists() {
+        tracing::error!(
+            directory = %directory.display(),
+            "the audit log is gone although this state directory was in use: a new one begins"
+        );
     }
     let mut random = [0_u8; 8];
     getrandom::fill(&mut random).map_err(|error| {

@@ -210,6 +210,7 @@ impl Inner {
             passed: passed(&arrived.headers, mirrored, stateful),
             peer: arrived.peer,
             intended: AtomicBool::new(false),
+            dispatched: AtomicBool::new(false),
             credential: Default::default(),
             carried: Default::default(),
             beside: Default::default(),

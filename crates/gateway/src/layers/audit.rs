@@ -132,6 +132,18 @@ fn unavailable(error: AppendError) -> Refusal {
     Refusal::new(Code::AuditUnavailable).source(error)
 }
 
+/// The refusal of an answer whose record could not be written.
+fn unrecorded(call: &Call, error: AppendError) -> Refusal {
+    let refusal = if call.is_dispatched() {
+        Refusal::new(Code::OutcomeUnrecorded)
+            .source(error)
+            .dispatched()
+    } else {
+        unavailable(error)
+    };
+    refusal.decision(call.id)
+}
+
 /// Writes how each call ended: answered, refused, failed or abandoned.
 #[derive(Debug)]
 pub struct Outcome {
@@ -169,6 +181,11 @@ impl Around<Arc<Call>> for Outcome {
                 Ok(Reply { answer, session })
             }
             Err(refusal) => {
+                let refusal = if guard.call.is_dispatched() {
+                    refusal.dispatched()
+                } else {
+                    refusal
+                };
                 let (refusal, written) = guard.refused(refusal);
                 if let Some(written) = written {
                     // The refusal stands whether or not its record can be written; nothing was let through.
@@ -187,7 +204,7 @@ impl Outcome {
                 guard
                     .opened()
                     .await
-                    .map_err(|error| unavailable(error).decision(guard.call.id))?;
+                    .map_err(|error| unrecorded(&guard.call, error))?;
                 let Answer::Stream(events) = answer else {
                     return Err(Refusal::new(Code::Internal));
                 };
@@ -222,7 +239,7 @@ impl Outcome {
         guard
             .end(ended)
             .await
-            .map_err(|error| unavailable(error).decision(guard.call.id))?;
+            .map_err(|error| unrecorded(&guard.call, error))?;
         Ok(answer)
     }
 }

@@ -372,6 +372,7 @@ impl Lookup {
             passed: Passed::default(),
             peer: call.peer,
             intended: AtomicBool::new(false),
+            dispatched: AtomicBool::new(false),
             credential: Default::default(),
             carried: Default::default(),
             beside: Default::default(),

@@ -143,6 +143,7 @@ impl Around<Armed> for Depart {
             // The router will say that there is no such server.
             None => return next(armed).await,
         };
+        call.dispatch();
         running.watch(next(armed).await)
     }
 }

@@ -32,7 +32,7 @@ pub struct KillFile {
     /// How far it was read.
     read: u64,
     line: u64,
-    /// Which file that was: one that takes its place may be as long, and have its number.
+    /// Which file that was, or was written first: one that takes its place may be as long, and have its number.
     known: Option<Identity>,
 }
 
@@ -149,6 +149,11 @@ impl KillFile {
             .and_then(|_| file.write_all(&bytes))
             .and_then(|()| file.sync_all())
             .map_err(self.failed("write"))?;
+        // A file that vanishes before it is first read must be missed, too.
+        if self.known.is_none() {
+            let metadata = file.metadata().map_err(self.failed("inspect"))?;
+            self.known = Some(identity(&metadata));
+        }
         if is_new {
             File::open(directory)
                 .and_then(|directory| directory.sync_all())
@@ -165,7 +170,7 @@ impl KillFile {
         let mut file = match File::open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let replaced = self.read > 0;
+                let replaced = self.known.is_some();
                 self.begin_again();
                 return Ok(Content {
                     replaced,
@@ -176,8 +181,8 @@ impl KillFile {
         };
         let metadata = file.metadata().map_err(self.failed("inspect"))?;
         let length = metadata.len();
-        let identity = Some((metadata.ino(), metadata.created().ok()));
-        let replaced = self.read > 0 && (length < self.read || self.known != identity);
+        let identity = Some(identity(&metadata));
+        let replaced = self.known.is_some() && (length < self.read || self.known != identity);
         if replaced {
             self.begin_again();
         }
@@ -212,6 +217,10 @@ impl KillFile {
         self.begin_again();
         Ok(aside)
     }
+}
+
+fn identity(metadata: &fs::Metadata) -> Identity {
+    (metadata.ino(), metadata.created().ok())
 }
 
 /// The length of the file up to the end of its last whole line. What follows was never acknowledged.

@@ -6,10 +6,10 @@ use std::fs;
 use std::path::Path;
 
 use keepgate_tests::upstream::said;
-use keepgate_tests::{FakeServer, Say};
+use keepgate_tests::{FakeServer, Gate as Release, Say};
 use serde_json::json;
 
-use super::super::gate::{Gate, Home};
+use super::super::gate::{Gate, Home, of_kind};
 use super::super::process::{repository, until};
 use super::{NEED_ROOM, Shim};
 
@@ -122,7 +122,7 @@ async fn call(gate: &Gate) -> String {
     answer.code().unwrap_or_else(|| "answered".to_owned())
 }
 
-/// What the operators' listener says of the log.
+/// The state of the log at the operators' listener.
 async fn readiness(gate: &Gate) -> String {
     let answer = keepgate_tests::Client::new(gate.admin)
         .path("/readyz")
@@ -253,4 +253,85 @@ async fn a_slow_disk_is_reported_for_as_long_as_calls_are_refused() {
     .await;
     assert_eq!(call(&gate).await, "answered");
     gate.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outcomes_of_calls_that_ran_are_written_when_the_disk_is_back() {
+    const CALLS: usize = 6;
+    let released = Release::default();
+    let held = released.clone();
+    let server = FakeServer::with_tools(move |heard| {
+        let mut says = vec![Say::Until(held.clone())];
+        says.extend(Say::json(&said(&heard.json()["id"], "done")));
+        says
+    })
+    .await;
+    let home = Home::new().url("up", &server.url());
+    let shim = Shim::new(&home);
+    let (name, value) = shim.environment();
+    let gate = home.serve_with(&[(name, &value)]).await;
+    let mut running = tokio::task::JoinSet::new();
+    for _ in 0..CALLS {
+        let client = gate.client("up");
+        running.spawn(async move { client.call_modern("echo", json!({})).await });
+    }
+    until("calls at the server", async || {
+        server.heard_of("tools/call").len() == CALLS
+    })
+    .await;
+    shim.obey(&format!("{NEED_ROOM} state 1+ ENOSPC\n"));
+    released.open();
+    while let Some(answer) = running.join_next().await {
+        let answer = answer.expect("an answer");
+        assert_eq!(answer.code().as_deref(), Some("outcome_unrecorded"));
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        assert!(text.contains("the call may have had its effect"), "{text}");
+    }
+    // What was not sent had no effect, and its refusal does not say otherwise.
+    let refused = gate.client("up").call_modern("echo", json!({})).await;
+    assert_eq!(refused.code().as_deref(), Some("audit_unavailable"));
+    assert!(!String::from_utf8_lossy(&refused.body).contains("effect"));
+    assert_eq!(server.heard_of("tools/call").len(), CALLS);
+    shim.obey("");
+    until("calls to be answered", async || {
+        call(&gate).await == "answered"
+    })
+    .await;
+    // Every intent has its outcome, once.
+    let records = gate.end().await;
+    let outcomes = of_kind(&records, "call.outcome").into_iter();
+    let calls = outcomes.filter(|outcome| outcome["tool_name"] == "echo");
+    assert_eq!(calls.count(), CALLS + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_finds_no_log_where_there_was_one_reports_it() {
+    let gate = Home::new()
+        .url("up", "http://127.0.0.1:9/mcp")
+        .serve()
+        .await;
+    let home = gate.end_keeping().await.home;
+    for (gone, line) in [
+        ("state/audit", "the audit log is gone although"),
+        (
+            "state/audit/checkpoint",
+            "the audit log has keys but no records",
+        ),
+    ] {
+        let path = home.path(gone);
+        if path.is_dir() {
+            fs::remove_dir_all(path).expect("removed");
+        } else {
+            fs::remove_file(path).expect("removed");
+            fs::remove_dir_all(home.path("state/audit/tile")).expect("removed");
+            fs::remove_file(home.path("state/audit/tail.0")).expect("removed");
+        }
+        let mut gate = home.start(&[]);
+        gate.says(line, |said| said.contains(line).then_some(()))
+            .await;
+        gate.says("readiness", |text| text.contains("\"ready\"").then_some(()))
+            .await;
+        gate.signal(nix::sys::signal::Signal::SIGTERM);
+        gate.ended(super::super::process::PATIENCE).await;
+    }
 }

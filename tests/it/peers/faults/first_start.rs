@@ -1,4 +1,4 @@
-//! What a first start leaves when it is cut off at any of its operations, or meets a full volume there: a state directory
+//! The state a first start leaves when it is cut off at any of its operations, or meets a full volume there: a state directory
 //! that the next start goes on from.
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::super::gate::Home;
 use super::super::process::PATIENCE;
 use super::{NEED_ROOM, Shim};
 
-/// How many gateways run at once.
+/// Gateways that run at once.
 const AT_ONCE: usize = 4;
 /// An address where nothing listens: the first start needs no server.
 const NOWHERE: &str = "http://127.0.0.1:9/mcp";
@@ -39,7 +39,7 @@ async fn recovers(rule: String) {
     shim.obey(&rule);
     let (name, value) = shim.environment();
     let mut first = home.start(&[(name, &value)]);
-    let ready = |said: &str| said.contains("\"message\":\"ready\"").then_some(());
+    let ready = |text: &str| text.contains("\"message\":\"ready\"").then_some(());
     // One that a fault late in its start does not hinder is cut off while it serves.
     if first.says_or_ends("its end", ready).await.is_ok() {
         first.signal(Signal::SIGKILL);

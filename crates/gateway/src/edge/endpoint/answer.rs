@@ -158,14 +158,15 @@ impl Finished {
     fn broken(&self, cut: Option<&Cut>) -> Option<Item> {
         let broken = |code| Refusal::new(code).detail("the stream broke before the response");
         let refusal = match cut {
-            Some(Cut::Gateway(_)) => broken(Code::AuditUnavailable),
+            Some(Cut::Gateway(_)) => broken(Code::OutcomeUnrecorded),
             Some(Cut::Cancelled) => broken(Code::Cancelled),
             Some(Cut::Killed(refusal) | Cut::Withheld(refusal) | Cut::Ended(refusal)) => {
                 refusal.as_ref().clone()
             }
             Some(Cut::Upstream(_)) | None => broken(Code::UpstreamInvalid),
         };
-        let refusal = refusal.decision(self.decision);
+        // Its server had it, else there would be no stream.
+        let refusal = refusal.decision(self.decision).dispatched();
         render::said(&refusal, &self.asked, &self.id).map(Item::from)
     }
 }

@@ -120,6 +120,22 @@ fn a_file_that_was_replaced_is_noticed() {
     assert_eq!(file.read_on().unwrap().entries, [set(3)]);
 }
 
+#[test]
+fn a_file_that_vanishes_before_it_was_read_is_noticed() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path().join("state");
+    for remove in [
+        (|state| fs::remove_file(state.join(KillFile::FILE)).unwrap()) as fn(&std::path::Path),
+        |state| fs::remove_dir_all(state).unwrap(),
+    ] {
+        let mut file = KillFile::new(&state);
+        assert!(!file.read_on().unwrap().replaced);
+        file.append(&[set(1)]).unwrap();
+        remove(&state);
+        assert!(file.read_on().unwrap().replaced);
+    }
+}
+
 proptest! {
     /// No bytes make the reader panic, and no single changed byte goes unnoticed, but for one that tears the last line.
     #[test]

@@ -40,6 +40,7 @@ fn call(caller: &str, tool: &str) -> Arc<Call> {
         passed: Passed::default(),
         peer: None,
         intended: AtomicBool::new(false),
+        dispatched: AtomicBool::new(false),
         trace: keepgate_call::Trace::default(),
         credential: Default::default(),
         carried: Default::default(),
