@@ -24,6 +24,7 @@ mod gate;
 mod hostile_policies;
 mod keys;
 mod kill;
+mod kill_blind;
 mod logs;
 mod operations;
 mod overload;

@@ -141,7 +141,7 @@ impl Kills {
         let mut warnings = unknown(&wish, servers);
         let done = self
             .ledger
-            .set(wish)
+            .set_as(wish, setting.id.as_deref())
             .await
             .map_err(|error| refused(&error))?;
         warnings.extend(durability(&done.durable, "a restart forgets this kill"));
@@ -238,9 +238,15 @@ impl Kills {
         done: Done,
         mut warnings: Vec<String>,
     ) -> Result<Content, Refused> {
-        let Done { kill, cut, durable } = done;
+        let Done {
+            kill,
+            cut,
+            durable,
+            known,
+        } = done;
         tracing::warn!(id = %kill.id, scope = %kill.scope, by = %kill.by, kind = kind.as_str(), cut, "kill switch");
-        let recorded = self.record(kind, &kill).await;
+        // What the file brought first is on record by that way.
+        let recorded = known || self.record(kind, &kill).await;
         if kind == Kind::KillSet {
             let switch = self.ledger.switch();
             warnings.extend(match switch.processes_left(&kill.id, PROCESSES).await {
@@ -403,6 +409,6 @@ fn refused(error: &ActError) -> Refused {
         ActError::Unknown(id) => Refused::Unknown(id.clone()),
         ActError::Over(..) => Refused::Over(said),
         ActError::Wish(wish) => Refused::Request(wish.to_string()),
-        ActError::TooMany | ActError::Reason => Refused::Request(said),
+        ActError::TooMany | ActError::Reason | ActError::Id(_) => Refused::Request(said),
     }
 }

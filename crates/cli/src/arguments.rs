@@ -23,6 +23,8 @@ use crate::output::Format;
 
 /// The file that is read when none is named.
 const DEFAULT_CONFIG: &str = "keepgate.yaml";
+/// The file that is read when there is none in the working directory: that of the packages and of the shipped unit.
+const SYSTEM_CONFIG: &str = "/etc/keepgate/keepgate.yaml";
 /// The variable that names the file.
 const CONFIG_VARIABLE: &str = "KEEPGATE_CONFIG";
 
@@ -40,7 +42,7 @@ const CONFIG_VARIABLE: &str = "KEEPGATE_CONFIG";
     after_help = exit_codes()
 )]
 pub(crate) struct Arguments {
-    /// Configuration file [default: keepgate.yaml, or what KEEPGATE_CONFIG names]
+    /// Configuration file [default: what KEEPGATE_CONFIG names, keepgate.yaml, /etc/keepgate/keepgate.yaml]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
 
@@ -60,7 +62,8 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// The configuration file: the flag, else the variable, else the usual name in the working directory.
+    /// The configuration file: the flag, else the variable, else the usual name in the working directory, else the
+    /// system's.
     pub(crate) fn config_path(&self, variables: &[(OsString, OsString)]) -> PathBuf {
         let named = || {
             let found = variables
@@ -71,7 +74,17 @@ impl Arguments {
         self.config
             .clone()
             .or_else(named)
-            .unwrap_or_else(|| PathBuf::from(DEFAULT_CONFIG))
+            .unwrap_or_else(|| usual([DEFAULT_CONFIG, SYSTEM_CONFIG].map(PathBuf::from)))
+    }
+}
+
+/// The second path if only that exists; one that is broken is not passed over.
+fn usual([first, second]: [PathBuf; 2]) -> PathBuf {
+    let is_there = |path: &PathBuf| path.symlink_metadata().is_ok();
+    if !is_there(&first) && is_there(&second) {
+        second
+    } else {
+        first
     }
 }
 
@@ -254,4 +267,20 @@ pub(crate) struct Place {
     /// The log's directory [default: audit in the state directory of the configuration]
     #[arg(long = "log", value_name = "DIR")]
     pub(crate) directory: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn searches_the_working_directory_first() {
+        let home = tempfile::tempdir().unwrap();
+        let paths = ["first", "second"].map(|name| home.path().join(name));
+        assert_eq!(usual(paths.clone()), paths[0]);
+        std::fs::write(&paths[1], "").unwrap();
+        assert_eq!(usual(paths.clone()), paths[1]);
+        std::fs::write(&paths[0], "").unwrap();
+        assert_eq!(usual(paths.clone()), paths[0]);
+    }
 }

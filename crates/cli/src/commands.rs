@@ -11,6 +11,8 @@ mod policy;
 mod readiness;
 mod servers;
 
+pub(crate) use kill::UNCUT;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 

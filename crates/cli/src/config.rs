@@ -13,6 +13,7 @@ mod fault;
 mod nearest;
 mod raw;
 mod resolve;
+mod state;
 mod telemetry;
 mod tenants;
 
@@ -35,6 +36,7 @@ pub use bundle::{Bundle, Key, KeyFileError, Place, Remote};
 pub use decisions::{DecisionFile, Decisions, Shadow, Upload};
 use decode::Decode;
 pub(crate) use decode::duration;
+pub(crate) use state::state_directory;
 
 use document::{Node, Value};
 use fault::{Fault, Faults, Origin};
@@ -293,6 +295,16 @@ fn decode_root(root: &Node, faults: &mut Faults) -> Option<Raw> {
         return None;
     }
     Raw::decode(root, "", faults)
+}
+
+/// As much of the file as is text; `None` when there is none.
+fn read_lossy(path: &Path) -> Option<String> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).ok()?;
+    let read = file.take(document::MAX_SIZE as u64).read_to_end(&mut bytes);
+    read.ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The file's text, or a report of why it cannot be had.

@@ -40,6 +40,14 @@ impl Failure {
         self
     }
 
+    /// Says `first` before everything else, where there is anything to say.
+    pub(crate) fn before(mut self, first: &str) -> Self {
+        if !self.report.is_empty() && !self.broken_pipe {
+            self.report = format!("{first}: {}", self.report);
+        }
+        self
+    }
+
     /// The code to end with.
     pub(crate) fn exit(&self) -> Exit {
         self.exit

@@ -12,6 +12,7 @@ mod logging;
 mod output;
 mod passed;
 mod readiness;
+mod run_file;
 mod serve;
 
 use std::ffi::OsString;
@@ -52,9 +53,16 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, surroundings: Surround
         stdout,
         stderr,
     } = surroundings;
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let kills = arguments.windows(2).any(|pair| pair == ["kill", "set"]);
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
-        Err(error) => return show_usage(&error, stdout, stderr),
+        Err(error) => {
+            if kills && error.use_stderr() {
+                drop(writeln!(stderr, "{}", commands::UNCUT));
+            }
+            return show_usage(&error, stdout, stderr);
+        }
     };
     let mut context = Context {
         config: arguments.config_path(&variables),

@@ -103,7 +103,7 @@ async fn serve(
         &kills,
         &admin_stop,
     );
-    let admin = runtimes.within_operators(admin).await?;
+    let (admin, _announced) = runtimes.within_operators(admin).await?;
     let tending = kills::tend(kills.clone(), runtimes.operators());
 
     let mut reloader = Reloader::new(

@@ -145,6 +145,32 @@ fn every_code_is_its_own() {
     assert_eq!(codes.len(), count);
 }
 
+/// The playbook's table lists the codes `kill` ends with, and no other.
+#[test]
+fn the_playbook_has_the_codes_of_kill() {
+    let playbook = include_str!("../../../docs/operations.md");
+    let (_, after) = playbook.split_once("| exit | meaning | do |\n").unwrap();
+    let rows = after
+        .lines()
+        .skip(1)
+        .take_while(|line| line.starts_with('|'));
+    let listed: std::collections::BTreeSet<u8> = rows
+        .map(|row| row.split('|').nth(1).unwrap().trim().parse().unwrap())
+        .collect();
+    let ends = [
+        Exit::Success,
+        Exit::Negative,
+        Exit::Usage,
+        Exit::Configuration,
+        Exit::Start,
+        Exit::State,
+        Exit::Unreachable,
+        Exit::Forbidden,
+        Exit::Fleeting,
+    ];
+    assert_eq!(listed, ends.map(Exit::code).into());
+}
+
 #[test]
 fn wrong_command_lines_end_with_usage() {
     let wrong: [&[&str]; 8] = [

@@ -384,3 +384,54 @@ async fn a_child_process_gets_it_in_its_environment_and_a_fresh_one_when_it_chan
         assert!(text_of(&session.call("who", json!({})).await).ends_with(" svc 23"));
     }
 }
+
+/// Neither the end of the session nor the cancellation of the call carries it.
+#[tokio::test]
+async fn a_killed_credential_is_not_sent_once_more() {
+    use keepgate_store::kill::{Kill, Scope, Wish};
+
+    let directory = TempDir::new().unwrap();
+    let text = private(directory.path(), "crm", SECRET);
+    for (word, target, says) in [
+        ("credential", Some(text.as_str()), false),
+        ("caller", Some("alice"), true),
+    ] {
+        let server = FakeServer::with_tools(|_| vec![Say::Hang]).await;
+        let gateway = TestGateway::http(&server.url())
+            .keys()
+            .with(armed(&text, Form::Bearer, None))
+            .start()
+            .await;
+        let key = gateway.key("alice", &[]);
+        let client = Client::new(gateway.addr)
+            .header("authorization", &format!("Bearer {key}"))
+            .initialize("2025-11-25")
+            .await;
+        let switch = &gateway.gateway.shared().kill;
+        let set = async {
+            server
+                .hears(|heard| heard.body.contains("tools/call"))
+                .await;
+            let wish = Wish {
+                scope: Scope::parse(word, target).unwrap(),
+                tenant: None,
+                reason: "leaked".to_owned(),
+                by: "alice".to_owned(),
+                lasts: None,
+            };
+            switch.set(Kill::new(wish, std::time::SystemTime::now()).unwrap())
+        };
+        let (answer, applied) = tokio::join!(client.call("echo", json!({})), set);
+        assert_eq!(answer.code().as_deref(), Some("killed"));
+        assert_eq!(applied.cut, 1);
+        while gateway.gateway.shared().sessions.count() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        gateway.gateway.close(Duration::from_secs(10)).await;
+        let heard = server.heard();
+        let farewells = heard.iter().filter(|heard| {
+            heard.verb == "DELETE" || heard.body.contains("notifications/cancelled")
+        });
+        assert_eq!(farewells.count() > 0, says, "{word}");
+    }
+}

@@ -9,6 +9,8 @@ use serde::{Deserialize, de::DeserializeOwned};
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Setting {
+    /// Made by a command that may have to write the kill to the file, too.
+    pub(crate) id: Option<String>,
     scope: String,
     target: Option<String>,
     tenant: Option<String>,

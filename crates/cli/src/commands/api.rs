@@ -13,11 +13,13 @@ use tokio::net::TcpStream;
 
 use super::Context;
 use crate::arguments::Api;
+use crate::config;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::run_file::{Found, RunFile};
 
 /// How long a gateway may take to be reached.
-const CONNECT: Duration = Duration::from_secs(3);
+const CONNECT: Duration = Duration::from_secs(2);
 /// How long it may take to answer; an act waits for slow disks for less.
 const ANSWER: Duration = Duration::from_secs(15);
 /// Longest answer, in bytes.
@@ -27,11 +29,17 @@ const URL: &str = "KEEPGATE_ADMIN_URL";
 const TOKEN: &str = "KEEPGATE_ADMIN_TOKEN";
 
 /// A gateway's operators' listener, and who asks it.
+#[derive(Debug, Clone)]
 pub(super) struct Gateway {
-    url: Uri,
+    /// Its address, or why nobody knows one.
+    url: Result<Uri, String>,
     token: Option<String>,
     /// The state directory of this machine's gateway, unless another one was named.
     pub(super) local: Option<PathBuf>,
+    /// Whether the directory may be made: the configuration is valid and means it.
+    pub(super) may_make: bool,
+    /// Notes for the operator on how the gateway was found.
+    pub(super) notes: Vec<String>,
 }
 
 /// Why there is no answer.
@@ -61,26 +69,18 @@ impl Gateway {
             let (_, value) = found.find(|(known, value)| known == name && !value.is_empty())?;
             value.to_str().map(str::to_owned)
         };
-        let named = api.url.clone().or_else(|| variable(URL));
-        let configuration = || context.configuration();
-        let (url, local) = match (named, &api.state) {
-            (Some(url), state) => (url, state.clone()),
+        let (mut notes, mut may_make) = (Vec::new(), false);
+        let (url, local) = match (api.url.clone().or_else(|| variable(URL)), &api.state) {
+            (Some(url), state) => (Ok(url), state.clone()),
             (None, state) => {
-                let configuration = configuration().map_err(|failure| {
-                    failure.hint("--url and --token-file work without a configuration")
-                })?;
-                let url = format!("http://{}", configuration.admin.listen);
-                (url, Some(state.clone().unwrap_or(configuration.state)))
+                let (url, found) = find(state.as_deref(), context, &mut notes)?;
+                may_make = state.is_none() && notes.is_empty();
+                (url, Some(found))
             }
         };
-        let url: Uri = url
-            .parse()
-            .map_err(|error| Failure::new(Exit::Usage, format!("not a URL: {error}: `{url}`")))?;
-        if url.scheme_str() != Some("http") || url.host().is_none() {
-            let said = format!("the operators' listener speaks plain HTTP: `{url}`");
-            return Err(Failure::new(Exit::Usage, said)
-                .hint("reach it over a tunnel, `ssh -L 9080:127.0.0.1:9080 host`"));
-        }
+        let url = url
+            .map(|url| parse(&url))
+            .map_or_else(|why| Ok(Err(why)), |parsed| parsed.map(Ok))?;
         let token = match (&api.token_file, variable(TOKEN), &local) {
             (Some(path), _, _) => Some(token(path)?),
             (None, Some(token), _) => Some(token),
@@ -90,12 +90,20 @@ impl Gateway {
             }
             (None, None, None) => None,
         };
-        Ok(Self { url, token, local })
+        Ok(Self {
+            url,
+            token,
+            local,
+            may_make,
+            notes,
+        })
     }
 
     /// Where it is, for messages.
-    pub(super) fn url(&self) -> &Uri {
-        &self.url
+    pub(super) fn place(&self) -> String {
+        self.url
+            .as_ref()
+            .map_or_else(String::clone, ToString::to_string)
     }
 
     /// Asks, and gives the answer to a success.
@@ -106,22 +114,26 @@ impl Gateway {
         body: Option<&Value>,
     ) -> Result<Value, Unanswered> {
         let failed = |said: String| Unanswered::Failed(Failure::new(Exit::Start, said));
+        let url = self.url.as_ref();
+        let url = url.map_err(|why| Unanswered::Unreachable(why.clone()))?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| failed(format!("failed to start the runtime: {error}")))?;
         let asked = async {
-            match tokio::time::timeout(ANSWER, self.exchange(method, path, body)).await {
+            match tokio::time::timeout(ANSWER, self.exchange(url, method, path, body)).await {
                 Ok(answer) => answer,
                 Err(_elapsed) => Err(Unanswered::Unreachable(format!(
-                    "no answer for {ANSWER:?} from `{}`",
-                    self.url
+                    "no answer for {ANSWER:?} from `{url}`"
                 ))),
             }
         };
         let (status, body) = runtime.block_on(asked)?;
-        let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let mut answer: Value = serde_json::from_slice(&body).unwrap_or_default();
         if status.is_success() {
+            if let Some(Value::Array(warnings)) = answer.get_mut("warnings") {
+                warnings.extend(self.notes.iter().cloned().map(Value::String));
+            }
             return Ok(answer);
         }
         Err(Unanswered::Failed(refused(status, &answer)))
@@ -129,15 +141,16 @@ impl Gateway {
 
     async fn exchange(
         &self,
+        url: &Uri,
         method: Method,
         path: &str,
         body: Option<&Value>,
     ) -> Result<(StatusCode, Bytes), Unanswered> {
         let unreachable =
-            |why: &dyn std::fmt::Display| Unanswered::Unreachable(format!("`{}`: {why}", self.url));
-        let host = self.url.host().unwrap_or_default();
+            |why: &dyn std::fmt::Display| Unanswered::Unreachable(format!("`{url}`: {why}"));
+        let host = url.host().unwrap_or_default();
         let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let address = (bare, self.url.port_u16().unwrap_or(80));
+        let address = (bare, url.port_u16().unwrap_or(80));
         let stream = match tokio::time::timeout(CONNECT, TcpStream::connect(address)).await {
             Ok(stream) => stream.map_err(|error| unreachable(&error))?,
             Err(_elapsed) => return Err(unreachable(&"no connection")),
@@ -148,8 +161,7 @@ impl Gateway {
         let connection = tokio::spawn(connection);
         let mut request = Request::builder().method(method).uri(path).header(
             header::HOST,
-            self.url
-                .authority()
+            url.authority()
                 .map(http::uri::Authority::as_str)
                 .unwrap_or_default(),
         );
@@ -186,6 +198,71 @@ impl Gateway {
         connection.abort();
         Ok((status, whole.into()))
     }
+}
+
+/// Address and state directory of the gateway on this machine: what it wrote into its state directory, else what the
+/// configuration has. A configuration that is not valid is enough as long as its `state.dir` can be read.
+fn find(
+    named: Option<&Path>,
+    context: &Context<'_>,
+    notes: &mut Vec<String>,
+) -> Result<(Result<String, String>, PathBuf), Failure> {
+    let configuration = context.configuration();
+    let state = match (named, &configuration) {
+        (Some(named), _) => named.to_path_buf(),
+        (None, Ok(configuration)) => configuration.state.clone(),
+        (None, Err(_)) => {
+            let read = config::state_directory(&context.config, &context.variables);
+            let Some(state) = read else {
+                return Err(configuration.err().map_or_else(
+                    || Failure::new(Exit::Configuration, "no state directory"),
+                    |failure| failure.hint(
+                        "--state DIR of the gateway on this machine, or --url and --token-file, work without a configuration",
+                    ),
+                ));
+            };
+            notes.push(format!(
+                "the configuration `{}` is not valid; its state.dir was used: `{}`",
+                context.config.display(),
+                state.display()
+            ));
+            state
+        }
+    };
+    let found = RunFile::find(&state);
+    if let Found::Running(run) = &found {
+        return Ok((Ok(format!("http://{}", run.reachable())), state));
+    }
+    // The address of another gateway's configuration would be asked with the token of this one.
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let url = match (configuration, found) {
+        (Ok(configuration), _) if real(&configuration.state) == real(&state) => {
+            Ok(format!("http://{}", configuration.admin.listen))
+        }
+        (Ok(_) | Err(_), Found::Stale(run)) => Err(format!(
+            "the gateway of `{}`, process {}, has ended",
+            state.display(),
+            run.pid
+        )),
+        (Ok(_) | Err(_), Found::Absent | Found::Running(_)) => Err(format!(
+            "no gateway runs with the state directory `{}`",
+            state.display()
+        )),
+    };
+    Ok((url, state))
+}
+
+/// A URL of an operators' listener.
+fn parse(url: &str) -> Result<Uri, Failure> {
+    let url: Uri = url
+        .parse()
+        .map_err(|error| Failure::new(Exit::Usage, format!("not a URL: {error}: `{url}`")))?;
+    if url.scheme_str() != Some("http") || url.host().is_none() {
+        let said = format!("the operators' listener speaks plain HTTP: `{url}`");
+        return Err(Failure::new(Exit::Usage, said)
+            .hint("reach it over a tunnel, `ssh -L 9080:127.0.0.1:9080 host`"));
+    }
+    Ok(url)
 }
 
 /// The account that runs this command.

@@ -1,8 +1,9 @@
 //! `kill set|clear|list|drill`: the switch, by the operators' API; and without it, by the file beside the database.
 
 use std::fmt::Write as _;
-use std::path::Path;
-use std::time::SystemTime;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::{Duration, SystemTime};
 
 use http::Method;
 use keepgate_store::kill::{Entry, Kill as Cut, KillFile, Scope, Set, Tenant, Wish};
@@ -12,7 +13,7 @@ use super::Context;
 use super::api::{Gateway, Unanswered, account};
 use crate::arguments::{ClearKill, DrillKill, Kill, ListKills, SetKill};
 use crate::exit::Exit;
-use crate::failure::{Failure, chain};
+use crate::failure::Failure;
 use crate::output::table;
 
 const KILLS: &str = "/api/v1/kills";
@@ -39,13 +40,100 @@ fn body<const N: usize>(fields: [(&str, Option<String>); N]) -> Value {
     Value::Object(given.collect())
 }
 
-/// `kill set`.
+/// `kill set`. Whatever keeps it from cutting off is reported as that, first and aloud.
 fn set(wish: &SetKill, context: &mut Context<'_>) -> Result<(), Failure> {
+    let (gateway, kill, body) = prepared(wish, context).map_err(|failure| failure.before(UNCUT))?;
+    let (report, outcome) = mpsc::channel();
+    let (asking, answered) = (gateway.clone(), report.clone());
+    std::thread::spawn(move || {
+        let answer = asking.ask(Method::POST, KILLS, Some(&body));
+        // The other way was quicker.
+        let _unheard = answered.send(Outcome::Answer(answer));
+    });
+    let first = outcome.recv_timeout(ANSWERS);
+    let why = match first {
+        Ok(Outcome::Answer(Ok(answer))) => return say(&answer, context),
+        Ok(Outcome::Answer(Err(Unanswered::Failed(failure)))) => return Err(failure.before(UNCUT)),
+        Ok(Outcome::Answer(Err(Unanswered::Unreachable(why)))) => Why::Unreachable(why),
+        Ok(Outcome::Written(_)) | Err(_) => Why::Silent(format!(
+            "no answer for {ANSWERS:?} from `{}`",
+            gateway.place()
+        )),
+    };
+    let Some(state) = gateway.local.clone() else {
+        return match why {
+            Why::Unreachable(why) => Err(Failure::from(Unanswered::Unreachable(why)).before(UNCUT)),
+            // Nothing else to try: it may take longer.
+            Why::Silent(_) => last(&outcome, context),
+        };
+    };
+    let (entry, may_make) = (Set::of(&kill), gateway.may_make);
+    std::thread::spawn(move || {
+        // A disk that hangs keeps this thread, and not the command.
+        let _unheard = report.send(Outcome::Written(write(&state, may_make, entry)));
+    });
+    match (why, outcome.recv_timeout(WRITES)) {
+        (why, Ok(Outcome::Written(Ok(path)))) => written(&kill, &path, &why, &gateway, context),
+        (Why::Silent(_), Ok(Outcome::Answer(Ok(answer)))) => say(&answer, context),
+        (Why::Silent(why), Ok(Outcome::Written(Err(failure)))) => {
+            // It was sent: the gateway may have taken it.
+            let asked = last(&outcome, context);
+            asked.map_err(|_no_answer| failure.before(&format!("{UNKNOWN} ({why})")))
+        }
+        (Why::Unreachable(why), Ok(Outcome::Written(Err(failure)))) => Err(failure
+            .before(&format!("{UNCUT} ({why})"))
+            .hint("end the gateway's process, or block its address")),
+        (_, Ok(Outcome::Answer(_)) | Err(_)) => Err(Failure::new(
+            Exit::Unreachable,
+            "neither the gateway nor the disk has answered",
+        )
+        .before(UNKNOWN)
+        .hint("end the gateway's process, or block its address")),
+    }
+}
+
+/// First words of a `set` that did nothing.
+pub(crate) const UNCUT: &str = "NOTHING WAS CUT OFF";
+/// First words when the gateway was asked and has not answered.
+const UNKNOWN: &str = "IT IS NOT KNOWN WHETHER ANYTHING WAS CUT OFF";
+/// Longest wait for an answer before the kill is written to the file, too.
+const ANSWERS: Duration = Duration::from_secs(2);
+/// Longest wait for file and gateway after that.
+const WRITES: Duration = Duration::from_secs(10);
+
+/// Result of one of the two ways.
+enum Outcome {
+    Answer(Result<Value, Unanswered>),
+    Written(Result<PathBuf, Failure>),
+}
+
+/// Reason for the file.
+enum Why {
+    /// The request was not sent.
+    Unreachable(String),
+    /// It was sent, and may take effect later: under the same id.
+    Silent(String),
+}
+
+/// Gateway, kill and request. The kill has its id from here: the gateway's answer that comes late and the file mean one.
+fn prepared(wish: &SetKill, context: &Context<'_>) -> Result<(Gateway, Cut, Value), Failure> {
     let what = &wish.what;
     let parsed = scope(&what.scope, what.target.as_deref())?;
+    let kill = Cut::new(
+        Wish {
+            scope: parsed,
+            tenant: what.tenant.as_deref().map(Tenant::new),
+            reason: wish.reason.clone(),
+            by: format!("local:{}", account()),
+            lasts: wish.expires,
+        },
+        SystemTime::now(),
+    )
+    .map_err(|error| Failure::caused(Exit::Usage, &error))?;
     let gateway = Gateway::of(&wish.api, context)?;
     let lasts = wish.expires.as_ref();
     let body = body([
+        ("id", Some(kill.id.to_string())),
         ("scope", Some(what.scope.clone())),
         ("reason", Some(wish.reason.clone())),
         ("target", what.target.clone()),
@@ -55,17 +143,21 @@ fn set(wish: &SetKill, context: &mut Context<'_>) -> Result<(), Failure> {
             lasts.map(|lasts| format!("{}s", lasts.as_secs())),
         ),
     ]);
-    let answer = match gateway.ask(Method::POST, KILLS, Some(&body)) {
-        Ok(answer) => answer,
-        Err(Unanswered::Unreachable(why)) => {
-            let Some(state) = &gateway.local else {
-                return Err(Unanswered::Unreachable(why).into());
-            };
-            return aside(wish, parsed, state, &why, context);
+    Ok((gateway, kill, body))
+}
+
+/// Waits for the gateway alone.
+fn last(outcome: &mpsc::Receiver<Outcome>, context: &mut Context<'_>) -> Result<(), Failure> {
+    match outcome.recv_timeout(WRITES) {
+        Ok(Outcome::Answer(Ok(answer))) => say(&answer, context),
+        Ok(Outcome::Answer(Err(Unanswered::Failed(failure)))) => Err(failure.before(UNCUT)),
+        Ok(Outcome::Answer(Err(Unanswered::Unreachable(why)))) => {
+            Err(Failure::from(Unanswered::Unreachable(why)).before(UNKNOWN))
         }
-        Err(Unanswered::Failed(failure)) => return Err(failure),
-    };
-    say(&answer, context)
+        Ok(Outcome::Written(_)) | Err(_) => {
+            Err(Failure::new(Exit::Unreachable, "the gateway has not answered").before(UNKNOWN))
+        }
+    }
 }
 
 /// Prints an act; one that would not outlive the gateway's process is no success.
@@ -79,49 +171,52 @@ fn say(answer: &Value, context: &mut Context<'_>) -> Result<(), Failure> {
 }
 
 /// Writes the kill where a gateway finds it: one that runs within a second, one that starts before it listens.
-fn aside(
-    wish: &SetKill,
-    scope: Scope,
-    state: &Path,
-    why: &str,
+fn write(state: &Path, may_make: bool, entry: Set) -> Result<PathBuf, Failure> {
+    // Making the directory of a mistyped path would look like success.
+    if !may_make && !state.is_dir() {
+        let said = format!("no state directory: `{}`", state.display());
+        return Err(Failure::new(Exit::State, said));
+    }
+    let mut file = KillFile::new(state);
+    file.append(&[Entry::Set(entry)])
+        .map_err(|error| Failure::caused(Exit::Unreachable, &error))?;
+    Ok(file.path().to_path_buf())
+}
+
+/// Prints that the kill is in the file.
+fn written(
+    kill: &Cut,
+    path: &Path,
+    why: &Why,
+    gateway: &Gateway,
     context: &mut Context<'_>,
 ) -> Result<(), Failure> {
-    let kill = Cut::new(
-        Wish {
-            scope,
-            tenant: wish.what.tenant.as_deref().map(Tenant::new),
-            reason: wish.reason.clone(),
-            by: format!("local:{}", account()),
-            lasts: wish.expires,
-        },
-        SystemTime::now(),
-    )
-    .map_err(|error| Failure::caused(Exit::Usage, &error))?;
-    let mut file = KillFile::new(state);
-    let set = Set::of(&kill);
-    file.append(&[Entry::Set(set.clone())]).map_err(|error| {
-        Failure::new(
-            Exit::Unreachable,
-            format!(
-                "the gateway cannot be reached ({why}), and {}",
-                chain(&error)
-            ),
-        )
-        .hint("NOTHING IS CUT OFF; end the gateway's process, or block its address")
-    })?;
+    let (Why::Unreachable(why) | Why::Silent(why)) = why;
+    let mut warnings = vec![format!("the gateway cannot be reached ({why})")];
+    let state = path.parent().unwrap_or_else(|| Path::new("."));
+    if !state.join(keepgate_admin::Token::FILE).exists() {
+        warnings.push(format!(
+            "no gateway has run with the state directory `{}`: is it the right one?",
+            state.display()
+        ));
+    }
+    warnings.extend(gateway.notes.iter().cloned());
     let answer = json!({
-        "kill": set, "via": "file", "file": file.path(),
-        "warnings": [format!("the gateway cannot be reached ({why})")],
+        "kill": Set::of(kill), "via": "file", "file": path, "warnings": warnings,
     });
-    Ok(context.output.print(&answer, |_| {
+    Ok(context.output.print(&answer, |answer| {
         format!(
             "The gateway cannot be reached ({why}).\n\
              Written to {}: a gateway that runs there cuts off {} within a second,\n\
              one that starts there does before it takes calls. Id {}.\n\
-             Look whether it does: keepgate kill list\n",
-            file.path().display(),
+             Look whether it does: keepgate kill list\n{}",
+            path.display(),
             kill.scope,
-            kill.id
+            kill.id,
+            self::warnings(answer)
+                .split_inclusive('\n')
+                .skip(1)
+                .collect::<String>(),
         )
     })?)
 }
@@ -158,7 +253,7 @@ fn list(wish: &ListKills, context: &mut Context<'_>) -> Result<(), Failure> {
             .map(Vec::as_slice)
             .unwrap_or_default();
         let mut said = if kills.is_empty() {
-            format!("nothing is cut off at {}\n", gateway.url())
+            format!("nothing is cut off at {}\n", gateway.place())
         } else {
             let rows: Vec<[String; 9]> = kills.iter().map(row).collect();
             let headings = [

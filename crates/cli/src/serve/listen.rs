@@ -20,6 +20,7 @@ use super::source::View;
 use crate::config::Configuration;
 use crate::exit::Exit;
 use crate::failure::{Failure, chain};
+use crate::run_file::{Announced, RunFile};
 
 /// Most connections of operators and their probes.
 pub(super) const ADMIN_CONNECTIONS: usize = 128;
@@ -65,14 +66,14 @@ pub(super) async fn data(
     Ok(serving)
 }
 
-/// Binds the operators' listener and serves it until `stop`.
+/// Binds the operators' listener and serves it until `stop`; announces it as long as the second part is kept.
 pub(super) async fn admin(
     configuration: &Configuration,
     view: &Arc<View>,
     operators: &Arc<Operators>,
     kills: &Kills,
     stop: &CancellationToken,
-) -> Result<JoinSet<Drained>, Failure> {
+) -> Result<(JoinSet<Drained>, Option<Announced>), Failure> {
     let settings = ListenerSettings {
         max_connections: ADMIN_CONNECTIONS,
         drain: ADMIN_DRAIN,
@@ -93,7 +94,7 @@ pub(super) async fn admin(
     });
     let mut serving = JoinSet::new();
     serving.spawn(serve(listener, service, stop.clone()));
-    Ok(serving)
+    Ok((serving, RunFile::announce(&configuration.state, address)))
 }
 
 /// Binds one address.

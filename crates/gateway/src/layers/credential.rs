@@ -17,6 +17,7 @@ use keepgate_mcp::{
     message::{Message, Request},
     method::{Method, Subject},
 };
+use keepgate_store::kill::Switch;
 
 use keepgate_telemetry::{
     metrics::{Counter, Family, Registry},
@@ -37,6 +38,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 pub struct Attach {
     tracer: Arc<Tracer>,
     sources: Arc<BTreeMap<ServerName, Arc<Source>>>,
+    switch: Arc<Switch>,
     live: Arc<Live>,
     inspection: Arc<Inspection>,
     meters: Meters,
@@ -106,6 +108,7 @@ impl Attach {
         Self {
             tracer: Arc::clone(&shared.tracer),
             sources: shared.credentials.sources(),
+            switch: Arc::clone(&shared.kill),
             live: Arc::clone(shared.credentials.live()),
             inspection: Arc::clone(&shared.inspection),
             meters: Meters::new(shared.meters.registry()),
@@ -121,7 +124,12 @@ impl Attach {
         let Some(source) = instead.as_ref().or_else(|| self.sources.get(&call.server)) else {
             return Ok(None);
         };
-        call.credential.wanted(source.wanted().reference.text());
+        let reference = source.wanted().reference.text();
+        // A session may end under a kill, without the credential that was killed.
+        if matches!(call.ask, Ask::End) && self.switch.withholds(&reference) {
+            return Ok(None);
+        }
+        call.credential.wanted(reference);
         let held = source.acquire().await.map_err(|error| {
             let word = error.fault.word();
             call.credential.failed(word);
@@ -180,12 +188,18 @@ impl Around<Recorded> for Attach {
 
 /// The header lines of what the gateway says to a server by itself (that a session is over, that nobody waits), with the
 /// credential that is held now. Nothing is fetched for it: what was ended stays so. `None` if the server wants one and
-/// there is none.
-pub fn own(source: Option<&Arc<Source>>) -> Option<(HeaderMap, Option<Credential>)> {
+/// there is none, or it is killed.
+pub fn own(
+    source: Option<&Arc<Source>>,
+    switch: &Switch,
+) -> Option<(HeaderMap, Option<Credential>)> {
     let mut headers = HeaderMap::new();
     let Some(source) = source else {
         return Some((headers, None));
     };
+    if switch.withholds(&source.wanted().reference.text()) {
+        return None;
+    }
     let held = source.held()?;
     attach(&held, &mut headers);
     let credential = Credential {

@@ -12,6 +12,7 @@ use keepgate_mcp::{
     message::{self, Body, Message, Request, Response},
     sse::Event,
 };
+use keepgate_store::kill::Switch;
 use keepgate_transport::{
     http::{
         client::{Client, ClientError, ClientSettings},
@@ -20,7 +21,7 @@ use keepgate_transport::{
             UpstreamError,
         },
     },
-    memory::{Budget, Weighed},
+    memory::Weighed,
 };
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -35,6 +36,7 @@ use crate::{
         session::{Binding, Bound},
     },
     settings::{Limits, Server},
+    shared::Shared,
 };
 
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -50,6 +52,7 @@ pub struct Http {
     bounds: Bounds,
     decode: keepgate_mcp::Limits,
     tasks: TaskTracker,
+    switch: Arc<Switch>,
 }
 
 impl Http {
@@ -59,8 +62,7 @@ impl Http {
         ca: Option<&Path>,
         server: &Server,
         limits: &Limits,
-        memory: &Budget,
-        tasks: &TaskTracker,
+        shared: &Shared,
     ) -> Result<Self, ClientError> {
         let settings = ClientSettings {
             connect_timeout: server.timeouts.connect,
@@ -73,7 +75,7 @@ impl Http {
             head: server.timeouts.request,
             body: server.timeouts.request,
             idle: server.timeouts.idle,
-            memory: memory.clone(),
+            memory: shared.memory.clone(),
             ..Bounds::default()
         };
         Ok(Self {
@@ -84,7 +86,8 @@ impl Http {
                 bytes: limits.result,
                 ..keepgate_mcp::Limits::reply()
             },
-            tasks: tasks.clone(),
+            tasks: shared.tasks.clone(),
+            switch: Arc::clone(&shared.kill),
         })
     }
 
@@ -113,7 +116,7 @@ impl Http {
         source: Option<&Arc<Source>>,
     ) {
         // Now, and not when the task runs: by then the credential may have been ended.
-        let Some((mut headers, credential)) = own(session, source) else {
+        let Some((mut headers, credential)) = own(session, source, &self.switch) else {
             return;
         };
         let http = Arc::clone(self);
@@ -142,7 +145,7 @@ impl Http {
         if session.is_none() {
             return;
         }
-        let Some((headers, credential)) = own(session, source) else {
+        let Some((headers, credential)) = own(session, source, &self.switch) else {
             return;
         };
         let http = Arc::clone(self);
@@ -160,8 +163,9 @@ impl Http {
 fn own(
     session: Option<HeaderValue>,
     source: Option<&Arc<Source>>,
+    switch: &Switch,
 ) -> Option<(HeaderMap, Option<Credential>)> {
-    let (mut headers, credential) = credential::own(source)?;
+    let (mut headers, credential) = credential::own(source, switch)?;
     if let Some(session) = session {
         headers.insert(SESSION_ID, session);
     }

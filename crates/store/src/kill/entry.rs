@@ -77,12 +77,7 @@ impl Set {
 
     /// The kill, or which part of what was written makes none.
     pub(crate) fn kill(&self) -> Result<Kill, &'static str> {
-        let named = |id: &str| {
-            id.strip_prefix("k_").is_some_and(|rest| {
-                rest.len() == 16 && rest.bytes().all(|byte| byte.is_ascii_hexdigit())
-            })
-        };
-        if !named(&self.id) {
+        if !is_id(&self.id) {
             return Err("id");
         }
         if !is_reason(&self.reason) {
@@ -136,6 +131,12 @@ impl Clear {
             reason: Arc::from(self.reason.as_str()),
         })
     }
+}
+
+/// Whether a text has the form of a kill's id.
+pub(crate) fn is_id(id: &str) -> bool {
+    id.strip_prefix("k_")
+        .is_some_and(|rest| rest.len() == 16 && rest.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// Whether a text can stand as the name of an operator.

@@ -88,6 +88,12 @@ impl Index {
             .find(|kill| kill.is_in_force(now) && kill.covers(facts))
     }
 
+    /// Whether a kill of this credential is active, for whichever tenant.
+    pub(super) fn withholds(&self, reference: &str, now: Instant) -> bool {
+        let mut kills = self.credentials.get(reference).into_iter().flatten();
+        kills.any(|kill| kill.is_in_force(now))
+    }
+
     /// The kill of exactly this tool, if one is in force: what lists leave out.
     pub(super) fn hides(&self, server: &str, tool: &str, tenant: &str, now: Instant) -> bool {
         let found = || self.tools.get(server)?.get(tool);

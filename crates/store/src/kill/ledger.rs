@@ -16,6 +16,7 @@ use std::{
 
 use super::{
     Applied, Blast, Clear, Cleared, Entry, Kill, Set, Switch, Wish, WishError,
+    entry::is_id,
     file::{Damage, KillFile},
     is_reason,
 };
@@ -95,6 +96,8 @@ pub struct Done {
     pub cut: usize,
     /// Where it is kept.
     pub durable: Durable,
+    /// Whether it was set before, by another way under the same id: then it is on record.
+    pub known: bool,
 }
 
 /// Why nothing was done.
@@ -109,6 +112,9 @@ pub enum ActError {
     /// No kill has this id.
     #[error("no kill has this id: `{0}`")]
     Unknown(String),
+    /// The id has another form, or is that of another kill.
+    #[error("not an id for this kill: `{0}`")]
+    Id(String),
     /// It is over.
     #[error("the kill is {1} already: `{0}`")]
     Over(String, &'static str),
@@ -263,6 +269,7 @@ impl Ledger {
             kill: applied.kill,
             cut: applied.cut,
             durable,
+            known: false,
         })
     }
 
@@ -331,14 +338,61 @@ impl Ledger {
     /// # Errors
     /// [`ActError`] for a wish that cannot be taken; a place that cannot be written to is no error, the answer says so.
     pub async fn set(&self, wish: Wish) -> Result<Done, ActError> {
-        let kill = Kill::new(wish, SystemTime::now()).map_err(ActError::Wish)?;
+        self.set_as(wish, None).await
+    }
+
+    /// The same under an `id` the operator's command has made; one that the file has brought already is that kill.
+    ///
+    /// # Errors
+    /// [`ActError`], also for an id of another kill.
+    pub async fn set_as(&self, wish: Wish, id: Option<&str>) -> Result<Done, ActError> {
+        let mut kill = Kill::new(wish, SystemTime::now()).map_err(ActError::Wish)?;
+        if let Some(id) = id {
+            if !is_id(id) {
+                return Err(ActError::Id(plain(id)));
+            }
+            kill.id = id.into();
+        }
         if self.switch.in_force().len() >= MOST && kill.scope.is_narrow() {
             return Err(ActError::TooMany);
         }
-        let Applied { kill, cut } = self.switch.set(kill);
-        self.note(&kill, Kept::Nothing, Kept::Nothing);
-        let durable = self.write(Some(&kill.id)).await;
-        Ok(Done { kill, cut, durable })
+        let (applied, known) = match self.enter(kill)? {
+            Ok(kill) => (self.switch.set(kill), false),
+            Err(kill) => (Applied { kill, cut: 0 }, true),
+        };
+        let durable = self.write(Some(&applied.kill.id)).await;
+        Ok(Done {
+            kill: applied.kill,
+            cut: applied.cut,
+            durable,
+            known,
+        })
+    }
+
+    /// Enters a kill into the book, under its lock, so that of two ways only one sets it; `Err` inside is what the book has
+    /// under this id already.
+    fn enter(&self, kill: Kill) -> Result<Result<Kill, Arc<Kill>>, ActError> {
+        let mut book = locked(&self.book);
+        if let Some(page) = book.get(&kill.id) {
+            let known = Arc::clone(&page.kill);
+            let same = known.scope == kill.scope && known.tenant == kill.tenant;
+            let now = Instant::now();
+            return match (same, known.is_in_force(now)) {
+                (true, true) => Ok(Err(known)),
+                (true, false) => {
+                    let state = known.state(now).as_str();
+                    Err(ActError::Over(kill.id.to_string(), state))
+                }
+                (false, true | false) => Err(ActError::Id(kill.id.to_string())),
+            };
+        }
+        let page = Page {
+            kill: Arc::new(kill.clone()),
+            file: Kept::Nothing,
+            database: Kept::Nothing,
+        };
+        book.insert(Arc::clone(&kill.id), page);
+        Ok(Ok(kill))
     }
 
     /// Ends a kill: written before it is let go. If neither place can be written to it is let go all the same, and the
@@ -376,6 +430,7 @@ impl Ledger {
             kill,
             cut: 0,
             durable,
+            known: false,
         })
     }
 
@@ -446,6 +501,7 @@ impl Ledger {
                         kill: Arc::clone(&page.kill),
                         cut: 0,
                         durable: Durable::default(),
+                        known: false,
                     })
                 });
             }
@@ -463,7 +519,12 @@ impl Ledger {
             file: true,
             database: false,
         };
-        Some(Event::Set(Done { kill, cut, durable }))
+        Some(Event::Set(Done {
+            kill,
+            cut,
+            durable,
+            known: false,
+        }))
     }
 
     fn take_clear(&self, clear: &Clear, starting: bool) -> Option<Event> {

@@ -231,6 +231,12 @@ impl Switch {
         index.find(facts, now()).cloned()
     }
 
+    /// Whether a credential is killed, for whichever tenant: then it is not sent again, not even in farewell.
+    pub fn withholds(&self, reference: &str) -> bool {
+        let index = self.index.load();
+        !index.is_empty() && index.withholds(reference, now())
+    }
+
     /// Whether lists leave a tool out, because it is cut off by name.
     pub fn hides(&self, server: &str, tool: &str, tenant: &str) -> bool {
         let index = self.index.load();

@@ -1,0 +1,152 @@
+//! The kill switch while something else is broken: the configuration, the working directory, the gateway itself.
+
+use std::fs;
+
+use keepgate_tests::{Answer, FakeServer, Say, upstream::said};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use super::gate::{Gate, Home, of_kind};
+use super::process::{Finished, PATIENCE, Running, command, program, until};
+
+/// First words of a kill that did nothing.
+const UNCUT: &str = "NOTHING WAS CUT OFF";
+
+async fn server() -> FakeServer {
+    FakeServer::with_tools(|heard| Say::json(&said(&heard.json()["id"], "done"))).await
+}
+
+async fn echo(gate: &Gate) -> Answer {
+    gate.client("up").call_modern("echo", json!({})).await
+}
+
+async fn is_killed(gate: &Gate) -> bool {
+    echo(gate).await.code().as_deref() == Some("killed")
+}
+
+/// `keepgate ..` in a directory without a configuration.
+async fn keepgate(directory: &std::path::Path, words: &[&str]) -> Finished {
+    let mut command = command(program("keepgate"), words);
+    command.args(["--output", "json"]).current_dir(directory);
+    let name = format!("keepgate {}", words.join(" "));
+    Running::start(&name, command).finished(PATIENCE).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_needs_no_valid_configuration() {
+    let server = server().await;
+    let gate = Home::new().url("up", &server.url()).serve().await;
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| gate.home.path(name).display().to_string();
+    let (state, file) = (at("state"), at("keepgate.yaml"));
+    let run: Value =
+        serde_json::from_str(&fs::read_to_string(at("state/run.json")).expect("a file"))
+            .expect("JSON");
+    assert_eq!(run["admin"], gate.admin.to_string());
+
+    // Broken by a key, and so that it is no YAML.
+    let good = fs::read_to_string(&file).expect("a file");
+    let unknown = elsewhere.path().join("unknown.yaml");
+    fs::write(&unknown, good.replacen('{', "{\"bogus\": 1, ", 1)).expect("a file");
+    let torn = elsewhere.path().join("torn.yaml");
+    fs::write(
+        &torn,
+        format!("servers: {{\nstate:\n  dir: {state}\npolicies: [\n"),
+    )
+    .expect("a file");
+    let ways: [&[&str]; 3] = [
+        &["--state", &state],
+        &["--config", unknown.to_str().expect("a path")],
+        &["--config", torn.to_str().expect("a path")],
+    ];
+    for way in ways {
+        let run = async |words: &[&str]| {
+            keepgate(elsewhere.path(), &[&["kill"], words, way].concat()).await
+        };
+        let drilled = run(&["drill", "server", "up"]).await;
+        assert_eq!(drilled.code, Some(0), "{way:?} {}", drilled.stderr);
+        let set = run(&["set", "server", "up", "--reason", "why"]).await;
+        assert_eq!(set.code, Some(0), "{way:?} {}", set.stderr);
+        assert!(is_killed(&gate).await, "{way:?}");
+        let listed = run(&["list"]).await.json();
+        let id = listed["kills"][0]["id"].as_str().expect("an id");
+        let cleared = run(&["clear", id, "--reason", "over"]).await;
+        assert_eq!(cleared.code, Some(0), "{way:?} {}", cleared.stderr);
+        assert!(!is_killed(&gate).await, "{way:?}");
+    }
+    let home = gate.end_keeping().await.home;
+    assert!(!home.path("state/run.json").exists(), "removed at the end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_cut_off_is_said_aloud() {
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let missing = elsewhere.path().join("missing").display().to_string();
+    let set = ["kill", "set", "server", "up", "--reason", "why"];
+    let table: [(&[&str], i32); 6] = [
+        (&["--state", &missing], 10),
+        (&["--config", &missing], 3),
+        (&["--url", "http://127.0.0.1:9"], 11),
+        (&["--url", "https://127.0.0.1:9"], 2),
+        (&["--expires", "366d", "--state", "/"], 2),
+        (&["--nonsense"], 2),
+    ];
+    for (way, code) in table {
+        let ended = keepgate(elsewhere.path(), &[&set, way].concat()).await;
+        assert_eq!(ended.code, Some(code), "{way:?} {}", ended.stderr);
+        assert!(ended.stderr.contains(UNCUT), "{way:?} {}", ended.stderr);
+        assert!(
+            !fs::exists(&missing).expect("a look"),
+            "no directory was made"
+        );
+    }
+
+    // A token that is wrong.
+    let gate = Home::new()
+        .url("up", "http://127.0.0.1:9/mcp")
+        .serve()
+        .await;
+    let wrong = gate.home.path("wrong").display().to_string();
+    fs::write(&wrong, "kgo_wrong").expect("a file");
+    let state = gate.home.path("state").display().to_string();
+    let way = ["--state", &state, "--token-file", &wrong];
+    let ended = keepgate(elsewhere.path(), &[&set[..], &way].concat()).await;
+    assert_eq!(ended.code, Some(12), "{}", ended.stderr);
+    assert!(ended.stderr.contains(UNCUT), "{}", ended.stderr);
+
+    // Killed, its file names a process that has ended: only the file is left, and nobody is given the token.
+    let home = gate.kill().await;
+    assert!(home.path("state/run.json").exists());
+    let listed = keepgate(elsewhere.path(), &["kill", "list", "--state", &state]).await;
+    assert_eq!(listed.code, Some(11), "{}", listed.stderr);
+    assert!(listed.stderr.contains("has ended"), "{}", listed.stderr);
+    let late = keepgate(elsewhere.path(), &[&set[..], &["--state", &state]].concat()).await;
+    assert_eq!((late.code, &late.json()["via"]), (Some(0), &json!("file")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_gateway_takes_a_kill_once() {
+    let server = server().await;
+    let gate = Home::new().url("up", &server.url()).serve().await;
+    let state = gate.home.path("state").display().to_string();
+    gate.process.signal(Signal::SIGSTOP);
+    let set = [
+        "kill", "set", "server", "up", "--reason", "hangs", "--state",
+    ];
+    let set = gate.home.keepgate(&[&set[..], &[&state]].concat()).await;
+    assert_eq!(
+        (set.code, &set.json()["via"]),
+        (Some(0), &json!("file")),
+        "{}",
+        set.stderr
+    );
+    gate.process.signal(Signal::SIGCONT);
+    until("the kill", async || is_killed(&gate).await).await;
+    // The request was sent before, under the same id.
+    let listed = gate.home.keepgate(&["kill", "list"]).await.json();
+    let kills = listed["kills"].as_array().expect("kills");
+    assert_eq!(kills.len(), 1, "{listed}");
+    assert_eq!(kills[0]["id"], set.json()["kill"]["id"]);
+    let records = gate.end().await;
+    assert_eq!(of_kind(&records, "kill.set").len(), 1);
+}
