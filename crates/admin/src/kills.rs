@@ -5,14 +5,17 @@ mod drill;
 mod request;
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
 
 use http::StatusCode;
 use keepgate_audit::{Caller, Kind, Log, Reason, Record};
-use keepgate_store::kill::{ActError, Done, Durable, Event, Kill, Ledger, Scope, Wish, text};
+use keepgate_store::kill::{
+    ActError, Done, Durable, Event, Kill, Ledger, Remains, Scope, Wish, text,
+};
 use serde::Serialize;
 
 use crate::{
@@ -32,10 +35,12 @@ pub struct Kills {
     ledger: Arc<Ledger>,
     log: Log,
     drills: PathBuf,
+    /// Kills whose being partial is on record.
+    partial: Arc<Mutex<BTreeMap<Arc<str>, Arc<Kill>>>>,
 }
 
-/// Longest time an act waits for the processes it ends, before it warns that some may still run.
-const PROCESSES: Duration = Duration::from_secs(3);
+/// Longest time an act waits until it is known what it has not reached.
+const SETTLED: Duration = Duration::from_millis(1200);
 
 /// A kill as it is shown. Times are RFC 3339, UTC.
 #[derive(Debug, Serialize)]
@@ -52,10 +57,32 @@ pub(crate) struct Shown {
     cleared_at: Option<String>,
     cleared_by: Option<String>,
     cleared_reason: Option<String>,
+    /// The rest it has not reached; none when it has reached everything.
+    remains: Option<Left>,
+}
+
+/// The rest a kill has not reached.
+#[derive(Debug, Serialize)]
+struct Left {
+    calls: usize,
+    processes: usize,
+    leases: Vec<Arc<str>>,
+    unconfirmed: bool,
+}
+
+impl Left {
+    fn of(remains: Remains) -> Option<Self> {
+        (!remains.is_complete()).then_some(Self {
+            calls: remains.calls,
+            processes: remains.processes,
+            leases: remains.leases,
+            unconfirmed: remains.unconfirmed,
+        })
+    }
 }
 
 impl Shown {
-    fn of(kill: &Kill) -> Self {
+    fn of(kill: &Kill, remains: Remains) -> Self {
         let cleared = kill.cleared.as_ref();
         Self {
             id: kill.id.to_string(),
@@ -70,6 +97,7 @@ impl Shown {
             cleared_at: cleared.map(|cleared| text(cleared.at)),
             cleared_by: cleared.map(|cleared| cleared.by.to_string()),
             cleared_reason: cleared.map(|cleared| cleared.reason.to_string()),
+            remains: Left::of(remains),
         }
     }
 }
@@ -83,6 +111,8 @@ struct Acted {
     stored: Stored,
     /// Whether it is on record.
     recorded: bool,
+    /// Whether something in its scope is not revoked, cut or ended yet.
+    partial: bool,
     /// Running calls and streams it cut.
     cut: usize,
     /// What an operator should know.
@@ -110,6 +140,7 @@ impl Kills {
             ledger,
             log,
             drills: state_directory.join("drills"),
+            partial: Arc::default(),
         }
     }
 
@@ -122,9 +153,15 @@ impl Kills {
     pub(crate) fn list(&self, all: bool) -> Content {
         let now = Instant::now();
         let kills = self.ledger.list();
-        let kills = kills.iter().filter(|kill| all || kill.is_in_force(now));
+        let switch = self.ledger.switch();
+        let shown = kills.iter().filter_map(|kill| {
+            let remains = switch.remains(&kill.id);
+            // One that is over and partial is not done with.
+            let listed = all || kill.is_in_force(now) || !remains.is_complete();
+            listed.then(|| Shown::of(kill, remains))
+        });
         let list = List {
-            kills: kills.map(|kill| Shown::of(kill)).collect(),
+            kills: shown.collect(),
             warnings: self.ill(),
         };
         Content::json(StatusCode::OK, &list)
@@ -231,6 +268,43 @@ impl Kills {
         self.record(kind, kill).await;
     }
 
+    /// Puts on record which kills are partial, and which no longer.
+    pub async fn follow(&self) {
+        let now = self.ledger.switch().partial();
+        let mut news = Vec::new();
+        {
+            let mut known = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
+            known.retain(|id, kill| {
+                let still = now.contains_key(id);
+                if !still {
+                    news.push((Kind::KillCompleted, Arc::clone(kill), DONE.to_owned()));
+                }
+                still
+            });
+            if now.keys().any(|id| !known.contains_key(id)) {
+                for kill in self.ledger.list() {
+                    let Some(remains) = now.get(&kill.id) else {
+                        continue;
+                    };
+                    if known
+                        .insert(Arc::clone(&kill.id), Arc::clone(&kill))
+                        .is_none()
+                    {
+                        news.push((Kind::KillPartial, kill, remains.describe()));
+                    }
+                }
+            }
+        }
+        for (kind, kill, why) in news {
+            if kind == Kind::KillPartial {
+                tracing::error!(id = %kill.id, scope = %kill.scope, remains = why, "kill is partial");
+            } else {
+                tracing::warn!(id = %kill.id, scope = %kill.scope, "kill is complete");
+            }
+            self.record_with(kind, &kill, Some(why)).await;
+        }
+    }
+
     async fn acted(
         &self,
         status: StatusCode,
@@ -247,27 +321,31 @@ impl Kills {
         tracing::warn!(id = %kill.id, scope = %kill.scope, by = %kill.by, kind = kind.as_str(), cut, "kill switch");
         // What the file brought first is on record by that way.
         let recorded = known || self.record(kind, &kill).await;
-        if kind == Kind::KillSet {
-            let switch = self.ledger.switch();
-            warnings.extend(match switch.processes_left(&kill.id, PROCESSES).await {
-                Some(0) => None,
-                Some(left) => Some(format!(
-                    "{left} processes of child servers could not be ended: end them by hand, or restart the machine"
-                )),
-                None => Some("processes of child servers are still being ended: look again with `ps`".to_owned()),
-            });
+        let switch = self.ledger.switch();
+        let remains = if kind == Kind::KillSet {
+            switch.settled(&kill.id, SETTLED).await
+        } else {
+            switch.remains(&kill.id)
+        };
+        let partial = !remains.is_complete();
+        if partial {
+            warnings.push(format!(
+                "PARTIAL: {}; it is tried again, `keepgate kill list` shows until when",
+                remains.describe()
+            ));
         }
         if !recorded {
             warnings.push(UNRECORDED.to_owned());
         }
         let acted = Acted {
-            kill: Shown::of(&kill),
+            kill: Shown::of(&kill, remains),
             durable: durable.is_durable(),
             stored: Stored {
                 file: durable.file,
                 database: durable.database,
             },
             recorded,
+            partial,
             cut,
             warnings,
         };
@@ -276,8 +354,13 @@ impl Kills {
 
     /// Writes an act's record aside, so that a disk that hangs holds up nobody but this answer, and that not for long.
     async fn record(&self, kind: Kind, kill: &Arc<Kill>) -> bool {
+        self.record_with(kind, kill, None).await
+    }
+
+    async fn record_with(&self, kind: Kind, kill: &Arc<Kill>, why: Option<String>) -> bool {
         let (log, kill) = (self.log.clone(), Arc::clone(kill));
-        let written = tokio::task::spawn_blocking(move || written(&log, kind, &kill));
+        let written =
+            tokio::task::spawn_blocking(move || written(&log, kind, &kill, why.as_deref()));
         let recorded = matches!(tokio::time::timeout(RECORD, written).await, Ok(Ok(true)));
         if !recorded {
             tracing::error!(kind = kind.as_str(), "the act is not on record (yet)");
@@ -299,17 +382,20 @@ impl Kills {
     }
 }
 
+/// Reason of a kill that is complete.
+const DONE: &str = "everything is revoked, cut and ended";
 const UNRECORDED: &str =
     "the act is in force, but the audit log did not take its record; /readyz says how the log is";
 
 /// Whether the record of an act was kept. Blocks.
-fn written(log: &Log, kind: Kind, kill: &Kill) -> bool {
+fn written(log: &Log, kind: Kind, kill: &Kill, why: Option<&str>) -> bool {
     let over = kill.cleared.as_ref().filter(|_| kind == Kind::KillCleared);
     let expired = kind == Kind::KillCleared && over.is_none();
-    let (by, reason, at) = match over {
-        Some(cleared) => (&*cleared.by, &*cleared.reason, cleared.at),
-        None if expired => ("keepgate", "its time is over", SystemTime::now()),
-        None => (&*kill.by, &*kill.reason, kill.set_at),
+    let (by, reason, at) = match (why, over) {
+        (Some(why), _) => ("keepgate", why, SystemTime::now()),
+        (None, Some(cleared)) => (&*cleared.by, &*cleared.reason, cleared.at),
+        (None, None) if expired => ("keepgate", "its time is over", SystemTime::now()),
+        (None, None) => (&*kill.by, &*kill.reason, kill.set_at),
     };
     let what = kill.scope.to_string();
     let expires = kill.expires_at.map(text);

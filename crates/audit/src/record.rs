@@ -80,6 +80,10 @@ words! {
         KillCleared = "kill.cleared",
         /// An operator asked what a kill would cut.
         KillDrill = "kill.drill",
+        /// A kill has not reached everything: something is not revoked, cut or ended yet.
+        KillPartial = "kill.partial",
+        /// A kill that was partial has reached everything.
+        KillCompleted = "kill.completed",
         /// The log was opened; says what was found.
         LogOpened = "log.opened",
         /// The log was closed in order.
@@ -105,6 +109,8 @@ impl Kind {
             | Self::KillSet
             | Self::KillCleared
             | Self::KillDrill
+            | Self::KillPartial
+            | Self::KillCompleted
             | Self::LogOpened
             | Self::LogClosed
             | Self::LogLoss

@@ -39,11 +39,13 @@ pub enum Exit {
     Narrowed,
     /// Nothing was seen to widen, but some records could not be replayed.
     Unreplayed,
+    /// The kill is active, but something in its scope is not revoked, cut or ended yet.
+    Partial,
 }
 
 impl Exit {
     /// Every code with what it means, for the help text.
-    pub const ALL: [(Self, &'static str); 18] = [
+    pub const ALL: [(Self, &'static str); 19] = [
         (Self::Success, "done"),
         (
             Self::Negative,
@@ -80,6 +82,10 @@ impl Exit {
         (Self::Widened, "replay: the candidate allows more"),
         (Self::Narrowed, "replay: the candidate allows less"),
         (Self::Unreplayed, "replay: some records say nothing"),
+        (
+            Self::Partial,
+            "killed in part: something is not revoked, cut or ended yet",
+        ),
     ];
 
     /// The code of the process.
@@ -103,6 +109,7 @@ impl Exit {
             Self::Widened => 15,
             Self::Narrowed => 16,
             Self::Unreplayed => 17,
+            Self::Partial => 18,
         }
     }
 }

@@ -167,6 +167,7 @@ fn the_playbook_has_the_codes_of_kill() {
         Exit::Unreachable,
         Exit::Forbidden,
         Exit::Fleeting,
+        Exit::Partial,
     ];
     assert_eq!(listed, ends.map(Exit::code).into());
 }

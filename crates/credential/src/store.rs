@@ -2,10 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -227,9 +224,9 @@ impl Credentials {
         sources.iter().map(status).collect()
     }
 
-    /// How many leases wait to be revoked.
-    pub fn pending(&self) -> usize {
-        self.revoker.pending.load(Ordering::Acquire)
+    /// The references of the leases that wait to be revoked, one for each lease.
+    pub fn pending(&self) -> Vec<Arc<str>> {
+        self.revoker.pending().clone()
     }
 
     /// Forgets the credentials in `scope` and revokes their leases; comes back when each is seen to be gone or has
@@ -299,7 +296,7 @@ impl Credentials {
 /// Revokes leases until it works.
 #[derive(Debug, Default)]
 pub(crate) struct Revoker {
-    pending: AtomicUsize,
+    pending: Mutex<Vec<Arc<str>>>,
     stop: CancellationToken,
 }
 
@@ -314,14 +311,22 @@ impl Revoker {
     ) {
         let (own, vault) = (Arc::clone(self), Arc::clone(vault));
         let (lease, reference) = (Arc::clone(lease), Arc::clone(reference));
-        self.pending.fetch_add(1, Ordering::AcqRel);
+        self.pending().push(Arc::clone(&reference));
         tasks.spawn(async move {
             tokio::select! {
                 () = own.stop.cancelled() => {}
                 () = revoke(&vault, &lease, &reference) => {}
             }
-            own.pending.fetch_sub(1, Ordering::AcqRel);
+            let mut pending = own.pending();
+            if let Some(at) = pending.iter().position(|waits| *waits == reference) {
+                pending.swap_remove(at);
+            }
         });
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Vec<Arc<str>>> {
+        // Holders leave it whole.
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

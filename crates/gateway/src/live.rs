@@ -16,13 +16,13 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use keepgate_call::ServerName;
 use keepgate_credential::{Scope as Ending, Use};
-use keepgate_store::kill::{Kill, Scope};
+use keepgate_store::kill::{Kill, Remains, Scope};
 use keepgate_transport::Body;
 use tower::Service;
 
 use crate::{
     session::Session,
-    settings::{Lives, Server, Settings, Upstream},
+    settings::{Lives, Settings, Upstream},
     shared::Shared,
     stack::{self, Calls, Edge},
     upstream::{Link, SetUpError, Upstreams},
@@ -36,7 +36,9 @@ const AGING: Duration = Duration::from_secs(1);
 const COUNT: Duration = Duration::from_secs(1);
 /// How often it is looked whether calls that were cut have ended, and for how long.
 const ENDING: Duration = Duration::from_millis(5);
-const ENDINGS: Duration = Duration::from_secs(1);
+const ENDINGS: Duration = Duration::from_millis(500);
+/// Pause before a partial kill is looked at again, and the longest.
+const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 
 /// The gateway. Cheap to clone; clones share it.
 #[derive(Clone)]
@@ -70,8 +72,6 @@ impl Built {
         shared
             .credentials
             .configure(&settings.credentials, &uses.collect())?;
-        let children = |server: &Server| matches!(server.upstream, Upstream::Child { .. });
-        shared.kill.expect(settings.servers.values().any(children));
         let calls = stack::calls(settings, shared, &upstreams);
         let edge = stack::edge(settings, shared, Arc::clone(&calls));
         Ok(Self {
@@ -150,7 +150,10 @@ impl Gateway {
         let mut kills = self.shared.kill.subscribe();
         async move {
             while let Some(kill) = kills.recv().await {
-                gateway.enforced(&kill).await;
+                // Aside: what hangs in the scope of one kill must not hold up the next.
+                let gateway = gateway.clone();
+                let tasks = gateway.shared.tasks.clone();
+                tasks.spawn(async move { gateway.enforced(&kill).await });
             }
         }
     }
@@ -177,27 +180,52 @@ impl Gateway {
             kill_processes(&sessions),
             built.upstreams.stop(kill, &built.references)
         );
-        self.shared.kill.report(&kill.id, own + others);
-        // Aside: a vault that does not answer must not hold up the next kill.
-        let (gateway, kill) = (self.clone(), kill.clone());
-        self.shared
-            .tasks
-            .spawn(async move { gateway.disarm(&kill).await });
+        self.disarm(kill).await;
+        self.complete(kill, own + others).await;
+    }
+
+    /// Reports what a kill has not reached, until it has reached everything: what could not be ended is tried again.
+    async fn complete(&self, kill: &Kill, mut processes: usize) {
+        let (mut pause, longest) = RETRY;
+        loop {
+            let remains = Remains {
+                calls: self.shared.kill.lingering(kill),
+                processes,
+                leases: self.pending(kill),
+                unconfirmed: false,
+            };
+            let is_complete = remains.is_complete();
+            self.shared.kill.report(&kill.id, remains);
+            // The process' end takes the others along, and logs it.
+            if is_complete || self.shared.tasks.is_closed() {
+                return;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(longest);
+            if processes > 0 {
+                let ended = tokio::task::spawn_blocking(keepgate_transport::stdio::end_survivors);
+                processes = ended.await.unwrap_or(processes);
+            }
+        }
+    }
+
+    /// The references of leases in the scope of `kill` that wait to be revoked.
+    fn pending(&self, kill: &Kill) -> Vec<Arc<str>> {
+        let mut pending = self.shared.credentials.pending();
+        let built = self.built.load();
+        let own = match leases(kill) {
+            None => return Vec::new(),
+            Some(Ending::All) => return pending,
+            Some(Ending::Server(server)) => built.references.get(server).map(|text| &**text),
+            Some(Ending::Reference(reference)) => Some(reference),
+        };
+        pending.retain(|reference| Some(&**reference) == own);
+        pending
     }
 
     /// Ends the leases `kill` covers. What cannot be revoked at once is tried on.
     async fn disarm(&self, kill: &Kill) {
-        let scope = match &kill.scope {
-            Scope::Everything => Ending::All,
-            Scope::Server(server) => Ending::Server(server),
-            Scope::Credential(reference) => Ending::Reference(reference),
-            // Leases belong to servers: others use them still.
-            Scope::Tenant(_) | Scope::Tool { .. } | Scope::Caller(_) | Scope::Session(_) => return,
-        };
-        // One tenant's kill must not take the credential from the others.
-        if kill.tenant.is_some() {
-            return;
-        }
+        let Some(scope) = leases(kill) else { return };
         let ended = self.shared.credentials.end(scope).await;
         if !ended.pending.is_empty() {
             tracing::error!(kill = %kill.id, references = ?ended.pending, "kill is partial: leases are not revoked yet");
@@ -277,6 +305,21 @@ impl Gateway {
             .is_ok();
         // Whoever closes the log next closes it over every count.
         self.shared.refusals.close();
+    }
+}
+
+/// Whose leases a kill ends.
+fn leases(kill: &Kill) -> Option<Ending<'_>> {
+    // One tenant's kill must not take the credential from the others.
+    if kill.tenant.is_some() {
+        return None;
+    }
+    match &kill.scope {
+        Scope::Everything => Some(Ending::All),
+        Scope::Server(server) => Some(Ending::Server(server)),
+        Scope::Credential(reference) => Some(Ending::Reference(reference)),
+        // Leases belong to servers: others use them still.
+        Scope::Tenant(_) | Scope::Tool { .. } | Scope::Caller(_) | Scope::Session(_) => None,
     }
 }
 

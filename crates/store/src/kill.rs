@@ -9,6 +9,7 @@ mod file;
 mod index;
 mod ledger;
 mod registry;
+mod remains;
 mod scope;
 mod switch;
 
@@ -23,6 +24,7 @@ pub use file::{Content, Damage, FileError, KillFile};
 pub use keepgate_call::Tenant;
 pub use ledger::{ActError, Done, Durable, Event, Health, Ledger, Opened};
 pub use registry::{Age, Blast, Running};
+pub use remains::Remains;
 pub use scope::{Facts, Scope, ScopeError};
 pub use switch::{Applied, Switch, Ticket};
 

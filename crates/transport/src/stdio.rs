@@ -20,7 +20,7 @@ pub use child::{ChildSettings, Launcher, Redact};
 pub use connection::{CallMode, Connection, Replies, Sharing, Unsolicited};
 pub use route::Owner;
 pub use supervisor::{Restart, Supervisor};
-pub use tree::{adopt, end_all, reap};
+pub use tree::{adopt, end_all, end_survivors, reap};
 pub use usage::{Busy, Handle, Place, Reserve, Reserving};
 
 /// Why a child process cannot be talked to. Clones are cheap: every pending call gets one.

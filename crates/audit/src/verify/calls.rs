@@ -62,6 +62,8 @@ impl Calls {
                 | Kind::KillSet
                 | Kind::KillCleared
                 | Kind::KillDrill
+                | Kind::KillPartial
+                | Kind::KillCompleted
                 | Kind::LogClosed
                 | Kind::LogLoss
                 | Kind::Heartbeat,

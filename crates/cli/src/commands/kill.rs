@@ -163,11 +163,17 @@ fn last(outcome: &mpsc::Receiver<Outcome>, context: &mut Context<'_>) -> Result<
 /// Prints an act; one that would not outlive the gateway's process is no success.
 fn say(answer: &Value, context: &mut Context<'_>) -> Result<(), Failure> {
     context.output.print(answer, told)?;
-    if answer["durable"] == true {
-        Ok(())
-    } else {
-        Err(Failure::told(Exit::Fleeting))
+    if answer["durable"] != true {
+        return Err(Failure::told(Exit::Fleeting));
     }
+    if answer["partial"] == true
+        && answer
+            .pointer("/kill/state")
+            .is_some_and(|state| state == "active")
+    {
+        return Err(Failure::told(Exit::Partial));
+    }
+    Ok(())
 }
 
 /// Writes the kill where a gateway finds it: one that runs within a second, one that starts before it listens.
@@ -275,7 +281,11 @@ fn row(kill: &Value) -> [String; 9] {
     };
     [
         text("id"),
-        text("state"),
+        if kill["remains"].is_object() {
+            format!("{}, PARTIAL", text("state"))
+        } else {
+            text("state")
+        },
         text("scope"),
         text("target"),
         text("tenant"),
@@ -356,7 +366,12 @@ fn told(answer: &Value) -> String {
             |end| format!("until {end}"),
         );
         format!(
-            "KILLED {}: new calls are refused, {} running were cut\n  id {id}, {end}\n",
+            "{} {}: new calls are refused, {} running were cut\n  id {id}, {end}\n",
+            if answer["partial"] == true {
+                "KILLED IN PART"
+            } else {
+                "KILLED"
+            },
             title(kill),
             answer["cut"]
         )

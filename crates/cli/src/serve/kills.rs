@@ -53,6 +53,7 @@ pub(super) fn tend(kills: Kills, operators: &Handle) -> Tending {
             for event in kills.ledger().tend().await {
                 kills.happened(&event).await;
             }
+            kills.follow().await;
         }
     });
     Tending { stop, task }
@@ -85,6 +86,15 @@ pub(super) fn part(ledger: &Ledger) -> Part {
         ready: true,
         state,
     }
+}
+
+/// The part for partial kills, while there is any.
+pub(super) fn partial(ledger: &Ledger) -> Option<Part> {
+    (!ledger.switch().partial().is_empty()).then_some(Part {
+        name: "kill_partial",
+        ready: true,
+        state: "PARTIAL, something is not revoked, cut or ended",
+    })
 }
 
 /// Lets the meters show the switch.
@@ -120,6 +130,14 @@ fn observe(registry: &Registry, ledger: &Arc<Ledger>) {
             &[],
         ),
         |ledger| ledger.switch().cut() as f64,
+    );
+    gauge(
+        About::gauge(
+            "keepgate.kill.partial",
+            "Kills in whose scope something is not revoked, cut or ended",
+            &[],
+        ),
+        |ledger| ledger.switch().partial().len() as f64,
     );
     let ledger = Arc::downgrade(ledger);
     let about = About::gauge(

@@ -339,6 +339,7 @@ impl Source for View {
                 state,
             });
         }
+        parts.extend(super::kills::partial(&self.ledger));
         // Nor is what a bundle's server does: without a bundle there is no start.
         parts.extend(self.bundles.state().map(|state| Part {
             name: "bundles",

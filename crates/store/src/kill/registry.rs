@@ -200,6 +200,15 @@ impl Registry {
         cut
     }
 
+    /// Calls that `kill` covers, were cut and have not ended.
+    pub(super) fn lingering(&self, kill: &Kill) -> usize {
+        let mut count = 0;
+        self.each(|slot| {
+            count += usize::from(slot.cut.get().is_some() && kill.covers(&slot.running.facts()));
+        });
+        count
+    }
+
     /// Makes every running call older by `elapsed` and ends those for which `limit` names one they have reached; gives how
     /// many.
     pub(super) fn expire(

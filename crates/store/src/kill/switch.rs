@@ -1,10 +1,10 @@
 //! The live set: asked by every call, changed by operators.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -12,16 +12,13 @@ use std::{
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::watch;
 
 use super::{
     Age, Blast, Facts, Kill, Running,
     index::Index,
     registry::{Place, Registry, Slot, now},
+    remains::{Partial, Remains},
 };
-
-/// Reports on processes that are kept: those who wait look at once.
-const MAX_REPORTS: usize = 64;
 
 /// What is cut off now, and the calls that run. Shared by all; needs no disk and no runtime.
 ///
@@ -37,10 +34,8 @@ pub struct Switch {
     generation: AtomicU64,
     cut: AtomicU64,
     listeners: Mutex<Vec<UnboundedSender<Arc<Kill>>>>,
-    /// Whether kills end processes, too.
-    processes: AtomicBool,
-    /// The processes the last kills could not end.
-    left: watch::Sender<VecDeque<(Arc<str>, usize)>>,
+    /// Kills that are partial.
+    partial: Partial,
 }
 
 /// What setting a kill did at once.
@@ -76,6 +71,10 @@ impl Switch {
             .listeners
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        if !listeners.is_empty() {
+            // Before anybody can report on it.
+            self.partial.begin(&kill.id);
+        }
         listeners.retain(|listener| listener.send(Arc::clone(&kill)).is_ok());
         Applied { kill, cut }
     }
@@ -157,35 +156,29 @@ impl Switch {
         self.registry.expire(elapsed, limit)
     }
 
-    /// Says whether there may be processes that a kill ends.
-    pub fn expect(&self, processes: bool) {
-        self.processes.store(processes, Ordering::Relaxed);
+    /// Reports what a kill has not reached; complete, it is forgotten.
+    pub fn report(&self, id: &Arc<str>, remains: Remains) {
+        self.partial.report(id, remains);
     }
 
-    /// Says how many processes in the scope of a kill could not be ended.
-    pub fn report(&self, id: &Arc<str>, left: usize) {
-        self.left.send_modify(|reports| {
-            reports.push_back((Arc::clone(id), left));
-            if reports.len() > MAX_REPORTS {
-                reports.pop_front();
-            }
-        });
+    /// Waits until it is known what a kill has not reached, at most `patience`; gives what is known then.
+    pub async fn settled(&self, id: &str, patience: Duration) -> Remains {
+        self.partial.settled(id, patience).await
     }
 
-    /// Waits until the processes in the scope of a kill have ended. Returns how many could not be ended; `None` when that
-    /// takes longer than `patience`.
-    pub async fn processes_left(&self, id: &str, patience: Duration) -> Option<usize> {
-        if !self.processes.load(Ordering::Relaxed) {
-            return Some(0);
-        }
-        let of = |reports: &VecDeque<(Arc<str>, usize)>| {
-            let mut reports = reports.iter().filter(|(of, _)| **of == *id);
-            reports.next().map(|(_, left)| *left)
-        };
-        let mut reports = self.left.subscribe();
-        let reported = reports.wait_for(|reports| of(reports).is_some());
-        let found = tokio::time::timeout(patience, reported).await.ok()?.ok()?;
-        of(&found)
+    /// The part of its scope that a kill has not reached.
+    pub fn remains(&self, id: &str) -> Remains {
+        self.partial.of(id)
+    }
+
+    /// Every kill that is partial, by id; also those that are over.
+    pub fn partial(&self) -> BTreeMap<Arc<str>, Remains> {
+        self.partial.all()
+    }
+
+    /// Calls and streams in the scope of `kill` that were cut and have not ended.
+    pub fn lingering(&self, kill: &Kill) -> usize {
+        self.registry.lingering(kill)
     }
 
     /// From now on the receiver gets every kill that is set, after it took effect on calls: for what is more than calls

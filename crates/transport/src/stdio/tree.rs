@@ -23,6 +23,8 @@ use nix::{
 
 /// Variable that names the child a process comes from.
 pub(super) const VARIABLE: &str = "KEEPGATE_CHILD";
+/// Children whose survivors are remembered.
+const MAX_SURVIVORS: usize = 1024;
 /// Rounds in which what is left is looked for, and killed, until it is given up.
 const ROUNDS: usize = 40;
 /// The pause between two looks.
@@ -100,7 +102,33 @@ pub(super) async fn end(mark: String, known: Known) -> usize {
             break;
         }
     }
+    if left > 0 {
+        let mut survivors = survivors();
+        if survivors.len() < MAX_SURVIVORS {
+            survivors.insert(mark, known);
+        }
+    }
     left
+}
+
+/// Kills again what could not be ended before. Blocks. Returns how many processes are left all the same.
+pub fn end_survivors() -> usize {
+    let known = survivors().clone();
+    let mut count = 0;
+    for (mark, known) in known {
+        let left = kill_once(Some(&mark), &known);
+        count += left;
+        if left == 0 {
+            survivors().remove(&mark);
+        }
+    }
+    count
+}
+
+/// Processes that could not be ended, by mark.
+fn survivors() -> MutexGuard<'static, BTreeMap<String, Known>> {
+    static SURVIVORS: Mutex<BTreeMap<String, Known>> = Mutex::new(BTreeMap::new());
+    SURVIVORS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Kills everything that any child has started, until nothing is left. Blocks; for the end of the process.

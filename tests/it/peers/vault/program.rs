@@ -121,3 +121,55 @@ async fn a_server_gets_an_issued_account_and_a_kill_takes_it_away() {
     assert!(named.count() >= 2, "{outcomes:?}");
     postgres.stop().await;
 }
+
+/// An account that owns things cannot be dropped: the kill is partial wherever an operator looks, until it is complete.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partial_kill_is_reported_until_it_is_complete() {
+    let Some(postgres) = Postgres::start().await else {
+        return;
+    };
+    let vault = OpenBao::start().await;
+    postgres.issued_by(&vault, "1h", "24h").await;
+    let (_issuer, gate) = start(&vault, &postgres).await;
+    let user = whoami(&gate).await;
+    let user = user.as_str().expect("an account");
+    postgres
+        .ask(&format!("CREATE SCHEMA theirs AUTHORIZATION \"{user}\""))
+        .await;
+
+    let reference = "vault:database/creds/crm#password";
+    let set = ["kill", "set", "credential", reference, "--reason", "leaked"];
+    let set = gate.home.keepgate(&set).await;
+    assert_eq!(set.code, Some(18), "{}{}", set.stdout, set.stderr);
+    let set = set.json();
+    assert_eq!(set["partial"], true, "{set}");
+    // OpenBao may take longer to refuse than the answer waits.
+    let listed = async || gate.home.keepgate(&["kill", "list"]).await.json();
+    until("the lease to be named", async || {
+        listed().await["kills"][0]["remains"]["leases"] == json!([reference])
+    })
+    .await;
+    assert!(gate.metrics().await.contains("keepgate_kill_partial 1"));
+    let ready = keepgate_tests::Client::new(gate.admin).path("/readyz");
+    let ready = ready.send("GET", "").await;
+    let ready = String::from_utf8_lossy(&ready.body).into_owned();
+    assert!(ready.contains("PARTIAL"), "{ready}");
+
+    // Over is not complete.
+    let path = format!("/api/v1/kills/{}", text(&set, "/kill/id"));
+    operator(&gate, "DELETE", &path, json!({"reason": "over"})).await;
+    assert_eq!(listed().await["kills"][0]["state"], "cleared");
+    postgres.ask("DROP SCHEMA theirs").await;
+    until("the kill to be complete", async || {
+        listed().await["kills"] == json!([])
+    })
+    .await;
+    assert_eq!(postgres.accounts().await, [""; 0]);
+    assert!(gate.metrics().await.contains("keepgate_kill_partial 0"));
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let records = gate.end().await;
+    for kind in ["kill.partial", "kill.completed"] {
+        assert_eq!(of_kind(&records, kind).len(), 1, "{kind}");
+    }
+    postgres.stop().await;
+}
