@@ -201,7 +201,7 @@ fn check_tells_what_is_in_order() {
     assert_eq!((ran.exit, ran.stderr.as_str()), (Exit::Success, ""));
     let (head, rest) = ran.stdout.split_once("revision ").unwrap();
     expect![[r#"
-        configuration ok: <dir>/keepgate.yaml (2 servers, callers by keys)
+        configuration ok: <dir>/keepgate.yaml (servers: 2, callers by keys)
         policies ok: 1 files, "#]]
     .assert_eq(head);
     let warning = rest.split_once('\n').unwrap().1;

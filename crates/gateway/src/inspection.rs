@@ -45,6 +45,11 @@ impl Inspection {
         bytes > INLINE
     }
 
+    /// Whether a message of so many bytes is decoded elsewhere: reading is cheaper than inspecting.
+    pub(crate) fn is_long_to_read(bytes: usize) -> bool {
+        bytes > 4 * INLINE
+    }
+
     /// Does `work` on a thread of its own. It ends what it began, whoever waits for it.
     ///
     /// # Errors

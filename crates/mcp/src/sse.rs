@@ -91,6 +91,8 @@ pub struct Decoder {
     after_return: bool,
     first_line: bool,
     failed: bool,
+    /// Lines that may still be read in this look.
+    lines_left: usize,
     event: Event,
     /// Data of more than one line, growing; then `event.data` is empty.
     lines: Option<BytesMut>,
@@ -106,6 +108,7 @@ impl Decoder {
             after_return: false,
             first_line: true,
             failed: false,
+            lines_left: usize::MAX,
             event: Event::default(),
             lines: None,
         }
@@ -131,9 +134,21 @@ impl Decoder {
         reason = "a decoder is fed in between, unlike an iterator"
     )]
     pub fn next(&mut self) -> Option<Result<Event, SseError>> {
+        loop {
+            let next = self.next_within(usize::MAX);
+            if next.is_some() || !self.has_lines() {
+                return next;
+            }
+        }
+    }
+
+    /// [`Self::next`], but for at most `lines` lines: a chunk may hold tens of thousands that make no event. When there is no
+    /// event, [`Self::has_lines`] shows whether to look again before more is pushed.
+    pub fn next_within(&mut self, lines: usize) -> Option<Result<Event, SseError>> {
         if self.failed {
             return None;
         }
+        self.lines_left = lines;
         let outcome = self.read().transpose();
         if let Some(Err(_)) = outcome {
             self.failed = true;
@@ -143,6 +158,11 @@ impl Decoder {
             };
         }
         outcome
+    }
+
+    /// Whether reading stopped because it was to read no more lines.
+    pub fn has_lines(&self) -> bool {
+        self.lines_left == 0 && !self.chunk.is_empty()
     }
 
     /// How many bytes of an event that is not whole yet are held.
@@ -161,6 +181,10 @@ impl Decoder {
     fn read(&mut self) -> Result<Option<Event>, SseError> {
         loop {
             self.pass_over();
+            if self.lines_left == 0 {
+                return Ok(None);
+            }
+            self.lines_left -= 1;
             let end = memchr::memchr2(b'\n', b'\r', &self.chunk);
             steps::add(end.unwrap_or(self.chunk.len()) / 16 + 1);
             if self.line.len() + end.unwrap_or(self.chunk.len()) > self.limits.line {
@@ -188,7 +212,7 @@ impl Decoder {
         let rest_at = |at: usize| chunk.get(at..).unwrap_or_default();
         let mut at = usize::from(self.after_return && chunk.first() == Some(&b'\n'));
         self.after_return = false;
-        loop {
+        while self.lines_left > 0 {
             let rest = rest_at(at);
             let passed = match rest.first() {
                 Some(b'\n' | b'\r') if between => rest
@@ -206,6 +230,7 @@ impl Decoder {
                 Some(_) | None => break,
             };
             steps::add(passed);
+            self.lines_left -= 1;
             at += passed;
             if at == chunk.len() {
                 self.after_return = chunk.last() == Some(&b'\r');

@@ -89,7 +89,8 @@ pub(crate) struct Api {
     /// The operators' listener [default: KEEPGATE_ADMIN_URL, or admin.listen of the configuration]
     #[arg(long, value_name = "URL")]
     pub(crate) url: Option<String>,
-    /// File with the operator's token [default: KEEPGATE_ADMIN_TOKEN, or the admin token of the state directory]
+    /// File with the operator's token [default: the token that KEEPGATE_ADMIN_TOKEN holds, or the admin token of the state
+    /// directory]
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
     /// State directory of the gateway on this machine [default: that of the configuration, unless a URL is named]

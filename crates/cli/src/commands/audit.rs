@@ -182,7 +182,7 @@ fn text(verified: &Verified) -> String {
     ));
     if verified.uncounted > 0 {
         text.push_str(&format!(
-            "note: {} records were still counting those equal to them (`repeat.within_s`) when the log broke off, or are\n",
+            "note: {} records may stand for more refusals than they count: the count was open when the log broke off, or is now (`repeat.within_s`)\n",
             verified.uncounted
         ));
     }
@@ -221,23 +221,32 @@ fn show(decision: &str, directory: &Path, context: &mut Context<'_>) -> Result<(
     let entries =
         find(directory, decision).map_err(|error| Failure::caused(Exit::State, &error))?;
     if entries.is_empty() {
-        return Err(Failure::new(
+        let failure = Failure::new(
             Exit::Negative,
             format!("no record has this decision id: `{decision}`"),
-        )
-        .hint("refusals name it as decision_id; records of other gateways are in their own logs"));
+        );
+        return Err(match decision.rsplit_once('.') {
+            Some((first, _)) => failure.hint(&format!(
+                "it shares a record with equal refusals, and their count was lost when the gateway broke off: keepgate audit show {first}"
+            )),
+            None => failure.hint(
+                "refusals name it as decision_id; records of other gateways are in their own logs",
+            ),
+        });
     }
     entries.iter().try_for_each(|entry| print(entry, context))
 }
 
 /// A log that is not there is not an empty log.
 fn exists(directory: &Path) -> Result<(), Failure> {
-    if directory.is_dir() {
-        return Ok(());
-    }
+    let said = match std::fs::read_dir(directory) {
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => "no such log".to_owned(),
+        Err(error) => format!("failed to read the log: {error}"),
+    };
     Err(Failure::new(
         Exit::State,
-        format!("no such log: `{}`", directory.display()),
+        format!("{said}: `{}`", directory.display()),
     ))
 }
 

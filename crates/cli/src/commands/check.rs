@@ -66,7 +66,7 @@ fn checked(context: &Context<'_>, configuration: Configuration, policy: &Policy)
 
 fn text(checked: &Checked) -> String {
     let mut text = format!(
-        "configuration ok: {} ({} servers, callers by {})\npolicies ok: {} files, revision {}\n",
+        "configuration ok: {} (servers: {}, callers by {})\npolicies ok: {} files, revision {}\n",
         checked.config,
         checked.servers,
         checked.auth,

@@ -1,7 +1,7 @@
 //! `health`: asks a running gateway how it is, for container engines and orchestrators that can start a program but not
 //! reach loopback.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -38,11 +38,21 @@ pub(super) fn run(health: &Health, context: &mut Context<'_>) -> Result<(), Fail
         }
     };
     let path = if health.ready { "/readyz" } else { "/livez" };
-    let status = ask(address, path).map_err(|error| {
-        Failure::new(Exit::Negative, format!("no answer: {error}: `{address}`"))
+    let (status, body) = ask(address, path).map_err(|error| {
+        let why = match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => format!("for {} s", PATIENCE.as_secs()),
+            _ => error.to_string(),
+        };
+        Failure::new(Exit::Negative, format!("no answer: {why}: `{address}`"))
     })?;
     if status != 200 {
-        let said = format!("the gateway answers {status}: `{address}{path}`");
+        let body = body.trim_end();
+        let body = if body.is_empty() {
+            String::new()
+        } else {
+            format!("\n{body}")
+        };
+        let said = format!("the gateway answers {status}: `{address}{path}`{body}");
         return Err(Failure::new(Exit::Negative, said));
     }
     let said = Said {
@@ -53,8 +63,8 @@ pub(super) fn run(health: &Health, context: &mut Context<'_>) -> Result<(), Fail
     Ok(context.output.print(&said, |_| "ok\n".to_owned())?)
 }
 
-/// The status of the answer (RFC 9112 §4).
-fn ask(address: SocketAddr, path: &str) -> std::io::Result<u16> {
+/// The status of the answer (RFC 9112 §4), and its body.
+fn ask(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
@@ -69,7 +79,10 @@ fn ask(address: SocketAddr, path: &str) -> std::io::Result<u16> {
     let status = std::str::from_utf8(line)
         .ok()
         .and_then(|line| line.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok());
-    status.ok_or_else(|| std::io::Error::other("what answers does not speak HTTP"))
+    let status = status.ok_or_else(|| std::io::Error::other("what answers does not speak HTTP"))?;
+    let body = String::from_utf8_lossy(&answer);
+    let body = body.split_once("\r\n\r\n").map(|(_, body)| body);
+    Ok((status, body.unwrap_or_default().to_owned()))
 }
 
 #[cfg(test)]

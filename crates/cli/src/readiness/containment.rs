@@ -129,7 +129,7 @@ fn children_confined(ground: &Ground<'_>) -> Finding {
                 "in no sandbox, and may read the admin token and every key: {}",
                 names(&open)
             ),
-            "start a kernel with Landlock (5.13), and take `sandbox: off` out",
+            "take `sandbox: off` out; the kernel needs Landlock (5.13)",
         );
     }
     let version = ground

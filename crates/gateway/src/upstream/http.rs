@@ -31,6 +31,7 @@ use super::{
     matching::{self, Matched, Matching},
 };
 use crate::{
+    inspection::Inspection,
     layers::{
         credential::{self, Credential},
         session::{Binding, Bound},
@@ -51,6 +52,7 @@ pub struct Http {
     endpoint: Endpoint,
     bounds: Bounds,
     decode: keepgate_mcp::Limits,
+    inspection: Arc<Inspection>,
     tasks: TaskTracker,
     switch: Arc<Switch>,
 }
@@ -86,6 +88,7 @@ impl Http {
                 bytes: limits.result,
                 ..keepgate_mcp::Limits::reply()
             },
+            inspection: Arc::clone(&shared.inspection),
             tasks: shared.tasks.clone(),
             switch: Arc::clone(&shared.kill),
         })
@@ -210,7 +213,15 @@ pub(super) async fn send(
             match request {
                 Some(_) => {
                     let matching = Matching::new(&bound);
-                    Answer::Message(Message::Response(response(&http, matching, body)?))
+                    let response = match Inspection::is_long_to_read(body.len()) {
+                        false => response(&http, matching, body)?,
+                        true => {
+                            let reader = Arc::clone(&http);
+                            let read = move || response(&reader, matching, body);
+                            http.inspection.run(read).await??
+                        }
+                    };
+                    Answer::Message(Message::Response(response))
                 }
                 // Some servers say more than "accepted" to a notification; nobody asked.
                 None => Answer::Accepted,
@@ -374,7 +385,15 @@ fn item(
     let message = if event.data.is_empty() {
         None
     } else {
-        match message::decode(event.data, &http.decode) {
+        let decode = || message::decode(event.data.clone(), &http.decode);
+        let decoded = match Inspection::is_long_to_read(event.data.len()) {
+            false => decode(),
+            true => http
+                .inspection
+                .here(event.data.len(), decode)
+                .map_err(|refusal| Cut::Ended(Box::new(refusal)))?,
+        };
+        match decoded {
             Ok(Body::Single(message)) => matching.passed(message),
             // 2025-03-26 lets servers batch; we never send batches, so nobody has to understand one.
             Ok(Body::Batch(_)) => return Err(Cut::Upstream("a batch on a stream".to_owned())),

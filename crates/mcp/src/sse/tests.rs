@@ -302,3 +302,43 @@ proptest! {
         prop_assert_eq!(events, vec![event]);
     }
 }
+
+#[test]
+fn a_look_reads_so_many_lines_at_most_and_loses_none() {
+    for piece in [
+        "\n",
+        "\r\n",
+        ": x\n",
+        "event: x\n\n",
+        "id: 1\r",
+        "data: a\n\n",
+        "data\n",
+    ] {
+        let text = piece.repeat(100);
+        let whole = |lines: usize| {
+            let mut decoder = Decoder::new(SseLimits::default());
+            decoder.push(Bytes::from(text.clone()));
+            let (mut events, mut looks) = (Vec::new(), 0);
+            loop {
+                looks += 1;
+                match decoder.next_within(lines) {
+                    Some(event) => events.push(event.expect("legal")),
+                    None if decoder.has_lines() => {}
+                    None => return (events, looks, decoder.held()),
+                }
+            }
+        };
+        let (events, _, held) = whole(usize::MAX);
+        for lines in [1, 2, 7] {
+            let (same, looks, rest) = whole(lines);
+            assert_eq!((&same, rest), (&events, held), "{piece:?}");
+            // A run of blank lines is one.
+            let least = if piece.trim().is_empty() {
+                1
+            } else {
+                100 / lines
+            };
+            assert!(looks >= least, "{piece:?}: {looks} looks");
+        }
+    }
+}

@@ -23,6 +23,10 @@ use crate::{
 
 /// Bytes of a line beside its data: the field's name, colon and space.
 const FIELD: usize = 64;
+/// Lines read at once, and what each takes of a turn beyond its bytes: a line without an event costs as much as 64 bytes that
+/// belong to one.
+const LINES: usize = 128;
+const LINE: usize = 64;
 
 /// Bytes of an event in addition to its data (id, name, retry) that count as part of its message.
 const ENVELOPE: usize = 1024;
@@ -179,13 +183,17 @@ where
             if self.turn.is_over(context) {
                 return Poll::Pending;
             }
-            match self.decoder.next() {
+            match self.decoder.next_within(LINES) {
                 Some(Ok(event)) => {
                     self.turn.charge(MESSAGE);
                     self.noise.message(&event);
                     return Poll::Ready(Some(Ok(event)));
                 }
                 Some(Err(error)) => return self.fail(StreamError::Malformed(error)),
+                None if self.decoder.has_lines() => {
+                    self.turn.charge(LINES * LINE);
+                    continue;
+                }
                 None => {}
             }
             let held = self.decoder.held();

@@ -80,7 +80,8 @@ pub(super) async fn log(
 ) {
     read(source, cap, redact, |entry| match entry {
         Entry::Line { text, cut } => {
-            tracing::info!(target: "keepgate::stdio::stderr", server, cut, "{text}");
+            let truncated = cut.then_some(true);
+            tracing::info!(target: "keepgate::stdio::stderr", server, truncated, "{text}");
         }
         Entry::Dropped { lines, bytes } => {
             tracing::warn!(target: "keepgate::stdio::stderr", server, lines, bytes, "dropped lines over the rate of a server process");

@@ -52,9 +52,11 @@ fn a_gateway_that_answers_well_is_well() {
 
 #[test]
 fn whether_it_takes_calls_is_another_question() {
-    let (exit, said, heard) = asked(&["--ready"], "HTTP/1.1 503 Service Unavailable\r\n\r\n");
+    let answer = "HTTP/1.1 503 Service Unavailable\r\n\r\nready: no\naudit: full\n";
+    let (exit, said, heard) = asked(&["--ready"], answer);
     assert_eq!(exit, Exit::Negative);
-    assert!(said.contains("answers 503: `<address>/readyz`"), "{said}");
+    let expected = "answers 503: `<address>/readyz`\nready: no\naudit: full\n";
+    assert!(said.contains(expected), "{said}");
     assert!(heard.starts_with("GET /readyz "), "{heard}");
 }
 

@@ -17,6 +17,7 @@ use keepgate_transport::{
 };
 
 use super::{Arrived, Inner, accepts, answer, batch, mirrored};
+use crate::inspection::Inspection;
 use crate::render::{self, Asked};
 
 impl Inner {
@@ -42,7 +43,14 @@ impl Inner {
             depth: self.limits.depth,
             ..keepgate_mcp::Limits::request()
         };
-        let body = message::decode(body, &limits).map_err(undecoded)?;
+        let decoded = match Inspection::is_long_to_read(body.len()) {
+            false => message::decode(body, &limits),
+            true => {
+                let read = move || message::decode(body, &limits);
+                self.shared.inspection.run(read).await?
+            }
+        };
+        let body = decoded.map_err(undecoded)?;
         let session = self
             .session(&arrived, &mirrored)
             .map(|session| session.revision());
