@@ -48,7 +48,7 @@ use crate::{
     secret::{SHORTEST, Secret},
 };
 
-/// What stands in place of a secret.
+/// Text that replaces a secret.
 pub const MASK: &str = "[masked by keepgate]";
 
 /// So many bytes of a pattern at the end of a string are taken for its beginning.

@@ -239,14 +239,14 @@ fn show(decision: &str, directory: &Path, context: &mut Context<'_>) -> Result<(
 
 /// A log that is not there is not an empty log.
 fn exists(directory: &Path) -> Result<(), Failure> {
-    let said = match std::fs::read_dir(directory) {
+    let fault = match std::fs::read_dir(directory) {
         Ok(_) => return Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => "no such log".to_owned(),
         Err(error) => format!("failed to read the log: {error}"),
     };
     Err(Failure::new(
         Exit::State,
-        format!("{said}: `{}`", directory.display()),
+        format!("{fault}: `{}`", directory.display()),
     ))
 }
 
