@@ -201,7 +201,7 @@ async fn a_revocation_in_word_only_does_not_count() {
     assert_eq!((ended.revoked, ended.pending.len()), (0, 1));
     assert_eq!(store.pending().len(), 1);
     fake.content().lies = false;
-    while store.pending().len() > 0 {
+    while !store.pending().is_empty() {
         moment().await;
     }
     assert!(fake.content().leases.is_empty());
@@ -227,7 +227,7 @@ async fn what_was_ended_on_its_way_is_not_used() {
     store.end(Scope::All).await;
     gate.open();
     assert_eq!(fetching.await.unwrap(), Err("ended"));
-    while store.pending().len() > 0 || !fake.content().leases.is_empty() {
+    while !store.pending().is_empty() || !fake.content().leases.is_empty() {
         moment().await;
     }
 }

@@ -39,9 +39,10 @@ pub(super) fn run(health: &Health, context: &mut Context<'_>) -> Result<(), Fail
     };
     let path = if health.ready { "/readyz" } else { "/livez" };
     let (status, body) = ask(address, path).map_err(|error| {
-        let why = match error.kind() {
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => format!("for {} s", PATIENCE.as_secs()),
-            _ => error.to_string(),
+        let late = matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+        let why = match late {
+            true => format!("for {} s", PATIENCE.as_secs()),
+            false => error.to_string(),
         };
         Failure::new(Exit::Negative, format!("no answer: {why}: `{address}`"))
     })?;

@@ -171,7 +171,7 @@ async fn an_account_that_cannot_be_dropped_is_a_partial_end() {
     assert_eq!(postgres.accounts().await, [user]);
     postgres.ask("DROP SCHEMA theirs").await;
     until("the account to be gone", async || {
-        store.pending().len() == 0
+        store.pending().is_empty()
     })
     .await;
     assert!(!vault.has_lease(&lease).await);
@@ -196,7 +196,7 @@ async fn a_revocation_outlasts_a_sealed_vault() {
     assert_eq!((ended.revoked, ended.pending.len()), (0, 1));
     vault.unseal().await;
     until("the account to be gone", async || {
-        store.pending().len() == 0 && postgres.accounts().await.is_empty()
+        store.pending().is_empty() && postgres.accounts().await.is_empty()
     })
     .await;
     postgres.stop().await;

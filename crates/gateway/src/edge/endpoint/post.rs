@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderMap, Response, header};
 use hyper::body::Incoming;
 use keepgate_call::{Ask, Code, Refusal};
@@ -21,6 +22,16 @@ use crate::inspection::Inspection;
 use crate::render::{self, Asked};
 
 impl Inner {
+    /// Decodes a body; a long one elsewhere, since others wait for this worker.
+    async fn decoded(&self, body: Bytes, limits: keepgate_mcp::Limits) -> Result<Decoded, Refusal> {
+        let read = move |body| message::decode(body, &limits);
+        let decoded = match Inspection::is_long_to_read(body.len()) {
+            false => read(body),
+            true => self.shared.inspection.run(move || read(body)).await?,
+        };
+        decoded.map_err(undecoded)
+    }
+
     pub(super) async fn post(
         self: Arc<Self>,
         arrived: Arrived,
@@ -43,14 +54,7 @@ impl Inner {
             depth: self.limits.depth,
             ..keepgate_mcp::Limits::request()
         };
-        let decoded = match Inspection::is_long_to_read(body.len()) {
-            false => message::decode(body, &limits),
-            true => {
-                let read = move || message::decode(body, &limits);
-                self.shared.inspection.run(read).await?
-            }
-        };
-        let body = decoded.map_err(undecoded)?;
+        let body = self.decoded(body, limits).await?;
         let session = self
             .session(&arrived, &mirrored)
             .map(|session| session.revision());
