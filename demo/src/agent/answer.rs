@@ -47,9 +47,9 @@ impl Answer {
             (Expected::Denied(rule), Self::Refused(refusal)) => {
                 refusal.decision.is_some() && refusal.rules.iter().any(|named| named == rule)
             }
-            // Nothing may tell a hidden thing from one that does not exist.
+            // Nothing may tell a hidden thing from one that does not exist: both name their record, and no rule.
             (Expected::Hidden, Self::Refused(refusal)) => {
-                refusal.decision.is_none() && refusal.rules.is_empty()
+                refusal.rules.is_empty() && refusal.limit.is_none()
             }
             (Expected::Limited(limit), Self::Refused(refusal)) => {
                 refusal.limit.as_deref() == Some(limit)
@@ -84,10 +84,11 @@ impl Answer {
         };
         let decision = refusal.decision.as_ref()?;
         let why = match &refusal.limit {
-            Some(limit) => format!("limit {limit}"),
-            None => format!("rule {}", refusal.rules.join(", ")),
+            Some(limit) => format!("limit {limit}, "),
+            None if refusal.rules.is_empty() => String::new(),
+            None => format!("rule {}, ", refusal.rules.join(", ")),
         };
-        Some(format!("{why}, decision {decision}"))
+        Some(format!("{why}decision {decision}"))
     }
 }
 
@@ -220,11 +221,14 @@ mod tests {
 
     #[test]
     fn a_hidden_tool_says_nothing_about_a_gate() {
-        let bare = ErrorData::invalid_params("Unknown tool: delete_account", None);
+        let data = json!({"code": "not_found", "decision_id": "d"});
+        let bare = ErrorData::invalid_params("Unknown tool: delete_account", Some(data));
         let answer = Answer::from(ServiceError::McpError(bare));
         assert!(answer.matches(Expected::Hidden));
+        assert_eq!(answer.remark().as_deref(), Some("decision d"));
 
-        let telling = ErrorData::invalid_params("Unknown tool", Some(json!({"decision_id": "d"})));
+        let data = json!({"decision_id": "d", "reasons": ["tool_hidden"]});
+        let telling = ErrorData::invalid_params("Unknown tool", Some(data));
         let answer = Answer::from(ServiceError::McpError(telling));
         assert!(!answer.matches(Expected::Hidden));
     }
