@@ -159,10 +159,15 @@ impl Call {
         }
     }
 
-    /// Notes that the intent is on record, so that what follows is an outcome and no refusal, also when the client
-    /// vanishes.
+    /// Notes that the intent is on its way into the log, so that what follows is an outcome and no refusal, also when a kill
+    /// or a client that leaves ends the call before the log has confirmed it.
     pub fn intend(&self) {
         self.intended.store(true, Ordering::Release);
+    }
+
+    /// Takes [`Self::intend`] back: the log could not take the intent.
+    pub fn renounce(&self) {
+        self.intended.store(false, Ordering::Release);
     }
 
     /// Notes that it goes to its server now, so that whatever refuses it later admits that it may have had its effect.
@@ -237,7 +242,7 @@ impl Call {
         changed.map_or(&[], |changed| &changed.params)
     }
 
-    /// Whether the intent is on record.
+    /// Whether the intent is on record, or on its way there.
     pub fn is_intended(&self) -> bool {
         self.intended.load(Ordering::Acquire)
     }

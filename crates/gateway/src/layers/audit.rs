@@ -121,9 +121,12 @@ impl Gate<Obliged> for Intent {
             record.session_id = bound.session.session().map(|session| &*session.public);
             self.log.append(&record)
         };
-        // Durable before it can act: a crash must not hide a call.
-        written.await.map_err(unavailable)?;
         bound.call.intend();
+        // Durable before it can act: a crash must not hide a call.
+        if let Err(error) = written.await {
+            bound.call.renounce();
+            return Err(unavailable(error));
+        }
         Ok(Recorded { bound, credential })
     }
 }
