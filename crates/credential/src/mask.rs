@@ -93,7 +93,7 @@ pub(crate) struct Cut {
     left: u8,
 }
 
-/// How a text is written.
+/// Notation of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Written {
     /// As it is.

@@ -7,20 +7,14 @@ use keepgate_tests::{Client, Events, FakeServer, Gate, Heard, Say, TestGateway, 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{SECRET, private, servers::armed, wanted};
+use super::{SECRET, private, servers::guarded, wanted};
 
 /// A gateway in front of a server that answers tool calls by `script`.
 async fn gateway(
     script: impl Fn(&Heard) -> Vec<Say> + Send + Sync + 'static,
 ) -> (TestGateway, TempDir) {
     let server = FakeServer::with_tools(script).await;
-    let directory = TempDir::new().unwrap();
-    let text = private(directory.path(), "crm", SECRET);
-    let gateway = TestGateway::http(&server.url())
-        .with(armed(&text, Form::Bearer, None))
-        .start()
-        .await;
-    (gateway, directory)
+    guarded(&server).await
 }
 
 /// Whether any part of the secret that is no chance is in `text`.
@@ -148,12 +142,7 @@ async fn an_echo_in_escapes_is_masked_wherever_it_stands() {
                     }
                 })
                 .await;
-                let directory = TempDir::new().unwrap();
-                let text = private(directory.path(), "crm", SECRET);
-                let gateway = TestGateway::http(&server.url())
-                    .with(armed(&text, Form::Bearer, None))
-                    .start()
-                    .await;
+                let (gateway, _directory) = guarded(&server).await;
                 let client = Client::new(gateway.addr).initialize("2025-11-25").await;
                 let asked = json!({"name": "echo", "arguments": {}, "uri": "file:///a"});
                 let answer = client.ask(method, asked).await;
@@ -229,12 +218,7 @@ async fn an_echo_in_a_listed_tool_or_a_question_is_masked() {
         keepgate_tests::upstream::behave(heard).unwrap_or_default()
     })
     .await;
-    let directory = TempDir::new().unwrap();
-    let text = private(directory.path(), "crm", SECRET);
-    let gateway = TestGateway::http(&server.url())
-        .with(armed(&text, Form::Bearer, None))
-        .start()
-        .await;
+    let (gateway, _directory) = guarded(&server).await;
     let client = Client::new(gateway.addr).initialize("2025-11-25").await;
     let answer = client.ask("tools/list", json!({})).await;
     let body = String::from_utf8_lossy(&answer.body).into_owned();

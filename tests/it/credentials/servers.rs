@@ -27,6 +27,17 @@ pub(super) fn armed(
     }
 }
 
+/// A gateway in front of `server`, which gets [`SECRET`] as a bearer token, and the directory of the secret.
+pub(super) async fn guarded(server: &FakeServer) -> (TestGateway, TempDir) {
+    let directory = TempDir::new().unwrap();
+    let text = private(directory.path(), "crm", SECRET);
+    let gateway = TestGateway::http(&server.url())
+        .with(armed(&text, Form::Bearer, None))
+        .start()
+        .await;
+    (gateway, directory)
+}
+
 async fn server() -> FakeServer {
     FakeServer::with_tools(|heard| Say::json(&said(&heard.json()["id"], "hello"))).await
 }
@@ -225,12 +236,7 @@ async fn a_redirect_does_not_take_the_credential_along() {
         ))]
     })
     .await;
-    let directory = TempDir::new().unwrap();
-    let text = private(directory.path(), "crm", SECRET);
-    let gateway = TestGateway::http(&server.url())
-        .with(armed(&text, Form::Bearer, None))
-        .start()
-        .await;
+    let (gateway, _directory) = guarded(&server).await;
     let answer = Client::new(gateway.addr)
         .call_modern("echo", json!({}))
         .await;

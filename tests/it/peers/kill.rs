@@ -265,7 +265,7 @@ async fn a_gateway_that_does_not_answer_finds_the_kill_in_its_state() {
         is_killed(&echo(&gate).await)
     })
     .await;
-    // In force first, on record a moment later.
+    // Active first, on record a moment later.
     until("the record of the kill", async || {
         of_kind(&gate.home.records().await, "kill.set").len() == 2
     })

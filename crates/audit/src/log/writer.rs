@@ -23,9 +23,9 @@ const SHY_FIRST: u64 = 250;
 const SHY_MOST: u64 = 10_000;
 /// How often the room on the disk is looked at while there is work, or while it is short.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long publishing may fail before calls are refused: records that are written but not signed prove nothing.
+/// Longest time that publishing may fail before calls are refused: records that are written but not signed prove nothing.
 const UNSIGNED_PATIENCE: Duration = Duration::from_secs(3);
-/// How often a failure that lasts is repeated in the program's log.
+/// Interval at which a failure that lasts is repeated in the program's log.
 const REPORT: Duration = Duration::from_secs(10);
 /// Where the log is written, by one at a time: by its own thread, or by a caller who waits for a record anyway. A caller
 /// that writes for all who wait costs no switch to another thread and back.
@@ -174,7 +174,7 @@ pub(super) struct Writer {
     opening: Option<LogNote<'static>>,
     /// Since when publishing fails.
     failing_since: Option<Instant>,
-    /// What the program's log heard last of failures, and when.
+    /// Last failure that the program's log has, and its time.
     reported: Option<(String, Instant)>,
     pace: Pace,
     /// Held for as long as the log is open.

@@ -78,9 +78,10 @@ impl Gateway {
                 (url, Some(found))
             }
         };
-        let url = url
-            .map(|url| parse(&url))
-            .map_or_else(|why| Ok(Err(why)), |parsed| parsed.map(Ok))?;
+        let url = match url {
+            Ok(url) => Ok(parse(&url)?),
+            Err(why) => Err(why),
+        };
         let token = match (&api.token_file, variable(TOKEN), &local) {
             (Some(path), _, _) => Some(token(path)?),
             (None, Some(token), _) => Some(token),

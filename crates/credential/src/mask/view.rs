@@ -34,37 +34,37 @@ impl Gap {
 impl View {
     /// Resolves the escapes of every kind, once; `None` if there is none.
     pub(super) fn new(source: &[u8]) -> Option<Self> {
-        let next = |from: usize| escape::next(source.get(from..)?);
-        let mut view = Unfinished::new(source);
-        let mut at = 0;
-        steps::add(source.len() / 16 + 1);
-        while let Some(step) = next(at) {
-            steps::add(2);
-            at += step;
-            match escape::parse(source.get(at..).unwrap_or_default()) {
-                Some(escape) => at = view.resolve(escape, at),
-                None => at += 1,
-            }
-        }
-        view.finished()
+        Self::resolved(source, escape::next, escape::parse)
     }
 
     /// Resolves the escapes of JSON, once, as every reader of a string does; `None` if there is none.
     pub(super) fn json(source: &[u8]) -> Option<Self> {
-        let next = |from: usize| memchr::memchr(b'\\', source.get(from..)?);
-        let mut view = Unfinished::new(source);
-        let mut at = 0;
-        steps::add(source.len() / 16 + 1);
-        while let Some(step) = next(at) {
-            steps::add(2);
-            at += step;
-            let rest = source.get(at..).unwrap_or_default();
-            let escape = escape::parse_json(rest).unwrap_or_else(|| Escape {
+        let next = |rest: &[u8]| memchr::memchr(b'\\', rest);
+        Self::resolved(source, next, |rest| {
+            Some(escape::parse_json(rest).unwrap_or_else(|| Escape {
                 // A surrogate without the other stands for no character.
                 length: if rest.starts_with(b"\\u") { 6 } else { 2 }.min(rest.len()),
                 value: Value::Character(char::REPLACEMENT_CHARACTER),
-            });
-            at = view.resolve(escape, at);
+            }))
+        })
+    }
+
+    /// Resolves once what `parse` reads where `next` finds that an escape may begin.
+    fn resolved(
+        source: &[u8],
+        next: impl Fn(&[u8]) -> Option<usize>,
+        parse: impl Fn(&[u8]) -> Option<Escape>,
+    ) -> Option<Self> {
+        let mut view = Unfinished::new(source);
+        let mut at = 0;
+        steps::add(source.len() / 16 + 1);
+        while let Some(step) = source.get(at..).and_then(&next) {
+            steps::add(2);
+            at += step;
+            match parse(source.get(at..).unwrap_or_default()) {
+                Some(escape) => at = view.resolve(escape, at),
+                None => at += 1,
+            }
         }
         view.finished()
     }

@@ -16,8 +16,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use keepgate_call::{
-    Ask, Call, Caller, Code, DecisionId, Origin, Passed, Refusal, Reply, ServerName, Trace,
-    trace::Remote,
+    Ask, Call, Caller, Code, Origin, Passed, Refusal, Reply, ServerName, Trace, trace::Remote,
 };
 use keepgate_mcp::{Era, Mirrored, header::HeaderError, message::Message, revision::Revision};
 use keepgate_telemetry::trace::Carrier;
@@ -108,17 +107,14 @@ impl Service<Identified> for Endpoint {
 }
 
 impl Inner {
-    /// Notes a refusal that is not an error of the endpoint, so that the door does not.
-    fn noted(&self, code: Code, arrived: &Arrived) -> DecisionId {
-        self.shared
-            .door
-            .note(code, arrived.peer.map(|peer| peer.ip()))
+    /// A refusal that is not an error of the endpoint, so that the door does not note it: it is noted here.
+    fn noted(&self, code: Code, arrived: &Arrived) -> Refusal {
+        let source = arrived.peer.map(|peer| peer.ip());
+        Refusal::new(code).decision(self.shared.door.note(code, source))
     }
 
     fn not_allowed(&self, arrived: &Arrived) -> Response<Body> {
-        let code = Code::HttpMethod;
-        let refusal = Refusal::new(code).decision(self.noted(code, arrived));
-        let mut response = render::over_http(&refusal);
+        let mut response = render::over_http(&self.noted(Code::HttpMethod, arrived));
         response
             .headers_mut()
             .insert(header::ALLOW, HeaderValue::from_static("POST, GET, DELETE"));

@@ -161,7 +161,7 @@ pub struct Known {
     pub is_absent: bool,
 }
 
-/// What lookups need to know of a server.
+/// Facts of a server that lookups need.
 #[derive(Debug)]
 struct OfServer {
     undeclared: UndeclaredArguments,

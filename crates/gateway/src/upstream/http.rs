@@ -385,12 +385,13 @@ fn item(
     let message = if event.data.is_empty() {
         None
     } else {
-        let decode = || message::decode(event.data.clone(), &http.decode);
-        let decoded = match Inspection::is_long_to_read(event.data.len()) {
+        let (length, data) = (event.data.len(), event.data);
+        let decode = || message::decode(data, &http.decode);
+        let decoded = match Inspection::is_long_to_read(length) {
             false => decode(),
             true => http
                 .inspection
-                .here(event.data.len(), decode)
+                .here(length, decode)
                 .map_err(|refusal| Cut::Ended(Box::new(refusal)))?,
         };
         match decoded {

@@ -32,7 +32,7 @@ pub struct KillFile {
     /// How far it was read.
     read: u64,
     line: u64,
-    /// Which file that was, or was written first: one that takes its place may be as long, and have its number.
+    /// Identity of that file, or of the one written first: one that takes its place may be as long, and have its number.
     known: Option<Identity>,
 }
 

@@ -61,8 +61,7 @@ impl Inner {
         let framing = match classify(&mirrored, &body, session) {
             Ok(framing) => framing,
             Err(error) => {
-                let code = era_code(&error);
-                let refusal = Refusal::new(code).decision(self.noted(code, &arrived));
+                let refusal = self.noted(era_code(&error), &arrived);
                 return Ok(render::era(&error, &refusal, body.messages()));
             }
         };

@@ -35,7 +35,7 @@ impl Doorkeeper {
         }
     }
 
-    /// Notes that somebody at `source` was turned away. Returns the id under which the record is found.
+    /// Notes that somebody at `source` was rejected. Returns the id under which the record is found.
     pub fn note(&self, code: Code, source: Option<IpAddr>) -> DecisionId {
         self.meters.rejected(code.as_str());
         let now = SystemTime::now();
