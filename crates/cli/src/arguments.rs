@@ -133,6 +133,9 @@ pub(crate) enum Command {
     /// Become a child process; what the gateway starts, not people
     #[command(name = keepgate_sandbox::COMMAND, hide = true)]
     Launch(Launch),
+    /// End the children a killed gateway leaves; what the gateway starts, not people
+    #[command(name = keepgate_transport::stdio::REAPER_COMMAND, hide = true)]
+    Reap,
 }
 
 /// A child process to become.

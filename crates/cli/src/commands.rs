@@ -74,6 +74,8 @@ pub(crate) fn run(command: Command, context: &mut Context<'_>) -> Result<(), Fai
             let error = keepgate_sandbox::launch(&launch.rules, &launch.command);
             Err(Failure::caused(Exit::Start, &error))
         }
+        Command::Reap => keepgate_transport::stdio::reap_children()
+            .map_err(|error| Failure::caused(Exit::Start, &error)),
     }
 }
 

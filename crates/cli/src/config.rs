@@ -31,6 +31,9 @@ use keepgate_policy::{Source, Sources};
 use keepgate_telemetry::export;
 use keepgate_transport::http::server::Network;
 
+/// This binary, also when another one has taken its name meanwhile.
+pub(crate) const PROGRAM: &str = "/proc/self/exe";
+
 pub(crate) use bundle::add;
 pub use bundle::{Bundle, Key, KeyFileError, Place, Remote};
 pub use decisions::{DecisionFile, Decisions, Shadow, Upload};

@@ -62,6 +62,8 @@ pub(crate) fn run(path: PathBuf, variables: Vec<(OsString, OsString)>) -> Result
     keepgate_transport::stdio::adopt().map_err(|error| {
         Failure::new(Exit::Start, format!("failed to adopt processes: {error}"))
     })?;
+    // And what a killed gateway leaves is ended by a process that outlives it.
+    keepgate_transport::stdio::guard(config::PROGRAM);
     let runtimes = Runtimes::start()?;
     let main = runtimes::control()?;
     let ended = main.block_on(serve(configuration, path, variables, (&runtimes, &logging)));

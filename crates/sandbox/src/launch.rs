@@ -19,7 +19,7 @@ use landlock::{
 };
 use nix::{
     fcntl::OFlag,
-    sys::{prctl, signal::Signal},
+    sys::prctl,
     unistd::{close, setsid},
 };
 
@@ -146,9 +146,6 @@ fn confine(rules: &str) -> Result<(), LaunchError> {
         Vec::new()
     };
     give_up_rights(rules.user.as_deref())?;
-    // After the change of user, which clears it. Of this process alone: what it starts is ended as its tree.
-    prctl::set_pdeathsig(Signal::SIGKILL)
-        .map_err(|error| LaunchError::Rights(error.to_string()))?;
     if rules.abi > 0 {
         restrict(&rules, &grants)?;
     }

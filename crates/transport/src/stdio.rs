@@ -8,6 +8,7 @@ pub mod child;
 mod connection;
 mod line;
 mod queue;
+mod reaper;
 mod route;
 mod stderr;
 mod supervisor;
@@ -18,6 +19,7 @@ use std::{io, sync::Arc, time::Duration};
 
 pub use child::{ChildSettings, Launcher, Redact};
 pub use connection::{CallMode, Connection, Replies, Sharing, Unsolicited};
+pub use reaper::{REAPER_COMMAND, guard, reap_children};
 pub use route::Owner;
 pub use supervisor::{Restart, Supervisor};
 pub use tree::{adopt, end_all, end_survivors, reap};

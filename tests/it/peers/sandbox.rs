@@ -8,7 +8,7 @@ use keepgate_tests::Client;
 use serde_json::{Value, json};
 
 use super::gate::{Gate, Home};
-use super::process::program;
+use super::process::{program, until};
 
 /// The user that owns nothing.
 const NOBODY: u32 = 65_534;
@@ -389,6 +389,82 @@ async fn what_leaves_its_server_does_not_outlive_the_gateway() {
     for pid in pids {
         assert!(!lives(pid), "{pid}");
     }
+}
+
+/// Processes a call leaves behind while it still runs, each with what it does to get away. `N` is the row's number.
+const RUNAWAYS: [&str; 6] = [
+    "echo $PPID > N",
+    "sleep 987654 & echo $! > N",
+    "env -i sleep 987654 & echo $! > N",
+    "setsid sleep 987654 & echo $! > N",
+    "setsid env -i sleep 987654 & echo $! > N",
+    "setsid sh -c 'setsid sleep 987654 & echo $! > N'",
+];
+
+/// The reaper of a gateway: its child that is no server.
+fn reaper(gate: &Gate) -> Option<i32> {
+    let own = gate.process.pid().to_string();
+    let entries = std::fs::read_dir("/proc").expect("processes");
+    entries.flatten().find_map(|entry| {
+        let read = |name| std::fs::read_to_string(entry.path().join(name)).ok();
+        let stat = read("stat")?;
+        let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)? == own;
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        (parent && lives(pid) && read("cmdline")?.contains("__reap")).then_some(pid)
+    })
+}
+
+/// Kills a gateway with a call under way, `after` something happened to its reaper.
+async fn dies_in_mid_call(user: Option<u32>, after: impl AsyncFnOnce(&Gate)) {
+    let gate = home(user, None).serve().await;
+    let other = session(&gate, "other").await;
+    after(&gate).await;
+    let reaper = reaper(&gate).expect("a reaper");
+    let names: Vec<String> = (0..RUNAWAYS.len())
+        .map(|row| format!("away-{row}"))
+        .collect();
+    let rows = RUNAWAYS.iter().zip(&names);
+    let rows: Vec<String> = rows.map(|(row, name)| row.replace('N', name)).collect();
+    let command = format!(
+        "cd $HERE/docs; {}; touch under-way; sleep 987654",
+        rows.join("; ").replace("&; ", "& ")
+    );
+    let call = tokio::spawn(async move {
+        other.call("run", json!({"command": command})).await;
+    });
+    let docs = gate.home.path("docs");
+    until("the call runs", async || docs.join("under-way").exists()).await;
+    let pids = names.iter().map(|name| {
+        let text = std::fs::read_to_string(docs.join(name)).expect("a number");
+        text.trim().parse().expect("a number")
+    });
+    let pids: Vec<i32> = pids.collect();
+    assert!(pids.iter().all(|pid| lives(*pid)), "{pids:?}");
+    let _home = gate.kill().await;
+    call.abort();
+    for pid in pids.into_iter().chain([reaper]) {
+        ends(pid).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_in_mid_call_does_not_outlive_a_gateway_that_is_killed() {
+    dies_in_mid_call(None, async |_| ()).await;
+    if needs_root("as nobody") {
+        dies_in_mid_call(Some(NOBODY), async |_| ()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reaper_that_is_killed_is_replaced_with_the_next_child() {
+    dies_in_mid_call(None, async |gate| {
+        let first = reaper(gate).expect("a reaper");
+        let killed = nix::unistd::Pid::from_raw(first);
+        nix::sys::signal::kill(killed, nix::sys::signal::Signal::SIGKILL).expect("killed");
+        let _next = session(gate, "shell").await;
+        assert_ne!(reaper(gate), Some(first));
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

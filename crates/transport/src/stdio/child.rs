@@ -22,7 +22,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{StdioError, stderr, tree};
+use super::{StdioError, reaper, stderr, tree};
 
 /// Takes out of a line of a child's log what must not be in ours; `None` if nothing has to be.
 pub type Redact = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -131,15 +131,18 @@ impl Child {
             command: settings.command.to_string_lossy().into_owned(),
             source: Arc::new(source),
         };
-        let mark = mark().map_err(failed)?;
+        let mark = tree::mark().map_err(failed)?;
         let mut command = command(settings);
         command.env(tree::VARIABLE, &mark);
         let (mut process, group) = {
             // Held while it starts: nobody takes it for one that was adopted.
             let mut leaders = tree::leaders();
+            reaper::ensure(leaders.keys().copied()).map_err(failed)?;
             let process = command.spawn().map_err(failed)?;
             let id = process.id().and_then(|id| i32::try_from(id).ok());
             leaders.extend(id.map(|id| (id, mark.clone())));
+            // Until here its environment names it: the launcher has the mark from its first moment.
+            id.into_iter().for_each(reaper::watch);
             (process, id.map(Pid::from_raw))
         };
         let pipes = (
@@ -236,7 +239,10 @@ impl Child {
     fn kill_group(&mut self) {
         self.signal(Signal::SIGKILL);
         if let Some(group) = self.group.take() {
-            tree::leaders().remove(&group.as_raw());
+            let mut leaders = tree::leaders();
+            leaders.remove(&group.as_raw());
+            // Under the lock: the next child may get this number.
+            reaper::forget(group.as_raw());
         }
     }
 
@@ -254,13 +260,6 @@ impl Drop for Child {
     fn drop(&mut self) {
         self.kill_group();
     }
-}
-
-/// A mark that nobody can guess.
-fn mark() -> io::Result<String> {
-    let mut bytes = [0_u8; 16];
-    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-    Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
 }
 
 fn command(settings: &ChildSettings) -> Command {

@@ -7,7 +7,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fs, io,
     sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
@@ -20,6 +20,8 @@ use nix::{
     },
     unistd::{Pid, getpid},
 };
+
+use super::reaper;
 
 /// Variable that names the child a process comes from.
 pub(super) const VARIABLE: &str = "KEEPGATE_CHILD";
@@ -38,11 +40,21 @@ static LEADERS: Mutex<BTreeMap<i32, String>> = Mutex::new(BTreeMap::new());
 pub(super) type Known = BTreeSet<(i32, u64)>;
 
 /// A process, as far as it matters here.
-struct Process {
-    pid: i32,
-    parent: i32,
-    started: u64,
-    is_zombie: bool,
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) pid: i32,
+    pub(super) parent: i32,
+    pub(super) group: i32,
+    pub(super) session: i32,
+    pub(super) started: u64,
+    pub(super) is_zombie: bool,
+}
+
+impl Process {
+    /// Its number and when it was started.
+    pub(super) fn key(&self) -> (i32, u64) {
+        (self.pid, self.started)
+    }
 }
 
 /// Processes that were ours before the first child: a script started them and then became the gateway.
@@ -52,22 +64,22 @@ static FOREIGN: OnceLock<Known> = OnceLock::new();
 ///
 /// # Errors
 /// The error of the system.
-pub fn adopt() -> std::io::Result<()> {
+pub fn adopt() -> io::Result<()> {
     let own = getpid().as_raw();
     let mut foreign = processes();
     foreign.retain(|process| process.parent == own);
-    let foreign = foreign.iter().map(|process| (process.pid, process.started));
-    FOREIGN.get_or_init(|| foreign.collect());
+    FOREIGN.get_or_init(|| foreign.iter().map(Process::key).collect());
     Ok(prctl::set_child_subreaper(true)?)
 }
 
 /// Whether a process was adopted: it is ours, and neither a child nor there before.
 fn is_orphan(process: &Process, leaders: &BTreeMap<i32, String>) -> bool {
     process.parent == getpid().as_raw()
+        && process.pid != reaper::number()
         && !leaders.contains_key(&process.pid)
         && !FOREIGN
             .get()
-            .is_some_and(|known| known.contains(&(process.pid, process.started)))
+            .is_some_and(|known| known.contains(&process.key()))
 }
 
 /// The children that run.
@@ -82,9 +94,7 @@ pub(super) fn descendants(leader: i32) -> Known {
     let found = processes
         .iter()
         .filter(|process| below.contains(&process.pid));
-    found
-        .map(|process| (process.pid, process.started))
-        .collect()
+    found.map(Process::key).collect()
 }
 
 /// Kills these processes, those that carry `mark`, those without a readable mark, and all below them, until
@@ -146,17 +156,26 @@ pub fn end_all() -> usize {
     left
 }
 
-/// Lets go of adopted processes that have ended by themselves: each would keep its number. Blocks.
+/// Lets go of adopted processes that have ended by themselves: each would keep its number. Names the others to the reaper.
+/// Blocks.
 pub fn reap() {
     let leaders = leaders();
     if !prctl::get_child_subreaper().unwrap_or(false) {
         return;
     }
-    for process in processes() {
-        if process.is_zombie && is_orphan(&process, &leaders) {
-            let _status = waitpid(Pid::from_raw(process.pid), Some(WaitPidFlag::WNOHANG));
-        }
+    let mut orphans = processes();
+    orphans.retain(|process| is_orphan(process, &leaders));
+    let (ended, alive): (Vec<_>, Vec<_>) = orphans.iter().partition(|process| process.is_zombie);
+    for process in ended {
+        let _status = waitpid(Pid::from_raw(process.pid), Some(WaitPidFlag::WNOHANG));
     }
+    if leaders.is_empty() && alive.is_empty() {
+        return;
+    }
+    if let Err(error) = reaper::ensure(leaders.keys().copied()) {
+        tracing::error!(%error, "no reaper can be started: children outlive a gateway that is killed");
+    }
+    reaper::adopt(alive.into_iter().map(Process::key).collect());
 }
 
 /// One look: kills, reaps, and counts what it found alive. Without a mark, everything that was adopted is meant.
@@ -201,8 +220,35 @@ fn is_doomed(pid: i32, mark: Option<&str>, leaders: &BTreeMap<i32, String>) -> b
     }
 }
 
+/// A mark that nobody can guess; the first half of every child's, so that the reaper needs one.
+///
+/// # Errors
+/// The error of the system's generator.
+pub(super) fn run_mark() -> io::Result<&'static str> {
+    static RUN: OnceLock<String> = OnceLock::new();
+    if let Some(mark) = RUN.get() {
+        return Ok(mark);
+    }
+    let mark = random()?;
+    Ok(RUN.get_or_init(|| mark))
+}
+
+/// The mark of one more child.
+///
+/// # Errors
+/// The error of the system's generator.
+pub(super) fn mark() -> io::Result<String> {
+    Ok(format!("{}-{}", run_mark()?, random()?))
+}
+
+fn random() -> io::Result<String> {
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
+}
+
 /// The mark in a process's environment.
-fn mark_of(pid: i32) -> Option<String> {
+pub(super) fn mark_of(pid: i32) -> Option<String> {
     let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
     let mut entries = environment.split(|byte| *byte == 0);
     entries.find_map(|entry| {
@@ -212,7 +258,7 @@ fn mark_of(pid: i32) -> Option<String> {
 }
 
 /// These processes and all below them.
-fn below(processes: &[Process], mut found: BTreeSet<i32>) -> BTreeSet<i32> {
+pub(super) fn below(processes: &[Process], mut found: BTreeSet<i32>) -> BTreeSet<i32> {
     let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
     for process in processes {
         children
@@ -232,22 +278,26 @@ fn below(processes: &[Process], mut found: BTreeSet<i32>) -> BTreeSet<i32> {
 }
 
 /// Every process there is.
-fn processes() -> Vec<Process> {
+pub(super) fn processes() -> Vec<Process> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };
-    let read = |entry: fs::DirEntry| {
-        let pid = entry.file_name().to_str()?.parse().ok()?;
-        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
-        // The name is in parentheses and may hold anything, parentheses too.
-        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-        let is_zombie = matches!(fields.next()?, "Z" | "X");
-        Some(Process {
-            pid,
-            parent: fields.next()?.parse().ok()?,
-            started: fields.nth(17)?.parse().ok()?,
-            is_zombie,
-        })
-    };
+    let read = |entry: fs::DirEntry| process(entry.file_name().to_str()?.parse().ok()?);
     entries.filter_map(|entry| read(entry.ok()?)).collect()
+}
+
+/// The process of this number.
+pub(super) fn process(pid: i32) -> Option<Process> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name is in parentheses and may hold anything, parentheses too.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let is_zombie = matches!(fields.next()?, "Z" | "X");
+    Some(Process {
+        pid,
+        parent: fields.next()?.parse().ok()?,
+        group: fields.next()?.parse().ok()?,
+        session: fields.next()?.parse().ok()?,
+        started: fields.nth(15)?.parse().ok()?,
+        is_zombie,
+    })
 }

@@ -13,11 +13,10 @@ use keepgate_gateway::settings::{Launch, Server, Upstream};
 use keepgate_sandbox::{Account, Feature, Files, Rules};
 
 use super::Resolver;
+use crate::config::PROGRAM;
 use crate::config::decode::At;
 use crate::config::raw::sandbox::Sandbox;
 
-/// This binary, also when another one has taken its name meanwhile.
-const LAUNCHER: &str = "/proc/self/exe";
 /// Directories of container engines and systemd for secrets: none of them is a child's, unless it is on its list.
 const STORES: [&str; 3] = ["/run/secrets", "/run/credentials", "/var/run/secrets"];
 
@@ -122,7 +121,7 @@ impl Resolver<'_> {
         let variables = user.and_then(|user| self.account(user));
         rules.user = user.map(|user| user.value.clone());
         Launch {
-            launcher: LAUNCHER.into(),
+            launcher: PROGRAM.into(),
             rules: Arc::new(rules),
             variables: variables.unwrap_or_default(),
         }
