@@ -11,6 +11,7 @@
 use std::{
     ffi::OsStr,
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -81,6 +82,7 @@ impl Copy {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         fs::write(copy.path("tls.crt"), made.cert.pem()).unwrap();
         fs::write(copy.path("tls.key"), made.signing_key.serialize_pem()).unwrap();
+        fs::set_permissions(copy.path("tls.key"), PermissionsExt::from_mode(0o600)).unwrap();
         copy
     }
 

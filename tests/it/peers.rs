@@ -28,6 +28,7 @@ mod kill_blind;
 mod logs;
 mod operations;
 mod overload;
+mod permissions;
 mod process;
 mod resume;
 mod sandbox;

@@ -11,7 +11,8 @@ use std::{
 use serde_json::Value;
 
 /// The floors of the house. A crate uses crates of lower floors only.
-const FLOORS: [(&str, u8); 13] = [
+const FLOORS: [(&str, u8); 14] = [
+    ("keepgate-files", 0),
     ("keepgate-mcp", 0),
     ("keepgate-call", 1),
     ("keepgate-authn", 2),

@@ -13,7 +13,7 @@ use std::{
 use arc_swap::ArcSwap;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use keepgate_authn::private_file::{self, FileError};
+use keepgate_files::FileError;
 use keepgate_store::kill::text;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
@@ -288,7 +288,7 @@ fn known(directory: &Path) -> Result<Vec<([u8; 32], Operator)>, OperatorError> {
 /// [`OperatorError`] when the file cannot be read.
 pub fn read(state_directory: &Path) -> Result<Vec<Entry>, OperatorError> {
     let path = state_directory.join(Operators::FILE);
-    let Some(bytes) = private_file::read(&path)? else {
+    let Some(bytes) = keepgate_files::read(&path)? else {
         return Ok(Vec::new());
     };
     let malformed = |source| OperatorError::Malformed {
@@ -315,7 +315,7 @@ fn write(state_directory: &Path, operators: Vec<Entry>) -> Result<(), OperatorEr
             source,
         })?;
     bytes.push(b'\n');
-    Ok(private_file::replace(&path, &bytes)?)
+    Ok(keepgate_files::replace(&path, &bytes)?)
 }
 
 /// Adds an operator and gives the token, this once; on disk before it returns. A name that was revoked can be given anew.
@@ -342,8 +342,8 @@ pub fn add(
         "{PREFIX}{}",
         URL_SAFE_NO_PAD.encode(random.as_ref())
     ));
-    private_file::create_directory(state_directory)?;
-    let _lock = private_file::lock(state_directory)?;
+    keepgate_files::create_directory(state_directory)?;
+    let _lock = keepgate_files::lock(state_directory)?;
     let mut operators = read(state_directory)?;
     if operators
         .iter()
@@ -368,7 +368,7 @@ pub fn add(
 /// # Errors
 /// [`OperatorError::Unknown`] when nobody active has the name, others when the file cannot be used.
 pub fn revoke(state_directory: &Path, name: &str, now: SystemTime) -> Result<Entry, OperatorError> {
-    let _lock = private_file::lock(state_directory)?;
+    let _lock = keepgate_files::lock(state_directory)?;
     let mut operators = read(state_directory)?;
     let active = operators
         .iter_mut()

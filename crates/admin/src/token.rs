@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use arc_swap::ArcSwap;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use keepgate_authn::private_file::{self, FileError};
+use keepgate_files::FileError;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -64,7 +64,7 @@ impl Token {
     /// # Errors
     /// [`TokenError`] when the file cannot be used or holds something too short.
     pub fn open(state_directory: &Path) -> Result<Self, TokenError> {
-        private_file::create_directory(state_directory)?;
+        keepgate_files::create_directory(state_directory)?;
         let path = state_directory.join(Self::FILE);
         let value = ArcSwap::from_pointee(read(&path)?);
         Ok(Self { path, value })
@@ -92,7 +92,7 @@ impl Token {
 
 /// The token in the file, made when there is none; white space around it does not count.
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, TokenError> {
-    let bytes = private_file::read_or_create(path, || {
+    let bytes = keepgate_files::read_or_create(path, || {
         let mut random = Zeroizing::new([0_u8; RANDOM]);
         getrandom::fill(random.as_mut()).map_err(TokenError::Random)?;
         let text = Zeroizing::new(format!("kga_{}\n", URL_SAFE_NO_PAD.encode(random.as_ref())));

@@ -1,12 +1,12 @@
 //! The log's keys: Ed25519 for checkpoints (C2SP signed-note), and a secret for digests.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use keepgate_files::FileError;
 use signed_note::{Note, StandardSigner, StandardVerifier, VerifierList};
 use zeroize::Zeroizing;
 
@@ -17,28 +17,14 @@ const PUBLIC_KEY: &str = "log.pub";
 /// Why a key could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// The file could not be read or written.
-    #[error("failed to use key file: `{path}`")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
+    /// The file could not be read or written, or is open to others.
+    #[error("failed to use a key of the log")]
+    File(#[source] FileError),
     /// The text is not a key of the form `origin+id+base64`.
     #[error("not a key of a log: `{path}`")]
     Malformed {
         /// The file, or `-` for a key given as text.
         path: PathBuf,
-    },
-    /// The file of a secret key may be read by others than its owner.
-    #[error("others may read the secret key, mode {mode:o}: `{path}`")]
-    Exposed {
-        /// The file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
     },
     /// The log has records but its key is gone. A new key would hide that.
     #[error("the log has records but its key is gone: `{path}`")]
@@ -67,7 +53,7 @@ impl PublicKey {
     ///
     /// [`KeyError`] when the file cannot be read or holds no key.
     pub fn load(path: &Path) -> Result<Self, KeyError> {
-        let text = fs::read_to_string(path).map_err(|source| file(path, source))?;
+        let text = fs::read_to_string(path).map_err(file("read", path))?;
         Self::parse(&text).map_err(|_malformed| KeyError::Malformed { path: path.into() })
     }
 
@@ -192,16 +178,13 @@ fn load_pair(secret_path: &Path) -> Result<(StandardSigner, PublicKey), KeyError
 fn create(origin: &str, secret_path: &Path, digest_path: &Path) -> Result<(), KeyError> {
     let mut digest = Zeroizing::new([0; 32]);
     getrandom::fill(digest.as_mut_slice())
-        .map_err(|source| file(digest_path, io::Error::other(source)))?;
+        .map_err(|source| file("make", digest_path)(io::Error::other(source)))?;
     let digest = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(digest.as_slice()));
-    save(digest_path, 0o600, &digest)?;
+    keepgate_files::replace(digest_path, digest.as_bytes())?;
     let (secret, public) = signed_note::generate_key(&mut rand_core::OsRng, origin);
     let secret = Zeroizing::new(secret);
-    save(
-        secret_path,
-        0o600,
-        &Zeroizing::new(format!("{}\n{public}\n", *secret)),
-    )
+    let text = Zeroizing::new(format!("{}\n{public}\n", *secret));
+    Ok(keepgate_files::replace(secret_path, text.as_bytes())?)
 }
 
 /// Puts the public key where everybody may read it; refuses if another one lies there.
@@ -212,7 +195,8 @@ fn publish(public: &PublicKey, path: &Path) -> Result<(), KeyError> {
             false => Err(KeyError::Mismatch { path: path.into() }),
         };
     }
-    save(path, 0o644, &format!("{}\n", public.as_str()))
+    let text = format!("{}\n", public.as_str());
+    Ok(keepgate_files::replace_public(path, text.as_bytes())?)
 }
 
 fn belong_together(signer: &StandardSigner, public: &PublicKey) -> bool {
@@ -223,55 +207,37 @@ fn belong_together(signer: &StandardSigner, public: &PublicKey) -> bool {
 }
 
 fn load_secret(path: &Path) -> Result<Zeroizing<String>, KeyError> {
-    let mode = fs::metadata(path)
-        .map_err(|source| file(path, source))?
-        .permissions()
-        .mode();
-    if mode & 0o077 != 0 {
-        return Err(KeyError::Exposed {
-            path: path.into(),
-            mode: mode & 0o777,
-        });
+    let malformed = || KeyError::Malformed { path: path.into() };
+    let gone = || file("open", path)(io::ErrorKind::NotFound.into());
+    let mut bytes = keepgate_files::read(path)?.ok_or_else(gone)?;
+    match String::from_utf8(std::mem::take(&mut *bytes)) {
+        Ok(text) => Ok(Zeroizing::new(text)),
+        Err(error) => {
+            drop(Zeroizing::new(error.into_bytes()));
+            Err(malformed())
+        }
     }
-    fs::read_to_string(path)
-        .map(Zeroizing::new)
-        .map_err(|source| file(path, source))
-}
-
-/// Writes a whole file under another name first: a crash leaves either all of it or nothing.
-fn save(path: &Path, mode: u32, text: &str) -> Result<(), KeyError> {
-    let new = path.with_extension("new");
-    let write = || {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(mode)
-            .open(&new)?;
-        // The mask of the process may have taken rights from the public key, and a file left over may have given too many.
-        file.set_permissions(fs::Permissions::from_mode(mode))?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, path)?;
-        path.parent()
-            .map_or(Ok(()), |parent| fs::File::open(parent)?.sync_all())
-    };
-    write().map_err(|source| file(path, source))
 }
 
 fn exists(path: &Path) -> Result<bool, KeyError> {
-    path.try_exists().map_err(|source| file(path, source))
+    path.try_exists().map_err(file("look for", path))
 }
 
-fn file(path: &Path, source: io::Error) -> KeyError {
-    KeyError::File {
-        path: path.into(),
-        source,
+fn file(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KeyError {
+    let error = FileError::io(act, path);
+    move |source| KeyError::File(error(source))
+}
+
+impl From<FileError> for KeyError {
+    fn from(error: FileError) -> Self {
+        Self::File(error)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn directory() -> tempfile::TempDir {
@@ -316,8 +282,11 @@ mod tests {
 
         Keys::load_or_create(at.path(), "gate.example/a", true).unwrap();
         let secret = at.path().join("private/signing.key");
-        fs::set_permissions(&secret, fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(load(false), KeyError::Exposed { mode: 0o640, .. }));
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o604)).unwrap();
+        assert!(matches!(
+            load(false),
+            KeyError::File(FileError::Exposed { mode: 0o604, .. })
+        ));
         fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
 
         let other = directory();

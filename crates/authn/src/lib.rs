@@ -7,7 +7,6 @@
 mod authenticator;
 mod key;
 pub mod oauth;
-pub mod private_file;
 mod store;
 
 pub use authenticator::{Authenticator, AuthnError};

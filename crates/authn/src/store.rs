@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use keepgate_call::{Caller, CallerKind, Proof, ServerName, Tenant};
+use keepgate_files::FileError;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use zeroize::Zeroizing;
 
 use crate::key::{self, Digest, KeyId, Pepper, Presented, RandomError};
-use crate::private_file::{self, FileError};
 
 /// Version of the file's form that is written, and the only one that is read.
 const VERSION: u32 = 1;
@@ -201,9 +201,9 @@ impl ApiKeys {
     /// # Errors
     /// [`StoreError`]: a file that cannot be used, or keys whose secret is gone.
     pub fn open(state_directory: &Path) -> Result<Self, StoreError> {
-        private_file::create_directory(state_directory)?;
+        keepgate_files::create_directory(state_directory)?;
         let path = state_directory.join(Self::SECRET_FILE);
-        let bytes = private_file::read_or_create(&path, || {
+        let bytes = keepgate_files::read_or_create(&path, || {
             if read_entries(&state_directory.join(Self::FILE))?.is_empty() {
                 Pepper::generate().map_err(StoreError::Random)
             } else {
@@ -230,7 +230,7 @@ impl ApiKeys {
             .ok_or_else(|| StoreError::SecretDamaged { path: self.file() })?;
         let entry = Entry::new(request, &presented, self.pepper.digest(&presented), now)?;
         let key = entry.to_key(&self.file())?;
-        let _lock = private_file::lock(&self.directory)?;
+        let _lock = keepgate_files::lock(&self.directory)?;
         let mut entries = read_entries(&self.file())?;
         entries.push(entry);
         self.write(entries)?;
@@ -254,7 +254,7 @@ impl ApiKeys {
     /// # Errors
     /// [`StoreError::Unknown`] when there is none, others when the store cannot be used.
     pub fn revoke(&self, id: &str, now: SystemTime) -> Result<ApiKey, StoreError> {
-        let _lock = private_file::lock(&self.directory)?;
+        let _lock = keepgate_files::lock(&self.directory)?;
         let mut entries = read_entries(&self.file())?;
         let Some(entry) = entries.iter_mut().find(|entry| entry.id == id) else {
             return Err(StoreError::Unknown { id: id.to_owned() });
@@ -285,7 +285,7 @@ impl ApiKeys {
                 source,
             })?;
         bytes.push(b'\n');
-        Ok(private_file::replace(&path, &bytes)?)
+        Ok(keepgate_files::replace(&path, &bytes)?)
     }
 
     /// What the gateway looks keys up in, from the file as it stands now.
@@ -481,7 +481,7 @@ impl Entry {
 
 /// Reads the key file; none is the same as one without keys.
 fn read_entries(path: &Path) -> Result<Vec<Entry>, StoreError> {
-    let Some(bytes) = private_file::read(path)? else {
+    let Some(bytes) = keepgate_files::read(path)? else {
         return Ok(Vec::new());
     };
     let malformed = |source| StoreError::Malformed {

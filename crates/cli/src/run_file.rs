@@ -4,7 +4,6 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use keepgate_authn::private_file;
 use serde::{Deserialize, Serialize};
 
 /// Name of the file in the state directory.
@@ -43,7 +42,7 @@ pub(crate) struct Announced {
 impl RunFile {
     /// Reads the file of `state`.
     pub(crate) fn find(state: &Path) -> Found {
-        let bytes = private_file::read(&state.join(FILE)).ok().flatten();
+        let bytes = keepgate_files::read(&state.join(FILE)).ok().flatten();
         let Some(read) = bytes.and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok()) else {
             return Found::Absent;
         };
@@ -79,7 +78,8 @@ impl RunFile {
         let written = serde_json::to_vec(&own)
             .map_err(|error| error.to_string())
             .and_then(|bytes| {
-                private_file::replace(&path, &bytes).map_err(|error| crate::failure::chain(&error))
+                keepgate_files::replace(&path, &bytes)
+                    .map_err(|error| crate::failure::chain(&error))
             });
         match written {
             Ok(()) => Some(Announced { path, own }),
@@ -148,13 +148,13 @@ mod tests {
                 started: own.started,
             },
         ] {
-            private_file::replace(&path, &serde_json::to_vec(&other).unwrap()).unwrap();
+            keepgate_files::replace(&path, &serde_json::to_vec(&other).unwrap()).unwrap();
             assert_eq!(RunFile::find(state), Found::Stale(other));
         }
         std::fs::write(&path, "{").unwrap();
         assert_eq!(RunFile::find(state), Found::Absent);
 
-        private_file::replace(&path, &serde_json::to_vec(&own).unwrap()).unwrap();
+        keepgate_files::replace(&path, &serde_json::to_vec(&own).unwrap()).unwrap();
         drop(announced);
         assert!(!path.exists());
     }

@@ -2,6 +2,8 @@
 
 use std::{io, sync::Arc, time::Duration};
 
+use keepgate_files::FileError;
+
 /// A reference that gave no secret. Clones share their cause.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("no credential from `{reference}`")]
@@ -25,18 +27,12 @@ pub enum Fault {
     /// It is no plain file.
     #[error("not a plain file")]
     FileKind,
-    /// Others may read the file.
-    #[error("others may read or change the file, its mode is `{mode:04o}`")]
-    FileMode {
-        /// The permission bits.
-        mode: u32,
-    },
-    /// The file belongs to somebody else.
-    #[error("the file belongs to another user: `{owner}`")]
-    FileOwner {
-        /// The owner's number.
-        owner: u32,
-    },
+    /// Others may read the file, or change it or its directory.
+    #[error("others may read or change the file")]
+    FileMode(#[source] Arc<FileError>),
+    /// The file or its directory belongs to somebody else.
+    #[error("the file belongs to another user")]
+    FileOwner(#[source] Arc<FileError>),
     /// The variable is not set.
     #[error("the variable is not set")]
     VariableMissing,
@@ -139,8 +135,8 @@ impl Fault {
             Self::FileMissing => "file_missing",
             Self::FileUnreadable(_) => "file_unreadable",
             Self::FileKind => "file_kind",
-            Self::FileMode { .. } => "file_mode",
-            Self::FileOwner { .. } => "file_owner",
+            Self::FileMode(_) => "file_mode",
+            Self::FileOwner(_) => "file_owner",
             Self::VariableMissing => "variable_missing",
             Self::TooShort => "too_short",
             Self::TooLong => "too_long",
@@ -175,8 +171,8 @@ impl Fault {
             Self::FileMissing => "create the file, or mount the secret",
             Self::FileUnreadable(_) => "see that the gateway's user may read it",
             Self::FileKind => "name a plain file",
-            Self::FileMode { .. } => "chmod 0600, or mount it as a systemd or Kubernetes secret",
-            Self::FileOwner { .. } => "chown it to the gateway's user or root",
+            Self::FileMode(_) => "chmod 0600, or mount it as a systemd or Kubernetes secret",
+            Self::FileOwner(_) => "chown it to the gateway's user or root",
             Self::VariableMissing => "set the variable where the gateway is started",
             Self::TooShort => "use a longer secret: short ones cannot be masked",
             Self::TooLong => "a credential is a token or password, not a document",
@@ -236,8 +232,8 @@ impl Fault {
             Self::FileMissing
             | Self::FileUnreadable(_)
             | Self::FileKind
-            | Self::FileMode { .. }
-            | Self::FileOwner { .. }
+            | Self::FileMode(_)
+            | Self::FileOwner(_)
             | Self::VariableMissing
             | Self::TooShort
             | Self::TooLong

@@ -1,5 +1,6 @@
 //! Policies from bundles: made and signed by Python's tarfile and PyJWT, served by Starlette with real ETags.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use keepgate_tests::{Client, FakeServer, Gate as Door};
@@ -24,7 +25,18 @@ fn allows(tool: &str) -> String {
 /// A key made for the tests of the policies, and its public half.
 fn key(name: &str) -> PathBuf {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    tests.join("../crates/policy/src/bundle/tests").join(name)
+    let path = tests.join("../crates/policy/src/bundle/tests").join(name);
+    if name != "secret.txt" {
+        return path;
+    }
+    // A checkout is open to everybody, a secret must not be.
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let closed = folder.join(format!("{}-{name}", std::process::id()));
+    if !closed.exists() {
+        std::fs::copy(path, &closed).expect("a copy");
+        std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o600)).expect("closed");
+    }
+    closed
 }
 
 /// A folder of bundles and the server that hands them out.

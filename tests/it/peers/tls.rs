@@ -1,5 +1,6 @@
 //! TLS on both sides of the gateway and HTTP/2, spoken by Node and the SDKs, with an authority of the test's own.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use keepgate_tests::{FakeServer, Gate as Door, Say, upstream::said};
@@ -43,6 +44,7 @@ impl Authority {
         let own = KeyPair::generate().expect("a key");
         let issued = params.signed_by(&own, &self.issuer).expect("a certificate");
         std::fs::write(key, own.serialize_pem()).expect("a file");
+        std::fs::set_permissions(key, PermissionsExt::from_mode(0o600)).expect("closed");
         std::fs::write(certificate, issued.pem()).expect("a file");
     }
 

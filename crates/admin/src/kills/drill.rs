@@ -6,7 +6,6 @@ use std::{
     time::SystemTime,
 };
 
-use keepgate_authn::private_file;
 use keepgate_store::kill::{Blast, Facts, Kill, Switch, text};
 use serde::Serialize;
 
@@ -115,8 +114,8 @@ pub(super) async fn keep(directory: &Path, report: &Report) -> Result<PathBuf, S
     let written = {
         let path = path.clone();
         tokio::task::spawn_blocking(move || {
-            private_file::create_directory(&directory)?;
-            private_file::replace(&path, &bytes)
+            keepgate_files::create_directory(&directory)?;
+            keepgate_files::replace(&path, &bytes)
         })
     };
     match tokio::time::timeout(super::RECORD, written).await {

@@ -132,7 +132,7 @@ fn reload_sees_new_keys_and_keeps_the_old_ones_when_it_fails() {
     assert_eq!(ask(), Err(AuthnError::Invalid));
     assert_eq!(authenticator.reload().unwrap(), 1);
     assert_eq!(ask(), Ok(()));
-    crate::private_file::replace(&directory.path().join(ApiKeys::FILE), b"{").unwrap();
+    keepgate_files::replace(&directory.path().join(ApiKeys::FILE), b"{").unwrap();
     assert!(authenticator.reload().is_err());
     assert_eq!(ask(), Ok(()));
 }

@@ -146,7 +146,7 @@ fn a_lost_secret_is_an_error_and_not_a_new_one() {
         Err(StoreError::SecretMissing { .. })
     ));
     assert!(!secret.exists());
-    private_file::replace(&secret, b"short").unwrap();
+    keepgate_files::replace(&secret, b"short").unwrap();
     assert!(matches!(
         ApiKeys::open(directory.path()),
         Err(StoreError::SecretDamaged { .. })
@@ -177,10 +177,10 @@ fn a_damaged_key_file_is_found_when_the_store_opens() {
         ("short id", good.replacen("\"id\": \"", "\"id\": \"0", 1)),
         ("twice", duplicate),
     ] {
-        private_file::replace(&path, text.as_bytes()).unwrap();
+        keepgate_files::replace(&path, text.as_bytes()).unwrap();
         assert!(ApiKeys::open(directory.path()).is_err(), "{damage}");
     }
-    private_file::replace(&path, good.as_bytes()).unwrap();
+    keepgate_files::replace(&path, good.as_bytes()).unwrap();
     ApiKeys::open(directory.path()).unwrap();
 }
 

@@ -11,6 +11,9 @@ use keepgate_policy::bundle::{
     Algorithm, BundleSource, KeyError, PublicKey, Trusted, Verification,
 };
 
+/// Largest file of a secret key that is read, in bytes.
+const MAX_SECRET: u64 = 1 << 20;
+
 /// One bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bundle {
@@ -70,6 +73,9 @@ pub enum KeyFileError {
         /// What the system answered.
         source: std::io::Error,
     },
+    /// The file of a secret key could not be read, or is open to others.
+    #[error("failed to read a key that is a secret")]
+    Secret(#[source] keepgate_files::FileError),
     /// There is no such key in it.
     #[error("not a key that can be used: `{path}`")]
     Key {
@@ -90,11 +96,17 @@ impl Key {
     /// [`KeyFileError`].
     pub fn read(&self) -> Result<PublicKey, KeyFileError> {
         let path = || self.file.clone();
-        let bytes = std::fs::read(&self.file).map_err(|source| KeyFileError::Read {
-            path: path(),
-            source,
-        })?;
-        PublicKey::read(self.algorithm, &bytes).map_err(|source| KeyFileError::Key {
+        let read = if self.algorithm.is_symmetric() {
+            let secret = keepgate_files::read_secret(&self.file, MAX_SECRET);
+            PublicKey::read(self.algorithm, &secret.map_err(KeyFileError::Secret)?)
+        } else {
+            let bytes = std::fs::read(&self.file).map_err(|source| KeyFileError::Read {
+                path: path(),
+                source,
+            })?;
+            PublicKey::read(self.algorithm, &bytes)
+        };
+        read.map_err(|source| KeyFileError::Key {
             path: path(),
             source,
         })

@@ -13,7 +13,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use keepgate_admin::{InForce, Plugin, PolicyStatus};
-use keepgate_authn::private_file;
 use keepgate_call::ServerName;
 use keepgate_credential::{Credentials, Form, Live, Use};
 use keepgate_gateway::Shared;
@@ -71,14 +70,12 @@ pub(super) struct Looking {
     news: mpsc::Receiver<News>,
 }
 
-/// Makes the state directory, opens the bundles and loads the policies for the first time.
+/// Opens the bundles and loads the policies for the first time.
 /// Whatever secrets that takes are among those of `live`.
 pub(super) async fn open(
     configuration: &Configuration,
     live: &Arc<Live>,
 ) -> Result<(Arc<Bundles>, Policy), Failure> {
-    private_file::create_directory(&configuration.state)
-        .map_err(|error| Failure::caused(Exit::State, &error))?;
     let bundles = Bundles::open(configuration, live)?;
     let policy = bundles.load(configuration, &Settings::default()).await?;
     Ok((Arc::new(bundles), policy))

@@ -2,7 +2,6 @@
 //! hangs costs calls nothing. What cannot be kept is dropped and counted: this log is for learning, the signed record is
 //! the audit log.
 
-mod file;
 mod upload;
 
 use std::collections::VecDeque;
@@ -12,13 +11,13 @@ use std::sync::mpsc as threads;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use keepgate_files::Rotated;
 use keepgate_gateway::Shared;
 use keepgate_policy::{EventWriter, Judged, Labels, Written};
 use keepgate_telemetry::metrics::About;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use self::file::DecisionFile;
 use self::upload::Uploader;
 use crate::config::Configuration;
 use crate::exit::Exit;
@@ -66,7 +65,7 @@ pub(super) fn start(
     }
     let file = wanted.file.as_ref().map(|wanted| {
         let path = configuration.state.join(keepgate_policy::DECISION_FILE);
-        DecisionFile::open(&path, wanted).map_err(|error| unusable(&path, &error))
+        Rotated::open(&path, wanted.max_size, wanted.keep).map_err(|error| unusable(&path, &error))
     });
     let tally = Arc::new(Tally::default());
     observe(shared, &tally);
@@ -177,7 +176,7 @@ fn labels(node: &str) -> Result<Labels, Failure> {
 /// What the thread runs.
 struct Worker {
     writer: EventWriter,
-    file: Option<DecisionFile>,
+    file: Option<Rotated>,
     file_fails: bool,
     pace: Option<Pace>,
     pending: Pending,
@@ -237,7 +236,7 @@ impl Worker {
             Written::Dropped => return add(&self.tally.rule, 1),
         };
         if let Some(file) = &mut self.file {
-            match file.write(&event) {
+            match file.write_line(&event) {
                 Ok(()) => self.file_fails = false,
                 Err(error) => {
                     add(&self.tally.file, 1);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use keepgate_authn::private_file::{self, FileError};
+use keepgate_files::FileError;
 use keepgate_gateway::session::EventKey;
 use zeroize::Zeroizing;
 
@@ -18,8 +18,8 @@ pub(super) fn open(state: &Path) -> Result<EventKey, Failure> {
     let directory = state.join(directory);
     let path = directory.join(file);
     let failed = |error: FileError| Failure::caused(Exit::State, &error);
-    private_file::create_directory(&directory).map_err(failed)?;
-    let bytes = private_file::read_or_create(&path, || {
+    keepgate_files::create_directory(&directory).map_err(failed)?;
+    let bytes = keepgate_files::read_or_create(&path, || {
         let mut bytes = Zeroizing::new(vec![0; EventKey::LEN]);
         getrandom::fill(&mut bytes).map_err(|error| {
             let failure = format!("failed to read random bytes: {error}");

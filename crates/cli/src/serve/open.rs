@@ -7,7 +7,9 @@ use keepgate_admin::{Operators, Token};
 use keepgate_audit::Log;
 use keepgate_authn::Authenticator;
 use keepgate_credential::Live;
+use keepgate_files::FileError;
 use keepgate_gateway::Shared;
+use keepgate_store::kill::KillFile;
 use keepgate_transport::http::tls::{Tls, TlsFiles};
 
 use super::bundles::{self, Bundles};
@@ -21,6 +23,8 @@ pub(crate) const AUDIT_DIRECTORY: &str = "audit";
 
 /// The database of kills in the state directory.
 const DATABASE: &str = "keepgate.db";
+const DATABASE_JOURNAL: &str = "keepgate.db-wal";
+const DATABASE_INDEX: &str = "keepgate.db-shm";
 
 /// Everything that was opened; lives as long as the process.
 pub(super) struct Opened {
@@ -37,6 +41,7 @@ pub(super) struct Opened {
 impl Opened {
     /// Opens everything, in the order in which an operator would look for what is wrong. Blocks; nothing else runs yet.
     pub(super) async fn open(configuration: &Configuration) -> Result<Self, Failure> {
+        check_state(&configuration.state).map_err(|error| Failure::caused(Exit::State, &error))?;
         let live = Live::new();
         let (bundles, policy) = bundles::open(configuration, &live).await?;
         let state = &configuration.state;
@@ -73,6 +78,21 @@ impl Opened {
             bundles,
         })
     }
+}
+
+/// Creates the state directory, or checks that nobody else may change what is in it. Files of keys are checked where they
+/// are read.
+fn check_state(state: &Path) -> Result<(), FileError> {
+    keepgate_files::create_directory(state)?;
+    keepgate_files::check_directory(state)?;
+    let log = state.join(AUDIT_DIRECTORY);
+    if log.exists() {
+        keepgate_files::check_directory(&log)?;
+    }
+    for name in [KillFile::FILE, DATABASE, DATABASE_JOURNAL, DATABASE_INDEX] {
+        keepgate_files::check(&state.join(name))?;
+    }
+    Ok(())
 }
 
 /// Opens the audit log.

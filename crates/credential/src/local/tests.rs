@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -40,31 +40,6 @@ fn a_secret_file_is_private() {
     }
     assert_eq!(word(&directory.path().join("absent")), "file_missing");
     assert_eq!(word(directory.path()), "file_kind");
-}
-
-#[test]
-fn a_mounted_secret_may_be_readable_but_not_writable() {
-    // Memory that every Linux has; without it the rule cannot be shown.
-    let memory = Path::new("/dev/shm");
-    if !memory.is_dir() {
-        return;
-    }
-    let volume = tempfile::tempdir_in(memory).unwrap();
-    let version = volume.path().join("..2026_01_01");
-    fs::create_dir(&version).unwrap();
-    let real = write(&version, b"from-kubernetes\n", 0o644);
-    assert_eq!(word(&real), "file_mode", "beside no ..data");
-    symlink("..2026_01_01", volume.path().join("..data")).unwrap();
-    let link = volume.path().join("token");
-    symlink("..data/secret", &link).unwrap();
-    assert_eq!(file(&link).ok().unwrap().expose(), b"from-kubernetes");
-    fs::set_permissions(&real, fs::Permissions::from_mode(0o666)).unwrap();
-    assert_eq!(word(&link), "file_mode");
-
-    // The same shape on a disk proves nothing.
-    let disk = TempDir::new_in(env!("CARGO_MANIFEST_DIR")).unwrap();
-    symlink(".", disk.path().join("..data")).unwrap();
-    assert_eq!(word(&write(disk.path(), b"on-a-disk-", 0o644)), "file_mode");
 }
 
 #[test]

@@ -1,63 +1,32 @@
 //! Traces in a file, one line of OTLP JSON a batch (OpenTelemetry, `protocol/file-exporter.md`).
 
-use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
-};
+use std::{io, path::Path};
 
+use keepgate_files::Rotated;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 
 use super::ExportError;
 
-/// The size at which the file is put aside as `<name>.1` and begun anew, in bytes.
-const LARGEST: u64 = 64 << 20;
+/// The size at which the file is rotated, in bytes.
+const MAX_SIZE: u64 = 64 << 20;
+/// Rotated files that are kept.
+const KEPT: usize = 1;
 
 /// The file.
-pub(super) struct TraceFile {
-    path: PathBuf,
-    file: File,
-    size: u64,
-}
+pub(super) struct TraceFile(Rotated);
 
 impl TraceFile {
-    /// Opens the file, readable by its owner alone; what stands in it stays.
+    /// Opens the file, readable by its owner alone; the lines in it stay.
     pub(super) fn open(path: &Path) -> Result<Self, ExportError> {
-        let failed = |source| ExportError::File {
+        let opened = Rotated::open(path, MAX_SIZE, KEPT);
+        opened.map(Self).map_err(|source| ExportError::File {
             path: path.to_path_buf(),
             source,
-        };
-        let file = opened(path).map_err(failed)?;
-        let size = file.metadata().map_err(failed)?.len();
-        Ok(Self {
-            path: path.to_path_buf(),
-            file,
-            size,
         })
     }
 
     /// Appends one batch.
     pub(super) fn write(&mut self, batch: &ExportTraceServiceRequest) -> io::Result<()> {
-        let mut line = serde_json::to_vec(batch)?;
-        line.push(b'\n');
-        if self.size > 0 && self.size + line.len() as u64 > LARGEST {
-            let mut aside = self.path.clone().into_os_string();
-            aside.push(".1");
-            fs::rename(&self.path, aside)?;
-            self.file = opened(&self.path)?;
-            self.size = 0;
-        }
-        self.file.write_all(&line)?;
-        self.size += line.len() as u64;
-        Ok(())
+        self.0.write_line(&serde_json::to_string(batch)?)
     }
-}
-
-fn opened(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(path)
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use keepgate_files::FileError;
 use rustls::{
     ServerConfig,
     crypto::{CryptoProvider, ring},
@@ -15,6 +16,9 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio_rustls::TlsAcceptor;
+
+/// Largest file of a private key that is read, in bytes.
+const MAX_KEY: u64 = 1 << 20;
 
 /// Why certificate and key cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +38,10 @@ pub enum TlsError {
         /// The file.
         path: PathBuf,
     },
-    /// The key file could not be read or holds no private key.
+    /// The key file could not be read, or is open to others.
+    #[error("could not read the private key")]
+    KeyFile(#[source] FileError),
+    /// The key file holds no private key.
     #[error("could not read the private key: `{path}`")]
     Key {
         /// The file.
@@ -139,7 +146,8 @@ impl ResolvesServerCert for Shown {
 /// Reads a chain and its key and checks that they belong together.
 fn read(files: &TlsFiles, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
     let chain = read_certificates(&files.certificate)?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|source| TlsError::Key {
+    let pem = keepgate_files::read_secret(&files.key, MAX_KEY).map_err(TlsError::KeyFile)?;
+    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|source| TlsError::Key {
         path: files.key.clone(),
         source,
     })?;

@@ -1,6 +1,6 @@
 //! `policy bundle`: packing, signing and checking what a gateway can fetch.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use keepgate_policy::Settings;
@@ -119,17 +119,8 @@ fn finish(
     context: &mut Context<'_>,
 ) -> Result<(), Failure> {
     let told = examine(out, bundle, verification, context)?;
-    let mut new = out.as_os_str().to_owned();
-    new.push(".new");
-    let new = PathBuf::from(new);
-    std::fs::write(&new, bundle)
-        .and_then(|()| std::fs::rename(&new, out))
-        .map_err(|error| {
-            Failure::new(
-                Exit::Negative,
-                format!("failed to write `{}`: {error}", out.display()),
-            )
-        })?;
+    keepgate_files::replace_public(out, bundle)
+        .map_err(|error| Failure::caused(Exit::Negative, &error))?;
     Ok(context.output.print(&told, text)?)
 }
 

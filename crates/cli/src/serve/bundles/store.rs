@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use keepgate_authn::private_file::{self, FileError};
+use keepgate_files::FileError;
 use serde::{Deserialize, Serialize};
 
 use super::Fetched;
@@ -44,7 +44,7 @@ impl Store {
 
     /// What was kept; `None` when nothing was, or something from elsewhere.
     pub(super) fn read(&self) -> Result<Option<Fetched>, FileError> {
-        let Some(bytes) = private_file::read(&self.path)? else {
+        let Some(bytes) = keepgate_files::read(&self.path)? else {
             return Ok(None);
         };
         let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
@@ -70,9 +70,9 @@ impl Store {
         bytes.push(b'\n');
         bytes.extend_from_slice(&fetched.bytes);
         if let Some(directory) = self.path.parent() {
-            private_file::create_directory(directory)?;
+            keepgate_files::create_directory(directory)?;
         }
-        private_file::replace(&self.path, &bytes)
+        keepgate_files::replace(&self.path, &bytes)
     }
 }
 

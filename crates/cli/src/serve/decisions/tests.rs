@@ -1,11 +1,6 @@
 //! What waits, what is written, and what has to go.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-
-use super::file::DecisionFile;
 use super::{Pace, Pending, upload};
-use crate::config::DecisionFile as Wanted;
 
 #[test]
 fn the_oldest_make_room_and_messages_are_bounded() {
@@ -37,27 +32,4 @@ fn so_many_a_second_and_no_more() {
     assert_eq!([(); 4].map(|()| pace.allows()), [true, true, false, false]);
     pace.began -= std::time::Duration::from_secs(1);
     assert_eq!([(); 3].map(|()| pace.allows()), [true, true, false]);
-}
-
-#[test]
-fn a_full_file_is_put_aside_and_the_oldest_goes() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("decisions.jsonl");
-    let wanted = Wanted {
-        max_size: 10,
-        keep: 2,
-    };
-    // What a crash left without an end does not swallow the next.
-    fs::write(&path, "torn").unwrap();
-    let mut file = DecisionFile::open(&path, &wanted).unwrap();
-    for event in ["1111", "2222", "3333", "4444", "5555", "666666666666"] {
-        file.write(event).unwrap();
-    }
-    let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
-    assert_eq!(read("decisions.jsonl"), "666666666666\n");
-    assert_eq!(read("decisions.jsonl.1"), "4444\n5555\n");
-    assert_eq!(read("decisions.jsonl.2"), "2222\n3333\n");
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
-    let mode = fs::metadata(&path).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
 }

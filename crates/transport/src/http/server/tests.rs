@@ -169,7 +169,7 @@ fn certificate(folder: &Path) -> TlsFiles {
         key: folder.join("key.pem"),
     };
     std::fs::write(&files.certificate, made.cert.pem()).unwrap();
-    std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
+    keepgate_files::replace(&files.key, made.signing_key.serialize_pem().as_bytes()).unwrap();
     files
 }
 
