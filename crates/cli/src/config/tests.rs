@@ -20,7 +20,7 @@ fn directory() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     fs::create_dir(directory.path().join("policies")).unwrap();
     fs::write(directory.path().join("cert.pem"), "").unwrap();
-    fs::write(directory.path().join("key.pem"), "").unwrap();
+    keepgate_files::replace(&directory.path().join("key.pem"), b"").unwrap();
     directory
 }
 
