@@ -127,6 +127,7 @@ fn settings(start: &Start) -> Result<Settings, Error> {
         },
         definition: None,
         arguments: Default::default(),
+        validation: Default::default(),
     };
     let name = ServerName::parse(SERVER).ok_or_else(unusable)?;
     Ok(Settings {

@@ -9,6 +9,7 @@ mod http;
 mod json;
 mod log;
 mod side_doors;
+mod validation;
 mod versions;
 
 use keepgate_tests::{Answer, Client, FakeServer, Say, TestGateway, upstream::said};

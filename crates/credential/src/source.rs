@@ -164,6 +164,14 @@ impl Source {
         }
     }
 
+    /// Whether the secret is in a file or a variable.
+    pub(crate) fn is_local(&self) -> bool {
+        match self.wanted.reference.place() {
+            Place::File(_) | Place::Systemd(_) | Place::Environment(_) => true,
+            Place::Vault { .. } => false,
+        }
+    }
+
     /// A credential that may be used now.
     ///
     /// # Errors

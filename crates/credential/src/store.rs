@@ -111,7 +111,8 @@ impl Credentials {
     }
 
     /// Takes over a configuration. Sources that are wanted as before go on; the others end, and their leases are revoked
-    /// in the background. Nothing is fetched. On an error nothing changes.
+    /// in the background. Secrets of files and variables are read in the background, so that they are searched for before
+    /// a call needs them; nothing is fetched from a vault. On an error nothing changes.
     ///
     /// # Errors
     /// [`SetUpError`] for a vault whose address or certificates cannot be used.
@@ -152,7 +153,13 @@ impl Credentials {
             &sources,
             (!same).then_some(configured.vault.as_ref()).flatten(),
         );
+        let local: Vec<_> = sources
+            .values()
+            .filter(|source| source.is_local())
+            .cloned()
+            .collect();
         self.sources.store(Arc::new(sources));
+        self.read_ahead(local);
         if !same {
             configured.keeping.cancel();
             configured.keeping = CancellationToken::new();
@@ -164,6 +171,19 @@ impl Credentials {
         configured.settings = settings.clone();
         configured.vault = vault;
         Ok(())
+    }
+
+    /// Reads secrets that no call has needed yet. One that cannot be read fails the call that needs it.
+    fn read_ahead(&self, sources: Vec<Arc<Source>>) {
+        if sources.iter().any(|source| source.held().is_none()) {
+            self.tasks.spawn(async move {
+                for source in sources {
+                    if source.held().is_none() {
+                        let _read_or_logged = source.acquire().await;
+                    }
+                }
+            });
+        }
     }
 
     /// Ends the sources that are not among the new ones, then the token of a vault nobody uses any more.

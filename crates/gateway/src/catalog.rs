@@ -9,12 +9,15 @@ use keepgate_call::{Code, Refusal};
 use keepgate_mcp::{
     json::Raw,
     list::{Item, Listing},
-    schema::InputSchema,
+    schema::{
+        InputSchema,
+        values::{Unusable, ValueRules},
+    },
 };
 use keepgate_policy::{ToolFacts, ToolFields};
 use keepgate_transport::memory::{Budget, Charge};
 
-use crate::{flight::Flight, hash::HashMap};
+use crate::{flight::Flight, hash::HashMap, settings::Validation};
 
 /// How long a list is believed when it does not have the tool that is called.
 pub(crate) const FRESH: Duration = Duration::from_secs(5);
@@ -119,13 +122,21 @@ impl Shelves {
 impl Tools {
     /// Adds a tool as the server lists it. One whose annotations cannot be shown to policy stays unknown, and one whose
     /// schema is too large to be read.
-    fn add(&mut self, item: &Item<'_>) -> Result<(), Refusal> {
+    fn add(&mut self, item: &Item<'_>, validation: Validation) -> Result<(), Refusal> {
         let annotations = item.raw.member("annotations").filter(|raw| raw.is_object());
         let schema = item.raw.member("inputSchema");
         let declared = parameters(schema);
         let declared: Vec<&str> = declared.iter().map(|name| &**name).collect();
         let arguments = InputSchema::read(schema);
-        let size = arguments.as_ref().map_or(0, InputSchema::size);
+        let rules = match validation {
+            Validation::Names => None,
+            Validation::Full => Some(Arc::new(ValueRules::read(schema))),
+        };
+        let of_rules = rules
+            .as_ref()
+            .and_then(|rules| rules.as_ref().as_ref().ok());
+        let size =
+            arguments.as_ref().map_or(0, InputSchema::size) + of_rules.map_or(0, ValueRules::size);
         let bytes = weight(&item.key, annotations, &declared, size);
         if self.by_name.len() >= TOOLS_MOST {
             return Err(too_much("the list of tools has more than 10000"));
@@ -140,6 +151,7 @@ impl Tools {
                 .source(spent)
         })?;
         for part in [
+            rules.as_ref().map(|_| "full"),
             Some(&*item.key),
             annotations.map(|raw| raw.as_str()),
             schema.map(|raw| raw.as_str()),
@@ -157,8 +169,12 @@ impl Tools {
         };
         if let (Ok(facts), Ok(schema)) = (ToolFacts::new(&fields), arguments) {
             let schema = Arc::new(schema);
-            self.by_name
-                .insert(item.key.as_ref().into(), CatalogEntry { facts, schema });
+            let entry = CatalogEntry {
+                facts,
+                schema,
+                rules,
+            };
+            self.by_name.insert(item.key.as_ref().into(), entry);
         }
         Ok(())
     }
@@ -192,6 +208,8 @@ pub struct CatalogEntry {
     pub facts: ToolFacts,
     /// The arguments it takes.
     pub schema: Arc<InputSchema>,
+    /// Its schema for validation; `None` if the list was read when none was asked for.
+    pub rules: Option<Arc<Result<ValueRules, Unusable>>>,
 }
 
 /// What a catalog says of a tool.
@@ -230,6 +248,7 @@ impl Catalog {
         &self,
         shelves: &Shelves,
         page: &Listing<'_>,
+        validation: Validation,
         first: bool,
         more: bool,
     ) -> Result<(), Refusal> {
@@ -238,7 +257,7 @@ impl Catalog {
         let before = shown.pages.take().filter(|_| !first);
         let mut tools = before.unwrap_or_else(|| shelves.tools());
         for item in page.items() {
-            tools.add(item)?;
+            tools.add(item, validation)?;
         }
         if more {
             shown.pages = Some(tools);

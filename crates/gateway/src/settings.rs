@@ -272,6 +272,18 @@ pub struct Server {
     pub definition: Option<Arc<str>>,
     /// Treatment of arguments that a tool's schema does not declare.
     pub arguments: UndeclaredArguments,
+    /// Extent to which arguments are validated against a tool's schema.
+    pub validation: Validation,
+}
+
+/// Validation of arguments against a tool's schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Validation {
+    /// Their names only; their values are the server's to validate.
+    #[default]
+    Names,
+    /// Names and values. A tool whose schema cannot be evaluated whole cannot be called.
+    Full,
 }
 
 /// Treatment of arguments that a tool's schema neither declares nor lets in.

@@ -64,14 +64,7 @@ pub fn calls(
         .layer(around(kill::Cut::new(settings, &shared.kill))) // what is cut off is refused; what runs can be cut
         .layer(around(breaker::Breaker::new(settings, shared, upstreams))) // circuits of what fails
         .layer(around(limit::Quota::new(settings, &shared.budgets))) // rates, and calls at once
-        .layer(around(policy::Screen::new(
-            &shared.policy,
-            &known,
-            &shared.catalogs,
-            &shared.kill,
-            &shared.history,
-            &shared.refusals,
-        )))
+        .layer(around(policy::Screen::new(settings, shared, &known)))
         .layer(around(catalog::Lookup::new(settings, shared, &whole))) // Bound     -> Known: what the tool does not declare is dropped
         .layer(gate(policy::Judge::new(shared, &known))) // Known     -> Judged
         .layer(gate(approval::Await)) // Judged    -> Permitted

@@ -1,12 +1,15 @@
 //! A tool's `inputSchema`, as far as it declares arguments: read once when a list shows the tool, so that a call
 //! costs one look per name.
 //!
-//! This is no validation. It answers which names a server may read an argument by, and whether the schema lets others in.
+//! [`InputSchema`] is no validation. It answers which names a server may read an argument by, and whether the schema lets
+//! others in. [`values`] validates.
 
 mod check;
 mod read;
+mod reference;
 #[cfg(test)]
 mod tests;
+pub mod values;
 
 pub use check::{ArgumentFault, Undeclared};
 

@@ -278,8 +278,15 @@ async fn a_secret_of_one_server_is_masked_in_answers_of_another() {
     let up = Client::new(gateway.addr);
     let other = Client::new(gateway.addr).path("/other/mcp");
     let said = |answer: keepgate_tests::Answer| String::from_utf8_lossy(&answer.body).into_owned();
-    // Nobody was given it yet: it is text like any other.
-    assert!(said(other.call_modern("echo", json!({})).await).contains(SECRET));
+    // Before any call has needed it: files are read at the start.
+    let masked = async {
+        while !said(other.call_modern("echo", json!({})).await).contains(MASK) {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(keepgate_tests::PATIENCE, masked)
+        .await
+        .expect("the secret is searched for");
     assert!(said(up.call_modern("echo", json!({})).await).contains(MASK));
     assert_eq!(
         server

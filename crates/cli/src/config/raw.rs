@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use keepgate_audit::Durability;
 use keepgate_gateway::settings::{
-    Instructions, Timeouts as GatewayTimeouts, Trust, UndeclaredArguments,
+    Instructions, Timeouts as GatewayTimeouts, Trust, UndeclaredArguments, Validation,
 };
 
 pub(crate) use self::auth::{Auth, Issuer};
@@ -275,6 +275,7 @@ pub(crate) struct Server {
     pub(crate) credential: Option<credentials::Credential>,
     pub(crate) limits: ServerLimits,
     pub(crate) arguments: UndeclaredArguments,
+    pub(crate) validation: Validation,
 }
 
 /// How a server is reached: the two forms an entry can have.
@@ -312,6 +313,7 @@ impl Decode for Server {
             credential: fields.optional("credential"),
             limits: fields.section("limits")?,
             arguments: fields.or("arguments", UndeclaredArguments::default()),
+            validation: fields.or("validation", Validation::default()),
         };
         fields.finish();
         Some(server)
@@ -331,6 +333,13 @@ impl Decode for UndeclaredArguments {
             ],
             &[],
         )
+    }
+}
+
+impl Decode for Validation {
+    fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
+        let words = [("names", Self::Names), ("full", Self::Full)];
+        choice(node, path, faults, &words, &[])
     }
 }
 

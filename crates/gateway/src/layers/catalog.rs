@@ -37,7 +37,8 @@ use crate::{
     around::Around,
     catalog::{self, Catalog, CatalogEntry, Shelves},
     clock::Ids,
-    settings::{Settings, UndeclaredArguments},
+    inspection::Inspection,
+    settings::{Settings, UndeclaredArguments, Validation},
     shared::Shared,
     stack::Calls,
 };
@@ -74,10 +75,12 @@ impl Catalogs {
         &self,
         bound: &Bound,
         page: &Listing<'_>,
+        validation: Validation,
         first: bool,
         more: bool,
     ) -> Result<(), Refusal> {
-        let shown = self.of(bound).show(&self.shelves, page, first, more);
+        let catalog = self.of(bound);
+        let shown = catalog.show(&self.shelves, page, validation, first, more);
         if shown
             .as_ref()
             .is_err_and(|refusal| refusal.code == Code::MemoryFull)
@@ -165,6 +168,7 @@ pub struct Known {
 #[derive(Debug)]
 struct OfServer {
     undeclared: UndeclaredArguments,
+    validation: Validation,
     /// The longest that its list is waited for.
     patience: Duration,
 }
@@ -177,6 +181,7 @@ pub struct Lookup {
     tracer: Arc<Tracer>,
     calls: Arc<OnceLock<Weak<Calls>>>,
     servers: BTreeMap<ServerName, OfServer>,
+    inspection: Arc<Inspection>,
     strangers: Family<Counter, 2>,
 }
 
@@ -194,11 +199,13 @@ impl Lookup {
                 .map(|(name, server)| {
                     let of_server = OfServer {
                         undeclared: server.arguments,
+                        validation: server.validation,
                         patience: server.timeouts.request,
                     };
                     (name.clone(), of_server)
                 })
                 .collect(),
+            inspection: Arc::clone(&shared.inspection),
             strangers: shared.meters.registry().counter(
                 "keepgate.arguments.undeclared",
                 "Arguments and Mcp-Param-* lines that the tool does not declare, by server and kind",
@@ -233,15 +240,16 @@ impl Lookup {
         tool: &str,
     ) -> Result<Option<Settled>, Refusal> {
         let call = &bound.call;
-        let of_server = self.servers.get(&call.server);
-        let mode = of_server
-            .map(|server| server.undeclared)
-            .unwrap_or_default();
+        let Some(of_server) = self.servers.get(&call.server) else {
+            return Err(Refusal::new(Code::Internal));
+        };
+        let held =
+            |entry| Arguments::of(call, request, entry, of_server.validation, &self.inspection);
         let renewed;
         let Some(known) = self.look_up(bound, request, tool).await? else {
             return Ok(None);
         };
-        let arguments = Arguments::of(call, request, &known.schema);
+        let arguments = held(&known)?;
         let (entry, arguments) = match arguments.stale_after() {
             // The server may have changed what it declares since it was asked.
             Some(age) if self.renew(bound, request, age).await? => {
@@ -249,7 +257,7 @@ impl Lookup {
                     return Ok(None);
                 };
                 renewed = entry;
-                (&renewed, Arguments::of(call, request, &renewed.schema))
+                (&renewed, held(&renewed)?)
             }
             Some(_) | None => (&known, arguments),
         };
@@ -274,7 +282,9 @@ impl Lookup {
             call.carried.strange(names);
             facts
         };
-        let fault = arguments.settle(call, request, &entry.schema, mode).err();
+        let fault = arguments
+            .settle(call, request, &entry.schema, of_server.undeclared)
+            .err();
         Ok(Some((facts, fault)))
     }
 

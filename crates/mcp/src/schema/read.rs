@@ -3,10 +3,9 @@
 //! Each schema within the schema becomes a part; parts that apply to the same value (`allOf`, `anyOf`, a `$ref`) are joined,
 //! so that a name declared in any of them is declared. References are followed within the document only.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
-use super::{Additional, Declared, InputSchema, MAX_NODES, Node, TooLarge};
+use super::{Additional, Declared, InputSchema, MAX_NODES, Node, TooLarge, reference::References};
 use crate::fold::folded;
 use crate::json::{Kind, Raw};
 use crate::mirror;
@@ -17,9 +16,6 @@ const MAX_DEPTH: usize = 48;
 const MAX_JOINED: usize = 64;
 /// Most names and places that are kept, over all parts and nodes: joining could multiply them.
 const MAX_ENTRIES: usize = 100_000;
-/// Most references that lead elsewhere than to `$defs` or `definitions`: each costs a walk from the root.
-const MAX_POINTERS: usize = 64;
-
 /// One schema within the schema, by the places of those it holds.
 #[derive(Debug, Default)]
 struct Part {
@@ -31,9 +27,7 @@ struct Part {
 }
 
 struct Reader<'a> {
-    root: Raw<'a>,
-    definitions: HashMap<String, Raw<'a>>,
-    pointers: usize,
+    references: References<'a>,
     parts: Vec<Part>,
     /// The part of each schema, by the address of its text: references may lead in circles.
     places: HashMap<usize, u32>,
@@ -46,9 +40,7 @@ struct Reader<'a> {
 /// Reads a schema that is an object.
 pub(super) fn schema(root: Raw<'_>) -> Result<InputSchema, TooLarge> {
     let mut reader = Reader {
-        root,
-        definitions: definitions(root),
-        pointers: 0,
+        references: References::new(root),
         parts: Vec::new(),
         places: HashMap::new(),
         mirrored: 0,
@@ -68,18 +60,6 @@ pub(super) fn schema(root: Raw<'_>) -> Result<InputSchema, TooLarge> {
         additional: additional(root),
         mirrors,
     })
-}
-
-/// The reusable schemas, by the reference that leads to each.
-fn definitions(root: Raw<'_>) -> HashMap<String, Raw<'_>> {
-    let mut found = HashMap::new();
-    for holder in ["$defs", "definitions"] {
-        for (name, schema) in root.member(holder).into_iter().flat_map(Raw::members) {
-            let name = name.string().unwrap_or_default();
-            found.insert(format!("#/{holder}/{name}"), schema);
-        }
-    }
-    found
 }
 
 fn additional(root: Raw<'_>) -> Additional {
@@ -199,7 +179,10 @@ impl<'a> Reader<'a> {
                 }
             }
             "$ref" => {
-                if let Some(schema) = value.string().and_then(|text| self.referred(&text)) {
+                if let Some(schema) = value
+                    .string()
+                    .and_then(|text| self.references.schema(&text))
+                {
                     part.joined.extend(self.visit(schema, depth)?);
                 }
             }
@@ -218,34 +201,6 @@ impl<'a> Reader<'a> {
             into.extend(self.visit(value, depth)?);
         }
         Ok(())
-    }
-
-    fn referred(&mut self, reference: &str) -> Option<Raw<'a>> {
-        if reference == "#" {
-            return Some(self.root);
-        }
-        if let Some(schema) = self.definitions.get(reference) {
-            return Some(*schema);
-        }
-        self.pointers += 1;
-        if self.pointers > MAX_POINTERS {
-            return None;
-        }
-        reference
-            .strip_prefix("#/")?
-            .split('/')
-            .try_fold(self.root, |value, step| {
-                let step = step.replace("~1", "/").replace("~0", "~");
-                let step: Cow<'_, str> = percent_encoding::percent_decode_str(&step)
-                    .decode_utf8()
-                    .ok()?;
-                match value.kind() {
-                    Kind::Array => value.items().nth(step.parse().ok()?),
-                    Kind::Object | Kind::Null | Kind::Bool | Kind::Number | Kind::String => {
-                        value.member(&step)
-                    }
-                }
-            })
     }
 
     /// The parts a value is read by, joined into nodes; those that declare nothing and lead to nothing are left out.

@@ -89,6 +89,7 @@ impl Resolver<'_> {
             },
             definition: None,
             arguments: raw.arguments,
+            validation: raw.validation,
         })
     }
 

@@ -10,10 +10,14 @@ use keepgate_mcp::{
     json::Raw,
     message::{Message, Request},
     mirror::Mirror,
-    schema::{Additional, ArgumentFault, InputSchema, Undeclared},
+    schema::{Additional, ArgumentFault, InputSchema, Undeclared, values::ValueFault},
 };
 
-use crate::settings::UndeclaredArguments;
+use crate::{
+    catalog::CatalogEntry,
+    inspection::Inspection,
+    settings::{UndeclaredArguments, Validation},
+};
 
 /// A call that contradicts the tool's schema is measured by a list of at most this age.
 const FRESH: Duration = Duration::from_secs(5);
@@ -31,6 +35,17 @@ pub(super) struct Arguments<'a> {
     /// The declared header whose line differs from the arguments.
     mismatch: Option<&'a str>,
     strange_lines: usize,
+    validity: Validity,
+}
+
+/// The outcome of validation.
+enum Validity {
+    /// The schema admits the arguments, or nobody asks.
+    Admitted,
+    /// The list was read before validation was asked for.
+    Unread,
+    /// The detail of the refusal.
+    Invalid(String),
 }
 
 /// The arguments of a request: null counts as none.
@@ -51,8 +66,18 @@ pub(super) fn of_prompt(call: &Call, request: &Request) -> Result<(), Refusal> {
 }
 
 impl<'a> Arguments<'a> {
-    /// The arguments of `request`, held against `schema`.
-    pub(super) fn of(call: &'a Call, request: &'a Request, schema: &'a InputSchema) -> Self {
+    /// The arguments of `request`, held against the schema of a tool.
+    ///
+    /// # Errors
+    /// `inspection_overloaded` when they are large and too many such wait.
+    pub(super) fn of(
+        call: &'a Call,
+        request: &'a Request,
+        tool: &'a CatalogEntry,
+        validation: Validation,
+        inspection: &Inspection,
+    ) -> Result<Self, Refusal> {
+        let schema = &*tool.schema;
         let given = given(request);
         let checked = given.map_or_else(|| Ok(Undeclared::new()), |given| schema.check(given));
         let (mut mismatch, mut strange_lines) = (None, 0);
@@ -69,18 +94,32 @@ impl<'a> Arguments<'a> {
             let declared = |name: &str| mirrors.iter().any(|mirror| *mirror.header == *name);
             strange_lines = lines.iter().filter(|(name, _)| !declared(name)).count();
         }
-        Self {
+        let validity = match validation {
+            Validation::Names => Validity::Admitted,
+            Validation::Full => {
+                let arguments = given.unwrap_or(Raw::NO_MEMBERS);
+                let bytes = arguments.as_bytes().len();
+                inspection.here(bytes, || validity(call, tool, arguments))?
+            }
+        };
+        Ok(Self {
             given,
             checked,
             mismatch,
             strange_lines,
-        }
+            validity,
+        })
     }
 
     /// The age from which on the list these were held against may be to blame for what is wrong with them.
     pub(super) fn stale_after(&self) -> Option<Duration> {
         let strange = self.checked.as_ref().is_ok_and(|names| !names.is_empty());
-        if self.mismatch.is_some() || self.checked.is_err() {
+        let is_valid = match self.validity {
+            Validity::Admitted => true,
+            Validity::Unread => return Some(Duration::ZERO),
+            Validity::Invalid(_) => false,
+        };
+        if self.mismatch.is_some() || self.checked.is_err() || !is_valid {
             Some(FRESH)
         } else {
             (strange || self.strange_lines > 0).then_some(RECENT)
@@ -117,6 +156,13 @@ impl<'a> Arguments<'a> {
             return Err(Refusal::new(Code::HeaderMismatch)
                 .detail(format!("`{header}` differs from the argument")));
         }
+        match self.validity {
+            Validity::Admitted => {}
+            Validity::Unread => return Err(Refusal::new(Code::Internal)),
+            Validity::Invalid(detail) => {
+                return Err(Refusal::new(Code::ParamsInvalid).detail(detail));
+            }
+        }
         let mut replaced = null_as_none(request);
         if let (Some(given), Some(first)) = (self.given, undeclared.first()) {
             match (mode, schema.additional()) {
@@ -147,6 +193,23 @@ impl<'a> Arguments<'a> {
             }
         }
         send(call, request, schema, replaced.as_deref())
+    }
+}
+
+/// Validates arguments against the whole schema of a tool.
+fn validity(call: &Call, tool: &CatalogEntry, arguments: Raw<'_>) -> Validity {
+    let server = &call.server;
+    let way_out = format!("`servers.{server}.validation: names` leaves values to the server");
+    match tool.rules.as_deref() {
+        None => Validity::Unread,
+        Some(Err(unusable)) => Validity::Invalid(format!("{unusable}; {way_out}")),
+        Some(Ok(rules)) => match rules.check(arguments) {
+            Ok(()) => Validity::Admitted,
+            Err(fault @ ValueFault::Violated { .. }) => {
+                Validity::Invalid(format!("{fault} of the tool's `inputSchema`"))
+            }
+            Err(fault @ ValueFault::TooCostly) => Validity::Invalid(format!("{fault}; {way_out}")),
+        },
     }
 }
 

@@ -1,10 +1,10 @@
 //! What comes back is judged too: lists are cut to what the caller may see, and the server's questions to the client are
 //! allowed or declined.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::StreamExt;
-use keepgate_call::{Answer, Ask, Call, Code, Cut, Item as StreamItem, Refusal, Reply};
+use keepgate_call::{Answer, Ask, Call, Code, Cut, Item as StreamItem, Refusal, Reply, ServerName};
 use keepgate_mcp::{
     Era, error,
     id::Id,
@@ -32,6 +32,8 @@ use crate::{
     history::{Histories, Past},
     knowledge::Knowledge,
     render::{self, Asked},
+    settings::{Settings, Validation},
+    shared::Shared,
 };
 
 /// Screens replies.
@@ -47,26 +49,24 @@ struct Parts {
     kill: Arc<Switch>,
     history: Arc<Histories>,
     refusals: Arc<audit::Refusals>,
+    validation: BTreeMap<ServerName, Validation>,
 }
 
 impl Screen {
-    /// An around over `policy`; what lists show goes into `catalogs`, what `kill` cuts off is left out of them, what servers ask
-    /// goes into `log`.
-    pub fn new(
-        policy: &Arc<Policy>,
-        knowledge: &Arc<Knowledge>,
-        catalogs: &Arc<Catalogs>,
-        kill: &Arc<Switch>,
-        history: &Arc<Histories>,
-        refusals: &Arc<audit::Refusals>,
-    ) -> Self {
+    /// An around over the policy; what lists show goes into the catalogs, what is cut off is left out of them, what servers
+    /// ask goes into the log.
+    pub fn new(settings: &Settings, shared: &Shared, knowledge: &Arc<Knowledge>) -> Self {
+        let servers = settings.servers.iter();
         Self(Arc::new(Parts {
-            history: Arc::clone(history),
-            policy: Arc::clone(policy),
+            policy: Arc::clone(&shared.policy),
             knowledge: Arc::clone(knowledge),
-            catalogs: Arc::clone(catalogs),
-            kill: Arc::clone(kill),
-            refusals: Arc::clone(refusals),
+            catalogs: Arc::clone(&shared.catalogs),
+            kill: Arc::clone(&shared.kill),
+            history: Arc::clone(&shared.history),
+            refusals: Arc::clone(&shared.refusals),
+            validation: servers
+                .map(|(name, server)| (name.clone(), server.validation))
+                .collect(),
         }))
     }
 }
@@ -258,13 +258,15 @@ impl Screened {
         let listing = Listing::read(response, kind).ok_or_else(invalid)?;
         if kind == ListKind::Tools {
             let more = response.result_member("nextCursor").is_some();
+            let validation = self.parts.validation.get(&self.bound.call.server);
+            // Newer ones may have come since a resumed one; it adds to what is known.
+            let (first, more) = match self.is_resumed {
+                true => (false, true),
+                false => (self.is_first_page(), more),
+            };
+            let validation = validation.copied().unwrap_or_default();
             let catalogs = &self.parts.catalogs;
-            if self.is_resumed {
-                // Newer ones may have come since; it adds to what is known.
-                catalogs.show(&self.bound, &listing, false, true)?;
-            } else {
-                catalogs.show(&self.bound, &listing, self.is_first_page(), more)?;
-            }
+            catalogs.show(&self.bound, &listing, validation, first, more)?;
         }
         let past = self.past();
         let seen = past.facts();
