@@ -84,6 +84,8 @@ words! {
         KillPartial = "kill.partial",
         /// A kill that was partial has reached everything.
         KillCompleted = "kill.completed",
+        /// The wall clock has jumped, by the seconds in the reason.
+        ClockJumped = "clock.jumped",
         /// The log was opened; says what was found.
         LogOpened = "log.opened",
         /// The log was closed in order.
@@ -111,6 +113,7 @@ impl Kind {
             | Self::KillDrill
             | Self::KillPartial
             | Self::KillCompleted
+            | Self::ClockJumped
             | Self::LogOpened
             | Self::LogClosed
             | Self::LogLoss

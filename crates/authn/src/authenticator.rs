@@ -38,6 +38,13 @@ pub enum AuthnError {
     Unavailable,
 }
 
+impl AuthnError {
+    /// Whether the credential was refused because its time is over.
+    pub fn is_expired(&self) -> bool {
+        matches!(self, Self::Expired | Self::Token(TokenError::Expired))
+    }
+}
+
 impl From<TokenError> for AuthnError {
     fn from(error: TokenError) -> Self {
         match error {

@@ -1,6 +1,7 @@
 //! `serve`: opens what the gateway stands on, listens, reloads, and ends in order.
 
 mod bundles;
+mod clock;
 mod decisions;
 mod descriptors;
 mod event_key;
@@ -18,7 +19,7 @@ pub(crate) mod watch;
 mod watchdog;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,7 +94,7 @@ async fn serve(
     let exporter = telemetry::start(&configuration.telemetry, &opened.shared)?;
     let log = decisions::start(&configuration, &opened.shared, &open::node())?;
     let view = View::new(&configuration.gateway, &opened, kills.ledger());
-    let tasks = accompany(runtimes, &gateway, logging);
+    let tasks = accompany(runtimes, &gateway, logging, &configuration.state);
 
     let (data_stop, admin_stop) = (CancellationToken::new(), CancellationToken::new());
     let data = listen::data(&configuration, &opened, &gateway, descriptors, &data_stop);
@@ -165,18 +166,26 @@ async fn open(
 
 /// Starts what runs next to the listeners to the end: what data cause on the data runtime, what watches over them on the
 /// operators'.
-fn accompany(runtimes: &Runtimes, gateway: &Gateway, logging: &Logging) -> [JoinHandle<()>; 5] {
+fn accompany(
+    runtimes: &Runtimes,
+    gateway: &Gateway,
+    logging: &Logging,
+    state: &Path,
+) -> [JoinHandle<()>; 6] {
     let (data, operators) = (runtimes.data(), runtimes.operators());
     let registry = gateway.shared().meters.registry();
     logging.observe(registry);
     let stalls = Arc::default();
     watchdog::observe(registry, &stalls);
+    let shared = gateway.shared();
+    clock::observe(registry, &shared.clock);
     [
         data.spawn(gateway.enforce()),
         data.spawn(gateway.clone().sweep()),
         data.spawn(keep_fresh(Arc::clone(gateway.shared()))),
         operators.spawn(gateway.clone().end_overdue()),
         operators.spawn(watchdog::watch(data.clone(), stalls)),
+        operators.spawn(clock::watch(Arc::clone(shared), state.to_owned())),
     ]
 }
 

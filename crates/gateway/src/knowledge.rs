@@ -15,6 +15,8 @@ use keepgate_policy::{
 use crate::beside::Beside;
 use crate::hash::HashMap;
 use crate::settings::{Instructions, Server, Settings, Upstream};
+use crate::shared::Shared;
+use crate::wall_clock::WallClock;
 
 /// The callers remembered; beyond it the memory begins anew, which costs a conversion each and nothing else.
 const CALLERS_MOST: usize = 10_000;
@@ -28,6 +30,7 @@ pub struct Knowledge {
     callers: RwLock<HashMap<usize, (Arc<Caller>, Told)>>,
     /// What else is asked with these facts, without effect.
     pub beside: Arc<Beside>,
+    clock: Arc<WallClock>,
 }
 
 /// What policy is told of a caller.
@@ -40,8 +43,8 @@ pub struct Told {
 }
 
 impl Knowledge {
-    /// Converts the servers of the settings; `beside` is told what is decided by all of it.
-    pub fn new(settings: &Settings, beside: &Arc<Beside>) -> Self {
+    /// Converts the servers of the settings.
+    pub fn new(settings: &Settings, shared: &Shared) -> Self {
         let facts =
             |(name, server): (&ServerName, &Server)| (name.clone(), server_facts(name, server));
         Self {
@@ -53,7 +56,8 @@ impl Knowledge {
                 .map(|(name, _)| name.clone())
                 .collect(),
             callers: RwLock::default(),
-            beside: Arc::clone(beside),
+            beside: Arc::clone(&shared.beside),
+            clock: Arc::clone(&shared.clock),
         }
     }
 
@@ -104,19 +108,20 @@ impl Knowledge {
         callers.insert(key, (Arc::clone(caller), facts.clone()));
         Ok(facts)
     }
-}
 
-/// What policy is told of the request that carried a call.
-pub fn request_facts(call: &Call, size: usize) -> RequestFacts {
-    let since = call.received.duration_since(UNIX_EPOCH).unwrap_or_default();
-    RequestFacts {
-        unix_nanos: u64::try_from(since.as_nanos()).unwrap_or(u64::MAX),
-        ip: call.peer.map(|peer| peer.ip()),
-        size: size as u64,
-        trace: call.trace.spans.as_ref().map(|spans| TraceIds {
-            trace: spans.server.trace_id().to_bytes(),
-            span: spans.server.span_id().to_bytes(),
-        }),
+    /// Facts of the request that carried a call. Rules that compare with its time see none that goes back.
+    pub fn request(&self, call: &Call, size: usize) -> RequestFacts {
+        let received = self.clock.at_least(call.received);
+        let since = received.duration_since(UNIX_EPOCH).unwrap_or_default();
+        RequestFacts {
+            unix_nanos: u64::try_from(since.as_nanos()).unwrap_or(u64::MAX),
+            ip: call.peer.map(|peer| peer.ip()),
+            size: size as u64,
+            trace: call.trace.spans.as_ref().map(|spans| TraceIds {
+                trace: spans.server.trace_id().to_bytes(),
+                span: spans.server.span_id().to_bytes(),
+            }),
+        }
     }
 }
 

@@ -26,6 +26,7 @@ mod shards;
 pub mod shared;
 pub mod stack;
 pub mod upstream;
+pub mod wall_clock;
 
 pub use live::Gateway;
 pub use shared::Shared;

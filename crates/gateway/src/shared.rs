@@ -23,6 +23,7 @@ use crate::{
     metrics::Meters,
     processes::Processes,
     session::{EventKey, Sessions},
+    wall_clock::WallClock,
 };
 
 /// What messages that are held whole may take, unless the settings say otherwise. In bytes.
@@ -63,6 +64,8 @@ pub struct Shared {
     pub load: Arc<Load>,
     /// Where decision ids come from.
     pub ids: Arc<Ids>,
+    /// The time, which does not go back.
+    pub clock: Arc<WallClock>,
     /// What is cut off, and the calls that run.
     pub kill: Arc<Switch>,
     /// What servers are sent so that they let the gateway in.
@@ -100,6 +103,13 @@ impl Shared {
         self
     }
 
+    /// With a clock that goes on from an earlier process.
+    #[must_use]
+    pub fn with_clock(mut self, clock: WallClock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
     /// Puts together what was opened.
     ///
     /// # Errors
@@ -131,6 +141,7 @@ impl Shared {
             tracer: Arc::default(),
             load: Arc::default(),
             ids,
+            clock: Arc::default(),
             kill: Switch::new(),
             credentials: Arc::new(Credentials::new(&tasks)),
             inspection: Arc::new(Inspection::new(&tasks)),

@@ -43,7 +43,7 @@ pub fn edge(settings: &Settings, shared: &Arc<Shared>, calls: Arc<Calls>) -> Edg
         .layer(around(room::Room::new(&settings.limits, shared))) // full or draining: refuse, never queue
         .layer(gate(origin::Origin::new(settings))) // Host and Origin allow-lists
         .layer(around(metadata::Metadata::new(&shared.authn))) // what a token must be for; asked without one
-        .layer(gate(authn::Identify::new(&shared.authn, settings))) // header -> Caller; path -> server
+        .layer(gate(authn::Identify::new(shared, settings))) // header -> Caller; path -> server
         .service(endpoint::Endpoint::new(settings, shared, calls)); // bytes -> Message -> Call; Reply -> bytes
     Edge::new(stack)
 }
@@ -56,7 +56,7 @@ pub fn calls(
     upstreams: &upstream::Upstreams,
 ) -> Arc<Calls> {
     let whole = Arc::new(OnceLock::new());
-    let known = Arc::new(Knowledge::new(settings, &shared.beside));
+    let known = Arc::new(Knowledge::new(settings, shared));
     let stack = ServiceBuilder::new()
         .layer(around(measure::Measure::new(shared))) // takes Call
         .layer(around(audit::Outcome::new(&shared.refusals))) // one last record per call, always

@@ -64,6 +64,7 @@ impl Calls {
                 | Kind::KillDrill
                 | Kind::KillPartial
                 | Kind::KillCompleted
+                | Kind::ClockJumped
                 | Kind::LogClosed
                 | Kind::LogLoss
                 | Kind::Heartbeat,

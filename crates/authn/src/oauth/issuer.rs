@@ -9,14 +9,14 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use keepgate_mcp::json::{self, Limits};
 use tokio::{
     sync::{Notify, watch},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
@@ -61,8 +61,8 @@ struct Keys {
     keys: Vec<Key>,
     /// Grows whenever a key is withdrawn: what it vouched for has to be verified anew.
     epoch: u64,
-    /// When they were last fetched.
-    fetched: Option<SystemTime>,
+    /// When they were last fetched. Monotonic: however the clock is set, they do not count for longer.
+    fetched: Option<Instant>,
 }
 
 /// How fetching goes.
@@ -105,8 +105,9 @@ enum RefreshError {
 }
 
 impl Keys {
-    fn count(&self, now: SystemTime) -> bool {
-        self.fetched.is_some_and(|fetched| fetched + OUTAGE > now)
+    fn count(&self) -> bool {
+        self.fetched
+            .is_some_and(|fetched| fetched.elapsed() < OUTAGE)
     }
 
     /// The keys that may have signed the token. One without `kid` is answered only where there is no choice.
@@ -149,17 +150,17 @@ impl Issuer {
     }
 
     /// Whether what was verified under the keys of `epoch` still holds.
-    pub(super) fn vouches(&self, epoch: u64, now: SystemTime) -> bool {
+    pub(super) fn vouches(&self, epoch: u64) -> bool {
         let keys = self.keys.load();
-        keys.epoch == epoch && keys.count(now)
+        keys.epoch == epoch && keys.count()
     }
 
     /// The keys that may have signed a token. Waits for a fetch if none is known and one may be made.
     ///
     /// # Errors
     /// [`TokenError::Key`] when the issuer has no such key, [`TokenError::Unavailable`] when it cannot be asked.
-    pub(super) async fn keys(&self, jwt: &Jwt<'_>, now: SystemTime) -> Result<Found, TokenError> {
-        match self.known(jwt, now) {
+    pub(super) async fn keys(&self, jwt: &Jwt<'_>) -> Result<Found, TokenError> {
+        match self.known(jwt) {
             Err(TokenError::Key | TokenError::Unavailable) => {}
             other => return other,
         }
@@ -167,16 +168,16 @@ impl Issuer {
             self.wait().await?;
         }
         let failed = self.said.borrow().failed;
-        match self.known(jwt, now) {
+        match self.known(jwt) {
             // What the issuer would say now is not known.
             Err(TokenError::Key) if failed => Err(TokenError::Unavailable),
             other => other,
         }
     }
 
-    fn known(&self, jwt: &Jwt<'_>, now: SystemTime) -> Result<Found, TokenError> {
+    fn known(&self, jwt: &Jwt<'_>) -> Result<Found, TokenError> {
         let keys = self.keys.load();
-        if !keys.count(now) {
+        if !keys.count() {
             return Err(TokenError::Unavailable);
         }
         Ok(Found {
@@ -212,7 +213,7 @@ impl Issuer {
             };
             let failed = fetched.is_err();
             match fetched {
-                Ok(keys) => self.take(keys, SystemTime::now()),
+                Ok(keys) => self.take(keys),
                 Err(error) => tracing::warn!(
                     issuer = self.settings.url.as_str(),
                     error = chain(&error),
@@ -239,7 +240,7 @@ impl Issuer {
     }
 
     /// Puts freshly fetched keys into force.
-    fn take(&self, keys: Vec<Key>, now: SystemTime) {
+    fn take(&self, keys: Vec<Key>) {
         let before = self.keys.load_full();
         let withdrawn = before.keys.iter().any(|key| !keys.contains(key));
         if keys != before.keys {
@@ -253,7 +254,7 @@ impl Issuer {
         self.keys.store(Arc::new(Keys {
             keys,
             epoch: before.epoch + u64::from(withdrawn),
-            fetched: Some(now),
+            fetched: Some(Instant::now()),
         }));
     }
 

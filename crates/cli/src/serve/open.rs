@@ -13,7 +13,7 @@ use keepgate_store::kill::KillFile;
 use keepgate_transport::http::tls::{Tls, TlsFiles};
 
 use super::bundles::{self, Bundles};
-use super::{event_key, shadow, tokens};
+use super::{clock, event_key, shadow, tokens};
 use crate::config::{AuthMode, Configuration};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -62,11 +62,14 @@ impl Opened {
         let token = Token::open(state).map_err(|error| Failure::caused(Exit::State, &error))?;
         let operators = Operators::open(state, Arc::new(token))
             .map_err(|error| Failure::caused(Exit::State, &error))?;
+        // Before the log is opened, which is a record of now.
+        let clock = clock::open(state);
         let log = open_log(configuration)?;
         let shared = Shared::new(log, Arc::new(policy), Arc::new(authn))
             .map_err(|error| Failure::caused(Exit::Start, &error))?
             .with_memory(configuration.memory)
             .with_secrets(&live)
+            .with_clock(clock)
             .with_event_key(event_key::open(state)?);
         let shared = Arc::new(shared);
         let sources = bundles.join(configuration.sources());

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::CLOSE_PATIENCE;
 use super::bundles::{Bundles, News};
+use super::clock;
 use super::kills::Tending;
 use super::open::Opened;
 use super::shadow;
@@ -406,11 +407,12 @@ impl Reloader {
         let closed = self.gateway.close(CLOSE_PATIENCE);
         TokioContext::new(closed, self.data.clone()).await;
         tending.end().await;
-        let log = self.shared.log.clone();
-        if tokio::task::spawn_blocking(move || log.close())
-            .await
-            .is_err()
-        {
+        let (shared, state) = (self.shared, self.configuration.state);
+        let close = move || {
+            shared.log.close();
+            clock::keep(&state, &shared.clock);
+        };
+        if tokio::task::spawn_blocking(close).await.is_err() {
             tracing::error!("the audit log could not be closed in order");
         }
         admin_stop.cancel();

@@ -340,6 +340,7 @@ impl Source for View {
             });
         }
         parts.extend(super::kills::partial(&self.ledger));
+        parts.extend(super::clock::part(&self.shared.clock));
         // Nor is what a bundle's server does: without a bundle there is no start.
         parts.extend(self.bundles.state().map(|state| Part {
             name: "bundles",

@@ -1,6 +1,6 @@
 //! Authn: from the `Authorization` header to a caller, and from the path to a server the caller's credential reaches.
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use http::{Request, header};
 use hyper::body::Incoming;
@@ -9,20 +9,24 @@ use keepgate_call::{Caller, Code, Refusal, ServerName};
 use keepgate_transport::http::server::Peer;
 use tracing::debug;
 
-use crate::{gate::Gate, render::challenge, settings::Settings};
+use crate::{
+    gate::Gate, render::challenge, settings::Settings, shared::Shared, wall_clock::WallClock,
+};
 
 /// Knows callers and servers.
 #[derive(Debug)]
 pub struct Identify {
     authn: Arc<Authenticator>,
+    clock: Arc<WallClock>,
     servers: Vec<ServerName>,
 }
 
 impl Identify {
-    /// A gate over `authn` and the servers of the settings.
-    pub fn new(authn: &Arc<Authenticator>, settings: &Settings) -> Self {
+    /// A gate over the callers known and the servers of the settings.
+    pub fn new(shared: &Shared, settings: &Settings) -> Self {
         Self {
-            authn: Arc::clone(authn),
+            authn: Arc::clone(&shared.authn),
+            clock: Arc::clone(&shared.clock),
             servers: settings.servers.keys().cloned().collect(),
         }
     }
@@ -74,11 +78,18 @@ impl Gate<Request<Incoming>> for Identify {
         if lines.next().is_some() {
             return Err(self.refused(AuthnError::Invalid, request.uri().path()));
         }
-        let caller = self
+        let now = self.clock.now();
+        let known = self
             .authn
-            .authenticate(line, request.uri().path(), SystemTime::now())
-            .await
-            .map_err(|error| self.refused(error, request.uri().path()))?;
+            .authenticate(line, request.uri().path(), now)
+            .await;
+        let caller = known.map_err(|error| {
+            if error.is_expired() {
+                // It stays so, whatever the clock is set to between two looks at it.
+                self.clock.pin(now);
+            }
+            self.refused(error, request.uri().path())
+        })?;
         if let Some(peer) = request.extensions().get::<Peer>() {
             peer.authenticated();
         }

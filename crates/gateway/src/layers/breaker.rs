@@ -20,6 +20,7 @@ use crate::{
     settings::Settings,
     shared::Shared,
     upstream::Upstreams,
+    wall_clock::WallClock,
 };
 
 /// Pause between two probes of a server that a caller cannot reach.
@@ -36,6 +37,7 @@ pub struct Breaker {
     hasher: RandomState,
     upstreams: Upstreams,
     load: Arc<Load>,
+    clock: Arc<WallClock>,
     tasks: TaskTracker,
 }
 
@@ -53,6 +55,7 @@ impl Breaker {
             hasher: RandomState::new(),
             upstreams: upstreams.clone(),
             load: Arc::clone(&shared.load),
+            clock: Arc::clone(&shared.clock),
             tasks: shared.tasks.clone(),
         }
     }
@@ -67,7 +70,8 @@ impl Breaker {
     ) {
         let last = self.last.get(&call.server);
         let who = self.hasher.hash_one(call.caller.principal()).max(1);
-        let now = call.received.duration_since(SystemTime::UNIX_EPOCH);
+        let received = self.clock.at_least(call.received);
+        let now = received.duration_since(SystemTime::UNIX_EPOCH);
         let now_s = now.unwrap_or_default().as_secs();
         let suspect = admitted.report(opinion, || {
             last.is_none_or(|last| last.is_alone(who, now_s))

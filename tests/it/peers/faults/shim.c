@@ -9,6 +9,8 @@
  * plain open). `path` is a part of the file's path. `nth` is a number from 1, or `4+` for the fourth and all later ones.
  * `action` is EIO, ENOSPC, EACCES, delay=MS, kill (before the operation), tear (half of the bytes, then kill).
  *
+ * `clock` holds seconds the wall clock is ahead, or with a minus behind; without it that is as it is.
+ *
  * `root` holds a part of the path that every operation looked at has. `trace`, if it exists, gets a line for each but opens.
  */
 #define _GNU_SOURCE
@@ -35,7 +37,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct rule rules[RULES];
 static int count;
 static char text[TEXT];
-static char root[512], rules_file[512], trace_file[512];
+static char root[512], rules_file[512], trace_file[512], clock_file[512];
 
 /* The system calls themselves, past our own wrappers. */
 static int raw_open(const char *path, int flags) { return syscall(SYS_openat, AT_FDCWD, path, flags | O_CLOEXEC, 0644); }
@@ -48,6 +50,7 @@ __attribute__((constructor)) static void begin(void) {
     int length = slash ? (int)(slash - own.dli_fname) : 0;
     snprintf(rules_file, sizeof rules_file, "%.*s/rules", length, own.dli_fname);
     snprintf(trace_file, sizeof trace_file, "%.*s/trace", length, own.dli_fname);
+    snprintf(clock_file, sizeof clock_file, "%.*s/clock", length, own.dli_fname);
     char path[512];
     snprintf(path, sizeof path, "%.*s/root", length, own.dli_fname);
     int fd = raw_open(path, O_RDONLY);
@@ -193,3 +196,15 @@ int mkdir(const char *path, mode_t mode) {
 int mkdirat(int at, const char *path, mode_t mode) { REFUSE(fault_at("mkdir", at, path)); return NEXT(mkdirat)(at, path, mode); }
 int unlink(const char *path) { REFUSE(fault("unlink", path)); return NEXT(unlink)(path); }
 int unlinkat(int at, const char *path, int flags) { REFUSE(fault_at("unlink", at, path)); return NEXT(unlinkat)(at, path, flags); }
+
+/* The wall clock, as an operator or a time server sets it; the monotonic one is as it is. */
+int clock_gettime(clockid_t which, struct timespec *now) {
+    int answer = syscall(SYS_clock_gettime, which, now);
+    if (answer || which != CLOCK_REALTIME || !*clock_file) return answer;
+    char seconds[32] = {0};
+    int fd = raw_open(clock_file, O_RDONLY);
+    if (fd < 0) return 0;
+    if (syscall(SYS_read, fd, seconds, sizeof seconds - 1) > 0) now->tv_sec += strtol(seconds, NULL, 10);
+    syscall(SYS_close, fd);
+    return 0;
+}

@@ -4,7 +4,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::SystemTime,
 };
 
 use futures_core::Stream;
@@ -50,7 +49,7 @@ fn streamed(inner: &Inner, call: &Call, events: Events) -> Response<Body> {
     } else {
         events
     };
-    sse_response(inner, finished(call, while_known(call, events)))
+    sse_response(inner, finished(call, while_known(inner, call, events)))
 }
 
 /// Keeps the stream of a reply alive when its client goes away, unless it only listens: that goes with its client.
@@ -68,11 +67,13 @@ pub(super) fn kept(call: &Arc<Call>, reply: Reply, tasks: TaskTracker) -> Reply 
 }
 
 /// A stream ends with the credential it was opened with: in order where it only listens, else with the reason.
-pub(super) fn while_known(call: &Call, events: Events) -> Events {
+pub(super) fn while_known(inner: &Inner, call: &Call, events: Events) -> Events {
     let Some(end) = call.caller.expires else {
         return events;
     };
-    let left = end.duration_since(SystemTime::now()).unwrap_or_default();
+    let left = end
+        .duration_since(inner.shared.clock.now())
+        .unwrap_or_default();
     let Some(end) = Instant::now().checked_add(left) else {
         return events;
     };

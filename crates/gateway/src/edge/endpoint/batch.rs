@@ -32,7 +32,10 @@ pub(super) async fn run(inner: &Arc<Inner>, calls: Vec<Call>) -> Result<Response
             Ok(Reply {
                 answer: Answer::Stream(events),
                 ..
-            }) => streams.push(answer::finished(call, answer::while_known(call, events))),
+            }) => streams.push(answer::finished(
+                call,
+                answer::while_known(inner, call, events),
+            )),
             Ok(Reply {
                 answer: Answer::Passed { body, .. },
                 ..

@@ -12,7 +12,7 @@ use keepgate_policy::{
 use super::super::session::Bound;
 use crate::{
     history::Past,
-    knowledge::{Knowledge, Told, request_facts},
+    knowledge::{Knowledge, Told},
 };
 
 /// Everything about a call that does not depend on what it is about.
@@ -54,7 +54,7 @@ impl<'a> Side<'a> {
             told: knowledge.caller(&bound.call.caller)?,
             server,
             transport,
-            request: request_facts(&bound.call, size),
+            request: knowledge.request(&bound.call, size),
             history: seen,
             labels: past.labels(),
         })
