@@ -2,7 +2,7 @@
 
 use keepgate_tests::{FakeServer, Say, upstream::said};
 use nix::sys::signal::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::gate::{Gate, Home};
 use super::process::{PATIENCE, until};
@@ -13,6 +13,32 @@ async fn metric(gate: &Gate, name: &str) -> f64 {
     let mut values = metrics.lines().filter_map(|line| line.strip_prefix(name));
     let value = values.next().expect("the metric");
     value.trim().parse().expect("a number")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_of_a_server_that_is_down_are_counted_not_written_one_by_one() {
+    const CALLS: usize = 300;
+    let home = Home::new().url("up", "http://127.0.0.1:9/mcp");
+    let gate = home.serve().await;
+    for call in 0..CALLS {
+        let client = gate.client("up");
+        let refused = client.call_modern(&format!("tool-{call}"), json!({})).await;
+        assert!(refused.code().is_some(), "{refused:?}");
+    }
+    let counted = metric(&gate, "keepgate_log_counted_lines_total").await;
+    assert!(counted > 0.0, "every line was written");
+    let gate = gate.end_keeping().await;
+    let log = gate.process.stderr();
+    let lines: Vec<Value> = log
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
+    let warnings = lines.iter().filter(|line| line["level"] == "WARN");
+    assert!(warnings.count() < 20, "{log}");
+    // None is lost at the end.
+    let counts = lines.iter().filter_map(|line| line["count"].as_f64());
+    assert!(counts.sum::<f64>() >= counted, "{log}");
+    assert!(!log.contains("\"cause\":\"\""), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,6 +15,8 @@ use tracing_subscriber::fmt::MakeWriter;
 const MAX_BYTES: usize = 1 << 20;
 /// Bytes each line is charged besides its own, so that short lines are bounded too.
 const LINE: usize = 64;
+/// Longest time without a look at what is due.
+const LOOK: Duration = Duration::from_secs(1);
 /// Bytes that are written at once.
 const BATCH: usize = 32 << 10;
 
@@ -78,7 +80,8 @@ impl LogQueue {
         !over.timed_out()
     }
 
-    /// Writes what is queued to `out`, for ever. `report` gets the count of lines that were dropped, once there is room again.
+    /// Writes what is queued to `out`, for ever. `report` gets the count of lines that were dropped, once there is room again; it
+    /// is called about once a [`LOOK`] without lines too.
     pub(super) fn write(&self, mut out: impl Write, report: impl Fn(u64)) {
         let mut batch = Vec::new();
         loop {
@@ -86,9 +89,7 @@ impl LogQueue {
             // Nobody is left to hear of an error here.
             out.write_all(&batch).and_then(|()| out.flush()).ok();
             batch.clear();
-            if dropped > 0 {
-                report(dropped);
-            }
+            report(dropped);
         }
     }
 
@@ -100,8 +101,8 @@ impl LogQueue {
             self.0.drained.notify_all();
         }
         let idle = |state: &mut State| state.lines.is_empty();
-        let waited = self.0.filled.wait_while(state, idle);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        let waited = self.0.filled.wait_timeout_while(state, LOOK, idle);
+        let (mut state, _over) = waited.unwrap_or_else(PoisonError::into_inner);
         while batch.len() < BATCH
             && let Some(line) = state.lines.pop_front()
         {

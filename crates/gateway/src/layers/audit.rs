@@ -262,11 +262,8 @@ fn status(response: &Response) -> Status {
 fn told(refusal: &Refusal, call: &Call, is_repeat: bool) {
     let (code, server) = (refusal.code, &call.server);
     let decision = refusal.decision.unwrap_or(call.id);
-    let cause = refusal
-        .source
-        .as_ref()
-        .map(|source| chain(source))
-        .unwrap_or_default();
+    // None leaves the field out.
+    let cause = refusal.source.as_ref().map(|source| chain(source));
     let spans = call.trace.spans.as_ref();
     let trace_id = spans.map(|spans| spans.server.trace_id().to_string());
     match code.fault() {
