@@ -150,6 +150,12 @@ pub enum OperatorError {
         /// The version it names.
         version: u32,
     },
+    /// The file has vanished: it is made at the first start.
+    #[error("operators' file is gone, restore it from a backup or add operators: `{path}`")]
+    Gone {
+        /// The file that should be there.
+        path: PathBuf,
+    },
     /// The system gave no random bytes.
     #[error("failed to make a token")]
     Random(#[source] getrandom::Error),
@@ -216,12 +222,23 @@ impl Operators {
     /// Name of the file in the state directory.
     pub const FILE: &str = "operators.json";
 
-    /// The operators of `state_directory`, and whoever holds the admin token.
+    /// The operators of `state_directory`, and whoever holds the admin token. In a directory that was in use, a missing file
+    /// has vanished ([`Self::is_gone`]); in a new one it is made, without operators.
     ///
     /// # Errors
     /// [`OperatorError`] when the file is there and cannot be used.
-    pub fn open(state_directory: &Path, bootstrap: Arc<Token>) -> Result<Self, OperatorError> {
+    pub fn open(
+        state_directory: &Path,
+        bootstrap: Arc<Token>,
+        in_use: bool,
+    ) -> Result<Self, OperatorError> {
         let known = known(state_directory)?;
+        if !in_use && !state_directory.join(Self::FILE).exists() {
+            let _lock = keepgate_files::lock(state_directory)?;
+            // A command may have been first.
+            let operators = read(state_directory)?;
+            write(state_directory, operators)?;
+        }
         Ok(Self {
             directory: state_directory.to_path_buf(),
             bootstrap,
@@ -229,11 +246,20 @@ impl Operators {
         })
     }
 
-    /// Reads file and admin token again; gives the number of operators. Each is taken if it can be.
+    /// Whether the file has vanished: those read before are known until a restart.
+    pub fn is_gone(&self) -> bool {
+        !self.directory.join(Self::FILE).exists()
+    }
+
+    /// Reads the file again; gives the number of operators.
     ///
     /// # Errors
     /// [`OperatorError`]; those known so far then stay.
     pub fn reload(&self) -> Result<usize, OperatorError> {
+        if self.is_gone() {
+            let path = self.directory.join(Self::FILE);
+            return Err(OperatorError::Gone { path });
+        }
         let known = known(&self.directory)?;
         let count = known.len();
         self.known.store(Arc::new(known));

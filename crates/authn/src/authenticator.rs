@@ -91,6 +91,17 @@ struct Keys {
     table: ArcSwap<Table>,
 }
 
+/// The state of the keys, for readiness.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyState {
+    /// There is a key that lets somebody in.
+    Usable,
+    /// No key lets anybody in.
+    Empty,
+    /// The file of the keys has vanished; those read before it did let their callers in until a restart.
+    Gone,
+}
+
 impl Authenticator {
     /// Everybody is the anonymous caller. Only for listeners that nobody else can reach; the configuration sees to it.
     pub fn anonymous() -> Self {
@@ -152,6 +163,14 @@ impl Authenticator {
         }
     }
 
+    /// The state of the keys, where callers have any.
+    pub fn key_state(&self, now: SystemTime) -> Option<KeyState> {
+        match &self.mode {
+            Mode::Anonymous(_) | Mode::Tokens(_, None) => None,
+            Mode::Keys(keys) | Mode::Tokens(_, Some(keys)) => Some(keys.state(now)),
+        }
+    }
+
     /// Who sends this `Authorization` header value at `now` to the endpoint with this path. The caller is shared; for keys,
     /// and for tokens that were seen before, nothing is waited for and nothing allocated.
     ///
@@ -187,8 +206,24 @@ impl Authenticator {
 impl Keys {
     fn open(state_directory: &Path) -> Result<Self, StoreError> {
         let store = ApiKeys::open(state_directory)?;
-        let table = ArcSwap::from_pointee(store.table()?);
+        let table = match store.table() {
+            Ok(table) => table,
+            // Nobody gets in, and that is reported; operators have to be served to change it.
+            Err(StoreError::Gone { .. }) => Table::default(),
+            Err(error) => return Err(error),
+        };
+        let table = ArcSwap::from_pointee(table);
         Ok(Self { store, table })
+    }
+
+    fn state(&self, now: SystemTime) -> KeyState {
+        if !self.store.is_there() {
+            return KeyState::Gone;
+        }
+        match self.table.load().lets_in(now) {
+            true => KeyState::Usable,
+            false => KeyState::Empty,
+        }
     }
 
     /// One hash, one look-up, one comparison in constant time.

@@ -52,6 +52,12 @@ pub enum StoreError {
         /// The version it names.
         version: u32,
     },
+    /// There is a secret but no `keys.json`: it was made together with it and has vanished.
+    #[error("key file is gone, restore it from a backup or make keys: `{path}`")]
+    Gone {
+        /// The file that should be there.
+        path: PathBuf,
+    },
     /// There are keys, but the secret their hashes were made with is gone: no key can be right any more.
     #[error(
         "secret of the key hashes is missing while there are keys, restore it or delete the keys: `{path}`"
@@ -204,20 +210,25 @@ impl ApiKeys {
         keepgate_files::create_directory(state_directory)?;
         let path = state_directory.join(Self::SECRET_FILE);
         let bytes = keepgate_files::read_or_create(&path, || {
-            if read_entries(&state_directory.join(Self::FILE))?.is_empty() {
-                Pepper::generate().map_err(StoreError::Random)
-            } else {
-                Err(StoreError::SecretMissing { path: path.clone() })
+            let keys = state_directory.join(Self::FILE);
+            match read_file(&keys)? {
+                // Before the secret: a secret without it means that it has vanished.
+                None => write_entries(&keys, Vec::new())?,
+                Some(entries) if entries.is_empty() => {}
+                Some(_) => return Err(StoreError::SecretMissing { path: path.clone() }),
             }
+            Pepper::generate().map_err(StoreError::Random)
         })?;
         let pepper = Pepper::new(&bytes).ok_or(StoreError::SecretDamaged { path })?;
         let store = Self {
             directory: state_directory.to_path_buf(),
             pepper,
         };
-        // A damaged key file must be found now, not when the first call comes.
-        store.table()?;
-        Ok(store)
+        // A damaged key file must be found now, not when the first call comes. One that is gone lets nobody in.
+        match store.table() {
+            Ok(_) | Err(StoreError::Gone { .. }) => Ok(store),
+            Err(error) => Err(error),
+        }
     }
 
     /// Makes a key and stores its hash, on disk before this returns.
@@ -267,6 +278,11 @@ impl ApiKeys {
         Ok(key)
     }
 
+    /// Whether there is a key file.
+    pub(crate) fn is_there(&self) -> bool {
+        self.file().exists()
+    }
+
     /// Path of the key file.
     fn file(&self) -> PathBuf {
         self.directory.join(Self::FILE)
@@ -274,25 +290,15 @@ impl ApiKeys {
 
     /// Replaces the key file.
     fn write(&self, keys: Vec<Entry>) -> Result<(), StoreError> {
-        let path = self.file();
-        let content = KeyFile {
-            version: VERSION,
-            keys,
-        };
-        let mut bytes =
-            serde_json::to_vec_pretty(&content).map_err(|source| StoreError::Malformed {
-                path: path.clone(),
-                source,
-            })?;
-        bytes.push(b'\n');
-        Ok(keepgate_files::replace(&path, &bytes)?)
+        write_entries(&self.file(), keys)
     }
 
-    /// What the gateway looks keys up in, from the file as it stands now.
+    /// The table the gateway finds keys in, from the file as it is now; [`StoreError::Gone`] without one.
     pub(crate) fn table(&self) -> Result<Table, StoreError> {
         let path = self.file();
         let mut keys = HashMap::new();
-        for entry in read_entries(&path)? {
+        let entries = read_file(&path)?.ok_or_else(|| StoreError::Gone { path: path.clone() })?;
+        for entry in entries {
             let malformed = |what| StoreError::Entry {
                 path: path.clone(),
                 what,
@@ -319,7 +325,7 @@ impl ApiKeys {
 }
 
 /// All keys by id, ready for the hot path.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Table {
     keys: HashMap<KeyId, Known>,
 }
@@ -328,6 +334,13 @@ impl Table {
     /// The key with this id.
     pub(crate) fn find(&self, id: &KeyId) -> Option<&Known> {
         self.keys.get(id)
+    }
+
+    /// Whether any key lets somebody in at `now`.
+    pub(crate) fn lets_in(&self, now: SystemTime) -> bool {
+        self.keys
+            .values()
+            .any(|known| !known.revoked && known.caller.expires.is_none_or(|end| now < end))
     }
 
     /// How many keys there are, dead ones too.
@@ -481,8 +494,28 @@ impl Entry {
 
 /// Reads the key file; none is the same as one without keys.
 fn read_entries(path: &Path) -> Result<Vec<Entry>, StoreError> {
+    Ok(read_file(path)?.unwrap_or_default())
+}
+
+/// Replaces the key file.
+fn write_entries(path: &Path, keys: Vec<Entry>) -> Result<(), StoreError> {
+    let content = KeyFile {
+        version: VERSION,
+        keys,
+    };
+    let mut bytes =
+        serde_json::to_vec_pretty(&content).map_err(|source| StoreError::Malformed {
+            path: path.to_path_buf(),
+            source,
+        })?;
+    bytes.push(b'\n');
+    Ok(keepgate_files::replace(path, &bytes)?)
+}
+
+/// Reads the key file; `None` without one.
+fn read_file(path: &Path) -> Result<Option<Vec<Entry>>, StoreError> {
     let Some(bytes) = keepgate_files::read(path)? else {
-        return Ok(Vec::new());
+        return Ok(None);
     };
     let malformed = |source| StoreError::Malformed {
         path: path.to_path_buf(),
@@ -496,7 +529,7 @@ fn read_entries(path: &Path) -> Result<Vec<Entry>, StoreError> {
         });
     }
     let file: KeyFile = serde_json::from_slice(&bytes).map_err(malformed)?;
-    Ok(file.keys)
+    Ok(Some(file.keys))
 }
 
 /// Accepts what can stand in a record, a header and a policy without being mistaken for something else.

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use keepgate_admin::Kills;
 use keepgate_gateway::{Gateway, Shared};
+use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -89,7 +90,13 @@ async fn serve(
     announce(&configuration);
     // Before the first of them is opened.
     let descriptors = Descriptors::raise();
-    let (opened, kills, gateway) = open(&configuration, runtimes).await?;
+    // A disk, a policy or a bundle's server may hold the start up for long, and somebody else decides to wait no longer.
+    let opened = tokio::select! {
+        biased;
+        opened = open(&configuration, runtimes) => opened?,
+        () = signals.end() => return ended_early(),
+    };
+    let (opened, kills, gateway) = opened;
     let bundles = Arc::clone(&opened.bundles);
     let exporter = telemetry::start(&configuration.telemetry, &opened.shared)?;
     let log = decisions::start(&configuration, &opened.shared, &open::node())?;
@@ -99,13 +106,8 @@ async fn serve(
     let (data_stop, admin_stop) = (CancellationToken::new(), CancellationToken::new());
     let data = listen::data(&configuration, &opened, &gateway, descriptors, &data_stop);
     let data = runtimes.within_data(data).await?;
-    let admin = listen::admin(
-        &configuration,
-        &view,
-        &opened.operators,
-        &kills,
-        &admin_stop,
-    );
+    let operators = &opened.operators;
+    let admin = listen::admin(&configuration, &view, operators, &kills, &admin_stop);
     let (admin, _announced) = runtimes.within_operators(admin).await?;
     let tending = kills::tend(kills.clone(), runtimes.operators());
 
@@ -149,19 +151,39 @@ async fn serve(
     Ok(())
 }
 
-/// Opens all there is to stand on, each part on the runtime it belongs to, and builds the gateway.
+/// The end of a start that a signal has ended: what it made is gone on from by the next.
+fn ended_early() -> Result<(), Failure> {
+    tracing::info!("ended by a signal before it was ready");
+    Ok(())
+}
+
+/// Opens all there is to stand on and builds the gateway, each part on threads of the runtime it belongs to: it blocks, and
+/// this thread listens for signals.
 async fn open(
     configuration: &Configuration,
     runtimes: &Runtimes,
 ) -> Result<(Opened, Kills, Gateway), Failure> {
-    let opened = runtimes.within_data(Opened::open(configuration)).await?;
+    let configuration = Arc::new(configuration.clone());
+    let own = Arc::clone(&configuration);
+    let opened = on(runtimes.data(), async move { Opened::open(&own).await }).await??;
     // Before anybody can call: what was cut off stays so.
-    let kills = kills::open(configuration, &opened.shared);
-    let kills = runtimes.within_operators(kills).await;
-    let gateway = async { Gateway::new(&configuration.gateway, Arc::clone(&opened.shared)) };
-    let gateway = runtimes.within_data(gateway).await;
+    let (own, shared) = (Arc::clone(&configuration), Arc::clone(&opened.shared));
+    let kills = async move { kills::open(&own, &shared).await };
+    let kills = on(runtimes.operators(), kills).await?;
+    let shared = Arc::clone(&opened.shared);
+    let gateway = async move { Gateway::new(&configuration.gateway, shared) };
+    let gateway = on(runtimes.data(), gateway).await?;
     let gateway = gateway.map_err(|error| Failure::caused(Exit::Start, &error))?;
     Ok((opened, kills, gateway))
+}
+
+/// Runs a part of the start on the threads of `runtime`.
+async fn on<T: Send + 'static>(
+    runtime: &Handle,
+    part: impl Future<Output = T> + Send + 'static,
+) -> Result<T, Failure> {
+    let ran = runtime.spawn(part).await;
+    ran.map_err(|error| Failure::new(Exit::Start, format!("a part of the start failed: {error}")))
 }
 
 /// Starts what runs next to the listeners to the end: what data cause on the data runtime, what watches over them on the

@@ -1,5 +1,7 @@
 //! Policies from bundles: made and signed by Python's tarfile and PyJWT, served by Starlette with real ETags.
 
+mod faults;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 

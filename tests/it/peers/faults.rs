@@ -7,6 +7,7 @@
 mod audit_log;
 mod clock;
 mod first_start;
+mod vanished;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -20,13 +21,13 @@ const NEED_ROOM: &str = "create,write,sync,rename,link,mkdir,truncate";
 
 /// The faults of one home.
 #[derive(Debug)]
-struct Shim {
+pub(super) struct Shim {
     folder: tempfile::TempDir,
 }
 
 impl Shim {
     /// Without rules yet; sees operations below the state directory of `home`.
-    fn new(home: &Home) -> Self {
+    pub(super) fn new(home: &Home) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::copy(library(), folder.path().join("shim.so")).expect("a copy");
         let root = home.path("state").display().to_string();
@@ -35,13 +36,13 @@ impl Shim {
     }
 
     /// The variable that loads it.
-    fn environment(&self) -> (&'static str, String) {
+    pub(super) fn environment(&self) -> (&'static str, String) {
         let library = self.folder.path().join("shim.so");
         ("LD_PRELOAD", library.display().to_string())
     }
 
     /// Activates rules, `ops path nth action` a line; none ends all faults.
-    fn obey(&self, rules: &str) {
+    pub(super) fn obey(&self, rules: &str) {
         let new = self.folder.path().join("rules.new");
         std::fs::write(&new, rules).expect("a file");
         std::fs::rename(new, self.folder.path().join("rules")).expect("a file");

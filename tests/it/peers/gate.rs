@@ -345,6 +345,17 @@ impl Gate {
             .status
     }
 
+    /// The state of a part in `/readyz`.
+    pub(super) async fn part(&self, name: &str) -> String {
+        let client = Client::new(self.admin).path("/readyz");
+        let answer = client.send("GET", "").await;
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        let state = text
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("{name}: ")));
+        state.map_or_else(|| format!("no part in: {text}"), str::to_owned)
+    }
+
     /// All meters.
     pub(super) async fn metrics(&self) -> String {
         let token = self.home.path("state/admin-token");

@@ -8,7 +8,7 @@ use super::*;
 
 fn open(directory: &Path) -> Operators {
     let token = Arc::new(Token::open(directory).unwrap());
-    Operators::open(directory, token).unwrap()
+    Operators::open(directory, token, false).unwrap()
 }
 
 #[test]
@@ -50,6 +50,29 @@ fn a_token_is_its_operators_until_it_is_revoked() {
     ));
     add(directory.path(), "alice", vec![Role::Admin], now).unwrap();
     assert_eq!(read(directory.path()).unwrap().len(), 2, "history stays");
+}
+
+#[test]
+fn a_vanished_file_is_told_from_a_new_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let operators = open(directory.path());
+    assert!(!operators.is_gone(), "made at the first start");
+    let roles = vec![Role::Sre];
+    let (_, token) = add(directory.path(), "alice", roles, SystemTime::now()).unwrap();
+    operators.reload().unwrap();
+    fs::remove_file(directory.path().join(Operators::FILE)).unwrap();
+    assert!(operators.is_gone());
+    assert!(matches!(
+        operators.reload(),
+        Err(OperatorError::Gone { .. })
+    ));
+    assert!(
+        operators.who(token.as_bytes()).is_some(),
+        "known until a restart"
+    );
+    let bootstrap = Arc::new(Token::open(directory.path()).unwrap());
+    let again = Operators::open(directory.path(), bootstrap, true).unwrap();
+    assert!(again.is_gone());
 }
 
 #[test]

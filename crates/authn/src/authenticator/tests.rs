@@ -138,6 +138,42 @@ fn reload_sees_new_keys_and_keeps_the_old_ones_when_it_fails() {
 }
 
 #[test]
+fn a_vanished_key_file_is_reported_and_lets_in_those_who_were_known() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || Authenticator::keys(directory.path()).unwrap();
+    let state = |authenticator: &Authenticator| authenticator.key_state(noon());
+    let authenticator = open();
+    assert_eq!(state(&authenticator), Some(KeyState::Empty));
+    let later = noon() + Duration::from_secs(60);
+    let created = create(directory.path(), Some(later));
+    authenticator.reload().unwrap();
+    assert_eq!(state(&authenticator), Some(KeyState::Usable));
+    assert_eq!(
+        authenticator.key_state(later),
+        Some(KeyState::Empty),
+        "expired"
+    );
+    let path = directory.path().join(ApiKeys::FILE);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(state(&authenticator), Some(KeyState::Gone));
+    assert!(matches!(
+        authenticator.reload(),
+        Err(StoreError::Gone { .. })
+    ));
+    let header = format!("Bearer {}", created.secret.as_str());
+    let ask = |authenticator| at_once(authenticator, Some(header.as_bytes()), noon()).map(|_| ());
+    assert_eq!(ask(&authenticator), Ok(()));
+    // A restart does not take it for a first start.
+    let authenticator = open();
+    assert_eq!(state(&authenticator), Some(KeyState::Gone));
+    assert_eq!(ask(&authenticator), Err(AuthnError::Invalid));
+    create(directory.path(), None);
+    authenticator.reload().unwrap();
+    assert_eq!(state(&authenticator), Some(KeyState::Usable));
+    assert_eq!(Authenticator::anonymous().key_state(noon()), None);
+}
+
+#[test]
 fn anonymous_mode_looks_at_no_header() {
     let authenticator = Authenticator::anonymous();
     for header in [None, Some(&b"Bearer nonsense"[..])] {

@@ -10,7 +10,9 @@ mod standing;
 mod store;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use keepgate_admin::{InForce, Plugin, PolicyStatus};
 use keepgate_call::ServerName;
@@ -31,6 +33,9 @@ use crate::config::{self, Configuration, Place};
 use crate::exit::Exit;
 use crate::failure::{Failure, chain};
 
+/// Longest wait for a bundle's server at a start that has the last good bundle.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
+
 /// All bundles of the configuration.
 pub(super) struct Bundles {
     all: Vec<Arc<Held>>,
@@ -47,6 +52,10 @@ pub(super) struct Held {
     source: Arc<BundleSource>,
     remote: Option<(Fetcher, Store)>,
     pub(super) standing: Standing,
+    /// The bundle that is to be in the store.
+    active: Mutex<Option<Fetched>>,
+    /// Whether the start did not wait for its server's answer.
+    is_due: AtomicBool,
 }
 
 /// A bundle that was fetched, and what its server calls it.
@@ -129,6 +138,8 @@ impl Bundles {
                 source,
                 remote,
                 standing: Standing::default(),
+                active: Mutex::default(),
+                is_due: AtomicBool::new(false),
             }));
         }
         Ok(Self {
@@ -178,7 +189,7 @@ impl Bundles {
             let held = Arc::clone(held);
             fetching.spawn(async move {
                 held.remember();
-                let fetched = match held.look(false).await {
+                let fetched = match held.look_first().await {
                     Looked::New(fetched) => Some(fetched),
                     Looked::Unchanged | Looked::Failed => None,
                 };
@@ -233,10 +244,12 @@ impl Bundles {
     /// How all of them stand, in a word for readiness; `None` where there are none.
     pub(super) fn state(&self) -> Option<&'static str> {
         let stale = self.all.iter().any(|held| held.standing.is_stale());
-        (!self.all.is_empty()).then_some(if stale {
-            "stale, the last good one is in force"
-        } else {
-            "ok"
+        let unkept = self.all.iter().any(|held| held.standing.is_unkept());
+        (!self.all.is_empty()).then_some(match (stale, unkept) {
+            (false, false) => "ok",
+            (true, false) => "stale, the last good one is active",
+            (false, true) => "NOT KEPT, a restart without its server goes back",
+            (true, true) => "stale and NOT KEPT, a restart without its server goes back",
         })
     }
 
@@ -331,7 +344,8 @@ impl Held {
         match store.read() {
             Ok(Some(kept)) => {
                 self.standing.remembers(kept.etag.clone());
-                self.source.hold(Some(kept.bytes));
+                self.source.hold(Some(Arc::clone(&kept.bytes)));
+                *self.active() = Some(kept);
             }
             Ok(None) => {}
             Err(error) => tracing::error!(
@@ -393,17 +407,42 @@ impl Held {
             .activated(self.source.seen(), fetched.etag.clone());
     }
 
-    /// Keeps what was fetched and is in force. Blocks.
+    fn active(&self) -> MutexGuard<'_, Option<Fetched>> {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the bundle that was fetched and is active. Blocks.
     pub(super) fn keep(&self, fetched: &Fetched) {
+        *self.active() = Some(fetched.clone());
+        self.write(fetched);
+    }
+
+    /// Keeps the active bundle again if the disk did not take it, or lost it. Blocks.
+    fn keep_again(&self) {
+        let lost = match &self.remote {
+            Some((_, store)) => self.standing.is_unkept() || !store.is_there(),
+            None => false,
+        };
+        let active = self.active().clone();
+        if lost && let Some(active) = active {
+            self.write(&active);
+        }
+    }
+
+    fn write(&self, active: &Fetched) {
         let Some((_, store)) = &self.remote else {
             return;
         };
-        if let Err(error) = store.write(fetched) {
-            tracing::error!(
+        let written = store.write(active);
+        let changed = self.standing.set_unkept(written.is_err());
+        match written {
+            Err(error) if changed => tracing::error!(
                 bundle = %self.name(),
                 error = chain(&error),
-                "the bundle is in force and could not be kept: a start without its server would not have it"
-            );
+                "the bundle is active and could not be kept: a start without its server would not have it"
+            ),
+            Ok(()) if changed => tracing::info!(bundle = %self.name(), "the bundle is kept again"),
+            Ok(()) | Err(_) => {}
         }
     }
 
@@ -416,6 +455,22 @@ impl Held {
     fn is_named_by(&self, errors: &LoadErrors) -> bool {
         let mut problems = errors.problems.iter();
         problems.any(|problem| problem.file.starts_with(self.source.name()))
+    }
+
+    /// Asks its server at the start; not for long where the last good bundle is there to start with.
+    async fn look_first(&self) -> Looked {
+        if self.active().is_none() {
+            return self.look(false).await;
+        }
+        match tokio::time::timeout(FIRST_LOOK, self.look(false)).await {
+            Ok(looked) => looked,
+            Err(_elapsed) => {
+                let why = format!("no answer for {FIRST_LOOK:?}, the start does not wait longer");
+                self.standing.failed(why);
+                self.is_due.store(true, Ordering::Relaxed);
+                Looked::Failed
+            }
+        }
     }
 
     /// Asks its server.
@@ -459,6 +514,12 @@ pub(super) fn observe(registry: &Registry, bundles: &Arc<Bundles>) {
         OF,
     );
     registry.observe(about, all(|standing| Some(f64::from(!standing.is_stale()))));
+    let about = About::gauge(
+        "keepgate.bundle.unpersisted",
+        "Whether the disk did not take the active bundle: a restart without its server goes back to an older one",
+        OF,
+    );
+    registry.observe(about, all(|standing| Some(f64::from(standing.is_unkept()))));
     let about = About::gauge(
         "keepgate.bundle.last_success",
         "When the bundle in force was last known to be the newest, in Unix time",

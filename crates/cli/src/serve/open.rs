@@ -2,10 +2,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use keepgate_admin::{Operators, Token};
 use keepgate_audit::Log;
-use keepgate_authn::Authenticator;
+use keepgate_authn::{Authenticator, KeyState};
 use keepgate_credential::Live;
 use keepgate_files::FileError;
 use keepgate_gateway::Shared;
@@ -60,10 +61,12 @@ impl Opened {
             AuthMode::OAuth => tokens::authenticator(configuration)?,
         };
         let token = Token::open(state).map_err(|error| Failure::caused(Exit::State, &error))?;
-        let operators = Operators::open(state, Arc::new(token))
+        let in_use = state.join(DATABASE).exists();
+        let operators = Operators::open(state, Arc::new(token), in_use)
             .map_err(|error| Failure::caused(Exit::State, &error))?;
         // Before the log is opened, which is a record of now.
         let clock = clock::open(state);
+        report_missing(&authn, &operators);
         let log = open_log(configuration)?;
         let shared = Shared::new(log, Arc::new(policy), Arc::new(authn))
             .map_err(|error| Failure::caused(Exit::Start, &error))?
@@ -80,6 +83,22 @@ impl Opened {
             tls: tls.transpose()?,
             bundles,
         })
+    }
+}
+
+/// Reports who cannot get in because a file is missing: nothing else of a start shows it.
+fn report_missing(authn: &Authenticator, operators: &Operators) {
+    match authn.key_state(SystemTime::now()) {
+        Some(KeyState::Gone) => {
+            tracing::error!("keys.json is gone: no key lets anybody in until it is restored");
+        }
+        Some(KeyState::Empty) => {
+            tracing::warn!("no key lets anybody in; `keepgate keys create` makes one");
+        }
+        Some(KeyState::Usable) | None => {}
+    }
+    if operators.is_gone() {
+        tracing::error!("operators.json is gone: nobody but the admin token is known");
     }
 }
 

@@ -337,20 +337,24 @@ impl Reloader {
 
     /// The operators and the admin token.
     fn reload_token(&self) {
-        match self.operators.reload() {
+        let operators = self.operators.reload();
+        match &operators {
             Ok(count) => tracing::info!(count, "operators reloaded"),
             Err(error) => tracing::error!(
-                error = chain(&error),
+                error = chain(error),
                 "operators not taken, those known so far stay in force"
             ),
         }
-        match self.operators.bootstrap().reload() {
+        let token = self.operators.bootstrap().reload();
+        match &token {
             Ok(()) => tracing::info!("admin token reloaded"),
             Err(error) => tracing::error!(
-                error = chain(&error),
+                error = chain(error),
                 "admin token not taken, the last one stays in force"
             ),
         }
+        let taken = operators.is_ok() && token.is_ok();
+        self.view.set_fresh(Reloaded::Operators, taken);
     }
 
     /// The certificate of the data listeners.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
-use keepgate_admin::{Part, PolicyStatus, Process, Server, Session, Source};
+use keepgate_admin::{Operators, Part, PolicyStatus, Process, Server, Session, Source};
 use keepgate_audit::State;
+use keepgate_authn::KeyState;
 use keepgate_call::ServerName;
 use keepgate_gateway::Shared;
 use keepgate_gateway::settings::{Settings, Upstream};
@@ -46,13 +47,20 @@ pub(super) struct View {
     /// The references of the servers' credentials.
     references: ArcSwap<BTreeMap<ServerName, Arc<str>>>,
     bundles: Arc<Bundles>,
+    operators: Arc<Operators>,
     serving: AtomicBool,
     /// Whether the last reload of each part was taken; the last good one stays in force otherwise.
     fresh: [AtomicBool; FRESH.len()],
 }
 
 /// The parts that are reloaded, as readiness and meters name them.
-const FRESH: [&str; 4] = ["configuration", "policy", "keys", "certificate"];
+const FRESH: [&str; 5] = [
+    "configuration",
+    "policy",
+    "keys",
+    "certificate",
+    "operators",
+];
 
 /// A part that is reloaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +69,7 @@ pub(super) enum Reloaded {
     Policy,
     Keys,
     Certificate,
+    Operators,
 }
 
 impl View {
@@ -72,6 +81,7 @@ impl View {
             ledger: Arc::clone(ledger),
             references: ArcSwap::from_pointee(settings.references()),
             bundles: Arc::clone(&opened.bundles),
+            operators: Arc::clone(&opened.operators),
             serving: AtomicBool::new(false),
             fresh: [const { AtomicBool::new(true) }; FRESH.len()],
         });
@@ -97,6 +107,22 @@ impl View {
         if let Some(flag) = self.fresh.get(part as usize) {
             flag.store(fresh, Ordering::Relaxed);
         }
+    }
+
+    /// The state of a part whose file has vanished.
+    fn gone(&self, part: &str) -> Option<&'static str> {
+        let keys = || self.shared.authn.key_state(self.shared.clock.now()) == Some(KeyState::Gone);
+        match part {
+            "keys" if keys() => Some("keys.json is GONE, a restart lets nobody in"),
+            "operators" if self.operators.is_gone() => {
+                Some("operators.json is GONE, a restart knows nobody but the admin token")
+            }
+            _ => None,
+        }
+    }
+
+    fn has_no_key(&self) -> bool {
+        self.shared.authn.key_state(self.shared.clock.now()) == Some(KeyState::Empty)
     }
 
     /// How the log is, and whether it takes records.
@@ -181,11 +207,10 @@ impl View {
         );
         let view = Arc::downgrade(self);
         registry.observe(about, move |out| {
-            for (part, fresh) in FRESH
-                .into_iter()
-                .zip(view.upgrade().iter().flat_map(|view| &view.fresh))
-            {
-                out.add([part], f64::from(fresh.load(Ordering::Relaxed)));
+            let Some(view) = view.upgrade() else { return };
+            for (part, fresh) in FRESH.into_iter().zip(&view.fresh) {
+                let is_whole = fresh.load(Ordering::Relaxed) && view.gone(part).is_none();
+                out.add([part], f64::from(is_whole));
             }
         });
     }
@@ -328,10 +353,13 @@ impl Source for View {
         ];
         for (name, fresh) in FRESH.into_iter().zip(&self.fresh) {
             // Stale is not unready: the last good one serves on.
-            let state = if fresh.load(Ordering::Relaxed) {
-                "ok"
-            } else {
-                "stale, last reload failed"
+            let state = match (self.gone(name), fresh.load(Ordering::Relaxed)) {
+                (Some(gone), _) => gone,
+                (None, false) => "stale, last reload failed",
+                (None, true) if name == "keys" && self.has_no_key() => {
+                    "none, no key lets anybody in"
+                }
+                (None, true) => "ok",
             };
             parts.push(Part {
                 name,

@@ -2,6 +2,7 @@
 //! every failure.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use http::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH};
@@ -159,12 +160,20 @@ pub(super) async fn keep_looking(held: Arc<Held>, look: Arc<Notify>, news: mpsc:
     };
     let mut waited = Duration::ZERO;
     loop {
-        let rest = fetcher.rest(held.standing.streak());
-        // A server that held its answer back has let the time pass already.
-        let rest = rest.saturating_sub(waited).max(LEAST_PAUSE);
+        let rest = if held.is_due.swap(false, Ordering::Relaxed) {
+            LEAST_PAUSE
+        } else {
+            // A server that held its answer back has let the time pass already.
+            fetcher.rest(held.standing.streak()).saturating_sub(waited)
+        };
+        let rest = rest.max(LEAST_PAUSE);
         tokio::select! {
             () = tokio::time::sleep(rest) => {}
             () = look.notified() => {}
+        }
+        let kept = Arc::clone(&held);
+        if let Err(error) = tokio::task::spawn_blocking(move || kept.keep_again()).await {
+            tracing::error!(%error, "the bundle could not be kept");
         }
         let asked = Instant::now();
         let looked = held.look(true).await;

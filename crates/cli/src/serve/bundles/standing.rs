@@ -33,6 +33,8 @@ struct Facts {
     failures: u64,
     /// Failures since the last success.
     streak: u32,
+    /// Whether the disk has not taken the active bundle.
+    unkept: bool,
 }
 
 #[derive(Debug)]
@@ -154,6 +156,17 @@ impl Standing {
         facts.trouble = None;
         facts.rejected = None;
         facts.streak = 0;
+    }
+
+    /// Notes whether the disk took the active bundle; gives whether that is news.
+    pub(super) fn set_unkept(&self, unkept: bool) -> bool {
+        let mut facts = self.lock();
+        std::mem::replace(&mut facts.unkept, unkept) != unkept
+    }
+
+    /// Whether the disk has not taken the active bundle.
+    pub(in crate::serve) fn is_unkept(&self) -> bool {
+        self.lock().unkept
     }
 
     /// What went wrong last, if nothing went well since.

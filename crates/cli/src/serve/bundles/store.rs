@@ -59,6 +59,11 @@ impl Store {
         }))
     }
 
+    /// Whether a bundle is kept. One that cannot be inspected is not there for a start either.
+    pub(super) fn is_there(&self) -> bool {
+        self.path.exists()
+    }
+
     /// Keeps a bundle in the place of the one before.
     pub(super) fn write(&self, fetched: &Fetched) -> Result<(), FileError> {
         let head = Head {

@@ -1,0 +1,150 @@
+//! Bundles while the disk does not take them, and starts while their server hangs.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::super::faults::Shim;
+use super::super::process::PATIENCE;
+use super::*;
+
+async fn is_unpersisted(gate: &Gate) -> bool {
+    let metrics = gate.metrics().await;
+    let mut lines = metrics
+        .lines()
+        .filter(|line| line.starts_with("keepgate_bundle_unpersisted{"));
+    lines.next().expect("the metric").ends_with(" 1")
+}
+
+fn home(up: &FakeServer, policies: Value) -> Home {
+    Home::new()
+        .url("up", &up.url())
+        .with(|it| it["policies"] = policies)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_active_bundle_that_could_not_be_kept_is_reported_and_kept_later() {
+    let up = upstream().await;
+    let mut shop = Shop::open(&[]).await;
+    let (signed, verify) = signing("ES256");
+    shop.stock("r1", &allows("echo"), &words(&signed)).await;
+    let home = home(&up, remote(&shop, &verify));
+    let shim = Shim::new(&home);
+    let (name, value) = shim.environment();
+    let mut gate = home.serve_with(&[(name, &value)]).await;
+    let client = gate.client("up");
+    assert_eq!(gate.part("bundles").await, "ok");
+    assert!(!is_unpersisted(&gate).await);
+
+    shim.obey("create,write,sync,rename state/bundles 1+ ENOSPC\n");
+    shop.stock("r2", &allows("delete"), &words(&signed)).await;
+    until("the second bundle", async || {
+        allowed(&client, "delete").await
+    })
+    .await;
+    gate.says("the bundle is active and could not be kept", 1)
+        .await;
+    assert!(gate.part("bundles").await.contains("NOT KEPT"));
+    assert!(is_unpersisted(&gate).await);
+    // Each look tries again, and the log has one line of it.
+    let looks = shop.answered(" 304");
+    until("more looks", async || shop.answered(" 304") >= looks + 2).await;
+    assert_eq!(gate.said("the bundle is active and could not be kept"), 1);
+
+    shim.obey("");
+    gate.says("the bundle is kept again", 1).await;
+    assert_eq!(gate.part("bundles").await, "ok");
+    assert!(!is_unpersisted(&gate).await);
+
+    // Nor does one count as kept that somebody has removed.
+    let folder = gate.home.path("state/bundles");
+    let kept = || std::fs::read_dir(&folder).map_or(0, Iterator::count);
+    assert_eq!(kept(), 1);
+    std::fs::remove_dir_all(&folder).expect("removed");
+    until("the bundle to be kept again", async || kept() == 1).await;
+
+    let home = gate.kill().await;
+    shop.process = None;
+    let gate = home.serve().await;
+    let report = status(&gate).await;
+    assert_eq!(
+        report["bundles"][shop.bundle()]["active_revision"],
+        "r2",
+        "{report}"
+    );
+    gate.end().await;
+}
+
+/// Holds the place of a server that takes connections and never answers.
+fn hang(shop: &mut Shop) -> TcpListener {
+    shop.process = None;
+    let address = shop.url.trim_start_matches("http://").to_owned();
+    for _ in 0..100 {
+        if let Ok(listener) = TcpListener::bind(&address) {
+            return listener;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("the address is taken: {address}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_does_not_wait_for_a_bundle_server_that_hangs() {
+    let up = upstream().await;
+    let mut shop = Shop::open(&[]).await;
+    let (signed, verify) = signing("ES256");
+    shop.stock("r1", &allows("echo"), &words(&signed)).await;
+    let home = home(&up, remote(&shop, &verify));
+    let home = home.serve().await.end_keeping().await.home;
+    let hanging = hang(&mut shop);
+    let gate = home.serve().await;
+    assert!(
+        gate.process
+            .stderr()
+            .contains("the start does not wait longer")
+    );
+    assert!(gate.part("bundles").await.contains("stale"));
+    assert!(allowed(&gate.client("up"), "echo").await);
+    gate.end().await;
+    drop(hanging);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_waits_ends_by_a_signal() {
+    let up = upstream().await;
+    let mut shop = Shop::open(&[]).await;
+    let (signed, verify) = signing("ES256");
+    shop.stock("r1", &allows("echo"), &words(&signed)).await;
+    // It waits for a bundle, and for a disk.
+    for rule in [
+        "",
+        "sync state 1 delay=600000\n",
+        "rename state/audit 1 delay=600000\n",
+    ] {
+        let hanging = rule.is_empty().then(|| hang(&mut shop));
+        let home = if rule.is_empty() {
+            home(&up, remote(&shop, &verify))
+        } else {
+            Home::new().url("up", &up.url())
+        };
+        let shim = Shim::new(&home);
+        shim.obey(rule);
+        let (name, value) = shim.environment();
+        let mut process = home.start(&[(name, &value)]);
+        let starts = |text: &str| {
+            text.contains("\"message\":\"keepgate starts\"")
+                .then_some(())
+        };
+        process.says("its start", starts).await;
+        process.signal(Signal::SIGTERM);
+        let status = process.ended(PATIENCE).await;
+        let text = process.stderr();
+        assert_eq!(status.code(), Some(0), "{rule}: {text}");
+        assert!(
+            text.contains("ended by a signal before it was ready"),
+            "{rule}: {text}"
+        );
+        drop(hanging);
+    }
+}
