@@ -366,6 +366,7 @@ fn call() -> Arc<Call> {
         killed: AtomicBool::new(false),
         left: AtomicBool::new(false),
         resumes: Default::default(),
+        handover: Default::default(),
         upstream_id: keepgate_call::UpstreamId::new(1),
         trace: keepgate_call::Trace::default(),
     })

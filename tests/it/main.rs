@@ -25,6 +25,7 @@ mod phases;
 mod processes;
 mod records;
 mod sessions;
+mod sloppy;
 mod spine;
 mod tidy;
 mod trust;

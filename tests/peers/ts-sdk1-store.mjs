@@ -1,6 +1,6 @@
 // A server of `@modelcontextprotocol/sdk` 1.x as its README builds one, with the SDK's own event store, so that streams can be
 // resumed. Tools: `account` (its answer holds a secret) and `slow` (answers after the text of `release` was posted to it by
-// another call). Prints `listening URL`.
+// another call), `wait`. Prints `listening URL`.
 import { createServer } from 'node:http';
 import { randomUUID } from 'node:crypto';
 import { peer } from './peers.mjs';
@@ -17,6 +17,7 @@ function server() {
     const server = new McpServer({ name: 'store', version: '1.0.0' });
     server.registerTool('account', { description: 'Reads an account' }, () => text('SSN: 078-05-1120'));
     server.registerTool('slow', { description: 'Waits until it is released' }, () => new Promise((done) => waiting.push(() => done(text('slow')))));
+    server.registerTool('wait', { description: 'Answers after a while' }, () => new Promise((done) => setTimeout(() => done(text('waited')), 700)));
     server.registerTool('release', { description: 'Lets the slow calls answer' }, () => {
         for (const done of waiting.splice(0)) done();
         return text('released');

@@ -18,7 +18,8 @@ use keepgate_mcp::{
 };
 
 use crate::{
-    BesideNote, Caller, Carried, CredentialNote, DecisionId, ServerName, Trace, UpstreamId,
+    BesideNote, Caller, Carried, CredentialNote, DecisionId, Handover, ServerName, Trace,
+    UpstreamId,
 };
 
 impl Ask {
@@ -121,6 +122,8 @@ pub struct Call {
     pub beside: BesideNote,
     /// The call whose stream a `GET` resumes. Set once the event id it presents was opened.
     pub resumes: OnceLock<Arc<Self>>,
+    /// The streams that had its answer.
+    pub handover: Handover,
 }
 
 impl Call {

@@ -268,6 +268,15 @@ impl Catalog {
         Ok(())
     }
 
+    /// Takes the pages shown so far for the whole list: its server would go on without end.
+    pub fn complete(&self, shelves: &Shelves) {
+        let mut shown = self.shown.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pages) = shown.pages.take() {
+            shown.whole = Some(shelves.share(pages));
+            shown.whole_since = Some(Instant::now());
+        }
+    }
+
     /// The server says its tools have changed.
     pub fn forget(&self) {
         let mut shown = self.shown.write().unwrap_or_else(PoisonError::into_inner);

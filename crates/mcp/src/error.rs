@@ -20,6 +20,8 @@ pub const MISSING_CAPABILITY: i64 = -32021;
 pub const UNSUPPORTED_VERSION: i64 = -32022;
 /// MCP 2025-11-25: a URL elicitation must be completed first.
 pub const URL_ELICITATION_REQUIRED: i64 = -32042;
+/// The session is not known; in no specification, but what the SDKs' servers send with HTTP 404.
+pub const SESSION_GONE: i64 = -32001;
 
 /// Why a body was refused. The kinds are stable; so are the names [`DecodeFault::as_str`] gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]

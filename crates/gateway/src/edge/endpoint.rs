@@ -213,6 +213,7 @@ impl Inner {
             killed: AtomicBool::new(false),
             left: AtomicBool::new(false),
             resumes: Default::default(),
+            handover: Default::default(),
             trace,
         })
     }

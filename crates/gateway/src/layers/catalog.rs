@@ -5,7 +5,7 @@ mod arguments;
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, OnceLock, PoisonError, RwLock, Weak, atomic::AtomicBool},
     time::{Duration, SystemTime},
 };
@@ -17,6 +17,7 @@ use keepgate_call::{
 use keepgate_mcp::{
     Era, encode,
     id::Id,
+    json::Raw,
     list::Listing,
     message::{self, Body, Message, Request, Response},
     method::{Method, Subject},
@@ -29,6 +30,7 @@ use keepgate_telemetry::{
 };
 use keepgate_transport::memory::Budget;
 use tower::ServiceExt;
+use tracing::warn;
 
 use self::arguments::Arguments;
 pub(super) use self::arguments::lines;
@@ -335,19 +337,26 @@ impl Lookup {
             .and_then(Weak::upgrade)
             .ok_or_else(internal)?;
         let mut cursor: Option<String> = None;
+        let mut seen = HashSet::new();
         for _ in 0..PAGES_MOST {
             let call = self.list_call(bound, request, cursor.as_deref())?;
             let reply = Calls::clone(&calls).oneshot(Arc::new(call)).await?;
             let Some(response) = response(reply.answer).await? else {
                 return Ok(());
             };
-            cursor = response
-                .result_member("nextCursor")
-                .map(|raw| raw.as_str().to_owned());
-            if cursor.is_none() {
-                return Ok(());
+            cursor = next_cursor(&response).map(|raw| raw.as_str().to_owned());
+            match &cursor {
+                None => return Ok(()),
+                Some(cursor) if !seen.insert(cursor.clone()) => {
+                    warn!(server = %bound.call.server, "a list of tools was ended: its server repeats a cursor");
+                    self.catalogs.of(bound).complete(&self.catalogs.shelves);
+                    return Ok(());
+                }
+                Some(_) => {}
             }
         }
+        warn!(server = %bound.call.server, most = PAGES_MOST, "a list of tools was ended: it has too many pages");
+        self.catalogs.of(bound).complete(&self.catalogs.shelves);
         Ok(())
     }
 
@@ -389,6 +398,7 @@ impl Lookup {
             killed: AtomicBool::new(false),
             left: AtomicBool::new(false),
             resumes: Default::default(),
+            handover: Default::default(),
             trace: self.tracer.inner(&call.trace, random),
         })
     }
@@ -498,6 +508,13 @@ fn list_params(era: Era, request: &Request, cursor: Option<&str>) -> Option<Stri
         ));
     }
     (!members.is_empty()).then(|| format!("{{{}}}", members.join(",")))
+}
+
+/// The cursor of the page after this one. Null counts as none: servers whose language has no absent members send it.
+pub(super) fn next_cursor(response: &Response) -> Option<Raw<'_>> {
+    response
+        .result_member("nextCursor")
+        .filter(|cursor| !cursor.is_null())
 }
 
 /// The response of a list call, whichever way it comes. `None`: the server has no such list.

@@ -126,23 +126,31 @@ impl Bind {
         Some(super::kill::refused(&kill))
     }
 
+    fn opening(&self, call: &Arc<Call>) -> Result<Found, Refusal> {
+        // Before it takes a place, perhaps that of another session.
+        if let Some(killed) = self.killed(call) {
+            return Err(killed);
+        }
+        let (session, seat) = open::begin(&self.sessions, &self.limits, call)?;
+        Ok(Found::Opening(session, seat))
+    }
+
     fn find(&self, call: &Arc<Call>) -> Result<Found, Refusal> {
         if call.revision.era() == Era::Stateless {
             return Ok(Found::None);
         }
         match (&call.session, call.opens()) {
-            (None, true) => {
-                // Before it takes a place, perhaps that of another session.
-                if let Some(killed) = self.killed(call) {
-                    return Err(killed);
-                }
-                let (session, seat) = open::begin(&self.sessions, &self.limits, call)?;
-                Ok(Found::Opening(session, seat))
+            (None, true) => self.opening(call),
+            // Real clients replay the id of a session that is over. Within one that is alive it means two things.
+            (Some(id), true)
+                if self
+                    .sessions
+                    .enter(&call.caller, &call.server, id)
+                    .is_some() =>
+            {
+                Err(Refusal::new(Code::MessageInvalid).detail("`initialize` within a session"))
             }
-            // A client that names a session and opens one at once means two things.
-            (Some(_), true) => {
-                Err(Refusal::new(Code::HeaderMismatch).detail("`initialize` within a session"))
-            }
+            (Some(_), true) => self.opening(call),
             (None, false) => Err(Refusal::new(Code::SessionMissing)),
             (Some(id), false) => self
                 .sessions
@@ -253,6 +261,15 @@ struct Resumed {
     tracked: Option<Arc<TrackedCall>>,
 }
 
+impl Resumed {
+    /// Ends the streams that had the call's answer so far: their connections are gone, or as good as gone. Returns the number of
+    /// the one to come.
+    fn replace(&self) -> u64 {
+        let tracked = self.tracked.as_ref();
+        tracked.map_or(0, |tracked| tracked.call.handover.replace())
+    }
+}
+
 /// Opens the event id a `GET` presents. On anything else the header means nothing (2025-11-25 `basic/transports`).
 fn resumed(session: &Session, call: &Call) -> Result<Option<Resumed>, Refusal> {
     let sealed = match (&call.ask, &call.passed.last_event_id) {
@@ -293,6 +310,7 @@ impl Bind {
         let ends = matches!(call.ask, Ask::End);
         let running = call.request().map(|_| self.sessions.begin(&session, &call));
         let is_resumed = resumed.is_some();
+        let number = resumed.as_ref().map_or(0, Resumed::replace);
         let (origin, tracked, resume) = match (resumed, &running) {
             (Some(it), _) => (it.origin, it.tracked, Some(it.event)),
             (None, Some(running)) => {
@@ -307,15 +325,12 @@ impl Bind {
             tracked: tracked.clone(),
             resume,
         };
-        let reply = {
-            let ended = session.ended.clone();
-            let running = next(bound);
-            // An ended session takes its running calls with it.
-            tokio::select! {
-                biased;
-                reply = running => reply,
-                () = ended.cancelled(), if !ends => Err(Refusal::new(Code::SessionUnknown)),
-            }
+        let ended = session.ended.clone();
+        // An ended session takes its running calls with it.
+        let reply = tokio::select! {
+            biased;
+            reply = next(bound) => reply,
+            () = ended.cancelled(), if !ends => Err(Refusal::new(Code::SessionUnknown)),
         };
         if ends {
             self.sessions.end(&session);
@@ -336,6 +351,7 @@ impl Bind {
                     origin,
                     tracked,
                     is_resumed,
+                    number,
                     running,
                     is_remembered: None,
                     is_told: false,

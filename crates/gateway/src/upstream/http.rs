@@ -3,29 +3,27 @@
 use std::{borrow::Cow, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
-use keepgate_call::{Answer, Ask, Code, Cut, Events, Item, Refusal, Reply, ServerName};
+use keepgate_call::{Answer, Ask, Code, Refusal, Reply, ServerName};
 use keepgate_credential::Source;
 use keepgate_mcp::{
     error,
     message::{self, Body, Message, Request, Response},
-    sse::Event,
 };
 use keepgate_store::kill::Switch;
 use keepgate_transport::{
     http::{
         client::{Client, ClientError, ClientSettings},
-        upstream::{
-            Answer as Received, Endpoint, Events as Incoming, Limits as Bounds, StreamError,
-            UpstreamError,
-        },
+        upstream::{Answer as Received, Endpoint, Limits as Bounds, UpstreamError},
     },
     memory::Weighed,
 };
 use tokio_util::task::TaskTracker;
-use tracing::{debug, warn};
+use tracing::debug;
 
+mod incoming;
+
+use self::incoming::Incoming;
 use super::{
     Link,
     matching::{self, Matched, Matching},
@@ -133,7 +131,7 @@ impl Http {
                 HeaderValue::from_static("application/json, text/event-stream"),
             );
             let endpoint = http.armed(credential.as_ref());
-            let posted = endpoint.post(headers, message, &http.bounds);
+            let posted = endpoint.notify(headers, message, &http.bounds);
             if !matches!(tokio::time::timeout(COURTESY, posted).await, Ok(Ok(_))) {
                 debug!(server = %http.name, "the server did not take note of a message");
             }
@@ -184,63 +182,101 @@ pub(super) async fn send(
 ) -> Result<Reply, Refusal> {
     let call = Arc::clone(&bound.call);
     within(&bound, &mut headers);
+    let is_in_session = headers.contains_key(SESSION_ID);
     let endpoint = http.armed(credential.as_ref());
     let (received, request) = match &call.ask {
         Ask::Message(judged) => {
             // The evaluated bytes, but for a trace context and ids of ours.
             let message = call.message().unwrap_or(judged);
-            let (bytes, request) = match message {
-                Message::Request(request) => (matching::sent(&call, request), Some(request)),
+            match message {
+                Message::Request(request) => {
+                    let bytes = matching::sent(&call, request);
+                    let posted = endpoint.post(headers, bytes, &http.bounds).await;
+                    (posted, Some(request))
+                }
                 Message::Notification(notification) => {
                     let Some(notification) = matching::notified(&bound, notification) else {
                         return Ok(Answer::Accepted.into());
                     };
-                    (notification.bytes().clone(), None)
+                    let bytes = notification.bytes().clone();
+                    (endpoint.notify(headers, bytes, &http.bounds).await, None)
                 }
-                Message::Response(response) => (response.bytes().clone(), None),
-            };
-            (endpoint.post(headers, bytes, &http.bounds).await, request)
+                Message::Response(response) => {
+                    let bytes = response.bytes().clone();
+                    (endpoint.notify(headers, bytes, &http.bounds).await, None)
+                }
+            }
         }
-        Ask::Listen => (endpoint.get(headers, &http.bounds).await, None),
+        Ask::Listen => (listen(&http, &endpoint, headers).await, None),
         Ask::End => {
             return Ok(ended(&http, endpoint.delete(headers, &http.bounds).await));
         }
     };
-    let answer = match received.map_err(failed)? {
+    let received = received.map_err(failed)?;
+    let credential = credential.as_ref();
+    answered(&http, &bound, request, credential, is_in_session, received)
+        .await
+        .map(Reply::from)
+}
+
+/// Sorts the answer to a message or a `GET`.
+async fn answered(
+    http: &Arc<Http>,
+    bound: &Bound,
+    request: Option<&Request>,
+    credential: Option<&Credential>,
+    is_in_session: bool,
+    received: Received,
+) -> Result<Answer, Refusal> {
+    Ok(match received {
         Received::Accepted => accepted(request)?,
         Received::Message { head, body } => {
-            open(&http, &bound, head.session, credential.as_ref());
+            open(http, bound, head.session, credential);
             match request {
                 Some(_) => {
-                    let matching = Matching::new(&bound);
+                    let matching = Matching::new(bound);
                     let response = match Inspection::is_long_to_read(body.len()) {
-                        false => response(&http, matching, body)?,
+                        false => response(http, matching, body)?,
                         true => {
-                            let reader = Arc::clone(&http);
+                            let reader = Arc::clone(http);
                             let read = move || response(&reader, matching, body);
                             http.inspection.run(read).await??
                         }
                     };
                     Answer::Message(Message::Response(response))
                 }
-                // Some servers say more than "accepted" to a notification; nobody asked.
-                None => Answer::Accepted,
+                // To a `GET`: no stream.
+                None => return Err(failed(UpstreamError::ContentType)),
             }
         }
         Received::Stream { head, events } => {
-            open(&http, &bound, head.session, credential.as_ref());
-            if request.is_none() && matches!(call.ask, Ask::Message(_)) {
-                return Err(Refusal::new(Code::UpstreamInvalid)
-                    .detail("a stream in answer to what needs none"));
-            }
-            Answer::Stream(items(&http, Matching::new(&bound), events))
+            open(http, bound, head.session, credential);
+            Answer::Stream(Box::pin(Incoming::new(http, Matching::new(bound), events)))
         }
         Received::Rejected { status: 401, .. } if credential.is_some() => {
             return Err(Refusal::new(Code::CredentialRejected));
         }
-        Received::Rejected { status, body } => rejected(&http, &bound, status, body)?,
-    };
-    Ok(answer.into())
+        Received::Rejected { status, body } => rejected(http, bound, is_in_session, status, body)?,
+    })
+}
+
+/// Opens a stream of the server's own, or resumes one. A server may not have noticed yet that the connection before is gone,
+/// and refuses a second one as long (409): then it is asked again for about a second. A `GET` has no effect that could double.
+async fn listen(
+    http: &Http,
+    endpoint: &Endpoint,
+    headers: HeaderMap,
+) -> Result<Received, UpstreamError> {
+    const PAUSES: [u64; 5] = [10, 30, 100, 300, 600];
+    for pause in PAUSES {
+        match endpoint.get(headers.clone(), &http.bounds).await {
+            Ok(Received::Rejected { status: 409, .. }) => {
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+            }
+            other => return other,
+        }
+    }
+    endpoint.get(headers, &http.bounds).await
 }
 
 /// Adds what names the server's session.
@@ -321,19 +357,24 @@ fn response(http: &Http, mut matching: Matching, body: Weighed) -> Result<Respon
 fn rejected(
     http: &Http,
     bound: &Bound,
+    is_in_session: bool,
     status: u16,
     body: Option<Bytes>,
 ) -> Result<Answer, Refusal> {
     let refused = || Refusal::new(Code::UpstreamRefused).detail(format!("HTTP {status}"));
-    match (status, &bound.session) {
+    let empty = |status| Answer::Passed {
+        status,
+        body: Bytes::new(),
+    };
+    match (status, &bound.call.ask) {
         // The server's own idea of who may call it is between it and the gateway.
         (401 | 403 | 407, _) => return Err(refused()),
-        (404, Binding::Held(_)) => return Err(Refusal::new(Code::SessionUnknown)),
-        (405, _) if matches!(bound.call.ask, Ask::Listen) => {
-            return Ok(Answer::Passed {
-                status,
-                body: Bytes::new(),
-            });
+        // No such path, or no such method of it: servers of many frameworks have no streams of their own and answer 404, which
+        // a client takes for the end of its session.
+        (404 | 405, Ask::Listen) if bound.resume.is_none() => return Ok(empty(405)),
+        (404 | 405, Ask::Listen) => return Ok(empty(status)),
+        (404, Ask::Message(_) | Ask::End) if is_in_session => {
+            return missing(http, bound, body);
         }
         _ => {}
     }
@@ -362,63 +403,31 @@ fn rejected(
     }
 }
 
-/// A stream's events, each decoded and matched once.
-fn items(http: &Arc<Http>, mut matching: Matching, events: Incoming) -> Events {
-    let http = Arc::clone(http);
-    Box::pin(
-        events.filter_map(move |event| {
-            std::future::ready(item(&http, &mut matching, event).transpose())
-        }),
-    )
-}
-
-fn item(
-    http: &Http,
-    matching: &mut Matching,
-    event: Result<Event, StreamError>,
-) -> Result<Option<Item>, Cut> {
-    let event = event.map_err(|error| broken(&error))?;
-    if event.name.as_deref().is_some_and(|name| name != b"message") {
-        warn!(server = %http.name, "dropped an event of an unknown name");
-        return Ok(None);
-    }
-    let message = if event.data.is_empty() {
-        None
-    } else {
-        let (length, data) = (event.data.len(), event.data);
-        let decode = || message::decode(data, &http.decode);
-        let decoded = match Inspection::is_long_to_read(length) {
-            false => decode(),
-            true => http
-                .inspection
-                .here(length, decode)
-                .map_err(|refusal| Cut::Ended(Box::new(refusal)))?,
-        };
-        match decoded {
-            Ok(Body::Single(message)) => matching.passed(message),
-            // 2025-03-26 lets servers batch; we never send batches, so nobody has to understand one.
-            Ok(Body::Batch(_)) => return Err(Cut::Upstream("a batch on a stream".to_owned())),
-            Err(error) => return Err(Cut::Upstream(error.to_string())),
-        }
+/// A 404 to what named the server's session: the session is gone, unless the body answers this very request with another error
+/// than that. SDK servers say that a session is gone with -32001, under no id.
+fn missing(http: &Http, bound: &Bound, body: Option<Bytes>) -> Result<Answer, Refusal> {
+    let gone = || Refusal::new(Code::SessionUnknown);
+    let body = body.ok_or_else(gone)?;
+    let Ok(Body::Single(message @ Message::Response(_))) = message::decode(body, &http.decode)
+    else {
+        return Err(gone());
     };
-    let empty = message.is_none() && event.id.is_none() && event.retry.is_none();
-    Ok((!empty).then_some(Item {
-        id: event.id,
-        retry: event.retry,
-        message,
-    }))
-}
-
-fn broken(error: &StreamError) -> Cut {
-    match error {
-        StreamError::Noise { most } => {
-            let said = format!("more than {most} bytes in a minute");
-            Cut::Ended(Box::new(Refusal::new(Code::UpstreamFlood).detail(said)))
+    match Matching::new(bound).matched(message) {
+        Matched::Answer(response) if response.error().is_none() => {
+            Ok(Answer::Message(Message::Response(response)))
         }
-        StreamError::Broken(_)
-        | StreamError::Silent { .. }
-        | StreamError::Malformed(_)
-        | StreamError::NoMemory(_) => Cut::Upstream(error.to_string()),
+        Matched::Answer(response)
+            if !matches!(
+                response.error_code(),
+                Some(error::SESSION_GONE | error::URL_ELICITATION_REQUIRED)
+            ) =>
+        {
+            Ok(Answer::Passed {
+                status: 404,
+                body: response.bytes().clone(),
+            })
+        }
+        Matched::Answer(_) | Matched::Other(_) | Matched::Foreign(_) => Err(gone()),
     }
 }
 

@@ -270,6 +270,34 @@ impl Endpoint {
         classify(response, limits).await
     }
 
+    /// Posts a message that has no answer. Any 2xx is acceptance, whatever its body holds: nobody asked for one.
+    ///
+    /// # Errors
+    /// [`UpstreamError`].
+    pub async fn notify(
+        &self,
+        mut headers: HeaderMap,
+        body: Bytes,
+        limits: &Limits,
+    ) -> Result<Answer, UpstreamError> {
+        fill(
+            &mut headers,
+            &CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        fill(
+            &mut headers,
+            &ACCEPT,
+            HeaderValue::from_static("application/json, text/event-stream"),
+        );
+        let response = self.send(Method::POST, headers, body, limits).await?;
+        if response.status().is_success() {
+            discard(response.into_body()).await;
+            return Ok(Answer::Accepted);
+        }
+        classify(response, limits).await
+    }
+
     /// Opens the server's own stream (stateful revisions); an [`Answer::Rejected`] with 405 says there is none.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ use tracing::warn;
 use super::{
     super::{
         audit,
-        catalog::Catalogs,
+        catalog::{Catalogs, next_cursor},
         session::{Binding, Bound},
     },
     facts::{Located, Side},
@@ -257,7 +257,7 @@ impl Screened {
         let invalid = || Refusal::new(Code::UpstreamInvalid).detail("the list cannot be read");
         let listing = Listing::read(response, kind).ok_or_else(invalid)?;
         if kind == ListKind::Tools {
-            let more = response.result_member("nextCursor").is_some();
+            let more = next_cursor(response).is_some();
             let validation = self.parts.validation.get(&self.bound.call.server);
             // Newer ones may have come since a resumed one; it adds to what is known.
             let (first, more) = match self.is_resumed {

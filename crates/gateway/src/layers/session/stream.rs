@@ -1,8 +1,8 @@
 //! Streams of a session: its end is theirs, questions are remembered until they are answered, event ids are sealed.
 
-use std::sync::Arc;
+use std::{future::poll_fn, sync::Arc, task::Poll};
 
-use futures_util::StreamExt;
+use futures_util::{StreamExt, future::select};
 use keepgate_call::{Cut, Events, Item};
 use keepgate_mcp::message::{Message, Request};
 use tracing::warn;
@@ -19,6 +19,8 @@ pub(super) struct Kept {
     pub(super) tracked: Option<Arc<TrackedCall>>,
     /// Whether it resumes another: then it may repeat questions its client did not hear.
     pub(super) is_resumed: bool,
+    /// Its number among the streams that had the call's answer.
+    pub(super) number: u64,
     /// The place of the call among the running ones, until it is answered.
     pub(super) running: Option<RunningCall>,
     /// Whether the call is remembered, so that its stream can be resumed; asked with the first event id.
@@ -35,11 +37,16 @@ impl Kept {
     /// The events of the stream, as they go on.
     pub(super) fn over(mut self, events: Events) -> Events {
         let ended = self.session().ended.clone().cancelled_owned();
+        let (tracked, number) = (self.tracked.clone(), self.number);
+        let replaced = poll_fn(move |context| match &tracked {
+            Some(tracked) => tracked.call.handover.poll_replaced(number, context),
+            None => Poll::Pending,
+        });
         let kept = events.filter_map(move |item| {
             self.sessions.touch(self.session());
             std::future::ready(self.keep(item).transpose())
         });
-        Box::pin(kept.take_until(Box::pin(ended)))
+        Box::pin(kept.take_until(Box::pin(select(Box::pin(ended), replaced))))
     }
 
     fn keep(&mut self, item: Result<Item, Cut>) -> Result<Option<Item>, Cut> {

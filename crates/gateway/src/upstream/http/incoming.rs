@@ -1,0 +1,149 @@
+//! The events of a server's stream, each decoded and matched once. With the answer the stream is over, also where its server
+//! leaves it open: what belongs to a call ends with its answer (2025-11-25 `basic/transports`), and its place is free again.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures_core::Stream;
+use futures_util::StreamExt;
+use keepgate_call::{Code, Cut, Item, Refusal};
+use keepgate_mcp::{
+    message::{self, Body},
+    sse::Event,
+};
+use keepgate_transport::http::upstream::{Events, StreamError};
+use tracing::{debug, warn};
+
+use super::{Http, Matching};
+use crate::inspection::Inspection;
+
+/// Time that a server has to end a stream after the answer. Then its connection can be used again.
+const COURTESY: Duration = Duration::from_millis(250);
+/// Most events that are read meanwhile.
+const MAX_LATE: usize = 16;
+
+/// The events of one stream.
+pub(super) struct Incoming {
+    http: Arc<Http>,
+    matching: Matching,
+    events: Option<Events>,
+    is_answered: bool,
+}
+
+impl Incoming {
+    pub(super) fn new(http: &Arc<Http>, matching: Matching, events: Events) -> Self {
+        Self {
+            http: Arc::clone(http),
+            matching,
+            events: Some(events),
+            is_answered: false,
+        }
+    }
+
+    /// Lets go of the stream after the answer.
+    fn end(&mut self, context: &mut Context<'_>) {
+        let Some(mut events) = self.events.take() else {
+            return;
+        };
+        if matches!(events.poll_next_unpin(context), Poll::Ready(None)) {
+            return;
+        }
+        let server = self.http.name.clone();
+        self.http.tasks.spawn(async move {
+            let mut late = events.take(MAX_LATE);
+            let end = async { while late.next().await.is_some() {} };
+            if tokio::time::timeout(COURTESY, end).await.is_err() {
+                debug!(%server, "closed a stream that its server left open after the answer");
+            }
+        });
+    }
+}
+
+impl Stream for Incoming {
+    type Item = Result<Item, Cut>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if this.is_answered {
+            this.end(context);
+            return Poll::Ready(None);
+        }
+        loop {
+            let Some(events) = &mut this.events else {
+                return Poll::Ready(None);
+            };
+            let Some(event) = ready!(events.poll_next_unpin(context)) else {
+                this.events = None;
+                return Poll::Ready(None);
+            };
+            let Some(item) = item(&this.http, &mut this.matching, event).transpose() else {
+                continue;
+            };
+            this.is_answered = item.as_ref().is_ok_and(|item| item.answer().is_some());
+            return Poll::Ready(Some(item));
+        }
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        // Whoever has the answer may not ask for more.
+        if self.is_answered && tokio::runtime::Handle::try_current().is_ok() {
+            self.end(&mut Context::from_waker(std::task::Waker::noop()));
+        }
+    }
+}
+
+fn item(
+    http: &Http,
+    matching: &mut Matching,
+    event: Result<Event, StreamError>,
+) -> Result<Option<Item>, Cut> {
+    let event = event.map_err(|error| broken(&error))?;
+    if event.name.as_deref().is_some_and(|name| name != b"message") {
+        warn!(server = %http.name, "dropped an event of an unknown name");
+        return Ok(None);
+    }
+    let message = if event.data.is_empty() {
+        None
+    } else {
+        let (length, data) = (event.data.len(), event.data);
+        let decode = || message::decode(data, &http.decode);
+        let decoded = match Inspection::is_long_to_read(length) {
+            false => decode(),
+            true => http
+                .inspection
+                .here(length, decode)
+                .map_err(|refusal| Cut::Ended(Box::new(refusal)))?,
+        };
+        match decoded {
+            Ok(Body::Single(message)) => matching.passed(message),
+            // 2025-03-26 lets servers batch; we never send batches, so nobody has to understand one.
+            Ok(Body::Batch(_)) => return Err(Cut::Upstream("a batch on a stream".to_owned())),
+            Err(error) => return Err(Cut::Upstream(error.to_string())),
+        }
+    };
+    let empty = message.is_none() && event.id.is_none() && event.retry.is_none();
+    Ok((!empty).then_some(Item {
+        id: event.id,
+        retry: event.retry,
+        message,
+    }))
+}
+
+fn broken(error: &StreamError) -> Cut {
+    match error {
+        StreamError::Noise { most } => {
+            let said = format!("more than {most} bytes in a minute");
+            Cut::Ended(Box::new(Refusal::new(Code::UpstreamFlood).detail(said)))
+        }
+        StreamError::Broken(_)
+        | StreamError::Silent { .. }
+        | StreamError::Malformed(_)
+        | StreamError::NoMemory(_) => Cut::Upstream(error.to_string()),
+    }
+}
