@@ -434,7 +434,8 @@ async fn the_alerts_fire_when_they_should() {
 }
 
 /// Labels that are named like metrics.
-const LABELS: [&str; 15] = [
+const LABELS: [&str; 16] = [
+    "keepgate_bundle",
     "keepgate_server_name",
     "keepgate_result",
     "keepgate_policy_effect",
