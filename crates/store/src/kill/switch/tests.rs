@@ -48,6 +48,7 @@ fn call(caller: &str, tool: &str) -> Arc<Call> {
         killed: AtomicBool::new(false),
         left: AtomicBool::new(false),
         resumes: Default::default(),
+        handover: Default::default(),
         upstream_id: keepgate_call::UpstreamId::new(1),
     })
 }
