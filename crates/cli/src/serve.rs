@@ -216,6 +216,13 @@ async fn keep_fresh(shared: Arc<Shared>) {
     shared.authn.keep_fresh().await;
 }
 
+/// Work of the main task.
+enum Due {
+    Asked(Asked),
+    Bundle(bundles::News),
+    Changed(Vec<watch::Subject>),
+}
+
 /// Reloads what changes, until a signal asks for the end.
 async fn reload_until_the_end(
     signals: &mut Signals,
@@ -223,23 +230,27 @@ async fn reload_until_the_end(
     looking: &mut bundles::Looking,
     reloader: &mut Reloader,
 ) {
+    let mut asked = None;
     loop {
-        tokio::select! {
-            biased;
-            asked = signals.next() => match asked {
-                Asked::End => return,
-                Asked::Reload => {
-                    tracing::info!("reload asked for by SIGHUP");
-                    reloader.reload_all().await;
-                    changes.set(reloader.watched());
-                }
+        let due = match asked.take() {
+            Some(asked) => Due::Asked(asked),
+            None => tokio::select! {
+                biased;
+                asked = signals.next() => Due::Asked(asked),
+                news = looking.next() => Due::Bundle(news),
+                changed = changes.next() => Due::Changed(changed),
             },
-            news = looking.next() => reloader.take_bundle(news).await,
-            changed = changes.next() => {
-                reloader.reload(&changed).await;
-                changes.set(reloader.watched());
+        };
+        asked = match due {
+            Due::Asked(Asked::End) => return,
+            Due::Asked(Asked::Reload) => {
+                tracing::info!("reload asked for by SIGHUP");
+                signals.during(reloader.reload_all()).await
             }
-        }
+            Due::Bundle(news) => signals.during(reloader.take_bundle(news)).await,
+            Due::Changed(changed) => signals.during(reloader.reload(&changed)).await,
+        };
+        changes.set(reloader.watched());
     }
 }
 
@@ -296,6 +307,23 @@ impl Signals {
             _ = self.terminate.recv() => Asked::End,
             _ = self.interrupt.recv() => Asked::End,
             _ = self.hangup.recv() => Asked::Reload,
+        }
+    }
+
+    /// Does `work`, which the end of the process does not wait for: a reload can hang on a disk or a large policy. Returns the
+    /// last signal that came meanwhile.
+    async fn during(&mut self, work: impl Future<Output = ()>) -> Option<Asked> {
+        let mut work = std::pin::pin!(work);
+        let mut last = None;
+        loop {
+            tokio::select! {
+                biased;
+                asked = self.next() => match asked {
+                    Asked::End => return Some(Asked::End),
+                    Asked::Reload => last = Some(Asked::Reload),
+                },
+                () = &mut work => return last,
+            }
         }
     }
 

@@ -7,6 +7,7 @@
 mod audit_log;
 mod clock;
 mod first_start;
+mod reload;
 mod vanished;
 
 use std::path::{Path, PathBuf};

@@ -1,8 +1,9 @@
 //! One issuer: where its keys are, what they are now, and how often anybody may make us ask.
 //!
 //! One task fetches, so there is never more than one fetch, no fetch is cut short by a client that goes away, and however
-//! many tokens with unknown keys come, two fetches are at least [`PAUSE`] apart. Calls only tell the task that a key is
-//! wanted and wait for its next word.
+//! many tokens with unknown keys come, there are two fetches in each [`PAUSE`] at most. The second one is for a key that was
+//! rotated just after the first. Calls only ask the task for a fetch and wait for it; a token is refused for its key only after
+//! one that began later than the token came.
 
 use std::{
     sync::{
@@ -22,14 +23,18 @@ use tokio::{
 use super::{
     TokenError,
     fetch::FetchError,
-    jwk::{self, Key, LONGEST_SET},
+    jwk::{self, Key, LONGEST_SET, MAX_KEYS},
     jwt::Jwt,
     settings::{IssuerSettings, is_fetchable},
 };
 
 /// Shortest time between two fetches.
 pub(super) const PAUSE: Duration = Duration::from_secs(10);
-/// Time after which keys are fetched anew.
+/// Shortest time between a fetch and an early one.
+const EARLY: Duration = Duration::from_secs(1);
+/// Ids of withdrawn keys that are remembered.
+const MAX_WITHDRAWN: usize = 256;
+/// Time after which keys are fetched again.
 pub(super) const REFRESH: Duration = Duration::from_secs(5 * 60);
 /// Time after which a failed fetch is tried again, if nobody asks before.
 const RETRY: Duration = Duration::from_secs(30);
@@ -59,6 +64,10 @@ pub(super) struct Issuer {
 #[derive(Debug, Default)]
 struct Keys {
     keys: Vec<Key>,
+    /// Whether the issuer has more than are taken: then an unknown one may be one of its own.
+    is_cut: bool,
+    /// Ids of keys the issuer has withdrawn, the latest last.
+    withdrawn: Vec<String>,
     /// Grows whenever a key is withdrawn: what it vouched for has to be verified anew.
     epoch: u64,
     /// When they were last fetched. Monotonic: however the clock is set, they do not count for longer.
@@ -70,8 +79,8 @@ struct Keys {
 struct Said {
     fetches: u64,
     failed: bool,
-    /// A fetch has just been made: whoever wants another has to wait for [`PAUSE`], and does not.
-    resting: bool,
+    /// No fetch is made for anybody before [`PAUSE`] is over: the last one failed, or was an early one.
+    is_pausing: bool,
 }
 
 /// Keys that may have signed a token.
@@ -108,6 +117,18 @@ impl Keys {
     fn count(&self) -> bool {
         self.fetched
             .is_some_and(|fetched| fetched.elapsed() < OUTAGE)
+    }
+
+    /// Ids that are withdrawn once the issuer's keys are `keys`.
+    fn withdrawn_by(&self, keys: &[Key]) -> Vec<String> {
+        let before = self.withdrawn.iter().map(String::as_str);
+        let gone = before.chain(self.keys.iter().filter_map(Key::id));
+        let is_there = |id: &str| keys.iter().any(|key| key.is(id));
+        let gone = gone.filter(|id| !is_there(id)).map(str::to_owned);
+        let mut gone: Vec<String> = gone.collect();
+        let excess = gone.len().saturating_sub(MAX_WITHDRAWN);
+        gone.drain(..excess);
+        gone
     }
 
     /// The keys that may have signed the token. One without `kid` is answered only where there is no choice.
@@ -164,15 +185,29 @@ impl Issuer {
             Err(TokenError::Key | TokenError::Unavailable) => {}
             other => return other,
         }
-        if !self.said.borrow().resting {
+        let is_pausing = self.said.borrow().is_pausing;
+        if !is_pausing {
             self.wait().await?;
         }
         let failed = self.said.borrow().failed;
         match self.known(jwt) {
-            // What the issuer would say now is not known.
             Err(TokenError::Key) if failed => Err(TokenError::Unavailable),
+            // The issuer may have this key by now.
+            Err(TokenError::Key) if is_pausing && self.may_be_new(jwt) => {
+                Err(TokenError::Unavailable)
+            }
             other => other,
         }
+    }
+
+    /// Whether the next fetch could bring the token's key: it names one that is neither known nor withdrawn.
+    fn may_be_new(&self, jwt: &Jwt<'_>) -> bool {
+        let Ok(Some(id)) = jwt.key_id() else {
+            return false;
+        };
+        let keys = self.keys.load();
+        let mut withdrawn = keys.withdrawn.iter();
+        !keys.keys.iter().any(|key| key.is(&id)) && !withdrawn.any(|gone| *gone == *id)
     }
 
     fn known(&self, jwt: &Jwt<'_>) -> Result<Found, TokenError> {
@@ -180,10 +215,13 @@ impl Issuer {
         if !keys.count() {
             return Err(TokenError::Unavailable);
         }
-        Ok(Found {
-            keys: keys.of(jwt)?,
-            epoch: keys.epoch,
-        })
+        match keys.of(jwt) {
+            Err(TokenError::Key) if keys.is_cut => Err(TokenError::Unavailable),
+            found => Ok(Found {
+                keys: found?,
+                epoch: keys.epoch,
+            }),
+        }
     }
 
     /// Has the task fetch, and waits until it has.
@@ -206,6 +244,7 @@ impl Issuer {
 
     /// Fetches the keys, again and again.
     pub(super) async fn keep_fresh(&self) {
+        let mut is_early = false;
         loop {
             let fetched = match timeout(FETCH, self.fetch()).await {
                 Ok(fetched) => fetched,
@@ -213,7 +252,7 @@ impl Issuer {
             };
             let failed = fetched.is_err();
             match fetched {
-                Ok(keys) => self.take(keys),
+                Ok((keys, left_out)) => self.take(keys, left_out),
                 Err(error) => tracing::warn!(
                     issuer = self.settings.url.as_str(),
                     error = chain(&error),
@@ -223,7 +262,7 @@ impl Issuer {
             self.said.send_modify(|said| {
                 said.fetches += 1;
                 said.failed = failed;
-                said.resting = true;
+                said.is_pausing = failed || is_early;
             });
             // Who asked while it ran has been answered by it.
             tokio::select! {
@@ -231,18 +270,35 @@ impl Issuer {
                 () = self.wanted.notified() => {}
                 () = std::future::ready(()) => {}
             }
-            sleep(PAUSE).await;
-            self.said.send_modify(|said| said.resting = false);
-            let rest = if failed { RETRY } else { REFRESH };
+            if failed || is_early {
+                is_early = false;
+                sleep(PAUSE).await;
+                self.said.send_modify(|said| said.is_pausing = false);
+            } else {
+                sleep(EARLY).await;
+                is_early = timeout(PAUSE - EARLY, self.wanted.notified()).await.is_ok();
+                if is_early {
+                    continue;
+                }
+            }
+            let pause = if failed { RETRY } else { REFRESH };
             // Either somebody wants a key, or it is time anyway.
-            drop(timeout(rest.saturating_sub(PAUSE), self.wanted.notified()).await);
+            drop(timeout(pause.saturating_sub(PAUSE), self.wanted.notified()).await);
         }
     }
 
     /// Puts freshly fetched keys into force.
-    fn take(&self, keys: Vec<Key>) {
+    fn take(&self, keys: Vec<Key>, left_out: usize) {
         let before = self.keys.load_full();
         let withdrawn = before.keys.iter().any(|key| !keys.contains(key));
+        if left_out > 0 {
+            tracing::error!(
+                issuer = self.settings.url.as_str(),
+                left_out,
+                limit = MAX_KEYS,
+                "an issuer has more keys than are taken: tokens of those left out are refused with `authn_unavailable`"
+            );
+        }
         if keys != before.keys {
             tracing::info!(
                 issuer = self.settings.url.as_str(),
@@ -252,13 +308,16 @@ impl Issuer {
             );
         }
         self.keys.store(Arc::new(Keys {
+            withdrawn: before.withdrawn_by(&keys),
             keys,
+            is_cut: left_out > 0,
             epoch: before.epoch + u64::from(withdrawn),
             fetched: Some(Instant::now()),
         }));
     }
 
-    async fn fetch(&self) -> Result<Vec<Key>, RefreshError> {
+    /// The keys, and how many there are besides.
+    async fn fetch(&self) -> Result<(Vec<Key>, usize), RefreshError> {
         let url = match &self.settings.keys {
             Some(url) => url.clone(),
             None => self.discover().await?,
@@ -268,7 +327,7 @@ impl Issuer {
         }
         let document = self.document(&url, LONGEST_SET).await?;
         match jwk::read(&document) {
-            Some(keys) if !keys.is_empty() => Ok(keys),
+            Some((keys, left_out)) if !keys.is_empty() => Ok((keys, left_out)),
             Some(_) | None => Err(RefreshError::Keys { url }),
         }
     }

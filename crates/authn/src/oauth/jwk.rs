@@ -7,14 +7,14 @@ use ring::signature::{self, RsaParameters, RsaPublicKeyComponents, UnparsedPubli
 use super::jwt::Jwt;
 
 /// Most bytes of a document with keys.
-pub(super) const LONGEST_SET: usize = 256 * 1024;
-/// Most keys that are taken from one.
-const MOST_KEYS: usize = 64;
+pub(super) const LONGEST_SET: usize = 1024 * 1024;
+/// Most keys that are taken from one. Issuers with a key for each of their clients have hundreds.
+pub(super) const MAX_KEYS: usize = 1_024;
 /// What its JSON may cost.
 const LIMITS: Limits = Limits {
     bytes: LONGEST_SET,
     depth: 16,
-    nodes: 20_000,
+    nodes: 65_536,
 };
 
 macro_rules! algorithms {
@@ -84,13 +84,16 @@ enum Material {
     Ed25519(Vec<u8>),
 }
 
-/// Reads the keys of a set that can check signatures; what else it holds is left out. `None` for what is no key set.
-pub(super) fn read(document: &[u8]) -> Option<Vec<Key>> {
+/// Reads the keys of a set that can check signatures, and counts those beyond [`MAX_KEYS`]; what else it holds is left out. `None`
+/// for what is no key set.
+pub(super) fn read(document: &[u8]) -> Option<(Vec<Key>, usize)> {
     let set = json::parse(document, &LIMITS).ok()?;
     let keys = set
         .member("keys")
         .filter(|keys| keys.kind() == json::Kind::Array)?;
-    Some(keys.items().filter_map(Key::read).take(MOST_KEYS).collect())
+    let mut keys = keys.items().filter_map(Key::read);
+    let taken = keys.by_ref().take(MAX_KEYS).collect();
+    Some((taken, keys.count()))
 }
 
 impl Key {
@@ -131,6 +134,11 @@ impl Key {
         };
         let id = optional("kid")?.map(|id| id.into_owned());
         Some(Self { id, only, material })
+    }
+
+    /// Its id.
+    pub(super) fn id(&self) -> Option<&str> {
+        self.id.as_deref()
     }
 
     /// Whether this is the key with that id.

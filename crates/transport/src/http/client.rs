@@ -3,7 +3,12 @@
 //! Redirects are never followed, cookies never kept or sent, and a request whose bytes may have left is never sent again:
 //! a tool would run twice.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use http::{HeaderValue, Uri, uri::PathAndQuery};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -17,6 +22,9 @@ use super::{
     tls::{TlsError, read_certificates},
     upstream::Endpoint,
 };
+
+/// Time for which the system's certificate authorities count as read.
+const ROOTS_AGE: Duration = Duration::from_secs(10);
 
 /// How connections to upstreams are made and kept.
 #[derive(Debug, Clone)]
@@ -175,19 +183,38 @@ impl Target {
     }
 }
 
-fn tls_config(settings: &ClientSettings) -> Result<ClientConfig, ClientError> {
-    let mut roots = RootCertStore::empty();
-    if settings.native_roots {
-        let native = rustls_native_certs::load_native_certs();
-        for error in &native.errors {
-            tracing::warn!(%error, "could not load some of the system's certificate authorities");
-        }
-        // The system's store is not ours to correct: what cannot be used is left out.
-        roots.add_parsable_certificates(native.certs);
+/// The system's certificate authorities, shared by the clients of all servers: reading them takes milliseconds, which thousands
+/// of servers would pay each. Read again after [`ROOTS_AGE`], for a reload.
+fn native_roots() -> Arc<RootCertStore> {
+    static ROOTS: Mutex<Option<(Instant, Arc<RootCertStore>)>> = Mutex::new(None);
+    let mut held = ROOTS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((read, roots)) = held.as_ref()
+        && read.elapsed() < ROOTS_AGE
+    {
+        return Arc::clone(roots);
     }
+    let native = rustls_native_certs::load_native_certs();
+    for error in &native.errors {
+        tracing::warn!(%error, "could not load some of the system's certificate authorities");
+    }
+    let mut roots = RootCertStore::empty();
+    // The system's store is not ours to correct: what cannot be used is left out.
+    roots.add_parsable_certificates(native.certs);
+    let roots = Arc::new(roots);
+    *held = Some((Instant::now(), Arc::clone(&roots)));
+    roots
+}
+
+fn tls_config(settings: &ClientSettings) -> Result<ClientConfig, ClientError> {
+    let mut roots = if settings.native_roots {
+        native_roots()
+    } else {
+        Arc::new(RootCertStore::empty())
+    };
     for path in &settings.extra_roots {
         for certificate in read_certificates(path).map_err(ClientError::Roots)? {
-            roots.add(certificate).map_err(ClientError::Tls)?;
+            let own = Arc::make_mut(&mut roots);
+            own.add(certificate).map_err(ClientError::Tls)?;
         }
     }
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -197,4 +224,25 @@ fn tls_config(settings: &ClientSettings) -> Result<ClientConfig, ClientError> {
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_systems_authorities_are_read_once_for_all_servers() {
+        let (one, two) = (native_roots(), native_roots());
+        assert!(Arc::ptr_eq(&one, &two));
+        let more = ClientSettings {
+            extra_roots: vec!["/nonexistent/ca.pem".into()],
+            ..ClientSettings::default()
+        };
+        assert!(matches!(tls_config(&more), Err(ClientError::Roots(_))));
+        assert_eq!(
+            native_roots().len(),
+            one.len(),
+            "nobody's extra ones are kept"
+        );
+    }
 }

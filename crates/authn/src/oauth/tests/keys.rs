@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::oauth::issuer::{OUTAGE, PAUSE, REFRESH};
+use crate::oauth::jwk::MAX_KEYS;
 
 /// Longer than anything but a pause takes here.
 const MOMENT: Duration = Duration::from_secs(1);
@@ -88,6 +89,7 @@ async fn keys_that_are_not_for_signatures_are_left_out() {
         let header = header(&json!({"alg": algorithm, "kid": kid}));
         let answer = world.ask(&world.keys.token(&header, &world.claims())).await;
         assert_eq!(answer.err(), Some(TokenError::Key), "{algorithm}");
+        pass(2 * PAUSE + MOMENT).await;
     }
     // A key too small to be one is refused by the library.
     let header = header(&json!({"alg": "RS256", "kid": "rsa"}));
@@ -176,10 +178,81 @@ async fn a_flood_of_unknown_keys_causes_few_fetches() {
         }
         pass(Duration::from_secs(1)).await;
     }
-    let most = usize::try_from(began.elapsed().as_secs() / PAUSE.as_secs()).unwrap() + 2;
+    let most = usize::try_from(2 * began.elapsed().as_secs() / PAUSE.as_secs()).unwrap() + 2;
     let fetches = world.documents.fetches() - before;
     assert!((1..=most).contains(&fetches), "{fetches} fetches");
     assert!(world.ask(&world.minted(&json!({}))).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_of_a_key_that_was_just_rotated_are_not_refused_for_it() {
+    let mut world = World::new().fetching();
+    assert!(world.ask(&world.minted(&json!({}))).await.is_ok());
+    let of_key = |world: &World, id: &str| {
+        let header = header(&json!({"kid": id}));
+        world.keys.token(&header, &world.claims())
+    };
+    // Rotated a moment after the fetch: there is an early one.
+    pass(MOMENT).await;
+    world.keys = Keys::new();
+    world
+        .documents
+        .put(JWKS, &json!({"keys": world.keys.set("second-")}));
+    let second = of_key(&world, "second-es");
+    assert!(world.ask(&second).await.is_ok());
+    assert_eq!(world.documents.fetches(), 2);
+    // Once more: now nobody knows until the pause is over, and 401 would be wrong.
+    world.keys = Keys::new();
+    world
+        .documents
+        .put(JWKS, &json!({"keys": world.keys.set("third-")}));
+    let third = of_key(&world, "third-es");
+    assert_eq!(world.ask(&third).await.err(), Some(TokenError::Unavailable));
+    // A key the issuer had and withdrew is known to be over, however many ask for unknown ones.
+    let first = of_key(&world, "es");
+    assert_eq!(world.ask(&first).await.err(), Some(TokenError::Key));
+    assert_eq!(world.documents.fetches(), 2);
+    pass(PAUSE + MOMENT).await;
+    assert!(world.ask(&third).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_that_dies_just_after_a_fetch_leaves_unknown_keys_unknown() {
+    let world = World::new().fetching();
+    assert!(world.ask(&world.minted(&json!({}))).await.is_ok());
+    world.documents.held().clear();
+    let unknown = world
+        .keys
+        .token(&header(&json!({"kid": "other"})), &world.claims());
+    for _ in 0..3 {
+        assert_eq!(
+            world.ask(&unknown).await.err(),
+            Some(TokenError::Unavailable)
+        );
+        pass(MOMENT).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn hundreds_of_keys_are_taken_and_none_is_cut_in_silence() {
+    for (before, expected) in [
+        (500, Ok(())),
+        (MAX_KEYS - 4, Ok(())),
+        (MAX_KEYS, Err(TokenError::Unavailable)),
+    ] {
+        let world = World::new();
+        let filler = |number: usize| {
+            let mut key = world.keys.set("filler-")[2].clone();
+            key["kid"] = json!(format!("filler-{number}"));
+            key
+        };
+        let mut set: Vec<_> = (0..before).map(filler).collect();
+        set.extend(world.keys.set(""));
+        world.documents.put(JWKS, &json!({"keys": set}));
+        let world = world.fetching();
+        let answer = world.ask(&world.minted(&json!({}))).await;
+        assert_eq!(answer.map(|_| ()), expected, "{before}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
