@@ -30,6 +30,8 @@ mod operations;
 mod overload;
 mod permissions;
 mod process;
+mod readmission;
+mod reload;
 mod resume;
 mod sandbox;
 mod servers;

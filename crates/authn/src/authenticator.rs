@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
-use keepgate_call::Caller;
+use keepgate_call::{Caller, CallerKind, Principal};
 use subtle::ConstantTimeEq;
 
 use crate::key::{self, Presented};
@@ -139,6 +139,41 @@ impl Authenticator {
         }
     }
 
+    /// The part that knows callers by their access tokens; `None` where there are none.
+    pub fn as_tokens(&self) -> Option<&Tokens> {
+        match &self.mode {
+            Mode::Tokens(tokens, _) => Some(tokens),
+            Mode::Anonymous(_) | Mode::Keys(_) => None,
+        }
+    }
+
+    /// Whether somebody who was let in before, perhaps by another authenticator, would be let in now with the same rights.
+    /// Asked of every call, so it allocates nothing. Time is not looked at: the caller knows when its credential ends.
+    pub fn admits(&self, caller: &Caller) -> bool {
+        match &self.mode {
+            Mode::Anonymous(_) => caller.kind == CallerKind::Anonymous,
+            Mode::Keys(keys) => keys.admits(caller),
+            Mode::Tokens(tokens, keys) => match &caller.issuer {
+                Some(issuer) => tokens.has_issuer(issuer),
+                None => keys.as_ref().is_some_and(|keys| keys.admits(caller)),
+            },
+        }
+    }
+
+    /// Whether any credential of this principal is let in: for what outlives its calls. Looks through all keys.
+    pub fn admits_principal(&self, principal: &Principal) -> bool {
+        match &self.mode {
+            Mode::Anonymous(_) => principal.kind() == CallerKind::Anonymous,
+            Mode::Keys(keys) => keys.admits_principal(principal),
+            Mode::Tokens(tokens, keys) => match principal.issuer() {
+                Some(issuer) => tokens.has_issuer(issuer),
+                None => keys
+                    .as_ref()
+                    .is_some_and(|keys| keys.admits_principal(principal)),
+            },
+        }
+    }
+
     /// Keeps what tokens are checked with up to date, as long as it is polled; ends at once where there are no tokens.
     pub async fn keep_fresh(&self) {
         match &self.mode {
@@ -224,6 +259,24 @@ impl Keys {
             true => KeyState::Usable,
             false => KeyState::Empty,
         }
+    }
+
+    /// Whether the key of a caller is active and proves what it proved before.
+    fn admits(&self, caller: &Caller) -> bool {
+        let id = caller.key_id.as_deref().map(str::as_bytes);
+        let Some(id) = id.and_then(|id| id.try_into().ok()) else {
+            return false;
+        };
+        let table = self.table.load();
+        table.find(&id).is_some_and(|known| {
+            // The same object until the file is read again, so that calls compare no texts.
+            let is_same = std::ptr::eq(&*known.caller, caller) || *known.caller == *caller;
+            is_same && !known.revoked
+        })
+    }
+
+    fn admits_principal(&self, principal: &Principal) -> bool {
+        self.table.load().has_active(principal)
     }
 
     /// One hash, one look-up, one comparison in constant time.

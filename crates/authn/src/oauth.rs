@@ -15,7 +15,7 @@ mod settings;
 
 use std::{sync::Arc, time::SystemTime};
 
-use keepgate_call::Caller;
+use keepgate_call::{Caller, Proof};
 use tokio::task::JoinSet;
 
 use self::{
@@ -111,6 +111,37 @@ impl Tokens {
         })
     }
 
+    /// As [`Self::new`], with those issuers of `before` that `keeps` holds for: their keys need not be fetched again, and
+    /// whoever was let in by one of them still is.
+    ///
+    /// # Errors
+    /// When the system gives no randomness.
+    pub fn succeeding(
+        settings: TokenSettings,
+        before: &Self,
+        keeps: impl Fn(&IssuerUrl) -> bool,
+    ) -> Result<Self, getrandom::Error> {
+        let mut tokens = Self::new(settings)?;
+        for issuer in &mut tokens.issuers {
+            let url = &issuer.settings().url;
+            let known = before
+                .issuers
+                .iter()
+                .find(|known| known.settings().url == *url);
+            if let Some(known) = known.filter(|_| keeps(url)) {
+                *issuer = Arc::clone(known);
+            }
+        }
+        Ok(tokens)
+    }
+
+    /// Whether this very issuer is one of them, and not another under its name: an issuer whose settings have changed lets
+    /// in others than it did.
+    pub(crate) fn has_issuer(&self, name: &Arc<str>) -> bool {
+        let mut issuers = self.issuers.iter();
+        issuers.any(|issuer| Arc::ptr_eq(issuer.name(), name))
+    }
+
     /// What clients are told of this resource server.
     pub fn resource(&self) -> &ResourceServer {
         &self.resource
@@ -195,7 +226,10 @@ impl Tokens {
             .as_ref()
             .is_some_and(|own| audiences.iter().any(|audience| **audience == **own));
         Ok(Entry {
-            caller: Arc::new(Caller::new(proof)),
+            caller: Arc::new(Caller::new(Proof {
+                issuer: Some(Arc::clone(issuer.name())),
+                ..proof
+            })),
             audiences,
             general,
             ends,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use keepgate_call::{Caller, CallerKind, Proof, ServerName, Tenant};
+use keepgate_call::{Caller, CallerKind, Principal, Proof, ServerName, Tenant};
 use keepgate_files::FileError;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -341,6 +341,12 @@ impl Table {
         self.keys
             .values()
             .any(|known| !known.revoked && known.caller.expires.is_none_or(|end| now < end))
+    }
+
+    /// Whether a key of this principal was not revoked.
+    pub(crate) fn has_active(&self, principal: &Principal) -> bool {
+        let mut known = self.keys.values();
+        known.any(|known| !known.revoked && known.caller.principal() == principal)
     }
 
     /// How many keys there are, dead ones too.

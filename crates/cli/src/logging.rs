@@ -1,29 +1,37 @@
 //! Log lines of a running gateway, on standard error.
 
+mod filter;
 mod queue;
 mod thin;
 
 use std::backtrace::Backtrace;
 use std::io::{self, IsTerminal};
+use std::sync::Arc;
 use std::time::Duration;
 
 use keepgate_telemetry::metrics::{About, Registry};
-use tracing_subscriber::EnvFilter;
+use tracing::Subscriber;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt, reload};
 
 use crate::config::{Log, LogFormat};
+pub(crate) use filter::check;
 use queue::LogQueue;
 use thin::Thinning;
 
 /// Longest time the end of the process waits for its last lines to be read.
 const FLUSH: Duration = Duration::from_secs(1);
 
+/// Changes level and format.
+pub(crate) type SetLog = Arc<dyn Fn(&Log) + Send + Sync>;
+
 /// The log of the process. Dropped, it writes what is queued.
-#[derive(Debug)]
 pub(crate) struct Logging {
     queue: LogQueue,
     thinning: Thinning,
+    set: SetLog,
 }
 
 impl Drop for Logging {
@@ -35,6 +43,11 @@ impl Drop for Logging {
 }
 
 impl Logging {
+    /// Whatever changes level and format while the process runs.
+    pub(crate) fn set(&self) -> SetLog {
+        Arc::clone(&self.set)
+    }
+
     /// Counts the dropped lines in a metric.
     #[expect(
         clippy::cast_precision_loss,
@@ -63,24 +76,32 @@ impl Logging {
 /// # Errors
 /// Those of the system, when it gives no thread.
 pub(crate) fn start(log: &Log) -> io::Result<Logging> {
-    // The level was checked when the configuration was read.
-    let filter = EnvFilter::builder().parse_lossy(&log.level);
     let (queue, thinning) = (LogQueue::default(), Thinning::default());
-    let lines = tracing_subscriber::fmt::layer().with_writer(queue.clone());
-    let registry = tracing_subscriber::registry()
+    let (filter, level) = reload::Layer::new(filter::filter(&log.level));
+    let (lines, format) = reload::Layer::new(lines(log.format, &queue));
+    let started = tracing_subscriber::registry()
         .with(filter)
-        .with(thinning.clone());
-    let started = match log.format {
-        LogFormat::Text => registry
-            .with(lines.with_ansi(io::stderr().is_terminal()))
-            .try_init(),
-        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
+        .with(thinning.clone())
+        .with(lines)
+        .try_init();
+    let written = queue.clone();
+    let set: SetLog = Arc::new(move |log| {
+        let filtered = level.reload(filter::filter(&log.level));
+        let formatted = format.reload(self::lines(log.format, &written));
+        if let Err(error) = filtered.and(formatted) {
+            tracing::error!(%error, "failed to change the log");
+        }
+    });
+    let logging = Logging {
+        queue: queue.clone(),
+        thinning: thinning.clone(),
+        set,
     };
     if started.is_err() {
         tracing::debug!("logging was started before");
-        return Ok(Logging { queue, thinning });
+        return Ok(logging);
     }
-    let (writer, counts) = (queue.clone(), thinning.clone());
+    let (writer, counts) = (queue, thinning);
     std::thread::Builder::new()
         .name("keepgate-log".to_owned())
         .spawn(move || {
@@ -94,7 +115,19 @@ pub(crate) fn start(log: &Log) -> io::Result<Logging> {
         let backtrace = Backtrace::capture();
         tracing::error!(%panic, %backtrace, "a bug: a thread panicked");
     }));
-    Ok(Logging { queue, thinning })
+    Ok(logging)
+}
+
+/// Writes lines of this form.
+fn lines<S>(format: LogFormat, queue: &LogQueue) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let lines = fmt::layer().with_writer(queue.clone());
+    match format {
+        LogFormat::Text => Box::new(lines.with_ansi(io::stderr().is_terminal())),
+        LogFormat::Json => Box::new(lines.json().flatten_event(true)),
+    }
 }
 
 /// Reports dropped lines, in the line that follows them.

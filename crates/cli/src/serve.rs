@@ -118,7 +118,7 @@ async fn serve(
         opened,
         gateway,
         Arc::clone(&view),
-        runtimes.data().clone(),
+        (runtimes.data().clone(), logging.set()),
     );
     reloader.record_start().await;
     // Before anybody is told that it is ready: what changes from then on is noticed.

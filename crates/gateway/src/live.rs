@@ -14,9 +14,10 @@ use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 use http::{Request, Response};
 use hyper::body::Incoming;
+use keepgate_authn::Authenticator;
 use keepgate_call::ServerName;
 use keepgate_credential::{Scope as Ending, Use};
-use keepgate_store::kill::{Kill, Remains, Scope};
+use keepgate_store::kill::{CallEnd, Kill, Remains, Running, Scope};
 use keepgate_transport::Body;
 use tower::Service;
 
@@ -63,7 +64,11 @@ struct Built {
 }
 
 impl Built {
-    fn new(settings: &Settings, shared: &Arc<Shared>) -> Result<Self, SetUpError> {
+    fn new(
+        settings: &Settings,
+        shared: &Arc<Shared>,
+        authn: &Arc<Authenticator>,
+    ) -> Result<Self, SetUpError> {
         let upstreams = Upstreams::new(settings, shared)?;
         let uses = settings.servers.iter().filter_map(|(name, server)| {
             let wanted = server.credential.clone()?;
@@ -73,7 +78,7 @@ impl Built {
             .credentials
             .configure(&settings.credentials, &uses.collect())?;
         let calls = stack::calls(settings, shared, &upstreams);
-        let edge = stack::edge(settings, shared, Arc::clone(&calls));
+        let edge = stack::edge(settings, shared, authn, Arc::clone(&calls));
         Ok(Self {
             edge,
             upstreams,
@@ -99,7 +104,7 @@ impl Gateway {
     /// # Errors
     /// [`SetUpError`] for a server that cannot be set up.
     pub fn new(settings: &Settings, shared: Arc<Shared>) -> Result<Self, SetUpError> {
-        let built = Built::new(settings, &shared)?;
+        let built = Built::new(settings, &shared, &shared.authn.current())?;
         Ok(Self {
             built: Arc::new(ArcSwap::from_pointee(built)),
             shared,
@@ -113,8 +118,29 @@ impl Gateway {
     /// # Errors
     /// [`SetUpError`] for a server that cannot be set up.
     pub fn reload(&self, settings: &Settings) -> Result<(), SetUpError> {
-        let built = Arc::new(Built::new(settings, &self.shared)?);
+        self.rebuild(settings, None)
+    }
+
+    /// As [`Self::reload`], with another authenticator. Whoever it does not admit is cut: calls, streams, sessions and
+    /// processes.
+    ///
+    /// # Errors
+    /// [`SetUpError`] for a server that cannot be set up.
+    pub fn rebuild(
+        &self,
+        settings: &Settings,
+        authn: Option<&Arc<Authenticator>>,
+    ) -> Result<(), SetUpError> {
+        let next = authn.map_or_else(|| self.shared.authn.current(), Arc::clone);
+        let built = Arc::new(Built::new(settings, &self.shared, &next)?);
+        // Before the stack: requests that are in the old one meet it after they have registered.
+        if let Some(authn) = authn {
+            self.shared.authn.replace(Arc::clone(authn));
+        }
         let before = self.built.swap(Arc::clone(&built));
+        if authn.is_some() {
+            self.end_unadmitted();
+        }
         let servers = before.servers.iter();
         let changed = servers.filter(|(name, what)| built.servers.get(name) != Some(what));
         let changed: BTreeSet<ServerName> = changed.map(|(name, _)| name.clone()).collect();
@@ -128,6 +154,43 @@ impl Gateway {
             before.upstreams.end(&changed).await;
         });
         Ok(())
+    }
+
+    /// Ends the calls, streams, sessions and processes of callers that are not admitted any more: their key was revoked or
+    /// changed, their issuer is another one or gone.
+    pub fn end_unadmitted(&self) {
+        let calls = self
+            .shared
+            .kill
+            .expire_calls(Duration::ZERO, |running, _| self.unadmitted(running));
+        let gateway = self.clone();
+        self.shared.tasks.spawn(async move {
+            // Sessions end after their calls, which report why they were cut.
+            tokio::time::sleep(ENDING).await;
+            let sessions = gateway.end_unadmitted_sessions();
+            if calls + sessions.len() > 0 {
+                tracing::warn!(
+                    calls,
+                    sessions = sessions.len(),
+                    "callers are not admitted any more: their calls and sessions end"
+                );
+            }
+            kill_processes(&sessions).await;
+            let upstreams = gateway.built.load().upstreams.clone();
+            let authn = &gateway.shared.authn;
+            upstreams
+                .end_callers(|principal| authn.admits_principal(principal))
+                .await;
+        });
+    }
+
+    fn unadmitted(&self, running: &Running) -> Option<CallEnd> {
+        let admitted = self.shared.authn.admits(&running.call.caller);
+        (!admitted).then_some(CallEnd::Unadmitted)
+    }
+
+    fn end_unadmitted_sessions(&self) -> Vec<Arc<Session>> {
+        self.end_sessions(|session| !self.shared.authn.admits(&session.caller))
     }
 
     /// Ends these sessions, at their servers too.
@@ -256,6 +319,8 @@ impl Gateway {
                 }
             }
             built.upstreams.expire(built.idle);
+            // Of an `initialize` that was being answered when its caller was shut out.
+            kill_processes(&self.end_unadmitted_sessions()).await;
             self.shared.history.expire();
             // What it waits for is the kernel's list of processes; nobody waits for it.
             drop(tokio::task::spawn_blocking(keepgate_transport::stdio::reap));
@@ -281,9 +346,10 @@ impl Gateway {
     /// Makes all that runs older by `elapsed` and ends what has lived too long; gives how much.
     pub fn age_calls(&self, elapsed: Duration) -> usize {
         let lives = self.built.load().lives;
-        self.shared
-            .kill
-            .expire_calls(elapsed, |running, age| lives.reached(&running.call, age))
+        self.shared.kill.expire_calls(elapsed, |running, age| {
+            let over = lives.reached(&running.call, age);
+            over.or_else(|| self.unadmitted(running))
+        })
     }
 
     /// From now on new requests are refused.

@@ -12,7 +12,7 @@ use std::{
 use keepgate_call::ServerName;
 use keepgate_credential::Use;
 use keepgate_sandbox::Rules;
-use keepgate_store::kill::Age;
+use keepgate_store::kill::{Age, CallEnd};
 
 use crate::limit::{Breaker, Rate};
 
@@ -118,15 +118,16 @@ impl Default for Lives {
 
 impl Lives {
     /// The limit a call of this age has reached, by its key in the configuration.
-    pub(crate) fn reached(&self, call: &keepgate_call::Call, age: Age) -> Option<&'static str> {
+    pub(crate) fn reached(&self, call: &keepgate_call::Call, age: Age) -> Option<CallEnd> {
         if call.listens() {
-            return (age.running >= self.stream).then_some("limits.stream_life");
+            let old = age.running >= self.stream;
+            return old.then_some(CallEnd::Limit("limits.stream_life"));
         }
         let alone = age.alone.is_some_and(|alone| alone >= self.abandoned);
         let old = age.running >= self.call;
         match (alone, old) {
-            (true, _) => Some("limits.abandoned_call_life"),
-            (false, true) => Some("limits.call_life"),
+            (true, _) => Some(CallEnd::Limit("limits.abandoned_call_life")),
+            (false, true) => Some(CallEnd::Limit("limits.call_life")),
             (false, false) => None,
         }
     }

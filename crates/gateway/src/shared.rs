@@ -12,6 +12,7 @@ use keepgate_transport::memory::Budget;
 use tokio_util::task::TaskTracker;
 
 use crate::{
+    admission::Admission,
     beside::Beside,
     clock::Ids,
     edge::room::Load,
@@ -36,8 +37,8 @@ pub struct Shared {
     pub log: Log,
     /// The policy; it swaps its own content when it is reloaded.
     pub policy: Arc<Policy>,
-    /// Who callers are.
-    pub authn: Arc<Authenticator>,
+    /// Callers that are admitted.
+    pub authn: Arc<Admission>,
     /// The sessions.
     pub sessions: Arc<Sessions>,
     /// What servers have shown callers without sessions.
@@ -129,7 +130,7 @@ impl Shared {
             refusals,
             log,
             policy,
-            authn,
+            authn: Arc::new(Admission::new(authn)),
             sessions: Arc::new(Sessions::new(&meters, &memory, EventKey::random()?)),
             budgets: Arc::default(),
             processes: Arc::default(),

@@ -7,6 +7,7 @@ use std::{
 
 use http::{Request, Response, header};
 use hyper::body::Incoming;
+use keepgate_authn::Authenticator;
 use keepgate_call::{Call, Refusal, Reply};
 use keepgate_transport::Body;
 use tower::{ServiceBuilder, util::BoxCloneSyncService};
@@ -32,7 +33,12 @@ pub type Edge = BoxCloneSyncService<Request<Incoming>, Response<Body>, Infallibl
 pub type Calls = BoxCloneSyncService<Arc<Call>, Reply, Refusal>;
 
 /// What an HTTP request meets before it is a call.
-pub fn edge(settings: &Settings, shared: &Arc<Shared>, calls: Arc<Calls>) -> Edge {
+pub fn edge(
+    settings: &Settings,
+    shared: &Arc<Shared>,
+    authn: &Arc<Authenticator>,
+    calls: Arc<Calls>,
+) -> Edge {
     let stack = ServiceBuilder::new()
         .layer(SetSensitiveRequestHeadersLayer::new([
             header::AUTHORIZATION,
@@ -42,8 +48,8 @@ pub fn edge(settings: &Settings, shared: &Arc<Shared>, calls: Arc<Calls>) -> Edg
         .layer(around(audit::Door::new(&shared.door))) // turned away here: recorded, at a bounded rate
         .layer(around(room::Room::new(&settings.limits, shared))) // full or draining: refuse, never queue
         .layer(gate(origin::Origin::new(settings))) // Host and Origin allow-lists
-        .layer(around(metadata::Metadata::new(&shared.authn))) // what a token must be for; asked without one
-        .layer(gate(authn::Identify::new(shared, settings))) // header -> Caller; path -> server
+        .layer(around(metadata::Metadata::new(authn))) // what a token must be for; asked without one
+        .layer(gate(authn::Identify::new(authn, settings, &shared.clock))) // header -> Caller; path -> server
         .service(endpoint::Endpoint::new(settings, shared, calls)); // bytes -> Message -> Call; Reply -> bytes
     Edge::new(stack)
 }
@@ -61,7 +67,7 @@ pub fn calls(
         .layer(around(measure::Measure::new(shared))) // takes Call
         .layer(around(audit::Outcome::new(&shared.refusals))) // one last record per call, always
         .layer(around(session::Bind::new(settings, shared))) // Call      -> Bound
-        .layer(around(kill::Cut::new(settings, &shared.kill))) // what is cut off is refused; what runs can be cut
+        .layer(around(kill::Cut::new(settings, shared))) // what is cut off, or not admitted any more, is refused; what runs can be cut
         .layer(around(breaker::Breaker::new(settings, shared, upstreams))) // circuits of what fails
         .layer(around(limit::Quota::new(settings, &shared.budgets))) // rates, and calls at once
         .layer(around(policy::Screen::new(settings, shared, &known)))

@@ -15,7 +15,7 @@ use std::{
 
 use ::http::HeaderValue;
 use futures_util::future::join_all;
-use keepgate_call::{Code, Refusal, Reply, ServerName, UpstreamId};
+use keepgate_call::{Code, Principal, Refusal, Reply, ServerName, UpstreamId};
 use keepgate_credential::Source;
 use keepgate_mcp::{
     encode,
@@ -117,6 +117,16 @@ impl Upstreams {
                 Kind::Child(children) => Some(children.stop(None, server, None)),
                 Kind::Http(_) => None,
             });
+        join_all(stopped).await;
+    }
+
+    /// Ends the processes of callers that `admits` does not hold for; those that all callers share go on.
+    pub async fn end_callers(&self, admits: impl Fn(&Principal) -> bool) {
+        let unadmitted = |principal: Option<&Principal>| principal.is_some_and(|it| !admits(it));
+        let stopped = self.0.values().filter_map(|kind| match kind {
+            Kind::Child(children) => Some(children.stop_covered(unadmitted)),
+            Kind::Http(_) => None,
+        });
         join_all(stopped).await;
     }
 

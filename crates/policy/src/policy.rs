@@ -1,6 +1,6 @@
 //! The policies in force: loading, swapping, judging, layer by layer.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -91,24 +91,6 @@ impl Policy {
     /// Every problem found; the policies in force, and where they are read from, stay.
     pub fn reload_from(&self, sources: Sources) -> Result<Generation, LoadErrors> {
         let mut held = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        let generation = self.replace(&sources)?;
-        *held = sources;
-        Ok(generation)
-    }
-
-    /// As [`Self::reload`], with other definitions of servers, which stay those it reloads with.
-    ///
-    /// # Errors
-    /// Every problem found; the policies and definitions in force stay.
-    pub fn redefine(
-        &self,
-        definitions: BTreeMap<String, Arc<str>>,
-    ) -> Result<Generation, LoadErrors> {
-        let mut held = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        let sources = Sources {
-            definitions,
-            ..held.clone()
-        };
         let generation = self.replace(&sources)?;
         *held = sources;
         Ok(generation)

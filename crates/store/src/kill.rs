@@ -23,7 +23,7 @@ pub use entry::{Clear, Entry, Set, text};
 pub use file::{Content, Damage, FileError, KillFile};
 pub use keepgate_call::Tenant;
 pub use ledger::{ActError, Done, Durable, Event, Health, Ledger, Opened};
-pub use registry::{Age, Blast, Running};
+pub use registry::{Age, Blast, CallEnd, Running};
 pub use remains::Remains;
 pub use scope::{Facts, Scope, ScopeError};
 pub use switch::{Applied, Switch, Ticket};

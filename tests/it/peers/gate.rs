@@ -119,6 +119,11 @@ impl Home {
         self
     }
 
+    /// The configuration as it is now.
+    pub(super) fn configuration(&self) -> Value {
+        self.configuration.clone()
+    }
+
     /// A file of the home.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)

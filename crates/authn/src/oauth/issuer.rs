@@ -53,6 +53,8 @@ const LONGEST_METADATA: usize = 256 * 1024;
 #[derive(Debug)]
 pub(super) struct Issuer {
     settings: IssuerSettings,
+    /// Its URL; callers it has let in share it, which is how they are known to be its own.
+    name: Arc<str>,
     keys: ArcSwap<Keys>,
     /// What the task has to say: how many fetches it made, and how the last one went.
     said: watch::Sender<Said>,
@@ -158,6 +160,7 @@ impl Drop for Waiting<'_> {
 impl Issuer {
     pub(super) fn new(settings: IssuerSettings) -> Self {
         Self {
+            name: Arc::from(settings.url.as_str()),
             settings,
             keys: ArcSwap::default(),
             said: watch::Sender::default(),
@@ -168,6 +171,10 @@ impl Issuer {
 
     pub(super) fn settings(&self) -> &IssuerSettings {
         &self.settings
+    }
+
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.name
     }
 
     /// Whether what was verified under the keys of `epoch` still holds.

@@ -511,17 +511,11 @@ impl Resolver<'_> {
 
     /// What is written to standard error.
     fn log(&mut self, raw: raw::Log) -> Log {
-        if tracing_subscriber::EnvFilter::builder()
-            .parse(&raw.level.value)
-            .is_err()
-        {
+        if let Err(unknown) = crate::logging::check(&raw.level.value) {
             let hint =
-                "write error, warn, info, debug or trace, or directives like info,keepgate=debug";
-            self.faults.push(
-                raw.level
-                    .fault(format!("not a log level: `{}`", raw.level.value))
-                    .hint(hint),
-            );
+                "write error, warn, info, debug or trace, or with modules info,keepgate=debug";
+            let message = format!("not a log level: `{}`", unknown.0);
+            self.faults.push(raw.level.fault(message).hint(hint));
         }
         Log {
             format: raw.format,

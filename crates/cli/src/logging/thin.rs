@@ -24,8 +24,13 @@ const BURST: u32 = 10;
 const MAX_ENTRIES: usize = 4_096;
 /// Bytes kept of a field.
 const MAX_FIELD: usize = 128;
-/// Targets that are never counted: acts of operators, lines with a rate of their own, and the counts.
-const EXEMPT: [&str; 3] = ["keepgate_admin", "keepgate::stdio::stderr", TARGET];
+/// Targets that are never counted: acts of operators and their reloads, lines with a rate of their own, and the counts.
+const EXEMPT: [&str; 4] = [
+    "keepgate_admin",
+    "keepgate_cli::serve::reload",
+    "keepgate::stdio::stderr",
+    TARGET,
+];
 /// Target of the counts.
 const TARGET: &str = "keepgate::log";
 

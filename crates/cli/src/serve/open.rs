@@ -15,7 +15,7 @@ use keepgate_transport::http::tls::{Tls, TlsFiles};
 
 use super::bundles::{self, Bundles};
 use super::{clock, event_key, shadow, tokens};
-use crate::config::{AuthMode, Configuration};
+use crate::config::{self, AuthMode, Configuration};
 use crate::exit::Exit;
 use crate::failure::Failure;
 
@@ -46,20 +46,11 @@ impl Opened {
         let live = Live::new();
         let (bundles, policy) = bundles::open(configuration, &live).await?;
         let state = &configuration.state;
-        let tls = configuration.tls.as_ref().map(|files| {
-            let files = TlsFiles {
-                certificate: files.certificate.clone(),
-                key: files.key.clone(),
-            };
-            Tls::load(files).map_err(|error| Failure::caused(Exit::Start, &error))
-        });
-        let authn = match configuration.auth {
-            AuthMode::Anonymous => Authenticator::anonymous(),
-            AuthMode::Keys => {
-                Authenticator::keys(state).map_err(|error| Failure::caused(Exit::State, &error))?
-            }
-            AuthMode::OAuth => tokens::authenticator(configuration)?,
-        };
+        let tls = configuration
+            .tls
+            .as_ref()
+            .map(|tls| Tls::load(files(tls)).map_err(|error| Failure::caused(Exit::Start, &error)));
+        let authn = authenticator(configuration, None)?;
         let token = Token::open(state).map_err(|error| Failure::caused(Exit::State, &error))?;
         let in_use = state.join(DATABASE).exists();
         let operators = Operators::open(state, Arc::new(token), in_use)
@@ -115,6 +106,27 @@ fn check_state(state: &Path) -> Result<(), FileError> {
         keepgate_files::check(&state.join(name))?;
     }
     Ok(())
+}
+
+/// The files of a certificate.
+pub(super) fn files(tls: &config::Tls) -> TlsFiles {
+    TlsFiles {
+        certificate: tls.certificate.clone(),
+        key: tls.key.clone(),
+    }
+}
+
+/// Makes what knows callers. What it can go on with of the authenticator before it goes on: keys of issuers that are the same.
+pub(super) fn authenticator(
+    configuration: &Configuration,
+    before: Option<(&Configuration, &Authenticator)>,
+) -> Result<Authenticator, Failure> {
+    match configuration.auth {
+        AuthMode::Anonymous => Ok(Authenticator::anonymous()),
+        AuthMode::Keys => Authenticator::keys(&configuration.state)
+            .map_err(|error| Failure::caused(Exit::State, &error)),
+        AuthMode::OAuth => tokens::authenticator(configuration, before),
+    }
 }
 
 /// Opens the audit log.

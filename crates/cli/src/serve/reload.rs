@@ -1,6 +1,8 @@
 //! Reading again what changed: each part is taken whole or not at all, and the last good one stays in force.
 
-use std::collections::BTreeMap;
+mod changes;
+mod configuration;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,8 +29,9 @@ use super::open::Opened;
 use super::shadow;
 use super::source::{Reloaded, View};
 use super::watch::{Subject, Watched};
-use crate::config::{self, Configuration};
+use crate::config::Configuration;
 use crate::failure::chain;
+use crate::logging::SetLog;
 
 /// Everything, in the order in which it is read: keys and policies before the stack that asks them.
 const ALL: [Subject; 5] = [
@@ -43,7 +46,7 @@ const ALL: [Subject; 5] = [
 pub(super) struct Reloader {
     path: PathBuf,
     variables: Vec<(OsString, OsString)>,
-    /// What is in force; the parts that need a restart stay as they were at the start.
+    /// The one in use; what needs a restart in it is as it was at the start.
     configuration: Configuration,
     pub(super) shared: Arc<Shared>,
     operators: Arc<Operators>,
@@ -53,6 +56,8 @@ pub(super) struct Reloader {
     bundles: Arc<Bundles>,
     /// Runtime of the stack's own tasks.
     data: Handle,
+    /// Changes level and format of the log.
+    set_log: SetLog,
 }
 
 impl Reloader {
@@ -64,7 +69,7 @@ impl Reloader {
         opened: Opened,
         gateway: Gateway,
         view: Arc<View>,
-        data: Handle,
+        (data, set_log): (Handle, SetLog),
     ) -> Self {
         let Opened {
             shared,
@@ -83,6 +88,7 @@ impl Reloader {
             view,
             bundles,
             data,
+            set_log,
         }
     }
 
@@ -137,92 +143,6 @@ impl Reloader {
                 Subject::Keys => self.reload_keys().await,
                 Subject::Token => self.reload_token(),
                 Subject::Certificate => self.reload_certificate(),
-            }
-        }
-    }
-
-    /// The configuration: a new stack from a file that is right, nothing from one that is not.
-    async fn reload_configuration(&mut self) {
-        let (path, variables) = (self.path.clone(), self.variables.clone());
-        // Aside, so that reading cannot hold up the listeners, and so that a bug in reading is a bad file and no more.
-        let loaded = tokio::task::spawn_blocking(move || config::load(&path, variables)).await;
-        let taken = match loaded {
-            Ok(Ok(configuration)) => self.take(configuration).await,
-            Ok(Err(error)) => {
-                tracing::error!(
-                    "configuration not taken, the last good one stays in force:\n{error}"
-                );
-                false
-            }
-            Err(error) => {
-                tracing::error!(%error, "configuration not taken, the last good one stays in force");
-                false
-            }
-        };
-        self.view.set_fresh(Reloaded::Configuration, taken);
-    }
-
-    /// Puts a configuration into force as far as that can be done without a restart.
-    async fn take(&mut self, configuration: Configuration) -> bool {
-        let fixed = needs_restart(&self.configuration, &configuration);
-        if !fixed.is_empty() {
-            tracing::warn!(
-                keys = fixed.join(", "),
-                "these keys have changed and need a restart"
-            );
-        }
-        let before = self.configuration.gateway.definitions();
-        let definitions = configuration.gateway.definitions();
-        let defined = definitions != before;
-        // First what is allowed, then who is reached: a server that is new is never without its definition.
-        if defined && !self.reload_definitions(definitions).await {
-            return false;
-        }
-        let built = {
-            let _within = self.data.enter();
-            self.gateway.reload(&configuration.gateway)
-        };
-        if let Err(error) = built {
-            tracing::error!(
-                error = chain(&error),
-                "configuration not taken, the last good one stays in force"
-            );
-            if defined {
-                self.reload_definitions(before).await;
-            }
-            return false;
-        }
-        for warning in &configuration.warnings {
-            tracing::warn!("{warning}");
-        }
-        self.view.set_servers(&configuration.gateway);
-        self.configuration.gateway = configuration.gateway;
-        tracing::info!(
-            servers = self.configuration.gateway.servers.len(),
-            "configuration reloaded"
-        );
-        true
-    }
-
-    /// The layer of the servers' definitions, with the policies as they are on disk.
-    async fn reload_definitions(&self, definitions: BTreeMap<String, Arc<str>>) -> bool {
-        let policy = Arc::clone(&self.shared.policy);
-        let loaded = tokio::task::spawn_blocking(move || policy.redefine(definitions)).await;
-        match loaded {
-            Ok(Ok(generation)) => {
-                self.record(Kind::PolicyActivated).await;
-                tracing::info!(revision = %generation.revision, "definitions reloaded");
-                true
-            }
-            Ok(Err(errors)) => {
-                tracing::error!(
-                    "configuration not taken, the last good one stays in force:\n{errors}"
-                );
-                false
-            }
-            Err(error) => {
-                tracing::error!(%error, "configuration not taken, the last good one stays in force");
-                false
             }
         }
     }
@@ -333,6 +253,8 @@ impl Reloader {
             }
         };
         self.view.set_fresh(Reloaded::Keys, taken);
+        let _within = self.data.enter();
+        self.gateway.end_unadmitted();
     }
 
     /// The operators and the admin token.
@@ -422,43 +344,4 @@ impl Reloader {
         admin_stop.cancel();
         drop(tokio::time::timeout(Duration::from_secs(5), admin.join_all()).await);
     }
-}
-
-/// The keys that differ and count at the start only.
-fn needs_restart(old: &Configuration, new: &Configuration) -> Vec<&'static str> {
-    let differs = [
-        ("listen", old.listen != new.listen),
-        (
-            "trusted_proxies",
-            old.trusted_proxies != new.trusted_proxies,
-        ),
-        ("public_url", old.public_url != new.public_url),
-        ("tls", old.tls != new.tls),
-        ("admin", old.admin != new.admin),
-        ("auth", old.auth != new.auth || old.oauth != new.oauth),
-        ("state", old.state != new.state),
-        (
-            "policies",
-            old.policies != new.policies || old.bundles != new.bundles,
-        ),
-        ("tenants", old.tenants != new.tenants),
-        ("shadow", old.shadow != new.shadow),
-        ("decisions", old.decisions != new.decisions),
-        ("status", old.status != new.status),
-        ("audit.durability", old.durability != new.durability),
-        (
-            "limits.header_timeout",
-            old.header_timeout != new.header_timeout,
-        ),
-        ("limits.connections", old.connections != new.connections),
-        ("limits.memory", old.memory != new.memory),
-        ("limits.drain", old.drain != new.drain),
-        ("log", old.log != new.log),
-        ("telemetry", old.telemetry != new.telemetry),
-    ];
-    differs
-        .into_iter()
-        .filter(|(_, differs)| *differs)
-        .map(|(key, _)| key)
-        .collect()
 }

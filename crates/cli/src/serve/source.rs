@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use keepgate_admin::{Operators, Part, PolicyStatus, Process, Server, Session, Source};
@@ -13,6 +14,7 @@ use keepgate_gateway::Shared;
 use keepgate_gateway::settings::{Settings, Upstream};
 use keepgate_store::kill::Ledger;
 use keepgate_telemetry::metrics::{About, Unit};
+use keepgate_transport::http::tls::Tls;
 
 use super::bundles::{self, Bundles};
 use super::open::Opened;
@@ -51,16 +53,20 @@ pub(super) struct View {
     serving: AtomicBool,
     /// Whether the last reload of each part was taken; the last good one stays in force otherwise.
     fresh: [AtomicBool; FRESH.len()],
+    /// Keys of the configuration whose value in the file needs a restart.
+    restart: ArcSwap<Vec<&'static str>>,
+    /// The certificate of the data listeners.
+    tls: Option<Tls>,
 }
 
 /// The parts that are reloaded, as readiness and meters name them.
-const FRESH: [&str; 5] = [
-    "configuration",
-    "policy",
-    "keys",
-    "certificate",
-    "operators",
-];
+const FRESH: [&str; 5] = ["configuration", "policy", "keys", CERTIFICATE, "operators"];
+
+/// The part of the certificate.
+const CERTIFICATE: &str = "certificate";
+
+/// Remaining validity of a certificate below which readiness reports it.
+const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
 /// A part that is reloaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,9 +90,12 @@ impl View {
             operators: Arc::clone(&opened.operators),
             serving: AtomicBool::new(false),
             fresh: [const { AtomicBool::new(true) }; FRESH.len()],
+            restart: ArcSwap::default(),
+            tls: opened.tls.clone(),
         });
         view.observe();
         view.observe_processes();
+        view.observe_certificate();
         bundles::observe(view.shared.meters.registry(), &view.bundles);
         view
     }
@@ -123,6 +132,56 @@ impl View {
 
     fn has_no_key(&self) -> bool {
         self.shared.authn.key_state(self.shared.clock.now()) == Some(KeyState::Empty)
+    }
+
+    /// Remaining validity of the certificate in use; zero for one that has expired.
+    fn remaining(&self) -> Option<Duration> {
+        let end = self.tls.as_ref()?.validity().not_after;
+        Some(end.duration_since(SystemTime::now()).unwrap_or_default())
+    }
+
+    /// The state of the certificate; `fresh` is whether its last reload was applied.
+    fn certificate(&self, fresh: bool) -> &'static str {
+        match (self.remaining(), fresh) {
+            (Some(Duration::ZERO), true) => "EXPIRED",
+            (Some(Duration::ZERO), false) => "EXPIRED, last reload failed",
+            (Some(left), true) if left < SOON => "expires within 14 days",
+            (Some(left), false) if left < SOON => "expires within 14 days, last reload failed",
+            (_, true) => "ok",
+            (_, false) => "stale, last reload failed",
+        }
+    }
+
+    /// Lets the metrics show when the certificate ends.
+    fn observe_certificate(&self) {
+        let Some(tls) = self.tls.clone() else { return };
+        let about = About::gauge(
+            "keepgate.certificate.expiration_timestamp",
+            "Time the certificate in use expires, in seconds since 1970",
+            &["keepgate.certificate"],
+        )
+        .unit(Unit::Seconds);
+        self.shared.meters.registry().observe(about, move |out| {
+            let end = tls.validity().not_after;
+            let end = end.duration_since(SystemTime::UNIX_EPOCH);
+            out.add(["tls.certificate"], end.unwrap_or_default().as_secs_f64());
+        });
+    }
+
+    /// Shows which keys of the configuration need a restart.
+    pub(super) fn set_restart(&self, keys: Vec<&'static str>) {
+        self.restart.store(Arc::new(keys));
+    }
+
+    /// The keys that need a restart, a line for each.
+    fn restart_parts(&self) -> Vec<Part> {
+        let keys = self.restart.load();
+        let part = |key: &&'static str| Part {
+            name: "restart_required",
+            ready: true,
+            state: key,
+        };
+        keys.iter().map(part).collect()
     }
 
     /// How the log is, and whether it takes records.
@@ -223,7 +282,7 @@ type Gauge = (About, fn(&View) -> f64);
     clippy::cast_precision_loss,
     reason = "counts beyond 2^53 may lose their last digit"
 )]
-const GAUGES: [Gauge; 14] = [
+const GAUGES: [Gauge; 15] = [
     (
         About::gauge("keepgate.ready", "Whether calls can be served", &[]),
         |view| f64::from(view.parts().iter().all(|part| part.ready)),
@@ -326,6 +385,14 @@ const GAUGES: [Gauge; 14] = [
     ),
     (
         About::gauge(
+            "keepgate.restart_required_keys",
+            "Keys of the configuration that have changed and are not active until a restart",
+            &[],
+        ),
+        |view| view.restart.load().len() as f64,
+    ),
+    (
+        About::gauge(
             "keepgate.policy.generation",
             "Number of the policies in force",
             &[],
@@ -355,6 +422,7 @@ impl Source for View {
             // Stale is not unready: the last good one serves on.
             let state = match (self.gone(name), fresh.load(Ordering::Relaxed)) {
                 (Some(gone), _) => gone,
+                (None, fresh) if name == CERTIFICATE => self.certificate(fresh),
                 (None, false) => "stale, last reload failed",
                 (None, true) if name == "keys" && self.has_no_key() => {
                     "none, no key lets anybody in"
@@ -369,6 +437,7 @@ impl Source for View {
         }
         parts.extend(super::kills::partial(&self.ledger));
         parts.extend(super::clock::part(&self.shared.clock));
+        parts.extend(self.restart_parts());
         // Nor is what a bundle's server does: without a bundle there is no start.
         parts.extend(self.bundles.state().map(|state| Part {
             name: "bundles",

@@ -43,8 +43,11 @@ impl Fetch for Fetcher {
     }
 }
 
-/// Makes who tells callers by their tokens. Fetches nothing yet.
-pub(super) fn authenticator(configuration: &Configuration) -> Result<Authenticator, Failure> {
+/// Makes what knows callers by their tokens. Fetches nothing yet. An issuer of which nothing has changed goes on as it was.
+pub(super) fn authenticator(
+    configuration: &Configuration,
+    before: Option<(&Configuration, &Authenticator)>,
+) -> Result<Authenticator, Failure> {
     let Some(oauth) = &configuration.oauth else {
         return Err(Failure::new(
             Exit::Start,
@@ -58,11 +61,25 @@ pub(super) fn authenticator(configuration: &Configuration) -> Result<Authenticat
         .map(|issuer| issuer.url.as_str().to_owned());
     let resource = ResourceServer::new(&oauth.base, names.collect(), oauth.scopes.clone())
         .map_err(|error| Failure::caused(Exit::Start, &error))?;
-    let tokens = Tokens::new(TokenSettings {
+    let wanted = TokenSettings {
         resource,
         issuers: issuers.collect::<Result<_, _>>()?,
-    })
-    .map_err(|error| Failure::new(Exit::Start, format!("failed to read random bytes: {error}")))?;
+    };
+    let before =
+        before.and_then(|(used, before)| Some((used.oauth.as_ref()?, before.as_tokens()?)));
+    let tokens = match before {
+        // Tokens are for what begins with the base.
+        Some((used, before)) if used.base == oauth.base => {
+            Tokens::succeeding(wanted, before, |url| {
+                let same = |issuers: &[Issuer]| issuers.iter().find(|it| it.url == *url).cloned();
+                same(&used.issuers) == same(&oauth.issuers)
+            })
+        }
+        Some(_) | None => Tokens::new(wanted),
+    };
+    let tokens = tokens.map_err(|error| {
+        Failure::new(Exit::Start, format!("failed to read random bytes: {error}"))
+    })?;
     let keys = oauth.keys.then_some(&*configuration.state);
     Authenticator::tokens(tokens, keys).map_err(|error| Failure::caused(Exit::State, &error))
 }

@@ -9,9 +9,7 @@ use keepgate_call::{Caller, Code, Refusal, ServerName};
 use keepgate_transport::http::server::Peer;
 use tracing::debug;
 
-use crate::{
-    gate::Gate, render::challenge, settings::Settings, shared::Shared, wall_clock::WallClock,
-};
+use crate::{gate::Gate, render::challenge, settings::Settings, wall_clock::WallClock};
 
 /// Knows callers and servers.
 #[derive(Debug)]
@@ -23,10 +21,10 @@ pub struct Identify {
 
 impl Identify {
     /// A gate over the callers known and the servers of the settings.
-    pub fn new(shared: &Shared, settings: &Settings) -> Self {
+    pub fn new(authn: &Arc<Authenticator>, settings: &Settings, clock: &Arc<WallClock>) -> Self {
         Self {
-            authn: Arc::clone(&shared.authn),
-            clock: Arc::clone(&shared.clock),
+            authn: Arc::clone(authn),
+            clock: Arc::clone(clock),
             servers: settings.servers.keys().cloned().collect(),
         }
     }

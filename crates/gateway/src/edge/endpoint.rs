@@ -224,7 +224,8 @@ impl Inner {
         let ran = self.carry(call).await;
         ran.map_err(|mut refusal| {
             if refusal.code == Code::InsufficientScope
-                && let Some(resource) = self.shared.authn.resource()
+                && let authn = self.shared.authn.current()
+                && let Some(resource) = authn.resource()
             {
                 let path = format!("/{}/mcp", asked.server);
                 refusal.challenge = Some(challenge::scopes(resource, &path, &refusal));

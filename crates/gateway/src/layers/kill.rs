@@ -1,6 +1,7 @@
 //! Kill: refuses what an operator has cut off, and cuts it while it runs.
 //!
-//! The longest life of calls and streams ends here too, since all of them are registered here and nowhere else.
+//! The longest life of calls and streams ends here too, and so do those of callers that are not admitted any more, since all
+//! of them are registered here and nowhere else.
 //!
 //! A call is registered before it is looked up, and stays so to the end of its stream; see `keepgate_store::kill`. The cut
 //! drops everything below this layer, so the server's connection goes with it, and whatever the call was waiting for:
@@ -17,23 +18,28 @@ use futures_core::Stream;
 use keepgate_call::{
     Answer, Ask, Call, Code, Cut as Broken, Events, Item, Refusal, Reply, ServerName,
 };
-use keepgate_store::kill::{Kill, Running, Switch, Ticket};
+use keepgate_store::kill::{CallEnd, Kill, Running, Switch, Ticket};
 
 use super::session::Bound;
-use crate::{around::Around, render, session::Session, settings::Settings};
+use crate::{
+    admission::Admission, around::Around, render, session::Session, settings::Settings,
+    shared::Shared,
+};
 
 /// Refuses and cuts.
 #[derive(Debug)]
 pub struct Cut {
     switch: Arc<Switch>,
+    authn: Arc<Admission>,
     references: BTreeMap<ServerName, Arc<str>>,
 }
 
 impl Cut {
-    /// An around that asks `switch`.
-    pub fn new(settings: &Settings, switch: &Arc<Switch>) -> Self {
+    /// An around that asks the kill switch.
+    pub fn new(settings: &Settings, shared: &Shared) -> Self {
         Self {
-            switch: Arc::clone(switch),
+            switch: Arc::clone(&shared.kill),
+            authn: Arc::clone(&shared.authn),
             references: settings.references(),
         }
     }
@@ -60,6 +66,10 @@ impl Around<Bound> for Cut {
         };
         let call = Arc::clone(&bound.call);
         let ticket = self.switch.admit(running).map_err(|kill| refused(&kill))?;
+        // Registered first, looked up after: a key or an issuer may have gone since the edge let the caller in.
+        if !self.authn.admits(&call.caller) {
+            return Err(ended(CallEnd::Unadmitted));
+        }
         let reply = match while_it_may(&ticket, next(bound)).await {
             Ok(reply) => reply?,
             Err(refusal) => {
@@ -94,17 +104,22 @@ async fn while_it_may<F: Future>(ticket: &Ticket, work: F) -> Result<F::Output, 
         if let Poll::Ready(kill) = ticket.poll_cut(context) {
             return Poll::Ready(Err(refused(&kill)));
         }
-        if let Some(limit) = ticket.expired() {
-            return Poll::Ready(Err(expired(limit)));
+        if let Some(end) = ticket.ended() {
+            return Poll::Ready(Err(ended(end)));
         }
         work.as_mut().poll(context).map(Ok)
     })
     .await
 }
 
-/// The end of a call that has run for as long as the limit lets it.
-fn expired(limit: &'static str) -> Refusal {
-    Refusal::new(Code::CallExpired).detail(format!("{limit} is over"))
+/// The end of a call that has run for as long as a limit lets it, or whose caller is not admitted any more.
+fn ended(end: CallEnd) -> Refusal {
+    match end {
+        CallEnd::Limit(limit) => Refusal::new(Code::CallExpired).detail(format!("{limit} is over")),
+        CallEnd::Unadmitted => {
+            Refusal::new(Code::AuthnInvalid).detail("the caller is not admitted any more")
+        }
+    }
 }
 
 /// What a client is told: the kill's id, by which an operator finds the rest, and its kind. The reason is the operators'.
@@ -151,7 +166,7 @@ impl Stream for Held {
             }
             return Poll::Ready(Some(Err(Broken::Killed(Box::new(refused(&kill))))));
         }
-        if let Some(limit) = ticket.expired() {
+        if let Some(end) = ticket.ended() {
             this.events = None;
             this.ticket = None;
             // Graceful where it only listens: its client opens another.
@@ -163,7 +178,7 @@ impl Stream for Held {
             if let Some(session) = &this.session {
                 unasked(session, &this.call);
             }
-            return Poll::Ready(Some(Err(Broken::Ended(Box::new(expired(limit))))));
+            return Poll::Ready(Some(Err(Broken::Ended(Box::new(ended(end))))));
         }
         let item = std::task::ready!(events.as_mut().poll_next(context));
         if item.is_none() {

@@ -166,7 +166,7 @@ impl Children {
         server: &ServerName,
         reference: Option<&str>,
     ) -> usize {
-        let covers = |principal: Option<&Principal>| {
+        self.stop_covered(|principal| {
             kill.is_none_or(|kill| {
                 kill.covers(&Facts {
                     tenant: principal.map_or("", |principal| principal.tenant().as_str()),
@@ -180,7 +180,14 @@ impl Children {
                     credential: reference,
                 })
             })
-        };
+        })
+        .await
+    }
+
+    /// Ends the processes of the callers that `covers` holds for, and the shared ones if it holds for none.
+    ///
+    /// Returns how many processes could not be ended.
+    pub(super) async fn stop_covered(&self, covers: impl Fn(Option<&Principal>) -> bool) -> usize {
         let mut stopped: Vec<Arc<Supervisor>> = Vec::new();
         {
             let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);

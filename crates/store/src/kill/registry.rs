@@ -52,12 +52,21 @@ impl Running {
 pub(super) struct Slot {
     pub(super) running: Running,
     pub(super) cut: OnceLock<Arc<Kill>>,
-    /// The limit on its life that it has reached.
-    pub(super) expired: OnceLock<&'static str>,
+    /// The end of it that is no kill.
+    pub(super) ended: OnceLock<CallEnd>,
     pub(super) waker: AtomicWaker,
     /// Milliseconds it has run, and since its client left. Counted by who looks, so that a call reads no clock.
     age: AtomicU64,
     alone: AtomicU64,
+}
+
+/// The end of a running call that is no kill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallEnd {
+    /// It has reached a limit on its life, named by its key.
+    Limit(&'static str),
+    /// Its caller is not admitted any more.
+    Unadmitted,
 }
 
 /// Age of a running call.
@@ -88,8 +97,8 @@ impl Slot {
         }
     }
 
-    fn expire(&self, limit: &'static str) -> bool {
-        let first = self.expired.set(limit).is_ok();
+    fn end(&self, end: CallEnd) -> bool {
+        let first = self.ended.set(end).is_ok();
         if first {
             // Whatever drops it cancels it at its server.
             self.running.call.kill();
@@ -154,7 +163,7 @@ impl Registry {
         let slot = Arc::new(Slot {
             running,
             cut: OnceLock::new(),
-            expired: OnceLock::new(),
+            ended: OnceLock::new(),
             waker: AtomicWaker::new(),
             age: AtomicU64::new(0),
             alone: AtomicU64::new(0),
@@ -209,19 +218,18 @@ impl Registry {
         count
     }
 
-    /// Makes every running call older by `elapsed` and ends those for which `limit` names one they have reached; gives how
-    /// many.
+    /// Makes every running call older by `elapsed` and ends those for which `look` gives an end; gives how many.
     pub(super) fn expire(
         &self,
         elapsed: Duration,
-        mut limit: impl FnMut(&Running, Age) -> Option<&'static str>,
+        mut look: impl FnMut(&Running, Age) -> Option<CallEnd>,
     ) -> usize {
         let elapsed = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         let mut over = 0;
         self.each(|slot| {
             let age = slot.grow(elapsed);
-            if let Some(limit) = limit(&slot.running, age)
-                && slot.expire(limit)
+            if let Some(end) = look(&slot.running, age)
+                && slot.end(end)
             {
                 over += 1;
             }

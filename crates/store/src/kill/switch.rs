@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::{
-    Age, Blast, Facts, Kill, Running,
+    Age, Blast, CallEnd, Facts, Kill, Running,
     index::Index,
     registry::{Place, Registry, Slot, now},
     remains::{Partial, Remains},
@@ -146,14 +146,14 @@ impl Switch {
         self.registry.blast(kill)
     }
 
-    /// Makes every running call older by `elapsed` and ends those for which `limit` names one they have reached; gives how
-    /// many. Whoever calls it regularly is the clock of the calls.
+    /// Makes every running call older by `elapsed` and ends those for which `look` gives an end; gives how many. Whoever
+    /// calls it regularly is the clock of the calls.
     pub fn expire_calls(
         &self,
         elapsed: Duration,
-        limit: impl FnMut(&Running, Age) -> Option<&'static str>,
+        look: impl FnMut(&Running, Age) -> Option<CallEnd>,
     ) -> usize {
-        self.registry.expire(elapsed, limit)
+        self.registry.expire(elapsed, look)
     }
 
     /// Reports what a kill has not reached; complete, it is forgotten.
@@ -251,9 +251,9 @@ impl Ticket {
         self.slot.cut.get()
     }
 
-    /// The limit on its life that the call has reached. Whoever polls [`Self::poll_cut`] before is woken for it too.
-    pub fn expired(&self) -> Option<&'static str> {
-        self.slot.expired.get().copied()
+    /// The end of the call that is no kill. Whoever polls [`Self::poll_cut`] before is woken for it too.
+    pub fn ended(&self) -> Option<CallEnd> {
+        self.slot.ended.get().copied()
     }
 
     /// Ready with the kill as soon as one cuts the call. Only the last task that asked is woken.

@@ -1,9 +1,12 @@
 //! The certificate a listener shows, replaced while it runs.
 
+mod validity;
+
 use std::{
     fmt,
     path::{Path, PathBuf},
     sync::Arc,
+    time::SystemTime,
 };
 
 use arc_swap::ArcSwap;
@@ -16,6 +19,8 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio_rustls::TlsAcceptor;
+
+pub use self::validity::Validity;
 
 /// Largest file of a private key that is read, in bytes.
 const MAX_KEY: u64 = 1 << 20;
@@ -59,13 +64,31 @@ pub enum TlsError {
         #[source]
         source: rustls::Error,
     },
+    /// The dates of the certificate cannot be read.
+    #[error("could not read the dates of the certificate: `{path}`")]
+    Dates {
+        /// The certificate's file.
+        path: PathBuf,
+    },
+    /// The certificate's time is over.
+    #[error("the certificate has expired: `{path}`")]
+    Expired {
+        /// The certificate's file.
+        path: PathBuf,
+    },
+    /// The certificate's time has not come.
+    #[error("the certificate is not valid yet: `{path}`")]
+    Early {
+        /// The certificate's file.
+        path: PathBuf,
+    },
     /// The TLS library refused its own defaults.
     #[error("could not set up TLS")]
     Setup(#[source] rustls::Error),
 }
 
 /// Where certificate and key lie, both PEM.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The chain, leaf first.
     pub certificate: PathBuf,
@@ -73,10 +96,44 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
+/// A certificate with its key, read and checked.
+#[derive(Debug)]
+pub struct Certificate {
+    files: TlsFiles,
+    key: Arc<CertifiedKey>,
+    validity: Validity,
+}
+
+impl Certificate {
+    /// Reads certificate and key. They have to fit together, and the certificate has to be valid now.
+    ///
+    /// # Errors
+    /// [`TlsError`] names the file that cannot be used.
+    pub fn read(files: TlsFiles) -> Result<Self, TlsError> {
+        let key = read(&files, &ring::default_provider())?;
+        let path = files.certificate.clone();
+        let leaf = key.cert.first();
+        let Some(validity) = leaf.and_then(|leaf| Validity::of(leaf)) else {
+            return Err(TlsError::Dates { path });
+        };
+        let now = SystemTime::now();
+        if validity.not_after < now {
+            return Err(TlsError::Expired { path });
+        }
+        if validity.not_before > now {
+            return Err(TlsError::Early { path });
+        }
+        Ok(Self {
+            files,
+            key: Arc::new(key),
+            validity,
+        })
+    }
+}
+
 /// TLS for listeners: one certificate, reloaded from its files on demand. Clones share it.
 #[derive(Clone)]
 pub struct Tls {
-    files: Arc<TlsFiles>,
     shown: Arc<Shown>,
     config: Arc<ServerConfig>,
 }
@@ -88,7 +145,7 @@ impl Tls {
     /// [`TlsError`] names the file that cannot be used.
     pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
         let provider = Arc::new(ring::default_provider());
-        let shown = Arc::new(Shown(ArcSwap::new(Arc::new(read(&files, &provider)?))));
+        let shown = Arc::new(Shown(ArcSwap::from_pointee(Certificate::read(files)?)));
         let resolver: Arc<dyn ResolvesServerCert> = Arc::clone(&shown) as _;
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -97,7 +154,6 @@ impl Tls {
             .with_cert_resolver(resolver);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Self {
-            files: Arc::new(files),
             shown,
             config: Arc::new(config),
         })
@@ -108,14 +164,19 @@ impl Tls {
     /// # Errors
     /// [`TlsError`]; what was in use before stays in use.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let fresh = read(&self.files, self.config.crypto_provider())?;
-        self.shown.0.store(Arc::new(fresh));
+        let files = self.shown.0.load().files.clone();
+        self.show(Certificate::read(files)?);
         Ok(())
     }
 
-    /// The files it reads.
-    pub fn files(&self) -> &TlsFiles {
-        &self.files
+    /// Shows another certificate; [`Self::reload`] reads its files from now on.
+    pub fn show(&self, certificate: Certificate) {
+        self.shown.0.store(Arc::new(certificate));
+    }
+
+    /// From when to when the certificate in use is valid.
+    pub fn validity(&self) -> Validity {
+        self.shown.0.load().validity
     }
 
     /// What accepts a handshake.
@@ -128,18 +189,18 @@ impl fmt::Debug for Tls {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Tls")
-            .field("files", &self.files)
+            .field("files", &self.shown.0.load().files)
             .finish_non_exhaustive()
     }
 }
 
 /// The certificate in use.
 #[derive(Debug)]
-struct Shown(ArcSwap<CertifiedKey>);
+struct Shown(ArcSwap<Certificate>);
 
 impl ResolvesServerCert for Shown {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.load_full())
+        Some(Arc::clone(&self.0.load().key))
     }
 }
 

@@ -1,0 +1,240 @@
+//! Every key of the configuration, and whether a changed value is applied to the running gateway or needs a restart.
+//!
+//! A configuration that was read is merged with the one in use: keys that need a restart keep the value in use, the
+//! others get the new one. The result is what the gateway runs with, as a whole; what differs from the file is named.
+
+use keepgate_credential::{Place, Use};
+use keepgate_gateway::settings::{Limits, Server, Settings};
+
+use crate::config::{self, Admin, AuthMode, Configuration, Remote};
+
+/// A configuration to run with.
+pub(super) struct Merged {
+    pub(super) configuration: Configuration,
+    /// Keys whose value in the file is not that of `configuration`.
+    pub(super) restart: Vec<&'static str>,
+    /// The reason for which it cannot be run with.
+    pub(super) conflict: Option<&'static str>,
+}
+
+/// Keys that need a restart.
+#[derive(Default)]
+struct Restart(Vec<&'static str>);
+
+impl Restart {
+    /// The value in use; notes the key if the file has another.
+    fn keep<T: Clone + PartialEq>(&mut self, key: &'static str, used: &T, new: &T) -> T {
+        if used != new {
+            self.note(key);
+        }
+        used.clone()
+    }
+
+    fn note(&mut self, key: &'static str) {
+        if !self.0.contains(&key) {
+            self.0.push(key);
+        }
+    }
+}
+
+/// Merges what was read into what is in use. The table of keys: a key that is new does not compile before it has its
+/// line here.
+#[expect(clippy::too_many_lines, reason = "a table with a line for each key")]
+pub(super) fn merge(used: &Configuration, new: Configuration) -> Merged {
+    let Configuration {
+        listen,
+        trusted_proxies,
+        public_url,
+        tls,
+        admin: Admin {
+            listen: admin_listen,
+            hosts: admin_hosts,
+        },
+        auth,
+        oauth,
+        state,
+        policies,
+        bundles,
+        tenants,
+        definitions,
+        shadow,
+        status,
+        decisions,
+        durability,
+        header_timeout,
+        connections,
+        memory,
+        drain,
+        log,
+        telemetry,
+        gateway,
+        warnings,
+    } = new;
+    applied(&gateway);
+    let mut restart = Restart::default();
+    // Bundles are fetched by tasks that begin with the process. Half of the policies would be neither set.
+    let is_bundled = used.bundles != bundles;
+    let of_layer = |bundles: &[config::Bundle], is_tenant| {
+        let layer = bundles.iter().filter(|it| it.tenant.is_some() == is_tenant);
+        layer.cloned().collect::<Vec<_>>()
+    };
+    let differ = |is_tenant| of_layer(&used.bundles, is_tenant) != of_layer(&bundles, is_tenant);
+    if is_bundled && (used.policies != policies || differ(false)) {
+        restart.note("policies");
+    }
+    if is_bundled && (used.tenants != tenants || differ(true)) {
+        restart.note("tenants");
+    }
+    let (policies, tenants) = if is_bundled {
+        (used.policies.clone(), used.tenants.clone())
+    } else {
+        // A candidate was loaded with the tenants of the start.
+        if used.tenants != tenants && used.shadow.is_some() {
+            restart.note("shadow");
+        }
+        (policies, tenants)
+    };
+    // Servers get theirs from the new provider, what began with the process does not.
+    if used.gateway.credentials != gateway.credentials && reads_vault(used) {
+        restart.note("credentials");
+    }
+    let tls = match (&used.tls, tls) {
+        (Some(_), Some(files)) => Some(files),
+        // The listeners speak TLS or they do not.
+        (used, new) => restart.keep("tls", used, &new),
+    };
+    let configuration = Configuration {
+        listen: restart.keep("listen", &used.listen, &listen),
+        trusted_proxies: restart.keep("trusted_proxies", &used.trusted_proxies, &trusted_proxies),
+        // Used by `hosts` and `oauth` alone.
+        public_url,
+        tls,
+        admin: Admin {
+            listen: restart.keep("admin.listen", &used.admin.listen, &admin_listen),
+            hosts: restart.keep("admin.hosts", &used.admin.hosts, &admin_hosts),
+        },
+        auth,
+        oauth,
+        state: restart.keep("state.dir", &used.state, &state),
+        policies,
+        bundles: used.bundles.clone(),
+        tenants,
+        definitions,
+        shadow: restart.keep("shadow", &used.shadow, &shadow),
+        status: restart.keep("status", &used.status, &status),
+        decisions: restart.keep("decisions", &used.decisions, &decisions),
+        durability: restart.keep("audit.durability", &used.durability, &durability),
+        header_timeout: restart.keep(
+            "limits.header_timeout",
+            &used.header_timeout,
+            &header_timeout,
+        ),
+        connections: restart.keep("limits.connections", &used.connections, &connections),
+        memory: restart.keep("limits.memory", &used.memory, &memory),
+        drain: restart.keep("limits.drain", &used.drain, &drain),
+        log,
+        telemetry: restart.keep("telemetry", &used.telemetry, &telemetry),
+        gateway,
+        warnings,
+    };
+    let conflict = conflict(used, &configuration, &restart);
+    if conflict.is_some() {
+        restart.note("auth");
+    }
+    Merged {
+        configuration,
+        restart: restart.0,
+        conflict,
+    }
+}
+
+/// The settings of the data plane, all of which are applied: a stack is built from them.
+fn applied(settings: &Settings) {
+    let Settings {
+        servers,
+        hosts: _,
+        origins: _,
+        limits,
+        clear_arguments: _,
+        credentials: _,
+    } = settings;
+    let Limits {
+        body: _,
+        result: _,
+        event: _,
+        depth: _,
+        in_flight: _,
+        streams: _,
+        read_deadline: _,
+        session_idle: _,
+        sessions: _,
+        sessions_per_caller: _,
+        processes: _,
+        keep_alive: _,
+        rate: _,
+        concurrency: _,
+        lives: _,
+        breaker: _,
+        denial_breaker: _,
+    } = limits;
+    for server in servers.values() {
+        let Server {
+            upstream: _,
+            owner: _,
+            environment: _,
+            trust: _,
+            instructions: _,
+            labels: _,
+            timeouts: _,
+            idle: _,
+            credential: _,
+            limits: _,
+            definition: _,
+            arguments: _,
+            validation: _,
+        } = server;
+    }
+}
+
+/// A new value that only fits listeners which need a restart. To run with it on those in use would open them to everybody,
+/// or ask for tokens of an address that nobody listens on.
+fn conflict(used: &Configuration, new: &Configuration, restart: &Restart) -> Option<&'static str> {
+    let is_open = new.listen.iter().any(|address| !address.ip().is_loopback());
+    if new.auth == AuthMode::Anonymous && is_open {
+        return Some(
+            "auth.mode anonymous needs a restart with `listen`: other machines reach the listeners in use",
+        );
+    }
+    let base = |configuration: &Configuration| {
+        let oauth = configuration.oauth.as_ref();
+        oauth.map(|oauth| oauth.base.clone())
+    };
+    let moved = restart.0.iter().any(|key| matches!(*key, "listen" | "tls"));
+    if moved && new.oauth.is_some() && new.public_url.is_none() && base(new) != base(used) {
+        return Some(
+            "auth needs a restart with `listen` and `tls`: without `public_url` tokens are for the address of the listener",
+        );
+    }
+    None
+}
+
+/// Whether anything that begins with the process has a secret in a vault.
+fn reads_vault(configuration: &Configuration) -> bool {
+    let bundles = configuration
+        .bundles
+        .iter()
+        .filter_map(|bundle| match &bundle.place {
+            config::Place::Http(Remote { credential, .. }) => credential.as_ref(),
+            config::Place::File(_) => None,
+        });
+    let uploads = [&configuration.status, &configuration.decisions.upload];
+    let tokens = uploads.into_iter().flatten().filter_map(|upload| {
+        let Use { reference, .. } = upload.token.as_ref()?;
+        Some(reference)
+    });
+    let mut references = bundles.chain(tokens);
+    references.any(|reference| matches!(reference.place(), Place::Vault { .. }))
+}
+
+#[cfg(test)]
+mod tests;

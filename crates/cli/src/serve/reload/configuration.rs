@@ -1,0 +1,179 @@
+//! Reload of the configuration: everything that can fail is tried first, then all of it is applied, or nothing.
+
+use std::sync::Arc;
+
+use keepgate_audit::Kind;
+use keepgate_authn::Authenticator;
+use keepgate_policy::Sources;
+use keepgate_transport::http::tls::Certificate;
+
+use super::Reloader;
+use super::changes::{Merged, merge};
+use crate::config::{self, AuthMode, Configuration};
+use crate::failure::{Failure, chain};
+use crate::serve::open::{authenticator, files};
+use crate::serve::source::Reloaded;
+
+/// Parts that were read for a new configuration and are not in use yet.
+struct Prepared {
+    authn: Option<Arc<Authenticator>>,
+    certificate: Option<Certificate>,
+}
+
+impl Reloader {
+    /// The configuration: from a file that is right, nothing from one that is not.
+    pub(super) async fn reload_configuration(&mut self) {
+        let (path, variables) = (self.path.clone(), self.variables.clone());
+        // In a task of its own, so that reading cannot hold up the listeners, and so that a bug in reading is a bad file
+        // and no more.
+        let loaded = tokio::task::spawn_blocking(move || config::load(&path, variables)).await;
+        let taken = match loaded {
+            Ok(Ok(configuration)) => self.merge(configuration).await,
+            Ok(Err(error)) => rejected(&error),
+            Err(error) => rejected(&error),
+        };
+        self.view.set_fresh(Reloaded::Configuration, taken);
+    }
+
+    /// Applies a configuration as far as that can be done without a restart, and reports the rest.
+    async fn merge(&mut self, configuration: Configuration) -> bool {
+        let Merged {
+            configuration,
+            restart,
+            conflict,
+        } = merge(&self.configuration, configuration);
+        let keys = restart.join(", ");
+        let taken = match conflict {
+            Some(why) => rejected(&why),
+            None => self.apply(configuration).await,
+        };
+        // Where nothing was applied for another reason, what is reported stays as it was.
+        if taken || conflict.is_some() {
+            self.view.set_restart(restart);
+            if !keys.is_empty() {
+                tracing::warn!(
+                    keys,
+                    "restart required: these keys have changed and are not active until the next start"
+                );
+            }
+        }
+        taken
+    }
+
+    async fn apply(&mut self, configuration: Configuration) -> bool {
+        let prepared = match self.prepare(&configuration) {
+            Ok(prepared) => prepared,
+            Err(error) => return rejected(&error.report()),
+        };
+        let before = self.bundles.join(self.configuration.sources());
+        let sources = self.bundles.join(configuration.sources());
+        let has_sources = self.has_other_sources(&configuration);
+        // First what is allowed, then who is reached: a server that is new is never without its definition.
+        if has_sources && !self.reload_sources(sources).await {
+            return false;
+        }
+        let Prepared { authn, certificate } = prepared;
+        let is_authn = authn.is_some();
+        let built = {
+            let _within = self.data.enter();
+            self.gateway.rebuild(&configuration.gateway, authn.as_ref())
+        };
+        if let Err(error) = built {
+            if has_sources {
+                self.reload_sources(before).await;
+            }
+            return rejected(&chain(&error));
+        }
+        if let (Some(tls), Some(certificate)) = (&self.tls, certificate) {
+            tls.show(certificate);
+            self.view.set_fresh(Reloaded::Certificate, true);
+            tracing::info!("certificate reloaded");
+        }
+        if is_authn {
+            self.view.set_fresh(Reloaded::Keys, true);
+            announce(&configuration);
+        }
+        if configuration.log != self.configuration.log {
+            (self.set_log)(&configuration.log);
+        }
+        for warning in &configuration.warnings {
+            tracing::warn!("{warning}");
+        }
+        self.view.set_servers(&configuration.gateway);
+        self.configuration = configuration;
+        tracing::info!(
+            servers = self.configuration.gateway.servers.len(),
+            "configuration reloaded"
+        );
+        true
+    }
+
+    /// Reads what a new configuration names, without using it.
+    fn prepare(&self, configuration: &Configuration) -> Result<Prepared, Failure> {
+        let used = &self.configuration;
+        let is_authn = (used.auth, &used.oauth) != (configuration.auth, &configuration.oauth);
+        let current = self.shared.authn.current();
+        let authn = is_authn.then(|| authenticator(configuration, Some((used, &current))));
+        let certificate = configuration
+            .tls
+            .as_ref()
+            .filter(|_| used.tls != configuration.tls);
+        let certificate = certificate.map(|tls| {
+            Certificate::read(files(tls))
+                .map_err(|error| Failure::caused(crate::exit::Exit::Start, &error))
+        });
+        Ok(Prepared {
+            authn: authn.transpose()?.map(Arc::new),
+            certificate: certificate.transpose()?,
+        })
+    }
+
+    /// Whether policies come from other places, or servers have other definitions.
+    fn has_other_sources(&self, configuration: &Configuration) -> bool {
+        let used = &self.configuration;
+        used.policies != configuration.policies
+            || used.tenants != configuration.tenants
+            || used.gateway.definitions() != configuration.gateway.definitions()
+    }
+
+    /// Loads the policies and definitions from these places, which stay those they are reloaded from.
+    async fn reload_sources(&self, sources: Sources) -> bool {
+        let policy = Arc::clone(&self.shared.policy);
+        let loaded = tokio::task::spawn_blocking(move || policy.reload_from(sources)).await;
+        match loaded {
+            Ok(Ok(generation)) => {
+                if generation.changed {
+                    self.record(Kind::PolicyActivated).await;
+                }
+                self.view.set_fresh(Reloaded::Policy, true);
+                tracing::info!(
+                    revision = %generation.revision,
+                    files = generation.files,
+                    "policies and definitions reloaded"
+                );
+                true
+            }
+            Ok(Err(errors)) => rejected(&format!("\n{errors}")),
+            Err(error) => rejected(&error),
+        }
+    }
+}
+
+/// Reports a configuration that changes nothing.
+fn rejected(why: &dyn std::fmt::Display) -> bool {
+    tracing::error!("configuration not taken, the last good one stays active: {why}");
+    false
+}
+
+/// Reports who is let in from now on.
+fn announce(configuration: &Configuration) {
+    tracing::info!(
+        mode = configuration.auth.as_str(),
+        "authentication reloaded"
+    );
+    if configuration.auth == AuthMode::Anonymous {
+        tracing::warn!(
+            "auth.mode is anonymous: everybody on this machine can call, as far as policies let anonymous callers"
+        );
+    }
+}

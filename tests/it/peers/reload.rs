@@ -1,0 +1,465 @@
+//! Every key of the configuration, changed in a running gateway: its value is applied, or it is reported as one that needs a
+//! restart, until the file has the value in use again.
+
+use std::collections::BTreeSet;
+
+use keepgate_tests::{Answer, Client, FakeServer, Say, upstream::said};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use super::gate::{Gate, Home};
+use super::process::{repository, until};
+
+/// Denies everything.
+const NOTHING: &str = "package mcp.authz\n\nallow contains \"none\" if false\n";
+
+/// A definition of the server that lets nothing through.
+const DEFINITION: &str = "mcp_server:\n  name: up\n  permissions:\n    allowed_objects: [Account]\n    allowed_operations: [read]\n";
+
+/// Effect of a changed key.
+enum Effect {
+    /// It needs a restart.
+    Restart,
+    /// It is applied, and this look at the gateway gives this instead of what it gave before.
+    Applied(&'static str, &'static str),
+    /// It is applied, and another test looks at the effect.
+    Taken,
+}
+
+/// A change of the configuration.
+type Change = fn(&mut Value);
+
+/// The keys, and a change of each. A key stands for those below it.
+const KEYS: [(&str, Change, Effect); 35] = {
+    use Effect::{Applied, Restart, Taken};
+    [
+        (
+            "listen",
+            |it| it["listen"] = json!(["127.0.0.1:0", "[::1]:0"]),
+            Restart,
+        ),
+        (
+            "public_url",
+            |it| it["public_url"] = json!("http://other.example"),
+            Applied("host", "200"),
+        ),
+        // Its paths are changed in `a_certificate_that_cannot_be_used_replaces_none`.
+        ("tls", tls, Restart),
+        (
+            "hosts",
+            |it| it["hosts"] = json!(["other.example"]),
+            Applied("host", "200"),
+        ),
+        (
+            "origins",
+            |it| it["origins"] = json!(["https://app.example"]),
+            Applied("origin", "200"),
+        ),
+        (
+            "trusted_proxies",
+            |it| it["trusted_proxies"] = json!(["10.0.0.0/8"]),
+            Restart,
+        ),
+        (
+            "admin.listen",
+            |it| it["admin"] = json!({"listen": "[::1]:0"}),
+            Restart,
+        ),
+        (
+            "admin.hosts",
+            |it| it["admin"]["hosts"] = json!(["admin.example"]),
+            Restart,
+        ),
+        (
+            "auth.mode",
+            |it| it["auth"] = json!({"mode": "keys"}),
+            Applied("call", "401"),
+        ),
+        // Read in mode `oauth` alone; see `callers_that_are_not_admitted_any_more_are_cut`.
+        ("auth.keys", oauth, Applied("call", "401")),
+        ("auth.scopes", oauth, Applied("call", "401")),
+        ("auth.issuers", oauth, Applied("call", "401")),
+        (
+            "state.dir",
+            |it| it["state"]["dir"] = json!("elsewhere"),
+            Restart,
+        ),
+        // There is one value.
+        (
+            "state.store",
+            |it| it["state"]["store"] = json!("sqlite"),
+            Taken,
+        ),
+        (
+            "policies",
+            |it| it["policies"] = json!(["other"]),
+            Applied("call", "-32602"),
+        ),
+        (
+            "policies[].bundle",
+            |it| it["policies"] = json!(["policies", {"bundle": "bundle.tar.gz"}]),
+            Restart,
+        ),
+        (
+            "tenants",
+            |it| it["tenants"] = json!({"default": {"policies": ["other"]}}),
+            Applied("call", "-32602"),
+        ),
+        (
+            "definitions",
+            |it| it["definitions"] = json!("defined"),
+            Applied("call", "refused"),
+        ),
+        (
+            "shadow",
+            |it| it["shadow"] = json!({"policies": ["other"]}),
+            Restart,
+        ),
+        (
+            "status",
+            |it| it["status"] = json!({"url": "http://127.0.0.1:9"}),
+            Restart,
+        ),
+        (
+            "decisions",
+            |it| it["decisions"] = json!({"file": {}}),
+            Restart,
+        ),
+        (
+            "audit.durability",
+            |it| it["audit"] = json!({"durability": "synced"}),
+            Restart,
+        ),
+        (
+            "audit.arguments",
+            |it| it["audit"] = json!({"arguments": {"clear": ["up.echo"]}}),
+            Taken,
+        ),
+        (
+            "limits.header_timeout",
+            |it| it["limits"] = json!({"header_timeout": "9s"}),
+            Restart,
+        ),
+        (
+            "limits.connections",
+            |it| it["limits"] = json!({"connections": 99}),
+            Restart,
+        ),
+        (
+            "limits.memory",
+            |it| it["limits"] = json!({"memory": "99MiB"}),
+            Restart,
+        ),
+        (
+            "limits.drain",
+            |it| it["limits"] = json!({"drain": "9s"}),
+            Restart,
+        ),
+        (
+            "limits",
+            |it| it["limits"] = json!({"body": "8KiB"}),
+            Applied("large", "413"),
+        ),
+        (
+            "log.format",
+            |it| it["log"]["format"] = json!("text"),
+            Applied("log", "text"),
+        ),
+        (
+            "log.level",
+            |it| it["log"]["level"] = json!("debug"),
+            Applied("log", "debug"),
+        ),
+        (
+            "telemetry",
+            |it| it["telemetry"] = json!({"traces": {"file": "traces"}}),
+            Restart,
+        ),
+        // Who uses it is tested with a vault.
+        ("credentials", vault, Taken),
+        (
+            "servers",
+            |it| it["servers"]["second"] = it["servers"]["up"].clone(),
+            Applied("second", "200"),
+        ),
+        ("version", |it| it["version"] = json!(1), Taken),
+        (
+            "tenants.<name>.policies[].bundle",
+            |it| {
+                it["tenants"] = json!({"default": {"policies": [{"bundle": "bundle.tar.gz"}]}});
+            },
+            Restart,
+        ),
+    ]
+};
+
+fn tls(it: &mut Value) {
+    it["tls"] = json!({"certificate": "certificate.pem", "key": "key.pem"});
+}
+
+fn oauth(it: &mut Value) {
+    let issuers = json!([{"issuer": "http://127.0.0.1:9"}]);
+    it["public_url"] = json!("http://gateway.example");
+    it["auth"] = json!({"mode": "oauth", "keys": true, "scopes": ["a"], "issuers": issuers});
+}
+
+fn vault(it: &mut Value) {
+    let vault = json!({"address": "http://127.0.0.1:9", "auth": {"token": "file:/token"}, "mounts": {"secret": "kv2"}});
+    it["credentials"] = json!({"providers": {"vault": vault}});
+}
+
+/// The key under which the gateway reports a row of the table.
+fn reported(key: &str) -> &str {
+    key.split_once('[')
+        .map_or(key, |(key, _)| key)
+        .trim_end_matches(".<name>.policies")
+}
+
+async fn gate() -> (FakeServer, Gate) {
+    let server =
+        FakeServer::with_tools(|heard| Say::json(&said(&heard.json()["id"], "done"))).await;
+    let home = Home::new().url("up", &server.url());
+    for folder in ["other", "defined"] {
+        std::fs::create_dir(home.path(folder)).expect("a folder");
+    }
+    home.replace("other/policy.rego", NOTHING);
+    home.replace("defined/up.yaml", DEFINITION);
+    // Nothing of these is read before a start.
+    for file in ["certificate.pem", "key.pem", "bundle.tar.gz"] {
+        home.replace(file, "");
+    }
+    (server, home.serve().await)
+}
+
+/// The body of `/readyz`.
+async fn readyz(gate: &Gate) -> String {
+    let answer = Client::new(gate.admin)
+        .path("/readyz")
+        .send("GET", "")
+        .await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    String::from_utf8(answer.body.to_vec()).expect("text")
+}
+
+/// The lines of `/readyz` with keys that need a restart.
+async fn restart_required(gate: &Gate) -> Vec<String> {
+    let ready = readyz(gate).await;
+    let keys = ready
+        .lines()
+        .filter_map(|line| line.strip_prefix("restart_required: "));
+    keys.map(str::to_owned).collect()
+}
+
+/// Looks at one thing that a key changes.
+async fn look(gate: &Gate, at: &str) -> String {
+    let client = gate.client("up");
+    let brief = |answer: &Answer| match (answer.status, &answer.json()["error"]["code"]) {
+        (200, Value::Number(code)) => code.to_string(),
+        (200, _) if answer.json()["result"]["isError"] == true => "refused".to_owned(),
+        (status, _) => status.to_string(),
+    };
+    match at {
+        "call" => brief(&client.call_modern("echo", json!({})).await),
+        "host" => brief(
+            &client
+                .without("host")
+                .header("host", "other.example")
+                .call_modern("echo", json!({}))
+                .await,
+        ),
+        "origin" => brief(
+            &client
+                .header("origin", "https://app.example")
+                .call_modern("echo", json!({}))
+                .await,
+        ),
+        "large" => brief(
+            &client
+                .call_modern("echo", json!({"text": "x".repeat(16 << 10)}))
+                .await,
+        ),
+        "second" => gate
+            .client("second")
+            .call_modern("echo", json!({}))
+            .await
+            .status
+            .to_string(),
+        "log" => {
+            // Something to log at the level `debug`.
+            assert_eq!(gate.admin("/absent").await, 401);
+            gate.process.signal(Signal::SIGHUP);
+            let log = gate.process.stderr();
+            let last = log
+                .lines()
+                .rev()
+                .find(|line| line.contains("admin token reloaded"))
+                .unwrap_or_default();
+            let is_debug = log
+                .lines()
+                .rev()
+                .take(40)
+                .any(|line| line.contains("\"level\":\"DEBUG\""));
+            match (last.starts_with('{'), is_debug) {
+                (true, true) => "debug",
+                (true, false) => "json",
+                (false, _) => "text",
+            }
+            .to_owned()
+        }
+        other => panic!("nobody looks at `{other}`"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_changed_key_is_applied_or_reported_until_it_is_changed_back() {
+    let (_server, mut gate) = gate().await;
+    for (key, change, effect) in KEYS {
+        let before = match &effect {
+            Effect::Applied(at, after) => {
+                let before = look(&gate, at).await;
+                assert_ne!(before, *after, "{key}");
+                before
+            }
+            Effect::Restart | Effect::Taken => String::new(),
+        };
+        let reloads = gate.said("configuration reloaded");
+        let home = gate.home;
+        let kept = home.configuration();
+        gate.home = home.with(change);
+        match &effect {
+            Effect::Restart => {
+                let name = reported(key);
+                until(&format!("`{key}` to be reported"), async || {
+                    restart_required(&gate).await == [name]
+                })
+                .await;
+                let metric = "keepgate_restart_required_keys 1";
+                assert!(
+                    gate.metrics().await.lines().any(|line| line == metric),
+                    "{key}"
+                );
+                assert!(gate.said("restart required") > 0);
+            }
+            Effect::Applied(at, after) => {
+                until(&format!("`{key}` to be applied"), async || {
+                    look(&gate, at).await == *after
+                })
+                .await;
+                assert_eq!(restart_required(&gate).await, Vec::<String>::new(), "{key}");
+            }
+            Effect::Taken => {
+                gate.process.signal(Signal::SIGHUP);
+                gate.says("configuration reloaded", reloads + 1).await;
+                assert_eq!(restart_required(&gate).await, Vec::<String>::new(), "{key}");
+            }
+        }
+        assert!(
+            !readyz(&gate).await.contains("stale"),
+            "{key}: {}",
+            gate.process.stderr()
+        );
+
+        let home = gate.home;
+        gate.home = home.with(|it| *it = kept);
+        until(&format!("`{key}` to be changed back"), async || {
+            let back = match &effect {
+                Effect::Applied(at, _) => look(&gate, at).await == before,
+                Effect::Restart | Effect::Taken => true,
+            };
+            back && restart_required(&gate).await.is_empty()
+        })
+        .await;
+    }
+    let metric = "keepgate_restart_required_keys 0";
+    assert!(gate.metrics().await.lines().any(|line| line == metric));
+    gate.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_of_which_a_part_is_wrong_changes_nothing() {
+    let (_server, mut gate) = gate().await;
+    gate.home.replace(
+        "other/policy.rego",
+        "package mcp.authz\n\nallow contains if {{{\n",
+    );
+    let kept = gate.home.configuration();
+    let home = gate.home;
+    gate.home = home.with(|it| {
+        it["auth"] = json!({"mode": "keys"});
+        it["policies"] = json!(["other"]);
+        it["hosts"] = json!(["other.example"]);
+        it["limits"] = json!({"drain": "9s"});
+    });
+    gate.says("configuration not taken", 1).await;
+    until("readiness to report it", async || {
+        readyz(&gate)
+            .await
+            .contains("configuration: stale, last reload failed\n")
+    })
+    .await;
+    assert_eq!(look(&gate, "call").await, "200");
+    assert_ne!(look(&gate, "host").await, "200");
+    assert_eq!(restart_required(&gate).await, Vec::<String>::new());
+    let home = gate.home;
+    gate.home = home.with(|it| *it = kept);
+    until("readiness to be well", async || {
+        readyz(&gate).await.contains("configuration: ok\n")
+    })
+    .await;
+    gate.end().await;
+}
+
+/// The log at a level that leaves out most of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_log_level_silences_start_reload_kill_and_end() {
+    for level in ["warning", "error", "off"] {
+        let home = Home::new().url("up", "http://127.0.0.1:9");
+        let mut gate = home
+            .with(|it| it["log"]["level"] = json!(level))
+            .serve()
+            .await;
+        let kill = ["kill", "set", "server", "up", "--reason", "INC-1", "--url"];
+        let url = format!("http://{}", gate.admin);
+        let token = gate.home.path("state/admin-token");
+        let words = [&url, "--token-file", token.to_str().expect("text")];
+        gate.home
+            .keepgate(&[&kill[..], &words].concat())
+            .await
+            .good();
+        gate.process.signal(Signal::SIGHUP);
+        gate.says("configuration reloaded", 1).await;
+        gate.home
+            .policy("package mcp.authz\n\nallow contains if {{{\n");
+        gate.says("policies not taken", 1).await;
+        gate.process.signal(Signal::SIGTERM);
+        gate.says("ended", 1).await;
+        for message in ["keepgate starts", "listening for clients", "ready", "kill"] {
+            assert!(
+                gate.said(message) > 0,
+                "{level}: {message}\n{}",
+                gate.process.stderr()
+            );
+        }
+    }
+}
+
+#[test]
+fn every_documented_key_is_in_the_table_of_reloads() {
+    let documentation = repository().join("crates/cli/docs/configuration.md");
+    let documentation = std::fs::read_to_string(documentation).expect("a file");
+    let rows = documentation
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `"));
+    let keys: BTreeSet<&str> = rows.filter_map(|row| row.split('`').next()).collect();
+    let keys = keys.into_iter().filter(|key| !key.starts_with("KEEPGATE_"));
+    let known = |key: &str| {
+        KEYS.iter().any(|(known, ..)| {
+            key == *known
+                || key
+                    .strip_prefix(known)
+                    .is_some_and(|rest| rest.starts_with(['.', '[']))
+        })
+    };
+    let missing: Vec<&str> = keys.filter(|key| !known(key)).collect();
+    assert_eq!(missing, Vec::<&str>::new());
+}
