@@ -2,6 +2,7 @@
 //! waits for the record: a log that is full or hangs must not keep anybody from cutting something off.
 
 mod drill;
+mod late;
 mod request;
 
 use std::{
@@ -24,6 +25,7 @@ use crate::{
     refused::Refused,
     source::{Server, Session},
 };
+use late::{Note, Recording};
 pub(crate) use request::{Clearing, Drilling, Setting, parse};
 
 /// How long an act waits for its record before it says that there is none yet.
@@ -37,6 +39,8 @@ pub struct Kills {
     drills: PathBuf,
     /// Kills whose being partial is on record.
     partial: Arc<Mutex<BTreeMap<Arc<str>, Arc<Kill>>>>,
+    /// Acts whose records are on their way.
+    recording: Recording,
 }
 
 /// Longest time an act waits until it is known what it has not reached.
@@ -141,6 +145,7 @@ impl Kills {
             log,
             drills: state_directory.join("drills"),
             partial: Arc::default(),
+            recording: Recording::default(),
         }
     }
 
@@ -301,7 +306,7 @@ impl Kills {
             } else {
                 tracing::warn!(id = %kill.id, scope = %kill.scope, "kill is complete");
             }
-            self.record_with(kind, &kill, Some(why)).await;
+            self.record_with(kind, &kill, Note::Partial(why)).await;
         }
     }
 
@@ -354,13 +359,19 @@ impl Kills {
 
     /// Writes an act's record aside, so that a disk that hangs holds up nobody but this answer, and that not for long.
     async fn record(&self, kind: Kind, kill: &Arc<Kill>) -> bool {
-        self.record_with(kind, kill, None).await
+        self.record_with(kind, kill, Note::None).await
     }
 
-    async fn record_with(&self, kind: Kind, kill: &Arc<Kill>, why: Option<String>) -> bool {
+    async fn record_with(&self, kind: Kind, kill: &Arc<Kill>, note: Note) -> bool {
         let (log, kill) = (self.log.clone(), Arc::clone(kill));
-        let written =
-            tokio::task::spawn_blocking(move || written(&log, kind, &kill, why.as_deref()));
+        let act = late::act(kind).and_then(|act| self.recording.begin(&self.ledger, &kill.id, act));
+        let written = tokio::task::spawn_blocking(move || {
+            let written = written(&log, kind, &kill, &note);
+            if let Some(act) = act {
+                act.end(written);
+            }
+            written
+        });
         let recorded = matches!(tokio::time::timeout(RECORD, written).await, Ok(Ok(true)));
         if !recorded {
             tracing::error!(kind = kind.as_str(), "the act is not on record (yet)");
@@ -388,13 +399,21 @@ const UNRECORDED: &str =
     "the act is in force, but the audit log did not take its record; /readyz says how the log is";
 
 /// Whether the record of an act was kept. Blocks.
-fn written(log: &Log, kind: Kind, kill: &Kill, why: Option<&str>) -> bool {
+fn written(log: &Log, kind: Kind, kill: &Kill, note: &Note) -> bool {
+    let (why, late) = match note {
+        Note::None => (None, None),
+        Note::Partial(why) => (Some(why.as_str()), None),
+        Note::Late(late) => (None, Some(*late)),
+    };
     let over = kill.cleared.as_ref().filter(|_| kind == Kind::KillCleared);
     let expired = kind == Kind::KillCleared && over.is_none();
     let (by, reason, at) = match (why, over) {
         (Some(why), _) => ("keepgate", why, SystemTime::now()),
         (None, Some(cleared)) => (&*cleared.by, &*cleared.reason, cleared.at),
-        (None, None) if expired => ("keepgate", "its time is over", SystemTime::now()),
+        (None, None) if expired => {
+            let at = kill.expires_at.unwrap_or_else(SystemTime::now);
+            ("keepgate", "its time is over", at)
+        }
         (None, None) => (&*kill.by, &*kill.reason, kill.set_at),
     };
     let what = kill.scope.to_string();
@@ -415,6 +434,13 @@ fn written(log: &Log, kind: Kind, kill: &Kill, why: Option<&str>) -> bool {
             message: expires,
         });
     }
+    if let Some(late) = late {
+        reasons.push(Reason {
+            code: "late",
+            message: late,
+        });
+    }
+    let (server, tool_name) = place(&kill.scope);
     let record = Record {
         caller: Some(Caller {
             kind: "operator",
@@ -424,27 +450,25 @@ fn written(log: &Log, kind: Kind, kill: &Kill, why: Option<&str>) -> bool {
             client_id: None,
         }),
         tenant: kill.tenant.as_ref().map(|tenant| tenant.as_str()),
-        server: match &kill.scope {
-            Scope::Server(server) | Scope::Tool { server, .. } => Some(server.as_str()),
-            Scope::Everything
-            | Scope::Tenant(_)
-            | Scope::Caller(_)
-            | Scope::Session(_)
-            | Scope::Credential(_) => None,
-        },
-        tool_name: match &kill.scope {
-            Scope::Tool { tool, .. } => Some(tool),
-            Scope::Everything
-            | Scope::Tenant(_)
-            | Scope::Server(_)
-            | Scope::Caller(_)
-            | Scope::Session(_)
-            | Scope::Credential(_) => None,
-        },
+        server,
+        tool_name,
         reasons: &reasons,
         ..Record::new(kind, at)
     };
     log.append(&record).wait().is_ok()
+}
+
+/// Server and tool of a scope that has them.
+fn place(scope: &Scope) -> (Option<&str>, Option<&str>) {
+    match scope {
+        Scope::Server(server) => (Some(server.as_str()), None),
+        Scope::Tool { server, tool } => (Some(server.as_str()), Some(tool)),
+        Scope::Everything
+        | Scope::Tenant(_)
+        | Scope::Caller(_)
+        | Scope::Session(_)
+        | Scope::Credential(_) => (None, None),
+    }
 }
 
 /// What is said when a place did not take an act.

@@ -28,7 +28,7 @@ mod verify;
 pub use health::{Health, State};
 pub use key::{KeyError, PublicKey, origin_of};
 pub use log::{Append, AppendError, Log, OpenError, Position};
-pub use reader::{Entry, ReadError, Reader, Start, find};
+pub use reader::{Entry, ReadError, Reader, Start, find, look_back};
 pub use record::{
     Caller, Client, Credential, Decision, Kind, Outcome, Reason, Record, Repeat, Scope, Shadow,
     Status,

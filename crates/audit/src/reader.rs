@@ -4,6 +4,10 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::layout::{self, WIDTH};
 use crate::{checkpoint, record};
@@ -239,6 +243,49 @@ impl Bundle {
         Ok(false)
     }
 }
+
+/// Shows `look` the records since `since`, from the last ones on and at most about `max` of them, in windows: within one in
+/// order. Some before `since` are among them.
+///
+/// # Errors
+///
+/// [`ReadError`] when a file is unreadable or damaged.
+pub fn look_back(
+    directory: &Path,
+    since: SystemTime,
+    max: u64,
+    mut look: impl FnMut(&str),
+) -> Result<(), ReadError> {
+    let end = Reader::open(directory, Start::Last(0))?.next;
+    let mut upper = end;
+    while upper > end.saturating_sub(max) {
+        let lower = upper.saturating_sub(WINDOW) / WIDTH * WIDTH;
+        let mut reader = Reader::open(directory, Start::Index(lower))?;
+        // Not of the first: a record that was written late has an early time.
+        let mut newest = None;
+        while let Some(entry) = reader.next_entry()?.filter(|entry| entry.index < upper) {
+            newest = newest.max(moment(&entry.json));
+            look(&entry.json);
+        }
+        if newest.is_some_and(|newest| newest < since) {
+            break;
+        }
+        upper = lower;
+    }
+    Ok(())
+}
+
+/// Time of a record. Its member is found by its text, which can be in no string: a quote there is escaped.
+fn moment(json: &str) -> Option<SystemTime> {
+    let (_, after) = json.split_once("\"timestamp\":\"")?;
+    let (text, _) = after.split_once('"')?;
+    OffsetDateTime::parse(text, &Rfc3339)
+        .ok()
+        .map(SystemTime::from)
+}
+
+/// Records that are read at a time on the way back.
+const WINDOW: u64 = 16_384;
 
 /// Every record with this decision id, in order. The id of one that shares an equal one's record (`<uuid>.17`) gives that
 /// record and the one that counts, unless the count is lower than its number.

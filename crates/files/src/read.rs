@@ -64,13 +64,15 @@ pub fn read_or_create<E: From<FileError>>(
     Ok(bytes)
 }
 
-/// Checks whom a file of the state directory is open to, without reading it. One that is absent is in order.
+/// Checks whom a file of the state directory is open to, without reading it. One that is absent is in order, and one that is
+/// no file is nothing that can be read.
 ///
 /// # Errors
 /// [`FileError`] for a file that others may read or write.
 pub fn check(path: &Path) -> Result<(), FileError> {
     let metadata = match fs::metadata(path) {
-        Ok(metadata) => metadata,
+        Ok(metadata) if metadata.is_file() => metadata,
+        Ok(_) => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(FileError::io("inspect", path)(error)),
     };

@@ -22,7 +22,8 @@ use std::{
 pub use entry::{Clear, Entry, Set, text};
 pub use file::{Content, Damage, FileError, KillFile};
 pub use keepgate_call::Tenant;
-pub use ledger::{ActError, Done, Durable, Event, Health, Ledger, Opened};
+pub(crate) use ledger::Acts;
+pub use ledger::{Act, ActError, Done, Durable, Event, Health, Ledger};
 pub use registry::{Age, Blast, CallEnd, Running};
 pub use remains::Remains;
 pub use scope::{Facts, Scope, ScopeError};

@@ -15,7 +15,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::kill::{Clear, Set};
+use crate::kill::{Acts, Clear, Set};
 
 /// How long another process may hold the database before we give up on it for this time.
 const BUSY: Duration = Duration::from_millis(500);
@@ -68,6 +68,8 @@ pub(crate) struct Database {
 pub(crate) struct Held {
     pub(crate) set: Set,
     pub(crate) clear: Option<Clear>,
+    /// Acts in the audit log.
+    pub(crate) recorded: Acts,
 }
 
 /// The migrations, oldest first. One that was released is never changed.
@@ -79,8 +81,15 @@ fn migrations() -> Migrator {
         Cow::Borrowed(include_str!("../migrations/0001_kills.sql")),
         false,
     );
+    let recorded = Migration::new(
+        2,
+        Cow::Borrowed("recorded"),
+        MigrationType::Simple,
+        Cow::Borrowed(include_str!("../migrations/0002_recorded.sql")),
+        false,
+    );
     Migrator {
-        migrations: Cow::Owned(vec![kills]),
+        migrations: Cow::Owned(vec![kills, recorded]),
         ..Migrator::DEFAULT
     }
 }
@@ -180,7 +189,7 @@ impl Database {
     /// Every kill it holds.
     pub(crate) async fn kills(&self) -> Result<Vec<Held>, DatabaseError> {
         const ALL: &str = "SELECT id, scope, target, tenant, reason, set_by, set_at, expires_at, \
-                           cleared_at, cleared_by, cleared_reason FROM kills ORDER BY set_at";
+                           cleared_at, cleared_by, cleared_reason, recorded FROM kills ORDER BY set_at";
         soon(async {
             let rows = sqlx::query(ALL)
                 .fetch_all(&self.pool)
@@ -195,10 +204,11 @@ impl Database {
 
     /// Puts kills in, and what became of them; durable when this returns. What stands there is never taken back: a kill
     /// that was cleared stays so.
-    pub(crate) async fn put(&self, kills: &[(Set, Option<Clear>)]) -> Result<(), DatabaseError> {
+    pub(crate) async fn put(&self, kills: &[Held]) -> Result<(), DatabaseError> {
         const PUT: &str = "INSERT INTO kills (id, scope, target, tenant, reason, set_by, set_at, expires_at, \
-                           cleared_at, cleared_by, cleared_reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
-                           ON CONFLICT (id) DO UPDATE SET \
+                           cleared_at, cleared_by, cleared_reason, recorded) \
+                           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+                           ON CONFLICT (id) DO UPDATE SET recorded = recorded | excluded.recorded, \
                            cleared_by = iif(cleared_at IS NULL, excluded.cleared_by, cleared_by), \
                            cleared_reason = iif(cleared_at IS NULL, excluded.cleared_reason, cleared_reason), \
                            cleared_at = coalesce(cleared_at, excluded.cleared_at)";
@@ -209,7 +219,12 @@ impl Database {
         }
         soon(async {
             let mut transaction = self.pool.begin().await.map_err(failed("write to"))?;
-            for (set, clear) in kills {
+            for Held {
+                set,
+                clear,
+                recorded,
+            } in kills
+            {
                 let clear = clear.as_ref();
                 sqlx::query(PUT)
                     .bind(&set.id)
@@ -223,6 +238,7 @@ impl Database {
                     .bind(clear.map(|clear| &clear.at))
                     .bind(clear.map(|clear| &clear.by))
                     .bind(clear.map(|clear| &clear.reason))
+                    .bind(recorded.bits())
                     .execute(&mut *transaction)
                     .await
                     .map_err(failed("write to"))?;
@@ -273,5 +289,10 @@ fn kill(row: &sqlx::sqlite::SqliteRow) -> Result<Held, sqlx::Error> {
         at: row.try_get("set_at")?,
         expires: row.try_get("expires_at")?,
     };
-    Ok(Held { set, clear })
+    let recorded = Acts::from_bits(row.try_get("recorded")?);
+    Ok(Held {
+        set,
+        clear,
+        recorded,
+    })
 }

@@ -7,6 +7,7 @@
 mod audit_log;
 mod clock;
 mod first_start;
+mod kills;
 mod reload;
 mod vanished;
 

@@ -123,11 +123,10 @@ impl Bench {
         };
         let hosts = vec!["ops.internal".to_owned(), "gw.internal:9443".to_owned()];
         let operators = Arc::new(Operators::open(directory.path(), token, false).unwrap());
-        let opened = runtime.block_on(Ledger::open(directory.path(), &Switch::new()));
+        let ledger = runtime.block_on(Ledger::open(directory.path(), &Switch::new()));
         let settings =
             keepgate_audit::Settings::new(directory.path().join("audit"), "keepgate.test/log", "t");
         let log = Log::open(settings).unwrap();
-        let ledger = opened.ledger;
         let kills = Kills::new(Arc::clone(&ledger), log.clone(), directory.path());
         Self {
             admin: Admin::new(fake, operators, kills, hosts),

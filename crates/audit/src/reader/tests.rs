@@ -32,6 +32,37 @@ fn indexes(directory: &Path, start: Start) -> Vec<u64> {
 }
 
 #[test]
+fn looks_back_as_far_as_it_has_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = log(directory.path());
+    let at = |seconds: u64| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+    let records = 2 * WINDOW + 300;
+    let appended: Vec<_> = (0..records)
+        .map(|number| {
+            let record = Record::new(Kind::CallIntent, at(number));
+            log.append(&record)
+        })
+        .collect();
+    for append in appended {
+        append.wait().unwrap();
+    }
+    let seen = |since, max| {
+        let mut count = 0;
+        look_back(directory.path(), since, max, |json| {
+            assert!(moment(json).is_some(), "{json}");
+            count += 1;
+        })
+        .unwrap();
+        count
+    };
+    // The first record is that of the log itself.
+    assert_eq!(seen(at(0), u64::MAX), records + 1, "each once");
+    let window = WINDOW..WINDOW + 256;
+    assert!(window.contains(&seen(at(records + 1), u64::MAX)));
+    assert!(window.contains(&seen(at(0), 10)), "at most about so many");
+}
+
+#[test]
 fn begins_where_it_is_told() {
     let directory = tempfile::tempdir().unwrap();
     let log = log(directory.path());

@@ -5,31 +5,33 @@ use std::time::Duration;
 
 use keepgate_admin::{Kills, Part};
 use keepgate_gateway::Shared;
-use keepgate_store::kill::{Ledger, Opened};
+use keepgate_store::kill::Ledger;
 use keepgate_telemetry::metrics::{About, Registry};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::open::AUDIT_DIRECTORY;
 use crate::config::Configuration;
 
 /// How often file and database are looked after: a command's kill counts within this.
 const TEND: Duration = Duration::from_millis(500);
+/// Interval of looks for acts without a record.
+const RETRY: Duration = Duration::from_secs(5);
 /// What the last look gets to end.
 const LAST: Duration = Duration::from_secs(5);
 
 /// Puts into force what was cut off before, and on record what no gateway has told of yet.
 pub(super) async fn open(configuration: &Configuration, shared: &Shared) -> Kills {
     let state = &configuration.state;
-    let Opened { ledger, news } = Ledger::open(state, &shared.kill).await;
+    let ledger = Ledger::open(state, &shared.kill).await;
     for kill in shared.kill.in_force() {
         tracing::warn!(id = %kill.id, scope = %kill.scope, by = %kill.by, "cut off");
     }
     observe(shared.meters.registry(), &ledger);
     let kills = Kills::new(ledger, shared.log.clone(), state);
-    for event in &news {
-        kills.happened(event).await;
-    }
+    // What a command set while no gateway ran, and what the last one did not come to put on record.
+    kills.catch_up(&state.join(AUDIT_DIRECTORY)).await;
     kills
 }
 
@@ -45,16 +47,29 @@ pub(super) fn tend(kills: Kills, operators: &Handle) -> Tending {
     let stopped = stop.clone();
     let task = operators.spawn(async move {
         // What is begun is finished, its record too.
-        while stopped
-            .run_until_cancelled(tokio::time::sleep(TEND))
-            .await
-            .is_some()
-        {
-            for event in kills.ledger().tend().await {
-                kills.happened(&event).await;
+        let tend = async {
+            while stopped
+                .run_until_cancelled(tokio::time::sleep(TEND))
+                .await
+                .is_some()
+            {
+                for event in kills.ledger().tend().await {
+                    kills.happened(&event).await;
+                }
+                kills.follow().await;
             }
-            kills.follow().await;
-        }
+        };
+        // Of its own, since a log that hangs holds each of these up for seconds.
+        let retry = async {
+            while stopped
+                .run_until_cancelled(tokio::time::sleep(RETRY))
+                .await
+                .is_some()
+            {
+                kills.retry().await;
+            }
+        };
+        tokio::join!(tend, retry);
     });
     Tending { stop, task }
 }

@@ -6,6 +6,7 @@
 //! file, or no file beside a database that cannot be read, cuts everything off until an operator clears it.
 
 mod places;
+mod records;
 
 use std::{
     collections::BTreeMap,
@@ -13,6 +14,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Instant, SystemTime},
 };
+
+pub use records::Act;
+pub(crate) use records::Acts;
 
 use super::{
     Applied, Blast, Clear, Cleared, Entry, Kill, Set, Switch, Wish, WishError,
@@ -51,6 +55,19 @@ struct Page {
     kill: Arc<Kill>,
     file: Kept,
     database: Kept,
+    /// Acts in the audit log.
+    recorded: Acts,
+    /// Of these, acts of which the database knows that.
+    noted: Acts,
+    /// Last act.
+    changed: Instant,
+}
+
+/// One of the two places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    File,
+    Database,
 }
 
 /// How much of a kill a place holds.
@@ -62,6 +79,25 @@ enum Kept {
 }
 
 impl Page {
+    fn new(kill: &Arc<Kill>) -> Self {
+        Self {
+            kill: Arc::clone(kill),
+            file: Kept::Nothing,
+            database: Kept::Nothing,
+            recorded: Acts::default(),
+            noted: Acts::default(),
+            changed: Instant::now(),
+        }
+    }
+
+    /// Whether the place lacks an act, or the database the note that one is on record.
+    fn lacks(&self, place: Place) -> bool {
+        match place {
+            Place::File => self.file < self.whole(),
+            Place::Database => self.database < self.whole() || self.noted != self.recorded,
+        }
+    }
+
     fn whole(&self) -> Kept {
         if self.kill.cleared.is_some() {
             Kept::Cleared
@@ -148,15 +184,6 @@ pub struct Health {
     pub damage: Option<String>,
 }
 
-/// What was found at the start.
-#[derive(Debug)]
-pub struct Opened {
-    /// The ledger.
-    pub ledger: Arc<Ledger>,
-    /// Kills that a command set while no gateway ran, or that this start set; no record tells of them yet.
-    pub news: Vec<Event>,
-}
-
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Holders leave plain data whole.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -176,7 +203,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 impl Ledger {
     /// Reads both places and puts into force what they hold, before it returns. Never fails: what cannot be read is told
     /// by [`Ledger::health`], and where it could hide a kill, everything is cut off.
-    pub async fn open(state_directory: &Path, switch: &Arc<Switch>) -> Opened {
+    pub async fn open(state_directory: &Path, switch: &Arc<Switch>) -> Arc<Self> {
         let ledger = Arc::new(Self {
             switch: Arc::clone(switch),
             directory: state_directory.to_path_buf(),
@@ -191,7 +218,6 @@ impl Ledger {
         let exists = state_directory.join(Database::FILE).exists();
         let from_database = ledger.load_database().await;
         let from_file = ledger.read_file().await;
-        let mut news = Vec::new();
         let damaged = from_file.as_ref().map_or_else(
             |error| Some(error.clone()),
             |content| content.damage.as_ref().map(in_file),
@@ -205,24 +231,18 @@ impl Ledger {
             (Ok(_) | Err(_), Err(_)) => None,
         };
         if let Ok(content) = from_file {
-            let known = from_database.is_ok();
-            for event in ledger.take(content.entries, true) {
-                // What the database knows was told before; without it, better twice than never.
-                if !known || !ledger.is_in_database(&event) {
-                    news.push(event);
-                }
-            }
+            ledger.take(content.entries, true);
         }
         if let Some(damage) = &damaged {
-            news.push(ledger.fear_the_worst(damage).await);
+            ledger.fear_the_worst(damage).await;
             ledger.put_aside().await;
         }
         if let Some(damage) = &unread {
-            news.push(ledger.fear_the_worst(damage).await);
+            ledger.fear_the_worst(damage).await;
         }
         ledger.enforce();
         ledger.write(None).await;
-        Opened { ledger, news }
+        ledger
     }
 
     /// Puts everything that is not over into force.
@@ -263,7 +283,7 @@ impl Ledger {
             cleared: None,
         });
         let applied = self.switch.set(kill);
-        self.note(&applied.kill, Kept::Nothing, Kept::Nothing);
+        self.note(Page::new(&applied.kill));
         let durable = self.write(Some(&applied.kill.id)).await;
         Event::Set(Done {
             kill: applied.kill,
@@ -273,24 +293,8 @@ impl Ledger {
         })
     }
 
-    fn note(&self, kill: &Arc<Kill>, file: Kept, database: Kept) {
-        let mut book = locked(&self.book);
-        let page = Page {
-            kill: Arc::clone(kill),
-            file,
-            database,
-        };
-        book.insert(Arc::clone(&kill.id), page);
-    }
-
-    fn is_in_database(&self, event: &Event) -> bool {
-        let (id, kept) = match event {
-            Event::Set(done) => (&done.kill.id, Kept::Set),
-            Event::Cleared(kill) | Event::Expired(kill) => (&kill.id, Kept::Cleared),
-        };
-        locked(&self.book)
-            .get(id)
-            .is_some_and(|page| page.database >= kept)
+    fn note(&self, page: Page) {
+        locked(&self.book).insert(Arc::clone(&page.kill.id), page);
     }
 
     /// Brings what is lacking to both places a last time and closes the database. What is in force stays so.
@@ -331,6 +335,13 @@ impl Ledger {
                 .count()
         };
         (lacks(|page| page.file), lacks(|page| page.database))
+    }
+
+    /// Whether a place lacks anything, also notes of records.
+    fn is_behind(&self) -> bool {
+        let book = locked(&self.book);
+        let lacks = |page: &Page| page.lacks(Place::File) || page.lacks(Place::Database);
+        book.values().any(lacks)
     }
 
     /// Cuts off what is wished: in force before anything is written, written before this returns.
@@ -386,12 +397,7 @@ impl Ledger {
                 (false, true | false) => Err(ActError::Id(kill.id.to_string())),
             };
         }
-        let page = Page {
-            kill: Arc::new(kill.clone()),
-            file: Kept::Nothing,
-            database: Kept::Nothing,
-        };
-        book.insert(Arc::clone(&kill.id), page);
+        book.insert(Arc::clone(&kill.id), Page::new(&Arc::new(kill.clone())));
         Ok(Ok(kill))
     }
 
@@ -422,6 +428,7 @@ impl Ledger {
                 cleared: Some(cleared),
                 ..Kill::clone(&page.kill)
             });
+            page.changed = now;
             Arc::clone(&page.kill)
         };
         let durable = self.write(Some(id)).await;
@@ -452,7 +459,7 @@ impl Ledger {
             Ok(content) => {
                 if content.replaced {
                     tracing::error!("kill.log was replaced or removed, it is written anew");
-                    self.forget(|page| &mut page.file);
+                    self.forget_file();
                 }
                 events.extend(self.take(content.entries, false));
                 if let Some(damage) = &content.damage {
@@ -466,11 +473,7 @@ impl Ledger {
             Err(error) => self.tell_file(Some(error)),
         }
         events.extend(self.switch.expire().into_iter().map(Event::Expired));
-        let due = {
-            let (file, database) = self.behind();
-            file > 0 || database > 0 || !self.is_database_there().await
-        };
-        if due {
+        if self.is_behind() || !self.is_database_there().await {
             self.write(None).await;
         }
         events
@@ -482,7 +485,7 @@ impl Ledger {
         for entry in entries {
             let taken = match entry {
                 Entry::Set(set) => self.take_set(&set, starting),
-                Entry::Clear(clear) => self.take_clear(&clear, starting),
+                Entry::Clear(clear) => self.take_clear(&clear),
             };
             events.extend(taken);
         }
@@ -496,14 +499,7 @@ impl Ledger {
             let mut book = locked(&self.book);
             if let Some(page) = book.get_mut(&kill.id) {
                 page.file = page.file.max(Kept::Set);
-                return starting.then(|| {
-                    Event::Set(Done {
-                        kill: Arc::clone(&page.kill),
-                        cut: 0,
-                        durable: Durable::default(),
-                        known: false,
-                    })
-                });
+                return None;
             }
         }
         let Applied { kill, cut } = if starting || !kill.is_in_force(Instant::now()) {
@@ -514,7 +510,10 @@ impl Ledger {
         } else {
             self.switch.set(kill)
         };
-        self.note(&kill, Kept::Set, Kept::Nothing);
+        self.note(Page {
+            file: Kept::Set,
+            ..Page::new(&kill)
+        });
         let durable = Durable {
             file: true,
             database: false,
@@ -527,7 +526,7 @@ impl Ledger {
         }))
     }
 
-    fn take_clear(&self, clear: &Clear, starting: bool) -> Option<Event> {
+    fn take_clear(&self, clear: &Clear) -> Option<Event> {
         let cleared = clear.cleared().ok()?;
         let mut book = locked(&self.book);
         let page = book.get_mut(clear.id.as_str())?;
@@ -538,11 +537,12 @@ impl Ledger {
                 cleared: Some(cleared),
                 ..Kill::clone(&page.kill)
             });
+            page.changed = Instant::now();
         }
         let kill = Arc::clone(&page.kill);
         drop(book);
         self.switch.clear(&kill.id);
-        (news || starting).then_some(Event::Cleared(kill))
+        news.then_some(Event::Cleared(kill))
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use keepgate_call::ServerName;
-use keepgate_store::kill::{Ledger, Opened, Scope, Switch, Wish};
+use keepgate_store::kill::{Ledger, Scope, Switch, Wish};
 use keepgate_telemetry::metrics::Registry;
 
 use super::{Runtimes, workers};
@@ -55,7 +55,7 @@ fn a_kill_is_set_and_stored_while_every_data_worker_is_kept() {
     let switch = Switch::new();
     let live = Arc::clone(&switch);
     runtimes.operators().spawn(async move {
-        let Opened { ledger, .. } = Ledger::open(&state, &live).await;
+        let ledger = Ledger::open(&state, &live).await;
         let wish = Wish {
             scope: Scope::Server(ServerName::parse("up").expect("a name")),
             tenant: None,

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use super::{Durable, Kept, Ledger, Page, chain, locked, plain};
+use super::{Durable, Kept, Ledger, Page, Place, chain, locked, plain};
 use crate::{
     kill::{
         Clear, Entry, Set,
@@ -19,6 +19,17 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How often a database that failed is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 
+impl Page {
+    /// The row of the database.
+    fn held(&self) -> Held {
+        Held {
+            set: Set::of(&self.kill),
+            clear: Clear::of(&self.kill),
+            recorded: self.recorded,
+        }
+    }
+}
+
 impl Ledger {
     pub(super) async fn is_database_there(&self) -> bool {
         let mut connected = self.database.lock().await;
@@ -26,7 +37,7 @@ impl Ledger {
         if !there && let Some(lost) = connected.database.take() {
             lost.close().await;
             self.tell_database(Some("the file was replaced or removed".to_owned()));
-            self.forget(|page| &mut page.database);
+            self.forget_database();
         }
         there
     }
@@ -38,16 +49,24 @@ impl Ledger {
         match self.with_file(move |file| file.put_aside(mark)).await {
             Ok(path) => {
                 tracing::warn!(path = %path.display(), "the damaged file is kept as evidence");
-                self.forget(|page| &mut page.file);
+                self.forget_file();
             }
             Err(error) => tracing::error!(error, "the damaged file stays as it is"),
         }
     }
 
-    /// A place has lost what it held.
-    pub(super) fn forget(&self, place: fn(&mut Page) -> &mut Kept) {
+    /// The file has lost what it held.
+    pub(super) fn forget_file(&self) {
         for page in locked(&self.book).values_mut() {
-            *place(page) = Kept::Nothing;
+            page.file = Kept::Nothing;
+        }
+    }
+
+    /// The database has lost what it held.
+    fn forget_database(&self) {
+        for page in locked(&self.book).values_mut() {
+            page.database = Kept::Nothing;
+            page.noted = Default::default();
         }
     }
 
@@ -94,19 +113,22 @@ impl Ledger {
     }
 
     pub(super) async fn write_file(&self) -> Result<(), String> {
-        let (lacking, entries) = self.lacking(|page| page.file);
-        if entries.is_empty() {
+        let lacking = self.lacking(Place::File);
+        if lacking.is_empty() {
             return Ok(());
         }
-        let entries: Vec<Entry> = entries
-            .into_iter()
-            .flat_map(|(kept, set, clear)| {
-                let set = (kept < Kept::Set).then_some(Entry::Set(set));
-                set.into_iter().chain(clear.map(Entry::Clear))
+        let entries: Vec<Entry> = lacking
+            .iter()
+            .flat_map(|page| {
+                let set = (page.file < Kept::Set).then(|| Entry::Set(Set::of(&page.kill)));
+                set.into_iter()
+                    .chain(Clear::of(&page.kill).map(Entry::Clear))
             })
             .collect();
         self.with_file(move |file| file.append(&entries)).await?;
-        self.mark(&lacking, |page, kept| page.file = page.file.max(kept));
+        self.mark(&lacking, |page, written| {
+            page.file = page.file.max(written.whole())
+        });
         self.tell_file(None);
         Ok(())
     }
@@ -122,11 +144,8 @@ impl Ledger {
             let opened = Database::open(&self.directory).await;
             connected.database = Some(opened.map_err(|error| Some(chain(&error)))?);
         }
-        let (lacking, rows) = self.lacking(|page| page.database);
-        let rows: Vec<(Set, Option<Clear>)> = rows
-            .into_iter()
-            .map(|(_, set, clear)| (set, clear))
-            .collect();
+        let lacking = self.lacking(Place::Database);
+        let rows: Vec<Held> = lacking.iter().map(Page::held).collect();
         if rows.is_empty() {
             return Ok(());
         }
@@ -135,8 +154,9 @@ impl Ledger {
         };
         match database.put(&rows).await {
             Ok(()) => {
-                self.mark(&lacking, |page, kept| {
-                    page.database = page.database.max(kept);
+                self.mark(&lacking, |page, written| {
+                    page.database = page.database.max(written.whole());
+                    page.noted = page.noted.and(written.recorded);
                 });
                 Ok(())
             }
@@ -147,34 +167,26 @@ impl Ledger {
                 }
                 connected.again = Instant::now() + RETRY;
                 if matches!(error, DatabaseError::Gone { .. }) {
-                    self.forget(|page| &mut page.database);
+                    self.forget_database();
                 }
                 Err(Some(chain(&error)))
             }
         }
     }
 
-    /// What a place lacks.
-    #[expect(clippy::type_complexity, reason = "used twice, just above")]
-    pub(super) fn lacking(
-        &self,
-        kept: fn(&Page) -> Kept,
-    ) -> (Vec<(Arc<str>, Kept)>, Vec<(Kept, Set, Option<Clear>)>) {
+    /// The pages a place lacks, as they are now.
+    pub(super) fn lacking(&self, place: Place) -> Vec<Page> {
         let book = locked(&self.book);
-        book.iter()
-            .filter(|(_, page)| kept(page) < page.whole())
-            .map(|(id, page)| {
-                let written = (kept(page), Set::of(&page.kill), Clear::of(&page.kill));
-                ((Arc::clone(id), page.whole()), written)
-            })
-            .unzip()
+        let lacking = book.values().filter(|page| page.lacks(place));
+        lacking.cloned().collect()
     }
 
-    pub(super) fn mark(&self, written: &[(Arc<str>, Kept)], mark: impl Fn(&mut Page, Kept)) {
+    /// Notes in the book what was `written` of pages as they were then.
+    pub(super) fn mark(&self, written: &[Page], mark: impl Fn(&mut Page, &Page)) {
         let mut book = locked(&self.book);
-        for (id, kept) in written {
-            if let Some(page) = book.get_mut(id) {
-                mark(page, *kept);
+        for was in written {
+            if let Some(page) = book.get_mut(&was.kill.id) {
+                mark(page, was);
             }
         }
     }
@@ -223,7 +235,13 @@ impl Ledger {
             } else {
                 Kept::Set
             };
-            self.note(&Arc::new(kill), Kept::Nothing, kept);
+            let recorded = held.recorded;
+            self.note(Page {
+                database: kept,
+                recorded,
+                noted: recorded,
+                ..Page::new(&Arc::new(kill))
+            });
         }
         damage
     }

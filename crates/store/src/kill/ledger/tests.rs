@@ -17,13 +17,20 @@ fn wish(word: &str, target: Option<&str>) -> Wish {
     }
 }
 
-async fn open(directory: &Path) -> Opened {
+async fn open(directory: &Path) -> Arc<Ledger> {
     Ledger::open(directory, &Switch::new()).await
 }
 
 fn in_force(ledger: &Ledger) -> Vec<String> {
     let kills = ledger.switch().in_force();
     kills.iter().map(|kill| kill.scope.to_string()).collect()
+}
+
+/// The acts that are not on record.
+fn unrecorded(ledger: &Ledger) -> Vec<String> {
+    let acts = ledger.unrecorded(Duration::ZERO).into_iter();
+    acts.map(|(kill, act)| format!("{} {act:?}", kill.scope))
+        .collect()
 }
 
 /// Makes the database unreadable. The write-ahead log goes too: SQLite mends the file by it.
@@ -42,14 +49,14 @@ fn ruin(directory: &Path) {
 
 /// Opened anew, as after a restart, what is in force?
 async fn after_restart(directory: &Path) -> Vec<String> {
-    in_force(&open(directory).await.ledger)
+    in_force(open(directory).await.as_ref())
 }
 
 #[tokio::test]
 async fn a_kill_is_in_both_places_and_survives() {
     let directory = tempfile::tempdir().unwrap();
-    let Opened { ledger, news } = open(directory.path()).await;
-    assert!(news.is_empty() && ledger.list().is_empty());
+    let ledger = open(directory.path()).await;
+    assert!(ledger.list().is_empty());
     assert_eq!(ledger.health(), Health::default());
     let done = ledger.set(wish("server", Some("crm"))).await.unwrap();
     assert!(done.durable.file && done.durable.database);
@@ -63,8 +70,7 @@ async fn a_kill_is_in_both_places_and_survives() {
         Err(ActError::Unknown(_))
     ));
     drop(ledger);
-    let Opened { ledger, news } = open(directory.path()).await;
-    assert!(news.is_empty(), "both were told when they happened");
+    let ledger = open(directory.path()).await;
     assert_eq!(in_force(&ledger), ["server crm"]);
     let list = ledger.list();
     assert_eq!(list.len(), 2);
@@ -75,7 +81,7 @@ async fn a_kill_is_in_both_places_and_survives() {
 async fn either_place_alone_is_enough() {
     for lost in [Database::FILE, KillFile::FILE] {
         let directory = tempfile::tempdir().unwrap();
-        let ledger = open(directory.path()).await.ledger;
+        let ledger = open(directory.path()).await;
         ledger.set(wish("server", Some("crm"))).await.unwrap();
         let over = ledger.set(wish("server", Some("files"))).await.unwrap();
         ledger.clear(&over.kill.id, "bob", "over").await.unwrap();
@@ -86,7 +92,7 @@ async fn either_place_alone_is_enough() {
                 fs::remove_file(path).unwrap();
             }
         }
-        let ledger = open(directory.path()).await.ledger;
+        let ledger = open(directory.path()).await;
         assert_eq!(in_force(&ledger), ["server crm"], "without {lost}");
         assert_eq!(
             ledger.behind(),
@@ -100,11 +106,11 @@ async fn either_place_alone_is_enough() {
 #[tokio::test]
 async fn a_database_that_is_damaged_is_told_and_does_without() {
     let directory = tempfile::tempdir().unwrap();
-    let ledger = open(directory.path()).await.ledger;
+    let ledger = open(directory.path()).await;
     ledger.set(wish("server", Some("crm"))).await.unwrap();
     ledger.close().await;
     ruin(directory.path());
-    let ledger = open(directory.path()).await.ledger;
+    let ledger = open(directory.path()).await;
     assert_eq!(in_force(&ledger), ["server crm"]);
     assert!(ledger.health().database.is_some());
     let done = ledger.set(wish("caller", Some("bob"))).await.unwrap();
@@ -119,23 +125,22 @@ async fn a_database_that_is_damaged_is_told_and_does_without() {
 async fn what_cannot_be_read_anywhere_cuts_everything_off() {
     let directory = tempfile::tempdir().unwrap();
     ruin(directory.path());
-    let Opened { ledger, news } = open(directory.path()).await;
+    let ledger = open(directory.path()).await;
     assert_eq!(in_force(&ledger), ["everything"]);
-    assert!(matches!(&news[..], [Event::Set(_)]));
+    assert_eq!(unrecorded(&ledger), ["everything Set"]);
     assert!(ledger.health().damage.is_some());
 }
 
 #[tokio::test]
 async fn a_damaged_file_cuts_everything_off_until_it_is_cleared() {
     let directory = tempfile::tempdir().unwrap();
-    let ledger = open(directory.path()).await.ledger;
+    let ledger = open(directory.path()).await;
     ledger.set(wish("server", Some("crm"))).await.unwrap();
     drop(ledger);
     let path = directory.path().join(KillFile::FILE);
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("alice", "mallo")).unwrap();
-    let Opened { ledger, news } = open(directory.path()).await;
-    assert_eq!(news.len(), 1);
+    let ledger = open(directory.path()).await;
     assert_eq!(in_force(&ledger), ["server crm", "everything"]);
     let evidence = fs::read_dir(directory.path()).unwrap().any(|entry| {
         let name = entry.unwrap().file_name();
@@ -155,7 +160,7 @@ async fn a_damaged_file_cuts_everything_off_until_it_is_cleared() {
 #[tokio::test]
 async fn a_locked_database_holds_nobody_up_and_gets_the_kill_later() {
     let directory = tempfile::tempdir().unwrap();
-    let ledger = open(directory.path()).await.ledger;
+    let ledger = open(directory.path()).await;
     let mut other = SqliteConnectOptions::new()
         .filename(directory.path().join(Database::FILE))
         .connect()
@@ -181,7 +186,7 @@ async fn a_locked_database_holds_nobody_up_and_gets_the_kill_later() {
 #[tokio::test]
 async fn files_that_vanish_while_it_runs_are_written_anew() {
     let directory = tempfile::tempdir().unwrap();
-    let ledger = open(directory.path()).await.ledger;
+    let ledger = open(directory.path()).await;
     ledger.set(wish("server", Some("crm"))).await.unwrap();
     ledger.tend().await;
     for entry in fs::read_dir(directory.path()).unwrap() {
@@ -204,7 +209,7 @@ async fn without_any_place_a_kill_holds_and_says_that_it_will_not_last() {
     let parent = tempfile::tempdir().unwrap();
     let directory = parent.path().join("state");
     fs::create_dir(&directory).unwrap();
-    let ledger = open(&directory).await.ledger;
+    let ledger = open(&directory).await;
     fs::remove_dir_all(&directory).unwrap();
     // Not even root makes a directory where a file is.
     fs::write(&directory, "").unwrap();
@@ -229,9 +234,9 @@ async fn what_a_command_writes_takes_effect() {
     let mut command = KillFile::new(directory.path());
     let early = Kill::new(wish("server", Some("crm")), SystemTime::now()).unwrap();
     command.append(&[Entry::Set(Set::of(&early))]).unwrap();
-    let Opened { ledger, news } = open(directory.path()).await;
+    let ledger = open(directory.path()).await;
     assert_eq!(in_force(&ledger), ["server crm"]);
-    assert_eq!(news.len(), 1, "nobody has told of it yet");
+    assert_eq!(unrecorded(&ledger), ["server crm Set"]);
     let late = Kill::new(wish("caller", Some("bob")), SystemTime::now()).unwrap();
     command.append(&[Entry::Set(Set::of(&late))]).unwrap();
     let events = ledger.tend().await;
@@ -249,15 +254,48 @@ async fn what_a_command_writes_takes_effect() {
     assert_eq!(in_force(&ledger), ["caller bob"]);
     assert!(ledger.tend().await.is_empty());
     drop(ledger);
-    let Opened { ledger, news } = open(directory.path()).await;
-    assert!(news.is_empty(), "the database knows what was told");
+    let ledger = open(directory.path()).await;
     assert_eq!(in_force(&ledger), ["caller bob"]);
+}
+
+#[tokio::test]
+async fn acts_are_known_to_be_on_record_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = open(directory.path()).await;
+    let crm = ledger.set(wish("server", Some("crm"))).await.unwrap().kill;
+    let bob = ledger.set(wish("caller", Some("bob"))).await.unwrap().kill;
+    ledger.recorded(&crm.id, Act::Set);
+    assert_eq!(unrecorded(&ledger), ["caller bob Set"]);
+    let young = ledger.unrecorded(Duration::from_secs(3600));
+    assert!(young.is_empty(), "its record may be on its way");
+    ledger.clear(&bob.id, "carol", "over").await.unwrap();
+    ledger.tend().await;
+    drop(ledger);
+    let ledger = open(directory.path()).await;
+    assert_eq!(
+        unrecorded(&ledger),
+        ["caller bob Set", "caller bob Cleared"]
+    );
+    ledger.recorded(&bob.id, Act::Cleared);
+    ledger.recorded(&bob.id, Act::Set);
+    ledger.close().await;
+    let ledger = open(directory.path()).await;
+    assert!(unrecorded(&ledger).is_empty());
+    // Without the database nobody knows: whoever asks looks in the log.
+    ledger.close().await;
+    for entry in fs::read_dir(directory.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.to_string_lossy().contains(Database::FILE) {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    assert_eq!(unrecorded(open(directory.path()).await.as_ref()).len(), 3);
 }
 
 #[tokio::test]
 async fn a_kill_that_ends_by_itself_does() {
     let directory = tempfile::tempdir().unwrap();
-    let ledger = open(directory.path()).await.ledger;
+    let ledger = open(directory.path()).await;
     let short = Wish {
         lasts: Some(Duration::from_secs(1)),
         ..wish("server", Some("crm"))
@@ -269,13 +307,17 @@ async fn a_kill_that_ends_by_itself_does() {
         tokio::task::yield_now().await;
     }
     assert!(matches!(&events[..], [Event::Expired(_)]));
+    assert_eq!(
+        unrecorded(&ledger),
+        ["server crm Set", "server crm Cleared"]
+    );
     assert!(after_restart(directory.path()).await.is_empty());
 }
 
 #[tokio::test]
 async fn a_full_switch_still_takes_wide_kills() {
     let directory = tempfile::tempdir().unwrap();
-    let ledger = open(directory.path()).await.ledger;
+    let ledger = open(directory.path()).await;
     let narrow = |number| {
         let scope = Scope::Caller(format!("caller {number}").into());
         let kill = Kill::new(
@@ -297,7 +339,7 @@ async fn a_full_switch_still_takes_wide_kills() {
 #[tokio::test]
 async fn wishes_that_make_no_sense_are_refused() {
     let directory = tempfile::tempdir().unwrap();
-    let ledger = open(directory.path()).await.ledger;
+    let ledger = open(directory.path()).await;
     for (reason, lasts) in [
         ("", None),
         ("  ", None),
