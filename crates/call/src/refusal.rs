@@ -165,15 +165,16 @@ impl fmt::Display for Code {
 pub struct Limit {
     /// Its name, stable: as in the configuration.
     pub name: &'static str,
-    /// How long to wait before another attempt may pass.
-    pub wait: Duration,
+    /// How long to wait before another attempt may pass; `None` where waiting does not help.
+    pub wait: Option<Duration>,
 }
 
 impl Limit {
     /// The wait in whole seconds, rounded up, at least one: the form of `Retry-After` (RFC 9110 §10.2.3).
-    pub fn wait_s(&self) -> u64 {
-        let more = u64::from(self.wait.subsec_nanos() > 0);
-        self.wait.as_secs().saturating_add(more).max(1)
+    pub fn wait_s(&self) -> Option<u64> {
+        let wait = self.wait?;
+        let more = u64::from(wait.subsec_nanos() > 0);
+        Some(wait.as_secs().saturating_add(more).max(1))
     }
 }
 
@@ -195,7 +196,7 @@ pub struct Parts {
     pub reasons: Vec<(Arc<str>, Arc<str>)>,
     /// The revision of the policy that decided, if one did.
     pub policy: Option<Arc<str>>,
-    /// Which limit was met and how long to wait, where waiting helps.
+    /// The limit that was met, and how long to wait where waiting helps.
     pub limit: Option<Limit>,
     /// The scopes an access token needs for this call, all of them; only for `insufficient_scope`.
     pub scopes: Vec<Arc<str>>,
@@ -250,7 +251,17 @@ impl Refusal {
     /// Adds the limit that was met.
     #[must_use]
     pub fn limit(mut self, name: &'static str, wait: Duration) -> Self {
-        self.0.limit = Some(Limit { name, wait });
+        self.0.limit = Some(Limit {
+            name,
+            wait: Some(wait),
+        });
+        self
+    }
+
+    /// Names the limit that something is over, where waiting does not help.
+    #[must_use]
+    pub fn over(mut self, name: &'static str) -> Self {
+        self.0.limit = Some(Limit { name, wait: None });
         self
     }
 

@@ -108,7 +108,7 @@ fn retry_after(refusal: &Refusal, status: StatusCode, headers: &mut HeaderMap) {
         status,
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
     ) {
-        let wait = refusal.limit.map_or(1, |limit| limit.wait_s());
+        let wait = refusal.limit.and_then(|limit| limit.wait_s()).unwrap_or(1);
         headers.insert(header::RETRY_AFTER, HeaderValue::from(wait));
     }
 }
@@ -245,8 +245,8 @@ fn text(row: &Wording, refusal: &Refusal) -> String {
     if refusal.dispatched {
         said.push_str("; the call may have had its effect");
     }
-    if let Some(limit) = &refusal.limit {
-        let _infallible = write!(said, "; try again in {} s", limit.wait_s());
+    if let Some(wait) = refusal.limit.and_then(|limit| limit.wait_s()) {
+        let _infallible = write!(said, "; try again in {wait} s");
     }
     said
 }
@@ -272,8 +272,10 @@ fn data(refusal: &Refusal) -> String {
         let _infallible = write!(data, ",\"reasons\":[{}]", codes.join(","));
     }
     if let Some(limit) = &refusal.limit {
-        let (name, wait) = (limit.name, limit.wait_s());
-        let _infallible = write!(data, ",\"limit\":\"{name}\",\"retry_after_s\":{wait}");
+        let _infallible = write!(data, ",\"limit\":\"{}\"", limit.name);
+        if let Some(wait) = limit.wait_s() {
+            let _infallible = write!(data, ",\"retry_after_s\":{wait}");
+        }
     }
     if refusal.dispatched {
         data.push_str(",\"effect\":\"possible\"");

@@ -60,10 +60,8 @@ impl Settings {
 pub struct Limits {
     /// The longest request body.
     pub body: usize,
-    /// The longest result that is held whole.
+    /// The longest message of a server, in whatever form it comes.
     pub result: usize,
-    /// The longest event of a stream.
-    pub event: usize,
     /// How deep JSON may nest.
     pub depth: usize,
     /// How many calls may run at once; one more is refused, never queued.
@@ -212,8 +210,7 @@ impl Default for Limits {
         let whole = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
         Self {
             body: MIB,
-            result: 8 * MIB,
-            event: MIB,
+            result: 16 * MIB,
             depth: 64,
             in_flight: NonZeroUsize::new(1024).unwrap_or(NonZeroUsize::MIN),
             streams: NonZeroUsize::new(4096).unwrap_or(NonZeroUsize::MIN),

@@ -275,9 +275,13 @@ fn process_failed(error: stdio::StdioError) -> Refusal {
         | stdio::StdioError::Silent
         | stdio::StdioError::Pipe(_)
         | stdio::StdioError::Closed => Code::UpstreamUnreachable,
-        stdio::StdioError::LineTooLong { .. } | stdio::StdioError::Unframeable => {
-            Code::UpstreamInvalid
+        stdio::StdioError::LineTooLong { .. } => {
+            return Refusal::new(Code::UpstreamInvalid)
+                .detail("a message is longer than `limits.result`")
+                .over("limits.result")
+                .source(error);
         }
+        stdio::StdioError::Unframeable => Code::UpstreamInvalid,
         stdio::StdioError::Full { limit } => {
             return Refusal::new(Code::ProcessLimit)
                 .detail(format!("`{limit}` is reached"))

@@ -16,6 +16,7 @@ pub mod list;
 pub mod message;
 pub mod method;
 pub mod mirror;
+pub mod repair;
 pub mod revision;
 pub mod schema;
 pub mod sse;

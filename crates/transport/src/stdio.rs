@@ -7,6 +7,7 @@
 pub mod child;
 mod connection;
 mod line;
+mod pump;
 mod queue;
 mod reaper;
 mod route;
@@ -49,7 +50,7 @@ pub enum StdioError {
     /// The pipes broke.
     #[error("the pipe to the server process broke")]
     Pipe(#[source] Arc<io::Error>),
-    /// The process wrote a line over the cap, and was ended for it.
+    /// The process wrote a line over the cap. It answered this call, or it cannot be known which.
     #[error("the server process wrote a line over the cap in bytes: `{cap}`")]
     LineTooLong {
         /// The cap, in bytes.

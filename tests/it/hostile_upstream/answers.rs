@@ -325,7 +325,68 @@ async fn an_answer_over_the_cap_is_withheld() {
     let client = Client::new(gateway.addr).initialize("2025-11-25").await;
     let answer = client.call("echo", json!({})).await;
     assert_eq!(answer.code().as_deref(), Some("upstream_invalid"));
+    assert_eq!(answer.json()["error"]["data"]["limit"], "limits.result");
     assert!(!text(&answer).contains("secret"));
+}
+
+/// The same message is taken or refused by the same limit, whether it comes as a body or as an event; a lone surrogate in it
+/// costs nobody the answer of a call that was made.
+#[tokio::test]
+async fn an_answer_is_measured_alike_in_every_form() {
+    type Form = fn(&Value) -> Vec<Say>;
+    let forms: [Form; 2] = [Say::json, |answer| {
+        Say::sse_whole(std::slice::from_ref(answer))
+    }];
+    for form in forms {
+        let server = FakeServer::with_tools(move |heard| {
+            let asked = heard.json()["params"]["arguments"]["bytes"].as_u64();
+            let text = "x".repeat(asked.unwrap() as usize);
+            form(&said(&heard.json()["id"], &text))
+        })
+        .await;
+        let gateway = TestGateway::http(&server.url())
+            .with(|settings| settings.limits.result = 4 << 20)
+            .start()
+            .await;
+        let client = Client::new(gateway.addr).initialize("2025-11-25").await;
+        for (bytes, code) in [
+            (600 << 10, None),
+            (3 << 20, None),
+            (5 << 20, Some("upstream_invalid")),
+        ] {
+            let answer = client.call("echo", json!({"bytes": bytes})).await;
+            let messages = answer.messages();
+            let message = messages.first().cloned().unwrap_or_else(|| answer.json());
+            assert_eq!(message["error"]["data"]["code"].as_str(), code, "{bytes}");
+            if code.is_some() {
+                assert_eq!(message["error"]["data"]["limit"], "limits.result");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn half_of_a_surrogate_pair_costs_nobody_an_answer() {
+    let half = |id: &Value| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":[{{"type":"text","text":"a\ud83d"}}]}}}}"#
+        )
+    };
+    for is_event in [false, true] {
+        let server = FakeServer::with_tools(move |heard| {
+            let body = half(&heard.json()["id"]);
+            match is_event {
+                false => Say::http("200 OK", "application/json", &body),
+                true => Say::http("200 OK", "text/event-stream", &format!("data: {body}\n\n")),
+            }
+        })
+        .await;
+        let gateway = TestGateway::http(&server.url()).start().await;
+        let client = Client::new(gateway.addr).initialize("2025-11-25").await;
+        let answer = client.call("echo", json!({})).await;
+        assert_eq!(answer.code(), None, "{answer:?}");
+        assert!(text(&answer).contains("a\\ufffd"), "{answer:?}");
+    }
 }
 
 #[tokio::test]

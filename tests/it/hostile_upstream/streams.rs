@@ -350,7 +350,7 @@ async fn trap_30_a_stream_that_breaks_ends_with_an_error_for_its_id() {
         })
         .await;
         let gateway = TestGateway::http(&server.url())
-            .with(|settings| settings.limits.event = 4000)
+            .with(|settings| settings.limits.result = 4000)
             .start()
             .await;
         let client = Client::new(gateway.addr).initialize("2025-11-25").await;

@@ -418,18 +418,13 @@ impl Resolver<'_> {
 
     /// Bounds of the edge and of sessions.
     fn limits(&mut self, raw: &raw::Limits) -> Limits {
-        for size in [&raw.body, &raw.result, &raw.event] {
+        for size in [&raw.body, &raw.result] {
             self.held(size);
         }
-        let largest = raw
-            .body
-            .value
-            .0
-            .max(raw.result.value.0)
-            .max(raw.event.value.0);
+        let largest = raw.body.value.0.max(raw.result.value.0);
         if raw.memory.value.0 < largest {
             let message = format!("memory has no room for one message of {largest} bytes");
-            let hint = "it has to hold the largest of limits.body, limits.result and limits.event";
+            let hint = "it has to hold the larger of limits.body and limits.result";
             self.faults.push(raw.memory.fault(message).hint(hint));
         }
         if raw.depth.value.get() > MAX_DEPTH {
@@ -446,7 +441,6 @@ impl Resolver<'_> {
         Limits {
             body: raw.body.value.0,
             result: raw.result.value.0,
-            event: raw.event.value.0,
             depth: raw.depth.value.get(),
             in_flight: raw.in_flight,
             streams: raw.streams,

@@ -216,10 +216,7 @@ fn every_limit_arrives_where_it_belongs() {
     assert_eq!(configuration.header_timeout, Duration::from_secs(3));
     assert_eq!(configuration.drain, Duration::from_secs(45));
     let limits = &configuration.gateway.limits;
-    assert_eq!(
-        (limits.body, limits.result, limits.event),
-        (512 << 10, 4 << 20, 65_536)
-    );
+    assert_eq!((limits.body, limits.result), (512 << 10, 4 << 20));
     assert_eq!((limits.depth, limits.in_flight.get()), (32, 7));
     assert_eq!(
         (limits.sessions.get(), limits.sessions_per_caller.get()),

@@ -9,6 +9,7 @@ use keepgate_credential::Source;
 use keepgate_mcp::{
     error,
     message::{self, Body, Message, Request, Response},
+    repair,
 };
 use keepgate_store::kill::Switch;
 use keepgate_transport::{
@@ -19,7 +20,7 @@ use keepgate_transport::{
     memory::Weighed,
 };
 use tokio_util::task::TaskTracker;
-use tracing::debug;
+use tracing::{debug, warn};
 
 mod incoming;
 
@@ -38,6 +39,9 @@ use crate::{
     shared::Shared,
 };
 
+/// The limit of one message of a server, in any form.
+const RESULT: &str = "limits.result";
+const TOO_LARGE: &str = "a message is longer than `limits.result`";
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 /// How long a server may take to note that a session is over or a question declined; nobody waits for it.
@@ -71,7 +75,6 @@ impl Http {
         };
         let bounds = Bounds {
             max_message: limits.result,
-            max_event: limits.event,
             head: server.timeouts.request,
             body: server.timeouts.request,
             idle: server.timeouts.idle,
@@ -331,13 +334,18 @@ fn open(
     }
 }
 
+/// Logs that a message had to be repaired.
+fn repaired(http: &Http) {
+    warn!(server = %http.name, "replaced halves of surrogate pairs in a message by U+FFFD");
+}
+
 /// The one response to a request: strict JSON, and the id that was asked under.
 fn response(http: &Http, mut matching: Matching, body: Weighed) -> Result<Response, Refusal> {
     let refused =
         || Refusal::new(Code::UpstreamInvalid).detail("the answer does not answer the request");
     // Tied to its share after the client's id is in: that is done in place where nobody else has the bytes.
     let (bytes, mut share) = body.apart();
-    match message::decode(bytes, &http.decode) {
+    match repair::decode(bytes, &http.decode, || repaired(http)) {
         Ok(Body::Single(message)) => match matching.matched(message) {
             Matched::Answer(response) => {
                 share
@@ -432,6 +440,12 @@ fn missing(http: &Http, bound: &Bound, body: Option<Bytes>) -> Result<Answer, Re
 }
 
 fn failed(error: UpstreamError) -> Refusal {
+    if matches!(error, UpstreamError::TooLarge { .. }) {
+        return Refusal::new(Code::UpstreamInvalid)
+            .detail(TOO_LARGE)
+            .over(RESULT)
+            .source(error);
+    }
     let code = match &error {
         UpstreamError::NoMemory(_) => Code::MemoryFull,
         UpstreamError::Connect(_)

@@ -150,8 +150,8 @@ where
 {
     fn new(body: B, limits: &Limits) -> Self {
         let sse = SseLimits {
-            line: limits.max_event.saturating_add(FIELD),
-            event: limits.max_event,
+            line: limits.max_message.saturating_add(FIELD),
+            event: limits.max_message,
         };
         Self {
             body: Some(body),

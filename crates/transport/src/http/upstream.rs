@@ -29,10 +29,8 @@ use crate::{
 /// What an upstream's answer may cost.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Most bytes of a JSON body.
+    /// Most bytes of a message, in a JSON body or an SSE event.
     pub max_message: usize,
-    /// Most bytes of one SSE event.
-    pub max_event: usize,
     /// Time until the head of the answer.
     pub head: Duration,
     /// Time for a JSON body after its head.
@@ -48,8 +46,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_message: 8 * 1024 * 1024,
-            max_event: 1024 * 1024,
+            max_message: 16 * 1024 * 1024,
             head: Duration::from_secs(60),
             body: Duration::from_secs(30),
             idle: Duration::from_secs(60),

@@ -11,12 +11,10 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_core::Stream;
-use keepgate_mcp::{Id, Limits, Message, Method, Notification, Request, Response, decode, encode};
+use keepgate_mcp::{Id, Limits, Message, Method, Notification, Request, Response, encode, repair};
 use tokio::{
-    io::AsyncWriteExt,
-    process::{ChildStdin, ChildStdout},
     sync::mpsc,
     time::{Instant, timeout},
 };
@@ -28,7 +26,8 @@ use tokio_util::{
 use super::{
     StdioError,
     child::{Child, ChildSettings, Pipes},
-    line::{Lines, TooLong, flatten},
+    line::{TooLong, flatten},
+    pump::{read_all, write},
     queue::Queue,
     route::{Added, Owner, Routed, Routes},
     tree::Known,
@@ -36,7 +35,7 @@ use super::{
 };
 
 /// Messages that wait to be written; a caller beyond waits itself.
-const OUTBOX: usize = 64;
+pub(super) const OUTBOX: usize = 64;
 
 /// Messages nobody asked for that wait for a reader.
 const UNSOLICITED: usize = 256;
@@ -68,12 +67,12 @@ pub struct Connection {
     stop: DropGuard,
 }
 
-struct Core {
-    settings: ChildSettings,
+pub(super) struct Core {
+    pub(super) settings: ChildSettings,
     state: Mutex<State>,
     unsolicited: Queue,
     /// Cancelled once no message will come any more.
-    over: CancellationToken,
+    pub(super) over: CancellationToken,
     /// Cancelled when the process is to end.
     stop: CancellationToken,
     /// Cancelled when it is to end without being asked to.
@@ -142,7 +141,6 @@ impl Connection {
         tasks.spawn(read_all(
             stdout,
             read.clone().drop_guard(),
-            stop.clone(),
             Arc::clone(&core),
         ));
         tasks.spawn(keep(child, read, stop.clone(), Arc::clone(&core), place));
@@ -310,7 +308,7 @@ impl Core {
     }
 
     /// The first reason given is the one that counts.
-    fn end(&self, error: StdioError) {
+    pub(super) fn end(&self, error: StdioError) {
         let error = {
             let mut state = self.state();
             let (error, _) = state.ended.get_or_insert_with(|| (error, Instant::now()));
@@ -321,14 +319,34 @@ impl Core {
         self.unsolicited.end(Err(error));
     }
 
+    /// Ends the call whose answer is too long. The process and everybody else's calls go on.
+    pub(super) fn fail_answered(&self, line: &TooLong) {
+        let cap = self.settings.max_line;
+        let error = StdioError::LineTooLong { cap };
+        let calls = self.state().routes.fail_answered(line.answers(), &error);
+        let server = self.settings.name.as_str();
+        tracing::warn!(
+            server,
+            cap,
+            calls,
+            "dropped a line on stdout that is longer than limits.result"
+        );
+    }
+
     /// Decodes a line and hands its messages to their owners.
-    fn receive(&self, line: Bytes) {
+    pub(super) fn receive(&self, line: Bytes) {
         let server = self.settings.name.as_str();
         let limits = Limits {
             bytes: self.settings.max_line,
             ..Limits::reply()
         };
-        let body = match decode(line, &limits) {
+        let repaired = || {
+            tracing::warn!(
+                server,
+                "replaced halves of surrogate pairs in a message by U+FFFD"
+            )
+        };
+        let body = match repair::decode(line, &limits, repaired) {
             Ok(body) => body,
             Err(error) => {
                 tracing::warn!(server, %error, "a line on stdout is no message and was dropped");
@@ -465,71 +483,6 @@ impl fmt::Debug for Unsolicited {
         formatter
             .debug_struct("Unsolicited")
             .finish_non_exhaustive()
-    }
-}
-
-/// Writes lines until told to stop; then stdin is closed by being dropped.
-async fn write(
-    stdin: ChildStdin,
-    messages: mpsc::Receiver<Bytes>,
-    stop: CancellationToken,
-    core: Arc<Core>,
-) {
-    let written = stop.run_until_cancelled(write_all(stdin, messages)).await;
-    let Some(Err(source)) = written else { return };
-    // The process may have ended, in which case its status says more; give the keeper the first word.
-    if timeout(Duration::from_millis(200), core.over.cancelled())
-        .await
-        .is_err()
-    {
-        core.end(StdioError::Pipe(Arc::new(source)));
-        stop.cancel();
-    }
-}
-
-/// Writes what is there in one go: one system call for a burst of small messages.
-async fn write_all(
-    mut stdin: ChildStdin,
-    mut messages: mpsc::Receiver<Bytes>,
-) -> std::io::Result<()> {
-    /// Beyond this many bytes copying costs more than a system call.
-    const BURST: usize = 64 * 1024;
-    let mut waiting = Vec::with_capacity(OUTBOX);
-    let mut burst = BytesMut::new();
-    while messages.recv_many(&mut waiting, OUTBOX).await > 0 {
-        for line in waiting.drain(..) {
-            burst.extend_from_slice(&line);
-            burst.extend_from_slice(b"\n");
-            if burst.len() > BURST {
-                stdin.write_all(&burst).await?;
-                burst = BytesMut::new();
-            }
-        }
-        stdin.write_all(&burst).await?;
-        stdin.flush().await?;
-        burst.clear();
-    }
-    Ok(())
-}
-
-/// Reads messages to the end of stdout. `_done` tells the keeper that no more will come.
-async fn read_all(stdout: ChildStdout, _done: DropGuard, stop: CancellationToken, core: Arc<Core>) {
-    let cap = core.settings.max_line;
-    let mut lines = Lines::new(stdout, cap);
-    loop {
-        match lines.next().await {
-            Ok(Some(Ok(line))) => core.receive(line),
-            Ok(Some(Err(TooLong))) => {
-                core.end(StdioError::LineTooLong { cap });
-                stop.cancel();
-                return;
-            }
-            Ok(None) => return,
-            Err(source) => {
-                core.end(StdioError::Pipe(Arc::new(source)));
-                return;
-            }
-        }
     }
 }
 

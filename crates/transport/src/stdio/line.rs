@@ -1,7 +1,7 @@
 //! Lines: messages onto one, and out of a byte stream.
 
 use bytes::{Buf, Bytes, BytesMut};
-use memchr::{memchr, memchr2};
+use memchr::{memchr, memchr2, memmem};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::turn::{MESSAGE, Turn};
@@ -28,9 +28,57 @@ pub(super) fn flatten(message: &Bytes) -> Option<Bytes> {
     Some(flat.into())
 }
 
-/// A line over the cap.
+/// A line over the cap, of which only the ends were kept.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct TooLong;
+pub(super) struct TooLong {
+    head: Bytes,
+    tail: BytesMut,
+}
+
+impl TooLong {
+    /// Bytes kept of each end: an id is in one of them, as all libraries write messages.
+    const END: usize = 512;
+
+    /// The request it answers. Libraries write the id next to one end; what may be the name of a tool's own member is not
+    /// taken for it.
+    pub(super) fn answers(&self) -> Answers {
+        let place = |name: &str| memmem::find(&self.head, name.as_bytes());
+        let (id, method) = (place("\"id\""), place("\"method\""));
+        let outcome = [place("\"result\""), place("\"error\"")];
+        let outcome = outcome.into_iter().flatten().min();
+        let is_before = |at: Option<usize>| at.is_some_and(|at| outcome.is_none_or(|it| at < it));
+        if is_before(method) {
+            return Answers::Nothing;
+        }
+        let first = id
+            .filter(|_| is_before(id))
+            .and_then(|at| number(&self.head, at));
+        let last = || number(&self.tail, memmem::rfind(&self.tail, b"\"id\"")?);
+        first.or_else(last).map_or(Answers::Unknown, Answers::Call)
+    }
+}
+
+/// The request that a line over the cap answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answers {
+    /// The one with this id.
+    Call(i64),
+    /// None: it is a notification or a question.
+    Nothing,
+    /// It cannot be known.
+    Unknown,
+}
+
+/// The number of the member whose name is at `at`.
+fn number(text: &[u8], at: usize) -> Option<i64> {
+    let after = text.get(at + b"\"id\"".len()..)?.trim_ascii_start();
+    let after = after.strip_prefix(b":")?.trim_ascii_start();
+    let length = after
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
+    std::str::from_utf8(after.get(..length)?).ok()?.parse().ok()
+}
 
 /// Splits a byte stream into lines, without copying them.
 pub(super) struct Lines<R> {
@@ -39,6 +87,8 @@ pub(super) struct Lines<R> {
     /// How much of the buffer holds no line break.
     searched: usize,
     cap: usize,
+    /// A line over the cap whose end has not come.
+    skipped: Option<TooLong>,
     turn: Turn,
 }
 
@@ -51,6 +101,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             buffer: BytesMut::new(),
             searched: 0,
             cap,
+            skipped: None,
             turn: Turn::default(),
         }
     }
@@ -60,7 +111,11 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         loop {
             // A process that writes without pause, or blank lines alone, must not keep the worker.
             self.turn.pass().await;
-            if self.searched == 0 {
+            if self.skipped.is_some() {
+                if let Some(line) = self.skip() {
+                    return Ok(Some(Err(line)));
+                }
+            } else if self.searched == 0 {
                 let blanks = blanks(&self.buffer);
                 self.turn.charge(blanks);
                 self.buffer.advance(blanks);
@@ -69,7 +124,8 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             if let Some(found) = memchr(b'\n', unsearched) {
                 let length = self.searched + found;
                 if length > self.cap {
-                    return Ok(Some(Err(TooLong)));
+                    self.begin_skip();
+                    continue;
                 }
                 let line = self.buffer.split_to(length + 1).freeze();
                 self.searched = 0;
@@ -82,7 +138,8 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             }
             self.searched = self.buffer.len();
             if self.searched > self.cap {
-                return Ok(Some(Err(TooLong)));
+                self.begin_skip();
+                continue;
             }
             self.buffer.reserve(Self::CHUNK);
             let read = self.source.read_buf(&mut self.buffer).await?;
@@ -91,6 +148,33 @@ impl<R: AsyncRead + Unpin> Lines<R> {
                 return Ok(None);
             }
         }
+    }
+}
+
+impl<R> Lines<R> {
+    fn begin_skip(&mut self) {
+        let head = self.buffer.get(..TooLong::END.min(self.buffer.len()));
+        self.skipped = Some(TooLong {
+            head: Bytes::copy_from_slice(head.unwrap_or_default()),
+            tail: BytesMut::new(),
+        });
+        self.searched = 0;
+    }
+
+    /// Lets go of what there is of a line over the cap; the line's ends when it is over.
+    fn skip(&mut self) -> Option<TooLong> {
+        let end = memchr(b'\n', &self.buffer);
+        let gone = self.buffer.split_to(end.unwrap_or(self.buffer.len()));
+        if let Some(skipped) = &mut self.skipped {
+            let tail = &mut skipped.tail;
+            tail.extend_from_slice(
+                gone.get(gone.len().saturating_sub(TooLong::END)..)
+                    .unwrap_or_default(),
+            );
+            tail.advance(tail.len().saturating_sub(TooLong::END));
+        }
+        self.searched = 0;
+        end.and_then(|_| self.skipped.take())
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use keepgate_mcp::{Id, Message, Method, Notification, Raw, Request, Response};
 
-use super::{StdioError, queue::Queue};
+use super::{StdioError, line::Answers, queue::Queue};
 
 /// `_meta` of messages on a `subscriptions/listen` stream names the request that opened it (2026-07-28).
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
@@ -161,6 +161,26 @@ impl Routes {
                 queue.end(Err(error.clone()));
             }
         }
+    }
+
+    /// Ends the call that a line over the cap answers; all that run where it is not known which.
+    pub(super) fn fail_answered(&mut self, answers: Answers, error: &StdioError) -> usize {
+        let failed: Vec<Id> = match answers {
+            Answers::Nothing => Vec::new(),
+            Answers::Call(wire) if self.calls.contains_key(&Id::from_integer(wire)) => {
+                vec![Id::from_integer(wire)]
+            }
+            Answers::Call(_) | Answers::Unknown => {
+                let running = self.calls.iter().filter(|(_, slot)| !slot.listens);
+                running.map(|(wire, _)| wire.clone()).collect()
+            }
+        };
+        for wire in &failed {
+            if let Some(queue) = self.take(wire).and_then(|slot| slot.queue) {
+                queue.end(Err(error.clone()));
+            }
+        }
+        failed.len()
     }
 
     /// A notification of a client, as it goes on the wire; `None` if what it speaks of is over, another client's, or

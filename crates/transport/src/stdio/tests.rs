@@ -56,7 +56,8 @@ for line in sys.stdin:
     elif what == "after":
         answer(id, done=True)
         for n in range(params["n"]): tell("notifications/message", level="info", data=n)
-    elif what == "long": sys.stdout.write("x" * params["n"]); sys.stdout.flush()
+    elif what == "long": print("x" * params["n"], flush=True)
+    elif what == "big": answer(id, text="x" * params["n"])
     elif what == "close": os.close(1); time.sleep(60)
     elif what == "exit": sys.stderr.write("last words\n"); os._exit(3)
     elif what == "last":

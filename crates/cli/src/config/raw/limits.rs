@@ -24,7 +24,6 @@ const MEMORY: usize = 256 * 1024 * 1024;
 pub(crate) struct Limits {
     pub(crate) body: At<Size>,
     pub(crate) result: At<Size>,
-    pub(crate) event: At<Size>,
     pub(crate) depth: At<NonZeroUsize>,
     pub(crate) in_flight: NonZeroUsize,
     pub(crate) streams: NonZeroUsize,
@@ -56,7 +55,6 @@ impl Decode for Limits {
         let limits = Self {
             body: fields.or("body", standard("limits.body", Size(defaults.body))),
             result: fields.or("result", standard("limits.result", Size(defaults.result))),
-            event: fields.or("event", standard("limits.event", Size(defaults.event))),
             depth: fields.or("depth", standard("limits.depth", depth)),
             in_flight: fields.or("in_flight", defaults.in_flight),
             streams: fields.or("streams", defaults.streams),
@@ -89,6 +87,7 @@ impl Decode for Limits {
                 .0,
         };
         fields.renamed(&[
+            ("event", "limits.result"),
             ("running", "limits.concurrency"),
             ("suspension", "limits.denial_breaker"),
         ]);

@@ -7,7 +7,7 @@ use http::{HeaderMap, Response, header};
 use hyper::body::Incoming;
 use keepgate_call::{Ask, Code, Refusal};
 use keepgate_mcp::{
-    EraError,
+    DecodeFault, EraError,
     era::classify,
     error,
     message::{self, Body as Decoded, Message},
@@ -119,7 +119,11 @@ fn plain_json(headers: &HeaderMap) -> Result<(), Refusal> {
 
 fn unread(error: ReadError) -> Refusal {
     let code = match error {
-        ReadError::TooLarge { .. } => Code::BodyTooLarge,
+        ReadError::TooLarge { .. } => {
+            return Refusal::new(Code::BodyTooLarge)
+                .over("limits.body")
+                .source(error);
+        }
         ReadError::NoMemory(_) => Code::Overloaded,
         ReadError::TooSlow { .. } | ReadError::Broken(_) => Code::BodyIncomplete,
     };
@@ -132,7 +136,14 @@ fn undecoded(error: keepgate_mcp::DecodeError) -> Refusal {
     } else {
         Code::MessageInvalid
     };
-    Refusal::new(code).detail(error.to_string())
+    let refusal = Refusal::new(code).detail(error.to_string());
+    if error.fault == DecodeFault::TooLarge {
+        refusal.over("limits.body")
+    } else if error.fault == DecodeFault::TooDeep {
+        refusal.over("limits.depth")
+    } else {
+        refusal
+    }
 }
 
 /// The code of an era error, for records and meters.

@@ -12,15 +12,18 @@ use futures_core::Stream;
 use futures_util::StreamExt;
 use keepgate_call::{Code, Cut, Item, Refusal};
 use keepgate_mcp::{
-    message::{self, Body},
-    sse::Event,
+    message::{Body, Message},
+    repair,
+    sse::{Event, SseError},
 };
 use keepgate_transport::http::upstream::{Events, StreamError};
 use tracing::{debug, warn};
 
-use super::{Http, Matching};
+use super::{Http, Matching, RESULT, TOO_LARGE, repaired};
 use crate::inspection::Inspection;
 
+/// Most bytes of a notification or a question, which nobody asked for.
+const MAX_UNASKED: usize = 1 << 20;
 /// Time that a server has to end a stream after the answer. Then its connection can be used again.
 const COURTESY: Duration = Duration::from_millis(250);
 /// Most events that are read meanwhile.
@@ -112,7 +115,7 @@ fn item(
         None
     } else {
         let (length, data) = (event.data.len(), event.data);
-        let decode = || message::decode(data, &http.decode);
+        let decode = || repair::decode(data, &http.decode, || repaired(http));
         let decoded = match Inspection::is_long_to_read(length) {
             false => decode(),
             true => http
@@ -121,6 +124,10 @@ fn item(
                 .map_err(|refusal| Cut::Ended(Box::new(refusal)))?,
         };
         match decoded {
+            Ok(Body::Single(message)) if length > MAX_UNASKED && !is_answer(&message) => {
+                warn!(server = %http.name, most = MAX_UNASKED, "dropped a notification or a question that is too long");
+                None
+            }
             Ok(Body::Single(message)) => matching.passed(message),
             // 2025-03-26 lets servers batch; we never send batches, so nobody has to understand one.
             Ok(Body::Batch(_)) => return Err(Cut::Upstream("a batch on a stream".to_owned())),
@@ -135,11 +142,22 @@ fn item(
     }))
 }
 
+fn is_answer(message: &Message) -> bool {
+    match message {
+        Message::Response(_) => true,
+        Message::Request(_) | Message::Notification(_) => false,
+    }
+}
+
 fn broken(error: &StreamError) -> Cut {
     match error {
         StreamError::Noise { most } => {
             let said = format!("more than {most} bytes in a minute");
             Cut::Ended(Box::new(Refusal::new(Code::UpstreamFlood).detail(said)))
+        }
+        StreamError::Malformed(SseError::EventTooLarge | SseError::LineTooLong) => {
+            let refusal = Refusal::new(Code::UpstreamInvalid).detail(TOO_LARGE);
+            Cut::Ended(Box::new(refusal.over(RESULT)))
         }
         StreamError::Broken(_)
         | StreamError::Silent { .. }

@@ -24,7 +24,6 @@ fn client() -> Client {
 fn limits() -> Limits {
     Limits {
         max_message: 1000,
-        max_event: 200,
         ..Limits::default()
     }
 }
@@ -488,8 +487,8 @@ async fn a_stream_that_breaks_off_is_not_one_that_ended() {
 
 #[tokio::test]
 async fn an_endless_line_or_event_ends_the_stream() {
-    let line = "x".repeat(1000);
-    let lines = "data: 0123456789\n".repeat(50);
+    let line = "x".repeat(2000);
+    let lines = "data: 0123456789\n".repeat(150);
     for text in [line, lines] {
         let answer = chunked(
             "text/event-stream",

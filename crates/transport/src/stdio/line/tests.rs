@@ -33,14 +33,10 @@ async fn lines(text: &[u8], cap: usize, chunk: usize) -> Vec<Result<String, ()>>
     let mut lines = Lines::new(source, cap);
     let mut seen = Vec::new();
     while let Some(line) = lines.next().await.unwrap() {
-        let over = line.is_err();
         seen.push(
             line.map(|line| String::from_utf8(line.to_vec()).unwrap())
-                .map_err(|TooLong| ()),
+                .map_err(drop),
         );
-        if over {
-            break;
-        }
     }
     seen
 }
@@ -54,8 +50,12 @@ impl AsyncRead for Chunks {
         _: &mut std::task::Context<'_>,
         buffer: &mut tokio::io::ReadBuf<'_>,
     ) -> std::task::Poll<std::io::Result<()>> {
-        if let Some(piece) = self.0.pop_front() {
-            buffer.put_slice(&piece);
+        if let Some(mut piece) = self.0.pop_front() {
+            let now = piece.split_to(piece.len().min(buffer.remaining()));
+            buffer.put_slice(&now);
+            if !piece.is_empty() {
+                self.0.push_front(piece);
+            }
         }
         std::task::Poll::Ready(Ok(()))
     }
@@ -63,12 +63,61 @@ impl AsyncRead for Chunks {
 
 #[tokio::test]
 async fn the_cap_holds_with_and_without_a_line_end() {
-    assert_eq!(
-        lines(b"abc\nabcd\nx\n", 3, 100).await,
-        [Ok("abc".to_owned()), Err(())]
-    );
-    assert_eq!(lines(b"abcd", 3, 1).await, [Err(())]);
+    // What comes after a line over the cap is read, however it arrives.
+    for chunk in [1, 2, 3, 100] {
+        let long = "d".repeat(5000);
+        let text = format!("abc\nabcd\nx\n{long}\n\ny\n");
+        let line = |text: &str| Ok(text.to_owned());
+        let expected = [line("abc"), Err(()), line("x"), Err(()), line("y")];
+        assert_eq!(lines(text.as_bytes(), 3, chunk).await, expected);
+    }
+    assert_eq!(lines(b"abcd", 3, 1).await, []);
     assert_eq!(lines(b"abc", 3, 1).await, []);
+}
+
+#[tokio::test]
+async fn a_line_over_the_cap_names_the_call_it_answers() {
+    let long = "x".repeat(3000);
+    for (text, answers) in [
+        (
+            format!(r#"{{"jsonrpc":"2.0","id":7,"result":{{"a":"{long}"}}}}"#),
+            Answers::Call(7),
+        ),
+        (
+            format!(r#"{{"result":{{"id":3,"a":"{long}"}},"jsonrpc":"2.0","id":8}}"#),
+            Answers::Call(8),
+        ),
+        (
+            format!(
+                r#"{{"result":{{"method":"m","a":"{long}","id":4}},"id" : 9 , "jsonrpc":"2.0"}}"#
+            ),
+            Answers::Call(9),
+        ),
+        (
+            format!(r#"{{"id":5,"error":{{"code":1,"message":"{long}"}},"jsonrpc":"2.0"}}"#),
+            Answers::Call(5),
+        ),
+        (
+            format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{{"id":3,"a":"{long}"}}}}"#
+            ),
+            Answers::Nothing,
+        ),
+        (
+            format!(r#"{{"jsonrpc":"2.0","id":"q","method":"m","params":{{"a":"{long}"}}}}"#),
+            Answers::Nothing,
+        ),
+        (
+            format!(r#"{{"result":{{"a":"{long}"}},"x":"{long}"}}"#),
+            Answers::Unknown,
+        ),
+        (long.clone(), Answers::Unknown),
+    ] {
+        let source = Chunks([Bytes::from(format!("{text}\n"))].into());
+        let mut lines = Lines::new(source, 100);
+        let line = lines.next().await.unwrap().expect("a line");
+        assert_eq!(line.expect_err("over the cap").answers(), answers, "{text}");
+    }
 }
 
 proptest! {

@@ -1,5 +1,7 @@
 //! How processes start, end and are started again.
 
+use futures_util::FutureExt;
+
 use super::*;
 
 #[tokio::test]
@@ -85,12 +87,14 @@ async fn a_process_that_closes_its_output_is_ended() {
 }
 
 #[tokio::test]
-async fn a_line_over_the_cap_ends_the_process() {
+async fn a_line_over_the_cap_ends_the_call_it_answers() {
     let mut settings = python(SERVER);
     settings.max_line = 1000;
     let connection = Connection::spawn(settings, Sharing::Exclusive, None).unwrap();
+    let hang = request(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"do":"hang"}}"#);
+    let mut others = connection.call(&hang, CallMode::KeepOnDrop).await.unwrap();
     let long = request(
-        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"do":"long","n":100000}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"do":"big","n":100000}}"#,
     );
     let mut replies = connection.call(&long, CallMode::KeepOnDrop).await.unwrap();
     let error = soon(replies.next()).await.unwrap().unwrap_err();
@@ -98,7 +102,26 @@ async fn a_line_over_the_cap_ends_the_process() {
         matches!(error, StdioError::LineTooLong { cap: 1000 }),
         "{error}"
     );
-    soon(connection.wait()).await;
+    // The process goes on, and so do the calls of others, unless the line may be the answer of any.
+    call(
+        &connection,
+        &request(r#"{"jsonrpc":"2.0","id":2,"method":"m","params":{}}"#),
+    )
+    .await;
+    assert!(others.next().now_or_never().is_none());
+    let long = request(
+        r#"{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"do":"long","n":100000}}"#,
+    );
+    let mut replies = connection.call(&long, CallMode::KeepOnDrop).await.unwrap();
+    for replies in [&mut replies, &mut others] {
+        let error = soon(replies.next()).await.unwrap().unwrap_err();
+        assert!(matches!(error, StdioError::LineTooLong { .. }), "{error}");
+    }
+    call(
+        &connection,
+        &request(r#"{"jsonrpc":"2.0","id":4,"method":"m","params":{}}"#),
+    )
+    .await;
     let big = format!(
         r#"{{"jsonrpc":"2.0","id":1,"method":"m","params":{{"x":"{}"}}}}"#,
         "x".repeat(1000)
