@@ -14,16 +14,14 @@ use std::{
 
 use http::StatusCode;
 use keepgate_audit::{Caller, Kind, Log, Reason, Record};
-use keepgate_store::kill::{
-    ActError, Done, Durable, Event, Kill, Ledger, Remains, Scope, Wish, text,
-};
+use keepgate_store::kill::{ActError, Done, Durable, Event, Kill, Ledger, Remains, Scope, text};
 use serde::Serialize;
 
 use crate::{
     operators::{Operator, Permission},
     page::Content,
     refused::Refused,
-    source::{Server, Session},
+    source::{Known, Session},
 };
 use late::{Note, Recording};
 pub(crate) use request::{Clearing, Drilling, Setting, parse};
@@ -177,16 +175,19 @@ impl Kills {
         &self,
         operator: &Operator,
         setting: &Setting,
-        servers: &[Server],
+        knows: impl Fn(&Scope) -> Known,
     ) -> Result<Content, Refused> {
         let wish = setting.wish(&operator.name).map_err(Refused::Request)?;
-        let mut warnings = unknown(&wish, servers);
         let done = self
             .ledger
             .set_as(wish, setting.id.as_deref())
             .await
             .map_err(|error| refused(&error))?;
-        warnings.extend(durability(&done.durable, "a restart forgets this kill"));
+        let mut warnings = durability(&done.durable, "a restart forgets this kill");
+        // Now that it has effect. What it cut is known, whatever is listed.
+        if done.cut == 0 {
+            warnings.extend(unknown(&done.kill.scope, knows(&done.kill.scope)));
+        }
         self.acted(StatusCode::CREATED, Kind::KillSet, done, warnings)
             .await
     }
@@ -239,11 +240,11 @@ impl Kills {
         &self,
         operator: &Operator,
         drilling: &Drilling,
-        servers: &[Server],
+        knows: impl Fn(&Scope) -> Known,
         sessions: Vec<Session>,
     ) -> Result<Content, Refused> {
         let wish = drilling.wish(&operator.name).map_err(Refused::Request)?;
-        let mut warnings = unknown(&wish, servers);
+        let mut warnings = Vec::from_iter(unknown(&wish.scope, knows(&wish.scope)));
         let (kill, blast) = self.ledger.blast(wish).map_err(|error| refused(&error))?;
         let kill = Arc::new(kill);
         let mut report = drill::Report::new(&kill, blast, sessions, self.ledger.switch());
@@ -493,24 +494,25 @@ fn durability(durable: &Durable, otherwise: &str) -> Vec<String> {
     }
 }
 
-/// A name the configuration does not have is likely misspelt: said, not refused, for it may be about to be added.
-fn unknown(wish: &Wish, servers: &[Server]) -> Vec<String> {
-    let name = match &wish.scope {
-        Scope::Server(server) | Scope::Tool { server, .. } => server.as_str(),
-        Scope::Everything
-        | Scope::Tenant(_)
-        | Scope::Caller(_)
-        | Scope::Session(_)
-        | Scope::Credential(_) => return Vec::new(),
+/// A name nobody knows is likely misspelt: a warning, no refusal, for it may be about to come.
+fn unknown(scope: &Scope, known: Known) -> Option<String> {
+    let Known::No { nearest } = known else {
+        return None;
     };
-    if servers.iter().any(|server| server.name == name) {
-        return Vec::new();
-    }
-    let known: Vec<&str> = servers.iter().map(|server| &*server.name).collect();
-    vec![format!(
-        "no server of the configuration is called `{name}`; there are {}",
-        known.join(", ")
-    )]
+    let target = scope.target().unwrap_or_default();
+    let missing = match scope {
+        Scope::Everything | Scope::Tenant(_) => return None,
+        Scope::Server(_) => "no server of the configuration is called",
+        Scope::Tool { .. } => "no server of the configuration has shown a tool called",
+        Scope::Caller(_) => "no session and no API key is of a caller called",
+        Scope::Session(_) => "no session is open that is called",
+        Scope::Credential(_) => "no server is given, and no caller has, a credential called",
+    };
+    let hint = match nearest {
+        Some(nearest) => format!("; did you mean `{nearest}`?"),
+        None => String::new(),
+    };
+    Some(format!("{missing} `{target}`{hint}"))
 }
 
 fn refused(error: &ActError) -> Refused {

@@ -18,6 +18,6 @@ pub use operators::{
     ACCOUNT, Entry, Operator, OperatorError, Operators, Permission, Role, add, read, revoke,
 };
 pub use service::{Admin, Response};
-pub use source::{Part, Process, Server, Session, Source};
+pub use source::{Known, Part, Process, Server, Session, Source};
 pub use status::{BundleStatus, InForce, Plugin, PolicyStatus};
 pub use token::{Token, TokenError};

@@ -16,6 +16,8 @@ use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use tower::Service;
 
+use keepgate_store::kill::Scope;
+
 use crate::kills::{Kills, parse};
 use crate::operators::{ACCOUNT, Operator, Operators};
 use crate::page::{Content, Page};
@@ -140,7 +142,8 @@ impl<S: Source> Inner<S> {
             },
             Route::Set => {
                 let setting = read(request).await?;
-                kills.set(&operator, &setting, &self.source.servers()).await
+                let knows = |scope: &Scope| self.source.knows(scope);
+                kills.set(&operator, &setting, knows).await
             }
             Route::Clear(id) => {
                 let clearing = read(request).await?;
@@ -148,8 +151,9 @@ impl<S: Source> Inner<S> {
             }
             Route::Drill => {
                 let drilling = read(request).await?;
-                let (servers, sessions) = (self.source.servers(), self.source.sessions());
-                kills.drill(&operator, &drilling, &servers, sessions).await
+                let knows = |scope: &Scope| self.source.knows(scope);
+                let sessions = self.source.sessions();
+                kills.drill(&operator, &drilling, knows, sessions).await
             }
         }
     }

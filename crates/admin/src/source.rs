@@ -1,5 +1,6 @@
 //! What the listener shows, as the binary supplies it.
 
+use keepgate_store::kill::Scope;
 use serde::Serialize;
 
 use crate::status::PolicyStatus;
@@ -18,11 +19,26 @@ pub trait Source: Send + Sync + 'static {
     /// The processes that run for servers, oldest first.
     fn processes(&self) -> Vec<Process>;
 
+    /// Whether what a kill names is known. For acts of operators: it may look through all there is.
+    fn knows(&self, scope: &Scope) -> Known;
+
     /// The servers of the configuration in force, in the order of their names.
     fn servers(&self) -> Vec<Server>;
 
     /// How the policies and their bundles stand.
     fn policy(&self) -> PolicyStatus;
+}
+
+/// Whether the gateway knows a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Known {
+    /// It does, or there is nothing to know.
+    Yes,
+    /// It does not.
+    No {
+        /// The known name most like it.
+        nearest: Option<String>,
+    },
 }
 
 /// One part of the gateway and whether it is in order. Shown to everybody who can reach the listener: one word, no path
@@ -113,6 +129,10 @@ impl<S: Source> Source for std::sync::Arc<S> {
 
     fn processes(&self) -> Vec<Process> {
         S::processes(self)
+    }
+
+    fn knows(&self, scope: &Scope) -> Known {
+        S::knows(self, scope)
     }
 
     fn servers(&self) -> Vec<Server> {

@@ -182,6 +182,14 @@ impl Authenticator {
         }
     }
 
+    /// Callers of API keys, of those that are over too.
+    pub fn callers(&self) -> Vec<Arc<Caller>> {
+        match &self.mode {
+            Mode::Keys(keys) | Mode::Tokens(_, Some(keys)) => keys.table.load().callers(),
+            Mode::Anonymous(_) | Mode::Tokens(_, None) => Vec::new(),
+        }
+    }
+
     /// Reads the keys again and swaps them in; calls that were let in keep their caller. Gives the number of keys.
     ///
     /// # Errors

@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::SystemTime;
 
-use keepgate_call::{Caller, CallerKind, Principal, Proof, ServerName, Tenant};
+use keepgate_call::{ServerName, Tenant};
 use keepgate_files::FileError;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -13,6 +12,10 @@ use time::format_description::well_known::Rfc3339;
 use zeroize::Zeroizing;
 
 use crate::key::{self, Digest, KeyId, Pepper, Presented, RandomError};
+
+mod table;
+
+pub(crate) use table::{Known, Table};
 
 /// Version of the file's form that is written, and the only one that is read.
 const VERSION: u32 = 1;
@@ -321,74 +324,6 @@ impl ApiKeys {
     /// Hash of a presented key.
     pub(crate) fn digest(&self, presented: &Presented<'_>) -> Digest {
         self.pepper.digest(presented)
-    }
-}
-
-/// All keys by id, ready for the hot path.
-#[derive(Debug, Default)]
-pub(crate) struct Table {
-    keys: HashMap<KeyId, Known>,
-}
-
-impl Table {
-    /// The key with this id.
-    pub(crate) fn find(&self, id: &KeyId) -> Option<&Known> {
-        self.keys.get(id)
-    }
-
-    /// Whether any key lets somebody in at `now`.
-    pub(crate) fn lets_in(&self, now: SystemTime) -> bool {
-        self.keys
-            .values()
-            .any(|known| !known.revoked && known.caller.expires.is_none_or(|end| now < end))
-    }
-
-    /// Whether a key of this principal was not revoked.
-    pub(crate) fn has_active(&self, principal: &Principal) -> bool {
-        let mut known = self.keys.values();
-        known.any(|known| !known.revoked && known.caller.principal() == principal)
-    }
-
-    /// How many keys there are, dead ones too.
-    pub(crate) fn len(&self) -> usize {
-        self.keys.len()
-    }
-}
-
-/// One key, ready for the hot path.
-#[derive(Debug)]
-pub(crate) struct Known {
-    /// What a presented key must hash to.
-    pub(crate) digest: Digest,
-    /// Whether it was revoked.
-    pub(crate) revoked: bool,
-    /// Who it stands for; made once, shared by all calls.
-    pub(crate) caller: Arc<Caller>,
-}
-
-impl Known {
-    /// Builds the caller once.
-    fn new(digest: Digest, key: ApiKey) -> Self {
-        let share = |names: Vec<String>| {
-            names
-                .into_iter()
-                .map(Arc::from)
-                .collect::<Arc<[Arc<str>]>>()
-        };
-        let revoked = key.revoked.is_some();
-        let caller = Caller::new(Proof {
-            key_id: Some(Arc::from(key.id)),
-            roles: share(key.roles),
-            scopes: share(key.scopes),
-            servers: key.servers.map(share),
-            expires: key.expires,
-            ..Proof::new(Tenant::new(key.tenant), CallerKind::Machine, key.subject)
-        });
-        Self {
-            digest,
-            revoked,
-            caller: Arc::new(caller),
-        }
     }
 }
 

@@ -39,6 +39,7 @@ pub use bundle::{Bundle, Key, KeyFileError, Place, Remote};
 pub use decisions::{DecisionFile, Decisions, Shadow, Upload};
 use decode::Decode;
 pub(crate) use decode::duration;
+pub(crate) use nearest::nearest;
 pub(crate) use state::state_directory;
 
 use document::{Node, Value};

@@ -6,6 +6,7 @@ mod decisions;
 mod descriptors;
 mod event_key;
 mod kills;
+mod known;
 mod listen;
 mod open;
 mod receiver;

@@ -1,6 +1,7 @@
 //! The tools a server has shown: what tells a hidden tool from one that never was, to us and to nobody else.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError, RwLock, Weak},
     time::{Duration, Instant},
 };
@@ -15,6 +16,7 @@ use keepgate_mcp::{
     },
 };
 use keepgate_policy::{ToolFacts, ToolFields};
+use keepgate_store::kill::is_nameable;
 use keepgate_transport::memory::{Budget, Charge};
 
 use crate::{flight::Flight, hash::HashMap, settings::Validation};
@@ -121,8 +123,11 @@ impl Shelves {
 
 impl Tools {
     /// Adds a tool as the server lists it. One whose annotations cannot be shown to policy stays unknown, and one whose
-    /// schema is too large to be read.
-    fn add(&mut self, item: &Item<'_>, validation: Validation) -> Result<(), Refusal> {
+    /// schema is too large to be read, and one that no kill could name. Returns whether a kill could.
+    fn add(&mut self, item: &Item<'_>, validation: Validation) -> Result<bool, Refusal> {
+        if !is_nameable(&item.key) {
+            return Ok(false);
+        }
         let annotations = item.raw.member("annotations").filter(|raw| raw.is_object());
         let schema = item.raw.member("inputSchema");
         let declared = parameters(schema);
@@ -176,7 +181,7 @@ impl Tools {
             };
             self.by_name.insert(item.key.as_ref().into(), entry);
         }
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -223,6 +228,15 @@ pub enum Known {
     Unsure,
 }
 
+/// Names of the tools of these catalogs. Equal ones are looked at once.
+pub fn names<'a>(catalogs: impl Iterator<Item = &'a Catalog>) -> BTreeSet<Box<str>> {
+    let lists = catalogs.filter_map(Catalog::whole);
+    let lists: BTreeMap<*const Tools, Arc<Tools>> =
+        lists.map(|list| (Arc::as_ptr(&list), list)).collect();
+    let names = lists.values().flat_map(|list| list.by_name.keys().cloned());
+    names.take(TOOLS_MOST).collect()
+}
+
 impl Catalog {
     /// What is known of `tool`.
     pub fn knows(&self, tool: &str) -> Known {
@@ -240,7 +254,8 @@ impl Catalog {
         shown.whole_since.is_none_or(|since| since.elapsed() >= age)
     }
 
-    /// Takes in one page of a list: the first if `first`, the last unless `more`.
+    /// Takes in one page of a list: the first if `first`, the last unless `more`. Returns the number of tools that were left out
+    /// since no kill could name them.
     ///
     /// # Errors
     /// `upstream_invalid` for a list over a limit, `memory_full` when there is no room for it. What was whole stays.
@@ -251,13 +266,14 @@ impl Catalog {
         validation: Validation,
         first: bool,
         more: bool,
-    ) -> Result<(), Refusal> {
+    ) -> Result<usize, Refusal> {
         let mut shown = self.shown.write().unwrap_or_else(PoisonError::into_inner);
         // Let go of before more is charged.
         let before = shown.pages.take().filter(|_| !first);
         let mut tools = before.unwrap_or_else(|| shelves.tools());
+        let mut nameless = 0;
         for item in page.items() {
-            tools.add(item, validation)?;
+            nameless += usize::from(!tools.add(item, validation)?);
         }
         if more {
             shown.pages = Some(tools);
@@ -265,7 +281,13 @@ impl Catalog {
             shown.whole = Some(shelves.share(tools));
             shown.whole_since = Some(Instant::now());
         }
-        Ok(())
+        Ok(nameless)
+    }
+
+    /// The last list that was whole.
+    fn whole(&self) -> Option<Arc<Tools>> {
+        let shown = self.shown.read().unwrap_or_else(PoisonError::into_inner);
+        shown.whole.clone()
     }
 
     /// Takes the pages shown so far for the whole list: its server would go on without end.

@@ -26,7 +26,7 @@ pub(crate) use ledger::Acts;
 pub use ledger::{Act, ActError, Done, Durable, Event, Health, Ledger};
 pub use registry::{Age, Blast, CallEnd, Running};
 pub use remains::Remains;
-pub use scope::{Facts, Scope, ScopeError};
+pub use scope::{CLIENT, Facts, GRANT, KEY, Scope, ScopeError, is_nameable};
 pub use switch::{Applied, Switch, Ticket};
 
 /// Longest reason, in bytes.

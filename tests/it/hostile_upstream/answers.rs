@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use keepgate_store::kill::Scope;
 use keepgate_tests::{
     Answer, Client, FakeServer, Say, TestGateway,
     upstream::{behave, said},
@@ -487,4 +488,62 @@ async fn trap_30_a_list_that_cannot_be_read_is_withheld() {
         assert!(call.json()["error"]["code"].is_i64(), "{call:?}");
         assert!(server.heard_of("tools/call").is_empty());
     }
+}
+
+#[tokio::test]
+async fn tools_whose_names_no_kill_could_name_are_neither_shown_nor_called() {
+    let longest = "x".repeat(512);
+    let wrong = [
+        String::new(),
+        "line\nbreak".to_owned(),
+        "nul\0".to_owned(),
+        "c1\u{85}".to_owned(),
+        format!("{longest}x"),
+    ];
+    let names: Vec<String> = wrong
+        .iter()
+        .cloned()
+        .chain(["echo".to_owned(), longest.clone()])
+        .collect();
+    let server = FakeServer::start({
+        let names = names.clone();
+        move |heard| {
+            let id = heard.json()["id"].clone();
+            if heard.method() == "tools/list" {
+                let tools = names
+                    .iter()
+                    .map(|name| json!({"name": name, "inputSchema": {"type": "object"}}));
+                let tools: Vec<Value> = tools.collect();
+                return Say::json(&json!({"jsonrpc": "2.0", "id": id, "result": {"tools": tools}}));
+            }
+            behave(heard).unwrap_or_else(|| Say::json(&said(&id, "done")))
+        }
+    })
+    .await;
+    let gateway = TestGateway::http(&server.url()).start().await;
+    let client = Client::new(gateway.addr).initialize("2025-11-25").await;
+    let list = client.ask("tools/list", json!({})).await.json();
+    let shown = list["result"]["tools"].as_array().expect("tools");
+    let shown: Vec<&str> = shown
+        .iter()
+        .filter_map(|tool| tool["name"].as_str())
+        .collect();
+    assert_eq!(shown, ["echo", &longest]);
+    let absent = client.call("never", json!({})).await;
+    for name in &wrong {
+        let refused = client.call(name, json!({})).await;
+        assert_eq!(refused.code(), absent.code(), "{name:?}");
+        let scope = Scope::parse("tool", Some(&format!("up/{name}")));
+        assert!(scope.is_err(), "{name:?}");
+    }
+    for name in ["echo", &longest] {
+        let answer = client.call(name, json!({})).await;
+        assert_eq!(answer.code(), None, "{answer:?}");
+        let scope = Scope::parse("tool", Some(&format!("up/{name}")));
+        assert!(scope.is_ok(), "{name}");
+    }
+    assert_eq!(server.heard_of("tools/call").len(), 2);
+    let counted = gateway.gateway.shared().meters.text();
+    let line = "keepgate_tools_nameless_total{keepgate_server_name=";
+    assert!(counted.contains(line), "{counted}");
 }

@@ -283,14 +283,14 @@ async fn a_damaged_file_cuts_everything_off_until_an_operator_clears_it() {
     let set = kill(
         &gate,
         &bootstrap,
-        &["set", "server", "other", "--reason", "why"],
+        &["set", "server", "upp", "--reason", "why"],
     )
     .await;
     assert!(
         set.json()["warnings"][0]
             .as_str()
             .expect("a warning")
-            .contains("up"),
+            .contains("did you mean `up`?"),
         "it is misspelt"
     );
     assert!(!is_killed(&echo(&gate).await));
@@ -325,6 +325,61 @@ async fn a_damaged_file_cuts_everything_off_until_an_operator_clears_it() {
         !is_killed(&echo(&gate).await),
         "the good file that was begun counts"
     );
+    gate.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_of_what_was_never_seen_warns_and_one_of_what_is_gone_shows() {
+    let server = server().await;
+    let home = Home::new().keys().url("up", &server.url());
+    let (_id, key) = home.key("alice").await;
+    let mut gate = home.serve().await;
+    let bootstrap = admin_token(&gate.home);
+    let client = gate.client("up");
+    let client = client.header("authorization", &format!("Bearer {key}"));
+    client.call_modern("echo", json!({})).await;
+    for (scope, target, hint) in [
+        ("tool", "up/ehco", Some("`up/echo`")),
+        ("tool", "up/delete", None),
+        ("tool", "upp/delete", Some("`up`")),
+        ("caller", "alise", Some("`alice`")),
+        ("caller", "alice", None),
+        ("session", "never", Some("no session is open")),
+        ("credential", "key:never", Some("no caller has")),
+    ] {
+        let set = kill(
+            &gate,
+            &bootstrap,
+            &["set", scope, target, "--reason", "why"],
+        )
+        .await;
+        assert_eq!(set.code, Some(0), "{scope} {target}: {}", set.stderr);
+        let warnings = set.json()["warnings"].to_string();
+        match hint {
+            Some(hint) => assert!(warnings.contains(hint), "{scope} {target}: {warnings}"),
+            None => assert_eq!(warnings, "[]", "{scope} {target}"),
+        }
+    }
+    // `upp` is not there: to somebody who looks it is as if the kill's server had been renamed.
+    let ready = async |gate: &Gate| {
+        let answer = keepgate_tests::Client::new(gate.admin).path("/readyz");
+        let answer = answer.send("GET", "").await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        String::from_utf8_lossy(&answer.body).into_owned()
+    };
+    assert!(ready(&gate).await.contains("kill_target: NOT CONFIGURED"));
+    gate.home = gate.home.with(|it| {
+        let server = it["servers"]["up"].clone();
+        it["servers"]["upp"] = server;
+    });
+    gate.says("configuration reloaded", 1).await;
+    assert!(!ready(&gate).await.contains("kill_target"));
+    gate.home = gate.home.with(|it| {
+        let servers = it["servers"].as_object_mut().expect("servers");
+        servers.remove("upp");
+    });
+    gate.says("configuration reloaded", 2).await;
+    assert!(ready(&gate).await.contains("kill_target: NOT CONFIGURED"));
     gate.end().await;
 }
 

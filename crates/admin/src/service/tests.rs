@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use http_body_util::Full;
 use keepgate_audit::Log;
-use keepgate_store::kill::{Ledger, Switch};
+use keepgate_store::kill::{Ledger, Scope, Switch};
 
 use super::*;
 use crate::operators::Role;
-use crate::source::{Part, Process, Server, Session};
+use crate::source::{Known, Part, Process, Server, Session};
 use crate::status::{BundleStatus, InForce, Plugin, PolicyStatus};
 use crate::token::Token;
 
@@ -67,6 +67,16 @@ impl Source for Fake {
                 idle_s: 1,
             })
             .into()
+    }
+
+    fn knows(&self, scope: &Scope) -> Known {
+        match scope.target().as_deref() {
+            Some("crm" | "crm/delete") => Known::Yes,
+            Some(target) if target.starts_with("cr") => Known::No {
+                nearest: Some("crm".to_owned()),
+            },
+            Some(_) | None => Known::No { nearest: None },
+        }
     }
 
     fn servers(&self) -> Vec<Server> {

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use keepgate_admin::{Operators, Part, PolicyStatus, Process, Server, Session, Source};
+use keepgate_admin::{Known, Operators, Part, PolicyStatus, Process, Server, Session, Source};
 use keepgate_audit::State;
 use keepgate_authn::KeyState;
 use keepgate_call::ServerName;
 use keepgate_gateway::Shared;
 use keepgate_gateway::settings::{Settings, Upstream};
-use keepgate_store::kill::Ledger;
+use keepgate_store::kill::{Ledger, Scope};
 use keepgate_telemetry::metrics::{About, Unit};
 use keepgate_transport::http::tls::Tls;
 
@@ -44,8 +44,8 @@ pub(crate) fn inventory(settings: &Settings) -> Vec<Server> {
 /// The operators' view of the running gateway.
 pub(super) struct View {
     servers: ArcSwap<Vec<Server>>,
-    shared: Arc<Shared>,
-    ledger: Arc<Ledger>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) ledger: Arc<Ledger>,
     /// The references of the servers' credentials.
     references: ArcSwap<BTreeMap<ServerName, Arc<str>>>,
     bundles: Arc<Bundles>,
@@ -98,6 +98,20 @@ impl View {
         view.observe_certificate();
         bundles::observe(view.shared.meters.registry(), &view.bundles);
         view
+    }
+
+    /// Names of the servers of the configuration.
+    pub(super) fn server_names(&self) -> impl Iterator<Item = String> + use<> {
+        let servers = self.servers.load_full();
+        let names: Vec<String> = servers.iter().map(|server| server.name.clone()).collect();
+        names.into_iter()
+    }
+
+    /// References of the servers' credentials.
+    pub(super) fn credential_names(&self) -> impl Iterator<Item = String> + use<> {
+        let references = self.references.load_full();
+        let names: Vec<String> = references.values().map(ToString::to_string).collect();
+        names.into_iter()
     }
 
     /// Whether calls are taken.
@@ -436,6 +450,11 @@ impl Source for View {
             });
         }
         parts.extend(super::kills::partial(&self.ledger));
+        parts.extend(self.has_stray_kill().then_some(Part {
+            name: "kill_target",
+            ready: true,
+            state: "NOT CONFIGURED, a kill names a server or credential that is not there",
+        }));
         parts.extend(super::clock::part(&self.shared.clock));
         parts.extend(self.restart_parts());
         // Nor is what a bundle's server does: without a bundle there is no start.
@@ -486,6 +505,10 @@ impl Source for View {
             }
         });
         shown.collect()
+    }
+
+    fn knows(&self, scope: &Scope) -> Known {
+        self.known(scope)
     }
 
     fn servers(&self) -> Vec<Server> {

@@ -5,7 +5,7 @@ mod arguments;
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, OnceLock, PoisonError, RwLock, Weak, atomic::AtomicBool},
     time::{Duration, SystemTime},
 };
@@ -40,6 +40,7 @@ use crate::{
     catalog::{self, Catalog, CatalogEntry, Shelves},
     clock::Ids,
     inspection::Inspection,
+    session::Session,
     settings::{Settings, UndeclaredArguments, Validation},
     shared::Shared,
     stack::Calls,
@@ -69,7 +70,8 @@ impl Catalogs {
         }
     }
 
-    /// Takes in one page of a list a server shows the caller of `bound`: the first if `first`, the last unless `more`.
+    /// Takes in one page of a list a server shows the caller of `bound`: the first if `first`, the last unless `more`. Returns the
+    /// number of tools that were left out since no kill could name them.
     ///
     /// # Errors
     /// `upstream_invalid` for a list over a limit, `memory_full` when there is no room for it.
@@ -80,7 +82,7 @@ impl Catalogs {
         validation: Validation,
         first: bool,
         more: bool,
-    ) -> Result<(), Refusal> {
+    ) -> Result<usize, Refusal> {
         let catalog = self.of(bound);
         let shown = catalog.show(&self.shelves, page, validation, first, more);
         if shown
@@ -124,6 +126,18 @@ impl Catalogs {
 }
 
 impl Catalogs {
+    /// Names of the tools a server has shown these sessions, and callers without one.
+    pub fn names(&self, server: &ServerName, sessions: &[Arc<Session>]) -> BTreeSet<Box<str>> {
+        let all = self
+            .stateless
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let stateless = all.iter().filter(|((of, _), _)| of == server);
+        let stateless = stateless.map(|(_, catalog)| &**catalog);
+        let sessions = sessions.iter().filter(|session| session.server == *server);
+        catalog::names(stateless.chain(sessions.map(|session| &session.catalog)))
+    }
+
     /// The arguments that the tool of a call takes.
     pub fn schema(&self, bound: &Bound) -> Option<Arc<InputSchema>> {
         match self.of(bound).knows(&bound.call.tool()?) {
@@ -137,7 +151,7 @@ impl Catalogs {
 #[derive(Debug)]
 pub enum Shelf {
     /// In a session.
-    Session(Arc<crate::session::Session>),
+    Session(Arc<Session>),
     /// With a caller.
     Caller(Arc<Catalog>),
 }

@@ -5,13 +5,18 @@ use std::{borrow::Cow, fmt};
 use keepgate_call::{ServerName, Tenant};
 
 /// Before the id of an OAuth client, as a caller.
-pub(super) const CLIENT: &str = "client:";
+pub const CLIENT: &str = "client:";
 /// Before the id of a sign-in, as a session.
-pub(super) const GRANT: &str = "grant:";
+pub const GRANT: &str = "grant:";
 /// Before the id of an API key, as a credential.
-pub(super) const KEY: &str = "key:";
+pub const KEY: &str = "key:";
 /// Longest name in a target, in bytes.
 const LONGEST: usize = 512;
+
+/// Whether a kill can name this: what nobody can cut off by its name must not be offered.
+pub fn is_nameable(name: &str) -> bool {
+    !name.is_empty() && name.len() <= LONGEST && !name.chars().any(char::is_control)
+}
 
 /// What is cut off.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -120,7 +125,12 @@ impl Scope {
             what,
             target: target.to_owned(),
         };
-        if target.is_empty() || target.len() > LONGEST || target.chars().any(char::is_control) {
+        // The longest tool's name follows its server's.
+        let name = match word {
+            "tool" => target.split_once('/').map_or(target, |(_, tool)| tool),
+            _ => target,
+        };
+        if !is_nameable(name) || target.chars().any(char::is_control) {
             return Err(wrong("1 to 512 bytes without control characters"));
         }
         let server =

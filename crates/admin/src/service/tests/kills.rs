@@ -292,16 +292,48 @@ fn queries_methods_and_paths_are_exact() {
 }
 
 #[test]
-fn a_name_that_is_not_there_is_said() {
+fn a_kill_of_a_name_nobody_knows_warns_and_names_the_nearest() {
     let bench = Bench::new();
-    let body = r#"{"scope":"server","target":"crn","reason":"typo"}"#;
-    let set = json(&bench.act(&bench.token, "POST", "/api/v1/kills", body));
-    let warning = set["warnings"][0].as_str().unwrap();
-    assert!(
-        warning.contains("crn") && warning.contains("crm"),
-        "{warning}"
-    );
-    assert_eq!(set["kill"]["by"], "bootstrap");
+    for (scope, target, warning) in [
+        ("server", "crm", None),
+        (
+            "server",
+            "crn",
+            Some("no server of the configuration is called `crn`; did you mean `crm`?"),
+        ),
+        (
+            "tool",
+            "cr/list",
+            Some(
+                "no server of the configuration has shown a tool called `cr/list`; did you mean `crm`?",
+            ),
+        ),
+        (
+            "caller",
+            "zoe",
+            Some("no session and no API key is of a caller called `zoe`"),
+        ),
+        (
+            "session",
+            "s-1",
+            Some("no session is open that is called `s-1`"),
+        ),
+        (
+            "credential",
+            "key:1",
+            Some("no server is given, and no caller has, a credential called `key:1`"),
+        ),
+    ] {
+        let body = json!({"scope": scope, "target": target, "reason": "typo"}).to_string();
+        let set = json(&bench.act(&bench.token, "POST", "/api/v1/kills", &body));
+        let expected: Vec<&str> = warning.into_iter().collect();
+        assert_eq!(set["warnings"], json!(expected), "{scope}");
+        // It holds all the same.
+        assert_eq!(set["kill"]["state"], "active", "{scope}");
+        let drill = json!({"scope": scope, "target": target}).to_string();
+        let drilled = json(&bench.act(&bench.token, "POST", "/api/v1/kills/drill", &drill));
+        assert_eq!(drilled["warnings"], json!(expected), "{scope}");
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ use keepgate_mcp::{
 };
 use keepgate_policy::{Decision, Effect, Item, Phase, Policy, Reason};
 use keepgate_store::kill::Switch;
+use keepgate_telemetry::metrics::{Counter, Family};
 use tracing::warn;
 
 use super::{
@@ -50,6 +51,7 @@ struct Parts {
     history: Arc<Histories>,
     refusals: Arc<audit::Refusals>,
     validation: BTreeMap<ServerName, Validation>,
+    nameless: Family<Counter, 1>,
 }
 
 impl Screen {
@@ -67,6 +69,11 @@ impl Screen {
             validation: servers
                 .map(|(name, server)| (name.clone(), server.validation))
                 .collect(),
+            nameless: shared.meters.registry().counter(
+                "keepgate.tools.nameless",
+                "Tools left out of lists since no kill could name them",
+                &["keepgate.server.name"],
+            ),
         }))
     }
 }
@@ -266,7 +273,13 @@ impl Screened {
             };
             let validation = validation.copied().unwrap_or_default();
             let catalogs = &self.parts.catalogs;
-            catalogs.show(&self.bound, &listing, validation, first, more)?;
+            let nameless = catalogs.show(&self.bound, &listing, validation, first, more)?;
+            if nameless > 0 {
+                let server = &self.bound.call.server;
+                warn!(%server, nameless, "left out tools whose names no kill could name: empty, over 512 bytes or with control characters");
+                let counter = &self.parts.nameless;
+                counter.with([server.as_str()], |counter| counter.add(nameless as u64));
+            }
         }
         let past = self.past();
         let seen = past.facts();
