@@ -161,7 +161,6 @@ fn applied(settings: &Settings) {
     let Limits {
         body: _,
         result: _,
-        event: _,
         depth: _,
         in_flight: _,
         streams: _,
