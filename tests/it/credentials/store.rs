@@ -2,10 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use keepgate_credential::{Form, Scope, Terms, Use, VaultSettings};
+use keepgate_call::ServerName;
+use keepgate_credential::{Credentials, Form, Scope, Settings, Terms, Use, VaultSettings};
 use keepgate_tests::{FakeVault, Gate, vault::Mood};
 use serde_json::json;
 use tempfile::TempDir;
+use tokio_util::task::TaskTracker;
 
 use super::{SECRET, line, private, store, up, vault, wanted};
 
@@ -98,6 +100,54 @@ async fn many_callers_make_one_fetch() {
     assert_eq!(fake.asked("GET database/creds"), 1);
     assert_eq!(fake.asked("POST auth/approle/login"), 1);
     store.close().await;
+}
+
+#[tokio::test]
+async fn servers_that_wait_for_a_login_share_its_failure() {
+    const SERVERS: usize = 30;
+    let fake = filled().await;
+    let directory = TempDir::new().unwrap();
+    let settings = VaultSettings {
+        timeout: Duration::from_secs(1),
+        ..vault(&fake, directory.path())
+    };
+    let name = |number: usize| ServerName::parse(&format!("up-{number}")).unwrap();
+    let uses = (0..SERVERS).map(|number| {
+        let reference = format!("vault:secret/mcp/{number}#token");
+        (name(number), wanted(&reference, Form::Bearer))
+    });
+    let store = Credentials::new(&TaskTracker::new());
+    let settings = Settings {
+        vault: Some(settings),
+    };
+    store.configure(&settings, &uses.collect()).unwrap();
+    fake.content().mood = Mood::Silent;
+    let all = (0..SERVERS).map(|number| {
+        let source = store.of(&name(number)).unwrap();
+        async move {
+            source
+                .acquire()
+                .await
+                .map(drop)
+                .map_err(|error| error.fault.word())
+        }
+    });
+    let all = futures_util::future::join_all(all).await;
+    assert!(all.iter().all(|one| *one == Err("vault_slow")), "{all:?}");
+    // One logs in for all that are there while it does; a slow machine may bring some in later.
+    let logins = fake.asked("POST auth/approle/login");
+    assert!(logins <= 4, "{logins} logins, one after the other");
+    // Whoever comes later tries again.
+    fake.content().mood = Mood::Fine;
+    let source = store.of(&name(0)).unwrap();
+    for _ in 0..1_000 {
+        let word = source.acquire().await.err().map(|error| error.fault.word());
+        if word == Some("vault_not_found") {
+            return;
+        }
+        moment().await;
+    }
+    panic!("the vault is not asked again");
 }
 
 #[tokio::test]

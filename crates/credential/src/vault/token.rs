@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -82,6 +82,9 @@ pub(super) struct Tokens {
     current: ArcSwapOption<Token>,
     /// One login at a time. Has the token of now searched for.
     flight: Mutex<Option<InUse>>,
+    /// The last login that failed, and its end: whoever waited for it shares the failure. Behind a vault that does not answer, the
+    /// servers would otherwise log in one after the other, each for as long as that may take.
+    failed: std::sync::Mutex<Option<(Instant, Fault)>>,
     live: Arc<Live>,
     changed: Notify,
 }
@@ -100,6 +103,7 @@ impl Tokens {
             inherited: AtomicBool::new(false),
             current: ArcSwapOption::empty(),
             flight: Mutex::default(),
+            failed: std::sync::Mutex::default(),
             live: Arc::clone(live),
             changed: Notify::new(),
         }
@@ -110,11 +114,21 @@ impl Tokens {
         if let Some(token) = self.usable() {
             return Ok(token);
         }
+        let came = Instant::now();
         let mut in_use = self.flight.lock().await;
         if let Some(token) = self.usable() {
             return Ok(token);
         }
-        let token = Arc::new(self.login(way).await?);
+        let failed = || self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, fault)) = failed().as_ref().filter(|(ended, _)| *ended >= came) {
+            return Err(fault.clone());
+        }
+        let login = self.login(way).await;
+        *failed() = login
+            .as_ref()
+            .err()
+            .map(|fault| (Instant::now(), fault.clone()));
+        let token = Arc::new(login?);
         // One too short to be searched for opens a vault all the same: no server is ever given it.
         let holder = Arc::clone(&token);
         *in_use = ServerName::parse(OWN).and_then(|own| self.live.add(&own, holder).ok());
