@@ -301,3 +301,86 @@ async fn a_stream_that_is_resumed_is_given_up_where_it_was() {
         server.is_hung_up_on(1).await;
     }
 }
+
+/// A server that answers `initialize` with what `chosen` makes of the version it is asked for.
+async fn choosing(chosen: fn(&str) -> String) -> (FakeServer, TestGateway) {
+    let server = FakeServer::start(move |heard| {
+        if heard.method() != "initialize" {
+            let said = || Say::json(&said(&heard.json()["id"], "hello"));
+            return behave(heard).unwrap_or_else(said);
+        }
+        let message = heard.json();
+        let asked = message["params"]["protocolVersion"].as_str().unwrap_or_default();
+        let result = json!({"protocolVersion": chosen(asked), "capabilities": {"tools": {}}, "serverInfo": {"name": "s", "version": "1"}});
+        Say::json(&json!({"jsonrpc": "2.0", "id": message["id"], "result": result}))
+    })
+    .await;
+    let gateway = TestGateway::http(&server.url()).start().await;
+    (server, gateway)
+}
+
+fn opening(version: &str) -> String {
+    let params = json!({"protocolVersion": version, "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}});
+    json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}).to_string()
+}
+
+#[tokio::test]
+async fn what_goes_up_is_the_revision_that_was_agreed_on() {
+    let (server, gateway) = choosing(str::to_owned).await;
+    for (asked, agreed) in [
+        ("2024-11-05", "2024-11-05"),
+        ("2025-06-18", "2025-06-18"),
+        ("2099-01-01", "2025-11-25"),
+        ("2026-07-28", "2025-11-25"),
+        ("1.0", "2025-11-25"),
+    ] {
+        let answer = Client::new(gateway.addr).post(opening(asked)).await;
+        assert_eq!(
+            answer.json()["result"]["protocolVersion"],
+            agreed,
+            "{asked}"
+        );
+        let heard = server.heard_of("initialize").pop().unwrap();
+        assert_eq!(heard.json()["params"]["protocolVersion"], agreed, "{asked}");
+    }
+    let (_server, gateway) = choosing(|_| "2099-01-01".to_owned()).await;
+    let answer = Client::new(gateway.addr).post(opening(OPENED)).await;
+    let error = &answer.json()["error"];
+    assert_eq!(
+        (&error["code"], &error["data"]["code"]),
+        (&json!(-32602), &json!("upstream_revision"))
+    );
+}
+
+#[tokio::test]
+async fn a_server_of_2024_is_judged_as_one_of_2025_without_batches() {
+    let (server, gateway) = choosing(|_| "2024-11-05".to_owned()).await;
+    let client = Client::new(gateway.addr).initialize("2024-11-05").await;
+    works(&client, "2024-11-05").await;
+    assert_eq!(server.heard_of("tools/call").len(), 1);
+    let batch = r#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#;
+    assert_eq!(client.post(batch).await.status, 400);
+}
+
+#[tokio::test]
+async fn a_tool_that_needs_a_task_is_hidden() {
+    let (server, _gateway, client) = session(|heard| {
+        (heard.method() == "tools/list").then(|| {
+            let tool = |name: &str, support: &str| json!({"name": name, "inputSchema": {}, "execution": {"taskSupport": support}});
+            let tools = json!({"tools": [tool("echo", "optional"), tool("slow", "required")]});
+            Say::json(&json!({"jsonrpc": "2.0", "id": heard.json()["id"], "result": tools}))
+        })
+    })
+    .await;
+    let listed = client.ask("tools/list", json!({})).await;
+    assert_eq!(
+        listed.json()["result"]["tools"].as_array().unwrap().len(),
+        1
+    );
+    assert_eq!(
+        client.call("slow", json!({})).await.code().as_deref(),
+        Some("not_found")
+    );
+    works(&client, "optional").await;
+    assert_eq!(server.heard_of("tools/call").len(), 1);
+}

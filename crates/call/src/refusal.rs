@@ -144,6 +144,8 @@ codes! {
     UpstreamTimeout = "upstream_timeout", Upstream;
     /// The server behind the gateway broke the protocol or its limits.
     UpstreamInvalid = "upstream_invalid", Upstream;
+    /// The server behind the gateway chose a revision of the protocol that the gateway cannot enforce rules in.
+    UpstreamRevision = "upstream_revision", Upstream;
     /// The server behind the gateway sent too many bytes that bring no message.
     UpstreamFlood = "upstream_flood", Upstream;
     /// The call has run as long as a call may.

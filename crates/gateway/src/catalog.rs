@@ -128,6 +128,9 @@ impl Tools {
         if !is_nameable(&item.key) {
             return Ok(false);
         }
+        if needs_a_task(item) {
+            return Ok(true);
+        }
         let annotations = item.raw.member("annotations").filter(|raw| raw.is_object());
         let schema = item.raw.member("inputSchema");
         let declared = parameters(schema);
@@ -183,6 +186,13 @@ impl Tools {
         }
         Ok(true)
     }
+}
+
+/// Whether a tool can be called as a task only: tasks are not passed on yet, so nobody could call it.
+fn needs_a_task(item: &Item<'_>) -> bool {
+    let execution = item.raw.member("execution");
+    let support = execution.and_then(|execution| execution.member("taskSupport"));
+    support.is_some_and(|support| support.is_text("required"))
 }
 
 /// Bytes that a tool takes in memory, at most. Whatever a catalog keeps of a tool is counted here.

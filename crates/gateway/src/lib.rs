@@ -18,6 +18,7 @@ pub mod layers;
 pub mod limit;
 pub mod live;
 pub mod metrics;
+mod object;
 mod oblige;
 pub mod processes;
 pub mod render;

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod tests;
+mod v2024_11_05;
 mod v2025_03_26;
 mod v2025_06_18;
 mod v2025_11_25;
@@ -12,6 +13,8 @@ use crate::method::{Direction, Method};
 /// A revision of MCP we speak, oldest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Revision {
+    /// 2024-11-05
+    V2024_11_05,
     /// 2025-03-26
     V2025_03_26,
     /// 2025-06-18
@@ -73,6 +76,7 @@ pub struct Facts {
 impl Revision {
     /// All, oldest first.
     pub const ALL: &'static [Self] = &[
+        Self::V2024_11_05,
         Self::V2025_03_26,
         Self::V2025_06_18,
         Self::V2025_11_25,
@@ -104,6 +108,7 @@ impl Revision {
     /// What the revision has.
     pub fn facts(self) -> &'static Facts {
         match self {
+            Self::V2024_11_05 => &v2024_11_05::FACTS,
             Self::V2025_03_26 => &v2025_03_26::FACTS,
             Self::V2025_06_18 => &v2025_06_18::FACTS,
             Self::V2025_11_25 => &v2025_11_25::FACTS,

@@ -160,7 +160,7 @@ async fn trap_10_unknown_notifications_reach_no_server() {
 }
 
 #[tokio::test]
-async fn trap_10_a_call_cannot_become_a_task() {
+async fn trap_10_a_call_cannot_become_a_task_and_nobody_declares_that_it_could() {
     let (server, gateway) = open_gate().await;
     let opening = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": "2025-11-25",
         "capabilities": {"tasks": {"requests": {}}}}});
@@ -168,11 +168,30 @@ async fn trap_10_a_call_cannot_become_a_task() {
     let opened = Client::new(gateway.addr).post(opening.to_string()).await;
     let capabilities = &opened.json()["result"]["capabilities"];
     assert!(capabilities.get("tasks").is_none() && capabilities.get("tools").is_some());
+    let heard = server.heard_of("initialize").pop().unwrap().json();
+    assert_eq!(heard["params"]["capabilities"], json!({}));
     let client = session(&gateway).await;
+    // As the specification has it: who has not declared tasks ignores that one is asked for.
     let call = json!({"name": "echo", "arguments": {}, "task": {"ttl": 60000}});
-    let answer = client.ask("tools/call", call).await;
-    assert_eq!(answer.code().as_deref(), Some("params_invalid"));
-    assert!(server.heard_of("tools/call").is_empty());
+    let answer = client.ask("tools/call", call.clone()).await;
+    assert_eq!(answer.code(), None, "{answer:?}");
+    let mut modern = call;
+    let mut meta = keepgate_tests::client::modern_meta();
+    meta["io.modelcontextprotocol/clientCapabilities"] =
+        json!({"extensions": {"io.modelcontextprotocol/tasks": {}, "x": {}}, "roots": {}});
+    modern["_meta"] = meta;
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": modern});
+    let stateless = Client::new(gateway.addr).modern("tools/call", Some("echo"));
+    let answer = stateless.post(body.to_string()).await;
+    assert_eq!(answer.code(), None, "{answer:?}");
+    let calls = server.heard_of("tools/call");
+    assert_eq!(calls.len(), 2);
+    for heard in &calls {
+        assert_eq!(heard.json()["params"].get("task"), None);
+    }
+    let declared =
+        &calls[1].json()["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"];
+    assert_eq!(*declared, json!({"extensions": {"x": {}}, "roots": {}}));
 }
 
 #[tokio::test]

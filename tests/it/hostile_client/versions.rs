@@ -68,7 +68,7 @@ async fn trap_03_revisions_nobody_can_police_reach_no_server() {
     assert_eq!(answer["error"]["data"]["supported"], json!(["2026-07-28"]));
     let client = session(&gateway).await;
     let old = client
-        .header("mcp-protocol-version", "2024-11-05")
+        .header("mcp-protocol-version", "2024-10-07")
         .post(call())
         .await;
     assert_eq!(old.status, 400);

@@ -3,6 +3,7 @@
 mod answer;
 mod batch;
 mod detach;
+mod narrow;
 mod post;
 
 use std::{

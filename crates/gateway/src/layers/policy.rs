@@ -163,10 +163,6 @@ impl Judge {
                 | ListKind::ResourceTemplates,
             )
             | About::Session => self.part_of_the_protocol(),
-            About::Tool(_) if request.param("task").is_some() => {
-                return Err(Refusal::new(Code::ParamsInvalid)
-                    .detail("task-augmented calls are not supported"));
-            }
             About::Tool(_) | About::Prompt(_) | About::Resource(_) | About::Completion { .. } => {
                 self.asked(&side, known.tool.as_ref(), request)?
             }

@@ -100,6 +100,7 @@ pub(super) const TABLE: &[Wording] = &[
     row(Code::UpstreamUnreachable, Way::Error, StatusCode::BAD_GATEWAY, -31101, "the server cannot be reached"),
     row(Code::UpstreamCircuitOpen, Way::Result, StatusCode::SERVICE_UNAVAILABLE, -31105, "refused: the server failed repeatedly, its circuit breaker is open"),
     row(Code::UpstreamTimeout, Way::Error, StatusCode::GATEWAY_TIMEOUT, -31102, "the server did not answer in time"),
+    row(Code::UpstreamRevision, Way::Error, StatusCode::BAD_GATEWAY, INVALID_PARAMS, "the server speaks no protocol revision that this gateway supports"),
     row(Code::UpstreamInvalid, Way::Error, StatusCode::BAD_GATEWAY, -31103, "the server's answer breaks the protocol or a limit"),
     row(Code::UpstreamFlood, Way::Error, StatusCode::BAD_GATEWAY, -31106, "the server sent too many bytes that bring no message"),
     row(Code::CallExpired, Way::Error, StatusCode::GATEWAY_TIMEOUT, -31107, "the call has run as long as a call may"),

@@ -234,7 +234,7 @@ fn stateful_messages() {
             v=2025-11-25 | initialize "protocolVersion":"2025-06-18"
                 2025-06-18 Stateful
             | initialize "protocolVersion":"2024-11-05"
-                2025-11-25 Stateful
+                2024-11-05 Stateful
             | initialize "protocolVersion":"2026-07-28"
                 2025-11-25 Stateful
             v=2000-01-01 | initialize "protocolVersion":"2025-06-18"

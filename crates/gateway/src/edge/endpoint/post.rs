@@ -17,7 +17,7 @@ use keepgate_transport::{
     body::{ReadError, read_within},
 };
 
-use super::{Arrived, Inner, accepts, answer, batch, mirrored};
+use super::{Arrived, Inner, accepts, answer, batch, mirrored, narrow::narrowed};
 use crate::inspection::Inspection;
 use crate::render::{self, Asked};
 
@@ -71,7 +71,7 @@ impl Inner {
                     &arrived,
                     &mirrored,
                     framing.revision,
-                    Ask::Message(message),
+                    Ask::Message(narrowed(message, framing.revision)?),
                 )?);
                 match self.run(Arc::clone(&call)).await {
                     Ok(reply) => Ok(answer::respond(&self, &call, reply)),
@@ -82,6 +82,7 @@ impl Inner {
                 let calls: Result<Vec<_>, Refusal> = messages
                     .into_iter()
                     .map(|message: Message| {
+                        let message = narrowed(message, framing.revision)?;
                         self.call(&arrived, &mirrored, framing.revision, Ask::Message(message))
                     })
                     .collect();

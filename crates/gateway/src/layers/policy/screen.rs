@@ -32,6 +32,7 @@ use crate::{
     around::Around,
     history::{Histories, Past},
     knowledge::Knowledge,
+    object::{replaced, without_tasks},
     render::{self, Asked},
     settings::{Settings, Validation},
     shared::Shared,
@@ -207,8 +208,8 @@ impl Screened {
         Ok(response)
     }
 
-    /// A result without the `instructions` of a server that may not give any. Only the handshakes have them; where else a
-    /// member has that name it is data.
+    /// The result of a handshake without what is not passed on: tasks, and the `instructions` of a server that may not give any.
+    /// Elsewhere a member of that name is data.
     fn heard(&self, response: Response) -> Result<Response, Refusal> {
         let call = &self.bound.call;
         let introduces = call.request().is_some_and(|request| {
@@ -217,20 +218,23 @@ impl Screened {
                 Method::Initialize | Method::ServerDiscover
             )
         });
-        if !introduces || !self.parts.knowledge.drops_instructions(&call.server) {
+        if !introduces {
             return Ok(response);
         }
-        let Some(result) = response.result() else {
-            return Ok(response);
+        let with = |response: &Response, member: &str, by: Option<&str>| {
+            let result = response.result().unwrap_or(Raw::NO_MEMBERS);
+            let changed = response.with_result(&replaced(result, member, by));
+            changed.map_err(|error| Refusal::new(Code::Internal).source(error))
         };
-        let kept = result
-            .members()
-            .filter(|(name, _)| !name.is_text("instructions"));
-        let kept = kept.map(|(name, value)| format!("{}:{}", name.as_str(), value.as_str()));
-        let kept = kept.collect::<Vec<_>>().join(",");
-        response
-            .with_result(&format!("{{{kept}}}"))
-            .map_err(|error| Refusal::new(Code::Internal).source(error))
+        let capabilities = response.result_member("capabilities");
+        let mut kept = match capabilities.and_then(without_tasks) {
+            Some(narrowed) => with(&response, "capabilities", Some(&narrowed))?,
+            None => response,
+        };
+        if self.parts.knowledge.drops_instructions(&call.server) {
+            kept = with(&kept, "instructions", None)?;
+        }
+        Ok(kept)
     }
 
     /// A stateless result says what it is (2026-07-28 `basic`, `resultType`; absent means complete). A task would have to

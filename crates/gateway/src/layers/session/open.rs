@@ -6,7 +6,6 @@ use futures_util::StreamExt;
 use keepgate_call::{Answer, Ask, Call, Code, Events, Refusal, Reply};
 use keepgate_mcp::{
     Era,
-    json::Raw,
     message::{Message, Request, Response},
     revision::Revision,
 };
@@ -91,7 +90,6 @@ where
         return Ok(Answer::Message(Message::Response(response)).into());
     }
     let revision = agreed(&response)?;
-    let response = without_tasks(response)?;
     sessions.keep(&session, seat, revision);
     Ok(Reply {
         answer: Answer::Message(Message::Response(response)),
@@ -123,38 +121,11 @@ fn agreed(response: &Response) -> Result<Revision, Refusal> {
         .and_then(Revision::parse)
         .filter(|revision| revision.era() == Era::Stateful);
     known.ok_or_else(|| {
-        Refusal::new(Code::UpstreamInvalid)
-            .detail("the server chose a protocol version this gateway cannot police")
+        let shown: String = chosen
+            .iter()
+            .flat_map(|text| text.chars())
+            .take(32)
+            .collect();
+        Refusal::new(Code::UpstreamRevision).detail(format!("the server chose `{shown}`"))
     })
-}
-
-/// Tasks are not passed on yet: what the gateway would refuse must not be declared.
-fn without_tasks(response: Response) -> Result<Response, Refusal> {
-    let narrowed = response
-        .result()
-        .zip(response.result_member("capabilities"))
-        .and_then(|(result, capabilities)| {
-            capabilities.member("tasks")?;
-            let capabilities = replaced(capabilities, "tasks", None);
-            Some(replaced(result, "capabilities", Some(&capabilities)))
-        });
-    match narrowed {
-        Some(result) => response
-            .with_result(&result)
-            .map_err(|error| Refusal::new(Code::Internal).source(error)),
-        None => Ok(response),
-    }
-}
-
-/// An object's text with one member replaced, or left out.
-fn replaced(object: Raw<'_>, name: &str, by: Option<&str>) -> String {
-    let members = object.members().filter_map(|(key, value)| {
-        let value = if key.is_text(name) {
-            by?
-        } else {
-            value.as_str()
-        };
-        Some(format!("{}:{value}", key.as_str()))
-    });
-    format!("{{{}}}", members.collect::<Vec<_>>().join(","))
 }

@@ -1,0 +1,37 @@
+//! Objects with a member less, or another one: every other byte stays.
+
+use keepgate_mcp::json::Raw;
+
+/// An object's text with one member replaced, or left out.
+pub(crate) fn replaced(object: Raw<'_>, name: &str, by: Option<&str>) -> String {
+    let members = object.members().filter_map(|(key, value)| {
+        let value = if key.is_text(name) {
+            by?
+        } else {
+            value.as_str()
+        };
+        Some(format!("{}:{value}", key.as_str()))
+    });
+    format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+}
+
+/// Capabilities without those of tasks, which are not passed on yet: the capability of 2025-11-25 and the extension of
+/// 2026-07-28. What the gateway would refuse must not be declared, to either side. `None` if they have none.
+pub(crate) fn without_tasks(capabilities: Raw<'_>) -> Option<String> {
+    const EXTENSION: &str = "io.modelcontextprotocol/tasks";
+    let extensions = capabilities.member("extensions");
+    let extensions = extensions.filter(|them| them.member(EXTENSION).is_some());
+    if extensions.is_none() && capabilities.member("tasks").is_none() {
+        return None;
+    }
+    let narrowed = extensions.map(|them| replaced(them, EXTENSION, None));
+    let members = capabilities.members().filter_map(|(key, value)| {
+        let value = match &narrowed {
+            _ if key.is_text("tasks") => return None,
+            Some(narrowed) if key.is_text("extensions") => narrowed.as_str(),
+            Some(_) | None => value.as_str(),
+        };
+        Some(format!("{}:{value}", key.as_str()))
+    });
+    Some(format!("{{{}}}", members.collect::<Vec<_>>().join(",")))
+}
