@@ -127,6 +127,7 @@ fn settings(start: &Start) -> Result<Settings, Error> {
         },
         definition: None,
         arguments: Default::default(),
+        plaintext: false,
         validation: Default::default(),
     };
     let name = ServerName::parse(SERVER).ok_or_else(unusable)?;

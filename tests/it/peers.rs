@@ -29,6 +29,7 @@ mod logs;
 mod operations;
 mod overload;
 mod permissions;
+mod plaintext;
 mod process;
 mod readmission;
 mod reload;

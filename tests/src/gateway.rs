@@ -177,6 +177,7 @@ impl Builder {
             limits: ServerLimits::default(),
             definition: None,
             arguments: Default::default(),
+            plaintext: false,
             validation: Default::default(),
         };
         let name = ServerName::parse("up").expect("a name");

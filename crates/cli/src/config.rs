@@ -95,6 +95,8 @@ pub struct Configuration {
     pub telemetry: export::Settings,
     /// What the data plane is told.
     pub gateway: Settings,
+    /// The keys whose secret is sent over http to another machine, as the configuration allows.
+    pub plaintext: Vec<String>,
     /// What works but is likely not meant, one sentence each.
     pub warnings: Vec<String>,
 }

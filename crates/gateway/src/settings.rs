@@ -270,6 +270,8 @@ pub struct Server {
     pub definition: Option<Arc<str>>,
     /// Treatment of arguments that a tool's schema does not declare.
     pub arguments: UndeclaredArguments,
+    /// Whether its credential may be sent where it can be read on the way.
+    pub plaintext: bool,
     /// Extent to which arguments are validated against a tool's schema.
     pub validation: Validation,
 }
@@ -370,6 +372,27 @@ pub enum Upstream {
         /// Launcher that confines the process. `None` starts the program with all rights of this process.
         launch: Option<Launch>,
     },
+}
+
+impl Upstream {
+    /// Whether what is sent to it can be read on the way.
+    pub fn travels_clear(&self) -> bool {
+        match self {
+            Self::Http { url, .. } => travels_clear(url),
+            Self::Child { .. } => false,
+        }
+    }
+}
+
+/// Whether what is sent to this URL can be read on the way: it is http, and not to this machine.
+pub fn travels_clear(url: &http::Uri) -> bool {
+    let host = url.host().unwrap_or_default();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let is_here = host.eq_ignore_ascii_case("localhost")
+        || bare
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback());
+    url.scheme_str() == Some("http") && !is_here
 }
 
 /// The launcher of a child process, and what it leaves the process.

@@ -10,7 +10,7 @@ use keepgate_credential::Use;
 use super::decode::{At, Decode, Fields, Size};
 use super::document::Node;
 use super::fault::{Fault, Faults};
-use super::raw::ServerTls;
+use super::raw::{Plaintext, ServerTls};
 use super::telemetry::Share;
 
 /// What events may take in memory while they wait.
@@ -128,6 +128,7 @@ impl Decode for RawFile {
 pub(crate) struct RawUpload {
     pub(crate) url: Option<At<String>>,
     pub(crate) token: Option<At<String>>,
+    pub(crate) plaintext: Option<Plaintext>,
     pub(crate) ca: Option<At<String>>,
     pub(crate) interval: Duration,
     pub(crate) timeout: Duration,
@@ -140,6 +141,7 @@ impl Decode for RawUpload {
         let upload = Self {
             url: fields.required("url", "name the receiver, like https://logs.example"),
             token: fields.optional("token"),
+            plaintext: fields.optional("plaintext"),
             ca: tls.and_then(|tls| tls.ca),
             interval: fields.or("interval", INTERVAL),
             timeout: fields.or("timeout", TIMEOUT),

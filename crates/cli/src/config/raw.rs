@@ -274,8 +274,22 @@ pub(crate) struct Server {
     pub(crate) idle: Option<Duration>,
     pub(crate) credential: Option<credentials::Credential>,
     pub(crate) limits: ServerLimits,
+    pub(crate) plaintext: Option<Plaintext>,
     pub(crate) arguments: UndeclaredArguments,
     pub(crate) validation: Validation,
+}
+
+/// `plaintext`: a secret may be sent over http to another machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Plaintext {
+    /// The network is trusted.
+    Allowed,
+}
+
+impl Decode for Plaintext {
+    fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
+        choice(node, path, faults, &[("allowed", Self::Allowed)], &[])
+    }
 }
 
 /// How a server is reached: the two forms an entry can have.
@@ -312,11 +326,22 @@ impl Decode for Server {
             idle: fields.optional("idle"),
             credential: fields.optional("credential"),
             limits: fields.section("limits")?,
+            plaintext: fields.optional("plaintext"),
             arguments: fields.or("arguments", UndeclaredArguments::default()),
             validation: fields.or("validation", Validation::default()),
         };
         fields.finish();
         Some(server)
+    }
+}
+
+impl Server {
+    /// The URL of a server on the network.
+    pub(crate) fn url(&self) -> Option<&At<String>> {
+        match self.reached.as_ref()? {
+            Reached::Url { url, .. } => Some(url),
+            Reached::Command { .. } => None,
+        }
     }
 }
 
@@ -391,8 +416,9 @@ fn reached(fields: &mut Fields<'_>, node: &Node, path: &str) -> Option<Reached> 
             }
         }
         (false, true) => {
-            if fields.has("tls") {
-                fields.fault(fault("has `tls`, which goes with `url` only"));
+            let strangers = ["tls", "plaintext"].into_iter();
+            for key in strangers.filter(|key| fields.has(key)).collect::<Vec<_>>() {
+                fields.fault(fault(&format!("has `{key}`, which goes with `url` only")));
             }
         }
     }

@@ -4,6 +4,7 @@ mod auth;
 mod credentials;
 mod decisions;
 mod definitions;
+mod plaintext;
 mod policies;
 mod sandbox;
 mod servers;
@@ -104,6 +105,7 @@ pub(crate) fn resolve(
         log: resolver.log(raw.log),
         telemetry,
         gateway,
+        plaintext: resolver.plaintext,
         warnings: resolver.warnings,
     })
 }
@@ -113,6 +115,10 @@ struct Resolver<'a> {
     directory: &'a Path,
     faults: &'a mut Faults,
     warnings: Vec<String>,
+    /// Keys whose secret is sent in clear, as it may be.
+    plaintext: Vec<String>,
+    /// URLs of servers on the network.
+    urls: BTreeMap<ServerName, At<String>>,
     kernel: sandbox::Kernel,
     /// Paths child processes must not reach.
     owned: RefCell<sandbox::Owned>,
@@ -126,6 +132,8 @@ impl<'a> Resolver<'a> {
             directory,
             faults,
             warnings: Vec::new(),
+            plaintext: Vec::new(),
+            urls: BTreeMap::new(),
             kernel,
             owned: RefCell::default(),
             granted: Vec::new(),
@@ -141,7 +149,9 @@ impl Resolver<'_> {
             file: raw.file().map(|path| self.path(path)),
             ca: raw.ca().and_then(|path| self.file(path)),
         };
-        telemetry::resolve(raw, places, variables, &mut self.warnings)
+        let settings = telemetry::resolve(raw, places, variables, &mut self.warnings);
+        self.collectors(&settings, raw.plaintext());
+        settings
     }
 
     /// The format's version.

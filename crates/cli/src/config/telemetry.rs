@@ -16,6 +16,7 @@ use keepgate_telemetry::trace::{Sampler, Tracing};
 use super::decode::{At, Decode, Fields, choice};
 use super::document::{Node, Value};
 use super::fault::{Fault, Faults};
+use super::raw::Plaintext;
 use variables::Signal;
 pub(crate) use variables::Variables;
 
@@ -37,6 +38,7 @@ const GRPC_PORT: u16 = 4317;
 #[derive(Debug)]
 pub(crate) struct Telemetry {
     service_name: Option<At<String>>,
+    plaintext: Option<Plaintext>,
     otlp: Option<Otlp>,
     traces: RawTraces,
     metrics: RawMetrics,
@@ -47,6 +49,7 @@ impl Decode for Telemetry {
         let mut fields = Fields::new(node, path, faults)?;
         let telemetry = Self {
             service_name: fields.optional("service_name"),
+            plaintext: fields.optional("plaintext"),
             otlp: fields.optional("otlp"),
             traces: fields.section("traces")?,
             metrics: fields.section("metrics")?,
@@ -158,6 +161,11 @@ impl Decode for Share {
 }
 
 impl Telemetry {
+    /// Whether headers may be sent in clear.
+    pub(crate) fn plaintext(&self) -> Option<Plaintext> {
+        self.plaintext
+    }
+
     /// The collector's URL as it is written.
     pub(crate) fn endpoint(&self) -> Option<&At<String>> {
         self.otlp.as_ref()?.endpoint.as_ref()

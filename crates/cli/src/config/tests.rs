@@ -14,6 +14,7 @@ use super::*;
 
 mod golden;
 mod memory;
+mod plaintext;
 
 /// A directory in which the usual names exist.
 fn directory() -> tempfile::TempDir {

@@ -119,15 +119,12 @@ fn tls(ground: &Ground<'_>) -> Finding {
 }
 
 fn upstream_tls(ground: &Ground<'_>) -> Finding {
-    let clear = ground.named(super::state::travels_clear);
+    let clear = ground.named(|server| server.upstream.travels_clear());
     if clear.is_empty() {
         return Finding::done("https, or on this machine");
     }
     Finding::missing(
-        format!(
-            "calls, results and credentials of {} travel in clear",
-            names(&clear)
-        ),
+        format!("calls and results of {} travel in clear", names(&clear)),
         format!("servers: {{ {}: {{ url: https://.. }} }}", first(&clear)),
     )
 }

@@ -34,6 +34,11 @@ pub(super) const GROUP: Group = Group {
             look: none_in_a_url,
         },
         Item {
+            id: "encrypted",
+            title: "no secret travels in clear",
+            look: encrypted,
+        },
+        Item {
             id: "rotation",
             title: "credentials rotate",
             look: rotation,
@@ -123,6 +128,20 @@ fn none_in_the_clear(ground: &Ground<'_>) -> Finding {
         format!(
             "servers: {{ {name}: {{ credential: {{ ref: \"vault:secret/mcp/{name}#token\", as: environment, name: <VARIABLE> }} }} }}"
         ),
+    )
+}
+
+fn encrypted(ground: &Ground<'_>) -> Finding {
+    let keys = &ground.configuration.plaintext;
+    if keys.is_empty() {
+        return Finding::done("over https, or on this machine");
+    }
+    Finding::missing(
+        format!(
+            "`plaintext: allowed`, and a secret is sent over http: {}",
+            names(keys)
+        ),
+        format!("write the URL of {} with https", first(keys)),
     )
 }
 

@@ -7,7 +7,6 @@ use std::time::SystemTime;
 
 use keepgate_admin::Permission;
 use keepgate_authn::{ApiKey, ApiKeys};
-use keepgate_gateway::settings::{Server, Upstream};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
@@ -92,18 +91,4 @@ fn json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, String> {
     let read = serde_json::from_slice(&bytes);
     read.map(Some)
         .map_err(|error| format!("{error}: `{}`", path.display()))
-}
-
-/// Whether what goes to the server can be read on the way.
-pub(super) fn travels_clear(server: &Server) -> bool {
-    let Upstream::Http { url, .. } = &server.upstream else {
-        return false;
-    };
-    let host = url.host().unwrap_or_default();
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let here = host.eq_ignore_ascii_case("localhost")
-        || bare
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback());
-    url.scheme_str() == Some("http") && !here
 }

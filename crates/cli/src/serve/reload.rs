@@ -77,6 +77,7 @@ impl Reloader {
             tls,
             bundles,
         } = opened;
+        view.set_plaintext(!configuration.plaintext.is_empty());
         Self {
             path,
             variables,

@@ -55,6 +55,8 @@ pub(super) struct View {
     fresh: [AtomicBool; FRESH.len()],
     /// Keys of the configuration whose value in the file needs a restart.
     restart: ArcSwap<Vec<&'static str>>,
+    /// Whether a secret is sent over http to another machine.
+    plaintext: AtomicBool,
     /// The certificate of the data listeners.
     tls: Option<Tls>,
 }
@@ -91,6 +93,7 @@ impl View {
             serving: AtomicBool::new(false),
             fresh: [const { AtomicBool::new(true) }; FRESH.len()],
             restart: ArcSwap::default(),
+            plaintext: AtomicBool::new(false),
             tls: opened.tls.clone(),
         });
         view.observe();
@@ -180,6 +183,11 @@ impl View {
             let end = end.duration_since(SystemTime::UNIX_EPOCH);
             out.add(["tls.certificate"], end.unwrap_or_default().as_secs_f64());
         });
+    }
+
+    /// Shows whether a secret is sent over http to another machine.
+    pub(super) fn set_plaintext(&self, is_sent: bool) {
+        self.plaintext.store(is_sent, Ordering::Relaxed);
     }
 
     /// Shows which keys of the configuration need a restart.
@@ -457,6 +465,12 @@ impl Source for View {
         }));
         parts.extend(super::clock::part(&self.shared.clock));
         parts.extend(self.restart_parts());
+        let plaintext = self.plaintext.load(Ordering::Relaxed);
+        parts.extend(plaintext.then_some(Part {
+            name: "plaintext",
+            ready: true,
+            state: "allowed, a secret travels in clear",
+        }));
         // Nor is what a bundle's server does: without a bundle there is no start.
         parts.extend(self.bundles.state().map(|state| Part {
             name: "bundles",

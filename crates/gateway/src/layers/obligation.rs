@@ -62,8 +62,9 @@ struct Parts {
     inspection: Arc<Inspection>,
     /// Every credential there is, by its reference.
     credentials: HashMap<Arc<str>, Arc<Source>>,
-    /// The servers that get theirs once, when their process starts.
-    children: HashSet<ServerName>,
+    /// The servers that cannot be given another for one call: a process gets its own when it starts, and what is sent to
+    /// others could be read on the way.
+    closed: HashSet<ServerName>,
 }
 
 /// A call whose obligations are seen to. Only this file makes one.
@@ -89,9 +90,12 @@ impl Carry {
             .values()
             .map(|source| (source.wanted().reference.text(), Arc::clone(source)));
         let servers = settings.servers.iter();
-        let children = servers.filter_map(|(name, server)| match server.upstream {
-            Upstream::Child { .. } => Some(name.clone()),
-            Upstream::Http { .. } => None,
+        let closed = servers.filter_map(|(name, server)| {
+            let is_closed = match server.upstream {
+                Upstream::Child { .. } => true,
+                Upstream::Http { .. } => server.upstream.travels_clear() && !server.plaintext,
+            };
+            is_closed.then(|| name.clone())
         });
         Self(Arc::new(Parts {
             policy: Arc::clone(&shared.policy),
@@ -101,7 +105,7 @@ impl Carry {
             kill: Arc::clone(&shared.kill),
             inspection: Arc::clone(&shared.inspection),
             credentials: credentials.collect(),
-            children: children.collect(),
+            closed: closed.collect(),
         }))
     }
 }
@@ -172,7 +176,7 @@ impl Parts {
         };
         let refused = || unsupported("credential", &decision.revision);
         let source = self.credentials.get(reference).ok_or_else(refused)?;
-        if self.children.contains(&bound.call.server) {
+        if self.closed.contains(&bound.call.server) {
             return Err(refused());
         }
         let running = Running {

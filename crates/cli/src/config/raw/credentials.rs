@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use keepgate_credential::{Engine, VaultSettings};
 
-use super::{ServerTls, standard};
+use super::{Plaintext, ServerTls, standard};
 use crate::config::decode::{At, Decode, Fields, choice};
 use crate::config::document::Node;
 use crate::config::fault::Faults;
@@ -53,6 +53,7 @@ pub(crate) struct Vault {
     pub(crate) auth: VaultAuth,
     pub(crate) mounts: BTreeMap<String, At<Engine>>,
     pub(crate) ca: Option<At<String>>,
+    pub(crate) plaintext: Option<Plaintext>,
     pub(crate) timeout: Duration,
     pub(crate) max_age: At<Duration>,
 }
@@ -72,6 +73,7 @@ impl Decode for Vault {
                 )
                 .unwrap_or_default(),
             ca: tls.and_then(|tls| tls.ca),
+            plaintext: fields.optional("plaintext"),
             timeout: fields.or("timeout", VaultSettings::TIMEOUT),
             max_age: fields.or(
                 "max_age",

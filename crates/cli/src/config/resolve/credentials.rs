@@ -46,13 +46,7 @@ impl Resolver<'_> {
                 );
                 return None;
             }
-            let loopback = url.host().is_some_and(super::servers::is_loopback);
-            if url.scheme_str() == Some("http") && !loopback {
-                self.warnings.push(format!(
-                    "{} is not https: secrets travel in clear",
-                    text.path
-                ));
-            }
+            self.secret_to(text, &url, raw.plaintext);
             Some(url)
         });
         if raw.max_age.value > VaultSettings::LONGEST_AGE {

@@ -1,6 +1,7 @@
 //! Where decisions are logged, and what is tried beside the policies in force.
 
 use keepgate_credential::{Form, Settings, Use};
+use keepgate_gateway::settings::travels_clear;
 
 use super::Resolver;
 use crate::config::decisions::{
@@ -47,8 +48,9 @@ impl Resolver<'_> {
                 .push(text.fault("URL has a query (`?..`)").hint(hint));
             return None;
         }
-        let loopback = url.host().is_some_and(super::servers::is_loopback);
-        if url.scheme_str() == Some("http") && !loopback {
+        if raw.token.is_some() {
+            self.secret_to(text, &url, raw.plaintext);
+        } else if travels_clear(&url) {
             self.warnings.push(format!(
                 "{} is not https: what is reported travels in clear",
                 text.path

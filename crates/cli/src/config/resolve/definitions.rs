@@ -35,6 +35,8 @@ impl Resolver<'_> {
                 directory: self.directory,
                 faults: &mut file.faults,
                 warnings: Vec::new(),
+                plaintext: Vec::new(),
+                urls: BTreeMap::new(),
                 kernel: self.kernel,
                 owned: RefCell::new(self.owned.take()),
                 granted: Vec::new(),
@@ -47,6 +49,8 @@ impl Resolver<'_> {
                 seen.entry(name.value.clone()).or_insert(path);
             }
         }
+        // Of definitions as well.
+        self.plaintext(servers);
     }
 
     fn definition(

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::Resolver;
-use super::servers::is_loopback;
 use crate::config::bundle::{Bundle, Key, KeyFileError, Place, Remote};
 use crate::config::decode::At;
 use crate::config::raw::policies::{Bundle as Written, Policies, Verify};
 use crate::config::tenants::Tenant;
+use keepgate_gateway::settings::travels_clear;
 
 /// The shortest pause between two looks at a server.
 const SHORTEST_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
@@ -94,7 +94,7 @@ impl Resolver<'_> {
             self.faults.push(raw.poll.fault(message));
         }
         let url = url?;
-        let open = url.scheme_str() == Some("http") && !url.host().is_some_and(is_loopback);
+        let open = travels_clear(&url);
         if open && raw.verify.is_empty() {
             // Whoever sits on the way could write the policies.
             let hint = "use https, or `verify` with the key it is signed by";

@@ -1,10 +1,9 @@
 //! The servers behind the gateway: names, URLs, child processes.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use keepgate_call::ServerName;
-use keepgate_gateway::settings::{Launch, Server, ServerLimits, Timeouts, Upstream};
+use keepgate_gateway::settings::{Launch, Server, ServerLimits, Timeouts, Upstream, travels_clear};
 
 use super::Resolver;
 use crate::config::decode::{At, Text};
@@ -32,7 +31,11 @@ impl Resolver<'_> {
                 let hint = "use lower-case letters, digits, - and _, at most 64, beginning with a letter or digit, no __";
                 self.faults.push(entry.fault(message).hint(hint));
             }
+            let url = entry.value.url().cloned();
             let server = self.server(entry.value, credentials);
+            if let (Some(name), Some(url)) = (&parsed, url) {
+                self.urls.insert(name.clone(), url);
+            }
             if let (Some(name), Some(server)) = (parsed, server) {
                 servers.insert(name, server);
             }
@@ -89,6 +92,7 @@ impl Resolver<'_> {
             },
             definition: None,
             arguments: raw.arguments,
+            plaintext: raw.plaintext.is_some(),
             validation: raw.validation,
         })
     }
@@ -111,7 +115,7 @@ impl Resolver<'_> {
                 self.faults
                     .push(ca.fault("`tls` goes with an https URL only"));
             }
-            if !parsed.host().is_some_and(is_loopback) {
+            if travels_clear(&parsed) {
                 self.warnings.push(format!(
                     "{} is not https: calls and results travel in clear",
                     url.path
@@ -167,13 +171,4 @@ impl Resolver<'_> {
             launch: Some(launch),
         })
     }
-}
-
-/// Whether the host of a URL is this machine.
-pub(super) fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost")
-        || bare
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
 }

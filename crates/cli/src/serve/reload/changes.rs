@@ -68,6 +68,7 @@ pub(super) fn merge(used: &Configuration, new: Configuration) -> Merged {
         log,
         telemetry,
         gateway,
+        plaintext,
         warnings,
     } = new;
     applied(&gateway);
@@ -135,6 +136,7 @@ pub(super) fn merge(used: &Configuration, new: Configuration) -> Merged {
         log,
         telemetry: restart.keep("telemetry", &used.telemetry, &telemetry),
         gateway,
+        plaintext: sent_in_clear(used, plaintext),
         warnings,
     };
     let conflict = conflict(used, &configuration, &restart);
@@ -191,6 +193,7 @@ fn applied(settings: &Settings) {
             definition: _,
             arguments: _,
             validation: _,
+            plaintext: _,
         } = server;
     }
 }
@@ -215,6 +218,15 @@ fn conflict(used: &Configuration, new: &Configuration, restart: &Restart) -> Opt
         );
     }
     None
+}
+
+/// The keys whose secret is sent in clear, of what is used: receivers and collectors are those of the start.
+fn sent_in_clear(used: &Configuration, mut new: Vec<String>) -> Vec<String> {
+    let is_fixed =
+        |key: &String| matches!(key.as_str(), "status" | "decisions.upload" | "telemetry");
+    new.retain(|key| !is_fixed(key));
+    new.extend(used.plaintext.iter().filter(|key| is_fixed(key)).cloned());
+    new
 }
 
 /// Whether anything that begins with the process has a secret in a vault.

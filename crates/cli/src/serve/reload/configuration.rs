@@ -67,9 +67,13 @@ impl Reloader {
         };
         let before = self.bundles.join(self.configuration.sources());
         let sources = self.bundles.join(configuration.sources());
-        let has_sources = self.has_other_sources(&configuration);
+        let used = &self.configuration;
+        let has_policies =
+            used.policies != configuration.policies || used.tenants != configuration.tenants;
+        let has_sources =
+            has_policies || used.gateway.definitions() != configuration.gateway.definitions();
         // First what is allowed, then who is reached: a server that is new is never without its definition.
-        if has_sources && !self.reload_sources(sources).await {
+        if has_sources && !self.reload_sources(sources, has_policies).await {
             return false;
         }
         let Prepared { authn, certificate } = prepared;
@@ -80,7 +84,7 @@ impl Reloader {
         };
         if let Err(error) = built {
             if has_sources {
-                self.reload_sources(before).await;
+                self.reload_sources(before, has_policies).await;
             }
             return rejected(&chain(&error));
         }
@@ -100,6 +104,7 @@ impl Reloader {
             tracing::warn!("{warning}");
         }
         self.view.set_servers(&configuration.gateway);
+        self.view.set_plaintext(!configuration.plaintext.is_empty());
         self.configuration = configuration;
         tracing::info!(
             servers = self.configuration.gateway.servers.len(),
@@ -128,16 +133,9 @@ impl Reloader {
         })
     }
 
-    /// Whether policies come from other places, or servers have other definitions.
-    fn has_other_sources(&self, configuration: &Configuration) -> bool {
-        let used = &self.configuration;
-        used.policies != configuration.policies
-            || used.tenants != configuration.tenants
-            || used.gateway.definitions() != configuration.gateway.definitions()
-    }
-
-    /// Loads the policies and definitions from these places, which stay those they are reloaded from.
-    async fn reload_sources(&self, sources: Sources) -> bool {
+    /// Loads the policies and definitions from these places, which stay those they are reloaded from. `has_policies` is whether
+    /// there are other policies, and not definitions alone.
+    async fn reload_sources(&self, sources: Sources, has_policies: bool) -> bool {
         let policy = Arc::clone(&self.shared.policy);
         let loaded = tokio::task::spawn_blocking(move || policy.reload_from(sources)).await;
         match loaded {
@@ -146,10 +144,15 @@ impl Reloader {
                     self.record(Kind::PolicyActivated).await;
                 }
                 self.view.set_fresh(Reloaded::Policy, true);
+                let what = if has_policies {
+                    "policies"
+                } else {
+                    "definitions"
+                };
                 tracing::info!(
                     revision = %generation.revision,
                     files = generation.files,
-                    "policies and definitions reloaded"
+                    "{what} reloaded"
                 );
                 true
             }
