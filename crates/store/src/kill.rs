@@ -24,6 +24,7 @@ pub use file::{Content, Damage, FileError, KillFile};
 pub use keepgate_call::Tenant;
 pub(crate) use ledger::Acts;
 pub use ledger::{Act, ActError, Done, Durable, Event, Health, Ledger};
+use ledger::{EXPIRED, OURSELVES};
 pub use registry::{Age, Blast, CallEnd, Running};
 pub use remains::Remains;
 pub use scope::{CLIENT, Facts, GRANT, KEY, Scope, ScopeError, is_nameable};
@@ -150,6 +151,9 @@ impl Kill {
     /// How it stands, for lists.
     pub fn state(&self, now: Instant) -> State {
         match (&self.cleared, self.is_in_force(now)) {
+            (Some(cleared), _) if &*cleared.by == OURSELVES && &*cleared.reason == EXPIRED => {
+                State::Expired
+            }
             (Some(_), _) => State::Cleared,
             (None, true) => State::Active,
             (None, false) => State::Expired,

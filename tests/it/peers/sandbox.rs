@@ -461,6 +461,7 @@ async fn a_reaper_that_is_killed_is_replaced_with_the_next_child() {
         let first = reaper(gate).expect("a reaper");
         let killed = nix::unistd::Pid::from_raw(first);
         nix::sys::signal::kill(killed, nix::sys::signal::Signal::SIGKILL).expect("killed");
+        ends(first).await;
         let _next = session(gate, "shell").await;
         assert_ne!(reaper(gate), Some(first));
     })

@@ -29,7 +29,9 @@ use crate::sql::Database;
 /// The most kills of narrow scopes that can be in force at once; whoever needs more means a wider scope, and gets it.
 pub(super) const MOST: usize = 10_000;
 /// Who sets what nobody else set.
-const OURSELVES: &str = "keepgate";
+pub(super) const OURSELVES: &str = "keepgate";
+/// Reason of the end of a kill whose time is over.
+pub(super) const EXPIRED: &str = "its time is over";
 
 /// Kills in force and past, and where they are kept.
 #[derive(Debug)]
@@ -241,8 +243,41 @@ impl Ledger {
             ledger.fear_the_worst(damage).await;
         }
         ledger.enforce();
+        for kill in ledger.over() {
+            ledger.lapse(&kill);
+        }
         ledger.write(None).await;
         ledger
+    }
+
+    /// Kills whose time is over, and of which no place knows that yet.
+    fn over(&self) -> Vec<Arc<Kill>> {
+        let now = Instant::now();
+        let book = locked(&self.book);
+        let kills = book.values().map(|page| &page.kill);
+        let over = kills.filter(|kill| kill.cleared.is_none() && !kill.is_in_force(now));
+        over.cloned().collect()
+    }
+
+    /// Ends a kill whose time is over, so that both places learn of it: it must not begin again when the clock is set back and the
+    /// gateway started.
+    fn lapse(&self, kill: &Arc<Kill>) -> Arc<Kill> {
+        let mut book = locked(&self.book);
+        let Some(page) = book.get_mut(&kill.id) else {
+            return Arc::clone(kill);
+        };
+        if page.kill.cleared.is_none() {
+            let cleared = Cleared {
+                at: kill.expires_at.unwrap_or_else(SystemTime::now),
+                by: OURSELVES.into(),
+                reason: EXPIRED.into(),
+            };
+            page.kill = Arc::new(Kill {
+                cleared: Some(cleared),
+                ..Kill::clone(&page.kill)
+            });
+        }
+        Arc::clone(&page.kill)
     }
 
     /// Puts everything that is not over into force.
@@ -472,7 +507,9 @@ impl Ledger {
             }
             Err(error) => self.tell_file(Some(error)),
         }
-        events.extend(self.switch.expire().into_iter().map(Event::Expired));
+        for kill in self.switch.expire() {
+            events.push(Event::Expired(self.lapse(&kill)));
+        }
         if self.is_behind() || !self.is_database_there().await {
             self.write(None).await;
         }

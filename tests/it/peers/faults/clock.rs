@@ -83,6 +83,40 @@ async fn nothing_expired_becomes_valid_when_the_clock_goes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_kill_whose_time_was_over_does_not_begin_again() {
+    let home = Home::new().url("up", "http://127.0.0.1:9/mcp");
+    let shim = Shim::new(&home);
+    let (name, library) = shim.environment();
+    let mut gate = home.serve_with(&[(name, &library)]).await;
+    let url = format!("http://{}", gate.admin);
+    let token = gate.home.path("state/admin-token").display().to_string();
+    let killed = async |gate: &Gate| {
+        let answer = gate.client("up").call_modern("echo", json!({})).await;
+        answer.code().as_deref() == Some("killed")
+    };
+    let words = [
+        "kill",
+        "set",
+        "server",
+        "up",
+        "--reason",
+        "why",
+        "--expires",
+        "2s",
+    ];
+    let words = [&words[..], &["--url", &url, "--token-file", &token]].concat();
+    assert_eq!(gate.home.keepgate(&words).await.code, Some(0));
+    assert!(killed(&gate).await);
+    gate.says("kill is over", 1).await;
+    assert!(!killed(&gate).await);
+    let home = gate.end_keeping().await.home;
+    shim.set_clock(-HOUR);
+    let gate = home.serve_with(&[(name, &library)]).await;
+    assert!(!killed(&gate).await, "it cuts off again");
+    gate.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_start_before_the_last_record_is_reported() {
     let home = Home::new().url("up", "http://127.0.0.1:9/mcp");
     let shim = Shim::new(&home);

@@ -312,6 +312,15 @@ async fn a_kill_that_ends_by_itself_does() {
         ["server crm Set", "server crm Cleared"]
     );
     assert!(after_restart(directory.path()).await.is_empty());
+    // Both places know that it is over, whatever the clock shows at the next start.
+    assert_eq!(ledger.list()[0].state(Instant::now()).as_str(), "expired");
+    ledger.tend().await;
+    assert_eq!(ledger.behind(), (0, 0));
+    let kept = KillFile::new(directory.path()).read_on().unwrap().entries;
+    assert!(
+        matches!(&kept[..], [Entry::Set(_), Entry::Clear(_)]),
+        "{kept:?}"
+    );
 }
 
 #[tokio::test]
