@@ -21,14 +21,10 @@ pub(super) fn narrowed(message: Message, revision: Revision) -> Result<Message, 
     let Message::Request(request) = message else {
         return Ok(message);
     };
-    let own = match request.method() {
-        Method::Initialize => initialize(&request, revision),
-        // A receiver that has not declared tasks ignores that one is asked for (2025-11-25 `basic/utilities/tasks`).
-        Method::ToolsCall => request.param("task").and(request.params()).map(|params| {
-            let without = replaced(params, "task", None);
-            request.with_params(&without)
-        }),
-        _ => None,
+    let own = if *request.method() == Method::Initialize {
+        initialize(&request, revision)
+    } else {
+        untasked(&request)
     };
     let request = settled(request, own)?;
     let declared = match revision.era() {
@@ -65,6 +61,14 @@ fn initialize(request: &Request, revision: Revision) -> Option<Result<Request, D
                 None => Ok(request),
             }),
     )
+}
+
+/// A call as it is without the wish that it be a task: who has not declared tasks ignores that (2025-11-25
+/// `basic/utilities/tasks`).
+fn untasked(request: &Request) -> Option<Result<Request, DecodeError>> {
+    let calls = *request.method() == Method::ToolsCall && request.param("task").is_some();
+    let params = request.params().filter(|_| calls)?;
+    Some(request.with_params(&replaced(params, "task", None)))
 }
 
 /// The capabilities that a request of 2026-07-28 declares.
