@@ -384,3 +384,70 @@ async fn a_tool_that_needs_a_task_is_hidden() {
     works(&client, "optional").await;
     assert_eq!(server.heard_of("tools/call").len(), 1);
 }
+
+#[tokio::test]
+async fn an_unknown_notification_of_a_client_ends_no_session() {
+    let (server, _gateway, client) = session(|_| None).await;
+    let note = r#"{"jsonrpc":"2.0","method":"notifications/acme/hello","params":{}}"#;
+    let answer = client.post(note).await;
+    assert_eq!(
+        (answer.status, answer.code().as_deref()),
+        (400, Some("method_unknown"))
+    );
+    works(&client, "after an unknown notification").await;
+    assert!(server.heard_of("notifications/acme/hello").is_empty());
+}
+
+#[tokio::test]
+async fn numbers_are_exact_or_named() {
+    let policy = "package mcp.authz\n\nallow contains \"a\" if input.arguments.n\n\nallow contains \"b\" if input.arguments.list\n";
+    let server =
+        FakeServer::with_tools(|heard| Say::json(&said(&heard.json()["id"], "hello"))).await;
+    let gateway = TestGateway::http(&server.url())
+        .policy(policy)
+        .start()
+        .await;
+    let client = Client::new(gateway.addr).initialize(OPENED).await;
+    let call = |arguments: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{{"name":"echo","arguments":{arguments}}}}}"#
+        )
+    };
+    for (number, fault) in [
+        ("1", None),
+        ("123456789012345678901234567890123456789", None),
+        ("-9007199254740993", None),
+        ("1e23", None),
+        ("0.12345678901234567", None),
+        (
+            "0.123456789012345678901",
+            Some("decimal with more than 17 digits"),
+        ),
+        ("1E400", Some("number out of range")),
+        ("1e-400", Some("number out of range")),
+    ] {
+        for (arguments, pointer) in [
+            (format!(r#"{{"n":{number}}}"#), "/n"),
+            (
+                format!(r#"{{"list":[{{"a/b":[0,{number}]}}]}}"#),
+                "/list/0/a~1b/1",
+            ),
+        ] {
+            let answer = client.post(call(&arguments)).await;
+            let text = String::from_utf8_lossy(&answer.body).into_owned();
+            match fault {
+                None => {
+                    assert_eq!(answer.code(), None, "{arguments}: {text}");
+                    let heard = server.heard_of("tools/call").pop().unwrap();
+                    let sent = heard.body;
+                    assert!(sent.contains(&arguments), "{sent}");
+                }
+                Some(fault) => {
+                    assert_eq!(answer.code().as_deref(), Some("params_invalid"), "{text}");
+                    let named = format!("`{pointer}` is `{number}`: {fault}");
+                    assert!(text.contains(&named), "{named}: {text}");
+                }
+            }
+        }
+    }
+}

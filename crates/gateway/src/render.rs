@@ -117,7 +117,12 @@ fn retry_after(refusal: &Refusal, status: StatusCode, headers: &mut HeaderMap) {
 /// take the refusal for the end of its session.
 pub fn in_band(refusal: &Refusal, asked: &Asked) -> Response<Body> {
     let Some(id) = &asked.id else {
-        return over_http(refusal);
+        let mut response = over_http(refusal);
+        // To clients a 404 is the end of their session, whatever the message was that it answers.
+        if refusal.code == Code::MethodUnknown {
+            *response.status_mut() = StatusCode::BAD_REQUEST;
+        }
+        return response;
     };
     let row = wording(refusal.code);
     let by_status =

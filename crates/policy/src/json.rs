@@ -26,6 +26,30 @@ pub(crate) struct JsonError {
     pub(crate) offset: usize,
 }
 
+/// A number that cannot be evaluated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NumberFault {
+    /// Its fault.
+    pub reason: &'static str,
+    /// Its place in the text, in bytes.
+    pub offset: usize,
+}
+
+/// The first number of a JSON text that cannot be evaluated as it is written.
+pub fn number_fault(text: &str) -> Option<NumberFault> {
+    let error = parse(text).err()?;
+    [TOO_LONG, OUT_OF_RANGE, TOO_MANY_DIGITS]
+        .contains(&error.reason)
+        .then_some(NumberFault {
+            reason: error.reason,
+            offset: error.offset,
+        })
+}
+
+const TOO_LONG: &str = "number too long";
+const OUT_OF_RANGE: &str = "number out of range";
+const TOO_MANY_DIGITS: &str = "decimal with more than 17 digits";
+
 /// Reads one JSON value; nothing may follow it but white space.
 pub(crate) fn parse(text: &str) -> Result<Value, JsonError> {
     let mut reader = Reader { text, at: 0 };
@@ -272,7 +296,7 @@ impl<'a> Reader<'a> {
 /// The value of a well-formed JSON number.
 fn number_value(text: &str, integer: bool, exponent: bool) -> Result<Value, &'static str> {
     if text.len() > MAX_NUMBER {
-        return Err("number too long");
+        return Err(TOO_LONG);
     }
     if integer {
         if let Ok(number) = text.parse::<u64>() {
@@ -291,10 +315,10 @@ fn number_value(text: &str, integer: bool, exponent: bool) -> Result<Value, &'st
         .skip_while(|digit| *digit == b'0')
         .count();
     if !number.is_finite() || (number == 0.0 && significant > 0) {
-        return Err("number out of range");
+        return Err(OUT_OF_RANGE);
     }
     if significant > MAX_SIGNIFICANT {
-        return Err("decimal with more digits than can be judged");
+        return Err(TOO_MANY_DIGITS);
     }
     // Written with an exponent it may still be an integer, which must stay exact: 1e23 is not the float nearest to it.
     // Only here is it safe to expand one: the float just read bounds it at 10^308.

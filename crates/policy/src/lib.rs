@@ -52,6 +52,7 @@ pub use facts::{
     ServerFields, SessionFacts, Subject, ToolFacts, ToolFields,
 };
 pub use functions::SQL_DIALECTS;
+pub use json::{NumberFault, number_fault};
 pub use method::is_judged;
 pub use obligations::{
     AuditLevel, LimitBy, Obligations, PatternClass, RateLimit, RecordCap, Redact, Redaction,

@@ -224,11 +224,13 @@ async fn a_call_that_needs_an_approval_is_refused_and_visible() {
 #[tokio::test]
 async fn trap_30_a_policy_that_fails_refuses() {
     let server = server().await;
-    // Arguments that policy cannot hold exactly are not judged, and so not let through.
-    let gateway = TestGateway::http(&server.url()).start().await;
+    let policy = "package mcp.authz\n\nallow contains \"a\" if to_number(input.arguments.n) > 1\n";
+    let gateway = TestGateway::http(&server.url())
+        .policy(policy)
+        .start()
+        .await;
     let client = session(&gateway).await;
-    let body = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"echo","arguments":{"n":1e999}}}"#;
-    let answer = client.post(body).await;
+    let answer = client.call("echo", json!({"n": "many"})).await;
     assert_eq!(
         answer.code().as_deref(),
         Some("policy_failed"),

@@ -3,6 +3,7 @@
 mod about;
 mod facts;
 mod notice;
+mod numbers;
 mod respond;
 mod screen;
 mod set;
@@ -248,8 +249,14 @@ impl Judge {
                 self.decide(side, method, item, arguments)
             })
         };
-        let arguments = request.param("arguments").map(|raw| raw.as_str());
-        let decision = judged(arguments)?;
+        let raw = request.param("arguments");
+        let arguments = raw.map(|raw| raw.as_str());
+        let decision = judged(arguments).map_err(|refusal| {
+            let faulty = (refusal.code == Code::PolicyFailed)
+                .then(|| numbers::refused(arguments, raw))
+                .flatten();
+            faulty.unwrap_or(refusal)
+        })?;
         let sets = |decision: &Decision| {
             let obligations = decision.obligations.as_ref();
             obligations.is_some_and(|obligations| !obligations.set_arguments.is_empty())
