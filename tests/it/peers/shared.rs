@@ -32,8 +32,13 @@ fn children(gate: &Gate) -> usize {
         let task = task.expect("a task").path();
         std::fs::read_to_string(task.join("children")).unwrap_or_default()
     });
+    // The reaper is no server.
+    let is_server = |pid: &&str| {
+        let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline"));
+        command.is_ok_and(|command| !command.contains("__reap"))
+    };
     children
-        .map(|children| children.split_whitespace().count())
+        .map(|children| children.split_whitespace().filter(is_server).count())
         .sum()
 }
 

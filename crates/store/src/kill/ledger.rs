@@ -5,6 +5,7 @@
 //! is set if one of them says so, and ended if one of them says so. What cannot be known is taken for the worst: a damaged
 //! file, or no file beside a database that cannot be read, cuts everything off until an operator clears it.
 
+mod lapse;
 mod places;
 mod records;
 
@@ -15,6 +16,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
+pub(super) use lapse::EXPIRED;
 pub use records::Act;
 pub(crate) use records::Acts;
 
@@ -30,8 +32,6 @@ use crate::sql::Database;
 pub(super) const MOST: usize = 10_000;
 /// Who sets what nobody else set.
 pub(super) const OURSELVES: &str = "keepgate";
-/// Reason of the end of a kill whose time is over.
-pub(super) const EXPIRED: &str = "its time is over";
 
 /// Kills in force and past, and where they are kept.
 #[derive(Debug)]
@@ -248,36 +248,6 @@ impl Ledger {
         }
         ledger.write(None).await;
         ledger
-    }
-
-    /// Kills whose time is over, and of which no place knows that yet.
-    fn over(&self) -> Vec<Arc<Kill>> {
-        let now = Instant::now();
-        let book = locked(&self.book);
-        let kills = book.values().map(|page| &page.kill);
-        let over = kills.filter(|kill| kill.cleared.is_none() && !kill.is_in_force(now));
-        over.cloned().collect()
-    }
-
-    /// Ends a kill whose time is over, so that both places learn of it: it must not begin again when the clock is set back and the
-    /// gateway started.
-    fn lapse(&self, kill: &Arc<Kill>) -> Arc<Kill> {
-        let mut book = locked(&self.book);
-        let Some(page) = book.get_mut(&kill.id) else {
-            return Arc::clone(kill);
-        };
-        if page.kill.cleared.is_none() {
-            let cleared = Cleared {
-                at: kill.expires_at.unwrap_or_else(SystemTime::now),
-                by: OURSELVES.into(),
-                reason: EXPIRED.into(),
-            };
-            page.kill = Arc::new(Kill {
-                cleared: Some(cleared),
-                ..Kill::clone(&page.kill)
-            });
-        }
-        Arc::clone(&page.kill)
     }
 
     /// Puts everything that is not over into force.
