@@ -111,8 +111,8 @@ impl Tokens {
         })
     }
 
-    /// As [`Self::new`], with those issuers of `before` that `keeps` holds for: their keys need not be fetched again, and
-    /// whoever was let in by one of them still is.
+    /// As [`Self::new`], with those issuers of `before` that `keeps` holds for: their keys count on, and whoever was let in by
+    /// one of them still is. Their documents are fetched as the settings have it.
     ///
     /// # Errors
     /// When the system gives no randomness.
@@ -129,6 +129,7 @@ impl Tokens {
                 .iter()
                 .find(|known| known.settings().url == *url);
             if let Some(known) = known.filter(|_| keeps(url)) {
+                known.fetch_as(issuer);
                 *issuer = Arc::clone(known);
             }
         }

@@ -409,6 +409,47 @@ async fn a_configuration_of_which_a_part_is_wrong_changes_nothing() {
     gate.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_a_key_names_is_a_value_of_the_key() {
+    let server =
+        FakeServer::with_tools(|heard| Say::json(&said(&heard.json()["id"], "done"))).await;
+    let authority = || {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]);
+        made.expect("a certificate").cert.pem()
+    };
+    let home = Home::new().url("up", &server.url());
+    let (first, second) = (authority(), authority());
+    for name in ["vault.pem", "status.pem", "issuer.pem"] {
+        home.replace(name, &first);
+    }
+    let home = home.with(|it| {
+        vault(it);
+        it["credentials"]["providers"]["vault"]["address"] = json!("https://127.0.0.1:9");
+        it["credentials"]["providers"]["vault"]["tls"] = json!({"ca": "vault.pem"});
+        it["status"] = json!({"url": "https://127.0.0.1:9", "tls": {"ca": "status.pem"}});
+        oauth(it);
+        it["auth"]["issuers"][0]["tls"] = json!({"ca": "issuer.pem"});
+    });
+    let mut gate = home.serve().await;
+    for (name, key) in [("vault.pem", "credentials"), ("status.pem", "status")] {
+        gate.home.replace(name, &second);
+        until(&format!("`{name}` to be reported"), async || {
+            restart_required(&gate).await == [key]
+        })
+        .await;
+        gate.home.replace(name, &first);
+        until(&format!("`{name}` to be put back"), async || {
+            restart_required(&gate).await.is_empty()
+        })
+        .await;
+    }
+    assert_eq!(gate.said("authentication reloaded"), 0);
+    gate.home.replace("issuer.pem", &second);
+    gate.says("authentication reloaded", 1).await;
+    assert_eq!(restart_required(&gate).await, Vec::<String>::new());
+    gate.end().await;
+}
+
 /// The log at a level that leaves out most of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_log_level_silences_start_reload_kill_and_end() {

@@ -22,7 +22,7 @@ use tokio::{
 
 use super::{
     TokenError,
-    fetch::FetchError,
+    fetch::{Fetch, FetchError},
     jwk::{self, Key, LONGEST_SET, MAX_KEYS},
     jwt::Jwt,
     settings::{IssuerSettings, is_fetchable},
@@ -55,6 +55,8 @@ pub(super) struct Issuer {
     settings: IssuerSettings,
     /// Its URL; callers it has let in share it, which is how they are known to be its own.
     name: Arc<str>,
+    /// Fetches its documents.
+    client: ArcSwap<Arc<dyn Fetch>>,
     keys: ArcSwap<Keys>,
     /// What the task has to say: how many fetches it made, and how the last one went.
     said: watch::Sender<Said>,
@@ -161,6 +163,7 @@ impl Issuer {
     pub(super) fn new(settings: IssuerSettings) -> Self {
         Self {
             name: Arc::from(settings.url.as_str()),
+            client: ArcSwap::from_pointee(Arc::clone(&settings.fetch)),
             settings,
             keys: ArcSwap::default(),
             said: watch::Sender::default(),
@@ -171,6 +174,11 @@ impl Issuer {
 
     pub(super) fn settings(&self) -> &IssuerSettings {
         &self.settings
+    }
+
+    /// Fetches its documents as `other` does from now on.
+    pub(super) fn fetch_as(&self, other: &Self) {
+        self.client.store(other.client.load_full());
     }
 
     pub(super) fn name(&self) -> &Arc<str> {
@@ -382,8 +390,8 @@ impl Issuer {
     }
 
     async fn document(&self, url: &str, cap: usize) -> Result<Vec<u8>, RefreshError> {
-        self.settings
-            .fetch
+        let client = self.client.load_full();
+        client
             .fetch(url, cap)
             .await
             .map_err(|source| RefreshError::Fetch {

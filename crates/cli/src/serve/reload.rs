@@ -2,9 +2,10 @@
 
 mod changes;
 mod configuration;
+mod files;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -21,6 +22,7 @@ use tokio::task::JoinSet;
 use tokio_util::context::TokioContext;
 use tokio_util::sync::CancellationToken;
 
+use self::files::Contents;
 use super::CLOSE_PATIENCE;
 use super::bundles::{Bundles, News};
 use super::clock;
@@ -58,6 +60,8 @@ pub(super) struct Reloader {
     data: Handle,
     /// Changes level and format of the log.
     set_log: SetLog,
+    /// Content of files that are read once, as it is in use.
+    contents: Contents,
 }
 
 impl Reloader {
@@ -79,6 +83,7 @@ impl Reloader {
         } = opened;
         view.set_plaintext(!configuration.plaintext.is_empty());
         Self {
+            contents: Contents::read(&configuration),
             path,
             variables,
             configuration,
@@ -103,6 +108,7 @@ impl Reloader {
                 Upstream::Child { .. } => {}
             }
         }
+        configuration.extend(self.contents.paths().map(Path::to_path_buf));
         let tls = self.configuration.tls.iter();
         let mut policies = self.configuration.policy_directories();
         policies.extend(self.bundles.files());

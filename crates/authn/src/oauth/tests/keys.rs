@@ -301,6 +301,38 @@ async fn in_an_outage_known_keys_count_for_an_hour_and_unknown_ones_never() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_issuer_that_stays_keeps_its_keys_and_callers_and_fetches_in_another_way() {
+    let first = World::new().fetching();
+    let token = first.minted(&json!({}));
+    let caller = first.ask(&token).await.unwrap();
+    first.documents.held().clear();
+    for is_kept in [true, false] {
+        // With keys of its own, under other ids.
+        let second = World::new();
+        let settings = TokenSettings {
+            resource: ResourceServer::new(BASE, vec![ISSUER.to_owned()], Vec::new()).unwrap(),
+            issuers: vec![IssuerSettings::new(
+                IssuerUrl::parse(ISSUER).unwrap(),
+                Arc::<Documents>::clone(&second.documents),
+            )],
+        };
+        let next = Tokens::succeeding(settings, &first.tokens, |_| is_kept).unwrap();
+        let authenticator = crate::Authenticator::tokens(next, None).unwrap();
+        assert_eq!(authenticator.admits(&caller), is_kept);
+        assert_eq!(authenticator.admits_principal(caller.principal()), is_kept);
+        let tokens = authenticator.as_tokens().unwrap();
+        let known = tokens.authenticate(token.as_bytes(), PATH, first.now);
+        let known = tokio::time::timeout(MOMENT, known).await;
+        assert_eq!(known.is_ok_and(|known| known.is_ok()), is_kept);
+        if is_kept {
+            let before = second.documents.fetches();
+            drop(tokio::time::timeout(MOMENT, tokens.keep_fresh()).await);
+            assert!(second.documents.fetches() > before);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn nobody_is_known_while_nobody_fetches() {
     let world = World::new();
     let answer = world.ask(&world.minted(&json!({}))).await;

@@ -9,6 +9,7 @@ use keepgate_transport::http::tls::Certificate;
 
 use super::Reloader;
 use super::changes::{Merged, merge};
+use super::files::{CREDENTIALS, Contents, ISSUERS};
 use crate::config::{self, AuthMode, Configuration};
 use crate::failure::{Failure, chain};
 use crate::serve::open::{authenticator, files};
@@ -39,14 +40,27 @@ impl Reloader {
     async fn merge(&mut self, configuration: Configuration) -> bool {
         let Merged {
             configuration,
-            restart,
+            mut restart,
             conflict,
         } = merge(&self.configuration, configuration);
+        let contents = Contents::read(&configuration);
+        let changed = self.contents.changed(&contents);
+        let is_vault_new =
+            self.configuration.gateway.credentials != configuration.gateway.credentials;
+        for key in changed.iter().copied().filter(|key| *key != ISSUERS) {
+            let is_applied = key == CREDENTIALS && is_vault_new;
+            if !is_applied && !restart.contains(&key) {
+                restart.push(key);
+            }
+        }
         let keys = restart.join(", ");
         let taken = match conflict {
             Some(why) => rejected(&why),
-            None => self.apply(configuration).await,
+            None => self.apply(configuration, changed.contains(&ISSUERS)).await,
         };
+        if taken {
+            self.contents.apply(contents, is_vault_new);
+        }
         // Where nothing was applied for another reason, what is reported stays as it was.
         if taken || conflict.is_some() {
             self.view.set_restart(restart);
@@ -60,8 +74,8 @@ impl Reloader {
         taken
     }
 
-    async fn apply(&mut self, configuration: Configuration) -> bool {
-        let prepared = match self.prepare(&configuration) {
+    async fn apply(&mut self, configuration: Configuration, has_issuer_files: bool) -> bool {
+        let prepared = match self.prepare(&configuration, has_issuer_files) {
             Ok(prepared) => prepared,
             Err(error) => return rejected(&error.report()),
         };
@@ -114,9 +128,14 @@ impl Reloader {
     }
 
     /// Reads what a new configuration names, without using it.
-    fn prepare(&self, configuration: &Configuration) -> Result<Prepared, Failure> {
+    fn prepare(
+        &self,
+        configuration: &Configuration,
+        has_issuer_files: bool,
+    ) -> Result<Prepared, Failure> {
         let used = &self.configuration;
-        let is_authn = (used.auth, &used.oauth) != (configuration.auth, &configuration.oauth);
+        let is_authn = has_issuer_files
+            || (used.auth, &used.oauth) != (configuration.auth, &configuration.oauth);
         let current = self.shared.authn.current();
         let authn = is_authn.then(|| authenticator(configuration, Some((used, &current))));
         let certificate = configuration
