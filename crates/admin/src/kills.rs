@@ -24,7 +24,7 @@ use crate::{
     source::{Known, Session},
 };
 use late::{Note, Recording};
-pub(crate) use request::{Clearing, Drilling, Setting, parse};
+pub(crate) use request::{Clearing, Drilling, Listing, Setting, parse};
 
 /// How long an act waits for its record before it says that there is none yet.
 const RECORD: Duration = Duration::from_secs(2);
@@ -131,6 +131,8 @@ struct Stored {
 #[derive(Debug, Serialize)]
 struct List {
     kills: Vec<Shown>,
+    /// The last of these, after which the next page begins; none when this is the last page.
+    next: Option<String>,
     /// What is wrong with the places kills are kept in.
     warnings: Vec<String>,
 }
@@ -152,22 +154,31 @@ impl Kills {
         &self.ledger
     }
 
-    /// The kills in force, or all there ever were.
-    pub(crate) fn list(&self, all: bool) -> Content {
+    /// A page of the active kills, or of those that are over, too.
+    pub(crate) fn list(&self, listing: &Listing) -> Result<Content, Refused> {
         let now = Instant::now();
-        let kills = self.ledger.list();
+        let mut kills = self.ledger.list();
+        if let Some(after) = &listing.after {
+            let at = kills.iter().position(|kill| *kill.id == **after);
+            let at =
+                at.ok_or_else(|| Refused::Request(format!("no kill has this id: `{after}`")))?;
+            kills.drain(..=at);
+        }
         let switch = self.ledger.switch();
-        let shown = kills.iter().filter_map(|kill| {
+        let mut shown = kills.iter().filter_map(|kill| {
             let remains = switch.remains(&kill.id);
             // One that is over and partial is not done with.
-            let listed = all || kill.is_in_force(now) || !remains.is_complete();
+            let listed = listing.all || kill.is_in_force(now) || !remains.is_complete();
             listed.then(|| Shown::of(kill, remains))
         });
+        let kills: Vec<Shown> = shown.by_ref().take(listing.limit).collect();
+        let last = kills.last().map(|kill| kill.id.clone());
         let list = List {
-            kills: shown.collect(),
+            next: last.filter(|_| shown.next().is_some()),
+            kills,
             warnings: self.ill(),
         };
-        Content::json(StatusCode::OK, &list)
+        Ok(Content::json(StatusCode::OK, &list))
     }
 
     /// Sets a kill.

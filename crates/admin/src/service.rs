@@ -18,7 +18,7 @@ use tower::Service;
 
 use keepgate_store::kill::Scope;
 
-use crate::kills::{Kills, parse};
+use crate::kills::{Kills, Listing, parse};
 use crate::operators::{ACCOUNT, Operator, Operators};
 use crate::page::{Content, Page};
 use crate::refused::Refused;
@@ -133,13 +133,10 @@ impl<S: Source> Inner<S> {
         let kills = &self.kills;
         match route {
             Route::Page(page) => Ok(page.content(&self.source)),
-            Route::Kills => match request.uri().query() {
-                None => Ok(kills.list(false)),
-                Some("all=true") => Ok(kills.list(true)),
-                Some(_) => Err(Refused::Request(
-                    "the only query there is: `all=true`".to_owned(),
-                )),
-            },
+            Route::Kills => {
+                let listing = Listing::parse(request.uri().query());
+                kills.list(&listing.map_err(Refused::Request)?)
+            }
             Route::Set => {
                 let setting = read(request).await?;
                 let knows = |scope: &Scope| self.source.knows(scope);

@@ -6,6 +6,7 @@ use std::{
     io,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,10 +16,12 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::kill::{Acts, Clear, Set};
+use crate::kill::{Acts, Clear, Kill, Set};
 
 /// How long another process may hold the database before we give up on it for this time.
 const BUSY: Duration = Duration::from_millis(500);
+/// Rows that are read or taken out at a time.
+const BATCH: usize = 5_000;
 /// How long one act may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -188,18 +191,43 @@ impl Database {
 
     /// Every kill it holds.
     pub(crate) async fn kills(&self) -> Result<Vec<Held>, DatabaseError> {
-        const ALL: &str = "SELECT id, scope, target, tenant, reason, set_by, set_at, expires_at, \
-                           cleared_at, cleared_by, cleared_reason, recorded FROM kills ORDER BY set_at";
-        soon(async {
-            let rows = sqlx::query(ALL)
-                .fetch_all(&self.pool)
-                .await
-                .map_err(failed("read"))?;
-            rows.iter()
-                .map(|row| kill(row).map_err(failed("understand")))
-                .collect()
-        })
-        .await
+        const SOME: &str = "SELECT rowid, id, scope, target, tenant, reason, set_by, set_at, expires_at, \
+                           cleared_at, cleared_by, cleared_reason, recorded FROM kills \
+                           WHERE rowid > ? ORDER BY rowid LIMIT ?";
+        let (mut kills, mut last) = (Vec::new(), 0_i64);
+        loop {
+            let rows = soon(async {
+                let some = sqlx::query(SOME).bind(last).bind(BATCH as i64);
+                some.fetch_all(&self.pool).await.map_err(failed("read"))
+            })
+            .await?;
+            for row in &rows {
+                last = row.try_get("rowid").map_err(failed("understand"))?;
+                kills.push(kill(row).map_err(failed("understand"))?);
+            }
+            if rows.len() < BATCH {
+                return Ok(kills);
+            }
+        }
+    }
+
+    /// Takes kills out; durable when this returns.
+    pub(crate) async fn forget(&self, kills: &[Arc<Kill>]) -> Result<(), DatabaseError> {
+        for batch in kills.chunks(BATCH) {
+            soon(async {
+                let mut transaction = self.pool.begin().await.map_err(failed("write to"))?;
+                for kill in batch {
+                    sqlx::query("DELETE FROM kills WHERE id = ?")
+                        .bind(&*kill.id)
+                        .execute(&mut *transaction)
+                        .await
+                        .map_err(failed("write to"))?;
+                }
+                transaction.commit().await.map_err(failed("write to"))
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     /// Puts kills in, and what became of them; durable when this returns. What stands there is never taken back: a kill

@@ -146,12 +146,16 @@ impl Kills {
         missing: impl Iterator<Item = (Arc<Kill>, Act)>,
         why: &'static str,
     ) {
+        let mut count = 0_usize;
         for (kill, act) in missing.take(AT_ONCE) {
-            tracing::warn!(id = %kill.id, scope = %kill.scope, kind = kind(act).as_str(), "record of a kill is {why}");
             if !self.record_with(kind(act), &kill, Note::Late(why)).await {
                 // The log is as it was: the others would fare no better.
-                return;
+                break;
             }
+            count += 1;
+        }
+        if count > 0 {
+            tracing::warn!(count, "records of kills were {why}");
         }
     }
 }

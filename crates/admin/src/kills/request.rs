@@ -35,6 +35,55 @@ pub(crate) struct Clearing {
     pub(crate) reason: String,
 }
 
+/// The query of `GET /api/v1/kills`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listing {
+    /// Also those that are over.
+    pub(crate) all: bool,
+    /// The kill after which the page begins.
+    pub(crate) after: Option<String>,
+    /// Most kills of the page.
+    pub(crate) limit: usize,
+}
+
+/// Most kills of a page: some megabytes, with the longest reasons.
+const MAX_PAGE: usize = 2_000;
+
+impl Listing {
+    /// Reads a query, strictly: each member known and there once.
+    pub(crate) fn parse(query: Option<&str>) -> Result<Self, String> {
+        let mut seen = Vec::new();
+        let mut listing = Self {
+            all: false,
+            after: None,
+            limit: MAX_PAGE,
+        };
+        for member in query.into_iter().flat_map(|query| query.split('&')) {
+            let (name, value) = member.split_once('=').unwrap_or((member, ""));
+            let limit = || {
+                value
+                    .parse()
+                    .ok()
+                    .filter(|limit| (1..=MAX_PAGE).contains(limit))
+            };
+            match name {
+                _ if seen.contains(&name) => return Err(format!("`{name}` is there twice")),
+                "all" if value == "true" => listing.all = true,
+                "after" => listing.after = Some(value.to_owned()),
+                "limit" => {
+                    let why = || format!("`limit` is a number from 1 to {MAX_PAGE}: `{value}`");
+                    listing.limit = limit().ok_or_else(why)?;
+                }
+                _ => return Err(QUERY.to_owned()),
+            }
+            seen.push(name);
+        }
+        Ok(listing)
+    }
+}
+
+const QUERY: &str = "a query has `all=true`, `after=ID` and `limit=NUMBER`, each once at most";
+
 /// Reads a body.
 pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     serde_json::from_slice(body).map_err(|error| error.to_string())

@@ -251,8 +251,7 @@ fn segment(id: &str) -> Result<&str, Failure> {
 /// `kill list`.
 fn list(wish: &ListKills, context: &mut Context<'_>) -> Result<(), Failure> {
     let gateway = Gateway::of(&wish.api, context)?;
-    let query = if wish.all { "?all=true" } else { "" };
-    let answer = gateway.ask(Method::GET, &format!("{KILLS}{query}"), None)?;
+    let answer = every_page(&gateway, wish.all)?;
     Ok(context.output.print(&answer, |answer| {
         let kills = answer["kills"]
             .as_array()
@@ -270,6 +269,30 @@ fn list(wish: &ListKills, context: &mut Context<'_>) -> Result<(), Failure> {
         said.push_str(&warnings(answer));
         said
     })?)
+}
+
+/// The kills of all pages in one answer.
+fn every_page(gateway: &Gateway, all: bool) -> Result<Value, Failure> {
+    let all = if all { "all=true&" } else { "" };
+    let mut query = all.trim_end_matches('&').to_owned();
+    let mut kills = Vec::new();
+    loop {
+        let joint = if query.is_empty() { "" } else { "?" };
+        let mut page = gateway.ask(Method::GET, &format!("{KILLS}{joint}{query}"), None)?;
+        let Some(members) = page.as_object_mut() else {
+            return Ok(page);
+        };
+        if let Some(Value::Array(more)) = members.get_mut("kills") {
+            kills.append(more);
+        }
+        match members.remove("next") {
+            Some(Value::String(next)) => query = format!("{all}after={}", segment(&next)?),
+            Some(_) | None => {
+                members.insert("kills".to_owned(), Value::Array(kills));
+                return Ok(page);
+            }
+        }
+    }
 }
 
 fn row(kill: &Value) -> [String; 9] {

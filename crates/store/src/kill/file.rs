@@ -5,12 +5,14 @@
 //! nobody was told of it, so it is cut away. Any other line that cannot be read is damage; whoever reads decides what that
 //! means, and [`super::Ledger`] decides that everything is cut off.
 //!
-//! A command may add lines while a gateway runs; every writer holds the file's lock, and the gateway reads on.
+//! A command may add lines while a gateway runs; every writer holds the file's lock, and the gateway reads on. The gateway
+//! alone writes the file again without what is over for long ([`KillFile::compact`]): whole, under the lock of the old one,
+//! and a writer that waited for that lock sees that its file is another's name now and opens the new one.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -20,8 +22,12 @@ use serde_json::value::RawValue;
 
 use super::entry::Entry;
 
-/// The most that is read of one file, in bytes: some hundred thousand acts.
-const MAX_SIZE: u64 = 64 << 20;
+/// Bytes that are read at a time: some ten thousand acts.
+const BLOCK: u64 = 2 << 20;
+/// Longest line that is read, in bytes: far more than is written.
+const MAX_LINE: u64 = 1 << 20;
+/// Names under which a writer looks for the file before it gives up: each time somebody else has replaced it.
+const NAMES: usize = 16;
 /// Hexadecimal letters of a sum.
 const SUM: usize = 32;
 
@@ -72,6 +78,8 @@ pub struct Content {
     pub torn: u64,
     /// The file is not the one that was read before: what was read then is not in it.
     pub replaced: bool,
+    /// There is more to read.
+    pub more: bool,
 }
 
 #[derive(Serialize)]
@@ -128,21 +136,11 @@ impl KillFile {
                 .map_err(self.failed("write an act"))?;
         }
         let directory = self.path.parent().unwrap_or_else(|| Path::new("."));
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
+        keepgate_files::create_directory(directory)
+            .map_err(io::Error::other)
             .map_err(self.failed("make the directory of"))?;
         let is_new = !self.path.exists();
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .mode(0o600)
-            .open(&self.path)
-            .map_err(self.failed("open"))?;
-        file.lock().map_err(self.failed("lock"))?;
+        let mut file = self.locked(true)?;
         let end = whole(&mut file).map_err(self.failed("read"))?;
         file.set_len(end)
             .and_then(|()| file.seek(SeekFrom::Start(end)))
@@ -162,7 +160,71 @@ impl KillFile {
         Ok(())
     }
 
-    /// Reads what was added since the last time. Blocks. A file that is not there is empty.
+    /// Opens the file and takes its lock. It is the file of this name, not one that was replaced while this waited.
+    fn locked(&self, create: bool) -> Result<File, FileError> {
+        for _ in 0..NAMES {
+            let file = OpenOptions::new()
+                .create(create)
+                .truncate(false)
+                .read(true)
+                .write(true)
+                .mode(0o600)
+                .open(&self.path)
+                .map_err(self.failed("open"))?;
+            file.lock().map_err(self.failed("lock"))?;
+            let own = file.metadata().map_err(self.failed("inspect"))?;
+            match fs::metadata(&self.path) {
+                Ok(named) if (named.dev(), named.ino()) == (own.dev(), own.ino()) => {
+                    return Ok(file);
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(self.failed("inspect")(error)),
+            }
+        }
+        let replaced = io::Error::other("replaced again and again");
+        Err(self.failed("lock")(replaced))
+    }
+
+    /// Lines that were read or written by [`Self::compact`].
+    pub const fn lines(&self) -> u64 {
+        self.line
+    }
+
+    /// Writes the file again with these acts alone, in one step: a crash leaves the old file or the new one. `false`, and
+    /// nothing done, when the file holds acts that were not read yet. Blocks.
+    ///
+    /// # Errors
+    /// [`FileError`]; the old file is there then.
+    pub fn compact(&mut self, entries: &[Entry]) -> Result<bool, FileError> {
+        let old = self.locked(false)?;
+        let metadata = old.metadata().map_err(self.failed("inspect"))?;
+        if metadata.len() != self.read || self.known != Some(identity(&metadata)) {
+            return Ok(false);
+        }
+        let failed =
+            |error: keepgate_files::FileError| self.failed("write again")(io::Error::other(error));
+        let mut new = keepgate_files::Replacement::begin(&self.path).map_err(failed)?;
+        let (mut bytes, mut length) = (Vec::new(), 0);
+        for (index, entry) in entries.iter().enumerate() {
+            write(entry, &mut bytes)
+                .map_err(io::Error::other)
+                .map_err(self.failed("write an act"))?;
+            if bytes.len() as u64 >= BLOCK || index + 1 == entries.len() {
+                new.write(&bytes).map_err(failed)?;
+                length += bytes.len() as u64;
+                bytes.clear();
+            }
+        }
+        let metadata = new.file().metadata().map_err(self.failed("inspect"))?;
+        new.commit().map_err(failed)?;
+        self.known = Some(identity(&metadata));
+        (self.read, self.line) = (length, entries.len() as u64);
+        Ok(true)
+    }
+
+    /// Reads acts that were added since the last time, a part of them if there are many. Blocks. A file that is not there is
+    /// empty.
     ///
     /// # Errors
     /// [`FileError`] when it cannot be read at all.
@@ -193,17 +255,22 @@ impl KillFile {
                 ..Content::default()
             });
         }
-        if length > MAX_SIZE {
-            let large = io::Error::other("larger than any that is written");
-            return Err(self.failed("read")(large));
-        }
         let mut bytes = Vec::new();
         file.seek(SeekFrom::Start(self.read))
-            .and_then(|_| file.take(MAX_SIZE).read_to_end(&mut bytes))
+            .and_then(|_| file.take(BLOCK).read_to_end(&mut bytes))
             .map_err(self.failed("read"))?;
         let mut content = parse(&bytes, &mut self.line);
         content.replaced = replaced;
+        if content.torn > MAX_LINE {
+            // Nobody writes that, and its end may never come.
+            content.damage.get_or_insert(Damage {
+                line: self.line + 1,
+                what: "longer than any line",
+            });
+            content.torn = 0;
+        }
         self.read += bytes.len() as u64 - content.torn;
+        content.more = bytes.len() as u64 == BLOCK;
         Ok(content)
     }
 

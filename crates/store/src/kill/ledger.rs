@@ -5,6 +5,7 @@
 //! is set if one of them says so, and ended if one of them says so. What cannot be known is taken for the worst: a damaged
 //! file, or no file beside a database that cannot be read, cuts everything off until an operator clears it.
 
+mod compact;
 mod lapse;
 mod places;
 mod records;
@@ -43,6 +44,8 @@ pub struct Ledger {
     file: Arc<tokio::sync::Mutex<KillFile>>,
     database: tokio::sync::Mutex<Connected>,
     health: Mutex<Health>,
+    /// Last look whether anything can be forgotten.
+    compacted: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug)]
@@ -216,6 +219,7 @@ impl Ledger {
                 again: Instant::now(),
             }),
             health: Mutex::default(),
+            compacted: Mutex::default(),
         });
         let exists = state_directory.join(Database::FILE).exists();
         let from_database = ledger.load_database().await;
@@ -483,6 +487,7 @@ impl Ledger {
         if self.is_behind() || !self.is_database_there().await {
             self.write(None).await;
         }
+        self.compact().await;
         events
     }
 

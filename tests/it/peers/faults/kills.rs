@@ -1,7 +1,10 @@
 //! Kills whose gateway ends at any moment, and whose disk fails: each act is on record once, and none is forgotten.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::SystemTime;
 
+use keepgate_store::kill::{Clear, Entry, Kill, KillFile, Scope, Set, Wish};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -174,4 +177,131 @@ async fn a_record_the_log_did_not_take_is_written_later() {
         );
     }
     gate.end().await;
+}
+
+/// An entry of a kill that somebody set while no gateway ran.
+fn entry(number: usize) -> Set {
+    let wish = Wish {
+        scope: Scope::parse("caller", Some(&format!("c{number}"))).expect("a scope"),
+        tenant: None,
+        reason: "test".to_owned(),
+        by: "local:test".to_owned(),
+        lasts: None,
+    };
+    Set::of(&Kill::new(wish, SystemTime::now()).expect("a kill"))
+}
+
+/// Ids of all kills that operators see as active.
+async fn active(gate: &Gate) -> BTreeSet<String> {
+    let list = kill(gate, &["list"]).await.json();
+    let kills = list["kills"].as_array().expect("kills").iter();
+    kills
+        .map(|kill| kill["id"].as_str().expect("an id").to_owned())
+        .collect()
+}
+
+fn length(state: &Path) -> u64 {
+    std::fs::metadata(state.join(KillFile::FILE)).map_or(0, |file| file.len())
+}
+
+/// A home whose file has five kills in many lines, and their ids.
+fn many_lines() -> (Home, BTreeSet<String>) {
+    let home = home();
+    let sets: Vec<Set> = (0..5).map(entry).collect();
+    let lines: Vec<Entry> = (0..400)
+        .flat_map(|_| sets.iter().cloned().map(Entry::Set))
+        .collect();
+    KillFile::new(&home.path("state"))
+        .append(&lines)
+        .expect("a file");
+    (home, sets.into_iter().map(|set| set.id).collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_survive_a_compaction_that_is_cut_off_anywhere() {
+    // Unlink, create, write, sync and rename of the new file; the sixth is not reached, and the file is compacted.
+    let kills = (1..=6).map(|nth| (nth, "kill"));
+    for (nth, action) in kills.chain([(3, "tear")]) {
+        let (home, ids) = many_lines();
+        let state = home.path("state");
+        let before = length(&state);
+        let shim = Shim::new(&home);
+        shim.obey(&format!("any state/kill.log {nth} {action}\n"));
+        let (name, value) = shim.environment();
+        let mut process = home.start(&[(name, &value)]);
+        if nth < 6 {
+            process.ended(PATIENCE).await;
+        } else {
+            until("a compacted file", async || length(&state) < before / 100).await;
+            process.signal(Signal::SIGKILL);
+            process.ended(PATIENCE).await;
+        }
+        // The file alone has to hold them.
+        for part in ["", "-wal", "-shm"] {
+            drop(std::fs::remove_file(
+                state.join(format!("keepgate.db{part}")),
+            ));
+        }
+        let gate = home.serve().await;
+        assert_eq!(active(&gate).await, ids, "{nth} {action}");
+        until("a compacted file", async || length(&state) < before / 100).await;
+        assert_eq!(active(&gate).await, ids, "{nth} {action}");
+        let gate = gate.end_keeping().await.home.serve().await;
+        assert_eq!(active(&gate).await, ids, "{nth} {action}");
+        gate.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compaction_that_fails_leaves_the_file_as_it_was() {
+    for fault in ["create", "write", "sync", "rename"] {
+        let (home, ids) = many_lines();
+        let state = home.path("state");
+        let before = length(&state);
+        let shim = Shim::new(&home);
+        shim.obey(&format!("{fault} state/kill.log 1+ ENOSPC\n"));
+        let mut gate = serve(home, &shim).await;
+        gate.says("kill.log cannot be written again", 1).await;
+        assert_eq!(length(&state), before, "{fault}");
+        shim.obey("");
+        let added = set(&gate).await;
+        let gate = gate.kill().await.serve().await;
+        let expected: BTreeSet<String> = ids.into_iter().chain([added]).collect();
+        assert_eq!(active(&gate).await, expected, "{fault}");
+        gate.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_kills_are_listed_on_many_pages() {
+    let count = if std::env::var_os("SOAK").is_some() {
+        100_000
+    } else {
+        5_000
+    };
+    let home = home();
+    let acts: Vec<Entry> = (0..count)
+        .flat_map(|number| {
+            let set = entry(number);
+            // So many callers are not cut off at once.
+            let clear = (number >= 3_000).then(|| Clear {
+                id: set.id.clone(),
+                reason: "over".to_owned(),
+                by: "local:test".to_owned(),
+                at: set.at.clone(),
+            });
+            std::iter::once(Entry::Set(set)).chain(clear.map(Entry::Clear))
+        })
+        .collect();
+    KillFile::new(&home.path("state"))
+        .append(&acts)
+        .expect("a file");
+    let gate = home.serve().await;
+    assert_eq!(active(&gate).await.len(), 3_000);
+    let list = kill(&gate, &["list", "--all"]).await.json();
+    let kills = list["kills"].as_array().expect("kills");
+    let ids: BTreeSet<_> = kills.iter().map(|kill| kill["id"].to_string()).collect();
+    assert_eq!((kills.len(), ids.len()), (count, count));
+    assert!(list["next"].is_null(), "the command reads every page");
+    gate.kill().await;
 }

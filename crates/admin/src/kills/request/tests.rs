@@ -26,6 +26,41 @@ fn times_have_one_unit() {
     }
 }
 
+#[test]
+fn a_query_is_read_strictly() {
+    let page = |all, after: Option<&str>, limit| {
+        Ok(Listing {
+            all,
+            after: after.map(str::to_owned),
+            limit,
+        })
+    };
+    for (query, expected) in [
+        (None, page(false, None, MAX_PAGE)),
+        (Some("all=true"), page(true, None, MAX_PAGE)),
+        (Some("after=k_1&limit=1"), page(false, Some("k_1"), 1)),
+        (Some("limit=2000&all=true"), page(true, None, 2000)),
+    ] {
+        assert_eq!(Listing::parse(query), expected, "{query:?}");
+    }
+    for query in [
+        "",
+        "all",
+        "all=false",
+        "all=true&",
+        "all=true&all=true",
+        "limit=0",
+        "limit=2001",
+        "limit=x",
+        "limit=-1",
+        "after=a&after=b",
+        "ALL=true",
+        "page=2",
+    ] {
+        assert!(Listing::parse(Some(query)).is_err(), "{query}");
+    }
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_refused_or_a_wish(bytes in prop::collection::vec(any::<u8>(), 0..200)) {

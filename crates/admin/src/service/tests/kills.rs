@@ -147,6 +147,52 @@ fn a_kill_is_set_listed_and_cleared_with_names_on_record() {
 }
 
 #[test]
+fn kills_are_listed_page_by_page() {
+    let bench = Bench::new();
+    let alice = bench.operator("alice", &[Role::SecurityResponder]);
+    let ids: Vec<String> = (0..5)
+        .map(|number| {
+            let body = format!(r#"{{"scope":"caller","target":"c{number}","reason":"x"}}"#);
+            let set = json(&bench.act(&alice, "POST", "/api/v1/kills", &body));
+            set["kill"]["id"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    let (mut found, mut after) = (Vec::new(), String::new());
+    let mut sizes = Vec::new();
+    loop {
+        let path = format!("/api/v1/kills?limit=2{after}");
+        let page = json(&bench.act(&alice, "GET", &path, ""));
+        let kills = page["kills"].as_array().unwrap();
+        sizes.push(kills.len());
+        found.extend(
+            kills
+                .iter()
+                .map(|kill| kill["id"].as_str().unwrap().to_owned()),
+        );
+        let Some(next) = page["next"].as_str() else {
+            break;
+        };
+        after = format!("&after={next}");
+    }
+    assert_eq!((found, sizes), (ids.clone(), vec![2, 2, 1]));
+    // A page that ends with the last of them is the last.
+    let path = format!("/api/v1/kills?limit=3&after={}", ids[1]);
+    assert_eq!(
+        json(&bench.act(&alice, "GET", &path, ""))["next"],
+        Value::Null
+    );
+    for query in [
+        "after=k_0123456789abcdef",
+        "limit=0",
+        "all=true&all=true",
+        "",
+    ] {
+        let refused = bench.act(&alice, "GET", &format!("/api/v1/kills?{query}"), "");
+        assert_eq!(refused.status().as_u16(), 400, "{query}");
+    }
+}
+
+#[test]
 fn what_another_kill_still_cuts_off_is_said() {
     let bench = Bench::new();
     let set = |body: &str| {

@@ -136,6 +136,111 @@ fn a_file_that_vanishes_before_it_was_read_is_noticed() {
     }
 }
 
+#[test]
+fn a_compacted_file_holds_what_it_was_given_and_is_read_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut file = KillFile::new(directory.path());
+    let mut command = KillFile::new(directory.path());
+    file.append(&[set(1), clear(1), set(2)]).unwrap();
+    assert!(!file.compact(&[set(2)]).unwrap(), "not read yet");
+    file.read_on().unwrap();
+    command.append(&[set(3)]).unwrap();
+    assert!(!file.compact(&[set(2)]).unwrap(), "a command was first");
+    assert_eq!(file.read_on().unwrap().entries, [set(3)]);
+    assert_eq!(file.lines(), 4);
+    assert!(file.compact(&[set(2), set(3)]).unwrap());
+    assert_eq!(fs::read(file.path()).unwrap(), lines(&[set(2), set(3)]));
+    assert_eq!(fs::metadata(file.path()).unwrap().mode() & 0o777, 0o600);
+    assert_eq!(
+        (
+            file.lines(),
+            fs::read_dir(directory.path()).unwrap().count()
+        ),
+        (2, 1)
+    );
+    assert_eq!(
+        file.read_on().unwrap(),
+        Content::default(),
+        "it is no other file"
+    );
+    command.append(&[clear(3)]).unwrap();
+    assert_eq!(file.read_on().unwrap().entries, [clear(3)]);
+    assert!(file.compact(&[]).unwrap());
+    assert_eq!(fs::metadata(file.path()).unwrap().len(), 0);
+    file.append(&[set(5)]).unwrap();
+    assert_eq!(file.read_on().unwrap().entries, [set(5)]);
+}
+
+#[test]
+fn a_writer_that_waited_while_the_file_was_replaced_writes_into_the_new_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut file = KillFile::new(directory.path());
+    file.append(&[set(1), clear(1), set(2)]).unwrap();
+    file.read_on().unwrap();
+    let old = file.locked(false).unwrap();
+    let mut command = KillFile::new(directory.path());
+    let waits = std::thread::spawn(move || command.append(&[set(3)]));
+    // It has opened the old file by then, almost always.
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    let mut new = keepgate_files::Replacement::begin(file.path()).unwrap();
+    new.write(&lines(&[set(2)])).unwrap();
+    new.commit().unwrap();
+    drop(old);
+    waits.join().unwrap().unwrap();
+    assert_eq!(fs::read(file.path()).unwrap(), lines(&[set(2), set(3)]));
+}
+
+#[test]
+fn a_file_of_any_size_is_read_and_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut file = KillFile::new(directory.path());
+    let long = |number| {
+        let mut entry = set(number);
+        if let Entry::Set(set) = &mut entry {
+            set.reason = "x".repeat(1024);
+        }
+        entry
+    };
+    // More than the 64 MiB that used to be the most.
+    let count = 56_000;
+    let mut number = 0;
+    while number < count {
+        let some: Vec<_> = (number..number + 1000).map(long).collect();
+        file.append(&some).unwrap();
+        number += 1000;
+    }
+    assert!(fs::metadata(file.path()).unwrap().len() > 64 << 20);
+    let (mut read, mut parts) = (0, 0);
+    loop {
+        let content = file.read_on().unwrap();
+        assert_eq!((content.damage, content.replaced), (None, false));
+        assert!(
+            content
+                .entries
+                .iter()
+                .cloned()
+                .eq((read..).map(long).take(content.entries.len()))
+        );
+        read += content.entries.len() as u64;
+        parts += 1;
+        if !content.more {
+            break;
+        }
+    }
+    assert_eq!(read, count);
+    assert!(parts > 10, "{parts}");
+    file.append(&[set(count)]).unwrap();
+    assert_eq!(file.read_on().unwrap().entries, [set(count)]);
+    // A line without end is damage, and does not take all memory.
+    let mut endless = fs::read(file.path()).unwrap();
+    endless.extend(std::iter::repeat_n(b'x', 3 << 20));
+    fs::write(file.path(), endless).unwrap();
+    assert_eq!(
+        file.read_on().unwrap().damage.unwrap().what,
+        "longer than any line"
+    );
+}
+
 proptest! {
     /// No bytes make the reader panic, and no single changed byte goes unnoticed, but for one that tears the last line.
     #[test]

@@ -37,6 +37,7 @@ impl Ledger {
                 cleared: Some(cleared),
                 ..Kill::clone(&page.kill)
             });
+            page.changed = Instant::now();
         }
         Arc::clone(&page.kill)
     }

@@ -16,8 +16,15 @@ use crate::{
 
 /// How long a disk may take for one line.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Most kills that are written at once: what somebody waits for comes with the first of them.
+const BATCH: usize = 1_000;
 /// How often a database that failed is tried again.
 const RETRY: Duration = Duration::from_secs(5);
+
+/// Batches that are written now: the others can wait for the next look, and whoever waits for one kill must not wait for them.
+const fn batches(first: Option<&str>) -> usize {
+    if first.is_some() { 1 } else { 4 }
+}
 
 impl Page {
     /// The row of the database.
@@ -71,7 +78,15 @@ impl Ledger {
     }
 
     pub(super) async fn read_file(&self) -> Result<Content, String> {
-        self.with_file(KillFile::read_on).await
+        let mut content = self.with_file(KillFile::read_on).await?;
+        while content.more {
+            let next = self.with_file(KillFile::read_on).await?;
+            content.entries.extend(next.entries);
+            content.damage = content.damage.or(next.damage);
+            content.replaced |= next.replaced;
+            (content.torn, content.more) = (next.torn, next.more);
+        }
+        Ok(content)
     }
 
     /// Works on the file where that holds nobody up, and gives up when the disk does not answer.
@@ -94,7 +109,7 @@ impl Ledger {
 
     /// Brings to both places, side by side, what they lack. Tells where `id` is now.
     pub(super) async fn write(&self, id: Option<&str>) -> Durable {
-        let (file, database) = tokio::join!(self.write_file(), self.write_database(id.is_some()));
+        let (file, database) = tokio::join!(self.write_file(id), self.write_database(id));
         match file {
             Ok(()) => {}
             Err(error) => self.tell_file(Some(error)),
@@ -112,55 +127,47 @@ impl Ledger {
         })
     }
 
-    pub(super) async fn write_file(&self) -> Result<(), String> {
-        let lacking = self.lacking(Place::File);
+    pub(super) async fn write_file(&self, first: Option<&str>) -> Result<(), String> {
+        let lacking = self.lacking(Place::File, first);
         if lacking.is_empty() {
             return Ok(());
         }
-        let entries: Vec<Entry> = lacking
-            .iter()
-            .flat_map(|page| {
-                let set = (page.file < Kept::Set).then(|| Entry::Set(Set::of(&page.kill)));
-                set.into_iter()
-                    .chain(Clear::of(&page.kill).map(Entry::Clear))
-            })
-            .collect();
-        self.with_file(move |file| file.append(&entries)).await?;
-        self.mark(&lacking, |page, written| {
-            page.file = page.file.max(written.whole())
-        });
+        for batch in lacking.chunks(BATCH).take(batches(first)) {
+            let entries: Vec<Entry> = batch
+                .iter()
+                .flat_map(|page| {
+                    let set = (page.file < Kept::Set).then(|| Entry::Set(Set::of(&page.kill)));
+                    set.into_iter()
+                        .chain(Clear::of(&page.kill).map(Entry::Clear))
+                })
+                .collect();
+            self.with_file(move |file| file.append(&entries)).await?;
+            self.mark(batch, |page, written| {
+                page.file = page.file.max(written.whole());
+            });
+        }
         self.tell_file(None);
         Ok(())
     }
 
     /// `Err(None)`: it is not yet time to try again, and what was wrong is told already.
-    pub(super) async fn write_database(&self, pressing: bool) -> Result<(), Option<String>> {
+    pub(super) async fn write_database(&self, first: Option<&str>) -> Result<(), Option<String>> {
         let mut connected = self.database.lock().await;
         if connected.database.is_none() {
-            if !pressing && Instant::now() < connected.again {
+            if first.is_none() && Instant::now() < connected.again {
                 return Err(None);
             }
             connected.again = Instant::now() + RETRY;
             let opened = Database::open(&self.directory).await;
             connected.database = Some(opened.map_err(|error| Some(chain(&error)))?);
         }
-        let lacking = self.lacking(Place::Database);
-        let rows: Vec<Held> = lacking.iter().map(Page::held).collect();
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let Some(database) = &connected.database else {
-            return Err(None);
-        };
-        match database.put(&rows).await {
-            Ok(()) => {
-                self.mark(&lacking, |page, written| {
-                    page.database = page.database.max(written.whole());
-                    page.noted = page.noted.and(written.recorded);
-                });
-                Ok(())
-            }
-            Err(error) => {
+        let lacking = self.lacking(Place::Database, first);
+        for batch in lacking.chunks(BATCH).take(batches(first)) {
+            let rows: Vec<Held> = batch.iter().map(Page::held).collect();
+            let Some(database) = &connected.database else {
+                return Err(None);
+            };
+            if let Err(error) = database.put(&rows).await {
                 // Opened anew the next time: it may be another file by then.
                 if let Some(failed) = connected.database.take() {
                     tokio::spawn(failed.close());
@@ -169,16 +176,28 @@ impl Ledger {
                 if matches!(error, DatabaseError::Gone { .. }) {
                     self.forget_database();
                 }
-                Err(Some(chain(&error)))
+                return Err(Some(chain(&error)));
             }
+            self.mark(batch, |page, written| {
+                page.database = page.database.max(written.whole());
+                page.noted = page.noted.and(written.recorded);
+            });
         }
+        Ok(())
     }
 
-    /// The pages a place lacks, as they are now.
-    pub(super) fn lacking(&self, place: Place) -> Vec<Page> {
+    /// The pages a place lacks, as they are now, one of them first.
+    fn lacking(&self, place: Place, first: Option<&str>) -> Vec<Page> {
         let book = locked(&self.book);
         let lacking = book.values().filter(|page| page.lacks(place));
-        lacking.cloned().collect()
+        let mut lacking: Vec<Page> = lacking.cloned().collect();
+        let at = lacking
+            .iter()
+            .position(|page| Some(&*page.kill.id) == first);
+        if let Some(at) = at {
+            lacking.swap(0, at);
+        }
+        lacking
     }
 
     /// Notes in the book what was `written` of pages as they were then.

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Kill, Ledger, Page, locked};
+use super::{Kill, Ledger, locked};
 
 /// An act of a kill that goes on record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,7 +44,7 @@ impl Acts {
         })
     }
 
-    const fn contains(self, act: Act) -> bool {
+    pub(super) const fn contains(self, act: Act) -> bool {
         self.0 & Self::of(act).0 != 0
     }
 }
@@ -60,19 +60,19 @@ impl Ledger {
     /// The acts that are not known to be on record and were not done within the last `age`, oldest first.
     pub fn unrecorded(&self, age: Duration) -> Vec<(Arc<Kill>, Act)> {
         let now = Instant::now();
-        let old = |page: &&Page| age.is_zero() || now.saturating_duration_since(page.changed) > age;
+        let old = |at: Instant| age.is_zero() || now.saturating_duration_since(at) > age;
         let mut found: Vec<(Arc<Kill>, Act)> = locked(&self.book)
             .values()
-            .filter(old)
             .flat_map(|page| {
-                let acts = [
-                    Some(Act::Set),
-                    (!page.kill.is_in_force(now)).then_some(Act::Cleared),
-                ];
-                let missing = acts.into_iter().flatten();
-                missing
-                    .filter(|act| !page.recorded.contains(*act))
-                    .map(|act| (Arc::clone(&page.kill), act))
+                // The end of its time is an act of nobody: it is as old as that.
+                let ended = match &page.kill.cleared {
+                    Some(_) => Some(page.changed),
+                    None => page.kill.deadline.filter(|deadline| *deadline <= now),
+                };
+                let acts = [(Act::Set, Some(page.changed)), (Act::Cleared, ended)];
+                let old = acts.into_iter().filter(|(_, at)| at.is_some_and(old));
+                old.filter(|(act, _)| !page.recorded.contains(*act))
+                    .map(|(act, _)| (Arc::clone(&page.kill), act))
             })
             .collect();
         found.sort_by_key(|(kill, act)| (kill.set_at, *act));

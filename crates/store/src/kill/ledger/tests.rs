@@ -205,6 +205,151 @@ async fn files_that_vanish_while_it_runs_are_written_anew() {
 }
 
 #[tokio::test]
+async fn what_vanishes_right_after_a_kill_is_written_again() {
+    let remove = |path: &Path| drop(fs::remove_file(path));
+    for what in [
+        "file",
+        "file and database",
+        "directory",
+        "file, after an earlier kill was read",
+    ] {
+        let parent = tempfile::tempdir().unwrap();
+        let state = parent.path().join("state");
+        let ledger = open(&state).await;
+        if what.ends_with("read") {
+            ledger.set(wish("caller", Some("eve"))).await.unwrap();
+            ledger.tend().await;
+        }
+        ledger.set(wish("server", Some("crm"))).await.unwrap();
+        match what {
+            "directory" => fs::remove_dir_all(&state).unwrap(),
+            "file and database" => {
+                for entry in fs::read_dir(&state).unwrap() {
+                    remove(&entry.unwrap().path());
+                }
+            }
+            _ => remove(&state.join(KillFile::FILE)),
+        }
+        ledger.tend().await;
+        ledger.tend().await;
+        // The database is tried again after a while.
+        assert_eq!(ledger.behind().0, 0, "{what}");
+        let text = fs::read_to_string(state.join(KillFile::FILE)).unwrap();
+        assert!(text.contains("\"crm\""), "{what}");
+        let expected = ledger.list().len();
+        drop(ledger);
+        assert_eq!(after_restart(&state).await.len(), expected, "{what}");
+    }
+}
+
+/// A kill of a caller, set and ended some days ago.
+fn past(number: u64, days: u64, ended: bool) -> Vec<Entry> {
+    let at = SystemTime::now() - Duration::from_secs(days * 24 * 60 * 60);
+    let mut kill = Kill::new(wish("caller", Some(&format!("c{number}"))), at).unwrap();
+    let cleared = Cleared {
+        at,
+        by: "bob".into(),
+        reason: "over".into(),
+    };
+    let set = Entry::Set(Set::of(&kill));
+    kill.cleared = ended.then_some(cleared);
+    let clear = Clear::of(&kill).map(Entry::Clear);
+    std::iter::once(set).chain(clear).collect()
+}
+
+#[tokio::test]
+async fn kills_that_are_over_for_long_are_forgotten_and_the_file_is_compacted() {
+    let directory = tempfile::tempdir().unwrap();
+    let kept = [(1, 400, false), (2, 29, true), (3, 0, false)];
+    let mut entries: Vec<Entry> = (100..1600)
+        .flat_map(|number| past(number, 31, true))
+        .collect();
+    entries.extend(
+        kept.into_iter()
+            .flat_map(|(number, days, ended)| past(number, days, ended)),
+    );
+    KillFile::new(directory.path()).append(&entries).unwrap();
+    let ledger = open(directory.path()).await;
+    let size = || {
+        fs::metadata(directory.path().join(KillFile::FILE))
+            .unwrap()
+            .len()
+    };
+    let before = size();
+    ledger.tend().await;
+    assert_eq!(
+        (ledger.list().len(), size()),
+        (1503, before),
+        "they are not on record"
+    );
+    for (kill, act) in ledger.unrecorded(Duration::ZERO) {
+        ledger.recorded(&kill.id, act);
+    }
+    while ledger.is_behind() {
+        ledger.tend().await;
+    }
+    *locked(&ledger.compacted) = None;
+    ledger.tend().await;
+    let names = |ledger: &Ledger| {
+        let kills = ledger.list();
+        kills
+            .iter()
+            .map(|kill| kill.scope.to_string())
+            .collect::<Vec<_>>()
+    };
+    let expected = ["caller c1", "caller c2", "caller c3"];
+    assert_eq!(names(&ledger), expected);
+    assert!(size() < before / 100, "{} of {before}", size());
+    // The same from either place alone.
+    ledger.close().await;
+    drop(ledger);
+    for lost in ["", Database::FILE, KillFile::FILE] {
+        for entry in fs::read_dir(directory.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if !lost.is_empty() && path.to_string_lossy().contains(lost) {
+                fs::remove_file(path).unwrap();
+            }
+        }
+        let ledger = open(directory.path()).await;
+        assert_eq!(names(&ledger), expected, "without `{lost}`");
+        assert_eq!(
+            in_force(&ledger),
+            ["caller c1", "caller c3"],
+            "without `{lost}`"
+        );
+        ledger.close().await;
+    }
+}
+
+#[tokio::test]
+async fn many_kills_are_written_in_batches_and_the_new_one_first() {
+    let directory = tempfile::tempdir().unwrap();
+    let entries: Vec<Entry> = (0..6000).flat_map(|number| past(number, 1, true)).collect();
+    let file = directory.path().join(KillFile::FILE);
+    let mut writer = KillFile::new(directory.path());
+    writer.append(&entries).unwrap();
+    let ledger = open(directory.path()).await;
+    let (_, database) = ledger.behind();
+    assert!(
+        database > 0 && database < 6000,
+        "a start does not wait for all: {database}"
+    );
+    fs::remove_file(&file).unwrap();
+    let done = ledger.set(wish("server", Some("crm"))).await.unwrap();
+    assert!(done.durable.file && done.durable.database);
+    while ledger.is_behind() {
+        ledger.tend().await;
+    }
+    assert_eq!(ledger.behind(), (0, 0));
+    drop(ledger);
+    let ledger = open(directory.path()).await;
+    assert_eq!(
+        (ledger.list().len(), in_force(&ledger)),
+        (6001, vec!["server crm".to_owned()])
+    );
+}
+
+#[tokio::test]
 async fn without_any_place_a_kill_holds_and_says_that_it_will_not_last() {
     let parent = tempfile::tempdir().unwrap();
     let directory = parent.path().join("state");
