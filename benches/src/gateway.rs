@@ -111,6 +111,7 @@ fn settings(start: &Start) -> Result<Settings, Error> {
         upstream: Upstream::Http {
             url: url.parse().map_err(|_| unusable())?,
             ca: None,
+            headers: Vec::new(),
         },
         owner: Some("crm-team".to_owned()),
         environment: Some("production".to_owned()),

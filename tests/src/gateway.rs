@@ -45,6 +45,7 @@ impl TestGateway {
         Builder::new(Upstream::Http {
             url: url.parse().expect("a url"),
             ca: None,
+            headers: Vec::new(),
         })
     }
 

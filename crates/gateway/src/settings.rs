@@ -351,10 +351,12 @@ pub enum Instructions {
 pub enum Upstream {
     /// Streamable HTTP.
     Http {
-        /// The endpoint, `http` or `https`, without user, query or fragment.
+        /// The endpoint, `http` or `https`, without user or fragment. Its query holds nothing secret.
         url: http::Uri,
         /// Certificates (PEM) that are trusted beside the system's.
         ca: Option<PathBuf>,
+        /// Header lines that every request carries, none of them secret or of the protocol.
+        headers: Vec<(http::HeaderName, http::HeaderValue)>,
     },
     /// A child process that speaks over its standard input and output.
     Child {

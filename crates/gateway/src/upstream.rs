@@ -70,14 +70,12 @@ impl Upstreams {
     pub fn new(settings: &Settings, shared: &Shared) -> Result<Self, SetUpError> {
         let set_up = |(name, server): (&ServerName, &Server)| {
             let kind = match &server.upstream {
-                Upstream::Http { url, ca } => {
-                    http::Http::new(name, url, ca.as_deref(), server, &settings.limits, shared)
-                        .map(|http| Kind::Http(Arc::new(http)))
-                        .map_err(|source| SetUpError::Server {
-                            server: name.clone(),
-                            source,
-                        })?
-                }
+                Upstream::Http { .. } => http::Http::new(name, server, &settings.limits, shared)
+                    .map(|http| Kind::Http(Arc::new(http)))
+                    .map_err(|source| SetUpError::Server {
+                        server: name.clone(),
+                        source,
+                    })?,
                 Upstream::Child { .. } => Kind::Child(Arc::new(child::Children::new(
                     name,
                     server,

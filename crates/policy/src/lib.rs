@@ -53,6 +53,7 @@ pub use facts::{
 };
 pub use functions::SQL_DIALECTS;
 pub use json::{NumberFault, number_fault};
+pub use mask::is_secret;
 pub use method::is_judged;
 pub use obligations::{
     AuditLevel, LimitBy, Obligations, PatternClass, RateLimit, RecordCap, Redact, Redaction,

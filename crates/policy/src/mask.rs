@@ -323,8 +323,8 @@ fn search(value: &mut Value, path: &mut Vec<String>, changed: &mut Changed) {
     }
 }
 
-/// Whether a member of this name holds a secret.
-fn is_secret(name: &str) -> bool {
+/// Whether a member, a parameter or a header of this name holds a secret.
+pub fn is_secret(name: &str) -> bool {
     let plain: String = name
         .chars()
         .filter(|letter| letter.is_alphanumeric())

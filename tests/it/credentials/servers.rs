@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::{HeaderName, HeaderValue, header};
 use keepgate_credential::{Form, User, VaultSettings};
 use keepgate_gateway::settings::Settings;
 use keepgate_tests::{
@@ -439,5 +440,54 @@ async fn a_killed_credential_is_not_sent_once_more() {
             heard.verb == "DELETE" || heard.body.contains("notifications/cancelled")
         });
         assert_eq!(farewells.count() > 0, says, "{word}");
+    }
+}
+
+#[tokio::test]
+async fn lines_and_parameters_of_the_configuration_go_with_every_request() {
+    use keepgate_gateway::settings::Upstream;
+    let server = server().await;
+    for (own, agent) in [(false, "keepgate/"), (true, "acme/1")] {
+        let url = format!("{}?project_ref=abc", server.url());
+        let directory = TempDir::new().unwrap();
+        let text = private(directory.path(), "crm", SECRET);
+        let gateway = TestGateway::http(&url)
+            .with(|settings| {
+                for server in settings.servers.values_mut() {
+                    server.credential = Some(wanted(&text, Form::Query("k".to_owned())));
+                    let Upstream::Http { headers, .. } = &mut server.upstream else {
+                        panic!("a server on the network")
+                    };
+                    headers.push((
+                        HeaderName::from_static("x-region"),
+                        HeaderValue::from_static("eu"),
+                    ));
+                    // The protocol's own lines win, whoever wrote the settings.
+                    headers.push((header::ACCEPT, HeaderValue::from_static("text/plain")));
+                    if own {
+                        headers.push((header::USER_AGENT, HeaderValue::from_static("acme/1")));
+                    }
+                }
+            })
+            .start()
+            .await;
+        let client = Client::new(gateway.addr).initialize("2025-11-25").await;
+        assert_eq!(client.call("echo", json!({})).await.code(), None);
+        client.send("GET", "").await;
+        client.send("DELETE", "").await;
+        let mut verbs: Vec<String> = Vec::new();
+        for heard in server.heard() {
+            let target = heard.head.lines().next().unwrap().to_owned();
+            let query = "?project_ref=abc&k=x7Qp-2LdV9mZ_kTa81%2BcReW%2F45%3D HTTP/1.1";
+            assert!(target.ends_with(query), "{target}");
+            assert_eq!(heard.header("x-region"), Some("eu"), "{target}");
+            assert!(!heard.head.contains("text/plain"), "{}", heard.head);
+            verbs.push(heard.verb.clone());
+        }
+        let last = server.heard().pop().unwrap();
+        assert!(last.header("user-agent").unwrap().starts_with(agent));
+        for verb in ["POST", "GET", "DELETE"] {
+            assert!(verbs.iter().any(|heard| heard == verb), "{verb}");
+        }
     }
 }

@@ -241,6 +241,7 @@ async fn one_server_cannot_lock_a_caller_out_of_another() {
             other.upstream = keepgate_gateway::settings::Upstream::Http {
                 url: works.url().parse().unwrap(),
                 ca: None,
+                headers: Vec::new(),
             };
             let name = keepgate_call::ServerName::parse("other").unwrap();
             settings.servers.insert(name, other);

@@ -299,6 +299,8 @@ pub(crate) enum Reached {
     Url {
         url: At<String>,
         ca: Option<At<String>>,
+        query: BTreeMap<String, At<String>>,
+        headers: BTreeMap<String, At<String>>,
     },
     /// `command`.
     Command {
@@ -314,7 +316,7 @@ pub(crate) enum Reached {
 impl Decode for Server {
     fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
         let mut fields = Fields::new(node, path, faults)?;
-        fields.later(&["headers", "pins", "sse"]);
+        fields.later(&["pins", "sse"]);
         let server = Self {
             reached: reached(&mut fields, node, path),
             owner: fields.optional("owner"),
@@ -385,6 +387,8 @@ impl Decode for Instructions {
 fn reached(fields: &mut Fields<'_>, node: &Node, path: &str) -> Option<Reached> {
     let url: Option<At<String>> = fields.optional("url");
     let tls: Option<ServerTls> = fields.optional("tls");
+    let query: Option<BTreeMap<String, At<String>>> = fields.optional("query");
+    let headers: Option<BTreeMap<String, At<String>>> = fields.optional("headers");
     let command: Option<At<Vec<Text>>> = fields.optional("command");
     let env: Option<BTreeMap<String, At<Text>>> = fields.optional("env");
     let directory: Option<At<String>> = fields.optional("directory");
@@ -416,7 +420,7 @@ fn reached(fields: &mut Fields<'_>, node: &Node, path: &str) -> Option<Reached> 
             }
         }
         (false, true) => {
-            let strangers = ["tls", "plaintext"].into_iter();
+            let strangers = ["tls", "plaintext", "query", "headers"].into_iter();
             for key in strangers.filter(|key| fields.has(key)).collect::<Vec<_>>() {
                 fields.fault(fault(&format!("has `{key}`, which goes with `url` only")));
             }
@@ -426,6 +430,8 @@ fn reached(fields: &mut Fields<'_>, node: &Node, path: &str) -> Option<Reached> 
         (Some(url), None) => Some(Reached::Url {
             url,
             ca: tls.and_then(|tls| tls.ca),
+            query: query.unwrap_or_default(),
+            headers: headers.unwrap_or_default(),
         }),
         (None, Some(command)) => Some(Reached::Command {
             command,

@@ -6,6 +6,7 @@ mod decisions;
 mod definitions;
 mod plaintext;
 mod policies;
+mod request;
 mod sandbox;
 mod servers;
 

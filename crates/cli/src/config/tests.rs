@@ -267,10 +267,19 @@ fn every_key_of_a_server_arrives_where_it_belongs() {
     assert_eq!(server.timeouts.connect, Duration::from_secs(2));
     assert_eq!(server.timeouts.request, Duration::from_secs(60));
     assert_eq!(server.timeouts.idle, Duration::from_secs(300));
-    let Upstream::Http { url, ca } = &server.upstream else {
+    let Upstream::Http { url, ca, headers } = &server.upstream else {
         panic!("{:?}", server.upstream)
     };
-    assert_eq!(url.to_string(), "https://crm.example/mcp");
+    assert_eq!(
+        url.to_string(),
+        "https://crm.example/mcp?project_ref=abc&q=a+b%26c&read_only=true"
+    );
+    let lines = headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.to_str().unwrap()));
+    let mut lines: Vec<_> = lines.collect();
+    lines.sort_unstable();
+    assert_eq!(lines, [("user-agent", "acme/1"), ("x-region", "eu")]);
     assert!(ca.as_ref().unwrap().ends_with("cert.pem"));
 
     let files = &gateway.servers[&ServerName::parse("files").unwrap()];
@@ -439,16 +448,12 @@ fn the_page_names_every_key() {
     for path in paths {
         let path = path.replace("servers.crm.", "servers.<name>.");
         let path = path.replace("servers.files.", "servers.<name>.");
-        // Below `env` the names are the operator's.
-        let path = path
-            .split_once(".env.")
-            .map_or_else(|| path.clone(), |(start, _)| format!("{start}.env"));
-        let path = path
-            .split_once(".mounts.")
-            .map_or_else(|| path.clone(), |(start, _)| format!("{start}.mounts"));
-        let path = path
-            .split_once(".tools.")
-            .map_or_else(|| path.clone(), |(start, _)| format!("{start}.tools"));
+        // Below these the names are the operator's.
+        let maps = ["env", "mounts", "tools", "query", "headers"];
+        let path = maps.into_iter().fold(path, |path, map| {
+            let below = path.split_once(&format!(".{map}."));
+            below.map_or_else(|| path.clone(), |(start, _)| format!("{start}.{map}"))
+        });
         let last = path.rsplit_once('.').map(|(_, last)| format!("`.{last}`"));
         let named = page.contains(&format!("`{path}`"));
         assert!(

@@ -1,9 +1,9 @@
 //! Servers over Streamable HTTP.
 
-use std::{borrow::Cow, path::Path, sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use keepgate_call::{Answer, Ask, Code, Refusal, Reply, ServerName};
 use keepgate_credential::Source;
 use keepgate_mcp::{
@@ -35,7 +35,7 @@ use crate::{
         credential::{self, Credential},
         session::{Binding, Bound},
     },
-    settings::{Limits, Server},
+    settings::{Limits, Server, Upstream},
     shared::Shared,
 };
 
@@ -62,15 +62,18 @@ pub struct Http {
 impl Http {
     pub(super) fn new(
         name: &ServerName,
-        url: &Uri,
-        ca: Option<&Path>,
         server: &Server,
         limits: &Limits,
         shared: &Shared,
     ) -> Result<Self, ClientError> {
+        let (url, ca, headers) = match &server.upstream {
+            Upstream::Http { url, ca, headers } => (url.to_string(), ca.clone(), headers.clone()),
+            Upstream::Child { .. } => Default::default(),
+        };
         let settings = ClientSettings {
             connect_timeout: server.timeouts.connect,
-            extra_roots: ca.map(Path::to_path_buf).into_iter().collect(),
+            extra_roots: ca.into_iter().collect(),
+            headers,
             ..ClientSettings::default()
         };
         let bounds = Bounds {
@@ -83,7 +86,7 @@ impl Http {
         };
         Ok(Self {
             name: name.clone(),
-            endpoint: Client::new(settings)?.endpoint(&url.to_string())?,
+            endpoint: Client::new(settings)?.endpoint(&url)?,
             bounds,
             decode: keepgate_mcp::Limits {
                 bytes: limits.result,

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderValue, Uri, uri::PathAndQuery};
+use http::{HeaderName, HeaderValue, Uri, header::USER_AGENT, uri::PathAndQuery};
 use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use rustls_pki_types::ServerName;
@@ -43,6 +43,8 @@ pub struct ClientSettings {
     pub extra_roots: Vec<PathBuf>,
     /// Whether the system's certificate authorities are trusted at all.
     pub native_roots: bool,
+    /// Lines that every request carries which has none of that name.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Default for ClientSettings {
@@ -55,6 +57,7 @@ impl Default for ClientSettings {
             max_headers: 100,
             extra_roots: Vec::new(),
             native_roots: true,
+            headers: Vec::new(),
         }
     }
 }
@@ -124,7 +127,9 @@ impl Client {
             target: Arc::clone(&target),
             tasks: self.tasks.clone(),
         };
-        Ok(Endpoint::new(target, Pool::new(maker)))
+        let mut lines = vec![(USER_AGENT, HeaderValue::from_static(OWN_NAME))];
+        lines.extend(self.settings.headers.iter().cloned());
+        Ok(Endpoint::new(target, Pool::new(maker), lines.into()))
     }
 }
 
@@ -136,6 +141,9 @@ impl fmt::Debug for Client {
             .finish_non_exhaustive()
     }
 }
+
+/// The name that servers and issuers see: some firewalls refuse requests without one.
+const OWN_NAME: &str = concat!("keepgate/", env!("CARGO_PKG_VERSION"));
 
 /// A parsed upstream address.
 #[derive(Debug)]

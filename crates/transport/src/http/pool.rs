@@ -450,7 +450,10 @@ fn with_query(request: &Request<Out>, address: &Uri) -> Uri {
         return address.clone();
     };
     let mut parts = address.clone().into_parts();
-    parts.path_and_query = format!("{}?{query}", address.path()).parse().ok();
+    let own = address
+        .query()
+        .map_or_else(String::new, |own| format!("{own}&"));
+    parts.path_and_query = format!("{}?{own}{query}", address.path()).parse().ok();
     Uri::from_parts(parts).unwrap_or_else(|_| address.clone())
 }
 

@@ -196,6 +196,8 @@ pub struct Endpoint {
     target: Arc<Target>,
     pool: Arc<Pool>,
     query: Option<Query>,
+    /// Lines that a request carries which has none of that name. A later one replaces an earlier one.
+    lines: Arc<[(HeaderName, HeaderValue)]>,
 }
 
 /// What a request's URL ends with, beyond the address. It may be secret, so it shows nothing of itself.
@@ -203,11 +205,16 @@ pub struct Endpoint {
 pub(super) struct Query(pub(super) Arc<str>);
 
 impl Endpoint {
-    pub(super) fn new(target: Arc<Target>, pool: Arc<Pool>) -> Self {
+    pub(super) fn new(
+        target: Arc<Target>,
+        pool: Arc<Pool>,
+        lines: Arc<[(HeaderName, HeaderValue)]>,
+    ) -> Self {
         Self {
             target,
             pool,
             query: None,
+            lines,
         }
     }
 
@@ -396,6 +403,9 @@ impl Endpoint {
             headers.remove(name);
         }
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        for (name, value) in self.lines.iter().rev() {
+            fill(&mut headers, name, value.clone());
+        }
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.headers_mut() = headers;

@@ -53,7 +53,12 @@ impl Resolver<'_> {
         let credential = raw.credential.as_ref();
         let credential = credential.map(|written| self.credential(written, child, credentials));
         let upstream = match raw.reached? {
-            Reached::Url { url, ca } => self.http(&url, ca.as_ref()),
+            Reached::Url {
+                url,
+                ca,
+                query,
+                headers,
+            } => self.http(&url, ca.as_ref(), &query, &headers),
             Reached::Command {
                 command,
                 env,
@@ -98,18 +103,17 @@ impl Resolver<'_> {
     }
 
     /// A server on the network.
-    fn http(&mut self, url: &At<String>, ca: Option<&At<String>>) -> Option<Upstream> {
+    fn http(
+        &mut self,
+        url: &At<String>,
+        ca: Option<&At<String>>,
+        query: &BTreeMap<String, At<String>>,
+        headers: &BTreeMap<String, At<String>>,
+    ) -> Option<Upstream> {
         let ca_file = ca.map(|path| self.file(path));
+        let headers = self.headers(headers);
         let parsed = self.url(url)?;
-        if parsed.query().is_some() {
-            self.faults.hide(&url.origin);
-            let message = "URL has a query (`?..`)";
-            self.faults.push(
-                url.fault(message)
-                    .hint("queries often hold keys and end up in logs, take it out"),
-            );
-            return None;
-        }
+        let parsed = self.with_query(url, parsed, query)?;
         if parsed.scheme_str() == Some("http") {
             if let Some(ca) = ca {
                 self.faults
@@ -125,6 +129,7 @@ impl Resolver<'_> {
         Some(Upstream::Http {
             url: parsed,
             ca: ca_file.flatten(),
+            headers,
         })
     }
 

@@ -20,6 +20,7 @@ fn reports_are_as_reviewed() {
         listeners(),
         names(),
         servers(),
+        requests(),
         confined(),
         credentials(),
         values(),
@@ -315,6 +316,31 @@ fn servers() -> Vec<Case> {
             &[],
         ),
         ("server that is no map", file("https://a.example/mcp"), &[]),
+    ]
+}
+
+/// Additions to every request.
+fn requests() -> Vec<Case> {
+    vec![
+        (
+            "secrets in parameters and header lines are not shown",
+            file(
+                "{ url: 'https://a.example/mcp', query: { api_key: secret }, headers: { X-Auth-Token: secret } }",
+            ),
+            &[],
+        ),
+        (
+            "header lines of the gateway",
+            file(
+                "{ url: 'https://a.example/mcp', headers: { Mcp-Session-Id: a, Accept: b, Forwarded: c, 'a b': d, E: 'Grüße' } }",
+            ),
+            &[],
+        ),
+        (
+            "parameters and header lines of a child",
+            file("{ command: [cat], query: { a: b }, headers: { A: b } }"),
+            &[],
+        ),
     ]
 }
 
