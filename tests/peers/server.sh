@@ -1,7 +1,7 @@
 #!/bin/sh
 # Starts one of the servers in .peers/ in the foreground (the shell becomes it, so a signal to this process reaches it).
 #
-#   on stdio:                     server.sh fixture-stdio | everything | filesystem <folder>... | time | git <repository>
+#   on stdio:                     server.sh fixture-stdio | everything | gitlab | slack | filesystem <folder>... | time | git <repository>
 #   HTTP, prints `listening URL`: server.sh fixture | store | everything-http | oidc | bundles     (port from PORT, else a free one)
 set -eu
 
@@ -32,11 +32,13 @@ case $name in
         ;;
     bundles) exec "$python" "$here/bundles.py" ;;
     oidc) exec "$node" "$here/oidc.mjs" ;;
+    gitlab) GITLAB_PERSONAL_ACCESS_TOKEN=none exec "$node" "$official/server-gitlab/dist/index.js" ;;
+    slack) SLACK_BOT_TOKEN=none SLACK_TEAM_ID=none exec "$node" "$official/server-slack/dist/index.js" ;;
     filesystem) exec "$node" "$official/server-filesystem/dist/index.js" "$@" ;;
     time) exec "$python" -m mcp_server_time ;;
     git) exec "$python" -m mcp_server_git --repository "$@" ;;
     *)
-        echo "server.sh: no server \`$name\`: fixture, store, fixture-stdio, everything, everything-http, oidc, bundles, filesystem, time, git" >&2
+        echo "server.sh: no server \`$name\`: fixture, store, fixture-stdio, everything, everything-http, oidc, bundles, gitlab, slack, filesystem, time, git" >&2
         exit 2
         ;;
 esac

@@ -4,11 +4,11 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use keepgate_tests::installed;
+use keepgate_tests::{TestGateway, installed};
 use serde_json::{Value, json};
 
 use super::gate::{Home, of_kind};
-use super::process::{command, run, serve};
+use super::process::{command, peer, run, serve};
 
 /// Tools by server, and what their arguments may not be.
 const POLICY: &str = r#"
@@ -246,4 +246,26 @@ async fn git() {
     let heads = folder.path().join(".git/refs/heads");
     assert!(!heads.join("release").exists());
     assert!(heads.join("agent/0").exists() && heads.join("agent/1").exists());
+}
+
+/// Servers whose latest release on npm answers 2024-11-05, whatever it is asked for. Clients of both SDKs list and call.
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_of_2024_as_child_processes() {
+    for (server, tool) in [
+        ("gitlab", "search_repositories"),
+        ("slack", "slack_list_channels"),
+    ] {
+        let script = peer("server.sh").display().to_string();
+        let gateway = TestGateway::child(&script, &[server], false).start().await;
+        let url = format!("http://{}/up/mcp", gateway.addr);
+        for client in ["ts-client2.mjs", "py_mcp.py"] {
+            let words = [url.as_str(), "--list-and-call", "none", "{}"];
+            let report = run(client, &words, &[]).await.json();
+            let tools = report["tools"].as_array().expect("tools");
+            assert!(tools.contains(&json!(tool)), "{client} {server}: {report}");
+        }
+        let opened =
+            |record: &Value| record["kind"] == "call.outcome" && record["method"] == "initialize";
+        gateway.record(opened).await;
+    }
 }
