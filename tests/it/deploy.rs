@@ -165,7 +165,7 @@ fn what_a_file_can_say_of_readiness_is_said_in_every_shipped_configuration() {
     // What only people and machines can do, and what the examples lack on purpose: a collector, a vault, a certificate
     // between two containers of one machine.
     let by_people = ["operators", "kill_drill"];
-    let on_purpose = ["telemetry", "upstream_tls"];
+    let on_purpose = ["telemetry", "upstream_tls", "encrypted"];
     for config in configurations() {
         let output = copy.keepgate(&config, &["check", "--readiness", "--output", "json"]);
         assert_eq!(
