@@ -77,16 +77,20 @@ impl Logging {
 /// Those of the system, when it gives no thread.
 pub(crate) fn start(log: &Log) -> io::Result<Logging> {
     let (queue, thinning) = (LogQueue::default(), Thinning::default());
-    let (filter, level) = reload::Layer::new(filter::filter(&log.level));
+    let filter = filter::filter(&log.level);
+    thinning.follow(&filter);
+    let (filter, level) = reload::Layer::new(filter);
     let (lines, format) = reload::Layer::new(lines(log.format, &queue));
     let started = tracing_subscriber::registry()
         .with(filter)
         .with(thinning.clone())
         .with(lines)
         .try_init();
-    let written = queue.clone();
+    let (written, thinned) = (queue.clone(), thinning.clone());
     let set: SetLog = Arc::new(move |log| {
-        let filtered = level.reload(filter::filter(&log.level));
+        let filter = filter::filter(&log.level);
+        thinned.follow(&filter);
+        let filtered = level.reload(filter);
         let formatted = format.reload(self::lines(log.format, &written));
         if let Err(error) = filtered.and(formatted) {
             tracing::error!(%error, "failed to change the log");

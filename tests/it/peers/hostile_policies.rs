@@ -156,6 +156,8 @@ async fn trap_30_rules_that_never_end_refuse_their_call_and_no_other() {
     door.open();
     let up = server(&door).await;
     let home = Home::new().url("up", &up.url());
+    // Every line is written, however often it repeats.
+    let home = home.with(|it| it["log"]["level"] = json!("info,keepgate_policy=debug"));
     home.policy(BOTH);
     let gate = home.serve().await;
     let client = gate.client("up");

@@ -6,15 +6,15 @@
 
 use std::collections::HashMap;
 use std::fmt::{Debug, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::callsite::Identifier;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
+use tracing_subscriber::{EnvFilter, Layer};
 
 /// Time in which equal lines are counted.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -42,6 +42,8 @@ pub(super) struct Thinning(Arc<Shared>);
 struct Shared {
     entries: Mutex<HashMap<Key, Entry>>,
     thinned: AtomicU64,
+    /// Whether every line is written.
+    is_off: AtomicBool,
 }
 
 /// Equal lines.
@@ -131,6 +133,14 @@ impl Thinning {
             .entries
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes every line where the filter lets details through: whoever wants those looks for one call's lines.
+    pub(super) fn follow(&self, filter: &EnvFilter) {
+        let has_details = filter
+            .max_level_hint()
+            .is_none_or(|level| level > Level::INFO);
+        self.0.is_off.store(has_details, Ordering::Relaxed);
     }
 
     /// Whether a line is written; if not, it is counted.
@@ -229,8 +239,9 @@ impl<S: Subscriber> Layer<S> for Thinning {
     fn event_enabled(&self, event: &Event<'_>, _context: Context<'_, S>) -> bool {
         let metadata = event.metadata();
         let target = metadata.target();
-        // Whoever turns on more than `info` wants every line of it.
-        if *metadata.level() > Level::INFO || EXEMPT.iter().any(|exempt| target.starts_with(exempt))
+        if self.0.is_off.load(Ordering::Relaxed)
+            || *metadata.level() > Level::INFO
+            || EXEMPT.iter().any(|exempt| target.starts_with(exempt))
         {
             return true;
         }

@@ -96,6 +96,25 @@ fn other_lines_have_a_burst_and_details_and_operators_are_not_counted() {
 }
 
 #[test]
+fn a_filter_with_details_writes_every_line() {
+    for (level, expected) in [
+        ("info", 1),
+        ("warn", 1),
+        ("debug", 100),
+        ("info,keepgate_cli=trace", 100),
+    ] {
+        let thinning = Thinning::default();
+        thinning.follow(&EnvFilter::new(level));
+        let lines = logged(&thinning, || {
+            for _ in 0..100 {
+                refused("crm", "timeout");
+            }
+        });
+        assert_eq!(lines.len(), expected, "{level}");
+    }
+}
+
+#[test]
 fn counts_go_on_interval_by_interval_and_end_with_the_lines() {
     let thinning = Thinning::default();
     let place = tracing::callsite::Identifier(&PLACE);
