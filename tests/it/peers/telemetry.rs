@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 
 use super::gate::{Gate, Home};
 use super::process::{Finished, PATIENCE, Running, command, repository, run, until};
+use super::tls::{Authority, secure};
 
 /// The trace a client is in, and its span there.
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -434,7 +435,8 @@ async fn the_alerts_fire_when_they_should() {
 }
 
 /// Labels that are named like metrics.
-const LABELS: [&str; 16] = [
+const LABELS: [&str; 17] = [
+    "keepgate_certificate",
     "keepgate_bundle",
     "keepgate_server_name",
     "keepgate_result",
@@ -477,6 +479,8 @@ async fn every_metric_is_documented_and_every_shown_one_exists() {
         it["decisions"] = json!({"upload": {"url": "http://127.0.0.1:9/"}});
         it["shadow"] = json!({"policies": it["policies"].clone()});
     });
+    let authority = Authority::new();
+    let (home, ..) = secure(home, &authority);
     let gate = home.serve().await;
     let text = gate.metrics().await;
     let there: Vec<&str> = text

@@ -12,13 +12,13 @@ use super::gate::{Gate, Home};
 use super::process::{PATIENCE, Running, command, peer, repository, run, serve, until};
 
 /// An authority, and the folder its files are in.
-struct Authority {
+pub(super) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: tempfile::TempDir,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -69,7 +69,7 @@ impl Authority {
 }
 
 /// A home whose gateway speaks TLS.
-fn secure(home: Home, authority: &Authority) -> (Home, PathBuf, PathBuf) {
+pub(super) fn secure(home: Home, authority: &Authority) -> (Home, PathBuf, PathBuf) {
     let (certificate, key) = authority.issued("gateway");
     let tls = json!({"certificate": certificate, "key": key});
     (home.with(|it| it["tls"] = tls), certificate, key)
