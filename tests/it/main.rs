@@ -11,6 +11,7 @@
 mod breakers;
 mod call_ids;
 mod capacity;
+mod cors;
 mod credentials;
 mod deploy;
 mod hostile_client;

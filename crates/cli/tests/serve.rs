@@ -296,7 +296,9 @@ mod serve {
             "audit: { durability: synced }\n",
         );
         assert_eq!(
-            running.wait_for("these keys have changed")["keys"],
+            running.wait_for(
+                "restart required: these keys have changed and are not active until the next start"
+            )["keys"],
             "audit.durability"
         );
         let tail = || run(directory.path(), &["audit", "tail"]).1;

@@ -15,7 +15,7 @@ use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
 use crate::{
     around::around,
-    edge::{authn, endpoint, metadata, origin, render, room},
+    edge::{authn, cors, endpoint, metadata, origin, render, room},
     gate::gate,
     knowledge::Knowledge,
     layers::{
@@ -44,7 +44,9 @@ pub fn edge(
             header::AUTHORIZATION,
             header::COOKIE,
         ])) // never printed
-        .layer(render::Render) // Refusal -> HTTP; a panic answers 500
+        .layer(render::Render::new(cors::Cors::new(origin::Origin::new(
+            settings,
+        )))) // Refusal -> HTTP; a panic answers 500; CORS
         .layer(around(audit::Door::new(&shared.door))) // turned away here: recorded, at a bounded rate
         .layer(around(room::Room::new(&settings.limits, shared))) // full or draining: refuse, never queue
         .layer(gate(origin::Origin::new(settings))) // Host and Origin allow-lists

@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Request, header, uri::Authority};
+use http::{Extensions, HeaderMap, HeaderValue, Request, header, uri::Authority};
 use hyper::body::Incoming;
 use keepgate_call::{Code, Refusal};
 use keepgate_transport::http::server::Peer;
 
-use crate::{gate::Gate, settings::Settings};
+use crate::{gate::Gate, render::challenge::METADATA, settings::Settings};
 
 /// The allow-lists.
 #[derive(Debug)]
@@ -26,6 +26,12 @@ impl Origin {
             hosts: settings.hosts.clone().into(),
             origins: settings.origins.clone().into(),
         }
+    }
+
+    /// Whether pages of this origin may call, as the connection of the request came.
+    pub(super) fn admits(&self, origin: &HeaderValue, extensions: &Extensions) -> bool {
+        let origin = origin.to_str();
+        origin.is_ok_and(|origin| self.origin(origin, is_local(extensions)))
     }
 
     fn host(&self, host: &str, loopback: bool) -> bool {
@@ -57,6 +63,12 @@ impl Origin {
     }
 }
 
+/// Whether the listener that was connected to is on loopback.
+fn is_local(extensions: &Extensions) -> bool {
+    let peer = extensions.get::<Peer>();
+    peer.is_some_and(|peer| peer.local.ip().is_loopback())
+}
+
 fn is_loopback(host: &str) -> bool {
     matches!(host, "localhost" | "127.0.0.1" | "[::1]")
 }
@@ -83,10 +95,7 @@ impl Gate<Request<Incoming>> for Origin {
     type Out = Request<Incoming>;
 
     async fn pass(&self, request: Request<Incoming>) -> Result<Request<Incoming>, Refusal> {
-        let loopback = request
-            .extensions()
-            .get::<Peer>()
-            .is_some_and(|peer| peer.local.ip().is_loopback());
+        let loopback = is_local(request.extensions());
         let line = one(request.headers(), &header::HOST, Code::HostRefused)?;
         // HTTP/2 names the host in `:authority`; where both are given they must not differ (RFC 9113 §8.3.1).
         let authority = request.uri().authority().map(Authority::as_str);
@@ -100,7 +109,9 @@ impl Gate<Request<Incoming>> for Origin {
             return Err(Refusal::new(Code::HostRefused));
         }
         let origin = one(request.headers(), &header::ORIGIN, Code::OriginRefused)?;
-        if origin.is_some_and(|origin| !self.origin(origin, loopback)) {
+        // Anybody may read what a token must be for.
+        let is_open = request.uri().path().starts_with(METADATA);
+        if !is_open && origin.is_some_and(|origin| !self.origin(origin, loopback)) {
             return Err(Refusal::new(Code::OriginRefused));
         }
         Ok(request)

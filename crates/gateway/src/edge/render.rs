@@ -1,4 +1,4 @@
-//! The outermost layer: a refusal becomes an HTTP response, and so does a panic.
+//! The outermost layer: a refusal becomes an HTTP response, and so does a panic; a browser learns whether a page may read it.
 
 use std::{
     convert::Infallible,
@@ -15,17 +15,28 @@ use keepgate_transport::Body;
 use tower::{Layer, Service};
 use tracing::error;
 
+use super::cors::Cors;
 use crate::render::over_http;
 
 /// Makes [`Rendered`].
-#[derive(Debug, Clone, Copy)]
-pub struct Render;
+#[derive(Debug, Clone)]
+pub struct Render(Cors);
+
+impl Render {
+    /// A layer that lets pages of these origins read answers.
+    pub fn new(cors: Cors) -> Self {
+        Self(cors)
+    }
+}
 
 impl<S> Layer<S> for Render {
     type Service = Rendered<S>;
 
     fn layer(&self, inner: S) -> Rendered<S> {
-        Rendered { inner }
+        Rendered {
+            inner,
+            cors: self.0.clone(),
+        }
     }
 }
 
@@ -33,6 +44,7 @@ impl<S> Layer<S> for Render {
 #[derive(Debug, Clone)]
 pub struct Rendered<S> {
     inner: S,
+    cors: Cors,
 }
 
 impl<S> Service<Request<Incoming>> for Rendered<S>
@@ -50,9 +62,16 @@ where
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let reader = self.cors.reader(&request);
+        if let Some(answer) = reader
+            .as_ref()
+            .and_then(|reader| reader.preflight(&request))
+        {
+            return Box::pin(std::future::ready(Ok(answer)));
+        }
         let answered = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
         Box::pin(async move {
-            Ok(match answered.await {
+            let mut response = match answered.await {
                 Ok(Ok(response)) => response,
                 Ok(Err(refusal)) => over_http(&refusal),
                 // A panic is a bug. Nothing of the call is left, and nothing was let through that had not passed.
@@ -60,7 +79,11 @@ where
                     error!("a request ended in a panic");
                     over_http(&Refusal::new(Code::Internal))
                 }
-            })
+            };
+            if let Some(reader) = reader {
+                reader.mark(response.headers_mut());
+            }
+            Ok(response)
         })
     }
 }

@@ -348,7 +348,11 @@ impl Sessions {
     pub fn expire(&self, idle: Duration) -> Vec<Arc<Session>> {
         let oldest = self.now_ms().saturating_sub(millis(idle));
         let mut expired = self.all();
-        expired.retain(|session| session.usage.last_used_ms.load(Ordering::Relaxed) < oldest);
+        // One with a running call or an open stream is in use, however long nothing came.
+        expired.retain(|session| {
+            let usage = &session.usage;
+            usage.is_idle() && usage.last_used_ms.load(Ordering::Relaxed) < oldest
+        });
         for session in &expired {
             self.end(session);
         }

@@ -8,6 +8,8 @@
 //! hyper has begun to write, hyper gives the request back untouched (`TrySendError::take_message`), and only then another
 //! connection is tried. Once hyper has taken it, a failure is the call's failure.
 
+mod shared;
+
 use std::{
     collections::VecDeque,
     future::poll_fn,
@@ -44,6 +46,7 @@ use tower::ServiceExt;
 
 use crate::{alarm::Alarm, descriptors::Descriptor};
 
+use self::shared::{Driver, Shared, StreamPlace, Streams};
 use super::{
     BUFFER,
     client::{ClientSettings, Target},
@@ -85,7 +88,7 @@ struct Resting {
 pub(super) struct Pool {
     maker: Maker,
     resting: Mutex<VecDeque<Resting>>,
-    shared: Mutex<Option<http2::SendRequest<Out>>>,
+    shared: Shared,
     /// Whether a task is about that closes what rested too long.
     sweeping: AtomicBool,
 }
@@ -96,7 +99,7 @@ type Connected = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 /// What a new connection turned out to be.
 enum Made {
     H1(Box<H1>),
-    H2(http2::SendRequest<Out>),
+    H2(http2::SendRequest<Out>, Arc<Streams>),
 }
 
 impl Maker {
@@ -178,13 +181,15 @@ impl Maker {
             .handshake(TokioIo::new(socket))
             .await
             .map_err(|source| UpstreamError::Connect(source.into()))?;
+        let driver = Driver::new(driver);
+        let streams = driver.streams();
         self.tasks.spawn(async move {
             if let Err(error) = driver.await {
                 tracing::debug!(%error, "an HTTP/2 connection to an upstream ended");
             }
             drop(descriptor);
         });
-        Ok(Made::H2(sender))
+        Ok(Made::H2(sender, streams))
     }
 }
 
@@ -194,7 +199,7 @@ impl Pool {
         Arc::new(Self {
             maker,
             resting: Mutex::default(),
-            shared: Mutex::default(),
+            shared: Shared::default(),
             sweeping: AtomicBool::new(false),
         })
     }
@@ -215,8 +220,8 @@ impl Pool {
         head: Duration,
     ) -> Result<Response<Received>, UpstreamError> {
         let target = &*self.maker.target;
-        if let Some(sender) = self.shared_sender() {
-            request = match send_h2(sender, to_h2(request, target), head).await? {
+        if let Some((sender, place)) = self.shared_sender() {
+            request = match send_h2(sender, place, to_h2(request, target), head).await? {
                 Sent::Answered(response) => return Ok(response),
                 Sent::NotTaken(request) => request,
             };
@@ -231,9 +236,9 @@ impl Pool {
         // Boxed because it is large and rare: every call would carry and copy the space for it.
         let sent = match Box::pin(self.maker.make()).await? {
             Made::H1(connection) => self.send_h1(connection, request, head).await?,
-            Made::H2(sender) => {
-                *lock(&self.shared) = Some(sender.clone());
-                send_h2(sender, to_h2(request, target), head).await?
+            Made::H2(sender, streams) => {
+                let place = self.shared.add(&sender, &streams);
+                send_h2(sender, place, to_h2(request, target), head).await?
             }
         };
         match sent {
@@ -244,15 +249,11 @@ impl Pool {
         }
     }
 
-    /// The HTTP/2 connection, if there is one that still lives.
-    fn shared_sender(&self) -> Option<http2::SendRequest<Out>> {
+    /// An HTTP/2 connection with room for a stream, if there is one that still lives.
+    fn shared_sender(&self) -> Option<(http2::SendRequest<Out>, StreamPlace)> {
         // Plain addresses never have one; do not take their lock.
         self.maker.tls.as_ref()?;
-        let mut shared = lock(&self.shared);
-        if shared.as_ref().is_some_and(http2::SendRequest::is_closed) {
-            *shared = None;
-        }
-        shared.clone()
+        self.shared.take()
     }
 
     /// The connection that rested last and lives.
@@ -374,7 +375,11 @@ impl Pool {
             pool: Arc::clone(self),
         });
         response.map(|body| {
-            let mut received = Received { body, lease };
+            let mut received = Received {
+                body,
+                lease,
+                _place: None,
+            };
             if received.body.is_end_stream() {
                 received.release();
             }
@@ -414,6 +419,7 @@ fn not_answered(mut error: TrySendError<Request<Out>>) -> Result<Sent, UpstreamE
 
 async fn send_h2(
     mut sender: http2::SendRequest<Out>,
+    place: StreamPlace,
     request: Request<Out>,
     head: Duration,
 ) -> Result<Sent, UpstreamError> {
@@ -421,9 +427,11 @@ async fn send_h2(
         return Err(UpstreamError::HeadTimeout { after: head });
     };
     match answered {
-        Ok(response) => Ok(Sent::Answered(
-            response.map(|body| Received { body, lease: None }),
-        )),
+        Ok(response) => Ok(Sent::Answered(response.map(|body| Received {
+            body,
+            lease: None,
+            _place: Some(place),
+        }))),
         Err(error) => not_answered(error),
     }
 }
@@ -498,6 +506,8 @@ struct Lease {
 pub(super) struct Received {
     body: Incoming,
     lease: Option<Lease>,
+    /// The stream's place on an HTTP/2 connection.
+    _place: Option<StreamPlace>,
 }
 
 impl Received {

@@ -1,6 +1,9 @@
 //! TLS on both ends, certificates reloaded.
 
+use std::collections::HashSet;
+
 use super::*;
+use crate::body::BodyError;
 
 #[tokio::test]
 async fn curl_speaks_both_over_tls() {
@@ -178,4 +181,76 @@ async fn our_http2_call_that_is_dropped_ends_at_the_other_side() {
         }
         alive.is(0).await;
     }
+}
+
+/// Streams that only listen take every stream of a connection; calls of others go on another.
+#[tokio::test]
+async fn our_client_opens_another_connection_when_the_streams_of_one_are_used_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = certificate(folder.path());
+    let ca = files.certificate.clone();
+    let peers = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&peers);
+    let service = service_fn(move |request: Request<Incoming>| {
+        seen.lock()
+            .unwrap()
+            .push(request.extensions().get::<Peer>().unwrap().addr);
+        let listens = request.method() == http::Method::GET;
+        let silent = futures_util::stream::pending::<Result<Bytes, BodyError>>();
+        let (kind, body) = match listens {
+            true => ("text/event-stream", Body::stream(silent)),
+            false => ("application/json", Body::full("{}")),
+        };
+        let mut response = Response::new(body);
+        let headers = response.headers_mut();
+        headers.insert("content-type", kind.parse().unwrap());
+        async move { Ok(response) }
+    });
+    let settings = ListenerSettings {
+        tls: Some(Tls::load(files).unwrap()),
+        h2: H2Limits {
+            max_streams: 3,
+            ..H2Limits::default()
+        },
+        ..Default::default()
+    };
+    let server = start(settings, service).await;
+    let settings = ClientSettings {
+        native_roots: false,
+        extra_roots: vec![ca],
+        ..Default::default()
+    };
+    let uri = format!("https://localhost:{}/mcp", server.addr.port());
+    let endpoint = Client::new(settings).unwrap().endpoint(&uri).unwrap();
+    let limits = Limits::default();
+    let post = async || {
+        let answer = soon(endpoint.post(HeaderMap::new(), Bytes::new(), &limits)).await;
+        assert!(matches!(answer, Ok(Answer::Message { .. })), "{answer:?}");
+    };
+    // The server's limit is known after the first answer.
+    post().await;
+    let mut listening = Vec::new();
+    for _ in 0..10 {
+        let stream = soon(endpoint.get(HeaderMap::new(), &limits)).await;
+        assert!(matches!(stream, Ok(Answer::Stream { .. })), "{stream:?}");
+        listening.push(stream);
+        post().await;
+    }
+    let connections = |peers: &[SocketAddr]| peers.iter().collect::<HashSet<_>>().len();
+    let used = connections(&peers.lock().unwrap());
+    assert!((4..=5).contains(&used), "{used} connections");
+    // When there is room on the first again, it is the one that is used.
+    listening.clear();
+    peers.lock().unwrap().clear();
+    let on_one = async {
+        loop {
+            post().await;
+            let last = peers.lock().unwrap();
+            if last.len() >= 10 && connections(&last[last.len() - 10..]) == 1 {
+                break;
+            }
+            drop(last);
+        }
+    };
+    soon(on_one).await;
 }
