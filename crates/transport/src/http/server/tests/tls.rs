@@ -183,6 +183,19 @@ async fn our_http2_call_that_is_dropped_ends_at_the_other_side() {
     }
 }
 
+/// A stream that says nothing for a `GET`, an empty message for anything else.
+fn silent_or_empty(request: &Request<Incoming>) -> Response<Body> {
+    let silent = futures_util::stream::pending::<Result<Bytes, BodyError>>();
+    let (kind, body) = match request.method() == http::Method::GET {
+        true => ("text/event-stream", Body::stream(silent)),
+        false => ("application/json", Body::full("{}")),
+    };
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert("content-type", kind.parse().unwrap());
+    response
+}
+
 /// Streams that only listen take every stream of a connection; calls of others go on another.
 #[tokio::test]
 async fn our_client_opens_another_connection_when_the_streams_of_one_are_used_up() {
@@ -192,19 +205,9 @@ async fn our_client_opens_another_connection_when_the_streams_of_one_are_used_up
     let peers = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&peers);
     let service = service_fn(move |request: Request<Incoming>| {
-        seen.lock()
-            .unwrap()
-            .push(request.extensions().get::<Peer>().unwrap().addr);
-        let listens = request.method() == http::Method::GET;
-        let silent = futures_util::stream::pending::<Result<Bytes, BodyError>>();
-        let (kind, body) = match listens {
-            true => ("text/event-stream", Body::stream(silent)),
-            false => ("application/json", Body::full("{}")),
-        };
-        let mut response = Response::new(body);
-        let headers = response.headers_mut();
-        headers.insert("content-type", kind.parse().unwrap());
-        async move { Ok(response) }
+        let peer = request.extensions().get::<Peer>().unwrap().addr;
+        seen.lock().unwrap().push(peer);
+        std::future::ready(Ok(silent_or_empty(&request)))
     });
     let settings = ListenerSettings {
         tls: Some(Tls::load(files).unwrap()),
