@@ -183,7 +183,7 @@ async fn our_http2_call_that_is_dropped_ends_at_the_other_side() {
     }
 }
 
-/// A stream that says nothing for a `GET`, an empty message for anything else.
+/// A silent stream for a `GET`, an empty message for anything else.
 fn silent_or_empty(request: &Request<Incoming>) -> Response<Body> {
     let silent = futures_util::stream::pending::<Result<Bytes, BodyError>>();
     let (kind, body) = match request.method() == http::Method::GET {
