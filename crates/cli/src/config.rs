@@ -97,6 +97,8 @@ pub struct Configuration {
     pub gateway: Settings,
     /// The keys whose secret is sent over http to another machine, as the configuration allows.
     pub plaintext: Vec<String>,
+    /// Paths the gateway stands on: no child process reaches them.
+    pub hidden: Vec<PathBuf>,
     /// What works but is likely not meant, one sentence each.
     pub warnings: Vec<String>,
 }

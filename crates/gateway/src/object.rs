@@ -21,13 +21,18 @@ pub(crate) fn without_tasks(capabilities: Raw<'_>) -> Option<String> {
     const EXTENSION: &str = "io.modelcontextprotocol/tasks";
     let extensions = capabilities.member("extensions");
     let extensions = extensions.filter(|them| them.member(EXTENSION).is_some());
-    if extensions.is_none() && capabilities.member("tasks").is_none() {
+    // In any case: some servers' readers do not look at it.
+    let is_tasks = |key: Raw<'_>| {
+        key.string()
+            .is_some_and(|key| key.eq_ignore_ascii_case("tasks"))
+    };
+    if extensions.is_none() && !capabilities.members().any(|(key, _)| is_tasks(key)) {
         return None;
     }
     let narrowed = extensions.map(|them| replaced(them, EXTENSION, None));
     let members = capabilities.members().filter_map(|(key, value)| {
         let value = match &narrowed {
-            _ if key.is_text("tasks") => return None,
+            _ if is_tasks(key) => return None,
             Some(narrowed) if key.is_text("extensions") => narrowed.as_str(),
             Some(_) | None => value.as_str(),
         };

@@ -91,6 +91,32 @@ async fn values_that_violate_the_schema_reach_no_server_where_that_is_asked_for(
     }
 }
 
+/// Dropped arguments make nothing valid.
+#[tokio::test]
+async fn what_is_validated_is_what_is_sent() {
+    for (schema, arguments) in [
+        (
+            json!({"properties": {"mode": {}}, "dependentRequired": {"mode": ["confirm"]}}),
+            json!({"mode": "delete", "confirm": 1}),
+        ),
+        (
+            json!({"properties": {"a": {}}, "minProperties": 1}),
+            json!({"zz": 1}),
+        ),
+        (
+            json!({"properties": {"a": {}}, "required": ["b"]}),
+            json!({"b": 1}),
+        ),
+    ] {
+        let server = server(Arc::new(Mutex::new(schema.clone()))).await;
+        let gateway = gateway(&server, Validation::Full).await;
+        let client = session(&gateway).await;
+        let answer = client.call("read", arguments).await;
+        assert_eq!(answer.code().as_deref(), Some("params_invalid"), "{schema}");
+        assert!(server.heard_of("tools/call").is_empty());
+    }
+}
+
 #[tokio::test]
 async fn a_schema_that_cannot_be_evaluated_or_costs_too_much_admits_nothing() {
     let branches = json!({

@@ -70,10 +70,9 @@ pub(crate) fn resolve(
     let tenants = resolver.tenants(&raw.tenants, &mut policies.bundles);
     let definitions = definition::directory(raw.definitions.as_ref(), directory);
     // Every path is known by now.
-    resolver.confine(&mut servers, &[file, &definitions]);
-    let hosts = resolver.hosts(&raw.hosts, public_url.as_ref(), &listen);
+    let hidden = resolver.confine(&mut servers, &[file, &definitions]);
     let gateway = Settings {
-        hosts,
+        hosts: resolver.hosts(&raw.hosts, public_url.as_ref(), &listen),
         origins: resolver.origins(&raw.origins),
         limits: resolver.limits(&raw.limits),
         clear_arguments: resolver.clear_arguments(&raw.audit.arguments.clear, &servers),
@@ -107,6 +106,7 @@ pub(crate) fn resolve(
         telemetry,
         gateway,
         plaintext: resolver.plaintext,
+        hidden,
         warnings: resolver.warnings,
     })
 }

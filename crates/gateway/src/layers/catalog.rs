@@ -259,8 +259,15 @@ impl Lookup {
         let Some(of_server) = self.servers.get(&call.server) else {
             return Err(Refusal::new(Code::Internal));
         };
-        let held =
-            |entry| Arguments::of(call, request, entry, of_server.validation, &self.inspection);
+        let held = |entry| {
+            Arguments::of(
+                call,
+                request,
+                entry,
+                (of_server.validation, of_server.undeclared),
+                &self.inspection,
+            )
+        };
         let renewed;
         let Some(known) = self.look_up(bound, request, tool).await? else {
             return Ok(None);

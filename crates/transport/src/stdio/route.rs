@@ -170,6 +170,8 @@ impl Routes {
             Answers::Call(wire) if self.calls.contains_key(&Id::from_integer(wire)) => {
                 vec![Id::from_integer(wire)]
             }
+            // The answer to a call that is over, whose client left.
+            Answers::Call(wire) if (1..=self.last).contains(&wire) => Vec::new(),
             Answers::Call(_) | Answers::Unknown => {
                 let running = self.calls.iter().filter(|(_, slot)| !slot.listens);
                 running.map(|(wire, _)| wire.clone()).collect()

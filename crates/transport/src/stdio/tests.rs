@@ -57,7 +57,7 @@ for line in sys.stdin:
         answer(id, done=True)
         for n in range(params["n"]): tell("notifications/message", level="info", data=n)
     elif what == "long": print("x" * params["n"], flush=True)
-    elif what == "big": answer(id, text="x" * params["n"])
+    elif what == "big": time.sleep(params.get("after", 0)); answer(id, text="x" * params["n"])
     elif what == "close": os.close(1); time.sleep(60)
     elif what == "exit": sys.stderr.write("last words\n"); os._exit(3)
     elif what == "last":

@@ -166,8 +166,12 @@ impl Resolver<'_> {
         paths.collect()
     }
 
-    /// Hides from every child process what the gateway stands on.
-    pub(super) fn confine(&mut self, servers: &mut BTreeMap<ServerName, Server>, also: &[&Path]) {
+    /// Hides from every child process what the gateway stands on; returns those paths.
+    pub(super) fn confine(
+        &mut self,
+        servers: &mut BTreeMap<ServerName, Server>,
+        also: &[&Path],
+    ) -> Vec<PathBuf> {
         let mut owned = self.owned.take();
         for path in also {
             owned.note("", path);
@@ -197,6 +201,7 @@ impl Resolver<'_> {
                 rules.read_only.clone_from(&owned.read_only);
             }
         }
+        owned.hidden
     }
 }
 

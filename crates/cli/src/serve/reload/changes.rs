@@ -3,8 +3,12 @@
 //! A configuration that was read is merged with the one in use: keys that need a restart keep the value in use, the
 //! others get the new one. The result is what the gateway runs with, as a whole; what differs from the file is named.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use keepgate_credential::{Place, Use};
-use keepgate_gateway::settings::{Limits, Server, Settings};
+use keepgate_gateway::settings::{Limits, Server, Settings, Upstream};
+use keepgate_sandbox::Files;
 
 use crate::config::{self, Admin, AuthMode, Configuration, Remote};
 
@@ -67,11 +71,13 @@ pub(super) fn merge(used: &Configuration, new: Configuration) -> Merged {
         drain,
         log,
         telemetry,
-        gateway,
+        mut gateway,
         plaintext,
+        hidden,
         warnings,
     } = new;
     applied(&gateway);
+    let hidden = still_hidden(used, hidden, &mut gateway);
     let mut restart = Restart::default();
     // Bundles are fetched by tasks that begin with the process. Half of the policies would be neither set.
     let is_bundled = used.bundles != bundles;
@@ -137,6 +143,7 @@ pub(super) fn merge(used: &Configuration, new: Configuration) -> Merged {
         telemetry: restart.keep("telemetry", &used.telemetry, &telemetry),
         gateway,
         plaintext: sent_in_clear(used, plaintext),
+        hidden,
         warnings,
     };
     let conflict = conflict(used, &configuration, &restart);
@@ -207,6 +214,11 @@ fn conflict(used: &Configuration, new: &Configuration, restart: &Restart) -> Opt
             "auth.mode anonymous needs a restart with `listen`: other machines reach the listeners in use",
         );
     }
+    if gives_own(used, new) {
+        return Some(
+            "servers need a restart: a child process is given what the running gateway stands on",
+        );
+    }
     let base = |configuration: &Configuration| {
         let oauth = configuration.oauth.as_ref();
         oauth.map(|oauth| oauth.base.clone())
@@ -218,6 +230,39 @@ fn conflict(used: &Configuration, new: &Configuration, restart: &Restart) -> Opt
         );
     }
     None
+}
+
+/// Hides from child processes what the running gateway stands on as well: the state in use stays so until the restart,
+/// whatever the file names now.
+fn still_hidden(used: &Configuration, new: Vec<PathBuf>, settings: &mut Settings) -> Vec<PathBuf> {
+    let mut hidden = used.hidden.clone();
+    hidden.extend(new.into_iter().filter(|path| !used.hidden.contains(path)));
+    for server in settings.servers.values_mut() {
+        if let Upstream::Child {
+            launch: Some(launch),
+            ..
+        } = &mut server.upstream
+        {
+            Arc::make_mut(&mut launch.rules).hidden.clone_from(&hidden);
+        }
+    }
+    hidden
+}
+
+/// Whether a child process is given, by name, what the running gateway stands on.
+fn gives_own(used: &Configuration, new: &Configuration) -> bool {
+    let own = |path: &PathBuf| used.hidden.iter().any(|hidden| path.starts_with(hidden));
+    let mut servers = new.gateway.servers.values();
+    servers.any(|server| match &server.upstream {
+        Upstream::Child {
+            launch: Some(launch),
+            ..
+        } => match &launch.rules.files {
+            Files::Listed { read, write } => read.iter().chain(write).any(own),
+            Files::Unlisted => false,
+        },
+        Upstream::Child { launch: None, .. } | Upstream::Http { .. } => false,
+    })
 }
 
 /// The keys whose secret is sent in clear, of what is used: receivers and collectors are those of the start.

@@ -6,8 +6,8 @@ use std::{borrow::Cow, time::Duration};
 use bytes::Bytes;
 use keepgate_call::{Call, Changed, Code, Refusal};
 use keepgate_mcp::{
-    Era,
-    json::Raw,
+    Era, Limits,
+    json::{self, Raw},
     message::{Message, Request},
     mirror::Mirror,
     schema::{Additional, ArgumentFault, InputSchema, Undeclared, values::ValueFault},
@@ -74,7 +74,7 @@ impl<'a> Arguments<'a> {
         call: &'a Call,
         request: &'a Request,
         tool: &'a CatalogEntry,
-        validation: Validation,
+        (validation, mode): (Validation, UndeclaredArguments),
         inspection: &Inspection,
     ) -> Result<Self, Refusal> {
         let schema = &*tool.schema;
@@ -99,7 +99,21 @@ impl<'a> Arguments<'a> {
             Validation::Full => {
                 let arguments = given.unwrap_or(Raw::NO_MEMBERS);
                 let bytes = arguments.as_bytes().len();
-                inspection.here(bytes, || validity(call, tool, arguments))?
+                // As they will be sent: what is dropped makes nothing valid.
+                let dropped = checked.as_ref().ok().filter(|names| !names.is_empty());
+                let dropped = dropped.filter(|_| {
+                    (mode, schema.additional()) == (UndeclaredArguments::Drop, Additional::Plain)
+                });
+                inspection.here(bytes, || match dropped {
+                    None => validity(call, tool, arguments),
+                    Some(names) => {
+                        let kept = without(arguments, names);
+                        match json::parse(kept.as_bytes(), &Limits::request()) {
+                            Ok(kept) => validity(call, tool, kept),
+                            Err(error) => Validity::Invalid(error.to_string()),
+                        }
+                    }
+                })?
             }
         };
         Ok(Self {

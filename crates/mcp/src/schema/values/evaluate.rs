@@ -7,7 +7,7 @@ use crate::json::{Kind, Raw};
 use crate::steps;
 
 /// Steps that any arguments are worth, and those for each of their bytes.
-const STEPS: usize = 300_000;
+const STEPS: usize = 100_000;
 const STEPS_PER_BYTE: usize = 8;
 /// Most schemas applied within each other: a reference may lead in a circle without going down in the value.
 const MAX_DEPTH: usize = 192;
@@ -46,13 +46,6 @@ impl Way<'_> {
     }
 }
 
-fn violated(keyword: &'static str, way: Way<'_>) -> ValueFault {
-    ValueFault::Violated {
-        pointer: way.pointer(),
-        keyword,
-    }
-}
-
 /// The keyword that a value violates, and where.
 type Verdict = Result<(), ValueFault>;
 
@@ -60,6 +53,8 @@ struct Evaluation<'n> {
     nodes: &'n [Node],
     left: usize,
     depth: usize,
+    /// Alternatives being tried, whose faults nobody hears of.
+    quiet: usize,
 }
 
 /// Holds arguments against a schema's nodes; none admit everything.
@@ -69,6 +64,7 @@ pub(super) fn check(nodes: &[Node], arguments: Raw<'_>) -> Verdict {
         nodes,
         left: bytes.saturating_mul(STEPS_PER_BYTE).saturating_add(STEPS),
         depth: 0,
+        quiet: 0,
     };
     evaluation.apply(0, arguments, Way::Root)
 }
@@ -83,6 +79,27 @@ impl Evaluation<'_> {
             }
             None => Err(ValueFault::TooCostly),
         }
+    }
+
+    /// Charges the reading of a number.
+    fn number(&mut self, value: Raw<'_>) -> Verdict {
+        match value.kind() {
+            Kind::Number => self.walk(value),
+            Kind::Null | Kind::Bool | Kind::String | Kind::Array | Kind::Object => Ok(()),
+        }
+    }
+
+    /// Charges a look over the whole text of a value: its parts are found by their ends.
+    fn walk(&mut self, value: Raw<'_>) -> Verdict {
+        self.charge(1 + value.as_bytes().len() / 8)
+    }
+
+    fn violated(&self, keyword: &'static str, way: Way<'_>) -> ValueFault {
+        let pointer = match self.quiet {
+            0 => way.pointer(),
+            _ => Box::default(),
+        };
+        ValueFault::Violated { pointer, keyword }
     }
 
     fn apply(&mut self, place: Place, value: Raw<'_>, way: Way<'_>) -> Verdict {
@@ -104,7 +121,10 @@ impl Evaluation<'_> {
 
     /// Whether a schema admits a value.
     fn admits(&mut self, place: Place, value: Raw<'_>, way: Way<'_>) -> Result<bool, ValueFault> {
-        match self.apply(place, value, way) {
+        self.quiet += 1;
+        let applied = self.apply(place, value, way);
+        self.quiet -= 1;
+        match applied {
             Ok(()) => Ok(true),
             Err(ValueFault::Violated { .. }) => Ok(false),
             Err(ValueFault::TooCostly) => Err(ValueFault::TooCostly),
@@ -115,7 +135,7 @@ impl Evaluation<'_> {
         self.charge(1)?;
         match check {
             Check::Own(own) => match self.broken(own, value)? {
-                Some(keyword) => Err(violated(keyword, way)),
+                Some(keyword) => Err(self.violated(keyword, way)),
                 None => Ok(()),
             },
             Check::Parts(parts) => self.parts(parts, value, way),
@@ -127,7 +147,10 @@ impl Evaluation<'_> {
     fn broken(&mut self, own: &Own, value: Raw<'_>) -> Result<Option<&'static str>, ValueFault> {
         let (is_held, keyword) = match own {
             Own::Nothing => (false, "false"),
-            Own::Type(types) => (types.have(value), "type"),
+            Own::Type(types) => {
+                self.number(value)?;
+                (types.have(value), "type")
+            }
             Own::Listed(keyword, forms) => {
                 self.charge(value.as_bytes().len())?;
                 let form = equal::form(value);
@@ -135,11 +158,13 @@ impl Evaluation<'_> {
                 (found.is_ok(), *keyword)
             }
             Own::Compare(comparison, bound) => {
+                self.number(value)?;
                 let number = Decimal::of(value);
                 let admits = number.is_none_or(|number| comparison.admits(&number, bound));
                 (admits, comparison.keyword())
             }
             Own::Multiple(unit) => {
+                self.number(value)?;
                 let number = Decimal::of(value);
                 let is_multiple = |number: Decimal| number.is_multiple(unit) == Some(true);
                 (number.is_none_or(is_multiple), "multipleOf")
@@ -155,14 +180,16 @@ impl Evaluation<'_> {
                 (is_held, keyword)
             }
             Own::Pattern(pattern) => {
-                let Some(text) = value.string() else {
+                if value.kind() != Kind::String {
                     return Ok(None);
-                };
+                }
+                self.walk(value)?;
+                let text = value.string().unwrap_or_default();
                 self.charge(pattern.steps(text.len()))?;
                 (pattern.matches(&text), "pattern")
             }
             Own::Unique => {
-                self.charge(value.as_bytes().len())?;
+                self.charge(2 * value.as_bytes().len())?;
                 let mut forms: Vec<String> = value.items().map(equal::form).collect();
                 forms.sort_unstable();
                 let twins = forms.windows(2).any(|pair| pair.first() == pair.last());
@@ -172,15 +199,23 @@ impl Evaluation<'_> {
         Ok((!is_held).then_some(keyword))
     }
 
+    fn held(&self, is_held: bool, keyword: &'static str, way: Way<'_>) -> Verdict {
+        is_held
+            .then_some(())
+            .ok_or_else(|| self.violated(keyword, way))
+    }
+
     /// The members or the items of a value.
     fn parts(&mut self, parts: &Parts, value: Raw<'_>, way: Way<'_>) -> Verdict {
-        let held =
-            |is_held: bool, keyword| is_held.then_some(()).ok_or_else(|| violated(keyword, way));
         match parts {
-            Parts::Required(names) => held(self.has_all(value, names)?, "required"),
+            Parts::Required(names) => {
+                let is_held = self.has_all(value, names)?;
+                self.held(is_held, "required", way)
+            }
             Parts::RequiredWith(name, names) => {
                 let applies = self.has_all(value, std::slice::from_ref(name))?;
-                held(!applies || self.has_all(value, names)?, "dependentRequired")
+                let is_held = !applies || self.has_all(value, names)?;
+                self.held(is_held, "dependentRequired", way)
             }
             Parts::AppliedWith(name, place) => {
                 if value.is_object() && self.has_all(value, std::slice::from_ref(name))? {
@@ -194,12 +229,13 @@ impl Evaluation<'_> {
                 if value.kind() != Kind::Array {
                     return Ok(());
                 }
+                self.walk(value)?;
                 let mut count = 0;
                 for (number, item) in value.items().enumerate() {
                     count += u64::from(self.admits(*place, item, Way::Item(&way, number))?);
                 }
                 let is_held = count >= *least && most.is_none_or(|most| count <= most);
-                held(is_held, "contains")
+                self.held(is_held, "contains", way)
             }
         }
     }
@@ -216,7 +252,7 @@ impl Evaluation<'_> {
                         return Ok(());
                     }
                 }
-                Err(violated("anyOf", way))
+                Err(self.violated("anyOf", way))
             }
             Same::One(places) => {
                 let mut count = 0_usize;
@@ -225,13 +261,13 @@ impl Evaluation<'_> {
                 }
                 (count == 1)
                     .then_some(())
-                    .ok_or_else(|| violated("oneOf", way))
+                    .ok_or_else(|| self.violated("oneOf", way))
             }
             Same::Not(place) => {
                 let admitted = self.admits(*place, value, way)?;
                 (!admitted)
                     .then_some(())
-                    .ok_or_else(|| violated("not", way))
+                    .ok_or_else(|| self.violated("not", way))
             }
             Same::If(condition, then, otherwise) => {
                 let branch = if self.admits(*condition, value, way)? {
@@ -259,7 +295,7 @@ impl Evaluation<'_> {
         if value.kind() != kind {
             return Ok(None);
         }
-        self.charge(value.as_bytes().len() / 16)?;
+        self.walk(value)?;
         let count = match counted {
             Counted::Characters => value.string().unwrap_or_default().chars().count(),
             Counted::Items => value.items().count(),
@@ -278,7 +314,7 @@ impl Evaluation<'_> {
             return Ok(true);
         }
         for name in names {
-            self.charge(1 + value.as_bytes().len() / 16)?;
+            self.walk(value)?;
             if value.member(name).is_none() {
                 return Ok(false);
             }
@@ -287,8 +323,12 @@ impl Evaluation<'_> {
     }
 
     fn members(&mut self, members: &Members, value: Raw<'_>, way: Way<'_>) -> Verdict {
+        if !value.is_object() {
+            return Ok(());
+        }
+        self.walk(value)?;
         for (key, member) in value.members() {
-            self.charge(1)?;
+            self.walk(key)?;
             let name = key.string().unwrap_or_default();
             let way = Way::Member(&way, &name);
             if let Some(place) = members.names {
@@ -323,6 +363,10 @@ impl Evaluation<'_> {
         value: Raw<'_>,
         way: Way<'_>,
     ) -> Verdict {
+        if value.kind() != Kind::Array {
+            return Ok(());
+        }
+        self.walk(value)?;
         for (number, item) in value.items().enumerate() {
             let Some(place) = first.get(number).copied().or(others) else {
                 break;

@@ -27,7 +27,7 @@ impl Pattern {
             .nfa_size_limit(Some(MAX_MEMORY))
             .which_captures(thompson::WhichCaptures::None);
         PikeVM::builder()
-            .syntax(syntax::Config::new().nest_limit(64))
+            .syntax(syntax::Config::new().nest_limit(64).crlf(true))
             .thompson(config)
             .build(&pattern)
             .ok()

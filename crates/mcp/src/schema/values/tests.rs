@@ -276,21 +276,35 @@ fn what_cannot_be_evaluated_makes_the_schema_unusable() {
     }
 }
 
+/// Definitions that apply `leaf` 2^39 times.
+fn chain(leaf: &str) -> String {
+    let steps: String = (1..40)
+        .map(|at| {
+            let below = at - 1;
+            format!(
+                r##""d{at}":{{"allOf":[{{"$ref":"#/$defs/d{below}"}},{{"$ref":"#/$defs/d{below}"}}]}},"##
+            )
+        })
+        .collect();
+    format!(r##""$defs":{{{steps}"d0":{leaf}}}"##)
+}
+
 /// Schemas made to cost: each is refused after no more steps than arguments of their size are worth.
 #[test]
 fn no_schema_costs_more_than_its_arguments_are_worth() {
     let nested = |depth: usize| format!("{}1{}", r#"{"a":"#.repeat(depth), "}".repeat(depth));
     let circle = r##"{"$ref":"#"}"##.to_owned();
     let branches = r##"{"anyOf":[{"$ref":"#/$defs/b"},{"$ref":"#/$defs/b"}],"$defs":{"b":{"allOf":[{"properties":{"a":{"$ref":"#"}}},{"required":["z"]}]}}}"##.to_owned();
-    let doubled: String = (0..40)
-        .map(|at| {
-            let next = at + 1;
-            format!(
-                r##""d{at}":{{"allOf":[{{"$ref":"#/$defs/d{next}"}},{{"$ref":"#/$defs/d{next}"}}]}},"##
-            )
-        })
-        .collect();
-    let doubled = format!(r##"{{"$ref":"#/$defs/d0","$defs":{{{doubled}"d40":{{}}}}}}"##);
+    let doubled = format!(r##"{{"$ref":"#/$defs/d39",{}}}"##, chain("{}"));
+    // Each look at an array is one over all its text, each look at a member one over its name.
+    let walks = format!(
+        r##"{{"properties":{{"a":{{"$ref":"#/$defs/d39"}}}},{}}}"##,
+        chain(r#"{"items":{"type":["array","string"]}}"#)
+    );
+    let keys = format!(
+        r##"{{"additionalProperties":{{"$ref":"#/$defs/d39"}},{}}}"##,
+        chain(r#"{"not":{"not":true}}"#)
+    );
     let pattern = r#"{"additionalProperties":{"pattern":"(x+x+)+y"}}"#.to_owned();
     let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(200_000));
     let costly = Err(ValueFault::TooCostly);
@@ -303,12 +317,29 @@ fn no_schema_costs_more_than_its_arguments_are_worth() {
         (branches, nested(60), &costly),
         (doubled, "{}".to_owned(), &costly),
         (pattern, long, &violated),
+        (
+            walks.clone(),
+            format!(r#"{{"a":[[{}1]]}}"#, "1,".repeat(10_000)),
+            &costly,
+        ),
+        (
+            walks.clone(),
+            format!(r#"{{"a":["{}"]}}"#, "x".repeat(20_000)),
+            &costly,
+        ),
+        (
+            walks,
+            format!(r#"{{"a":[["{}"]]}}"#, "\\n".repeat(200_000)),
+            &costly,
+        ),
+        (keys, format!(r#"{{"{}":1}}"#, "k".repeat(200_000)), &costly),
     ] {
         let rules = read(&schema).expect("readable");
         let (arguments, mut verdict) = (raw(&arguments), Ok(()));
         let taken = steps::of(|| verdict = rules.check(arguments));
         assert_eq!(&verdict, expected, "{schema}");
-        let worth = 8 * arguments.as_bytes().len() + 300_000;
+        // What is charged, and what reading takes besides.
+        let worth = 2 * (8 * arguments.as_bytes().len() + 100_000);
         assert!(taken <= worth as u64, "{taken} steps: {schema}");
     }
 }

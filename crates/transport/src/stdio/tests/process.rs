@@ -109,6 +109,23 @@ async fn a_line_over_the_cap_ends_the_call_it_answers() {
     )
     .await;
     assert!(others.next().now_or_never().is_none());
+    // Nor does the answer to a call whose client has left, which is forgotten.
+    let left = request(
+        r#"{"jsonrpc":"2.0","id":5,"method":"tools/call","params":{"do":"big","n":100000,"after":0.3}}"#,
+    );
+    drop(
+        connection
+            .call(&left, CallMode::CancelOnDrop)
+            .await
+            .unwrap(),
+    );
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    call(
+        &connection,
+        &request(r#"{"jsonrpc":"2.0","id":6,"method":"m","params":{}}"#),
+    )
+    .await;
+    assert!(others.next().now_or_never().is_none());
     let long = request(
         r#"{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"do":"long","n":100000}}"#,
     );

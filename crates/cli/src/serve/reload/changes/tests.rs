@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use super::merge;
+use keepgate_gateway::settings::Upstream;
+
 use crate::config::{Configuration, from_text};
 
 fn configuration(folder: &Path, keys: &str) -> Configuration {
@@ -102,4 +104,46 @@ fn a_vault_that_bundles_read_from_needs_a_restart() {
         let new = configuration(folder.path(), &format!("{}\n{more}", vault(8201)));
         assert_eq!(merge(&used, new).restart, restart, "{more}");
     }
+}
+
+/// The running gateway stands on its paths until the restart, whatever the file names now.
+#[test]
+fn what_the_running_gateway_stands_on_stays_hidden_from_children() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["work", "rules", "old", "new"] {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    let read = |keys: &str| {
+        let text = format!("version: 1\npolicies: [rules]\n{keys}\n");
+        from_text(&text, "keepgate.yaml", folder.path(), []).expect("a configuration")
+    };
+    let child = "servers: { up: { command: [cat], directory: work } }";
+    let hidden = |configuration: &Configuration| {
+        let server = configuration.gateway.servers.values().next().unwrap();
+        let Upstream::Child {
+            launch: Some(launch),
+            ..
+        } = &server.upstream
+        else {
+            panic!("a child process")
+        };
+        launch.rules.hidden.clone()
+    };
+    let used = read(&format!("{child}\nstate: {{ dir: old }}"));
+    let merged = merge(&used, read(&format!("{child}\nstate: {{ dir: new }}")));
+    assert_eq!(merged.restart, ["state.dir"]);
+    for name in ["old", "new"] {
+        let hidden = hidden(&merged.configuration);
+        assert!(
+            hidden.iter().any(|path| path.ends_with(name)),
+            "{name}: {hidden:?}"
+        );
+    }
+    // Nothing is changed where nothing differs, so no process ends.
+    let same = merge(&used, read(&format!("{child}\nstate: {{ dir: old }}")));
+    assert_eq!(hidden(&same.configuration), hidden(&used));
+    // A process is not given by name what is still in use.
+    let given = "servers: { up: { command: [cat], directory: work, sandbox: { read: [old] } } }";
+    let merged = merge(&used, read(&format!("{given}\nstate: {{ dir: new }}")));
+    assert!(merged.conflict.is_some());
 }
