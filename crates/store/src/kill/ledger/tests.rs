@@ -52,6 +52,19 @@ async fn after_restart(directory: &Path) -> Vec<String> {
     in_force(open(directory).await.as_ref())
 }
 
+/// Removes the files of a directory whose names hold `part`. The database's own companions go by themselves, perhaps
+/// meanwhile.
+fn remove(directory: &Path, part: &str) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy();
+        if name.contains(part) {
+            let removed = fs::remove_file(&path);
+            assert!(removed.is_ok() || !path.exists(), "{removed:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_kill_is_in_both_places_and_survives() {
     let directory = tempfile::tempdir().unwrap();
@@ -86,12 +99,7 @@ async fn either_place_alone_is_enough() {
         let over = ledger.set(wish("server", Some("files"))).await.unwrap();
         ledger.clear(&over.kill.id, "bob", "over").await.unwrap();
         drop(ledger);
-        for entry in fs::read_dir(directory.path()).unwrap() {
-            let path = entry.unwrap().path();
-            if path.to_string_lossy().contains(lost) {
-                fs::remove_file(path).unwrap();
-            }
-        }
+        remove(directory.path(), lost);
         let ledger = open(directory.path()).await;
         assert_eq!(in_force(&ledger), ["server crm"], "without {lost}");
         assert_eq!(
@@ -189,9 +197,7 @@ async fn files_that_vanish_while_it_runs_are_written_anew() {
     let ledger = open(directory.path()).await;
     ledger.set(wish("server", Some("crm"))).await.unwrap();
     ledger.tend().await;
-    for entry in fs::read_dir(directory.path()).unwrap() {
-        fs::remove_file(entry.unwrap().path()).unwrap();
-    }
+    remove(directory.path(), "");
     let done = ledger.set(wish("caller", Some("bob"))).await.unwrap();
     assert!(done.durable.is_durable(), "the file was made anew");
     ledger.tend().await;
@@ -304,13 +310,8 @@ async fn kills_that_are_over_for_long_are_forgotten_and_the_file_is_compacted() 
     ledger.close().await;
     drop(ledger);
     for lost in ["", Database::FILE, KillFile::FILE] {
-        for entry in fs::read_dir(directory.path()).unwrap() {
-            let path = entry.unwrap().path();
-            if !lost.is_empty() && path.to_string_lossy().contains(lost) {
-                // The database's own companions go by themselves, perhaps meanwhile.
-                let removed = fs::remove_file(&path);
-                assert!(removed.is_ok() || !path.exists(), "{removed:?}");
-            }
+        if !lost.is_empty() {
+            remove(directory.path(), lost);
         }
         let ledger = open(directory.path()).await;
         assert_eq!(names(&ledger), expected, "without `{lost}`");
@@ -430,12 +431,7 @@ async fn acts_are_known_to_be_on_record_after_a_restart() {
     assert!(unrecorded(&ledger).is_empty());
     // Without the database nobody knows: whoever asks looks in the log.
     ledger.close().await;
-    for entry in fs::read_dir(directory.path()).unwrap() {
-        let path = entry.unwrap().path();
-        if path.to_string_lossy().contains(Database::FILE) {
-            fs::remove_file(path).unwrap();
-        }
-    }
+    remove(directory.path(), Database::FILE);
     assert_eq!(unrecorded(open(directory.path()).await.as_ref()).len(), 3);
 }
 
