@@ -167,7 +167,7 @@ impl fmt::Display for Code {
 pub struct Limit {
     /// Its name, stable: as in the configuration.
     pub name: &'static str,
-    /// How long to wait before another attempt may pass; `None` where waiting does not help.
+    /// Time before another attempt may pass; `None` where waiting does not help.
     pub wait: Option<Duration>,
 }
 

@@ -265,6 +265,13 @@ impl Service<Armed> for Router {
     }
 }
 
+/// The refusal of a server's message over the limit, in whatever form it came.
+fn too_long() -> Refusal {
+    Refusal::new(Code::UpstreamInvalid)
+        .detail("a message is longer than `limits.result`")
+        .over("limits.result")
+}
+
 fn process_failed(error: stdio::StdioError) -> Refusal {
     let code = match error {
         stdio::StdioError::Spawn { .. }
@@ -274,10 +281,7 @@ fn process_failed(error: stdio::StdioError) -> Refusal {
         | stdio::StdioError::Pipe(_)
         | stdio::StdioError::Closed => Code::UpstreamUnreachable,
         stdio::StdioError::LineTooLong { .. } => {
-            return Refusal::new(Code::UpstreamInvalid)
-                .detail("a message is longer than `limits.result`")
-                .over("limits.result")
-                .source(error);
+            return too_long().source(error);
         }
         stdio::StdioError::Unframeable => Code::UpstreamInvalid,
         stdio::StdioError::Full { limit } => {

@@ -56,6 +56,11 @@ impl Limits {
     }
 }
 
+/// The text of one step of a JSON pointer, the name of a member (RFC 6901 §3).
+pub fn pointer_step(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
 /// The six kinds of JSON value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {

@@ -4,6 +4,7 @@
 //! `{"op": "remove" | "upsert", "path": .., "value": ..}`, below `/input`, `/result` and `/nd_builtin_cache` only.
 //! Whatever has another form is an error, and its event goes out without input and result.
 
+use keepgate_mcp::json::pointer_step;
 use regorus::Value;
 use regorus::value::Array;
 
@@ -117,7 +118,7 @@ pub(crate) fn steps(pointer: &str) -> Option<Vec<String>> {
 pub(crate) fn pointer(steps: &[String]) -> String {
     steps
         .iter()
-        .map(|step| format!("/{}", step.replace('~', "~0").replace('/', "~1")))
+        .map(|step| format!("/{}", pointer_step(step)))
         .collect()
 }
 

@@ -17,7 +17,6 @@ use hyper::body::Incoming;
 use keepgate_transport::Body;
 
 use super::origin::Origin;
-use crate::render::challenge::METADATA;
 
 /// Header lines of a request that a page may set, and beginnings of such.
 const TAKEN: [&str; 5] = [
@@ -52,14 +51,13 @@ impl Cors {
         Self(Arc::new(origin))
     }
 
-    /// The origin of a request, if its pages may read the answer; anybody may read what a token must be for.
+    /// The origin of a request, if its pages may read the answer.
     pub(super) fn reader(&self, request: &Request<Incoming>) -> Option<Reader> {
         let mut lines = request.headers().get_all(header::ORIGIN).iter();
         let origin = lines.next()?;
-        let is_open = request.uri().path().starts_with(METADATA);
         let is_one = lines.next().is_none();
-        (is_one && (is_open || self.0.admits(origin, request.extensions())))
-            .then(|| Reader(origin.clone()))
+        let text = origin.to_str().ok()?;
+        (is_one && self.0.admits(text, request)).then(|| Reader(origin.clone()))
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use http::{Extensions, HeaderMap, HeaderValue, Request, header, uri::Authority};
+use http::{Extensions, HeaderMap, Request, header, uri::Authority};
 use hyper::body::Incoming;
 use keepgate_call::{Code, Refusal};
 use keepgate_transport::http::server::Peer;
@@ -28,10 +28,10 @@ impl Origin {
         }
     }
 
-    /// Whether pages of this origin may call, as the connection of the request came.
-    pub(super) fn admits(&self, origin: &HeaderValue, extensions: &Extensions) -> bool {
-        let origin = origin.to_str();
-        origin.is_ok_and(|origin| self.origin(origin, is_local(extensions)))
+    /// Whether pages of this origin may make a request, and read its answer. Anybody may read what a token must be for.
+    pub(super) fn admits(&self, origin: &str, request: &Request<Incoming>) -> bool {
+        request.uri().path().starts_with(METADATA)
+            || self.origin(origin, is_local(request.extensions()))
     }
 
     fn host(&self, host: &str, loopback: bool) -> bool {
@@ -109,9 +109,7 @@ impl Gate<Request<Incoming>> for Origin {
             return Err(Refusal::new(Code::HostRefused));
         }
         let origin = one(request.headers(), &header::ORIGIN, Code::OriginRefused)?;
-        // Anybody may read what a token must be for.
-        let is_open = request.uri().path().starts_with(METADATA);
-        if !is_open && origin.is_some_and(|origin| !self.origin(origin, loopback)) {
+        if origin.is_some_and(|origin| !self.admits(origin, &request)) {
             return Err(Refusal::new(Code::OriginRefused));
         }
         Ok(request)

@@ -305,9 +305,7 @@ impl Lookup {
             call.carried.strange(names);
             facts
         };
-        let fault = arguments
-            .settle(call, request, &entry.schema, of_server.undeclared)
-            .err();
+        let fault = arguments.settle(call, request, &entry.schema).err();
         Ok(Some((facts, fault)))
     }
 
@@ -359,24 +357,23 @@ impl Lookup {
             .ok_or_else(internal)?;
         let mut cursor: Option<String> = None;
         let mut seen = HashSet::new();
+        let mut reason = "it has too many pages";
         for _ in 0..PAGES_MOST {
             let call = self.list_call(bound, request, cursor.as_deref())?;
             let reply = Calls::clone(&calls).oneshot(Arc::new(call)).await?;
             let Some(response) = response(reply.answer).await? else {
                 return Ok(());
             };
-            cursor = next_cursor(&response).map(|raw| raw.as_str().to_owned());
-            match &cursor {
-                None => return Ok(()),
-                Some(cursor) if !seen.insert(cursor.clone()) => {
-                    warn!(server = %bound.call.server, "a list of tools was ended: its server repeats a cursor");
-                    self.catalogs.of(bound).complete(&self.catalogs.shelves);
-                    return Ok(());
-                }
-                Some(_) => {}
+            let Some(next) = next_cursor(&response).map(|raw| raw.as_str().to_owned()) else {
+                return Ok(());
+            };
+            if !seen.insert(next.clone()) {
+                reason = "its server repeats a cursor";
+                break;
             }
+            cursor = Some(next);
         }
-        warn!(server = %bound.call.server, most = PAGES_MOST, "a list of tools was ended: it has too many pages");
+        warn!(server = %bound.call.server, most = PAGES_MOST, "a list of tools was ended: {reason}");
         self.catalogs.of(bound).complete(&self.catalogs.shelves);
         Ok(())
     }

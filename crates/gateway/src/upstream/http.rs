@@ -28,6 +28,7 @@ use self::incoming::Incoming;
 use super::{
     Link,
     matching::{self, Matched, Matching},
+    too_long,
 };
 use crate::{
     inspection::Inspection,
@@ -39,9 +40,6 @@ use crate::{
     shared::Shared,
 };
 
-/// The limit of one message of a server, in any form.
-const RESULT: &str = "limits.result";
-const TOO_LARGE: &str = "a message is longer than `limits.result`";
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 /// How long a server may take to note that a session is over or a question declined; nobody waits for it.
@@ -444,10 +442,7 @@ fn missing(http: &Http, bound: &Bound, body: Option<Bytes>) -> Result<Answer, Re
 
 fn failed(error: UpstreamError) -> Refusal {
     if matches!(error, UpstreamError::TooLarge { .. }) {
-        return Refusal::new(Code::UpstreamInvalid)
-            .detail(TOO_LARGE)
-            .over(RESULT)
-            .source(error);
+        return too_long().source(error);
     }
     let code = match &error {
         UpstreamError::NoMemory(_) => Code::MemoryFull,

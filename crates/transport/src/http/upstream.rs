@@ -256,21 +256,11 @@ impl Endpoint {
     /// [`UpstreamError`].
     pub async fn post(
         &self,
-        mut headers: HeaderMap,
+        headers: HeaderMap,
         body: Bytes,
         limits: &Limits,
     ) -> Result<Answer, UpstreamError> {
-        fill(
-            &mut headers,
-            &CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        );
-        fill(
-            &mut headers,
-            &ACCEPT,
-            HeaderValue::from_static("application/json, text/event-stream"),
-        );
-        let response = self.send(Method::POST, headers, body, limits).await?;
+        let response = self.posted(headers, body, limits).await?;
         classify(response, limits).await
     }
 
@@ -280,10 +270,24 @@ impl Endpoint {
     /// [`UpstreamError`].
     pub async fn notify(
         &self,
-        mut headers: HeaderMap,
+        headers: HeaderMap,
         body: Bytes,
         limits: &Limits,
     ) -> Result<Answer, UpstreamError> {
+        let response = self.posted(headers, body, limits).await?;
+        if response.status().is_success() {
+            discard(response.into_body()).await;
+            return Ok(Answer::Accepted);
+        }
+        classify(response, limits).await
+    }
+
+    async fn posted(
+        &self,
+        mut headers: HeaderMap,
+        body: Bytes,
+        limits: &Limits,
+    ) -> Result<Response<Received>, UpstreamError> {
         fill(
             &mut headers,
             &CONTENT_TYPE,
@@ -294,12 +298,7 @@ impl Endpoint {
             &ACCEPT,
             HeaderValue::from_static("application/json, text/event-stream"),
         );
-        let response = self.send(Method::POST, headers, body, limits).await?;
-        if response.status().is_success() {
-            discard(response.into_body()).await;
-            return Ok(Answer::Accepted);
-        }
-        classify(response, limits).await
+        self.send(Method::POST, headers, body, limits).await
     }
 
     /// Opens the server's own stream (stateful revisions); an [`Answer::Rejected`] with 405 says there is none.

@@ -29,8 +29,9 @@ const MAX_NAME: usize = 128;
 
 /// The arguments of a tool call, held against the tool's schema.
 pub(super) struct Arguments<'a> {
-    /// `arguments` as it came, unless it is missing or null.
-    given: Option<Raw<'a>>,
+    mode: UndeclaredArguments,
+    /// The arguments without those that are dropped, where some are.
+    kept: Option<String>,
     checked: Result<Undeclared<'a>, ArgumentFault>,
     /// The declared header whose line differs from the arguments.
     mismatch: Option<&'a str>,
@@ -94,30 +95,29 @@ impl<'a> Arguments<'a> {
             let declared = |name: &str| mirrors.iter().any(|mirror| *mirror.header == *name);
             strange_lines = lines.iter().filter(|(name, _)| !declared(name)).count();
         }
+        let undeclared = checked.as_ref().ok().filter(|names| !names.is_empty());
+        let drops = (mode, schema.additional()) == (UndeclaredArguments::Drop, Additional::Plain);
+        let kept = given
+            .zip(undeclared)
+            .filter(|_| drops)
+            .map(|(given, names)| without(given, names));
         let validity = match validation {
             Validation::Names => Validity::Admitted,
             Validation::Full => {
                 let arguments = given.unwrap_or(Raw::NO_MEMBERS);
                 let bytes = arguments.as_bytes().len();
-                // As they will be sent: what is dropped makes nothing valid.
-                let dropped = checked.as_ref().ok().filter(|names| !names.is_empty());
-                let dropped = dropped.filter(|_| {
-                    (mode, schema.additional()) == (UndeclaredArguments::Drop, Additional::Plain)
-                });
-                inspection.here(bytes, || match dropped {
+                inspection.here(bytes, || match &kept {
                     None => validity(call, tool, arguments),
-                    Some(names) => {
-                        let kept = without(arguments, names);
-                        match json::parse(kept.as_bytes(), &Limits::request()) {
-                            Ok(kept) => validity(call, tool, kept),
-                            Err(error) => Validity::Invalid(error.to_string()),
-                        }
-                    }
+                    Some(kept) => match json::parse(kept.as_bytes(), &Limits::request()) {
+                        Ok(kept) => validity(call, tool, kept),
+                        Err(error) => Validity::Invalid(error.to_string()),
+                    },
                 })?
             }
         };
         Ok(Self {
-            given,
+            mode,
+            kept,
             checked,
             mismatch,
             strange_lines,
@@ -163,7 +163,6 @@ impl<'a> Arguments<'a> {
         call: &Call,
         request: &Request,
         schema: &InputSchema,
-        mode: UndeclaredArguments,
     ) -> Result<(), Refusal> {
         let undeclared = self.checked.map_err(faulty)?;
         if let Some(header) = self.mismatch {
@@ -177,13 +176,11 @@ impl<'a> Arguments<'a> {
                 return Err(Refusal::new(Code::ParamsInvalid).detail(detail));
             }
         }
-        let mut replaced = null_as_none(request);
-        if let (Some(given), Some(first)) = (self.given, undeclared.first()) {
-            match (mode, schema.additional()) {
-                (UndeclaredArguments::Pass, _) | (_, Additional::Open) => {}
-                (UndeclaredArguments::Drop, Additional::Plain) => {
-                    replaced = Some(without(given, &undeclared));
-                }
+        if let Some(first) = undeclared.first() {
+            match (self.mode, schema.additional()) {
+                (UndeclaredArguments::Pass, _)
+                | (_, Additional::Open)
+                | (UndeclaredArguments::Drop, Additional::Plain) => {}
                 (UndeclaredArguments::Drop, Additional::Closed)
                 | (UndeclaredArguments::Refuse, Additional::Plain | Additional::Closed) => {
                     let name: String = first
@@ -206,6 +203,7 @@ impl<'a> Arguments<'a> {
                 }
             }
         }
+        let replaced = self.kept.or_else(|| null_as_none(request));
         send(call, request, schema, replaced.as_deref())
     }
 }

@@ -2,7 +2,7 @@
 //! size are exact.
 
 use keepgate_call::{Code, Refusal};
-use keepgate_mcp::json::{Kind, Raw};
+use keepgate_mcp::json::{Kind, Raw, pointer_step};
 
 /// Longest pointer and number in a refusal, in characters.
 const MAX_SHOWN: usize = 128;
@@ -34,8 +34,7 @@ fn find(value: Raw<'_>, address: usize) -> Option<(String, Raw<'_>)> {
         Kind::Number => Some((String::new(), value)),
         Kind::Object => value.members().find_map(|(name, inner)| {
             let name = name.string().unwrap_or_default();
-            let step = name.replace('~', "~0").replace('/', "~1");
-            find(inner, address).map(|found| below(step, found))
+            find(inner, address).map(|found| below(pointer_step(&name), found))
         }),
         Kind::Array => (0_usize..)
             .zip(value.items())

@@ -46,7 +46,7 @@ impl Kept {
             self.sessions.touch(self.session());
             std::future::ready(self.keep(item).transpose())
         });
-        Box::pin(kept.take_until(Box::pin(select(Box::pin(ended), replaced))))
+        Box::pin(kept.take_until(select(Box::pin(ended), replaced)))
     }
 
     fn keep(&mut self, item: Result<Item, Cut>) -> Result<Option<Item>, Cut> {

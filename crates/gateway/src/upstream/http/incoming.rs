@@ -19,7 +19,7 @@ use keepgate_mcp::{
 use keepgate_transport::http::upstream::{Events, StreamError};
 use tracing::{debug, warn};
 
-use super::{Http, Matching, RESULT, TOO_LARGE, repaired};
+use super::{Http, Matching, repaired, too_long};
 use crate::inspection::Inspection;
 
 /// Most bytes of a notification or a question, which nobody asked for.
@@ -156,8 +156,7 @@ fn broken(error: &StreamError) -> Cut {
             Cut::Ended(Box::new(Refusal::new(Code::UpstreamFlood).detail(said)))
         }
         StreamError::Malformed(SseError::EventTooLarge | SseError::LineTooLong) => {
-            let refusal = Refusal::new(Code::UpstreamInvalid).detail(TOO_LARGE);
-            Cut::Ended(Box::new(refusal.over(RESULT)))
+            Cut::Ended(Box::new(too_long()))
         }
         StreamError::Broken(_)
         | StreamError::Silent { .. }

@@ -3,7 +3,7 @@
 use super::{
     Bound, Check, Counted, Decimal, Members, Node, Own, Parts, Place, Same, ValueFault, equal,
 };
-use crate::json::{Kind, Raw};
+use crate::json::{Kind, Raw, pointer_step};
 use crate::steps;
 
 /// Steps that any arguments are worth, and those for each of their bytes.
@@ -31,7 +31,7 @@ impl Way<'_> {
             way = match way {
                 Way::Root => break,
                 Way::Member(above, name) => {
-                    steps.push(name.replace('~', "~0").replace('/', "~1"));
+                    steps.push(pointer_step(name));
                     *above
                 }
                 Way::Item(above, number) => {

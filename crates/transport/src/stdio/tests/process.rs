@@ -86,6 +86,12 @@ async fn a_process_that_closes_its_output_is_ended() {
     soon(connection.wait()).await;
 }
 
+/// The process answers still.
+async fn lives(connection: &Connection) {
+    let empty = r#"{"jsonrpc":"2.0","id":2,"method":"m","params":{}}"#;
+    call(connection, &request(empty)).await;
+}
+
 #[tokio::test]
 async fn a_line_over_the_cap_ends_the_call_it_answers() {
     let mut settings = python(SERVER);
@@ -103,11 +109,7 @@ async fn a_line_over_the_cap_ends_the_call_it_answers() {
         "{error}"
     );
     // The process goes on, and so do the calls of others, unless the line may be the answer of any.
-    call(
-        &connection,
-        &request(r#"{"jsonrpc":"2.0","id":2,"method":"m","params":{}}"#),
-    )
-    .await;
+    lives(&connection).await;
     assert!(others.next().now_or_never().is_none());
     // Nor does the answer to a call whose client has left, which is forgotten.
     let left = request(
@@ -120,11 +122,7 @@ async fn a_line_over_the_cap_ends_the_call_it_answers() {
             .unwrap(),
     );
     tokio::time::sleep(Duration::from_millis(500)).await;
-    call(
-        &connection,
-        &request(r#"{"jsonrpc":"2.0","id":6,"method":"m","params":{}}"#),
-    )
-    .await;
+    lives(&connection).await;
     assert!(others.next().now_or_never().is_none());
     let long = request(
         r#"{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"do":"long","n":100000}}"#,
@@ -134,11 +132,7 @@ async fn a_line_over_the_cap_ends_the_call_it_answers() {
         let error = soon(replies.next()).await.unwrap().unwrap_err();
         assert!(matches!(error, StdioError::LineTooLong { .. }), "{error}");
     }
-    call(
-        &connection,
-        &request(r#"{"jsonrpc":"2.0","id":4,"method":"m","params":{}}"#),
-    )
-    .await;
+    lives(&connection).await;
     let big = format!(
         r#"{{"jsonrpc":"2.0","id":1,"method":"m","params":{{"x":"{}"}}}}"#,
         "x".repeat(1000)

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::*;
-use crate::body::BodyError;
+use crate::{body::BodyError, http::upstream::Endpoint};
 
 #[tokio::test]
 async fn curl_speaks_both_over_tls() {
@@ -101,6 +101,17 @@ async fn a_reloaded_certificate_is_shown_and_a_bad_one_is_not() {
     assert!(trusts(&second.certificate).await && !trusts(&first_ca).await);
 }
 
+/// Our client's way to a server of ours, whose certificate alone it trusts.
+fn trusting(ca: &Path, server: SocketAddr) -> Endpoint {
+    let settings = ClientSettings {
+        native_roots: false,
+        extra_roots: vec![ca.to_path_buf()],
+        ..Default::default()
+    };
+    let uri = format!("https://localhost:{}/mcp", server.port());
+    Client::new(settings).unwrap().endpoint(&uri).unwrap()
+}
+
 #[tokio::test]
 async fn our_client_shares_one_http2_connection_over_tls() {
     let folder = tempfile::tempdir().unwrap();
@@ -126,15 +137,7 @@ async fn our_client_shares_one_http2_connection_over_tls() {
         service,
     )
     .await;
-    let settings = ClientSettings {
-        native_roots: false,
-        extra_roots: vec![ca],
-        ..Default::default()
-    };
-    let client = Client::new(settings).unwrap();
-    let endpoint = client
-        .endpoint(&format!("https://localhost:{}/mcp", server.addr.port()))
-        .unwrap();
+    let endpoint = trusting(&ca, server.addr);
     for _ in 0..5 {
         let answer = soon(endpoint.post(HeaderMap::new(), Bytes::new(), &Limits::default()))
             .await
@@ -163,13 +166,7 @@ async fn our_http2_call_that_is_dropped_ends_at_the_other_side() {
         ..Default::default()
     };
     let server = start(settings, endless(&alive, false)).await;
-    let settings = ClientSettings {
-        native_roots: false,
-        extra_roots: vec![ca],
-        ..Default::default()
-    };
-    let uri = format!("https://localhost:{}/mcp", server.addr.port());
-    let endpoint = Client::new(settings).unwrap().endpoint(&uri).unwrap();
+    let endpoint = trusting(&ca, server.addr);
     let limits = Limits::default();
     // The first makes the connection, the second is one stream of it.
     for _ in 0..2 {
@@ -218,13 +215,7 @@ async fn our_client_opens_another_connection_when_the_streams_of_one_are_used_up
         ..Default::default()
     };
     let server = start(settings, service).await;
-    let settings = ClientSettings {
-        native_roots: false,
-        extra_roots: vec![ca],
-        ..Default::default()
-    };
-    let uri = format!("https://localhost:{}/mcp", server.addr.port());
-    let endpoint = Client::new(settings).unwrap().endpoint(&uri).unwrap();
+    let endpoint = trusting(&ca, server.addr);
     let limits = Limits::default();
     let post = async || {
         let answer = soon(endpoint.post(HeaderMap::new(), Bytes::new(), &limits)).await;
