@@ -8,6 +8,7 @@ mod keys;
 mod kill;
 mod operators;
 mod policy;
+mod presence;
 mod readiness;
 mod servers;
 

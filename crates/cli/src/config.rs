@@ -9,6 +9,7 @@ mod decode;
 mod definition;
 mod document;
 mod environment;
+mod expand;
 mod fault;
 mod nearest;
 mod raw;
@@ -240,7 +241,9 @@ pub fn from_text(
         .as_ref()
         .and_then(|root| decode_root(root, &mut faults));
     let mut files = Vec::new();
-    let configuration = raw.and_then(|raw| {
+    let mut warnings = Vec::new();
+    let configuration = raw.and_then(|mut raw| {
+        warnings = expand::expand(&mut raw, &variables, &mut faults);
         files = definition::read(raw.definitions.as_ref(), directory, &mut faults);
         let file = directory.join(Path::new(name).file_name().unwrap_or_default());
         let places = (directory, file.as_path());
@@ -254,7 +257,10 @@ pub fn from_text(
     }
     reports.extend(files.into_iter().filter_map(definition::File::report));
     match configuration {
-        Some(configuration) if reports.is_empty() => Ok(configuration),
+        Some(mut configuration) if reports.is_empty() => {
+            configuration.warnings.append(&mut warnings);
+            Ok(configuration)
+        }
         Some(_) | None => Err(ConfigError {
             report: reports.join("\n"),
         }),

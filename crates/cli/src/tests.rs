@@ -216,6 +216,33 @@ fn check_tells_what_is_in_order() {
 }
 
 #[test]
+fn check_warns_of_programs_and_paths_that_are_absent() {
+    let bench = Bench::new();
+    bench.write("tool", "");
+    let here = bench.directory.path().display().to_string();
+    bench.write(
+        "keepgate.yaml",
+        &format!(
+            "version: 1\npolicies: [policies]\nservers:\n  a: {{ command: [keepgate-no-such-program] }}\n  b: {{ command: [{here}/tool, /usr/no-such-path, {here}, /api/v1, --x] }}\n  c: {{ command: [cat], env: {{ PATH: {here} }} }}\n  d: {{ command: [./policies/time.rego], directory: . }}\n  e: {{ command: [./gone], directory: . }}\n"
+        ),
+    );
+    let ran = bench.run(&["check"]);
+    assert_eq!((ran.exit, ran.stderr.as_str()), (Exit::Success, ""));
+    let warnings: Vec<&str> = ran.stdout.lines().skip(2).collect();
+    assert_eq!(
+        warnings,
+        [
+            "warning: servers.a.command: no such program in the PATH of the process: `keepgate-no-such-program`",
+            "warning: servers.b.command: not an executable file: `<dir>/tool`",
+            "warning: servers.b.command: no such file or directory: `/usr/no-such-path`",
+            "warning: servers.c.command: no such program in the PATH of the process: `cat`",
+            "warning: servers.d.command: not an executable file: `./policies/time.rego`",
+            "warning: servers.e.command: no such program: `./gone`",
+        ]
+    );
+}
+
+#[test]
 fn a_wrong_configuration_and_a_wrong_policy_have_codes_of_their_own() {
     let bench = Bench::new();
     bench.write(

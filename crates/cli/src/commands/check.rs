@@ -32,7 +32,9 @@ pub(super) fn run(wish: &Check, context: &mut Context<'_>) -> Result<(), Failure
     if wish.readiness {
         return super::readiness::run(context, &configuration, &policy);
     }
+    let absent = super::presence::absent(&configuration, &context.variables);
     let mut checked = checked(context, configuration, &policy);
+    checked.warnings.extend(absent);
     let unseen = |name: &String| format!("not fetched, so not checked: bundle {name}");
     checked.warnings.extend(remote.iter().map(unseen));
     Ok(context.output.print(&checked, text)?)

@@ -310,6 +310,7 @@ pub(crate) enum Reached {
         shared: bool,
         sandbox: Option<Box<At<sandbox::Sandbox>>>,
         user: Option<At<String>>,
+        variables: Vec<At<String>>,
     },
 }
 
@@ -383,6 +384,30 @@ impl Decode for Instructions {
     }
 }
 
+/// Keys that go with `command` only.
+const COMMAND_KEYS: [&str; 7] = [
+    "env",
+    "directory",
+    "shared",
+    "idle",
+    "sandbox",
+    "user",
+    "variables",
+];
+/// Keys that go with `url` only.
+const URL_KEYS: [&str; 4] = ["tls", "plaintext", "query", "headers"];
+
+/// Notes a fault for each of these keys that is there.
+fn refuse_keys(fields: &mut Fields<'_>, keys: &[&str], form: &str, fault: impl Fn(&str) -> Fault) {
+    for key in keys {
+        if fields.has(key) {
+            fields.fault(fault(&format!(
+                "has `{key}`, which goes with `{form}` only"
+            )));
+        }
+    }
+}
+
 /// Reads the keys that say how the server is reached, and sees to it that they are of one form.
 fn reached(fields: &mut Fields<'_>, node: &Node, path: &str) -> Option<Reached> {
     let url: Option<At<String>> = fields.optional("url");
@@ -395,6 +420,7 @@ fn reached(fields: &mut Fields<'_>, node: &Node, path: &str) -> Option<Reached> 
     let shared: Option<bool> = fields.optional("shared");
     let sandbox: Option<At<sandbox::Sandbox>> = fields.optional("sandbox");
     let user: Option<At<String>> = fields.optional("user");
+    let variables: Option<Vec<At<String>>> = fields.optional("variables");
     let fault = |message: &str| Fault::new(node.origin.clone(), path, message);
     match (fields.has("url"), fields.has("command")) {
         (true, true) => {
@@ -409,22 +435,8 @@ fn reached(fields: &mut Fields<'_>, node: &Node, path: &str) -> Option<Reached> 
             fields.fault(fault("has neither `url` nor `command`").hint(hint));
             return None;
         }
-        (true, false) => {
-            let strangers = ["env", "directory", "shared", "idle", "sandbox", "user"]
-                .into_iter()
-                .filter(|key| fields.has(key));
-            for key in strangers.collect::<Vec<_>>() {
-                fields.fault(fault(&format!(
-                    "has `{key}`, which goes with `command` only"
-                )));
-            }
-        }
-        (false, true) => {
-            let strangers = ["tls", "plaintext", "query", "headers"].into_iter();
-            for key in strangers.filter(|key| fields.has(key)).collect::<Vec<_>>() {
-                fields.fault(fault(&format!("has `{key}`, which goes with `url` only")));
-            }
-        }
+        (true, false) => refuse_keys(fields, &COMMAND_KEYS, "command", fault),
+        (false, true) => refuse_keys(fields, &URL_KEYS, "url", fault),
     }
     match (url, command) {
         (Some(url), None) => Some(Reached::Url {
@@ -440,6 +452,7 @@ fn reached(fields: &mut Fields<'_>, node: &Node, path: &str) -> Option<Reached> 
             shared: shared.unwrap_or(false),
             sandbox: sandbox.map(Box::new),
             user,
+            variables: variables.unwrap_or_default(),
         }),
         // The one that is there was wrong and has been noted.
         (None, None) | (Some(_), Some(_)) => None,

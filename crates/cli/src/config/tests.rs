@@ -12,6 +12,7 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod expansion;
 mod golden;
 mod memory;
 mod plaintext;

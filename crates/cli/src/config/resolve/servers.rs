@@ -66,6 +66,7 @@ impl Resolver<'_> {
                 shared,
                 sandbox,
                 user,
+                variables: _,
             } => {
                 let launch = self.launch(&command, sandbox.as_deref(), user.as_ref());
                 self.child(&command, env, directory.as_ref(), shared, launch)

@@ -20,6 +20,7 @@ fn reports_are_as_reviewed() {
         listeners(),
         names(),
         servers(),
+        expanded(),
         requests(),
         confined(),
         credentials(),
@@ -264,6 +265,33 @@ fn confined() -> Vec<Case> {
             "a list for a URL",
             file("{ url: https://a.example/mcp, sandbox: off, user: root }"),
             &[],
+        ),
+    ]
+}
+
+/// `${NAME}` in the values of child processes.
+fn expanded() -> Vec<Case> {
+    vec![
+        (
+            "variables of a server",
+            file(
+                "{ command: ['${HOME}', '${A:-b}', '${GONE}'], variables: [HOME, GONE, KEEPGATE_CONFIG, 'a b'], env: { A: '${B', C: '${OTHER}' } }",
+            ),
+            &[
+                ("HOME", "/home/a"),
+                ("OTHER", "x"),
+                ("KEEPGATE_CONFIG", "x"),
+            ],
+        ),
+        (
+            "a secret in a command line",
+            file("{ command: [cat, '--key=${API_KEY}'], variables: [API_KEY] }"),
+            &[("API_KEY", "hunter2")],
+        ),
+        (
+            "variables with a URL",
+            file("{ url: https://a.example/mcp, variables: [HOME] }"),
+            &[("HOME", "/home/a")],
         ),
     ]
 }
