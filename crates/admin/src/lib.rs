@@ -15,7 +15,7 @@ mod token;
 
 pub use kills::Kills;
 pub use operators::{
-    ACCOUNT, Entry, Operator, OperatorError, Operators, Permission, Role, add, read, revoke,
+    ACCOUNT, Entry, Operator, OperatorError, Operators, Permission, Role, add, begin, read, revoke,
 };
 pub use service::{Admin, Response};
 pub use source::{Known, Part, Process, Server, Session, Source};

@@ -151,9 +151,18 @@ pub enum OperatorError {
         version: u32,
     },
     /// The file has vanished: it is made at the first start.
-    #[error("operators' file is gone, restore it from a backup or add operators: `{path}`")]
+    #[error(
+        "operators' file is gone: restore it from a backup, or add the first operator of a new one with `keepgate \
+         operators add --new-file`, after which no earlier operator is known: `{path}`"
+    )]
     Gone {
         /// The file that should be there.
+        path: PathBuf,
+    },
+    /// A new file was asked for, and there is one.
+    #[error("operators' file is there, leave `--new-file` out to add to it: `{path}`")]
+    Present {
+        /// The file that would be replaced.
         path: PathBuf,
     },
     /// The system gave no random bytes.
@@ -227,17 +236,19 @@ impl Operators {
     ///
     /// # Errors
     /// [`OperatorError`] when the file is there and cannot be used.
-    pub fn open(
-        state_directory: &Path,
-        bootstrap: Arc<Token>,
-        in_use: bool,
-    ) -> Result<Self, OperatorError> {
-        let known = known(state_directory)?;
-        if !in_use && !state_directory.join(Self::FILE).exists() {
+    pub fn open(state_directory: &Path, bootstrap: Arc<Token>) -> Result<Self, OperatorError> {
+        let known = match known(state_directory) {
+            // Nobody but the admin token is known, and that is reported.
+            Err(OperatorError::Gone { .. }) => Vec::new(),
+            known => known?,
+        };
+        if !keepgate_store::is_in_use(state_directory) {
             let _lock = keepgate_files::lock(state_directory)?;
             // A command may have been first.
             let operators = read(state_directory)?;
-            write(state_directory, operators)?;
+            if !state_directory.join(Self::FILE).exists() {
+                write(state_directory, operators)?;
+            }
         }
         Ok(Self {
             directory: state_directory.to_path_buf(),
@@ -311,11 +322,15 @@ fn known(directory: &Path) -> Result<Vec<([u8; 32], Operator)>, OperatorError> {
 /// Every operator of the file, revoked ones too.
 ///
 /// # Errors
-/// [`OperatorError`] when the file cannot be read.
+/// [`OperatorError`] when the file has vanished or cannot be read.
 pub fn read(state_directory: &Path) -> Result<Vec<Entry>, OperatorError> {
     let path = state_directory.join(Operators::FILE);
     let Some(bytes) = keepgate_files::read(&path)? else {
-        return Ok(Vec::new());
+        return if keepgate_store::is_in_use(state_directory) {
+            Err(OperatorError::Gone { path })
+        } else {
+            Ok(Vec::new())
+        };
     };
     let malformed = |source| OperatorError::Malformed {
         path: path.clone(),
@@ -342,6 +357,21 @@ fn write(state_directory: &Path, operators: Vec<Entry>) -> Result<(), OperatorEr
         })?;
     bytes.push(b'\n');
     Ok(keepgate_files::replace(&path, &bytes)?)
+}
+
+/// Makes an empty file in place of one that has vanished: nobody of the earlier one is known from now on.
+///
+/// # Errors
+/// [`OperatorError::Present`] when nothing has vanished, others when the file cannot be used.
+pub fn begin(state_directory: &Path) -> Result<(), OperatorError> {
+    let _lock = keepgate_files::lock(state_directory)?;
+    match read(state_directory) {
+        Err(OperatorError::Gone { .. }) => write(state_directory, Vec::new()),
+        Ok(_) => Err(OperatorError::Present {
+            path: state_directory.join(Operators::FILE),
+        }),
+        Err(error) => Err(error),
+    }
 }
 
 /// Adds an operator and gives the token, this once; on disk before it returns. A name that was revoked can be given anew.

@@ -10,9 +10,10 @@ use keepgate_files::FileError;
 use signed_note::{Note, StandardSigner, StandardVerifier, VerifierList};
 use zeroize::Zeroizing;
 
-/// Paths in the log's directory.
+/// Path of the secret key in the log's directory.
 const SIGNING_KEY: &str = "private/signing.key";
-const PUBLIC_KEY: &str = "log.pub";
+/// Name of the public key in the directory of a log: everybody may read it.
+pub const PUBLIC_KEY_FILE: &str = "log.pub";
 
 /// Why a key could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +113,7 @@ impl Keys {
     ) -> Result<Self, KeyError> {
         let secret_path = directory.join(SIGNING_KEY);
         let digest_path = directory.join("private/digest.key");
-        let public_path = directory.join(PUBLIC_KEY);
+        let public_path = directory.join(PUBLIC_KEY_FILE);
         if !exists(&secret_path)? {
             if !new {
                 return Err(KeyError::Gone { path: secret_path });
@@ -150,7 +151,7 @@ pub fn origin_of(directory: &Path) -> Result<Option<String>, KeyError> {
         return Ok(Some(public.origin().to_owned()));
     }
     // Without the secret the log cannot go on, and saying under which name is for the error that follows.
-    let public_path = directory.join(PUBLIC_KEY);
+    let public_path = directory.join(PUBLIC_KEY_FILE);
     match exists(&public_path)? {
         true => Ok(Some(PublicKey::load(&public_path)?.origin().to_owned())),
         false => Ok(None),

@@ -26,7 +26,7 @@ mod tree;
 mod verify;
 
 pub use health::{Health, State};
-pub use key::{KeyError, PublicKey, origin_of};
+pub use key::{KeyError, PUBLIC_KEY_FILE, PublicKey, origin_of};
 pub use log::{Append, AppendError, Log, OpenError, Position};
 pub use reader::{Entry, ReadError, Reader, Start, find, look_back};
 pub use record::{

@@ -56,9 +56,18 @@ pub enum StoreError {
         version: u32,
     },
     /// There is a secret but no `keys.json`: it was made together with it and has vanished.
-    #[error("key file is gone, restore it from a backup or make keys: `{path}`")]
+    #[error(
+        "key file is gone: restore it from a backup, or make the first key of a new one with `keepgate keys create \
+         --new-file`, after which no earlier key opens anything: `{path}`"
+    )]
     Gone {
         /// The file that should be there.
+        path: PathBuf,
+    },
+    /// A new key file was asked for, and there is one.
+    #[error("key file is there, leave `--new-file` out to add to it: `{path}`")]
+    Present {
+        /// The file that would be replaced.
         path: PathBuf,
     },
     /// There are keys, but the secret their hashes were made with is gone: no key can be right any more.
@@ -251,6 +260,19 @@ impl ApiKeys {
         Ok(CreatedKey { key, secret })
     }
 
+    /// Makes an empty key file in place of one that has vanished: no earlier key opens anything from now on.
+    ///
+    /// # Errors
+    /// [`StoreError::Present`] when nothing has vanished, others when the store cannot be used.
+    pub fn begin(&self) -> Result<(), StoreError> {
+        let _lock = keepgate_files::lock(&self.directory)?;
+        let path = self.file();
+        match read_file(&path)? {
+            Some(_) => Err(StoreError::Present { path }),
+            None => self.write(Vec::new()),
+        }
+    }
+
     /// All keys, oldest first, the dead ones too.
     ///
     /// # Errors
@@ -300,8 +322,7 @@ impl ApiKeys {
     pub(crate) fn table(&self) -> Result<Table, StoreError> {
         let path = self.file();
         let mut keys = HashMap::new();
-        let entries = read_file(&path)?.ok_or_else(|| StoreError::Gone { path: path.clone() })?;
-        for entry in entries {
+        for entry in read_entries(&path)? {
             let malformed = |what| StoreError::Entry {
                 path: path.clone(),
                 what,
@@ -433,9 +454,11 @@ impl Entry {
     }
 }
 
-/// Reads the key file; none is the same as one without keys.
+/// Reads the key file, which was made with the secret.
 fn read_entries(path: &Path) -> Result<Vec<Entry>, StoreError> {
-    Ok(read_file(path)?.unwrap_or_default())
+    read_file(path)?.ok_or_else(|| StoreError::Gone {
+        path: path.to_path_buf(),
+    })
 }
 
 /// Replaces the key file.

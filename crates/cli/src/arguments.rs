@@ -221,6 +221,9 @@ pub(crate) struct CreateKey {
     /// How long it lasts, like 90d or 12h [default: until it is revoked]
     #[arg(long, value_name = "TIME", value_parser = lifetime)]
     pub(crate) expires: Option<std::time::Duration>,
+    /// Begin a new key file in place of one that is gone: no earlier key opens anything from then on
+    #[arg(long)]
+    pub(crate) new_file: bool,
     #[command(flatten)]
     pub(crate) state: State,
 }

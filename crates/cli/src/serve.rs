@@ -142,7 +142,7 @@ async fn serve(
     };
     tokio::select! {
         () = end => tracing::info!("ended"),
-        () = signals.end() => tracing::warn!("cut by a second signal, running calls have no outcome record"),
+        () = signals.end() => tracing::warn!("ended by a second signal: calls that ran have no outcome on record, `keepgate audit verify` counts them"),
     }
     for task in tasks {
         task.abort();

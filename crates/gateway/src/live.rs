@@ -147,7 +147,7 @@ impl Gateway {
         if changed.is_empty() {
             return Ok(());
         }
-        tracing::info!(servers = ?changed, "servers are others now: their sessions and processes end");
+        tracing::info!(servers = ?changed, "the definitions of servers have changed: their sessions and processes end");
         let sessions = self.end_sessions(|session| changed.contains(&session.server));
         self.shared.tasks.spawn(async move {
             kill_processes(&sessions).await;

@@ -3,5 +3,16 @@
 //! The only crate that knows a database. Today it keeps the kill switch ([`kill`]); what has to last later (approvals,
 //! grants, pins) joins it here.
 
+use std::path::Path;
+
 pub mod kill;
 mod sql;
+
+/// Name of the database in the state directory.
+pub const DATABASE: &str = "keepgate.db";
+
+/// Whether a gateway has run on this state directory: a first start makes the database after every file of keys,
+/// operators and the log, so one that is missing while there is a database has vanished.
+pub fn is_in_use(state_directory: &Path) -> bool {
+    state_directory.join(DATABASE).exists()
+}

@@ -113,7 +113,7 @@ async fn soon<T>(
 
 impl Database {
     /// Name of the file in the state directory.
-    pub(crate) const FILE: &str = "keepgate.db";
+    pub(crate) const FILE: &str = crate::DATABASE;
 
     /// Reads the kills of a database that was closed in order, touching nothing: opening it needs room for a journal, which
     /// a full disk has not. `None` when a journal may hold more than the file.

@@ -114,6 +114,25 @@ async fn what_was_not_cut_off_is_said_aloud() {
     assert_eq!(ended.code, Some(12), "{}", ended.stderr);
     assert!(ended.stderr.contains(UNCUT), "{}", ended.stderr);
 
+    // A directory in which no gateway has run, named by a configuration that was changed since: not the token is wrong.
+    let other = elsewhere.path().join("other");
+    fs::create_dir(&other).expect("a folder");
+    let changed = gate.home.path("changed.yaml");
+    let mut configuration = gate.home.configuration();
+    configuration["state"]["dir"] = json!(other);
+    configuration["admin"]["listen"] = json!(gate.admin);
+    fs::write(&changed, configuration.to_string()).expect("a file");
+    let changed = changed.display().to_string();
+    let ended = keepgate(
+        elsewhere.path(),
+        &[&set[..], &["--config", &changed]].concat(),
+    )
+    .await;
+    assert_eq!(ended.code, Some(10), "{}", ended.stderr);
+    for part in [UNCUT, "--state DIR", &other.display().to_string()] {
+        assert!(ended.stderr.contains(part), "{part}: {}", ended.stderr);
+    }
+
     // Killed, its file names a process that has ended: only the file is left, and nobody is given the token.
     let home = gate.kill().await;
     assert!(home.path("state/run.json").exists());

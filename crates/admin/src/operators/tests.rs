@@ -8,7 +8,7 @@ use super::*;
 
 fn open(directory: &Path) -> Operators {
     let token = Arc::new(Token::open(directory).unwrap());
-    Operators::open(directory, token, false).unwrap()
+    Operators::open(directory, token).unwrap()
 }
 
 #[test]
@@ -71,8 +71,28 @@ fn a_vanished_file_is_told_from_a_new_directory() {
         "known until a restart"
     );
     let bootstrap = Arc::new(Token::open(directory.path()).unwrap());
-    let again = Operators::open(directory.path(), bootstrap, true).unwrap();
+    fs::write(directory.path().join(keepgate_store::DATABASE), "").unwrap();
+    let again = Operators::open(directory.path(), bootstrap).unwrap();
     assert!(again.is_gone());
+    assert!(matches!(
+        read(directory.path()),
+        Err(OperatorError::Gone { .. })
+    ));
+    let now = SystemTime::now();
+    for refused in [
+        add(directory.path(), "bob", vec![Role::Sre], now).map(drop),
+        revoke(directory.path(), "alice", now).map(drop),
+    ] {
+        assert!(matches!(refused, Err(OperatorError::Gone { .. })));
+    }
+    begin(directory.path()).unwrap();
+    assert!(matches!(
+        begin(directory.path()),
+        Err(OperatorError::Present { .. })
+    ));
+    add(directory.path(), "bob", vec![Role::Sre], now).unwrap();
+    again.reload().unwrap();
+    assert!(again.who(token.as_bytes()).is_none());
 }
 
 #[test]

@@ -132,7 +132,7 @@ impl Bench {
             failing: AtomicBool::new(false),
         };
         let hosts = vec!["ops.internal".to_owned(), "gw.internal:9443".to_owned()];
-        let operators = Arc::new(Operators::open(directory.path(), token, false).unwrap());
+        let operators = Arc::new(Operators::open(directory.path(), token).unwrap());
         let ledger = runtime.block_on(Ledger::open(directory.path(), &Switch::new()));
         let settings =
             keepgate_audit::Settings::new(directory.path().join("audit"), "keepgate.test/log", "t");

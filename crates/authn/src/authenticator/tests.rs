@@ -25,15 +25,18 @@ fn noon() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
 }
 
-fn create(directory: &Path, expires: Option<SystemTime>) -> CreatedKey {
-    let request = KeyRequest {
+fn request(expires: Option<SystemTime>) -> KeyRequest {
+    KeyRequest {
         subject: "agent-1".to_owned(),
         expires,
         ..KeyRequest::default()
-    };
+    }
+}
+
+fn create(directory: &Path, expires: Option<SystemTime>) -> CreatedKey {
     ApiKeys::open(directory)
         .unwrap()
-        .create(request, noon())
+        .create(request(expires), noon())
         .unwrap()
 }
 
@@ -167,6 +170,18 @@ fn a_vanished_key_file_is_reported_and_lets_in_those_who_were_known() {
     let authenticator = open();
     assert_eq!(state(&authenticator), Some(KeyState::Gone));
     assert_eq!(ask(&authenticator), Err(AuthnError::Invalid));
+    // Nor does a command: the keys of before would be lost for good, and nobody would have asked for it.
+    let keys = ApiKeys::open(directory.path()).unwrap();
+    let refused = [
+        keys.create(request(None), noon()).map(drop),
+        keys.list().map(drop),
+        keys.revoke(&created.key.id, noon()).map(drop),
+    ];
+    for refused in refused {
+        assert!(matches!(refused, Err(StoreError::Gone { .. })));
+    }
+    keys.begin().unwrap();
+    assert!(matches!(keys.begin(), Err(StoreError::Present { .. })));
     create(directory.path(), None);
     authenticator.reload().unwrap();
     assert_eq!(state(&authenticator), Some(KeyState::Usable));

@@ -108,6 +108,9 @@ pub(crate) enum Operators {
         /// admin, security_responder, sre or auditor; may be given several times
         #[arg(long = "role", value_name = "ROLE", required = true, value_parser = role)]
         roles: Vec<Role>,
+        /// Begin a new file in place of one that is gone: no earlier operator is known from then on
+        #[arg(long)]
+        new_file: bool,
         #[command(flatten)]
         state: State,
     },

@@ -34,6 +34,8 @@ pub(super) struct Gateway {
     /// Its address, or why nobody knows one.
     url: Result<Uri, String>,
     token: Option<String>,
+    /// The file of the state directory in which the token was looked for, where nobody gave another.
+    own_token: Option<PathBuf>,
     /// The state directory of this machine's gateway, unless another one was named.
     pub(super) local: Option<PathBuf>,
     /// Whether the directory may be made: the configuration is valid and means it.
@@ -82,18 +84,19 @@ impl Gateway {
             Ok(url) => Ok(parse(&url)?),
             Err(why) => Err(why),
         };
-        let token = match (&api.token_file, variable(TOKEN), &local) {
-            (Some(path), _, _) => Some(token(path)?),
-            (None, Some(token), _) => Some(token),
+        let (token, own_token) = match (&api.token_file, variable(TOKEN), &local) {
+            (Some(path), _, _) => (Some(token(path)?), None),
+            (None, Some(token), _) => (Some(token), None),
             (None, None, Some(state)) => {
                 let path = state.join(keepgate_admin::Token::FILE);
-                path.exists().then(|| token(&path)).transpose()?
+                (token_if_there(&path)?, Some(path))
             }
-            (None, None, None) => None,
+            (None, None, None) => (None, None),
         };
         Ok(Self {
             url,
             token,
+            own_token,
             local,
             may_make,
             notes,
@@ -137,7 +140,26 @@ impl Gateway {
             }
             return Ok(answer);
         }
-        Err(Unanswered::Failed(refused(status, &answer)))
+        Err(Unanswered::Failed(match &self.own_token {
+            Some(path) if status == StatusCode::UNAUTHORIZED => self.wrong_state(url, path),
+            Some(_) | None => refused(status, &answer),
+        }))
+    }
+
+    /// The gateway at `url` does not take the token of the state directory: likely it runs with another one.
+    fn wrong_state(&self, url: &Uri, path: &Path) -> Failure {
+        let said = match self.token {
+            Some(_) => format!(
+                "the gateway at `{url}` does not take the token of `{}`",
+                path.display()
+            ),
+            None => format!(
+                "the gateway at `{url}` wants a token, and there is none: `{}`",
+                path.display()
+            ),
+        };
+        Failure::new(Exit::State, said)
+            .hint("--state DIR of the gateway that runs, which may differ from state.dir of a changed configuration, or --token-file")
     }
 
     async fn exchange(
@@ -298,11 +320,23 @@ fn refused(status: StatusCode, answer: &Value) -> Failure {
     }
 }
 
+/// The token of a state directory in which a gateway has run. A directory that cannot be looked into is an error: without
+/// a token the refusal would blame the token.
+fn token_if_there(path: &Path) -> Result<Option<String>, Failure> {
+    match path.try_exists() {
+        Ok(true) => token(path).map(Some),
+        Ok(false) => Ok(None),
+        Err(error) => Err(unreadable(path, &error)),
+    }
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
+    let said = format!("failed to read the token: {error}: `{}`", path.display());
+    Failure::new(Exit::State, said).hint("run it as the gateway's user, or pass --token-file")
+}
+
 /// The one line of a file.
 fn token(path: &Path) -> Result<String, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        let said = format!("failed to read the token: {error}: `{}`", path.display());
-        Failure::new(Exit::State, said)
-    })?;
+    let text = std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
     Ok(text.trim().to_owned())
 }

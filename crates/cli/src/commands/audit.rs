@@ -289,6 +289,9 @@ fn sentence(entry: &Entry) -> String {
         target,
         word("/decision"),
         named("refusal", "/refusal"),
+        named("rule", "/rule"),
+        named("reason", "/reasons/0/code"),
+        named("kill", "/kill"),
         named("status", "/result/status"),
         named("id", "/decision_id"),
         record

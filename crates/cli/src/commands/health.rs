@@ -9,8 +9,10 @@ use serde::Serialize;
 
 use super::Context;
 use crate::arguments::Health;
+use crate::config;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::run_file::{Found, RunFile};
 
 /// How long each step may take: connecting, asking, hearing.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -29,13 +31,7 @@ struct Said {
 pub(super) fn run(health: &Health, context: &mut Context<'_>) -> Result<(), Failure> {
     let address = match health.address {
         Some(address) => address,
-        None => {
-            let configuration = context.configuration();
-            let failed = |failure: Failure| {
-                failure.hint("--address 127.0.0.1:9080 works without a configuration")
-            };
-            configuration.map_err(failed)?.admin.listen
-        }
+        None => address(context)?,
     };
     let path = if health.ready { "/readyz" } else { "/livez" };
     let (status, body) = ask(address, path).map_err(|error| {
@@ -62,6 +58,19 @@ pub(super) fn run(health: &Health, context: &mut Context<'_>) -> Result<(), Fail
         status,
     };
     Ok(context.output.print(&said, |_| "ok\n".to_owned())?)
+}
+
+/// The operators' listener of the gateway that runs with the state directory, else that of the configuration: an address
+/// that waits for a restart is not asked.
+fn address(context: &Context<'_>) -> Result<SocketAddr, Failure> {
+    let state = config::state_directory(&context.config, &context.variables);
+    if let Some(Found::Running(run)) = state.map(|state| RunFile::find(&state)) {
+        return Ok(run.reachable());
+    }
+    let configuration = context.configuration();
+    let failed =
+        |failure: Failure| failure.hint("--address 127.0.0.1:9080 works without a configuration");
+    Ok(configuration.map_err(failed)?.admin.listen)
 }
 
 /// The status of the answer (RFC 9112 §4), and its body.

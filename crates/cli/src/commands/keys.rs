@@ -29,7 +29,10 @@ fn open(state: State, context: &Context<'_>) -> Result<ApiKeys, Failure> {
 
 /// Which code an error of the store ends with.
 fn failed(error: &StoreError) -> Failure {
-    let exit = if matches!(error, StoreError::Request { .. }) {
+    let exit = if matches!(
+        error,
+        StoreError::Request { .. } | StoreError::Present { .. }
+    ) {
         Exit::Usage
     } else if matches!(error, StoreError::Unknown { .. }) {
         Exit::Negative
@@ -98,6 +101,9 @@ fn create(wish: CreateKey, context: &mut Context<'_>) -> Result<(), Failure> {
         servers: (!wish.servers.is_empty()).then_some(wish.servers),
         expires: wish.expires.and_then(|lifetime| now.checked_add(lifetime)),
     };
+    if wish.new_file {
+        keys.begin().map_err(|error| failed(&error))?;
+    }
     let created = keys.create(request, now).map_err(|error| failed(&error))?;
     let shown = Created {
         key: &created.secret,

@@ -1,5 +1,6 @@
 //! `operators add|list|revoke`: a running gateway sees the change as soon as the file is written.
 
+use std::path::Path;
 use std::time::SystemTime;
 
 use keepgate_admin::{Entry, OperatorError, Role};
@@ -14,7 +15,18 @@ use crate::output::table;
 /// `operators ..`.
 pub(super) fn run(command: Operators, context: &mut Context<'_>) -> Result<(), Failure> {
     match command {
-        Operators::Add { name, roles, state } => add(&name, roles, state, context),
+        Operators::Add {
+            name,
+            roles,
+            new_file,
+            state,
+        } => {
+            let directory = context.state(state.directory)?;
+            if new_file {
+                keepgate_admin::begin(&directory).map_err(|error| failed(&error))?;
+            }
+            add(&name, roles, &directory, context)
+        }
         Operators::List { state } => list(state, context),
         Operators::Revoke { name, state } => revoke(&name, state, context),
     }
@@ -24,7 +36,10 @@ pub(super) fn run(command: Operators, context: &mut Context<'_>) -> Result<(), F
 fn failed(error: &OperatorError) -> Failure {
     let exit = if matches!(
         error,
-        OperatorError::Name(_) | OperatorError::Roles(_) | OperatorError::Taken(_)
+        OperatorError::Name(_)
+            | OperatorError::Roles(_)
+            | OperatorError::Taken(_)
+            | OperatorError::Present { .. }
     ) {
         Exit::Usage
     } else if matches!(error, OperatorError::Unknown(_)) {
@@ -67,11 +82,10 @@ struct Added<'a> {
 fn add(
     name: &str,
     roles: Vec<Role>,
-    state: State,
+    directory: &Path,
     context: &mut Context<'_>,
 ) -> Result<(), Failure> {
-    let directory = context.state(state.directory)?;
-    let (entry, token) = keepgate_admin::add(&directory, name, roles, SystemTime::now())
+    let (entry, token) = keepgate_admin::add(directory, name, roles, SystemTime::now())
         .map_err(|error| failed(&error))?;
     let added = Added {
         token: &token,

@@ -42,10 +42,12 @@ pub(super) fn uses_keys(configuration: &Configuration) -> bool {
 /// Every key; none when there is no store yet.
 pub(super) fn keys(state: &Path) -> Result<Vec<ApiKey>, String> {
     // Opening a store makes one, so that is left to those who want one.
-    match state.join(ApiKeys::FILE).try_exists() {
-        Ok(true) => {}
-        Ok(false) => return Ok(Vec::new()),
-        Err(error) => return Err(error.to_string()),
+    let is_there = |file| {
+        let there = state.join(file).try_exists();
+        there.map_err(|error| error.to_string())
+    };
+    if !is_there(ApiKeys::FILE)? && !is_there(ApiKeys::SECRET_FILE)? {
+        return Ok(Vec::new());
     }
     let store = ApiKeys::open(state).map_err(|error| chain(&error))?;
     store.list().map_err(|error| chain(&error))

@@ -14,9 +14,10 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::open::AUDIT_DIRECTORY;
+use crate::failure::chain;
 
 /// Name of the file in the state directory.
-const FILE: &str = "clock";
+pub(super) const FILE: &str = "clock";
 /// Interval of looks at the clocks.
 const EVERY: Duration = Duration::from_secs(1);
 /// Looks between two writes of the file. A restart can lose so many seconds.
@@ -25,7 +26,14 @@ const WRITES: u32 = 30;
 /// Opens the clock: it goes on from the highest time its last process kept. To be called before the audit log is opened.
 pub(super) fn open(state: &Path) -> WallClock {
     let now = SystemTime::now();
-    let kept = read(state);
+    let kept = read(state).unwrap_or_else(|why| {
+        tracing::error!(
+            file = %state.join(FILE).display(),
+            why,
+            "the highest time seen cannot be read: that of the last record is used"
+        );
+        None
+    });
     let last = kept.or_else(|| last_record(state));
     let behind = last.and_then(|last| last.duration_since(now).ok());
     if let Some(behind) = behind.filter(|behind| *behind > MAX_DRIFT) {
@@ -38,12 +46,16 @@ pub(super) fn open(state: &Path) -> WallClock {
     WallClock::since(kept.map_or(now, |kept| kept.max(now)))
 }
 
-/// The highest time a process has kept.
-pub(crate) fn read(state: &Path) -> Option<SystemTime> {
-    let bytes = keepgate_files::read(&state.join(FILE)).ok().flatten()?;
-    let text = std::str::from_utf8(&bytes).ok()?;
-    let time = OffsetDateTime::parse(text.trim(), &Rfc3339).ok()?;
-    Some(time.into())
+/// The highest time a process has kept; `None` in a new directory. The error is the reason why it cannot be read.
+fn read(state: &Path) -> Result<Option<SystemTime>, String> {
+    let bytes = keepgate_files::read(&state.join(FILE)).map_err(|error| chain(&error))?;
+    let Some(bytes) = bytes else {
+        return Ok(None);
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    let time = OffsetDateTime::parse(text.trim(), &Rfc3339);
+    let time = time.map_err(|_error| "not a time as RFC 3339 writes it".to_owned())?;
+    Ok(Some(time.into()))
 }
 
 /// When the audit log was last written, for a state directory without the file.

@@ -10,7 +10,7 @@ use keepgate_authn::{Authenticator, KeyState};
 use keepgate_credential::Live;
 use keepgate_files::FileError;
 use keepgate_gateway::Shared;
-use keepgate_store::kill::KillFile;
+use keepgate_store::{DATABASE, kill::KillFile};
 use keepgate_transport::http::tls::{Tls, TlsFiles};
 
 use super::bundles::{self, Bundles};
@@ -22,8 +22,7 @@ use crate::failure::Failure;
 /// Where the audit log lies in the state directory.
 pub(crate) const AUDIT_DIRECTORY: &str = "audit";
 
-/// The database of kills in the state directory.
-const DATABASE: &str = "keepgate.db";
+/// Files the database keeps next to it.
 const DATABASE_JOURNAL: &str = "keepgate.db-wal";
 const DATABASE_INDEX: &str = "keepgate.db-shm";
 
@@ -52,8 +51,7 @@ impl Opened {
             .map(|tls| Tls::load(files(tls)).map_err(|error| Failure::caused(Exit::Start, &error)));
         let authn = authenticator(configuration, None)?;
         let token = Token::open(state).map_err(|error| Failure::caused(Exit::State, &error))?;
-        let in_use = state.join(DATABASE).exists();
-        let operators = Operators::open(state, Arc::new(token), in_use)
+        let operators = Operators::open(state, Arc::new(token))
             .map_err(|error| Failure::caused(Exit::State, &error))?;
         // Before the log is opened, which is a record of now.
         let clock = clock::open(state);
@@ -98,14 +96,30 @@ fn report_missing(authn: &Authenticator, operators: &Operators) {
 fn check_state(state: &Path) -> Result<(), FileError> {
     keepgate_files::create_directory(state)?;
     keepgate_files::check_directory(state)?;
-    let log = state.join(AUDIT_DIRECTORY);
-    if log.exists() {
-        keepgate_files::check_directory(&log)?;
-    }
-    for name in [KillFile::FILE, DATABASE, DATABASE_JOURNAL, DATABASE_INDEX] {
+    for name in [
+        KillFile::FILE,
+        DATABASE,
+        DATABASE_JOURNAL,
+        DATABASE_INDEX,
+        clock::FILE,
+    ] {
         keepgate_files::check(&state.join(name))?;
     }
-    Ok(())
+    let log = state.join(AUDIT_DIRECTORY);
+    if !log.exists() {
+        return Ok(());
+    }
+    keepgate_files::check_directory(&log)?;
+    let entries = std::fs::read_dir(&log).into_iter().flatten().flatten();
+    // The key to verify with is for everybody to read, also while it is being replaced.
+    let public = keepgate_audit::PUBLIC_KEY_FILE.as_bytes();
+    let private = entries.filter(|entry| {
+        let name = entry.file_name();
+        !name.as_encoded_bytes().starts_with(public)
+    });
+    private
+        .map(|entry| entry.path())
+        .try_for_each(|path| keepgate_files::check(&path))
 }
 
 /// The files of a certificate.
@@ -159,7 +173,7 @@ fn origin(directory: &Path) -> Result<String, Failure> {
         return Ok(origin);
     }
     // Made after the log at a first start, so without one this is none.
-    if directory.with_file_name(DATABASE).exists() {
+    if directory.parent().is_some_and(keepgate_store::is_in_use) {
         tracing::error!(
             directory = %directory.display(),
             "the audit log is gone although this state directory was in use: a new one begins"

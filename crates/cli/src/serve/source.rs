@@ -139,9 +139,9 @@ impl View {
     fn gone(&self, part: &str) -> Option<&'static str> {
         let keys = || self.shared.authn.key_state(self.shared.clock.now()) == Some(KeyState::Gone);
         match part {
-            "keys" if keys() => Some("keys.json is GONE, a restart lets nobody in"),
+            "keys" if keys() => Some("keys.json is GONE, its keys count until a restart"),
             "operators" if self.operators.is_gone() => {
-                Some("operators.json is GONE, a restart knows nobody but the admin token")
+                Some("operators.json is GONE, its operators count until a restart")
             }
             _ => None,
         }
@@ -461,7 +461,7 @@ impl Source for View {
         parts.extend(self.has_stray_kill().then_some(Part {
             name: "kill_target",
             ready: true,
-            state: "NOT CONFIGURED, a kill names a server or credential that is not there",
+            state: "NOT CONFIGURED, a kill names a server or credential that is not there: `keepgate kill list`",
         }));
         parts.extend(super::clock::part(&self.shared.clock));
         parts.extend(self.restart_parts());

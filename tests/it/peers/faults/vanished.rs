@@ -56,6 +56,27 @@ async fn vanished_keys_and_operators_are_reported() {
         let expected = if name == "keys" { 401 } else { 200 };
         assert_eq!(call(&gate, &key).await.status, expected, "{name}");
 
+        // Nor do commands make another one in passing.
+        let create: &[&str] = match name {
+            "keys" => &["keys", "create", "--subject", "other"],
+            _ => &["operators", "add", "other", "--role", "sre"],
+        };
+        for words in [create, &[name, "list"]] {
+            let refused = gate.home.keepgate(words).await;
+            assert_eq!(refused.code, Some(10), "{words:?}: {}", refused.stderr);
+            assert!(refused.stderr.contains("--new-file"), "{}", refused.stderr);
+            assert!(!path.exists(), "{words:?}");
+        }
+        gate.home
+            .keepgate(&[create, &["--new-file"]].concat())
+            .await
+            .good();
+        let again = gate
+            .home
+            .keepgate(&[create, &["--new-file"]].concat())
+            .await;
+        assert_eq!(again.code, Some(2), "{}", again.stderr);
+
         keepgate_files::replace(&path, &content).expect("a file");
         until("the file to count again", async || {
             gate.part(name).await == "ok" && call(&gate, &key).await.status == 200

@@ -55,8 +55,7 @@ impl Resolver<'_> {
             if is_secret(&name) {
                 // Not repeated in the report.
                 self.faults.hide(&text.origin);
-                let message =
-                    format!("URL has a parameter `{name}`, which is called as a secret is");
+                let message = format!("URL has a parameter `{name}`, whose name is one of secrets");
                 self.faults.push(text.fault(message).hint(CREDENTIAL));
                 is_good = false;
             }
@@ -65,7 +64,7 @@ impl Resolver<'_> {
             if is_secret(name) {
                 self.faults.hide(&value.origin);
                 self.faults
-                    .push(value.fault("is called as a secret is").hint(CREDENTIAL));
+                    .push(value.fault("has a name of secrets").hint(CREDENTIAL));
                 is_good = false;
             }
         }
@@ -106,7 +105,7 @@ impl Resolver<'_> {
         };
         if is_secret(name) {
             self.faults.hide(&value.origin);
-            let fault = value.fault("is called as a secret is");
+            let fault = value.fault("has a name of secrets");
             self.faults.push(fault.hint(CREDENTIAL));
             return None;
         }
