@@ -6,6 +6,7 @@
 
 mod audit_log;
 mod clock;
+mod commands;
 mod first_start;
 mod kills;
 mod reload;
