@@ -74,6 +74,10 @@ words! {
         PolicyActivated = "policy.activated",
         /// A policy revision was refused; the last good one stays.
         PolicyRejected = "policy.rejected",
+        /// A configuration took effect: the SHA-256 of its file, and the keys of it that wait for a restart, in the reasons.
+        ConfigActivated = "config.activated",
+        /// A configuration was refused; the last good one stays.
+        ConfigRejected = "config.rejected",
         /// An operator cut something off.
         KillSet = "kill.set",
         /// An operator ended a kill, or its time was over.
@@ -108,6 +112,8 @@ impl Kind {
             | Self::SessionEnd
             | Self::PolicyActivated
             | Self::PolicyRejected
+            | Self::ConfigActivated
+            | Self::ConfigRejected
             | Self::KillSet
             | Self::KillCleared
             | Self::KillDrill

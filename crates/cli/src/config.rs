@@ -46,6 +46,7 @@ pub(crate) use state::state_directory;
 use document::{Node, Value};
 use fault::{Fault, Faults, Origin};
 use raw::Raw;
+use sha2::{Digest, Sha256};
 
 /// Everything a run is told. Only valid values, paths made absolute to the file's directory.
 #[derive(Debug, Clone)]
@@ -102,6 +103,8 @@ pub struct Configuration {
     pub hidden: Vec<PathBuf>,
     /// What works but is likely not meant, one sentence each.
     pub warnings: Vec<String>,
+    /// SHA-256 of the file, hexadecimal, as `sha256sum` prints it: records name the file by it.
+    pub digest: String,
 }
 
 /// Certificate and key of the data listeners, PEM files.
@@ -259,6 +262,7 @@ pub fn from_text(
     match configuration {
         Some(mut configuration) if reports.is_empty() => {
             configuration.warnings.append(&mut warnings);
+            configuration.digest = format!("{:x}", Sha256::digest(text));
             Ok(configuration)
         }
         Some(_) | None => Err(ConfigError {

@@ -3,6 +3,7 @@
 use keepgate_tests::{Answer, Client, FakeServer, Gate as Door, Say, upstream::said};
 use nix::sys::signal::Signal;
 use serde_json::json;
+use sha2::Digest as _;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
@@ -227,7 +228,15 @@ async fn configuration_reloads(reload: Reload) {
     reload.ask(&gate);
     let gone = async || second.call_modern("echo", json!({})).await.status == 404;
     until("the second server to go", gone).await;
-    gate.end().await;
+    let file = std::fs::read(gate.home.path("keepgate.yaml")).expect("a file");
+    let records = gate.end().await;
+    // At the start, with the second server and without it; and the broken one.
+    let activated = of_kind(&records, "config.activated");
+    assert_eq!(activated.len(), 3, "{activated:?}");
+    let digest = format!("{:x}", sha2::Sha256::digest(file));
+    let expected = json!([{"code": "sha256", "message": digest}]);
+    assert_eq!(activated[2]["reasons"], expected);
+    assert!(!of_kind(&records, "config.rejected").is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

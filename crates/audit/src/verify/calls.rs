@@ -59,6 +59,8 @@ impl Calls {
                 | Kind::ServerRequest
                 | Kind::PolicyActivated
                 | Kind::PolicyRejected
+                | Kind::ConfigActivated
+                | Kind::ConfigRejected
                 | Kind::KillSet
                 | Kind::KillCleared
                 | Kind::KillDrill

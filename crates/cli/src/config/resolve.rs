@@ -108,6 +108,7 @@ pub(crate) fn resolve(
         plaintext: resolver.plaintext,
         hidden,
         warnings: resolver.warnings,
+        digest: String::new(),
     })
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use keepgate_admin::{Operators, Token};
-use keepgate_audit::{Kind, Record};
+use keepgate_audit::{Kind, Reason, Record};
 use keepgate_authn::ApiKeys;
 use keepgate_gateway::settings::Upstream;
 use keepgate_gateway::{Gateway, Shared};
@@ -130,9 +130,10 @@ impl Reloader {
         ])
     }
 
-    /// Puts the policies of the start on record.
+    /// Puts policies and configuration of the start on record.
     pub(super) async fn record_start(&self) {
         self.record(Kind::PolicyActivated).await;
+        self.record_configuration(&[]).await;
     }
 
     /// Reads everything again.
@@ -308,13 +309,35 @@ impl Reloader {
     /// Puts on record which policies are in force, or that new ones were refused.
     async fn record(&self, kind: Kind) {
         let revision = self.shared.policy.revision();
-        let record = Record {
+        self.append(&Record {
             policy_rev: Some(&revision),
             ..Record::new(kind, SystemTime::now())
+        })
+        .await;
+    }
+
+    /// Puts on record that the configuration is active, but for the keys that wait for a restart.
+    async fn record_configuration(&self, restart: &[&'static str]) {
+        let digest = Reason {
+            code: "sha256",
+            message: &self.configuration.digest,
         };
-        if let Err(error) = self.shared.log.append(&record).await {
+        let waiting = restart.iter().map(|key| Reason {
+            code: "restart_required",
+            message: key,
+        });
+        let reasons: Vec<_> = std::iter::once(digest).chain(waiting).collect();
+        self.append(&Record {
+            reasons: &reasons,
+            ..Record::new(Kind::ConfigActivated, SystemTime::now())
+        })
+        .await;
+    }
+
+    async fn append(&self, record: &Record<'_>) {
+        if let Err(error) = self.shared.log.append(record).await {
             // Calls are refused for the same reason, so nothing happens under policies that are not on record.
-            tracing::error!(%error, "the policies in force are not on record");
+            tracing::error!(%error, kind = record.kind.as_str(), "an activation is not on record");
         }
     }
 

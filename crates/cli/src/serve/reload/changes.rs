@@ -75,6 +75,7 @@ pub(super) fn merge(used: &Configuration, new: Configuration) -> Merged {
         plaintext,
         hidden,
         warnings,
+        digest,
     } = new;
     applied(&gateway);
     let hidden = still_hidden(used, hidden, &mut gateway);
@@ -145,6 +146,7 @@ pub(super) fn merge(used: &Configuration, new: Configuration) -> Merged {
         plaintext: sent_in_clear(used, plaintext),
         hidden,
         warnings,
+        digest,
     };
     let conflict = conflict(used, &configuration, &restart);
     if conflict.is_some() {

@@ -1,8 +1,9 @@
 //! Reload of the configuration: everything that can fail is tried first, then all of it is applied, or nothing.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use keepgate_audit::Kind;
+use keepgate_audit::{Kind, Record};
 use keepgate_authn::Authenticator;
 use keepgate_policy::Sources;
 use keepgate_transport::http::tls::Certificate;
@@ -33,6 +34,10 @@ impl Reloader {
             Ok(Err(error)) => rejected(&error),
             Err(error) => rejected(&error),
         };
+        if !taken {
+            let record = Record::new(Kind::ConfigRejected, SystemTime::now());
+            self.append(&record).await;
+        }
         self.view.set_fresh(Reloaded::Configuration, taken);
     }
 
@@ -60,6 +65,9 @@ impl Reloader {
         };
         if taken {
             self.contents.apply(contents, is_vault_new);
+        }
+        if taken {
+            self.record_configuration(&restart).await;
         }
         // Where nothing was applied for another reason, what is reported stays as it was.
         if taken || conflict.is_some() {
