@@ -22,6 +22,7 @@ mod faults;
 mod floods;
 mod gate;
 mod hostile_policies;
+mod import;
 mod keys;
 mod kill;
 mod kill_blind;

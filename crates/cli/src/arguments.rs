@@ -8,11 +8,13 @@ use clap::{Args, Parser, Subcommand};
 
 mod bundle;
 mod decisions;
+mod import;
 mod kill;
 mod policy;
 
 pub(crate) use bundle::{BuildBundle, Bundle, Keys as BundleKeys, SignBundle, VerifyBundle};
 pub(crate) use decisions::{EvalPolicy, ExplainPolicy, From, RecordPolicy, ReplayPolicy};
+pub(crate) use import::ImportServers;
 pub(crate) use kill::{Api, ClearKill, DrillKill, Kill, ListKills, Operators, SetKill};
 pub(crate) use policy::{
     CoveragePolicy, Directories, NewPolicy, Policy, Schema, Template, TestPolicy,
@@ -110,6 +112,11 @@ pub(crate) enum Command {
     ///
     /// For container engines and orchestrators: ends with 0 if it answers well, with 1 if not.
     Health(Health),
+    /// Import the servers of an MCP client's file, with a starter policy
+    ///
+    /// Takes the files of Claude Desktop, Claude Code, VS Code, Cursor and Windsurf. Secrets in `env`, `headers` and URLs go
+    /// to files of their own and are referred to. All or nothing is written, and nothing over what is there.
+    Import(ImportServers),
     /// The servers behind the gateway
     #[command(subcommand)]
     Servers(Servers),

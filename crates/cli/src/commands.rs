@@ -4,6 +4,7 @@ mod api;
 mod audit;
 mod check;
 mod health;
+mod import;
 mod keys;
 mod kill;
 mod operators;
@@ -63,6 +64,7 @@ pub(crate) fn run(command: Command, context: &mut Context<'_>) -> Result<(), Fai
         Command::Serve => serve::run(context.config.clone(), context.variables.clone()),
         Command::Check(wish) => check::run(&wish, context),
         Command::Health(wish) => health::run(&wish, context),
+        Command::Import(wish) => import::run(&wish, context),
         Command::Servers(Servers::List) => servers::list(context),
         Command::Servers(Servers::Processes(api)) => servers::processes(&api, context),
         Command::Policy(command) => policy::run(command, context),

@@ -8,6 +8,7 @@ mod commands;
 pub mod config;
 mod exit;
 mod failure;
+mod import;
 mod logging;
 mod output;
 mod passed;

@@ -8,6 +8,7 @@ use expect_test::{expect, expect_file};
 use super::*;
 
 mod bundles;
+mod import;
 
 /// What a run left behind.
 struct Ran {
@@ -89,12 +90,13 @@ fn run_with(arguments: &[&str], variables: Vec<(OsString, OsString)>) -> Ran {
 
 #[test]
 fn help_is_as_reviewed() {
-    let commands: [&[&str]; 24] = [
+    let commands: [&[&str]; 25] = [
         &["-h"],
         &["--help"],
         &["serve", "--help"],
         &["check", "-h"],
         &["health", "--help"],
+        &["import", "--help"],
         &["servers", "-h"],
         &["servers", "list", "-h"],
         &["policy", "-h"],

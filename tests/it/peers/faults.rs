@@ -20,7 +20,7 @@ use super::gate::Home;
 use super::process::repository;
 
 /// Operations that change the disk and need room on it.
-const NEED_ROOM: &str = "create,write,sync,rename,link,mkdir,truncate";
+pub(super) const NEED_ROOM: &str = "create,write,sync,rename,link,mkdir,truncate";
 
 /// The faults of one home.
 #[derive(Debug)]
@@ -59,12 +59,12 @@ impl Shim {
     }
 
     /// Notes operations from now on.
-    fn trace(&self) {
+    pub(super) fn trace(&self) {
         std::fs::write(self.folder.path().join("trace"), "").expect("a file");
     }
 
     /// Operations since then, one a line.
-    fn traced(&self) -> Vec<String> {
+    pub(super) fn traced(&self) -> Vec<String> {
         let trace = std::fs::read_to_string(self.folder.path().join("trace")).expect("a trace");
         trace.lines().map(str::to_owned).collect()
     }

@@ -6,7 +6,7 @@ mod decisions;
 mod definitions;
 mod plaintext;
 mod policies;
-mod request;
+pub(crate) mod request;
 mod sandbox;
 mod servers;
 

@@ -307,7 +307,12 @@ fn redact(live: &Arc<Live>) -> Redact {
     Arc::new(move |text| live.line(text, &mut Tails::default()))
 }
 
-fn child_settings(name: &ServerName, server: &Server, limits: &Limits) -> (ChildSettings, bool) {
+/// Settings the process of a server is started with, without its credential, and whether callers share it.
+pub fn child_settings(
+    name: &ServerName,
+    server: &Server,
+    limits: &Limits,
+) -> (ChildSettings, bool) {
     match &server.upstream {
         Upstream::Child {
             program,

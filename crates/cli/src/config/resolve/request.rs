@@ -37,8 +37,16 @@ const CREDENTIAL: &str =
 /// Names of parameters that hold secrets as a rule, though nothing else of that name does.
 const SECRET: [&str; 4] = ["key", "sig", "signature", "jwt"];
 
-fn is_secret(name: &str) -> bool {
+/// Whether a parameter of a URL, or a header, of this name holds a secret.
+pub(crate) fn is_secret(name: &str) -> bool {
     keepgate_policy::is_secret(name) || SECRET.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+/// Whether the gateway or the protocol writes this header line, or it is between two hops.
+pub(crate) fn is_reserved_header(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    let mut beginnings = RESERVED_BEGINNINGS.iter();
+    beginnings.any(|begin| text.starts_with(begin)) || RESERVED.contains(name) || text == "baggage"
 }
 
 impl Resolver<'_> {
@@ -109,11 +117,7 @@ impl Resolver<'_> {
             self.faults.push(fault.hint(CREDENTIAL));
             return None;
         }
-        let text = parsed.as_str();
-        let begins = RESERVED_BEGINNINGS
-            .iter()
-            .any(|begin| text.starts_with(begin));
-        if begins || RESERVED.contains(&parsed) || text == "baggage" {
+        if is_reserved_header(&parsed) {
             self.faults.push(value.fault(
                 "the gateway writes this header line itself, or it is between two hops: take it out",
             ));
