@@ -386,6 +386,41 @@ async fn a_tool_that_needs_a_task_is_hidden() {
 }
 
 #[tokio::test]
+async fn a_tool_that_cannot_be_read_hides_no_other() {
+    let deep = format!(r#"{{"a":{}1{}}}"#, "[".repeat(200), "]".repeat(200));
+    let twice = r#"{"properties":{"a":{},"a":{}}}"#;
+    for schema in [deep.as_str(), twice] {
+        for sse in [false, true] {
+            let listed = format!(
+                r#"{{"tools":[{{"name":"broken","inputSchema":{schema}}},{{"name":"echo","inputSchema":{{"type":"object"}}}}]}}"#
+            );
+            let (server, _gateway, client) = session(move |heard| {
+                (heard.method() == "tools/list").then(|| {
+                    let id = &heard.json()["id"];
+                    let answer = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{listed}}}"#);
+                    if sse {
+                        let event = format!("event: message\ndata: {answer}\n\n");
+                        Say::http("200 OK", "text/event-stream", &event)
+                    } else {
+                        Say::http("200 OK", "application/json", &answer)
+                    }
+                })
+            })
+            .await;
+            let listed = client.ask("tools/list", json!({})).await;
+            let message = listed.messages().pop().unwrap();
+            let tools = message["result"]["tools"].as_array().unwrap().clone();
+            let names: Vec<_> = tools.iter().map(|tool| &tool["name"]).collect();
+            assert_eq!(names, ["echo"], "{schema}");
+            let refused = client.call("broken", json!({})).await;
+            assert_eq!(refused.code().as_deref(), Some("not_found"), "{schema}");
+            works(&client, schema).await;
+            assert_eq!(server.heard_of("tools/call").len(), 1, "{schema}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_unknown_notification_of_a_client_ends_no_session() {
     let (server, _gateway, client) = session(|_| None).await;
     let note = r#"{"jsonrpc":"2.0","method":"notifications/acme/hello","params":{}}"#;

@@ -86,7 +86,15 @@ struct Parts {
     reason = "the messages keep the buffer alive; a caller has no use for it afterwards"
 )]
 pub fn decode(body: Bytes, limits: &Limits) -> Result<Body, DecodeError> {
-    let mut scanner = Scanner::new(&body, limits)?;
+    decode_shared(&body, limits)
+}
+
+/// As [`decode`], for a caller that has a use for the buffer when it is refused.
+///
+/// # Errors
+/// As [`decode`].
+pub(crate) fn decode_shared(body: &Bytes, limits: &Limits) -> Result<Body, DecodeError> {
+    let mut scanner = Scanner::new(body, limits)?;
     if scanner.peek() != Some(b'[') {
         let (span, envelope) = scanner.message(1)?;
         scanner.end()?;

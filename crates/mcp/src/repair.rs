@@ -1,36 +1,69 @@
-//! Repair of a server's message before it is read, since the call it answers was made: half of a surrogate pair, as
-//! languages with UTF-16 strings write when they cut a text, becomes U+FFFD. No reader takes it for anything else.
+//! Repair of a server's message that cannot be read. Half of a surrogate pair, as languages with UTF-16 strings write when they
+//! cut a text, becomes U+FFFD: no reader takes it for anything else, and the call was made. Items of a list that cannot be read
+//! are dropped ([`items`]): nobody sees or calls them.
+
+mod items;
+
+use std::fmt;
 
 use bytes::Bytes;
-use memchr::{memchr, memmem};
+use memchr::memchr;
 
 use crate::{
     DecodeError, DecodeFault, Limits,
     message::{self, Body},
 };
 
-/// Decodes a message of a server. `repaired` is called if it had to be repaired.
-///
-/// # Errors
-/// As [`message::decode`], but for lone surrogates.
-pub fn decode(bytes: Bytes, limits: &Limits, repaired: impl FnOnce()) -> Result<Body, DecodeError> {
-    // Nearly no message has one, and a second owner of the bytes would cost each an allocation.
-    if !has_surrogates(&bytes) {
-        return message::decode(bytes, limits);
-    }
-    let before = bytes.clone();
-    match message::decode(bytes, limits) {
-        Err(error) if error.fault == DecodeFault::LoneSurrogate => {
-            repaired();
-            message::decode(without_lone_surrogates(&before).into(), limits)
+/// One repair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repair {
+    /// Halves of surrogate pairs were replaced.
+    Surrogates,
+    /// So many items of a list were dropped.
+    Items(usize),
+}
+
+impl fmt::Display for Repair {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Surrogates => {
+                formatter.write_str("replaced halves of surrogate pairs in a message by U+FFFD")
+            }
+            Self::Items(count) => write!(
+                formatter,
+                "dropped items of a list that cannot be read (nested too deeply, a key twice): {count}"
+            ),
         }
-        other => other,
     }
 }
 
-/// Whether there are escapes of surrogates, in pairs or alone.
-fn has_surrogates(text: &[u8]) -> bool {
-    memmem::find_iter(text, b"\\u").any(|at| matches!(text.get(at + 2), Some(b'd' | b'D')))
+/// Decodes a message of a server. `repaired` is called for each repair it needed, at most one of each kind.
+///
+/// # Errors
+/// As [`message::decode`], but for what can be repaired.
+pub fn decode(
+    mut bytes: Bytes,
+    limits: &Limits,
+    mut repaired: impl FnMut(Repair),
+) -> Result<Body, DecodeError> {
+    let mut error = match message::decode_shared(&bytes, limits) {
+        Ok(body) => return Ok(body),
+        Err(error) => error,
+    };
+    if error.fault == DecodeFault::LoneSurrogate {
+        repaired(Repair::Surrogates);
+        bytes = without_lone_surrogates(&bytes).into();
+        error = match message::decode_shared(&bytes, limits) {
+            Ok(body) => return Ok(body),
+            Err(error) => error,
+        };
+    }
+    let Some((kept, dropped)) = items::without_unreadable(&bytes, limits) else {
+        return Err(error);
+    };
+    let body = message::decode(kept.into(), limits)?;
+    repaired(Repair::Items(dropped));
+    Ok(body)
 }
 
 /// JSON text with U+FFFD in the place of each escape that is half of a pair.
@@ -65,7 +98,7 @@ fn unit(text: &[u8], at: usize) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
-    use super::{decode, without_lone_surrogates};
+    use super::{Repair, decode, without_lone_surrogates};
     use crate::Limits;
 
     #[test]
@@ -106,8 +139,89 @@ mod tests {
             ),
         ] {
             let mut repaired = 0;
-            let read = decode(text.into(), &Limits::reply(), || repaired += 1);
+            let read = decode(text.into(), &Limits::reply(), |_| repaired += 1);
             assert_eq!((read.is_ok(), repaired), (is_read, repairs), "{text}");
+        }
+    }
+
+    /// Opens so many brackets around a number.
+    fn nested(levels: usize) -> String {
+        format!("{}1{}", "[".repeat(levels), "]".repeat(levels))
+    }
+
+    #[test]
+    fn items_that_cannot_be_read_are_dropped_and_nothing_else() {
+        let limits = Limits {
+            depth: 8,
+            ..Limits::reply()
+        };
+        let deep = format!(r#"{{"name":"deep","inputSchema":{}}}"#, nested(5));
+        let fits = format!(r#"{{"name":"fits","inputSchema":{}}}"#, nested(4));
+        let twice = r#"{"name":"twice","name":"b"}"#;
+        let number = format!(r#"{{"name":"n","a":{}}}"#, "1".repeat(5_000));
+        let tricky = r#"{"name":"a]},{\"","b":[{"c":"\\"},"]"]}"#;
+        let list = |items: &[&str]| {
+            let items = items.join(" , ");
+            format!(
+                r#"{{"jsonrpc":"2.0","id":1,"result":{{"nextCursor":"x","tools":[ {items} ],"_meta":{{}}}}}}"#
+            )
+        };
+        for (items, kept) in [
+            (vec![&*deep, &fits], vec![&*fits]),
+            (vec![&fits, &deep], vec![&fits]),
+            (vec![&deep], vec![]),
+            (
+                vec![&deep, tricky, twice, &fits, &number, &deep],
+                vec![tricky, &fits],
+            ),
+        ] {
+            let mut repairs = Vec::new();
+            let dropped = items.len() - kept.len();
+            let read = decode(list(&items).into(), &limits, |repair| repairs.push(repair));
+            let body = read.unwrap_or_else(|error| panic!("{error}: {items:?}"));
+            let message = body.messages().first().expect("one").bytes().clone();
+            let message: serde_json::Value = serde_json::from_slice(&message).expect("JSON");
+            let expected: serde_json::Value = serde_json::from_str(&list(&kept)).expect("JSON");
+            assert_eq!(message, expected);
+            assert_eq!(repairs, [Repair::Items(dropped)]);
+        }
+    }
+
+    #[test]
+    fn answers_of_calls_and_broken_texts_are_not_repaired() {
+        let limits = Limits {
+            depth: 8,
+            ..Limits::reply()
+        };
+        let deep = nested(9);
+        for text in [
+            format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"content":[],"tools":[{deep}]}}}}"#),
+            format!(
+                r#"{{"jsonrpc":"2.0","id":1,"result":{{"tools":[{deep}],"structuredContent":{{}}}}}}"#
+            ),
+            format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"other":[{deep}]}}}}"#),
+            format!(r#"{{"jsonrpc":"2.0","id":1,"error":{{"tools":[{deep}]}}}}"#),
+            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"a","params":{{"tools":[{deep}]}}}}"#),
+            format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"tools":"tools","a":[{deep}]}}}}"#),
+            format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"tools":[{deep}]}}"#),
+            format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"tools":[{deep}],"tools":[]}}}}"#),
+            format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"tools":[{deep}],"a":"#),
+            format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"tools":[{deep}],"a":"\"#),
+            "]]]]".to_owned(),
+            String::new(),
+        ] {
+            let read = decode(text.clone().into(), &limits, |repair| {
+                panic!("{repair}: {text}")
+            });
+            assert!(read.is_err(), "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics_the_repair(text in r#"\{"jsonrpc":"2.0","id":1,"result":\{"tools":[\[\]{}",:\\a1 ]{0,60}"#) {
+            let limits = Limits { depth: 5, ..Limits::reply() };
+            drop(decode(text.into(), &limits, |_| {}));
         }
     }
 }

@@ -9,7 +9,7 @@ use keepgate_credential::Source;
 use keepgate_mcp::{
     error,
     message::{self, Body, Message, Request, Response},
-    repair,
+    repair::{self, Repair},
 };
 use keepgate_store::kill::Switch;
 use keepgate_transport::{
@@ -335,9 +335,9 @@ fn open(
     }
 }
 
-/// Logs that a message had to be repaired.
-fn repaired(http: &Http) {
-    warn!(server = %http.name, "replaced halves of surrogate pairs in a message by U+FFFD");
+/// Logs how a message had to be repaired.
+fn repaired(http: &Http, repair: Repair) {
+    warn!(server = %http.name, "{repair}");
 }
 
 /// The one response to a request: strict JSON, and the id that was asked under.
@@ -346,7 +346,7 @@ fn response(http: &Http, mut matching: Matching, body: Weighed) -> Result<Respon
         || Refusal::new(Code::UpstreamInvalid).detail("the answer does not answer the request");
     // Tied to its share after the client's id is in: that is done in place where nobody else has the bytes.
     let (bytes, mut share) = body.apart();
-    match repair::decode(bytes, &http.decode, || repaired(http)) {
+    match repair::decode(bytes, &http.decode, |repair| repaired(http, repair)) {
         Ok(Body::Single(message)) => match matching.matched(message) {
             Matched::Answer(response) => {
                 share

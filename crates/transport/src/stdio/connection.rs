@@ -340,12 +340,7 @@ impl Core {
             bytes: self.settings.max_line,
             ..Limits::reply()
         };
-        let repaired = || {
-            tracing::warn!(
-                server,
-                "replaced halves of surrogate pairs in a message by U+FFFD"
-            )
-        };
+        let repaired = |repair| tracing::warn!(server, "{repair}");
         let body = match repair::decode(line, &limits, repaired) {
             Ok(body) => body,
             Err(error) => {

@@ -115,7 +115,7 @@ fn item(
         None
     } else {
         let (length, data) = (event.data.len(), event.data);
-        let decode = || repair::decode(data, &http.decode, || repaired(http));
+        let decode = || repair::decode(data, &http.decode, |repair| repaired(http, repair));
         let decoded = match Inspection::is_long_to_read(length) {
             false => decode(),
             true => http
