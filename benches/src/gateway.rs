@@ -15,7 +15,8 @@ use keepgate_authn::{ApiKeys, Authenticator, KeyRequest};
 use keepgate_call::ServerName;
 use keepgate_gateway::limit::Rate;
 use keepgate_gateway::settings::{
-    ConcurrencyLimits, Limits, Rates, Server, ServerLimits, Settings, Timeouts, Trust, Upstream,
+    ConcurrencyLimits, HttpWay, Limits, Rates, Server, ServerLimits, Settings, Timeouts, Trust,
+    Upstream,
 };
 use keepgate_gateway::{Gateway, Shared};
 use keepgate_policy::Policy;
@@ -110,7 +111,7 @@ fn settings(start: &Start) -> Result<Settings, Error> {
     let server = Server {
         upstream: Upstream::Http {
             url: url.parse().map_err(|_| unusable())?,
-            ca: None,
+            way: HttpWay::default(),
             headers: Vec::new(),
         },
         owner: Some("crm-team".to_owned()),

@@ -19,6 +19,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderName, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use keepgate_mcp::sse::Event;
+use keepgate_net::ConnectorSettings;
 use keepgate_policy::Effect;
 use keepgate_transport::Body;
 use keepgate_transport::body::read_capped;
@@ -75,7 +76,10 @@ pub(crate) fn run(settings: &Settings) -> Result<(), Error> {
 
 async fn serve_until_parent_ends(settings: &Settings) -> Result<(), Error> {
     let client = Client::new(ClientSettings {
-        native_roots: false,
+        connector: ConnectorSettings {
+            native_roots: false,
+            ..ConnectorSettings::default()
+        },
         ..ClientSettings::default()
     })
     .map_err(Error::part("set up a client"))?;

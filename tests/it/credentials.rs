@@ -57,6 +57,7 @@ fn vault(vault: &FakeVault, directory: &Path) -> VaultSettings {
             ("database".to_owned(), Engine::Leased),
         ]),
         ca: None,
+        egress: Default::default(),
         timeout: Duration::from_secs(10),
         max_age: VaultSettings::LONGEST_AGE,
     }

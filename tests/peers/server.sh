@@ -2,7 +2,7 @@
 # Starts one of the servers in .peers/ in the foreground (the shell becomes it, so a signal to this process reaches it).
 #
 #   on stdio:                     server.sh fixture-stdio | everything | gitlab | slack | filesystem <folder>... | time | git <repository>
-#   HTTP, prints `listening URL`: server.sh fixture | store | everything-http | oidc | bundles     (port from PORT, else a free one)
+#   HTTP, prints `listening URL`: server.sh fixture | store | everything-http | oidc | bundles | egress-proxy     (port from PORT, else a free one)
 set -eu
 
 # A gateway may start this with an empty environment.
@@ -31,6 +31,7 @@ case $name in
         exec "$node" --import "$here/loopback.mjs" "$official/server-everything/dist/index.js" streamableHttp
         ;;
     bundles) exec "$python" "$here/bundles.py" ;;
+    egress-proxy) exec "$python" "$here/egress_proxy.py" ;;
     oidc) exec "$node" "$here/oidc.mjs" ;;
     gitlab) GITLAB_PERSONAL_ACCESS_TOKEN=none exec "$node" "$official/server-gitlab/dist/index.js" ;;
     slack) SLACK_BOT_TOKEN=none SLACK_TEAM_ID=none exec "$node" "$official/server-slack/dist/index.js" ;;
@@ -38,7 +39,7 @@ case $name in
     time) exec "$python" -m mcp_server_time ;;
     git) exec "$python" -m mcp_server_git --repository "$@" ;;
     *)
-        echo "server.sh: no server \`$name\`: fixture, store, fixture-stdio, everything, everything-http, oidc, bundles, gitlab, slack, filesystem, time, git" >&2
+        echo "server.sh: no server \`$name\`: fixture, store, fixture-stdio, everything, everything-http, oidc, bundles, egress-proxy, gitlab, slack, filesystem, time, git" >&2
         exit 2
         ;;
 esac

@@ -6,7 +6,7 @@ use keepgate_authn::Authenticator;
 use keepgate_call::ServerName;
 use keepgate_gateway::{
     Gateway, Shared,
-    settings::{Limits, Server, ServerLimits, Settings, Timeouts, Trust, Upstream},
+    settings::{HttpWay, Limits, Server, ServerLimits, Settings, Timeouts, Trust, Upstream},
 };
 use keepgate_policy::Policy;
 use keepgate_transport::http::server::{Listener, ListenerSettings, serve};
@@ -44,7 +44,7 @@ impl TestGateway {
     pub fn http(url: &str) -> Builder {
         Builder::new(Upstream::Http {
             url: url.parse().expect("a url"),
-            ca: None,
+            way: HttpWay::default(),
             headers: Vec::new(),
         })
     }

@@ -8,6 +8,7 @@ pub(crate) mod decisions;
 mod decode;
 mod definition;
 mod document;
+mod egress;
 mod environment;
 mod expand;
 mod fault;
@@ -28,9 +29,9 @@ use std::time::Duration;
 use keepgate_audit::Durability;
 use keepgate_authn::oauth::{Algorithm, IssuerUrl, TokenKind};
 use keepgate_gateway::settings::Settings;
+use keepgate_net::{Egress, Network};
 use keepgate_policy::{Source, Sources};
 use keepgate_telemetry::export;
-use keepgate_transport::http::server::Network;
 
 /// This binary, also when another one has taken its name meanwhile.
 pub(crate) const PROGRAM: &str = "/proc/self/exe";
@@ -172,6 +173,8 @@ pub struct Issuer {
     pub groups_claim: Option<String>,
     /// Certificates to trust besides the system's, PEM.
     pub ca: Option<PathBuf>,
+    /// The way to other machines.
+    pub egress: Egress,
 }
 
 impl AuthMode {
@@ -253,8 +256,11 @@ pub fn from_text(
         let file = directory.join(Path::new(name).file_name().unwrap_or_default());
         let places = (directory, file.as_path());
         let abi = keepgate_sandbox::abi(landlock_cap(&variables));
-        let variables = telemetry::Variables::of(&variables);
-        resolve::resolve(raw, &variables, places, abi, &mut files, &mut faults)
+        let variables = (
+            telemetry::Variables::of(&variables),
+            egress::ProxyVariables::of(&variables),
+        );
+        resolve::resolve(raw, variables, places, abi, &mut files, &mut faults)
     });
     let mut reports = Vec::new();
     if !faults.is_empty() || configuration.is_none() {

@@ -1,6 +1,7 @@
 //! `serve`: opens what the gateway stands on, listens, reloads, and ends in order.
 
 mod bundles;
+mod certificates;
 mod clock;
 mod decisions;
 mod descriptors;

@@ -3,6 +3,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use keepgate_files::FileError;
+use keepgate_net::ConnectError;
 
 /// A reference that gave no secret. Clones share their cause.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -50,7 +51,7 @@ pub enum Fault {
     Unsendable,
     /// No connection.
     #[error("the vault cannot be reached")]
-    Unreachable(#[source] Arc<io::Error>),
+    Unreachable(#[source] Arc<ConnectError>),
     /// No answer in time.
     #[error("the vault did not answer in time: `{after:?}`")]
     Slow {

@@ -13,6 +13,7 @@ use keepgate_files::FileError;
 
 use crate::{
     error::Fault,
+    reference::{Place, Reference},
     secret::{LONGEST, Secret},
 };
 
@@ -26,6 +27,19 @@ static PROVIDED: OnceLock<Vec<(OsString, OsString)>> = OnceLock::new();
 pub fn provide(variables: Vec<(OsString, OsString)>) {
     // Later ones change nothing: a process is started once.
     let _first = PROVIDED.set(variables).is_ok();
+}
+
+/// Reads what a reference names on this machine, without Vault: what a login to Vault needs, or the way to it.
+///
+/// # Errors
+/// As [`file()`] and [`environment`]; [`Fault::Invalid`] for a reference to Vault.
+pub(crate) fn of(reference: &Reference) -> Result<Secret, Fault> {
+    match reference.place() {
+        Place::File(path) => file(path),
+        Place::Systemd(name) => systemd(name),
+        Place::Environment(name) => environment(name),
+        Place::Vault { .. } => Err(Fault::Invalid),
+    }
 }
 
 /// Reads a file that holds nothing but a secret. One line break at its end is no part of it.

@@ -130,22 +130,8 @@ fn ready(raw: &Raw, form: &Form) -> Result<Ready, Fault> {
         }
         Form::Header(name) => Ok(Ready::Line(name.clone(), value(secret.to_vec())?)),
         Form::Basic(user) => {
-            let user = user_of(raw, user)?;
-            // RFC 7617: a user with a colon would end early.
-            if user.contains(&b':') || !printable(user) || !printable(secret) {
-                return Err(Fault::Unsendable);
-            }
-            let mut pair = Zeroizing::new(Vec::with_capacity(user.len() + 1 + secret.len()));
-            pair.extend_from_slice(user);
-            pair.push(b':');
-            pair.extend_from_slice(secret);
-            let mut text = String::with_capacity(6 + pair.len().div_ceil(3) * 4);
-            text.push_str("Basic ");
-            STANDARD.encode_string(&*pair, &mut text);
-            Ok(Ready::Line(
-                header::AUTHORIZATION,
-                value(text.into_bytes())?,
-            ))
+            let line = basic(user_of(raw, user)?, secret)?;
+            Ok(Ready::Line(header::AUTHORIZATION, line))
         }
         Form::Query(name) => {
             let mut text = Vec::with_capacity(name.len() + 1 + secret.len() * 3);
@@ -162,6 +148,22 @@ fn ready(raw: &Raw, form: &Form) -> Result<Ready, Fault> {
             Ok(Ready::Variables(variables))
         }
     }
+}
+
+/// A line `Basic ..` (RFC 7617).
+pub(crate) fn basic(user: &[u8], secret: &[u8]) -> Result<HeaderValue, Fault> {
+    // A user with a colon would end early.
+    if user.contains(&b':') || !printable(user) || !printable(secret) {
+        return Err(Fault::Unsendable);
+    }
+    let mut pair = Zeroizing::new(Vec::with_capacity(user.len() + 1 + secret.len()));
+    pair.extend_from_slice(user);
+    pair.push(b':');
+    pair.extend_from_slice(secret);
+    let mut text = String::with_capacity(6 + pair.len().div_ceil(3) * 4);
+    text.push_str("Basic ");
+    STANDARD.encode_string(&*pair, &mut text);
+    value(text.into_bytes())
 }
 
 fn user_of<'a>(raw: &'a Raw, user: &'a User) -> Result<&'a [u8], Fault> {

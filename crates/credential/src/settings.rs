@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use http::{HeaderName, Uri};
+use keepgate_net::Egress;
 
 use crate::reference::{Place, Reference};
 
@@ -30,6 +31,8 @@ pub struct VaultSettings {
     pub mounts: BTreeMap<String, Engine>,
     /// Certificates (PEM) that are trusted beside the system's.
     pub ca: Option<PathBuf>,
+    /// The way to other machines.
+    pub egress: Egress,
     /// For one request, from connecting to the last byte.
     pub timeout: Duration,
     /// How long a value is used without asking again; at most [`VaultSettings::LONGEST_AGE`].

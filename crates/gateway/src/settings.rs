@@ -11,6 +11,7 @@ use std::{
 
 use keepgate_call::ServerName;
 use keepgate_credential::Use;
+use keepgate_net::{Egress, TlsFiles, is_loopback};
 use keepgate_sandbox::Rules;
 use keepgate_store::kill::{Age, CallEnd};
 
@@ -44,6 +45,16 @@ impl Settings {
                 Some((name.clone(), used.reference.text()))
             })
             .collect()
+    }
+
+    /// The certificate each server is shown, of those that are shown one.
+    pub fn identities(&self) -> impl Iterator<Item = (&ServerName, &TlsFiles)> {
+        self.servers
+            .iter()
+            .filter_map(|(name, server)| match &server.upstream {
+                Upstream::Http { way, .. } => Some((name, way.identity.as_ref()?)),
+                Upstream::Child { .. } => None,
+            })
     }
 
     /// The definition of each server, of those that have one, as JSON.
@@ -353,8 +364,8 @@ pub enum Upstream {
     Http {
         /// The endpoint, `http` or `https`, without user or fragment. Its query holds nothing secret.
         url: http::Uri,
-        /// Certificates (PEM) that are trusted beside the system's.
-        ca: Option<PathBuf>,
+        /// Connections to it.
+        way: HttpWay,
         /// Header lines that every request carries, none of them secret or of the protocol.
         headers: Vec<(http::HeaderName, http::HeaderValue)>,
     },
@@ -376,6 +387,26 @@ pub enum Upstream {
     },
 }
 
+/// Connections to a server on the network.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct HttpWay {
+    /// Certificates (PEM) that are trusted besides the system's.
+    pub ca: Option<PathBuf>,
+    /// The certificate shown to a server that asks for one.
+    pub identity: Option<TlsFiles>,
+    /// The proxy they go through, if any.
+    pub egress: Egress,
+}
+
+impl HttpWay {
+    /// The files that are read when connections are set up.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let identity = self.identity.iter();
+        let identity = identity.flat_map(|files| [&files.certificate, &files.key]);
+        self.ca.iter().chain(identity)
+    }
+}
+
 impl Upstream {
     /// Whether what is sent to it can be read on the way.
     pub fn travels_clear(&self) -> bool {
@@ -388,13 +419,7 @@ impl Upstream {
 
 /// Whether what is sent to this URL can be read on the way: it is http, and not to this machine.
 pub fn travels_clear(url: &http::Uri) -> bool {
-    let host = url.host().unwrap_or_default();
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let is_here = host.eq_ignore_ascii_case("localhost")
-        || bare
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback());
-    url.scheme_str() == Some("http") && !is_here
+    url.scheme_str() == Some("http") && !is_loopback(url.host().unwrap_or_default())
 }
 
 /// The launcher of a child process, and what it leaves the process.

@@ -16,6 +16,7 @@ use std::{
 };
 
 use http::{HeaderName, HeaderValue, Uri};
+use keepgate_net::{ConnectorError, Egress};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -48,6 +49,8 @@ pub struct Collector {
     pub timeout: Duration,
     /// Certificates (PEM) trusted beside the system's.
     pub ca: Option<PathBuf>,
+    /// The way to other machines.
+    pub egress: Egress,
 }
 
 /// Where traces go, and how.
@@ -90,18 +93,9 @@ pub struct Settings {
 /// Why nothing can be sent away.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// A certificate file cannot be used.
-    #[error("failed to read certificates for the collector from `{path}`")]
-    Certificates {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: rustls_pki_types::pem::Error,
-    },
-    /// The TLS library refused its own defaults.
-    #[error("failed to set up TLS for the collector")]
-    Tls(#[source] rustls::Error),
+    /// Connections to the collector cannot be made.
+    #[error("failed to set up connections to the collector")]
+    Connector(#[source] ConnectorError),
     /// The trace file cannot be opened.
     #[error("failed to open the trace file `{path}`")]
     File {

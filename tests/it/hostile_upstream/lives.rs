@@ -240,7 +240,7 @@ async fn one_server_cannot_lock_a_caller_out_of_another() {
             let mut other = settings.servers.values().next().unwrap().clone();
             other.upstream = keepgate_gateway::settings::Upstream::Http {
                 url: works.url().parse().unwrap(),
-                ca: None,
+                way: Default::default(),
                 headers: Vec::new(),
             };
             let name = keepgate_call::ServerName::parse("other").unwrap();

@@ -33,7 +33,7 @@ impl Authority {
     }
 
     /// The authority's own certificate.
-    fn certificate(&self) -> PathBuf {
+    pub(super) fn certificate(&self) -> PathBuf {
         self.folder.path().join("ca.pem")
     }
 
@@ -43,7 +43,7 @@ impl Authority {
     }
 
     /// As [`Self::issue`], valid from one day to another, counted from today.
-    fn issue_for(&self, certificate: &Path, key: &Path, (from, to): (i64, i64)) {
+    pub(super) fn issue_for(&self, certificate: &Path, key: &Path, (from, to): (i64, i64)) {
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         let mut params = CertificateParams::new(names).expect("names");
         let now = std::time::SystemTime::now();
@@ -60,7 +60,7 @@ impl Authority {
     }
 
     /// A certificate and key in the authority's folder.
-    fn issued(&self, name: &str) -> (PathBuf, PathBuf) {
+    pub(super) fn issued(&self, name: &str) -> (PathBuf, PathBuf) {
         let file = |kind: &str| self.folder.path().join(format!("{name}.{kind}.pem"));
         let files = (file("certificate"), file("key"));
         self.issue(&files.0, &files.1);

@@ -201,6 +201,7 @@ impl OpenBao {
                 ("database".to_owned(), Engine::Leased),
             ]),
             ca: None,
+            egress: Default::default(),
             timeout: Duration::from_secs(60),
             max_age: Duration::from_millis(1),
         }

@@ -3,19 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
+use keepgate_net::{Connector, ConnectorSettings, Target, exchange};
 use serde_json::Value;
-use tokio::net::TcpStream;
 
 use super::Context;
 use crate::arguments::Api;
 use crate::config;
 use crate::exit::Exit;
-use crate::failure::Failure;
+use crate::failure::{Failure, chain};
 use crate::run_file::{Found, RunFile};
 
 /// How long a gateway may take to be reached.
@@ -124,15 +122,7 @@ impl Gateway {
             .enable_all()
             .build()
             .map_err(|error| failed(format!("failed to start the runtime: {error}")))?;
-        let asked = async {
-            match tokio::time::timeout(ANSWER, self.exchange(url, method, path, body)).await {
-                Ok(answer) => answer,
-                Err(_elapsed) => Err(Unanswered::Unreachable(format!(
-                    "no answer for {ANSWER:?} from `{url}`"
-                ))),
-            }
-        };
-        let (status, body) = runtime.block_on(asked)?;
+        let (status, body) = runtime.block_on(self.exchange(url, method, path, body))?;
         let mut answer: Value = serde_json::from_slice(&body).unwrap_or_default();
         if status.is_success() {
             if let Some(Value::Array(warnings)) = answer.get_mut("warnings") {
@@ -168,26 +158,19 @@ impl Gateway {
         method: Method,
         path: &str,
         body: Option<&Value>,
-    ) -> Result<(StatusCode, Bytes), Unanswered> {
-        let unreachable =
-            |why: &dyn std::fmt::Display| Unanswered::Unreachable(format!("`{url}`: {why}"));
-        let host = url.host().unwrap_or_default();
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let address = (bare, url.port_u16().unwrap_or(80));
-        let stream = match tokio::time::timeout(CONNECT, TcpStream::connect(address)).await {
-            Ok(stream) => stream.map_err(|error| unreachable(&error))?,
-            Err(_elapsed) => return Err(unreachable(&"no connection")),
+    ) -> Result<(StatusCode, Vec<u8>), Unanswered> {
+        let unreachable = |why: &(dyn std::error::Error + 'static)| {
+            Unanswered::Unreachable(format!("`{url}`: {}", chain(why)))
         };
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| unreachable(&error))?;
-        let connection = tokio::spawn(connection);
-        let mut request = Request::builder().method(method).uri(path).header(
-            header::HOST,
-            url.authority()
-                .map(http::uri::Authority::as_str)
-                .unwrap_or_default(),
-        );
+        let failed = |said: &str| Unanswered::Failed(Failure::new(Exit::Usage, said));
+        let target = Target::new(url.clone()).ok_or_else(|| failed("not a URL with a host"))?;
+        let connector = Connector::new(&ConnectorSettings {
+            timeout: CONNECT,
+            native_roots: false,
+            ..ConnectorSettings::default()
+        })
+        .map_err(|error| unreachable(&error))?;
+        let mut request = Request::builder().method(method).uri(path);
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
@@ -201,25 +184,10 @@ impl Gateway {
         let bytes = body.map(Value::to_string).unwrap_or_default();
         let request = request
             .body(Full::new(Bytes::from(bytes)))
-            .map_err(|_error| {
-                Unanswered::Failed(Failure::new(
-                    Exit::Usage,
-                    "the token is not one line of text",
-                ))
-            })?;
-        let answer = sender
-            .send_request(request)
-            .await
-            .map_err(|error| unreachable(&error))?;
-        let status = answer.status();
-        let mut body = Limited::new(answer.into_body(), LONGEST);
-        let mut whole = Vec::new();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| unreachable(&error))?;
-            whole.extend_from_slice(frame.data_ref().map(|data| &**data).unwrap_or_default());
-        }
-        connection.abort();
-        Ok((status, whole.into()))
+            .map_err(|_error| failed("the token is not one line of text"))?;
+        let answer = exchange(&connector, &target, request, LONGEST, ANSWER).await;
+        let (head, mut body) = answer.map_err(|error| unreachable(&error))?.into_parts();
+        Ok((head.status, std::mem::take(&mut *body)))
     }
 }
 

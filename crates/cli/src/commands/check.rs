@@ -1,7 +1,7 @@
 //! `check`: everything a start would read, without a start.
 
+use keepgate_net::{Certificate, TlsFiles};
 use keepgate_policy::Policy;
-use keepgate_transport::http::tls::{Tls, TlsFiles};
 use serde::Serialize;
 
 use super::Context;
@@ -40,18 +40,17 @@ pub(super) fn run(wish: &Check, context: &mut Context<'_>) -> Result<(), Failure
     Ok(context.output.print(&checked, text)?)
 }
 
-/// Certificate and key have to fit.
+/// Certificates and keys have to fit, of the listeners and for servers.
 fn tls(configuration: &Configuration) -> Result<(), Failure> {
-    let Some(files) = &configuration.tls else {
-        return Ok(());
-    };
-    let files = TlsFiles {
+    let own = configuration.tls.as_ref().map(|files| TlsFiles {
         certificate: files.certificate.clone(),
         key: files.key.clone(),
-    };
-    Tls::load(files)
-        .map(drop)
-        .map_err(|error| Failure::caused(Exit::Configuration, &error))
+    });
+    let shown = configuration.gateway.identities();
+    for files in own.into_iter().chain(shown.map(|(_, files)| files.clone())) {
+        Certificate::read(files).map_err(|error| Failure::caused(Exit::Configuration, &error))?;
+    }
+    Ok(())
 }
 
 fn checked(context: &Context<'_>, configuration: Configuration, policy: &Policy) -> Checked {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::Uri;
 use keepgate_credential::Reference;
+use keepgate_net::Egress;
 use keepgate_policy::Source;
 use keepgate_policy::bundle::{
     Algorithm, BundleSource, KeyError, PublicKey, Trusted, Verification,
@@ -27,6 +28,10 @@ pub struct Bundle {
 
 /// Where a bundle is.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are a few of them, and most are of the large kind"
+)]
 pub enum Place {
     /// In a file.
     File(PathBuf),
@@ -43,6 +48,8 @@ pub struct Remote {
     pub credential: Option<Reference>,
     /// Certificates to trust besides the system's, PEM.
     pub ca: Option<PathBuf>,
+    /// The way to other machines.
+    pub egress: Egress,
     /// The shortest and the longest pause between two looks.
     pub pause: (Duration, Duration),
     /// How long the server may hold its answer back until there is something new.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::Uri;
 use keepgate_credential::Use;
+use keepgate_net::Egress;
 
 use super::decode::{At, Decode, Fields, Size};
 use super::document::Node;
@@ -57,6 +58,8 @@ pub struct Upload {
     pub token: Option<Use>,
     /// Certificates (PEM) trusted beside the system's.
     pub ca: Option<PathBuf>,
+    /// The way to other machines.
+    pub egress: Egress,
     /// How long events wait for others.
     pub interval: Duration,
     /// How long one attempt may take.

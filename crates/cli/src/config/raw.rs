@@ -5,9 +5,11 @@
 
 mod auth;
 pub(crate) mod credentials;
+pub(crate) mod egress;
 mod limits;
 pub(crate) mod policies;
 pub(crate) mod sandbox;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,6 +21,7 @@ use keepgate_gateway::settings::{
 
 pub(crate) use self::auth::{Auth, Issuer};
 pub(crate) use self::limits::{Limits, ServerLimits};
+pub(crate) use self::tls::{ServerTls, Tls, UpstreamTls};
 use super::LogFormat;
 use super::decisions::{RawDecisions, RawShadow, RawUpload};
 use super::decode::{At, Decode, Fields, OneOrMany, Text, choice, written, wrong};
@@ -37,6 +40,7 @@ pub(crate) struct Raw {
     pub(crate) hosts: Vec<At<String>>,
     pub(crate) origins: Vec<At<String>>,
     pub(crate) trusted_proxies: Vec<At<String>>,
+    pub(crate) egress: Option<At<egress::Egress>>,
     pub(crate) admin: Admin,
     pub(crate) auth: Auth,
     pub(crate) state: State,
@@ -66,6 +70,7 @@ impl Decode for Raw {
             hosts: fields.or("hosts", Vec::new()),
             origins: fields.or("origins", Vec::new()),
             trusted_proxies: fields.or("trusted_proxies", Vec::new()),
+            egress: fields.optional("egress"),
             admin: fields.section("admin")?,
             auth: fields.section("auth")?,
             state: fields.section("state")?,
@@ -91,28 +96,6 @@ impl Decode for Raw {
         }
         fields.finish();
         Some(raw)
-    }
-}
-
-/// `tls`: the certificate the data listeners show.
-#[derive(Debug)]
-pub(crate) struct Tls {
-    pub(crate) certificate: Option<At<String>>,
-    pub(crate) key: Option<At<String>>,
-}
-
-impl Decode for Tls {
-    fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
-        let mut fields = Fields::new(node, path, faults)?;
-        let tls = Self {
-            certificate: fields.required(
-                "certificate",
-                "name the PEM file with the certificate and its chain",
-            ),
-            key: fields.required("key", "name the PEM file with the private key"),
-        };
-        fields.finish();
-        Some(tls)
     }
 }
 
@@ -298,7 +281,8 @@ pub(crate) enum Reached {
     /// `url`.
     Url {
         url: At<String>,
-        ca: Option<At<String>>,
+        tls: Box<UpstreamTls>,
+        egress: Option<Box<At<egress::Egress>>>,
         query: BTreeMap<String, At<String>>,
         headers: BTreeMap<String, At<String>>,
     },
@@ -395,7 +379,7 @@ const COMMAND_KEYS: [&str; 7] = [
     "variables",
 ];
 /// Keys that go with `url` only.
-const URL_KEYS: [&str; 4] = ["tls", "plaintext", "query", "headers"];
+const URL_KEYS: [&str; 5] = ["tls", "egress", "plaintext", "query", "headers"];
 
 /// Notes a fault for each of these keys that is there.
 fn refuse_keys(fields: &mut Fields<'_>, keys: &[&str], form: &str, fault: impl Fn(&str) -> Fault) {
@@ -411,7 +395,8 @@ fn refuse_keys(fields: &mut Fields<'_>, keys: &[&str], form: &str, fault: impl F
 /// Reads the keys that say how the server is reached, and sees to it that they are of one form.
 fn reached(fields: &mut Fields<'_>, node: &Node, path: &str) -> Option<Reached> {
     let url: Option<At<String>> = fields.optional("url");
-    let tls: Option<ServerTls> = fields.optional("tls");
+    let tls: Option<UpstreamTls> = fields.optional("tls");
+    let egress: Option<At<egress::Egress>> = fields.optional("egress");
     let query: Option<BTreeMap<String, At<String>>> = fields.optional("query");
     let headers: Option<BTreeMap<String, At<String>>> = fields.optional("headers");
     let command: Option<At<Vec<Text>>> = fields.optional("command");
@@ -441,7 +426,8 @@ fn reached(fields: &mut Fields<'_>, node: &Node, path: &str) -> Option<Reached> 
     match (url, command) {
         (Some(url), None) => Some(Reached::Url {
             url,
-            ca: tls.and_then(|tls| tls.ca),
+            tls: Box::new(tls.unwrap_or_default()),
+            egress: egress.map(Box::new),
             query: query.unwrap_or_default(),
             headers: headers.unwrap_or_default(),
         }),
@@ -456,23 +442,6 @@ fn reached(fields: &mut Fields<'_>, node: &Node, path: &str) -> Option<Reached> 
         }),
         // The one that is there was wrong and has been noted.
         (None, None) | (Some(_), Some(_)) => None,
-    }
-}
-
-/// `servers.<name>.tls`: whom to believe that it is the server.
-#[derive(Debug)]
-pub(crate) struct ServerTls {
-    pub(crate) ca: Option<At<String>>,
-}
-
-impl Decode for ServerTls {
-    fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
-        let mut fields = Fields::new(node, path, faults)?;
-        let tls = Self {
-            ca: fields.optional("ca"),
-        };
-        fields.finish();
-        Some(tls)
     }
 }
 

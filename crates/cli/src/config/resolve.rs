@@ -4,6 +4,7 @@ mod auth;
 mod credentials;
 mod decisions;
 mod definitions;
+mod egress;
 mod plaintext;
 mod policies;
 pub(crate) mod request;
@@ -14,15 +15,17 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use http::Uri;
 use keepgate_call::ServerName;
 use keepgate_gateway::settings::{Limits, Server, Settings};
+use keepgate_net::{Egress, Network};
 use keepgate_telemetry::export;
-use keepgate_transport::http::server::Network;
 
 use super::decode::{At, Size};
 use super::definition;
+use super::egress::ProxyVariables;
 use super::fault::{Faults, Origin};
 use super::nearest::nearest;
 use super::raw::{self, Raw};
@@ -41,7 +44,7 @@ const MIN_HELD: usize = 4 << 10;
 /// Gives the values their meaning. What is wrong goes to `faults`; the result counts only if there are none.
 pub(crate) fn resolve(
     raw: Raw,
-    variables: &Variables,
+    (variables, proxies): (Variables, ProxyVariables),
     (directory, file): (&Path, &Path),
     abi: u8,
     files: &mut [definition::File],
@@ -50,6 +53,7 @@ pub(crate) fn resolve(
     let anonymous = raw.auth.mode.value == AuthMode::Anonymous;
     let mut resolver = Resolver::new(directory, sandbox::Kernel { abi, anonymous }, faults);
     resolver.version(raw.version.as_ref());
+    resolver.set_egress(raw.egress.as_ref(), proxies);
     let listen = resolver.listen(&raw.listen.0);
     let admin = resolver.admin(&raw.admin, &listen);
     let public_url = raw.public_url.as_ref();
@@ -64,7 +68,7 @@ pub(crate) fn resolve(
     let shadow = raw.shadow.as_ref().map(|raw| resolver.shadow(raw));
     let mut servers = resolver.servers(raw.servers, &credentials);
     resolver.definitions(files, &mut servers, &credentials);
-    let telemetry = resolver.telemetry(&raw.telemetry, variables);
+    let telemetry = resolver.telemetry(&raw.telemetry, &variables);
     let state = resolver.path(&raw.state.dir);
     let mut policies = resolver.policies(&raw.policies, None);
     let tenants = resolver.tenants(&raw.tenants, &mut policies.bundles);
@@ -126,6 +130,10 @@ struct Resolver<'a> {
     owned: RefCell<sandbox::Owned>,
     /// Paths they are to reach by name.
     granted: Vec<(At<String>, PathBuf)>,
+    /// The way to other machines.
+    egress: Egress,
+    /// The variables that name a proxy.
+    proxies: Arc<ProxyVariables>,
 }
 
 impl<'a> Resolver<'a> {
@@ -139,6 +147,8 @@ impl<'a> Resolver<'a> {
             kernel,
             owned: RefCell::default(),
             granted: Vec::new(),
+            egress: Egress::Direct,
+            proxies: Arc::default(),
         }
     }
 }
@@ -150,6 +160,7 @@ impl Resolver<'_> {
             endpoint: raw.endpoint().and_then(|url| self.url(url)),
             file: raw.file().map(|path| self.path(path)),
             ca: raw.ca().and_then(|path| self.file(path)),
+            egress: self.egress.clone(),
         };
         let settings = telemetry::resolve(raw, places, variables, &mut self.warnings);
         self.collectors(&settings, raw.plaintext());

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::Uri;
+use keepgate_net::Egress;
 use keepgate_telemetry::export::{Collector, Metrics, Protocol, Resource, Settings, Traces};
 use keepgate_telemetry::trace::{Sampler, Tracing};
 
@@ -191,6 +192,8 @@ pub(crate) struct Places {
     pub(crate) file: Option<PathBuf>,
     /// Certificates to trust.
     pub(crate) ca: Option<PathBuf>,
+    /// The way to other machines.
+    pub(crate) egress: Egress,
 }
 
 /// What the exporter is told.
@@ -214,11 +217,13 @@ pub(crate) fn resolve(
     let traces = Collected {
         written: written.as_ref().filter(|_| raw.traces.otlp),
         signal: Signal::Traces,
+        egress: &places.egress,
     };
     let collector = traces.collector(variables, warnings);
     let metrics = Collected {
         written: written.as_ref().filter(|_| raw.metrics.otlp),
         signal: Signal::Metrics,
+        egress: &places.egress,
     };
     Settings {
         resource: resource(raw, variables, warnings),
@@ -265,6 +270,7 @@ struct Written {
 struct Collected<'a> {
     written: Option<&'a Written>,
     signal: Signal,
+    egress: &'a Egress,
 }
 
 impl Collected<'_> {
@@ -302,6 +308,7 @@ impl Collected<'_> {
             ca: variables
                 .certificate(self.signal)
                 .or_else(|| self.written.and_then(|written| written.ca.clone())),
+            egress: self.egress.clone(),
         })
     }
 }

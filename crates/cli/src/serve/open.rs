@@ -10,8 +10,9 @@ use keepgate_authn::{Authenticator, KeyState};
 use keepgate_credential::Live;
 use keepgate_files::FileError;
 use keepgate_gateway::Shared;
+use keepgate_net::TlsFiles;
 use keepgate_store::{DATABASE, kill::KillFile};
-use keepgate_transport::http::tls::{Tls, TlsFiles};
+use keepgate_transport::http::tls::Tls;
 
 use super::bundles::{self, Bundles};
 use super::{clock, event_key, shadow, tokens};

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use keepgate_call::ServerName;
 use keepgate_credential::{Credentials, Live, Settings};
+use keepgate_net::ConnectorSettings;
 use keepgate_transport::http::client::{Client, ClientSettings};
 use keepgate_transport::http::upstream::{Answer, Endpoint, Limits, UpstreamError};
 use tokio_util::task::TaskTracker;
@@ -50,9 +51,13 @@ impl Receiver {
         live: &Arc<Live>,
     ) -> Result<Self, Failure> {
         let client = Client::new(ClientSettings {
-            connect_timeout: upload.timeout,
+            connector: ConnectorSettings {
+                timeout: upload.timeout,
+                extra_roots: upload.ca.iter().cloned().collect(),
+                egress: upload.egress.clone(),
+                ..ConnectorSettings::default()
+            },
             pool_max_idle: 1,
-            extra_roots: upload.ca.iter().cloned().collect(),
             ..ClientSettings::default()
         })
         .map_err(|error| Failure::caused(Exit::Start, &error))?;

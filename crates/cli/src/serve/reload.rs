@@ -104,7 +104,7 @@ impl Reloader {
         let mut configuration = vec![self.path.clone(), self.configuration.definitions.clone()];
         for server in self.configuration.gateway.servers.values() {
             match &server.upstream {
-                Upstream::Http { ca, .. } => configuration.extend(ca.clone()),
+                Upstream::Http { way, .. } => configuration.extend(way.files().cloned()),
                 Upstream::Child { .. } => {}
             }
         }

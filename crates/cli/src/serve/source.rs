@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use keepgate_admin::{Known, Operators, Part, PolicyStatus, Process, Server, Session, Source};
@@ -14,9 +13,9 @@ use keepgate_gateway::Shared;
 use keepgate_gateway::settings::{Settings, Upstream};
 use keepgate_store::kill::{Ledger, Scope};
 use keepgate_telemetry::metrics::{About, Unit};
-use keepgate_transport::http::tls::Tls;
 
 use super::bundles::{self, Bundles};
+use super::certificates::Certificates;
 use super::open::Opened;
 
 /// The servers of the settings, in the order of their names.
@@ -57,8 +56,7 @@ pub(super) struct View {
     restart: ArcSwap<Vec<&'static str>>,
     /// Whether a secret is sent over http to another machine.
     plaintext: AtomicBool,
-    /// The certificate of the data listeners.
-    tls: Option<Tls>,
+    certificates: Certificates,
 }
 
 /// The parts that are reloaded, as readiness and meters name them.
@@ -66,9 +64,6 @@ const FRESH: [&str; 5] = ["configuration", "policy", "keys", CERTIFICATE, "opera
 
 /// The part of the certificate.
 const CERTIFICATE: &str = "certificate";
-
-/// Remaining validity of a certificate below which readiness reports it.
-const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
 /// A part that is reloaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,11 +89,11 @@ impl View {
             fresh: [const { AtomicBool::new(true) }; FRESH.len()],
             restart: ArcSwap::default(),
             plaintext: AtomicBool::new(false),
-            tls: opened.tls.clone(),
+            certificates: Certificates::new(opened.tls.clone(), settings),
         });
         view.observe();
         view.observe_processes();
-        view.observe_certificate();
+        view.certificates.observe(view.shared.meters.registry());
         bundles::observe(view.shared.meters.registry(), &view.bundles);
         view
     }
@@ -126,6 +121,7 @@ impl View {
     pub(super) fn set_servers(&self, settings: &Settings) {
         self.servers.store(Arc::new(inventory(settings)));
         self.references.store(Arc::new(settings.references()));
+        self.certificates.set_shown(settings);
     }
 
     /// Notes whether the last reload of a part was taken.
@@ -149,40 +145,6 @@ impl View {
 
     fn has_no_key(&self) -> bool {
         self.shared.authn.key_state(self.shared.clock.now()) == Some(KeyState::Empty)
-    }
-
-    /// Remaining validity of the certificate in use; zero for one that has expired.
-    fn remaining(&self) -> Option<Duration> {
-        let end = self.tls.as_ref()?.validity().not_after;
-        Some(end.duration_since(SystemTime::now()).unwrap_or_default())
-    }
-
-    /// The state of the certificate; `fresh` is whether its last reload was applied.
-    fn certificate(&self, fresh: bool) -> &'static str {
-        match (self.remaining(), fresh) {
-            (Some(Duration::ZERO), true) => "EXPIRED",
-            (Some(Duration::ZERO), false) => "EXPIRED, last reload failed",
-            (Some(left), true) if left < SOON => "expires within 14 days",
-            (Some(left), false) if left < SOON => "expires within 14 days, last reload failed",
-            (_, true) => "ok",
-            (_, false) => "stale, last reload failed",
-        }
-    }
-
-    /// Lets the metrics show when the certificate ends.
-    fn observe_certificate(&self) {
-        let Some(tls) = self.tls.clone() else { return };
-        let about = About::gauge(
-            "keepgate.certificate.expiration_timestamp",
-            "Time the certificate in use expires, in seconds since 1970",
-            &["keepgate.certificate"],
-        )
-        .unit(Unit::Seconds);
-        self.shared.meters.registry().observe(about, move |out| {
-            let end = tls.validity().not_after;
-            let end = end.duration_since(SystemTime::UNIX_EPOCH);
-            out.add(["tls.certificate"], end.unwrap_or_default().as_secs_f64());
-        });
     }
 
     /// Shows whether a secret is sent over http to another machine.
@@ -444,7 +406,7 @@ impl Source for View {
             // Stale is not unready: the last good one serves on.
             let state = match (self.gone(name), fresh.load(Ordering::Relaxed)) {
                 (Some(gone), _) => gone,
-                (None, fresh) if name == CERTIFICATE => self.certificate(fresh),
+                (None, fresh) if name == CERTIFICATE => self.certificates.own(fresh),
                 (None, false) => "stale, last reload failed",
                 (None, true) if name == "keys" && self.has_no_key() => {
                     "none, no key lets anybody in"
@@ -463,6 +425,7 @@ impl Source for View {
             ready: true,
             state: "NOT CONFIGURED, a kill names a server or credential that is not there: `keepgate kill list`",
         }));
+        parts.extend(self.certificates.part());
         parts.extend(super::clock::part(&self.shared.clock));
         parts.extend(self.restart_parts());
         let plaintext = self.plaintext.load(Ordering::Relaxed);

@@ -8,6 +8,7 @@ use keepgate_authn::oauth::{
     ClaimName, Fetch, FetchError, Fetching, IssuerSettings, ResourceServer, TokenSettings, Tokens,
 };
 use keepgate_call::Tenant;
+use keepgate_net::ConnectorSettings;
 use keepgate_transport::http::client::{Client, ClientSettings};
 use keepgate_transport::http::upstream::Limits;
 
@@ -86,7 +87,11 @@ pub(super) fn authenticator(
 
 fn settings(issuer: &Issuer) -> Result<IssuerSettings, Failure> {
     let client = Client::new(ClientSettings {
-        extra_roots: issuer.ca.iter().cloned().collect(),
+        connector: ConnectorSettings {
+            extra_roots: issuer.ca.iter().cloned().collect(),
+            egress: issuer.egress.clone(),
+            ..ConnectorSettings::default()
+        },
         ..ClientSettings::default()
     });
     let client = client.map_err(|error| Failure::caused(Exit::Start, &error))?;

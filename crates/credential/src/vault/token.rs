@@ -24,7 +24,7 @@ use crate::{
     error::Fault,
     live::{Holder, InUse, Live},
     local,
-    reference::{Place, Reference},
+    reference::Reference,
     secret::Secret,
     settings::{Login, VaultSettings},
 };
@@ -260,20 +260,10 @@ impl fmt::Debug for Tokens {
     }
 }
 
-/// What a login needs, from this machine: Vault cannot be asked before the login.
-fn local_secret(reference: &Reference) -> Result<Secret, Fault> {
-    match reference.place() {
-        Place::File(path) => local::file(path),
-        Place::Systemd(name) => local::systemd(name),
-        Place::Environment(name) => local::environment(name),
-        Place::Vault { .. } => Err(Fault::Invalid),
-    }
-}
-
 async fn login_secret(reference: &Reference) -> Result<Secret, Fault> {
     let own = reference.clone();
     // Files can be slow (a mount that hangs).
-    let read = tokio::task::spawn_blocking(move || local_secret(&own)).await;
+    let read = tokio::task::spawn_blocking(move || local::of(&own)).await;
     read.unwrap_or(Err(Fault::Ended))
         .map_err(|fault| Fault::LoginReference {
             reference: reference.text(),

@@ -11,6 +11,7 @@ use keepgate_mcp::{
     message::{self, Body, Message, Request, Response},
     repair::{self, Repair},
 };
+use keepgate_net::ConnectorSettings;
 use keepgate_store::kill::Switch;
 use keepgate_transport::{
     http::{
@@ -64,13 +65,18 @@ impl Http {
         limits: &Limits,
         shared: &Shared,
     ) -> Result<Self, ClientError> {
-        let (url, ca, headers) = match &server.upstream {
-            Upstream::Http { url, ca, headers } => (url.to_string(), ca.clone(), headers.clone()),
+        let (url, way, headers) = match &server.upstream {
+            Upstream::Http { url, way, headers } => (url.to_string(), way.clone(), headers.clone()),
             Upstream::Child { .. } => Default::default(),
         };
         let settings = ClientSettings {
-            connect_timeout: server.timeouts.connect,
-            extra_roots: ca.into_iter().collect(),
+            connector: ConnectorSettings {
+                timeout: server.timeouts.connect,
+                extra_roots: way.ca.into_iter().collect(),
+                identity: way.identity,
+                egress: way.egress,
+                ..ConnectorSettings::default()
+            },
             headers,
             ..ClientSettings::default()
         };

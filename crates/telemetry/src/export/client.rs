@@ -1,17 +1,15 @@
-//! One way to a collector: OTLP over gRPC or over HTTP with protobuf, on hyper and rustls.
+//! One way to a collector: OTLP over gRPC or over HTTP with protobuf.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, Request, Response, StatusCode, Uri, header, uri::PathAndQuery};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
-    client::legacy::{self, connect::HttpConnector},
+    client::legacy,
     rt::{TokioExecutor, TokioTimer},
 };
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
-use rustls_pki_types::{CertificateDer, pem::PemObject};
+use keepgate_net::{Connector, ConnectorSettings, Versions};
 
 use super::{Collector, ExportError, Protocol};
 
@@ -55,23 +53,23 @@ impl SendError {
 
 /// The way to one collector.
 pub(super) struct Client {
-    http: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    http: legacy::Client<Connector, Full<Bytes>>,
     collector: Collector,
 }
 
 impl Client {
     pub(super) fn new(collector: &Collector) -> Result<Self, ExportError> {
-        let mut connector = HttpConnector::new();
-        connector.enforce_http(false);
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(collector.timeout));
-        let builder = HttpsConnectorBuilder::new()
-            .with_tls_config(tls(collector)?)
-            .https_or_http();
-        let connector = match collector.protocol {
-            Protocol::Grpc => builder.enable_http2().wrap_connector(connector),
-            Protocol::Http => builder.enable_all_versions().wrap_connector(connector),
-        };
+        let connector = Connector::new(&ConnectorSettings {
+            timeout: collector.timeout,
+            extra_roots: collector.ca.iter().cloned().collect(),
+            egress: collector.egress.clone(),
+            versions: match collector.protocol {
+                Protocol::Grpc => Versions::Http2,
+                Protocol::Http => Versions::Both,
+            },
+            ..ConnectorSettings::default()
+        })
+        .map_err(ExportError::Connector)?;
         let http = legacy::Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
@@ -212,29 +210,4 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     line
-}
-
-fn tls(collector: &Collector) -> Result<ClientConfig, ExportError> {
-    let mut roots = RootCertStore::empty();
-    if collector.url.scheme_str() == Some("https") {
-        // The system's store is not ours to correct: what cannot be used is left out.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if let Some(path) = &collector.ca {
-            let unusable = |source| ExportError::Certificates {
-                path: path.clone(),
-                source,
-            };
-            for certificate in CertificateDer::pem_file_iter(path).map_err(unusable)? {
-                let certificate = certificate.map_err(unusable)?;
-                roots.add(certificate).map_err(ExportError::Tls)?;
-            }
-        }
-    }
-    Ok(
-        ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(ExportError::Tls)?
-            .with_root_certificates(roots)
-            .with_no_client_auth(),
-    )
 }

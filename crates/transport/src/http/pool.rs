@@ -31,18 +31,10 @@ use hyper::{
     client::conn::{TrySendError, http1, http2},
     rt::Executor,
 };
-use hyper_util::{
-    client::legacy::connect::HttpConnector,
-    rt::{TokioIo, TokioTimer},
-};
-use rustls_pki_types::ServerName;
-use tokio::{
-    net::TcpStream,
-    time::{Instant, timeout},
-};
-use tokio_rustls::{TlsConnector, client::TlsStream};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use keepgate_net::{ConnectError, Connected, Connector};
+use tokio::time::{Instant, timeout};
 use tokio_util::{either::Either, task::TaskTracker};
-use tower::ServiceExt;
 
 use crate::{alarm::Alarm, descriptors::Descriptor};
 
@@ -56,13 +48,12 @@ use super::{
 /// What is sent.
 pub(super) type Out = Full<Bytes>;
 
-type Socket = TokioIo<Either<TcpStream, Box<TlsStream<TcpStream>>>>;
+type Socket = TokioIo<Connected>;
 
 /// Makes connections to one address.
 pub(super) struct Maker {
     pub(super) settings: Arc<ClientSettings>,
-    pub(super) connector: HttpConnector,
-    pub(super) tls: Option<(TlsConnector, ServerName<'static>)>,
+    pub(super) connector: Connector,
     pub(super) target: Arc<Target>,
     pub(super) tasks: TaskTracker,
 }
@@ -93,9 +84,6 @@ pub(super) struct Pool {
     sweeping: AtomicBool,
 }
 
-/// A fresh connection, with or without TLS.
-type Connected = Either<TcpStream, Box<TlsStream<TcpStream>>>;
-
 /// What a new connection turned out to be.
 enum Made {
     H1(Box<H1>),
@@ -104,7 +92,7 @@ enum Made {
 
 impl Maker {
     async fn make(&self) -> Result<Made, UpstreamError> {
-        let after = self.settings.connect_timeout;
+        let after = self.settings.connector.timeout;
         match timeout(after, self.make_unhurried()).await {
             Ok(made) => made,
             Err(_elapsed) => Err(UpstreamError::ConnectTimeout { after }),
@@ -128,20 +116,15 @@ impl Maker {
 
     /// A connection on which nothing has been sent, but for the handshake of TLS.
     async fn connect(&self) -> Result<Connected, UpstreamError> {
-        let connector = self.connector.clone();
-        let socket = connector
-            .oneshot(self.target.uri.clone())
-            .await
-            .map_err(|source| UpstreamError::Connect(source.into()))?
-            .into_inner();
-        let Some((tls, name)) = &self.tls else {
-            return Ok(Either::Left(socket));
-        };
-        let stream = tls
-            .connect(name.clone(), socket)
-            .await
-            .map_err(|source| UpstreamError::Connect(source.into()))?;
-        Ok(Either::Right(Box::new(stream)))
+        let connected = self.connector.connect(&self.target.net).await;
+        connected.map_err(|error| match error {
+            ConnectError::TimedOut { after } => UpstreamError::ConnectTimeout { after },
+            error @ (ConnectError::Address
+            | ConnectError::Tcp(_)
+            | ConnectError::Proxy { .. }
+            | ConnectError::Tunnel { .. }
+            | ConnectError::Handshake(_)) => UpstreamError::Connect(error.into()),
+        })
     }
 
     async fn h1(&self, socket: Connected, descriptor: Descriptor) -> Result<Made, UpstreamError> {
@@ -206,11 +189,7 @@ impl Pool {
 
     /// Connects and closes again.
     pub(super) async fn probe(&self) -> Result<(), UpstreamError> {
-        let after = self.maker.settings.connect_timeout;
-        match timeout(after, self.maker.connect()).await {
-            Ok(connected) => connected.map(drop),
-            Err(_elapsed) => Err(UpstreamError::ConnectTimeout { after }),
-        }
+        self.maker.connect().await.map(drop)
     }
 
     /// Sends one request, once, and waits up to `head` for the head of its response. The address is the pool's.
@@ -252,7 +231,9 @@ impl Pool {
     /// An HTTP/2 connection with room for a stream, if there is one that still lives.
     fn shared_sender(&self) -> Option<(http2::SendRequest<Out>, StreamPlace)> {
         // Plain addresses never have one; do not take their lock.
-        self.maker.tls.as_ref()?;
+        if !self.maker.target.net.is_https() {
+            return None;
+        }
         self.shared.take()
     }
 
@@ -440,13 +421,15 @@ async fn send_h2(
 fn to_h1(mut request: Request<Out>, target: &Target) -> Request<Out> {
     *request.uri_mut() = with_query(&request, &target.path);
     *request.version_mut() = Version::HTTP_11;
-    request.headers_mut().insert(HOST, target.host.clone());
+    request
+        .headers_mut()
+        .insert(HOST, target.net.host().clone());
     request
 }
 
 /// HTTP/2 has the whole address in pseudo-headers, and no `Host`.
 fn to_h2(mut request: Request<Out>, target: &Target) -> Request<Out> {
-    *request.uri_mut() = with_query(&request, &target.uri);
+    *request.uri_mut() = with_query(&request, target.net.uri());
     *request.version_mut() = Version::HTTP_2;
     request.headers_mut().remove(HOST);
     request

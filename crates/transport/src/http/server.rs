@@ -20,7 +20,7 @@ use tower::Service;
 use super::tls::Tls;
 use crate::body::Body;
 use admission::{Connection, Connections, Place};
-pub use proxies::{Network, NetworkError, Proxies};
+pub use proxies::Proxies;
 
 /// Connections the kernel queues for us, as far as `net.core.somaxconn` lets it.
 const BACKLOG: u32 = 4096;

@@ -239,7 +239,7 @@ impl Endpoint {
 
     /// The address.
     pub fn uri(&self) -> &Uri {
-        &self.target.uri
+        self.target.net.uri()
     }
 
     #[cfg(test)]
@@ -419,7 +419,7 @@ impl fmt::Debug for Endpoint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Endpoint")
-            .field("uri", &self.target.uri)
+            .field("uri", self.target.net.uri())
             .finish_non_exhaustive()
     }
 }

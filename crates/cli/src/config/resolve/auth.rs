@@ -184,6 +184,7 @@ impl Resolver<'_> {
             roles_claim: written.roles_claim.clone(),
             groups_claim: written.groups_claim.clone(),
             ca: written.ca.as_ref().and_then(|path| self.file(path)),
+            egress: self.egress.clone(),
         })
     }
 }

@@ -78,6 +78,7 @@ impl Resolver<'_> {
                 .map(|(mount, engine)| (mount.clone(), engine.value))
                 .collect(),
             ca: ca.flatten(),
+            egress: self.egress.clone(),
             timeout: raw.timeout,
             max_age: raw.max_age.value,
         })

@@ -60,6 +60,7 @@ impl Resolver<'_> {
             url,
             token: token.flatten(),
             ca: ca.flatten(),
+            egress: self.egress.clone(),
             interval: raw.interval,
             timeout: raw.timeout,
         })

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use keepgate_call::ServerName;
@@ -40,6 +41,8 @@ impl Resolver<'_> {
                 kernel: self.kernel,
                 owned: RefCell::new(self.owned.take()),
                 granted: Vec::new(),
+                egress: self.egress.clone(),
+                proxies: Arc::clone(&self.proxies),
             };
             within.definition(&definition, servers, credentials, &seen);
             self.warnings.append(&mut within.warnings);

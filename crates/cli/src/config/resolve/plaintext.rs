@@ -72,7 +72,8 @@ impl Resolver<'_> {
         }
     }
 
-    fn allow(&mut self, section: &str) {
+    /// Notes that a secret of `section` travels in clear, as it may.
+    pub(super) fn allow(&mut self, section: &str) {
         self.warnings.push(format!(
             "{section}.plaintext is allowed: a secret travels in clear"
         ));

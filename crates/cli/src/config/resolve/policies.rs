@@ -112,6 +112,7 @@ impl Resolver<'_> {
                 None => None,
             },
             ca: ca.flatten(),
+            egress: self.egress.clone(),
             pause: (poll.min, poll.max),
             wait: poll.wait,
         })

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use keepgate_call::ServerName;
-use keepgate_gateway::settings::{Launch, Server, ServerLimits, Timeouts, Upstream, travels_clear};
+use keepgate_gateway::settings::{
+    HttpWay, Launch, Server, ServerLimits, Timeouts, Upstream, travels_clear,
+};
+use keepgate_net::TlsFiles;
 
 use super::Resolver;
 use crate::config::decode::{At, Text};
@@ -55,10 +58,14 @@ impl Resolver<'_> {
         let upstream = match raw.reached? {
             Reached::Url {
                 url,
-                ca,
+                tls,
+                egress,
                 query,
                 headers,
-            } => self.http(&url, ca.as_ref(), &query, &headers),
+            } => {
+                let way = self.way(&tls, egress.as_deref());
+                self.http(&url, &tls, way, &query, &headers)
+            }
             Reached::Command {
                 command,
                 env,
@@ -103,22 +110,43 @@ impl Resolver<'_> {
         })
     }
 
+    /// The connections to a server on the network.
+    fn way(&mut self, tls: &raw::UpstreamTls, egress: Option<&At<raw::egress::Egress>>) -> HttpWay {
+        let ca = tls.ca.as_ref().and_then(|path| self.file(path));
+        let identity = tls.client.as_ref().and_then(|(certificate, key)| {
+            let (certificate, key) = (self.file(certificate), self.file(key));
+            Some(TlsFiles {
+                certificate: certificate?,
+                key: key?,
+            })
+        });
+        HttpWay {
+            ca,
+            identity,
+            egress: match egress {
+                Some(own) => self.egress(own),
+                None => self.egress.clone(),
+            },
+        }
+    }
+
     /// A server on the network.
     fn http(
         &mut self,
         url: &At<String>,
-        ca: Option<&At<String>>,
+        tls: &raw::UpstreamTls,
+        way: HttpWay,
         query: &BTreeMap<String, At<String>>,
         headers: &BTreeMap<String, At<String>>,
     ) -> Option<Upstream> {
-        let ca_file = ca.map(|path| self.file(path));
         let headers = self.headers(headers);
         let parsed = self.url(url)?;
         let parsed = self.with_query(url, parsed, query)?;
         if parsed.scheme_str() == Some("http") {
-            if let Some(ca) = ca {
+            let client = tls.client.as_ref().map(|(certificate, _)| certificate);
+            if let Some(written) = tls.ca.as_ref().or(client) {
                 self.faults
-                    .push(ca.fault("`tls` goes with an https URL only"));
+                    .push(written.fault("`tls` goes with an https URL only"));
             }
             if travels_clear(&parsed) {
                 self.warnings.push(format!(
@@ -129,7 +157,7 @@ impl Resolver<'_> {
         }
         Some(Upstream::Http {
             url: parsed,
-            ca: ca_file.flatten(),
+            way,
             headers,
         })
     }

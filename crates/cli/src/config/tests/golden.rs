@@ -23,6 +23,7 @@ fn reports_are_as_reviewed() {
         expanded(),
         requests(),
         confined(),
+        egress(),
         credentials(),
         values(),
         variables(),
@@ -41,6 +42,85 @@ fn reports_are_as_reviewed() {
 /// [`SMALL`] with a line more.
 fn with(line: &str) -> String {
     format!("{SMALL}{line}\n")
+}
+
+/// The way out.
+fn egress() -> Vec<Case> {
+    let of_server = |keys: &str| SMALL.replace("example/mcp }", &format!("example/mcp, {keys} }}"));
+    let password = "credential: { ref: env:PROXY, user: gw }";
+    vec![
+        ("egress: not a map", with("egress: none"), &[]),
+        ("egress: nothing", with("egress: {}"), &[]),
+        ("egress: a word", with("egress: { proxy: direct }"), &[]),
+        (
+            "egress: another protocol",
+            with("egress: { proxy: 'socks5://proxy.example:1080' }"),
+            &[],
+        ),
+        (
+            "egress: a password in the address",
+            with("egress: { proxy: 'http://gw:secret@proxy.example:3128' }"),
+            &[],
+        ),
+        (
+            "egress: a password in clear",
+            with(&format!(
+                "egress: {{ proxy: 'http://proxy.example:3128', {password} }}"
+            )),
+            &[],
+        ),
+        (
+            "egress: a password in a vault, a user with a colon",
+            with(
+                "egress: { proxy: 'http://127.0.0.1:3128', credential: { ref: 'vault:secret/a#b', user: 'a:b' } }",
+            ),
+            &[],
+        ),
+        (
+            "egress: no_proxy",
+            with(
+                "egress: { proxy: 'http://127.0.0.1:3128', no_proxy: ['https://a.example', 10.0.0.1/8] }",
+            ),
+            &[],
+        ),
+        (
+            "egress: none with more",
+            with(&format!(
+                "egress: {{ proxy: none, no_proxy: [a.example], {password} }}"
+            )),
+            &[],
+        ),
+        (
+            "egress: variables that disagree",
+            with("egress: { proxy: env }"),
+            &[
+                ("HTTPS_PROXY", "http://a.example:3128"),
+                ("https_proxy", "http://b.example:3128"),
+            ],
+        ),
+        (
+            "egress: a variable with another protocol",
+            with("egress: { proxy: env }"),
+            &[("ALL_PROXY", "socks5://gw:secret@a.example:1080")],
+        ),
+        (
+            "egress: a variable with a password in clear",
+            with("egress: { proxy: env }"),
+            &[("HTTPS_PROXY", "http://gw:secret@a.example:3128")],
+        ),
+        (
+            "egress: two users",
+            with(&format!(
+                "egress: {{ proxy: env, {password}, plaintext: allowed }}"
+            )),
+            &[("HTTPS_PROXY", "gw:secret@a.example:3128")],
+        ),
+        (
+            "egress: of a server",
+            of_server("egress: { proxy: nowhere }, tls: { client_key: cert.pem }"),
+            &[],
+        ),
+    ]
 }
 
 fn whole_files() -> Vec<Case> {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use http::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH};
 use keepgate_credential::Source;
+use keepgate_net::ConnectorSettings;
 use keepgate_policy::bundle::MAX_BYTES;
 use keepgate_transport::http::client::{Client, ClientError, ClientSettings};
 use keepgate_transport::http::upstream::{Endpoint, Fetched as Answer, Limits};
@@ -54,7 +55,11 @@ impl Fetcher {
         credential: Option<Arc<Source>>,
     ) -> Result<Self, ClientError> {
         let client = Client::new(ClientSettings {
-            extra_roots: remote.ca.iter().cloned().collect(),
+            connector: ConnectorSettings {
+                extra_roots: remote.ca.iter().cloned().collect(),
+                egress: remote.egress.clone(),
+                ..ConnectorSettings::default()
+            },
             ..ClientSettings::default()
         })?;
         Ok(Self {

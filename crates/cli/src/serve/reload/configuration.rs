@@ -5,8 +5,8 @@ use std::time::SystemTime;
 
 use keepgate_audit::{Kind, Record};
 use keepgate_authn::Authenticator;
+use keepgate_net::Certificate;
 use keepgate_policy::Sources;
-use keepgate_transport::http::tls::Certificate;
 
 use super::Reloader;
 use super::changes::{Merged, merge};

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::AtomicUsize;
 
+use keepgate_net::ConnectorSettings;
+
 use super::*;
 use crate::{
     fake::{FakeServer, Then, response, soon},
@@ -10,7 +12,10 @@ use crate::{
 
 fn pool(uri: &str, settings: ClientSettings) -> Arc<Pool> {
     let settings = ClientSettings {
-        native_roots: false,
+        connector: ConnectorSettings {
+            native_roots: false,
+            ..ConnectorSettings::default()
+        },
         ..settings
     };
     let endpoint = Client::new(settings).unwrap().endpoint(uri).unwrap();

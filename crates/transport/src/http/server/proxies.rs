@@ -7,83 +7,15 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    str::FromStr,
     sync::Arc,
 };
 
 use http::{HeaderMap, HeaderName, header::FORWARDED};
+use keepgate_net::Network;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Most proxies one request comes through.
 const MAX_HOPS: usize = 32;
-
-/// A network in CIDR notation, or one address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    prefix: u32,
-}
-
-/// A text that is no network.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not a network in CIDR notation: `{0}`")]
-pub struct NetworkError(String);
-
-impl FromStr for Network {
-    type Err = NetworkError;
-
-    fn from_str(text: &str) -> Result<Self, NetworkError> {
-        let wrong = || NetworkError(text.to_owned());
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().map_err(|_| wrong())?;
-        let bits = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = match prefix {
-            None => bits,
-            Some(prefix) if prefix.bytes().all(|byte| byte.is_ascii_digit()) => {
-                prefix.parse().map_err(|_| wrong())?
-            }
-            Some(_) => return Err(wrong()),
-        };
-        let network = Self { address, prefix };
-        // Bits below the prefix say that somebody meant something else.
-        if prefix > bits || network.masked(address) != Some(whole(address)) {
-            return Err(wrong());
-        }
-        Ok(network)
-    }
-}
-
-impl Network {
-    /// Whether an address is in it.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        self.address.is_ipv4() == address.is_ipv4()
-            && self.masked(address) == self.masked(self.address)
-    }
-
-    /// The bits of an address that the prefix covers.
-    fn masked(&self, address: IpAddr) -> Option<u128> {
-        let bits: u32 = if address.is_ipv4() { 32 } else { 128 };
-        let rest = bits.checked_sub(self.prefix)?;
-        let address = whole(address);
-        Some(
-            address
-                .checked_shr(rest)
-                .unwrap_or(0)
-                .checked_shl(rest)
-                .unwrap_or(0),
-        )
-    }
-}
-
-fn whole(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(address) => u128::from(u32::from(address)),
-        IpAddr::V6(address) => u128::from(address),
-    }
-}
 
 /// The networks whose proxies are trusted.
 #[derive(Debug, Clone, Default)]

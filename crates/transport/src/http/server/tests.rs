@@ -14,6 +14,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::HeaderMap;
+use keepgate_net::TlsFiles;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::Notify,
@@ -27,7 +28,7 @@ use crate::{
     fake::soon,
     http::{
         client::{Client, ClientSettings},
-        tls::{TlsError, TlsFiles},
+        tls::Tls,
         upstream::{Answer, Limits, UpstreamError},
     },
 };

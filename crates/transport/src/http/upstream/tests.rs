@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use futures_util::StreamExt;
+use keepgate_net::ConnectorSettings;
 use tokio::time::timeout;
 
 use super::*;
@@ -15,7 +16,10 @@ const JSON: &str = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
 
 fn client() -> Client {
     Client::new(ClientSettings {
-        native_roots: false,
+        connector: ConnectorSettings {
+            native_roots: false,
+            ..ConnectorSettings::default()
+        },
         ..ClientSettings::default()
     })
     .unwrap()
@@ -570,8 +574,11 @@ async fn an_unreachable_host_is_given_up_in_time() {
         fill.push(timeout(Duration::from_millis(20), connect).await);
     }
     let settings = ClientSettings {
-        native_roots: false,
-        connect_timeout: Duration::from_millis(50),
+        connector: ConnectorSettings {
+            native_roots: false,
+            timeout: Duration::from_millis(50),
+            ..ConnectorSettings::default()
+        },
         ..ClientSettings::default()
     };
     let endpoint = Client::new(settings)

@@ -88,31 +88,3 @@ fn two_headers_count_only_where_they_agree() {
         );
     }
 }
-
-#[test]
-fn networks_have_one_spelling() {
-    for (text, inside, outside) in [
-        ("10.0.0.0/8", "10.255.0.1", "11.0.0.0"),
-        ("192.0.2.7", "192.0.2.7", "192.0.2.8"),
-        ("0.0.0.0/0", "1.2.3.4", "::1"),
-        ("::/0", "::1", "1.2.3.4"),
-        ("2001:db8::/33", "2001:db8:7fff::1", "2001:db8:8000::1"),
-    ] {
-        let network: Network = text.parse().unwrap();
-        assert!(network.contains(inside.parse().unwrap()), "{text}");
-        assert!(!network.contains(outside.parse().unwrap()), "{text}");
-    }
-    let wrong = [
-        "",
-        "10.0.0.0/",
-        "10.0.0.0/33",
-        "10.0.0.1/8",
-        "10.0.0.0/+8",
-        "::/129",
-        "a/8",
-        "10.0.0.0/8/8",
-    ];
-    for text in wrong {
-        assert!(text.parse::<Network>().is_err(), "{text}");
-    }
-}

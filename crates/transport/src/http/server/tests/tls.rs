@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use keepgate_net::{ConnectorSettings, TlsError};
+
 use super::*;
 use crate::{body::BodyError, http::upstream::Endpoint};
 
@@ -52,8 +54,11 @@ async fn a_reloaded_certificate_is_shown_and_a_bad_one_is_not() {
     let server = start(settings, service_fn(echo)).await;
     let trusts = async |ca: &Path| {
         let settings = ClientSettings {
-            native_roots: false,
-            extra_roots: vec![ca.to_owned()],
+            connector: ConnectorSettings {
+                native_roots: false,
+                extra_roots: vec![ca.to_owned()],
+                ..ConnectorSettings::default()
+            },
             ..ClientSettings::default()
         };
         let endpoint = Client::new(settings)
@@ -104,8 +109,11 @@ async fn a_reloaded_certificate_is_shown_and_a_bad_one_is_not() {
 /// Our client's way to a server of ours, whose certificate alone it trusts.
 fn trusting(ca: &Path, server: SocketAddr) -> Endpoint {
     let settings = ClientSettings {
-        native_roots: false,
-        extra_roots: vec![ca.to_path_buf()],
+        connector: ConnectorSettings {
+            native_roots: false,
+            extra_roots: vec![ca.to_path_buf()],
+            ..ConnectorSettings::default()
+        },
         ..Default::default()
     };
     let uri = format!("https://localhost:{}/mcp", server.port());
