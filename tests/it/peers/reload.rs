@@ -30,7 +30,7 @@ enum Effect {
 type Change = fn(&mut Value);
 
 /// The keys, and a change of each. A key stands for those below it.
-const KEYS: [(&str, Change, Effect); 35] = {
+const KEYS: [(&str, Change, Effect); 36] = {
     use Effect::{Applied, Restart, Taken};
     [
         (
@@ -54,6 +54,11 @@ const KEYS: [(&str, Change, Effect); 35] = {
             "origins",
             |it| it["origins"] = json!(["https://app.example"]),
             Applied("origin", "200"),
+        ),
+        (
+            "egress",
+            |it| it["egress"] = json!({"proxy": "http://127.0.0.1:9"}),
+            Taken,
         ),
         (
             "trusted_proxies",

@@ -52,8 +52,7 @@ pub(crate) fn resolve(
 ) -> Option<Configuration> {
     let anonymous = raw.auth.mode.value == AuthMode::Anonymous;
     let mut resolver = Resolver::new(directory, sandbox::Kernel { abi, anonymous }, faults);
-    resolver.version(raw.version.as_ref());
-    resolver.set_egress(raw.egress.as_ref(), proxies);
+    resolver.begin(&raw, proxies);
     let listen = resolver.listen(&raw.listen.0);
     let admin = resolver.admin(&raw.admin, &listen);
     let public_url = raw.public_url.as_ref();
@@ -65,7 +64,6 @@ pub(crate) fn resolve(
     let decisions = resolver.decisions(&raw.decisions, &credentials);
     let status = raw.status.as_ref();
     let status = status.and_then(|status| resolver.upload(status, &credentials));
-    let shadow = raw.shadow.as_ref().map(|raw| resolver.shadow(raw));
     let mut servers = resolver.servers(raw.servers, &credentials);
     resolver.definitions(files, &mut servers, &credentials);
     let telemetry = resolver.telemetry(&raw.telemetry, &variables);
@@ -98,7 +96,7 @@ pub(crate) fn resolve(
         bundles: policies.bundles,
         tenants,
         definitions,
-        shadow,
+        shadow: raw.shadow.as_ref().map(|raw| resolver.shadow(raw)),
         decisions,
         status,
         durability: raw.audit.durability,
@@ -165,6 +163,12 @@ impl Resolver<'_> {
         let settings = telemetry::resolve(raw, places, variables, &mut self.warnings);
         self.collectors(&settings, raw.plaintext());
         settings
+    }
+
+    /// Reads the parts that all others need: the format's version, and the way to other machines.
+    fn begin(&mut self, raw: &Raw, proxies: ProxyVariables) {
+        self.version(raw.version.as_ref());
+        self.set_egress(raw.egress.as_ref(), proxies);
     }
 
     /// The format's version.

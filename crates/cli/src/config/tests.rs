@@ -12,6 +12,7 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod egress;
 mod expansion;
 mod golden;
 mod memory;
@@ -284,18 +285,6 @@ fn every_key_of_a_server_arrives_where_it_belongs() {
     assert!(way.ca.as_ref().unwrap().ends_with("cert.pem"));
     let identity = way.identity.as_ref().unwrap();
     assert!(identity.certificate.ends_with("cert.pem") && identity.key.ends_with("key.pem"));
-    assert_eq!(
-        proxy_of(&way.egress),
-        Some(("proxy.example:3128".to_owned(), false))
-    );
-    let vault = gateway.credentials.vault.as_ref().unwrap();
-    for other in [
-        &vault.egress,
-        &configuration.oauth.as_ref().unwrap().issuers[0].egress,
-        &configuration.decisions.upload.as_ref().unwrap().egress,
-    ] {
-        assert_eq!(proxy_of(other), Some(("127.0.0.1:3128".to_owned(), true)));
-    }
 
     let files = &gateway.servers[&ServerName::parse("files").unwrap()];
     let Upstream::Child {
@@ -363,84 +352,6 @@ fn every_path_of_the_configuration_is_hidden_from_child_processes() {
     };
     let ca = way.ca.as_ref().unwrap();
     assert!(launch.rules.read_only.contains(ca), "{:?}", launch.rules);
-}
-
-/// Host and port of the proxy, and whether it gets a credential.
-fn proxy_of(egress: &keepgate_net::Egress) -> Option<(String, bool)> {
-    match egress {
-        keepgate_net::Egress::Direct => None,
-        keepgate_net::Egress::Proxied(route) => {
-            Some((route.proxy.name(), route.proxy.login().is_some()))
-        }
-    }
-}
-
-#[test]
-fn a_proxy_of_variables_is_for_https_and_shows_no_password() {
-    let text =
-        format!("{SMALL}egress: {{ proxy: env, no_proxy: [a.example], plaintext: allowed }}\n");
-    let egress = |variables: &[(&str, &str)]| {
-        let configuration = read(&text, variables).unwrap();
-        let Upstream::Http { way, .. } =
-            &configuration.gateway.servers[&ServerName::parse("crm").unwrap()].upstream
-        else {
-            panic!()
-        };
-        assert!(
-            !format!("{configuration:?}").contains("sesame"),
-            "{configuration:?}"
-        );
-        (way.egress.clone(), configuration.warnings)
-    };
-    for (variables, proxy, warnings) in [
-        (vec![], None, 1),
-        (vec![("HTTPS_PROXY", "")], None, 1),
-        // What a request can set where a gateway runs as CGI is not read.
-        (vec![("HTTP_PROXY", "http://a.example:1")], None, 1),
-        (
-            vec![("https_proxy", "http://a.example:1")],
-            Some(("a.example:1", false)),
-            0,
-        ),
-        (
-            vec![("ALL_PROXY", "a.example:1")],
-            Some(("a.example:1", false)),
-            0,
-        ),
-        (
-            vec![
-                ("HTTPS_PROXY", "http://a.example:1"),
-                ("ALL_PROXY", "http://b.example:1"),
-            ],
-            Some(("a.example:1", false)),
-            0,
-        ),
-        // Allowed above, and warned of.
-        (
-            vec![("HTTPS_PROXY", "http://gw:sesame@a.example:1/")],
-            Some(("a.example:1", true)),
-            1,
-        ),
-        (
-            vec![
-                ("HTTPS_PROXY", "http://a.example:1"),
-                ("NO_PROXY", "b.example,http://odd,::1"),
-            ],
-            Some(("a.example:1", false)),
-            1,
-        ),
-    ] {
-        let (egress, warned) = egress(&variables);
-        let expected = proxy.map(|(name, login): (&str, bool)| (name.to_owned(), login));
-        assert_eq!(proxy_of(&egress), expected, "{variables:?}");
-        let ours = warned
-            .iter()
-            .filter(|it| it.contains("egress") || it.contains("NO_PROXY"));
-        assert_eq!(ours.count(), warnings, "{variables:?} {warned:?}");
-        if let keepgate_net::Egress::Proxied(route) = egress {
-            assert!(route.https_only);
-        }
-    }
 }
 
 #[test]

@@ -24,6 +24,7 @@ fn reports_are_as_reviewed() {
         requests(),
         confined(),
         egress(),
+        proxies_of_variables(),
         credentials(),
         values(),
         variables(),
@@ -91,6 +92,18 @@ fn egress() -> Vec<Case> {
             &[],
         ),
         (
+            "egress: of a server",
+            of_server("egress: { proxy: nowhere }, tls: { client_key: cert.pem }"),
+            &[],
+        ),
+    ]
+}
+
+/// A proxy that variables name.
+fn proxies_of_variables() -> Vec<Case> {
+    let password = "credential: { ref: env:PROXY, user: gw }";
+    vec![
+        (
             "egress: variables that disagree",
             with("egress: { proxy: env }"),
             &[
@@ -114,11 +127,6 @@ fn egress() -> Vec<Case> {
                 "egress: {{ proxy: env, {password}, plaintext: allowed }}"
             )),
             &[("HTTPS_PROXY", "gw:secret@a.example:3128")],
-        ),
-        (
-            "egress: of a server",
-            of_server("egress: { proxy: nowhere }, tls: { client_key: cert.pem }"),
-            &[],
         ),
     ]
 }
