@@ -1,6 +1,7 @@
 //! Streamable HTTP, both ends.
 
 pub mod client;
+mod decoded;
 mod pool;
 pub mod server;
 mod stream;

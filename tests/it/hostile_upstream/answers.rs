@@ -248,7 +248,30 @@ async fn trap_30_answers_that_cannot_be_read_are_withheld() {
 #[tokio::test]
 async fn trap_30_answers_framed_falsely_are_withheld() {
     let whole = |id: &Value| said(id, "secret").to_string();
-    // Encoded, although none was asked for.
+    // A bomb: a hundred times its size and more.
+    withheld(
+        move |id| {
+            let mut bomb = whole(id).into_bytes();
+            bomb.resize(8 << 20, b' ');
+            gzipped("application/json", &bomb)
+        },
+        "upstream_invalid",
+    )
+    .await;
+    // Encoded as nobody reads it.
+    withheld(
+        move |id| {
+            let body = whole(id);
+            let length = body.len();
+            let head = head(&format!(
+                "content-type: application/json\r\ncontent-encoding: br\r\ncontent-length: {length}"
+            ));
+            vec![head, Say::text(&body)]
+        },
+        "upstream_invalid",
+    )
+    .await;
+    // No gzip, although the head announces it.
     withheld(move |id| vec![head(&format!("content-type: application/json\r\ncontent-encoding: gzip\r\ncontent-length: {}", whole(id).len())), Say::text(&whole(id))], "upstream_invalid").await;
     // Cut off before the announced length.
     withheld(
@@ -286,6 +309,47 @@ async fn trap_30_answers_framed_falsely_are_withheld() {
         "upstream_invalid",
     )
     .await;
+}
+
+/// An answer as gzip.
+fn gzipped(media: &str, body: &[u8]) -> Vec<Say> {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(body).unwrap();
+    let body = encoder.finish().unwrap();
+    let length = body.len();
+    vec![
+        head(&format!(
+            "content-type: {media}\r\ncontent-encoding: gzip\r\ncontent-length: {length}"
+        )),
+        Say::Bytes(body),
+    ]
+}
+
+#[tokio::test]
+async fn gzip_nobody_asked_for_is_read_and_what_is_in_it_is_evaluated() {
+    for (media, open, close) in [
+        ("application/json", "", ""),
+        ("text/event-stream", "data: ", "\n\n"),
+    ] {
+        let (_server, _gateway, client) = hostile(move |heard| {
+            let id = heard.json()["id"].clone();
+            let foreign = heard.body.contains("foreign");
+            let id = if foreign { json!("another") } else { id };
+            let body = format!("{open}{}{close}", said(&id, "done"));
+            gzipped(media, body.as_bytes())
+        })
+        .await;
+        let answer = client.call("echo", json!({"message": "x"})).await;
+        assert_eq!(
+            answer.messages()[0]["result"]["content"][0]["text"],
+            "done",
+            "{media}: {answer:?}"
+        );
+        // What belongs to another call is seen within it.
+        let answer = client.call("echo", json!({"message": "foreign"})).await;
+        assert!(answer.code().is_some(), "{media}: {answer:?}");
+    }
 }
 
 #[tokio::test]

@@ -446,9 +446,19 @@ fn missing(http: &Http, bound: &Bound, body: Option<Bytes>) -> Result<Answer, Re
     }
 }
 
+/// The refusal of a compressed answer that inflates to too much.
+fn inflated() -> Refusal {
+    Refusal::new(Code::UpstreamInvalid)
+        .detail("a compressed answer is more than 100 times its size")
+        .over("gzip 100:1")
+}
+
 fn failed(error: UpstreamError) -> Refusal {
     if matches!(error, UpstreamError::TooLarge { .. }) {
         return too_long().source(error);
+    }
+    if matches!(error, UpstreamError::Inflated) {
+        return inflated().source(error);
     }
     let code = match &error {
         UpstreamError::NoMemory(_) => Code::MemoryFull,
@@ -464,7 +474,8 @@ fn failed(error: UpstreamError) -> Refusal {
         UpstreamError::TooLarge { .. }
         | UpstreamError::Truncated(_)
         | UpstreamError::ContentType
-        | UpstreamError::ContentEncoding => Code::UpstreamInvalid,
+        | UpstreamError::Inflated
+        | UpstreamError::ContentEncoding { .. } => Code::UpstreamInvalid,
     };
     Refusal::new(code).source(error)
 }

@@ -13,7 +13,10 @@ use http_body::Body;
 use keepgate_mcp::sse::{Decoder, Event, SseError, SseLimits};
 use tokio::time::Instant;
 
-use super::{pool::Received, upstream::Limits};
+use super::{
+    decoded::{Decoded, InflateError, MAX_RATIO},
+    upstream::Limits,
+};
 use crate::{
     alarm::Alarm,
     body::BoxError,
@@ -61,12 +64,24 @@ pub enum StreamError {
         /// The limit, in bytes.
         most: usize,
     },
+    /// A compressed stream that inflates to too much.
+    #[error("the upstream's stream inflates to more than {MAX_RATIO} times its size")]
+    Inflated,
+}
+
+impl StreamError {
+    fn of_body(error: BoxError) -> Self {
+        match error.downcast_ref::<InflateError>() {
+            Some(InflateError::Ratio) => Self::Inflated,
+            Some(InflateError::Malformed | InflateError::Truncated) | None => Self::Broken(error),
+        }
+    }
 }
 
 /// The events of one answer, each passed on as soon as it is whole. After an error there is nothing more.
 ///
 /// Dropping it aborts the upstream request: the connection is closed (HTTP/1.1) or the stream reset (HTTP/2).
-pub struct Events(Box<Inner<Received>>);
+pub struct Events(Box<Inner<Decoded>>);
 
 struct Inner<B> {
     body: Option<B>,
@@ -139,7 +154,7 @@ enum Step {
 }
 
 impl Events {
-    pub(super) fn new(body: Received, limits: &Limits) -> Self {
+    pub(super) fn new(body: Decoded, limits: &Limits) -> Self {
         Self(Box::new(Inner::new(body, limits)))
     }
 }
@@ -233,7 +248,7 @@ where
             // An event that was not ended by a blank line is none.
             Poll::Ready(None) => Poll::Ready(Step::End),
             Poll::Ready(Some(Err(error))) => {
-                Poll::Ready(Step::Failed(StreamError::Broken(error.into())))
+                Poll::Ready(Step::Failed(StreamError::of_body(error.into())))
             }
             Poll::Pending => {
                 self.turn.restart();

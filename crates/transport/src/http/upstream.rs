@@ -1,7 +1,7 @@
 //! One MCP server over Streamable HTTP: post a message, open the server's stream, end a session.
 //!
-//! What comes back is sorted into the few shapes MCP knows. Anything else (redirects, HTML, compressed, oversized or
-//! truncated bodies, 5xx) is an error of ours and none of the upstream's words.
+//! What comes back is sorted into the few shapes MCP knows. Anything else (redirects, HTML, encoded other than as gzip,
+//! oversized or truncated bodies, 5xx) is an error of ours and none of the upstream's words.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri,
     header::{
-        ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
-        COOKIE, ETAG, EXPECT, IF_NONE_MATCH, TE, TRANSFER_ENCODING, UPGRADE,
+        ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, ETAG, EXPECT,
+        IF_NONE_MATCH, TE, TRANSFER_ENCODING, UPGRADE,
     },
 };
 use http_body::Body;
@@ -19,6 +19,7 @@ use http_body_util::Full;
 pub use super::stream::{Events, StreamError};
 use super::{
     client::Target,
+    decoded::{Decoded, InflateError, MAX_RATIO, UnknownCoding, is_gzip},
     pool::{Pool, Received},
 };
 use crate::{
@@ -169,9 +170,15 @@ pub enum UpstreamError {
     /// A success whose body is neither JSON nor an event stream.
     #[error("the upstream's answer is neither JSON nor an event stream")]
     ContentType,
-    /// A body that is compressed or otherwise encoded; it could not be judged.
-    #[error("the upstream's answer is encoded")]
-    ContentEncoding,
+    /// A compressed body that inflates to too much.
+    #[error("the upstream's answer inflates to more than {MAX_RATIO} times its size")]
+    Inflated,
+    /// A body with a content coding that is not read.
+    #[error("the upstream's answer has a content encoding that is not read (gzip is): `{name}`")]
+    ContentEncoding {
+        /// The name of the coding.
+        name: String,
+    },
 }
 
 impl UpstreamError {
@@ -180,7 +187,12 @@ impl UpstreamError {
             ReadError::TooLarge { cap } => Self::TooLarge { cap },
             ReadError::TooSlow { deadline } => Self::BodyTimeout { after: deadline },
             ReadError::NoMemory(full) => Self::NoMemory(full),
-            ReadError::Broken(source) => Self::Truncated(source),
+            ReadError::Broken(source) => match source.downcast_ref::<InflateError>() {
+                Some(InflateError::Ratio) => Self::Inflated,
+                Some(InflateError::Malformed | InflateError::Truncated) | None => {
+                    Self::Truncated(source)
+                }
+            },
         }
     }
 
@@ -373,11 +385,12 @@ impl Endpoint {
             .send(Method::GET, headers, Bytes::new(), limits)
             .await?;
         match response.status().as_u16() {
-            200 if is_encoded(response.headers()) => Err(UpstreamError::ContentEncoding),
             200 => {
-                let line = |name: HeaderName| response.headers().get(name).cloned();
+                let (head, body) = response.into_parts();
+                let line = |name: HeaderName| head.headers.get(name).cloned();
                 let (etag, media) = (line(ETAG), line(CONTENT_TYPE));
-                let body = read_capped(response.into_body(), limits.max_message, limits.body);
+                let body = decoded(&head.headers, body, limits)?;
+                let body = read_capped(body, limits.max_message, limits.body);
                 let body = body.await.map_err(UpstreamError::of_body)?;
                 Ok(Fetched::New { etag, media, body })
             }
@@ -450,6 +463,13 @@ enum Content {
     Other,
 }
 
+/// The body without its content coding.
+fn decoded(headers: &HeaderMap, body: Received, limits: &Limits) -> Result<Decoded, UpstreamError> {
+    let is_gzip =
+        is_gzip(headers).map_err(|UnknownCoding(name)| UpstreamError::ContentEncoding { name })?;
+    Decoded::new(body, is_gzip, &limits.memory).map_err(UpstreamError::NoMemory)
+}
+
 /// Sorts a response into the shapes MCP knows.
 async fn classify(response: Response<Received>, limits: &Limits) -> Result<Answer, UpstreamError> {
     let status = response.status().as_u16();
@@ -458,13 +478,15 @@ async fn classify(response: Response<Received>, limits: &Limits) -> Result<Answe
         300..=399 => Err(UpstreamError::Redirect { status }),
         400..=499 => {
             let (parts, body) = response.into_parts();
-            let readable = content(&parts.headers) == Content::Json && !is_encoded(&parts.headers);
-            let body = match readable {
-                true => read_within(body, limits.max_message, limits.body, &limits.memory)
-                    .await
-                    .map(Weighed::tied)
-                    .ok(),
-                false => None,
+            let readable = content(&parts.headers) == Content::Json;
+            let body = match decoded(&parts.headers, body, limits) {
+                Ok(body) if readable => {
+                    read_within(body, limits.max_message, limits.body, &limits.memory)
+                        .await
+                        .map(Weighed::tied)
+                        .ok()
+                }
+                Ok(_) | Err(_) => None,
             };
             let body = body.filter(|body| !body.is_empty());
             Ok(Answer::Rejected { status, body })
@@ -481,9 +503,8 @@ async fn accept(response: Response<Received>, limits: &Limits) -> Result<Answer,
         discard(body).await;
         return Ok(Answer::Accepted);
     }
-    if is_encoded(&parts.headers) {
-        return Err(UpstreamError::ContentEncoding);
-    }
+    let is_empty = body.is_end_stream();
+    let body = decoded(&parts.headers, body, limits)?;
     let head = AnswerHead {
         session: parts.headers.get("mcp-session-id").cloned(),
         revision: parts.headers.get("mcp-protocol-version").cloned(),
@@ -499,7 +520,7 @@ async fn accept(response: Response<Received>, limits: &Limits) -> Result<Answer,
             let events = Events::new(body, limits);
             Ok(Answer::Stream { head, events })
         }
-        Content::Nothing if body.is_end_stream() => Ok(Answer::Accepted),
+        Content::Nothing if is_empty => Ok(Answer::Accepted),
         Content::Nothing | Content::Other => Err(UpstreamError::ContentType),
     }
 }
@@ -535,15 +556,6 @@ fn content(headers: &HeaderMap) -> Content {
     } else {
         Content::Other
     }
-}
-
-fn is_encoded(headers: &HeaderMap) -> bool {
-    headers.get_all(CONTENT_ENCODING).iter().any(|value| {
-        !value
-            .as_bytes()
-            .trim_ascii()
-            .eq_ignore_ascii_case(b"identity")
-    })
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use keepgate_mcp::{
 use keepgate_transport::http::upstream::{Events, StreamError};
 use tracing::{debug, warn};
 
-use super::{Http, Matching, repaired, too_long};
+use super::{Http, Matching, inflated, repaired, too_long};
 use crate::inspection::Inspection;
 
 /// Most bytes of a notification or a question, which nobody asked for.
@@ -158,6 +158,7 @@ fn broken(error: &StreamError) -> Cut {
         StreamError::Malformed(SseError::EventTooLarge | SseError::LineTooLong) => {
             Cut::Ended(Box::new(too_long()))
         }
+        StreamError::Inflated => Cut::Ended(Box::new(inflated())),
         StreamError::Broken(_)
         | StreamError::Silent { .. }
         | StreamError::Malformed(_)

@@ -414,15 +414,87 @@ async fn a_json_4xx_comes_through_unchanged() {
     }
 }
 
+/// An answer with a content coding.
+fn encoded(media: &str, coding: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: {media}\r\ncontent-encoding: {coding}\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
+fn gzip(text: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
+}
+
 #[tokio::test]
-async fn an_encoded_answer_is_refused() {
-    for kind in ["application/json", "text/event-stream"] {
-        let answer = format!(
-            "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\n{{}}"
-        );
-        let error = post(&answer, Then::KeepAlive).await.unwrap_err();
-        assert!(matches!(error, UpstreamError::ContentEncoding), "{error:?}");
+async fn a_gzip_answer_is_inflated_under_the_caps() {
+    let blanks = |count: usize| [JSON.as_bytes(), &b" ".repeat(count)].concat();
+    // The cap counts what was inflated, the ratio what came.
+    for (body, wide, refused) in [
+        (gzip(JSON.as_bytes()), false, None),
+        (gzip(&blanks(900)), false, None),
+        (gzip(&blanks(2000)), false, Some("the cap in bytes: `1000`")),
+        (
+            gzip(&blanks(8 << 20)),
+            true,
+            Some("more than 100 times its size"),
+        ),
+        (JSON.as_bytes().to_vec(), false, Some("broke off")),
+        (
+            gzip(JSON.as_bytes())[..20].to_vec(),
+            false,
+            Some("broke off"),
+        ),
+    ] {
+        let answer = encoded("application/json", "gzip", &body);
+        let server = FakeServer::start(answer, Then::KeepAlive).await;
+        let max_message = if wide { 16 << 20 } else { 1000 };
+        let wide = Limits {
+            max_message,
+            ..limits()
+        };
+        match (post_to(&server, &wide).await, refused) {
+            (Ok(Answer::Message { body, .. }), None) => assert!(body.starts_with(JSON.as_bytes())),
+            (Err(error), Some(why)) => assert!(error.to_string().contains(why), "{error}"),
+            (other, _) => panic!("{other:?}"),
+        }
     }
+    for media in ["application/json", "text/event-stream"] {
+        let server =
+            FakeServer::start(encoded(media, "br", JSON.as_bytes()), Then::KeepAlive).await;
+        let error = post_to(&server, &limits()).await.unwrap_err();
+        assert!(error.to_string().ends_with("(gzip is): `br`"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn events_of_a_gzip_stream_come_one_by_one() {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(b"data: one\n\n").unwrap();
+    encoder.flush().unwrap();
+    // The rest of the stream never comes: the first event must not wait for it.
+    let head =
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-encoding: gzip\r\n\r\n";
+    let answer = [head.as_bytes(), encoder.get_ref()].concat();
+    let server = FakeServer::start(answer, Then::KeepAlive).await;
+    let mut stream = events(post_to(&server, &limits()).await.unwrap());
+    let event = soon(stream.next()).await.unwrap().unwrap();
+    assert_eq!(event.data, "one");
+
+    let bomb = gzip(&b":\n".repeat(8 << 20));
+    let server =
+        FakeServer::start(encoded("text/event-stream", "gzip", &bomb), Then::KeepAlive).await;
+    let mut stream = events(post_to(&server, &limits()).await.unwrap());
+    let error = soon(stream.next()).await.unwrap().unwrap_err();
+    assert!(
+        matches!(error, StreamError::Inflated | StreamError::Noise { .. }),
+        "{error}"
+    );
 }
 
 #[tokio::test]
