@@ -91,7 +91,11 @@ async fn clients(gateway: &TestGateway, [alice, bob]: [&str; 2]) -> ([Client; 3]
     let other = of(bob).initialize("2025-11-25").await;
     let id = first.sent("mcp-session-id").unwrap();
     let sessions = gateway.gateway.shared().sessions.all();
-    let session = sessions.iter().find(|session| *session.id == *id).unwrap();
+    let digest = *blake3::hash(id.as_bytes()).as_bytes();
+    let session = sessions
+        .iter()
+        .find(|session| session.digest == digest)
+        .unwrap();
     ([first, second, other], session.public.to_string())
 }
 

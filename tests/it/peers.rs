@@ -36,6 +36,7 @@ mod plaintext;
 mod process;
 mod readmission;
 mod reload;
+mod restarts;
 mod resume;
 mod sandbox;
 mod servers;

@@ -1,6 +1,6 @@
 // A server of `@modelcontextprotocol/sdk` 1.x as its README builds one, with the SDK's own event store, so that streams can be
 // resumed. Tools: `account` (its answer holds a secret) and `slow` (answers after the text of `release` was posted to it by
-// another call), `wait`. Prints `listening URL`.
+// another call), `wait`, `announce` (says on the standing stream that its tools changed). Prints `listening URL`.
 import { createServer } from 'node:http';
 import { randomUUID } from 'node:crypto';
 import { peer } from './peers.mjs';
@@ -21,6 +21,10 @@ function server() {
     server.registerTool('release', { description: 'Lets the slow calls answer' }, () => {
         for (const done of waiting.splice(0)) done();
         return text('released');
+    });
+    server.registerTool('announce', { description: 'Announces new tools' }, () => {
+        server.sendToolListChanged();
+        return text('announced');
     });
     return server;
 }

@@ -110,6 +110,15 @@ impl Client {
         }
     }
 
+    /// The same client of another address.
+    #[must_use]
+    pub fn moved(&self, addr: SocketAddr) -> Self {
+        Self {
+            addr,
+            ..self.clone()
+        }
+    }
+
     /// With another path.
     #[must_use]
     pub fn path(mut self, path: &str) -> Self {

@@ -26,6 +26,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::serve;
+use crate::state_format;
 
 /// What every command is given.
 pub(crate) struct Context<'a> {
@@ -55,6 +56,15 @@ impl Context<'_> {
             },
             Ok,
         )
+    }
+}
+
+impl Context<'_> {
+    /// The state directory, for a command that reads or changes more of it than the kill file: not that of a newer version.
+    fn known_state(&self, named: Option<PathBuf>) -> Result<PathBuf, Failure> {
+        let state = self.state(named)?;
+        state_format::check(&state)?;
+        Ok(state)
     }
 }
 

@@ -51,6 +51,15 @@ use fault::{Fault, Faults, Origin};
 use raw::Raw;
 use sha2::{Digest, Sha256};
 
+/// Times of the end after SIGTERM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drain {
+    /// In which everything is still answered, and only readiness is withdrawn.
+    pub delay: Duration,
+    /// That running calls have to end after that.
+    pub patience: Duration,
+}
+
 /// Everything a run is told. Only valid values, paths made absolute to the file's directory.
 #[derive(Debug, Clone)]
 pub struct Configuration {
@@ -92,8 +101,8 @@ pub struct Configuration {
     pub connections: NonZeroUsize,
     /// What messages that are held whole may take together, in bytes.
     pub memory: usize,
-    /// How long running calls may take to end after SIGTERM.
-    pub drain: Duration,
+    /// The end after SIGTERM.
+    pub drain: Drain,
     /// What is written to standard error.
     pub log: Log,
     /// Where traces and metrics go.

@@ -15,6 +15,7 @@ mod passed;
 mod readiness;
 mod run_file;
 mod serve;
+mod state_format;
 
 use std::ffi::OsString;
 use std::io::Write;

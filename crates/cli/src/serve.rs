@@ -13,6 +13,7 @@ mod open;
 mod receiver;
 mod reload;
 mod runtimes;
+mod sessions;
 mod shadow;
 mod source;
 mod telemetry;
@@ -132,8 +133,7 @@ async fn serve(
     tracing::info!("ready");
     reload_until_the_end(&mut signals, &mut changes, &mut looking, &mut reloader).await;
     looking.end();
-    view.set_serving(false);
-    tracing::info!("ending: no new calls, running ones may finish, a second signal cuts them");
+    signals.drain_window(&view, reloader.drain_delay()).await;
     let end = async {
         reloader
             .end(data_stop, data, tending, admin_stop, admin)
@@ -167,7 +167,7 @@ async fn open(
 ) -> Result<(Opened, Kills, Gateway), Failure> {
     let configuration = Arc::new(configuration.clone());
     let own = Arc::clone(&configuration);
-    let opened = on(runtimes.data(), async move { Opened::open(&own).await }).await??;
+    let mut opened = on(runtimes.data(), async move { Opened::open(&own).await }).await??;
     // Before anybody can call: what was cut off stays so.
     let (own, shared) = (Arc::clone(&configuration), Arc::clone(&opened.shared));
     let kills = async move { kills::open(&own, &shared).await };
@@ -176,6 +176,12 @@ async fn open(
     let gateway = async move { Gateway::new(&configuration.gateway, shared) };
     let gateway = on(runtimes.data(), gateway).await?;
     let gateway = gateway.map_err(|error| Failure::caused(Exit::Start, &error))?;
+    let (own, rows) = (gateway.clone(), std::mem::take(&mut opened.sessions));
+    let ledger = Arc::clone(kills.ledger());
+    on(runtimes.data(), async move {
+        sessions::restore(&own, rows, &ledger)
+    })
+    .await?;
     Ok((opened, kills, gateway))
 }
 
@@ -283,6 +289,8 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    /// Whether somebody at a terminal asked for the end.
+    is_interrupted: bool,
 }
 
 impl Signals {
@@ -300,6 +308,7 @@ impl Signals {
             terminate: take(SignalKind::terminate())?,
             interrupt: take(SignalKind::interrupt())?,
             hangup: take(SignalKind::hangup())?,
+            is_interrupted: false,
         })
     }
 
@@ -307,7 +316,10 @@ impl Signals {
     async fn next(&mut self) -> Asked {
         tokio::select! {
             _ = self.terminate.recv() => Asked::End,
-            _ = self.interrupt.recv() => Asked::End,
+            _ = self.interrupt.recv() => {
+                self.is_interrupted = true;
+                Asked::End
+            }
             _ = self.hangup.recv() => Asked::Reload,
         }
     }
@@ -327,6 +339,23 @@ impl Signals {
                 () = &mut work => return last,
             }
         }
+    }
+
+    /// Waits while load balancers learn that the gateway is not ready any more; until then everything is answered as before.
+    /// Another signal cuts it short, and nobody at a terminal waits for it.
+    async fn drain_window(&mut self, view: &View, delay: Duration) {
+        view.set_serving(false);
+        if !self.is_interrupted {
+            tracing::info!(
+                delay_s = delay.as_secs(),
+                "draining: not ready any more, and still answering"
+            );
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                () = self.end() => {}
+            }
+        }
+        tracing::info!("ending: no new calls, running ones may finish, another signal cuts them");
     }
 
     /// Resolves when the gateway shall end, whatever else is asked for.

@@ -17,13 +17,16 @@ use hyper::body::Incoming;
 use keepgate_authn::Authenticator;
 use keepgate_call::ServerName;
 use keepgate_credential::{Scope as Ending, Use};
-use keepgate_store::kill::{CallEnd, Kill, Remains, Running, Scope};
+use keepgate_store::{
+    kill::{CallEnd, Kill, Remains, Running, Scope},
+    sessions::SessionRow,
+};
 use keepgate_transport::Body;
 use tower::Service;
 
 use crate::{
-    session::Session,
-    settings::{Lives, Settings, Upstream},
+    session::{Definition, Restored, Restoring, Session},
+    settings::{Limits, Lives, Settings, Upstream},
     shared::Shared,
     stack::{self, Calls, Edge},
     upstream::{Link, SetUpError, Upstreams},
@@ -41,6 +44,9 @@ const ENDINGS: Duration = Duration::from_millis(500);
 /// Pause before a partial kill is looked at again, and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 
+/// Sweeps between two times that the last uses of sessions are written: about a minute.
+const USES: usize = 6;
+
 /// The gateway. Cheap to clone; clones share it.
 #[derive(Clone)]
 pub struct Gateway {
@@ -57,6 +63,8 @@ struct Built {
     lives: Lives,
     /// The references of the servers' credentials.
     references: BTreeMap<ServerName, Arc<str>>,
+    limits: Limits,
+    definitions: BTreeMap<ServerName, Definition>,
     /// Identity of each server: how it is reached, and with which credential.
     servers: BTreeMap<ServerName, (Upstream, Option<Use>)>,
     // Held for the gateway's own calls, which find it by a weak reference.
@@ -85,6 +93,8 @@ impl Built {
             idle: settings.limits.session_idle,
             lives: settings.limits.lives,
             references: settings.references(),
+            limits: settings.limits.clone(),
+            definitions: Definition::all(settings),
             servers: settings
                 .servers
                 .iter()
@@ -109,6 +119,35 @@ impl Gateway {
             built: Arc::new(ArcSwap::from_pointee(built)),
             shared,
         })
+    }
+
+    /// Resumes the sessions of an earlier process: where caller and server are the same, none of `kills` has cut them off, and
+    /// no policy reads what they did before, which is not known any more. For before anybody calls. `kills` are those that are
+    /// over, too: one that was set and cleared while no gateway ran has ended its sessions all the same.
+    pub fn restore(&self, rows: Vec<SessionRow>, kills: &[Arc<Kill>]) -> Restored {
+        let (built, shared) = (self.built.load(), &self.shared);
+        let sources = shared.credentials.sources();
+        let now = shared.clock.now();
+        shared.sessions.restore(
+            rows,
+            &Restoring {
+                limits: &built.limits,
+                now,
+                definitions: &built.definitions,
+                link: &|server, state| built.upstreams.resume(server, state, &sources),
+                admits: &|caller| shared.authn.admits(caller),
+                is_killed: &|session| {
+                    let reference = built.references.get(&session.server);
+                    let facts = session.facts(reference.map(|text| &**text));
+                    let began = now.checked_sub(session.age());
+                    let since = |kill: &Kill| began.is_none_or(|began| kill.set_at >= began);
+                    let mut all = kills.iter();
+                    shared.kill.find(&facts).is_some()
+                        || all.any(|kill| since(kill) && kill.covers(&facts))
+                },
+                reads_past: shared.policy.reads_history() || shared.policy.reads_flow(),
+            },
+        )
     }
 
     /// Builds the stack again and swaps it in; calls that run go on in the old one, sessions stay. A server that is gone, or
@@ -198,7 +237,7 @@ impl Gateway {
         let mut sessions = self.shared.sessions.all();
         sessions.retain(|session| which(session));
         for session in &sessions {
-            self.shared.sessions.end(session);
+            let _write = self.shared.sessions.end(session);
             if let Some(link) = session.link.get() {
                 link.end();
             }
@@ -304,7 +343,7 @@ impl Gateway {
     pub async fn sweep(self) {
         let mut ticks = tokio::time::interval(SWEEP);
         let mut counts = tokio::time::interval(COUNT);
-        loop {
+        for sweep in (0..USES).cycle() {
             tokio::select! {
                 _ = ticks.tick() => {}
                 _ = counts.tick() => {
@@ -322,6 +361,9 @@ impl Gateway {
             // Of an `initialize` that was being answered when its caller was shut out.
             kill_processes(&self.end_unadmitted_sessions()).await;
             self.shared.history.expire();
+            if sweep == 0 {
+                self.shared.sessions.tend();
+            }
             // What it waits for is the kernel's list of processes; nobody waits for it.
             drop(tokio::task::spawn_blocking(keepgate_transport::stdio::reap));
         }
@@ -357,8 +399,14 @@ impl Gateway {
         self.shared.load.drain();
     }
 
-    /// Ends every session, and waits for the work that outlived its request; at most `patience`.
+    /// Leaves the sessions that outlive the process to the next one, ends the others, and waits for the work that outlived its
+    /// request; at most `patience`.
     pub async fn close(&self, patience: Duration) {
+        let sessions = &self.shared.sessions;
+        sessions.tend();
+        for session in sessions.all() {
+            sessions.leave(&session);
+        }
         self.end_sessions(|_| true);
         let ended = tokio::time::timeout(patience, self.shared.credentials.close()).await;
         if !ended.is_ok_and(|ended| ended.pending.is_empty()) {
@@ -369,6 +417,9 @@ impl Gateway {
         let _in_time = tokio::time::timeout(patience, self.shared.tasks.wait())
             .await
             .is_ok();
+        if let Some(store) = self.shared.sessions.store() {
+            store.close(patience).await;
+        }
         // Whoever closes the log next closes it over every count.
         self.shared.refusals.close();
     }

@@ -13,5 +13,5 @@ mod text;
 pub(crate) use self::{
     arguments::written,
     records::count as records,
-    redact::{Rewritten, Rules},
+    redact::{Rewritten, Rules, WrittenRules},
 };

@@ -1,29 +1,33 @@
 //! Sessions of the stateful revisions: our own ids, each bound to one caller and one server.
 
 mod calls;
+mod definition;
+mod restore;
+mod row;
 mod seal;
 mod table;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-    time::Instant,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicBool},
+    time::{Duration, Instant},
 };
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use keepgate_call::{Caller, Code, Refusal, ServerName};
 use keepgate_mcp::{id::Id, message::Request, method::Method, revision::Revision};
 use keepgate_policy::ClientFacts;
-use keepgate_store::kill::Facts;
+use keepgate_store::{kill::Facts, sessions::SessionDigest};
 use keepgate_transport::memory::Charge;
 use tokio_util::sync::CancellationToken;
 
 use self::{calls::SessionCalls, seal::Seal, table::Usage};
 pub use self::{
     calls::{Running, RunningCall, TrackedCall},
+    restore::Restored,
     seal::{EventKey, MAX_SEALED, Origin},
-    table::{InUse, Seat, Sessions},
+    table::{InUse, Opening, Seat, Sessions},
 };
+pub(crate) use self::{definition::Definition, restore::Restoring};
 use crate::{catalog::Catalog, hash::HashMap, layers::obligation::Standing, upstream::Link};
 
 /// How many of a server's questions may wait for an answer in one session.
@@ -32,9 +36,9 @@ const ASKED_MOST: usize = 64;
 /// One session.
 #[derive(Debug)]
 pub struct Session {
-    /// Our id: 256 random bits, base64url. Never the upstream's.
-    pub id: Box<str>,
-    /// A digest of the id, for policy and records; the id itself is a key to the session.
+    /// Digest of our id, which is 256 random bits and known to the client alone. Never the upstream's.
+    pub digest: SessionDigest,
+    /// The digest in short, for policy and records.
     pub public: Arc<str>,
     /// Whom it is bound to.
     pub caller: Arc<Caller>,
@@ -42,8 +46,14 @@ pub struct Session {
     pub server: ServerName,
     /// What the client said of itself at `initialize`.
     pub client: Option<ClientFacts>,
-    /// When it began.
+    /// When it began in this process.
     pub began: Instant,
+    /// Its age when this process resumed it.
+    aged: Duration,
+    /// Identity of the server it was opened with.
+    definition: Definition,
+    /// Whether a restart resumes it.
+    is_kept: AtomicBool,
     /// The upstream's side; set when the upstream has accepted `initialize`.
     pub link: OnceLock<Link>,
     /// The tools the server has shown in this session.
@@ -64,28 +74,39 @@ pub struct Session {
     _charge: Charge,
 }
 
+/// Parts of a session that begins.
+struct Beginning {
+    digest: SessionDigest,
+    caller: Arc<Caller>,
+    server: ServerName,
+    definition: Definition,
+    client: Option<ClientFacts>,
+    aged: Duration,
+}
+
 impl Session {
-    fn new(
-        caller: Arc<Caller>,
-        server: ServerName,
-        client: Option<ClientFacts>,
-        key: &EventKey,
-        charge: Charge,
-    ) -> Result<Self, Refusal> {
-        let mut random = [0_u8; 32];
-        getrandom::fill(&mut random)
-            .map_err(|_| Refusal::new(Code::Internal).detail("no randomness"))?;
-        let id = URL_SAFE_NO_PAD.encode(random).into_boxed_str();
+    fn new(beginning: Beginning, key: &EventKey, charge: Charge) -> Result<Self, Refusal> {
+        let Beginning {
+            digest,
+            caller,
+            server,
+            definition,
+            client,
+            aged,
+        } = beginning;
         let seal = key
-            .seal(&id)
+            .seal(&digest)
             .ok_or_else(|| Refusal::new(Code::Internal).detail("no key for event ids"))?;
         Ok(Self {
-            public: public_id(&id),
-            id,
+            public: public_id(&digest),
+            digest,
             caller,
             server,
             client,
             began: Instant::now(),
+            aged,
+            definition,
+            is_kept: AtomicBool::new(false),
             link: OnceLock::new(),
             catalog: Catalog::default(),
             standing: Standing::default(),
@@ -123,9 +144,20 @@ impl Session {
             .unwrap_or(Revision::V2025_03_26)
     }
 
+    /// Marks it as one that a restart resumes.
+    fn set_kept(&self) {
+        self.is_kept
+            .store(true, std::sync::atomic::Ordering::Release);
+    }
+
+    /// Time since it began, in this process or an earlier one.
+    pub fn age(&self) -> Duration {
+        self.aged.saturating_add(self.began.elapsed())
+    }
+
     /// Seconds since it began.
     pub fn age_s(&self) -> u64 {
-        self.began.elapsed().as_secs()
+        self.age().as_secs()
     }
 
     /// Remembers that the server asked the client something. `false` when too many questions wait, or one with this id
@@ -180,10 +212,15 @@ impl Session {
     }
 }
 
-/// The public id of the session with this id, which is random enough that its plain digest gives nothing away.
-fn public_id(id: &str) -> Arc<str> {
-    let digest = blake3::hash(id.as_bytes()).to_hex();
-    digest.as_str().get(..32).unwrap_or_default().into()
+/// Digest of a session id.
+fn digest(id: &[u8]) -> SessionDigest {
+    *blake3::hash(id).as_bytes()
+}
+
+/// The public id of the session with this digest: random enough that it gives nothing away.
+fn public_id(digest: &SessionDigest) -> Arc<str> {
+    let text = blake3::Hash::from_bytes(*digest).to_hex();
+    text.as_str().get(..32).unwrap_or_default().into()
 }
 
 /// A poisoned lock guards plain data that each holder leaves whole; going on is safe.

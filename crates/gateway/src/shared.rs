@@ -6,7 +6,7 @@ use keepgate_audit::Log;
 use keepgate_authn::Authenticator;
 use keepgate_credential::{Credentials, Live};
 use keepgate_policy::Policy;
-use keepgate_store::kill::Switch;
+use keepgate_store::{kill::Switch, sessions::SessionStore};
 use keepgate_telemetry::trace::Tracer;
 use keepgate_transport::memory::Budget;
 use tokio_util::task::TaskTracker;
@@ -83,8 +83,8 @@ impl Shared {
     pub fn with_memory(mut self, bytes: usize) -> Self {
         self.memory = Budget::new(bytes);
         // Before anybody was served: what they hold is empty.
-        let key = self.sessions.key().clone();
-        self.sessions = Arc::new(Sessions::new(&self.meters, &self.memory, key));
+        let (key, store) = (self.sessions.key().clone(), self.sessions.store().cloned());
+        self.sessions = Arc::new(Sessions::new(&self.meters, &self.memory, key, store));
         self.catalogs = Arc::new(Catalogs::new(&self.memory));
         self.history = Arc::new(Histories::new(&self.memory));
         self
@@ -97,10 +97,12 @@ impl Shared {
         self
     }
 
-    /// With the key that event ids are sealed with, instead of one that ends with the process.
+    /// With the key that event ids and rows of sessions are sealed with, instead of one that ends with the process, and the
+    /// store of these rows.
     #[must_use]
-    pub fn with_event_key(mut self, key: EventKey) -> Self {
-        self.sessions = Arc::new(Sessions::new(&self.meters, &self.memory, key));
+    pub fn with_session_store(mut self, key: EventKey, store: SessionStore) -> Self {
+        let (meters, memory) = (&self.meters, &self.memory);
+        self.sessions = Arc::new(Sessions::new(meters, memory, key, Some(store)));
         self
     }
 
@@ -131,7 +133,7 @@ impl Shared {
             log,
             policy,
             authn: Arc::new(Admission::new(authn)),
-            sessions: Arc::new(Sessions::new(&meters, &memory, EventKey::random()?)),
+            sessions: Arc::new(Sessions::new(&meters, &memory, EventKey::random()?, None)),
             budgets: Arc::default(),
             processes: Arc::default(),
             history: Arc::new(Histories::new(&memory)),

@@ -128,6 +128,29 @@ impl Upstreams {
         join_all(stopped).await;
     }
 
+    /// The side of `server` in a session of an earlier process. `None` for a process.
+    pub(crate) fn resume(
+        &self,
+        server: &ServerName,
+        state: LinkState,
+        sources: &BTreeMap<ServerName, Arc<Source>>,
+    ) -> Option<Link> {
+        let own = sources.get(server);
+        // What policy chose instead of the server's own is chosen again by each call; until then the server hears nothing.
+        let source = own.filter(|source| {
+            let reference = source.wanted().reference.text();
+            state.reference.as_ref() == Some(&reference)
+        });
+        match self.0.get(server)? {
+            Kind::Http(http) => Some(Link::Http {
+                http: Arc::clone(http),
+                session: state.session,
+                source: source.cloned(),
+            }),
+            Kind::Child(_) => None,
+        }
+    }
+
     /// Whether a server can be connected to, without sending it anything. `None` for one that is a process, and for one
     /// that is not configured any more.
     pub async fn is_reachable(&self, server: &ServerName) -> Option<bool> {
@@ -204,6 +227,19 @@ impl Link {
         }
     }
 
+    /// The part that outlives the gateway; `None` for a process, which does not.
+    pub(crate) fn state(&self) -> Option<LinkState> {
+        match self {
+            Self::Http {
+                session, source, ..
+            } => Some(LinkState {
+                session: session.clone(),
+                reference: source.as_ref().map(|it| it.wanted().reference.text()),
+            }),
+            Self::Child(_) => None,
+        }
+    }
+
     /// Tells the server that the session is over. Nobody waits for it.
     pub fn end(&self) {
         match self {
@@ -225,6 +261,15 @@ fn declined(id: &Id) -> Option<Response> {
         Some(Message::Response(response)) => Some(response),
         Some(Message::Request(_) | Message::Notification(_)) | None => None,
     }
+}
+
+/// The part of a session's side of a server that outlives the gateway.
+#[derive(Debug, Clone)]
+pub(crate) struct LinkState {
+    /// The server's own session id, if it gave one.
+    pub(crate) session: Option<HeaderValue>,
+    /// Reference of the credential it was opened with.
+    pub(crate) reference: Option<Arc<str>>,
 }
 
 /// Sends calls to the servers they are for.

@@ -382,6 +382,18 @@ impl ClientFacts {
         client.text("version", fields.version);
         Self(client.done())
     }
+
+    /// Name and version, as the client gave them.
+    #[must_use]
+    pub fn name_and_version(&self) -> (String, String) {
+        let text = |member: &str| {
+            let members = self.0.as_object().ok();
+            let text = members.and_then(|members| members.get(&Value::from(member)));
+            let text = text.and_then(|text| text.as_string().ok());
+            text.map_or_else(String::new, |text| text.to_string())
+        };
+        (text("name"), text("version"))
+    }
 }
 
 /// What a [`ToolFacts`] is made from.

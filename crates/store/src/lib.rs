@@ -1,11 +1,12 @@
 //! What must last beyond a restart, and what every call asks of it while it runs.
 //!
-//! The only crate that knows a database. Today it keeps the kill switch ([`kill`]); what has to last later (approvals,
-//! grants, pins) joins it here.
+//! The only crate that knows a database. It keeps the kill switch ([`kill`]) and the sessions a restart resumes ([`sessions`]),
+//! each in a file of its own; what has to last later (approvals, grants, pins) joins them here.
 
 use std::path::Path;
 
 pub mod kill;
+pub mod sessions;
 mod sql;
 
 /// Name of the database in the state directory.

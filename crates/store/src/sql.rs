@@ -11,7 +11,7 @@ use std::{
 };
 
 use sqlx::{
-    Row, SqlitePool,
+    ConnectOptions, Row, SqliteConnection, SqlitePool,
     migrate::{Migration, MigrationType, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -97,12 +97,12 @@ fn migrations() -> Migrator {
     }
 }
 
-fn failed(act: &'static str) -> impl FnOnce(sqlx::Error) -> DatabaseError {
+pub(crate) fn failed(act: &'static str) -> impl FnOnce(sqlx::Error) -> DatabaseError {
     move |source| DatabaseError::Sql { act, source }
 }
 
 /// Bounds what is asked of the database: a disk that hangs must not hold an operator up.
-async fn soon<T>(
+pub(crate) async fn soon<T>(
     asked: impl Future<Output = Result<T, DatabaseError>>,
 ) -> Result<T, DatabaseError> {
     match tokio::time::timeout(PATIENCE, asked).await {
@@ -156,27 +156,12 @@ impl Database {
     /// Opens the database of `state_directory`, makes it when there is none, and brings it up to date.
     pub(crate) async fn open(state_directory: &Path) -> Result<Self, DatabaseError> {
         let path = state_directory.join(Self::FILE);
-        let made = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(&path);
-        // One that can only be read is opened all the same: what it holds counts.
-        if let Err(source) = made
-            && !path.exists()
-        {
-            return Err(DatabaseError::File { path, source });
-        }
+        make(&path)?;
         soon(async {
-            let options = SqliteConnectOptions::new()
-                .filename(&path)
-                .journal_mode(SqliteJournalMode::Wal)
-                .synchronous(SqliteSynchronous::Full)
-                .busy_timeout(BUSY);
             let pool = SqlitePoolOptions::new()
                 .max_connections(1)
                 .acquire_timeout(PATIENCE)
-                .connect_with(options)
+                .connect_with(options(&path))
                 .await
                 .map_err(failed("open"))?;
             migrations()
@@ -287,7 +272,50 @@ impl Database {
     }
 }
 
-fn inode(path: &Path) -> Result<u64, DatabaseError> {
+/// Makes the file of a database where there is none.
+fn make(path: &Path) -> Result<(), DatabaseError> {
+    let made = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path);
+    // One that can only be read is opened all the same: what it holds counts.
+    if let Err(source) = made
+        && !path.exists()
+    {
+        let path = path.to_path_buf();
+        return Err(DatabaseError::File { path, source });
+    }
+    Ok(())
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY)
+}
+
+/// Opens the database at `path` for one who needs no pool, makes it when there is none, and brings it up to date. Returns the
+/// file's inode too.
+pub(crate) async fn connect(
+    path: &Path,
+    migrations: &Migrator,
+) -> Result<(SqliteConnection, u64), DatabaseError> {
+    make(path)?;
+    soon(async {
+        let mut connection = options(path).connect().await.map_err(failed("open"))?;
+        migrations
+            .run_direct(&mut connection)
+            .await
+            .map_err(DatabaseError::Migrate)?;
+        Ok((connection, inode(path)?))
+    })
+    .await
+}
+
+pub(crate) fn inode(path: &Path) -> Result<u64, DatabaseError> {
     fs::metadata(path)
         .map(|metadata| metadata.ino())
         .map_err(|_gone| DatabaseError::Gone {

@@ -130,7 +130,12 @@ impl Home {
     }
 
     fn write(&self) {
-        self.replace("keepgate.yaml", &yaml(&self.configuration));
+        let mut configuration = self.configuration.clone();
+        // Nobody balances loads here.
+        if configuration["limits"]["drain_delay"].is_null() {
+            configuration["limits"]["drain_delay"] = json!("1ms");
+        }
+        self.replace("keepgate.yaml", &yaml(&configuration));
     }
 
     /// Writes a file at once, as a careful operator does: nobody reads half of it.

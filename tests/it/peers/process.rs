@@ -219,6 +219,12 @@ pub(super) fn program(name: &str) -> PathBuf {
 
 /// Runs a script of `tests/peers`, or one in an installed interpreter, to its end.
 pub(super) async fn run(name: &str, words: &[&str], environment: &[(&str, &str)]) -> Finished {
+    let running = begin(name, words, environment);
+    running.finished(PATIENCE * 5).await
+}
+
+/// As [`run`], without waiting for anything.
+pub(super) fn begin(name: &str, words: &[&str], environment: &[(&str, &str)]) -> Running {
     let installed = |path: &str| repository().join(".peers").join(path);
     let script = peer(name);
     let mut command = match script.extension().and_then(OsStr::to_str) {
@@ -229,7 +235,7 @@ pub(super) async fn run(name: &str, words: &[&str], environment: &[(&str, &str)]
         _ => Command::new(&script),
     };
     command.args(words).envs(environment.iter().copied());
-    Running::start(name, command).finished(PATIENCE * 5).await
+    Running::start(name, command)
 }
 
 /// A server of `tests/peers/server.sh` that listens: the process and its URL.

@@ -30,7 +30,7 @@ enum Effect {
 type Change = fn(&mut Value);
 
 /// The keys, and a change of each. A key stands for those below it.
-const KEYS: [(&str, Change, Effect); 36] = {
+const KEYS: [(&str, Change, Effect); 37] = {
     use Effect::{Applied, Restart, Taken};
     [
         (
@@ -158,6 +158,11 @@ const KEYS: [(&str, Change, Effect); 36] = {
         (
             "limits.drain",
             |it| it["limits"] = json!({"drain": "9s"}),
+            Restart,
+        ),
+        (
+            "limits.drain_delay",
+            |it| it["limits"] = json!({"drain_delay": "9s"}),
             Restart,
         ),
         (

@@ -24,7 +24,7 @@ pub(super) fn run(command: Keys, context: &mut Context<'_>) -> Result<(), Failur
 
 /// Opens the store.
 fn open(state: State, context: &Context<'_>) -> Result<ApiKeys, Failure> {
-    ApiKeys::open(&context.state(state.directory)?).map_err(|error| failed(&error))
+    ApiKeys::open(&context.known_state(state.directory)?).map_err(|error| failed(&error))
 }
 
 /// Which code an error of the store ends with.

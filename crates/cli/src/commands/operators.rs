@@ -21,7 +21,7 @@ pub(super) fn run(command: Operators, context: &mut Context<'_>) -> Result<(), F
             new_file,
             state,
         } => {
-            let directory = context.state(state.directory)?;
+            let directory = context.known_state(state.directory)?;
             if new_file {
                 keepgate_admin::begin(&directory).map_err(|error| failed(&error))?;
             }
@@ -114,7 +114,7 @@ struct List {
 
 /// `operators list`.
 fn list(state: State, context: &mut Context<'_>) -> Result<(), Failure> {
-    let directory = context.state(state.directory)?;
+    let directory = context.known_state(state.directory)?;
     let operators = keepgate_admin::read(&directory).map_err(|error| failed(&error))?;
     let list = List {
         operators: operators.into_iter().map(Shown::from).collect(),
@@ -139,7 +139,7 @@ fn list(state: State, context: &mut Context<'_>) -> Result<(), Failure> {
 
 /// `operators revoke`.
 fn revoke(name: &str, state: State, context: &mut Context<'_>) -> Result<(), Failure> {
-    let directory = context.state(state.directory)?;
+    let directory = context.known_state(state.directory)?;
     let entry = keepgate_admin::revoke(&directory, name, SystemTime::now())
         .map_err(|error| failed(&error))?;
     let shown = Shown::from(entry);

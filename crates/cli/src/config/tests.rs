@@ -130,7 +130,8 @@ fn the_smallest_file_has_the_documented_defaults() {
         }
     );
     assert_eq!(configuration.header_timeout, Duration::from_secs(10));
-    assert_eq!(configuration.drain, Duration::from_secs(30));
+    assert_eq!(configuration.drain.patience, Duration::from_secs(30));
+    assert_eq!(configuration.drain.delay, Duration::from_secs(5));
     assert_eq!(configuration.gateway.limits.body, 1 << 20);
     assert_eq!(configuration.gateway.limits.depth, 64);
     assert_eq!(configuration.tls, None);
@@ -217,7 +218,8 @@ fn tokens_are_for_the_address_clients_use() {
 fn every_limit_arrives_where_it_belongs() {
     let configuration = good(include_str!("tests/full.yaml"));
     assert_eq!(configuration.header_timeout, Duration::from_secs(3));
-    assert_eq!(configuration.drain, Duration::from_secs(45));
+    assert_eq!(configuration.drain.patience, Duration::from_secs(45));
+    assert_eq!(configuration.drain.delay, Duration::from_secs(12));
     let limits = &configuration.gateway.limits;
     assert_eq!((limits.body, limits.result), (512 << 10, 4 << 20));
     assert_eq!((limits.depth, limits.in_flight.get()), (32, 7));

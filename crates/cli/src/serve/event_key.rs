@@ -1,4 +1,4 @@
-//! The key event ids are sealed with: made once, kept with the state, read by nobody but the gateway.
+//! The key event ids and rows of sessions are sealed with: made once, kept with the state, read by nobody but the gateway.
 
 use std::path::Path;
 
@@ -37,8 +37,7 @@ pub(super) fn open(state: &Path) -> Result<EventKey, Failure> {
                 path.display()
             ),
         );
-        failure
-            .hint("remove it and another is made; streams that broke before cannot be resumed then")
+        failure.hint("remove it and another is made; sessions of before cannot be resumed then")
     })?;
     Ok(EventKey::new(bytes))
 }

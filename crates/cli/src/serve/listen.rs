@@ -43,7 +43,7 @@ pub(super) async fn data(
         header_timeout: configuration.header_timeout,
         max_connections: connections,
         trusted_proxies: configuration.trusted_proxies.clone().into(),
-        drain: configuration.drain,
+        drain: configuration.drain.patience,
         ..ListenerSettings::default()
     };
     let mut listeners = Vec::new();

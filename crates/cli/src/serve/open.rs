@@ -11,6 +11,7 @@ use keepgate_credential::Live;
 use keepgate_files::FileError;
 use keepgate_gateway::Shared;
 use keepgate_net::TlsFiles;
+use keepgate_store::sessions::{self, SessionRow, SessionStore};
 use keepgate_store::{DATABASE, kill::KillFile};
 use keepgate_transport::http::tls::Tls;
 
@@ -19,6 +20,7 @@ use super::{clock, event_key, shadow, tokens};
 use crate::config::{self, AuthMode, Configuration};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::state_format;
 
 /// Where the audit log lies in the state directory.
 pub(crate) const AUDIT_DIRECTORY: &str = "audit";
@@ -37,12 +39,15 @@ pub(super) struct Opened {
     pub(super) tls: Option<Tls>,
     /// Policies that are fetched, or lie in archives.
     pub(super) bundles: Arc<Bundles>,
+    /// Sessions of an earlier process.
+    pub(super) sessions: Vec<SessionRow>,
 }
 
 impl Opened {
     /// Opens everything, in the order in which an operator would look for what is wrong. Blocks; nothing else runs yet.
     pub(super) async fn open(configuration: &Configuration) -> Result<Self, Failure> {
         check_state(&configuration.state).map_err(|error| Failure::caused(Exit::State, &error))?;
+        state_format::migrate(&configuration.state)?;
         let live = Live::new();
         let (bundles, policy) = bundles::open(configuration, &live).await?;
         let state = &configuration.state;
@@ -58,12 +63,15 @@ impl Opened {
         let clock = clock::open(state);
         report_missing(&authn, &operators);
         let log = open_log(configuration)?;
+        // After the log, whose lock keeps other processes out.
+        let most = configuration.gateway.limits.sessions.get();
+        let (store, sessions) = SessionStore::open(state, most).await;
         let shared = Shared::new(log, Arc::new(policy), Arc::new(authn))
             .map_err(|error| Failure::caused(Exit::Start, &error))?
             .with_memory(configuration.memory)
             .with_secrets(&live)
             .with_clock(clock)
-            .with_event_key(event_key::open(state)?);
+            .with_session_store(event_key::open(state)?, store);
         let shared = Arc::new(shared);
         let sources = bundles.join(configuration.sources());
         shadow::start(configuration.shadow.as_ref(), sources, &shared).await;
@@ -72,6 +80,7 @@ impl Opened {
             operators: Arc::new(operators),
             tls: tls.transpose()?,
             bundles,
+            sessions,
         })
     }
 }
@@ -97,13 +106,14 @@ fn report_missing(authn: &Authenticator, operators: &Operators) {
 fn check_state(state: &Path) -> Result<(), FileError> {
     keepgate_files::create_directory(state)?;
     keepgate_files::check_directory(state)?;
-    for name in [
+    let own = [
         KillFile::FILE,
         DATABASE,
         DATABASE_JOURNAL,
         DATABASE_INDEX,
         clock::FILE,
-    ] {
+    ];
+    for name in own.into_iter().chain(sessions::FILES) {
         keepgate_files::check(&state.join(name))?;
     }
     let log = state.join(AUDIT_DIRECTORY);

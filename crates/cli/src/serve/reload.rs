@@ -80,6 +80,7 @@ impl Reloader {
             operators,
             tls,
             bundles,
+            sessions: _resumed,
         } = opened;
         view.set_plaintext(!configuration.plaintext.is_empty());
         Self {
@@ -96,6 +97,11 @@ impl Reloader {
             data,
             set_log,
         }
+    }
+
+    /// Time in which everything is still answered after a signal to end.
+    pub(super) fn drain_delay(&self) -> Duration {
+        self.configuration.drain.delay
     }
 
     /// The files that matter now.

@@ -420,6 +420,7 @@ impl Source for View {
             });
         }
         parts.extend(super::kills::partial(&self.ledger));
+        parts.extend(super::sessions::part(&self.shared));
         parts.extend(self.has_stray_kill().then_some(Part {
             name: "kill_target",
             ready: true,

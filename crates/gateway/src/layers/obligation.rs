@@ -42,7 +42,7 @@ use crate::{
     knowledge::Knowledge,
     limit::{Budgets, Rate, Share},
     oblige::Rules,
-    session::{Session, TrackedCall},
+    session::{Session, Sessions, TrackedCall},
     settings::{Settings, Upstream},
     shared::Shared,
 };
@@ -60,6 +60,7 @@ struct Parts {
     history: Arc<Histories>,
     kill: Arc<Switch>,
     inspection: Arc<Inspection>,
+    sessions: Arc<Sessions>,
     /// Every credential there is, by its reference.
     credentials: HashMap<Arc<str>, Arc<Source>>,
     /// The servers that cannot be given another for one call: a process gets its own when it starts, and what is sent to
@@ -104,6 +105,7 @@ impl Carry {
             history: Arc::clone(&shared.history),
             kill: Arc::clone(&shared.kill),
             inspection: Arc::clone(&shared.inspection),
+            sessions: Arc::clone(&shared.sessions),
             credentials: credentials.collect(),
             closed: closed.collect(),
         }))
@@ -269,7 +271,12 @@ impl Around<Permitted> for Carry {
                 }
             }
         };
-        way.note(&bound)?;
+        if way.note(&bound)?
+            && let Some(session) = &way.session
+        {
+            // Before anything of the server comes that they are for.
+            self.0.sessions.rewrite(session).await;
+        }
         let revision = Arc::clone(&decision.revision);
         let running = way.held(next(Obliged {
             bound,
@@ -318,20 +325,22 @@ impl Way {
         }
     }
 
-    /// Registers with the session the rules for this call's answer and for every later message of the server.
+    /// Registers with the session the rules for this call's answer and for every later message of the server. Returns whether
+    /// the session has more of them than before.
     ///
     /// # Errors
     /// `overloaded` when the session has too many rules.
-    fn note(&self, bound: &Bound) -> Result<(), Refusal> {
+    fn note(&self, bound: &Bound) -> Result<bool, Refusal> {
         if bound.resumed().is_some() {
-            return Ok(());
+            return Ok(false);
         }
         let Some(duty) = &self.duty else {
-            return Ok(());
+            return Ok(false);
         };
-        if let Some(session) = &self.session {
-            session.standing.enter(duty)?;
-        }
+        let is_more = match &self.session {
+            Some(session) => session.standing.enter(duty)?,
+            None => false,
+        };
         if let Some(tracked) = &bound.tracked {
             // Set once: a call is carried once.
             let _first = tracked.duty.set(Arc::clone(duty));
@@ -339,7 +348,7 @@ impl Way {
                 let _first = tracked.limit.set(limit);
             }
         }
-        Ok(())
+        Ok(is_more)
     }
 
     /// Runs what can be cut with the credential it is sent with.

@@ -4,17 +4,17 @@
 mod open;
 mod stream;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use keepgate_call::{Answer, Ask, Call, Code, Refusal, Reply, ServerName};
 use keepgate_mcp::{Era, id::Id, message::Message, method::Method};
 use keepgate_store::kill::{Running, Switch};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::{
     around::Around,
-    session::{InUse, Origin, Seat, Session, Sessions, TrackedCall},
+    session::{Definition, InUse, Opening, Origin, Session, Sessions, TrackedCall},
     settings::{Limits, Settings},
     shared::Shared,
 };
@@ -56,7 +56,7 @@ impl Binding {
 /// The session a call belongs to, with what keeps its place in the table.
 enum Found {
     None,
-    Opening(Arc<Session>, Seat),
+    Opening(Opening),
     Held(InUse),
 }
 
@@ -85,6 +85,9 @@ impl Bound {
     }
 }
 
+/// Time the end of a session may take to be durable before its client learns of it.
+const DURABLE: Duration = Duration::from_secs(2);
+
 /// Binds calls to sessions.
 #[derive(Debug)]
 pub struct Bind {
@@ -92,6 +95,7 @@ pub struct Bind {
     limits: Limits,
     switch: Arc<Switch>,
     references: BTreeMap<ServerName, Arc<str>>,
+    definitions: BTreeMap<ServerName, Definition>,
 }
 
 impl Bind {
@@ -102,6 +106,7 @@ impl Bind {
             limits: settings.limits.clone(),
             switch: Arc::clone(&shared.kill),
             references: settings.references(),
+            definitions: Definition::all(settings),
         }
     }
 
@@ -131,8 +136,8 @@ impl Bind {
         if let Some(killed) = self.killed(call) {
             return Err(killed);
         }
-        let (session, seat) = open::begin(&self.sessions, &self.limits, call)?;
-        Ok(Found::Opening(session, seat))
+        let opening = open::begin(&self.sessions, &self.limits, &self.definitions, call)?;
+        Ok(Found::Opening(opening))
     }
 
     fn find(&self, call: &Arc<Call>) -> Result<Found, Refusal> {
@@ -181,15 +186,15 @@ impl Around<Arc<Call>> for Bind {
         let found = self.find(&call);
         let in_use = match found.map_err(|refusal| self.refusal(&call, refusal))? {
             Found::None => return stateless(call, next).await,
-            Found::Opening(session, seat) => {
-                note(&call, &session);
+            Found::Opening(opening) => {
+                note(&call, &opening.session);
                 let bound = Bound {
                     call,
-                    session: Binding::Opening(Arc::clone(&session)),
+                    session: Binding::Opening(Arc::clone(&opening.session)),
                     tracked: None,
                     resume: None,
                 };
-                return open::finish(&self.sessions, (session, seat), bound, next).await;
+                return open::finish(&self.sessions, opening, bound, next).await;
             }
             Found::Held(in_use) => in_use,
         };
@@ -295,6 +300,15 @@ fn resumed(session: &Session, call: &Call) -> Result<Option<Resumed>, Refusal> {
 }
 
 impl Bind {
+    /// Ends a session for good: also over a restart, unless the disk takes too long.
+    async fn end(&self, session: &Session) {
+        if let Some(write) = self.sessions.end(session)
+            && !write.is_durable(DURABLE).await
+        {
+            warn!(server = %session.server, "the end of a session is not durable yet");
+        }
+    }
+
     async fn held<N, F>(
         &self,
         in_use: InUse,
@@ -333,12 +347,12 @@ impl Bind {
             () = ended.cancelled(), if !ends => Err(Refusal::new(Code::SessionUnknown)),
         };
         if ends {
-            self.sessions.end(&session);
+            self.end(&session).await;
         }
         let reply = match reply {
             // The server has forgotten the session: so do we, and the client begins anew.
             Err(refusal) if refusal.code == Code::SessionUnknown => {
-                self.sessions.end(&session);
+                let _write = self.sessions.end(&session);
                 return Err(refusal);
             }
             other => other?,

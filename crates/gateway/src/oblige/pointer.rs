@@ -34,6 +34,20 @@ impl Pointer {
         (steps.len() <= STEPS_MOST).then_some(Self(steps))
     }
 
+    /// The pointer as it is written.
+    pub(super) fn text(&self) -> String {
+        let mut text = String::new();
+        for step in &self.0 {
+            text.push('/');
+            match step {
+                Step::Named(name) => text.push_str(&name.replace('~', "~0").replace('/', "~1")),
+                Step::Any => text.push('*'),
+                Step::Deep => text.push_str("**"),
+            }
+        }
+        text
+    }
+
     /// The steps that may come first.
     fn start(&self) -> u64 {
         self.closed(1)

@@ -10,6 +10,7 @@ mod pass;
 mod prose;
 #[cfg(test)]
 mod tests;
+mod written;
 
 use std::collections::BTreeSet;
 
@@ -17,6 +18,7 @@ use aho_corasick::{AhoCorasick, MatchKind};
 use keepgate_policy::{Obligations, PatternClass, Redact};
 
 use self::pass::Pass;
+pub(crate) use self::written::WrittenRules;
 use super::{
     pointer::{Places, Pointer},
     text::folded,

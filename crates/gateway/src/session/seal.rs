@@ -3,13 +3,16 @@
 
 use std::{
     fmt,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use keepgate_call::UpstreamId;
+use keepgate_store::sessions::SessionDigest;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+
+use super::row::RowKey;
 
 /// Longest event id that is handed out, in bytes: it comes back in a header line, and some servers in front of a gateway take
 /// few kilobytes of those.
@@ -17,6 +20,8 @@ pub const MAX_SEALED: usize = 512;
 /// Kind and number of the stream an id came on.
 const ORIGIN: usize = 9;
 const TAG: usize = 16;
+/// Random bytes of a nonce; the others count.
+const PROCESS: usize = NONCE_LEN - 4;
 /// Longest event id of a server that still fits, in bytes.
 const MAX_UPSTREAM: usize = MAX_SEALED / 4 * 3 - NONCE_LEN - ORIGIN - TAG;
 
@@ -55,17 +60,28 @@ impl EventKey {
         Ok(Self(bytes))
     }
 
-    /// The seal of the session with this id.
+    /// The seal of the session with this digest.
     ///
-    /// A key of its own for each session, so that no other session's seals open, and that counting nonces is enough: a session
-    /// id is random and lives in one process.
-    pub(super) fn seal(&self, session: &str) -> Option<Seal> {
-        let key = blake3::keyed_hash(&self.0, session.as_bytes());
+    /// A key of its own for each session, so that no other session's seals open. A session may live in several processes, so a
+    /// nonce is what is random of this one, and a count.
+    pub(super) fn seal(&self, session: &SessionDigest) -> Option<Seal> {
+        let key = blake3::keyed_hash(&self.0, session);
         let key = UnboundKey::new(&CHACHA20_POLY1305, key.as_bytes()).ok()?;
+        let mut process = [0; PROCESS];
+        getrandom::fill(&mut process).ok()?;
         Some(Seal {
             key: LessSafeKey::new(key),
-            count: AtomicU64::new(0),
+            process,
+            count: AtomicU32::new(0),
         })
+    }
+
+    /// The key rows of sessions are sealed with.
+    pub(super) fn rows(&self) -> RowKey {
+        RowKey::new(blake3::derive_key(
+            "keepgate 2026 rows of sessions",
+            &self.0,
+        ))
     }
 }
 
@@ -78,7 +94,8 @@ impl fmt::Debug for EventKey {
 /// Seals and opens the event ids of one session.
 pub(super) struct Seal {
     key: LessSafeKey,
-    count: AtomicU64,
+    process: [u8; PROCESS],
+    count: AtomicU32,
 }
 
 impl fmt::Debug for Seal {
@@ -88,14 +105,20 @@ impl fmt::Debug for Seal {
 }
 
 impl Seal {
-    /// The id `upstream` of an event on the stream `origin` as it is handed out; `None` for one that is too long.
+    /// The id `upstream` of an event on the stream `origin` as it is handed out; `None` for one that is too long, and
+    /// for what comes after 2^32 others.
     pub(super) fn seal(&self, origin: Origin, upstream: &[u8]) -> Option<Bytes> {
         if upstream.len() > MAX_UPSTREAM {
             return None;
         }
         let mut nonce = [0; NONCE_LEN];
-        let count = self.count.fetch_add(1, Ordering::Relaxed).to_le_bytes();
-        nonce.get_mut(..count.len())?.copy_from_slice(&count);
+        let (process, count) = nonce.split_at_mut_checked(PROCESS)?;
+        process.copy_from_slice(&self.process);
+        let next = |count: u32| count.checked_add(1);
+        let number = self
+            .count
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        count.copy_from_slice(&number.ok()?.to_le_bytes());
         let (kind, stream) = match origin {
             Origin::Call(id) => (OF_CALL, id),
             Origin::Listening(id) => (OF_LISTENING, id),
@@ -142,7 +165,9 @@ mod tests {
     use keepgate_call::UpstreamId;
 
     fn seal(key: u8, session: &str) -> Seal {
-        EventKey::new([key; 32]).seal(session).unwrap()
+        EventKey::new([key; 32])
+            .seal(blake3::hash(session.as_bytes()).as_bytes())
+            .unwrap()
     }
 
     fn origin() -> Origin {

@@ -7,17 +7,22 @@ use std::{
         Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use keepgate_call::{Call, Caller, Code, Principal, Refusal, ServerName};
 use keepgate_mcp::revision::Revision;
 use keepgate_policy::ClientFacts;
+use keepgate_store::sessions::{SessionDigest, SessionStore, Write};
 use keepgate_transport::memory::Budget;
 use tracing::warn;
 
-use super::{EventKey, RunningCall, Session, locked, public_id};
-use crate::{hash::HashMap, metrics::Meters, settings::Limits, shards::Shards};
+use super::{
+    Beginning, Definition, EventKey, RunningCall, Session, digest, locked, public_id,
+    row::{self, RowKey},
+};
+use crate::{hash::HashMap, metrics::Meters, oblige::Rules, settings::Limits, shards::Shards};
 
 /// Delay after which a refused client may try again: calls and streams end when they end.
 const RETRY: Duration = Duration::from_secs(5);
@@ -25,6 +30,12 @@ const RETRY: Duration = Duration::from_secs(5);
 /// Memory one session is charged for: itself, its place in the table, its client's name and version, the server's id of it and
 /// the ids of calls and questions that wait, as clients and servers of good will have them.
 const SESSION: usize = 8 * 1024;
+
+/// Longest time before this process at which a resumed session may have been used last, in milliseconds.
+const EARLIER: u64 = 366 * 24 * 3600 * 1000;
+
+/// Time a change of a session's rules may take to be durable; then the session ends with the process.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Sessions killed by name that are remembered.
 const MAX_KILLED: usize = 256;
@@ -100,7 +111,18 @@ struct Kept {
     seat: Seat,
 }
 
-type Shard = HashMap<Box<str>, Kept>;
+type Shard = HashMap<SessionDigest, Kept>;
+
+/// A session that is being opened: its place, and the id its client will know it by.
+#[derive(Debug)]
+pub struct Opening {
+    /// The session.
+    pub session: Arc<Session>,
+    /// Its place.
+    pub seat: Seat,
+    /// The id, which nobody else learns.
+    pub id: Box<str>,
+}
 
 /// All sessions.
 #[derive(Debug)]
@@ -109,21 +131,37 @@ pub struct Sessions {
     counts: Arc<Mutex<Counts>>,
     epoch: Instant,
     key: EventKey,
+    row_key: RowKey,
+    /// Store of sessions that outlive the process; `None` if none does.
+    store: Option<SessionStore>,
+    /// When uses were written last.
+    uses_written_ms: AtomicU64,
+    /// Losses of the store that are made up for.
+    losses: AtomicU64,
     meters: Arc<Meters>,
-    memory: Budget,
+    pub(super) memory: Budget,
     /// Public ids of sessions that were killed by name, and their callers; the latest last.
     killed: Mutex<VecDeque<(Arc<str>, Arc<Caller>)>>,
 }
 
 impl Sessions {
-    /// An empty table. Event ids are sealed with `key`; sessions are measured from their beginning to their end, and charged to
-    /// `memory`.
-    pub fn new(meters: &Arc<Meters>, memory: &Budget, key: EventKey) -> Self {
+    /// An empty table. Event ids are sealed with `key`; sessions are measured from their beginning to their end, charged to
+    /// `memory`, and kept in `store` if there is one.
+    pub fn new(
+        meters: &Arc<Meters>,
+        memory: &Budget,
+        key: EventKey,
+        store: Option<SessionStore>,
+    ) -> Self {
         Self {
             shards: Shards::default(),
             counts: Arc::default(),
             epoch: Instant::now(),
+            row_key: key.rows(),
             key,
+            store,
+            uses_written_ms: AtomicU64::new(0),
+            losses: AtomicU64::new(0),
             meters: Arc::clone(meters),
             memory: memory.clone(),
             killed: Mutex::default(),
@@ -133,6 +171,15 @@ impl Sessions {
     /// The key event ids are sealed with.
     pub(crate) fn key(&self) -> &EventKey {
         &self.key
+    }
+
+    /// Store of sessions that outlive the process.
+    pub fn store(&self) -> Option<&SessionStore> {
+        self.store.as_ref()
+    }
+
+    pub(super) fn row_key(&self) -> &RowKey {
+        &self.row_key
     }
 
     /// Notes that `call` runs in `session`. An id of its client that another running call has is counted and no more.
@@ -150,37 +197,52 @@ impl Sessions {
     /// # Errors
     /// `session_limit` when the caller or the gateway holds as many as it may, and none of the caller's is idle;
     /// `memory_full`.
-    pub fn open(
+    pub(crate) fn open(
         &self,
         limits: &Limits,
         caller: &Arc<Caller>,
         server: &ServerName,
+        definition: Definition,
         client: Option<ClientFacts>,
-    ) -> Result<(Arc<Session>, Seat), Refusal> {
+    ) -> Result<Opening, Refusal> {
         let seat = match self.reserve(limits, caller.principal()) {
             Ok(seat) => seat,
             Err(limit) => self
                 .make_room(caller, limit)
                 .ok_or_else(|| Refusal::new(Code::SessionLimit).limit(limit, RETRY))?,
         };
+        let mut random = [0_u8; 32];
+        getrandom::fill(&mut random)
+            .map_err(|_| Refusal::new(Code::Internal).detail("no randomness"))?;
+        let id = URL_SAFE_NO_PAD.encode(random).into_boxed_str();
+        let session = self.begun(Beginning {
+            digest: digest(id.as_bytes()),
+            caller: Arc::clone(caller),
+            server: server.clone(),
+            definition,
+            client,
+            aged: Duration::ZERO,
+        })?;
+        Ok(Opening { session, seat, id })
+    }
+
+    /// A session that is charged for, and in no table yet.
+    pub(super) fn begun(&self, beginning: Beginning) -> Result<Arc<Session>, Refusal> {
         let mut charge = self.memory.charge();
         charge.add(SESSION).map_err(|spent| {
             Refusal::new(Code::MemoryFull)
                 .detail("limits.memory")
                 .source(spent)
         })?;
-        let session = Session::new(
-            Arc::clone(caller),
-            server.clone(),
-            client,
-            &self.key,
-            charge,
-        )?;
-        Ok((Arc::new(session), seat))
+        Session::new(beginning, &self.key, charge).map(Arc::new)
     }
 
     /// Takes a place, or names the limit that leaves none.
-    fn reserve(&self, limits: &Limits, principal: &Principal) -> Result<Seat, &'static str> {
+    pub(super) fn reserve(
+        &self,
+        limits: &Limits,
+        principal: &Principal,
+    ) -> Result<Seat, &'static str> {
         let mut counts = locked(&self.counts);
         if counts.all >= limits.sessions.get() {
             return Err("limits.sessions");
@@ -244,28 +306,71 @@ impl Sessions {
 
     /// Takes a session out of the table unless something runs in it. Calls enter under the same lock.
     fn remove_idle(&self, session: &Session) -> Option<Seat> {
-        let mut shard = self.shard_mut(&session.id);
-        if !shard.get(&session.id)?.session.usage.is_idle() {
+        let mut shard = self.shard_mut(&session.digest);
+        if !shard.get(&session.digest)?.session.usage.is_idle() {
             return None;
         }
-        shard.remove(&session.id).map(|kept| kept.seat)
+        shard.remove(&session.digest).map(|kept| kept.seat)
     }
 
-    fn shard_mut(&self, id: &str) -> RwLockWriteGuard<'_, Shard> {
-        let shard = self.shards.of(id);
+    fn shard_mut(&self, digest: &SessionDigest) -> RwLockWriteGuard<'_, Shard> {
+        let shard = self.shards.of(digest);
         shard.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts an accepted session into the table, in the place that was reserved for it.
-    pub fn keep(&self, session: &Arc<Session>, seat: Seat, revision: Revision) {
+    /// Puts an accepted session into the table, in the place that was reserved for it. Returns its way to the store, where it
+    /// outlives the process.
+    pub fn keep(&self, session: &Arc<Session>, seat: Seat, revision: Revision) -> Option<Write> {
         // A second `initialize` reply cannot come: the session was not in the table.
         let _first = session.revision.set(revision);
-        self.touch(session);
+        // Before anybody can end it.
+        let write = self.written(session);
+        self.enter_table(session, seat, self.now_ms());
+        write
+    }
+
+    /// Puts a session into the table that was used at `used_ms`, by the table's own clock.
+    pub(super) fn enter_table(&self, session: &Arc<Session>, seat: Seat, used_ms: u64) {
+        let usage = &session.usage;
+        usage.last_used_ms.store(used_ms, Ordering::Relaxed);
         let kept = Kept {
             session: Arc::clone(session),
             seat,
         };
-        self.shard_mut(&session.id).insert(session.id.clone(), kept);
+        self.shard_mut(&session.digest).insert(session.digest, kept);
+    }
+
+    /// Puts the row of a session into the store, if it can outlive the process.
+    fn written(&self, session: &Session) -> Option<Write> {
+        let store = self.store.as_ref()?;
+        // Under the lock of its rules, so that no row with fewer of them comes after one with more.
+        session.standing.with_rules(|rules: &[Arc<Rules>]| {
+            let row = self.row_key.row(session, rules, SystemTime::now())?;
+            session.is_kept.store(true, Ordering::Release);
+            Some(store.put(row))
+        })
+    }
+
+    /// Writes the row of a session again, whose rules are more now. One whose rules could not be kept is not resumed.
+    pub async fn rewrite(&self, session: &Session) {
+        if !session.is_kept.load(Ordering::Acquire) {
+            return;
+        }
+        let is_durable = match self.written(session) {
+            Some(write) => write.is_durable(PATIENCE).await,
+            None => false,
+        };
+        if !is_durable {
+            warn!(server = %session.server, session = %session.public, "session ends with this process: its rules could not be kept");
+            let _write = self.forget(session);
+        }
+    }
+
+    /// Takes the row of a session out of the store.
+    fn forget(&self, session: &Session) -> Option<Write> {
+        let was_kept = session.is_kept.swap(false, Ordering::AcqRel);
+        let store = self.store.as_ref().filter(|_| was_kept)?;
+        Some(store.remove(session.digest))
     }
 
     /// The session with this id, if it belongs to `caller` and `server`. Another caller's session is as unknown as one
@@ -286,10 +391,10 @@ impl Sessions {
         id: &[u8],
         take: impl FnOnce(&Arc<Session>) -> T,
     ) -> Option<T> {
-        let id = std::str::from_utf8(id).ok()?;
-        let shard = self.shards.of(id);
+        let digest = digest(id);
+        let shard = self.shards.of(&digest);
         let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-        let session = &shard.get(id)?.session;
+        let session = &shard.get(&digest)?.session;
         let own = session.caller.session_key() == caller.session_key() && session.server == *server;
         if !own {
             return None;
@@ -298,22 +403,33 @@ impl Sessions {
         Some(take(session))
     }
 
-    /// Ends a session: it is unknown from now on, and what runs in it is cut.
-    pub fn end(&self, session: &Session) {
-        let removed = self.shard_mut(&session.id).remove(&session.id);
+    /// Ends a session: it is unknown from now on, and what runs in it is cut. Returns the way of its end to the store.
+    pub fn end(&self, session: &Session) -> Option<Write> {
+        let removed = self.shard_mut(&session.digest).remove(&session.digest);
         if removed.is_some() {
-            self.finish(session);
-        } else {
+            return self.finish(session);
+        }
+        Self::cut(session);
+        None
+    }
+
+    /// Cuts what runs in a session, and leaves it to a later process: `false` for one that ends with this one.
+    pub fn leave(&self, session: &Session) -> bool {
+        let is_kept = session.is_kept.load(Ordering::Acquire);
+        if is_kept {
+            self.shard_mut(&session.digest).remove(&session.digest);
             Self::cut(session);
         }
+        is_kept
     }
 
     /// Cuts what runs in a session that was taken out of the table.
-    fn finish(&self, session: &Session) {
-        let lasted = session.began.elapsed();
+    fn finish(&self, session: &Session) -> Option<Write> {
         self.meters
-            .session(&session.server, session.revision(), lasted);
+            .session(&session.server, session.revision(), session.age());
+        let write = self.forget(session);
         Self::cut(session);
+        write
     }
 
     fn cut(session: &Session) {
@@ -324,19 +440,23 @@ impl Sessions {
 
     /// Ends a session that was killed by name, and remembers whose it was: its client is to learn of it.
     pub fn end_killed(&self, session: &Session) {
+        self.note_killed(session);
+        let _write = self.end(session);
+    }
+
+    /// Remembers a session that was killed.
+    pub(super) fn note_killed(&self, session: &Session) {
         let mut killed = locked(&self.killed);
         killed.push_back((Arc::clone(&session.public), Arc::clone(&session.caller)));
         if killed.len() > MAX_KILLED {
             killed.pop_front();
         }
-        drop(killed);
-        self.end(session);
     }
 
     /// The public id of a session of `caller` that was killed by name. `None` for every other caller, as of a session that
     /// never was.
     pub fn killed(&self, caller: &Caller, id: &[u8]) -> Option<Arc<str>> {
-        let public = public_id(std::str::from_utf8(id).ok()?);
+        let public = public_id(&digest(id));
         let killed = locked(&self.killed);
         let mut own = killed.iter().filter(|(known, owner)| {
             *known == public && owner.session_key() == caller.session_key()
@@ -354,9 +474,43 @@ impl Sessions {
             usage.is_idle() && usage.last_used_ms.load(Ordering::Relaxed) < oldest
         });
         for session in &expired {
-            self.end(session);
+            let _write = self.end(session);
         }
         expired
+    }
+
+    /// Writes when sessions were used since the last time, and puts in again what the store has lost.
+    pub fn tend(&self) {
+        let Some(store) = &self.store else { return };
+        let all = self.all();
+        let losses = store.losses();
+        if self.losses.swap(losses, Ordering::Relaxed) != losses {
+            for session in all
+                .iter()
+                .filter(|session| session.is_kept.load(Ordering::Acquire))
+            {
+                let _write = self.written(session);
+                // It may have ended meanwhile.
+                let shard = self.shard_mut(&session.digest);
+                if !shard.contains_key(&session.digest) {
+                    drop(store.remove(session.digest));
+                }
+            }
+        }
+        let now = self.now_ms();
+        let before = self.uses_written_ms.swap(now, Ordering::Relaxed);
+        let now_unix = row::millis(SystemTime::now());
+        let used = all.iter().filter_map(|session| {
+            let used = session.usage.last_used_ms.load(Ordering::Relaxed);
+            let is_news = used >= before && session.is_kept.load(Ordering::Acquire);
+            is_news.then(|| {
+                (
+                    session.digest,
+                    now_unix.saturating_sub(now.saturating_sub(used)),
+                )
+            })
+        });
+        drop(store.touch(used.collect::<Vec<_>>()));
     }
 
     /// Every session; for the end of the process.
@@ -386,8 +540,8 @@ impl Sessions {
         self.now_ms().saturating_sub(used) / 1000
     }
 
-    fn now_ms(&self) -> u64 {
-        millis(self.epoch.elapsed())
+    pub(super) fn now_ms(&self) -> u64 {
+        EARLIER.saturating_add(millis(self.epoch.elapsed()))
     }
 }
 

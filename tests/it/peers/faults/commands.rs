@@ -59,7 +59,7 @@ async fn active(home: &Home, list: &str) -> Vec<String> {
     let entries = report[list].as_array().expect("a list").iter();
     let active = entries.filter(|entry| entry["revoked"].is_null());
     let name = |entry: &Value| {
-        let name = entry["subject"].as_str().or(entry["name"].as_str());
+        let name = entry["subject"].as_str().or_else(|| entry["name"].as_str());
         name.expect("a name").to_owned()
     };
     active.map(name).collect()

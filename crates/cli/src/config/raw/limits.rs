@@ -10,6 +10,7 @@ use keepgate_gateway::settings::{
 };
 
 use super::standard;
+use crate::config::Drain;
 use crate::config::decode::{At, Decode, Fields, Size, duration, written, wrong_plain};
 use crate::config::document::Node;
 use crate::config::fault::Faults;
@@ -37,7 +38,7 @@ pub(crate) struct Limits {
     pub(crate) processes: ProcessLimits,
     pub(crate) keep_alive: Duration,
     pub(crate) lives: Lives,
-    pub(crate) drain: Duration,
+    pub(crate) drain: Drain,
     pub(crate) rate: Rates,
     pub(crate) concurrency: ConcurrencyLimits,
     pub(crate) breaker: Option<Breaker>,
@@ -78,7 +79,10 @@ impl Decode for Limits {
                 abandoned: fields.or("abandoned_call_life", defaults.lives.abandoned),
                 stream: fields.or("stream_life", defaults.lives.stream),
             },
-            drain: fields.or("drain", Duration::from_secs(30)),
+            drain: Drain {
+                patience: fields.or("drain", Duration::from_secs(30)),
+                delay: fields.or("drain_delay", Duration::from_secs(5)),
+            },
             rate: fields.section("rate")?,
             concurrency: fields.section("concurrency")?,
             breaker: fields.or("breaker", Switch(defaults.breaker)).0,

@@ -10,7 +10,7 @@ use keepgate_credential::{Place, Use};
 use keepgate_gateway::settings::{Limits, Server, Settings, Upstream};
 use keepgate_sandbox::Files;
 
-use crate::config::{self, Admin, AuthMode, Configuration, Remote};
+use crate::config::{self, Admin, AuthMode, Configuration, Drain, Remote};
 
 /// A configuration to run with.
 pub(super) struct Merged {
@@ -139,7 +139,10 @@ pub(super) fn merge(used: &Configuration, new: Configuration) -> Merged {
         ),
         connections: restart.keep("limits.connections", &used.connections, &connections),
         memory: restart.keep("limits.memory", &used.memory, &memory),
-        drain: restart.keep("limits.drain", &used.drain, &drain),
+        drain: Drain {
+            delay: restart.keep("limits.drain_delay", &used.drain.delay, &drain.delay),
+            patience: restart.keep("limits.drain", &used.drain.patience, &drain.patience),
+        },
         log,
         telemetry: restart.keep("telemetry", &used.telemetry, &telemetry),
         gateway,

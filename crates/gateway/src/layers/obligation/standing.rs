@@ -27,17 +27,17 @@ impl Standing {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes the rules of a call that is about to be made.
+    /// Notes the rules of a call that is about to be made. Returns whether the session has more than before.
     ///
     /// # Errors
     /// `overloaded` when the session has too many.
-    pub(super) fn enter(&self, duty: &Duty) -> Result<(), Refusal> {
+    pub(super) fn enter(&self, duty: &Duty) -> Result<bool, Refusal> {
         let Some(rules) = &duty.rules else {
-            return Ok(());
+            return Ok(false);
         };
         let mut known = self.rules();
         if known.iter().any(|known| known == rules) {
-            return Ok(());
+            return Ok(false);
         }
         if known.len() >= RULES_MOST {
             let full = Refusal::new(Code::Overloaded);
@@ -45,7 +45,18 @@ impl Standing {
         }
         known.push(Arc::clone(rules));
         self.is_used.store(true, Ordering::Release);
-        Ok(())
+        Ok(true)
+    }
+
+    /// Takes the rules of a session that an earlier process had.
+    pub(crate) fn restore(&self, rules: Vec<Arc<Rules>>) {
+        self.is_used.store(!rules.is_empty(), Ordering::Release);
+        *self.rules() = rules;
+    }
+
+    /// Gives the rules of now to `take`, and lets none be added meanwhile.
+    pub(crate) fn with_rules<T>(&self, take: impl FnOnce(&[Arc<Rules>]) -> T) -> T {
+        take(&self.rules())
     }
 
     /// Lets go of everything: the session is over.

@@ -1,9 +1,9 @@
 //! `initialize`: a session begins when the server has accepted it in a revision this gateway can police.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::StreamExt;
-use keepgate_call::{Answer, Ask, Call, Code, Events, Refusal, Reply};
+use keepgate_call::{Answer, Ask, Call, Code, Events, Refusal, Reply, ServerName};
 use keepgate_mcp::{
     Era,
     message::{Message, Request, Response},
@@ -14,26 +14,32 @@ use tracing::debug;
 
 use super::{Binding, Bound};
 use crate::{
-    session::{Seat, Session, Sessions},
+    session::{Definition, Opening, Sessions},
     settings::Limits,
 };
 
 /// Longest name, version and title of a client, in bytes: they are kept as long as its session.
 const CLIENT_MOST: usize = 256;
 
+/// Time a new session may take to be durable before its client learns of it. A disk that hangs holds nobody up longer.
+const DURABLE: Duration = Duration::from_secs(1);
+
 /// Makes the session `initialize` asks for and reserves its place; nobody can use it yet.
 pub(super) fn begin(
     sessions: &Sessions,
     limits: &Limits,
+    definitions: &BTreeMap<ServerName, Definition>,
     call: &Call,
-) -> Result<(Arc<Session>, Seat), Refusal> {
+) -> Result<Opening, Refusal> {
     let client = match &call.ask {
         Ask::Message(Message::Request(request)) => client(call.caller.client.as_deref(), request)?,
         Ask::Message(Message::Notification(_) | Message::Response(_)) | Ask::Listen | Ask::End => {
             None
         }
     };
-    sessions.open(limits, &call.caller, &call.server, client)
+    let definition = definitions.get(&call.server);
+    let definition = *definition.ok_or_else(|| Refusal::new(Code::PathUnknown))?;
+    sessions.open(limits, &call.caller, &call.server, definition, client)
 }
 
 /// What the client says of itself: shown to policy and in records as its own word. The id alone is its token's word.
@@ -65,7 +71,7 @@ fn client(id: Option<&str>, initialize: &Request) -> Result<Option<ClientFacts>,
 /// Runs `initialize` and keeps the session if the server accepted it.
 pub(super) async fn finish<N, F>(
     sessions: &Sessions,
-    (session, seat): (Arc<Session>, Seat),
+    opening: Opening,
     bound: Bound,
     next: N,
 ) -> Result<Reply, Refusal>
@@ -90,10 +96,15 @@ where
         return Ok(Answer::Message(Message::Response(response)).into());
     }
     let revision = agreed(&response)?;
-    sessions.keep(&session, seat, revision);
+    let Opening { session, seat, id } = opening;
+    if let Some(write) = sessions.keep(&session, seat, revision)
+        && !write.is_durable(DURABLE).await
+    {
+        debug!(server = %session.server, "a session is not durable yet");
+    }
     Ok(Reply {
         answer: Answer::Message(Message::Response(response)),
-        session: Some(session.id.clone()),
+        session: Some(id),
     })
 }
 
