@@ -14,7 +14,7 @@ mod policy;
 
 pub(crate) use bundle::{BuildBundle, Bundle, Keys as BundleKeys, SignBundle, VerifyBundle};
 pub(crate) use decisions::{EvalPolicy, ExplainPolicy, From, RecordPolicy, ReplayPolicy};
-pub(crate) use import::ImportServers;
+pub(crate) use import::{ImportServers, StdioBridge};
 pub(crate) use kill::{Api, ClearKill, DrillKill, Kill, ListKills, Operators, SetKill};
 pub(crate) use policy::{
     CoveragePolicy, Directories, NewPolicy, Policy, Schema, Template, TestPolicy,
@@ -117,6 +117,10 @@ pub(crate) enum Command {
     /// Takes the files of Claude Desktop, Claude Code, VS Code, Cursor and Windsurf. Secrets in `env`, `headers` and URLs go
     /// to files of their own and are referred to. All or nothing is written, and nothing over what is there.
     Import(ImportServers),
+    /// Serve a gateway's endpoint on stdin and stdout, for clients that speak only stdio
+    ///
+    /// Ends with standard input, and ends the session then. A call of a tool is sent once, whatever happens.
+    Stdio(StdioBridge),
     /// The servers behind the gateway
     #[command(subcommand)]
     Servers(Servers),

@@ -12,6 +12,7 @@ mod policy;
 mod presence;
 mod readiness;
 mod servers;
+mod stdio;
 
 pub(crate) use kill::UNCUT;
 
@@ -75,6 +76,7 @@ pub(crate) fn run(command: Command, context: &mut Context<'_>) -> Result<(), Fai
         Command::Check(wish) => check::run(&wish, context),
         Command::Health(wish) => health::run(&wish, context),
         Command::Import(wish) => import::run(&wish, context),
+        Command::Stdio(wish) => stdio::run(&wish, context),
         Command::Servers(Servers::List) => servers::list(context),
         Command::Servers(Servers::Processes(api)) => servers::processes(&api, context),
         Command::Policy(command) => policy::run(command, context),

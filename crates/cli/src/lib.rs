@@ -4,6 +4,7 @@
 //! that reads YAML and environment variables, and the only one that knows all others.
 
 mod arguments;
+mod bridge;
 mod commands;
 pub mod config;
 mod exit;

@@ -56,6 +56,13 @@ impl<'a> Output<'a> {
         }
     }
 
+    /// Prints one line of a protocol, whatever the form.
+    pub(crate) fn raw(&mut self, line: &[u8]) -> io::Result<()> {
+        self.place.write_all(line)?;
+        self.place.write_all(b"\n")?;
+        self.place.flush()
+    }
+
     /// Prints one line as it is.
     pub(crate) fn line(&mut self, line: &str) -> io::Result<()> {
         writeln!(self.place, "{line}")?;

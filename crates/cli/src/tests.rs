@@ -90,13 +90,14 @@ fn run_with(arguments: &[&str], variables: Vec<(OsString, OsString)>) -> Ran {
 
 #[test]
 fn help_is_as_reviewed() {
-    let commands: [&[&str]; 25] = [
+    let commands: [&[&str]; 26] = [
         &["-h"],
         &["--help"],
         &["serve", "--help"],
         &["check", "-h"],
         &["health", "--help"],
         &["import", "--help"],
+        &["stdio", "--help"],
         &["servers", "-h"],
         &["servers", "list", "-h"],
         &["policy", "-h"],

@@ -19,7 +19,7 @@ mod vault;
 
 pub use error::{CredentialError, Fault};
 pub use live::{KEPT, Live, PAST, Tails};
-pub use local::provide;
+pub use local::{of as read_local, provide};
 pub use mask::{MASK, Masked};
 pub use material::Material;
 pub use proxy::{proxy_login, proxy_login_of_variable};

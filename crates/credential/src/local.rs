@@ -29,11 +29,12 @@ pub fn provide(variables: Vec<(OsString, OsString)>) {
     let _first = PROVIDED.set(variables).is_ok();
 }
 
-/// Reads what a reference names on this machine, without Vault: what a login to Vault needs, or the way to it.
+/// Reads what a reference names on this machine, without Vault: what a login to Vault needs, the way to it, or a
+/// command that is no gateway.
 ///
 /// # Errors
 /// As [`file()`] and [`environment`]; [`Fault::Invalid`] for a reference to Vault.
-pub(crate) fn of(reference: &Reference) -> Result<Secret, Fault> {
+pub fn of(reference: &Reference) -> Result<Secret, Fault> {
     match reference.place() {
         Place::File(path) => file(path),
         Place::Systemd(name) => systemd(name),

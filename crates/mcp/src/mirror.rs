@@ -8,6 +8,8 @@ use std::borrow::Cow;
 
 use crate::header::{decode_value, encode_value};
 use crate::json::{Kind, Raw};
+use crate::message::Request;
+use crate::method::{Method, Subject};
 
 /// Start of the names of these headers, in lower case.
 pub const PREFIX: &str = "mcp-param-";
@@ -134,11 +136,27 @@ impl Decimal {
     }
 }
 
+/// The text `Mcp-Name` repeats, for the methods that have one.
+pub fn name_of(request: &Request) -> Option<Cow<'_, str>> {
+    match request.subject() {
+        Subject::Tool(name) | Subject::Prompt(name) | Subject::Task(name) => Some(name),
+        Subject::Resource(uri) if *request.method() == Method::ResourcesRead => Some(uri),
+        Subject::Resource(_)
+        | Subject::Completion { .. }
+        | Subject::Listing(_)
+        | Subject::Subscription
+        | Subject::Session
+        | Subject::Client
+        | Subject::Missing
+        | Subject::Unknown => None,
+    }
+}
+
 /// The arguments that headers repeat by a schema: those a chain of `properties` leads to.
 ///
 /// # Errors
 /// A declaration that is no token, stands twice but for case, or is of what is no string, number or boolean.
-pub(crate) fn declared(schema: Raw<'_>) -> Result<Vec<Mirror>, InvalidMirror> {
+pub fn declared(schema: Raw<'_>) -> Result<Vec<Mirror>, InvalidMirror> {
     let mut found = Vec::new();
     collect(schema, &mut Vec::new(), &mut found)?;
     let mut names: Vec<&str> = found.iter().map(|mirror| &*mirror.header).collect();

@@ -42,7 +42,7 @@ async fn drive(
 }
 
 /// Asserts that a driver's report is one of work done.
-fn passed(name: &str, report: &str) {
+pub(super) fn passed(name: &str, report: &str) {
     let steps: serde_json::Map<String, Value> = serde_json::from_str(report).expect("a report");
     let failed = steps.iter().filter(|(_, step)| step["ok"] == false);
     let failed: Vec<_> = failed.collect();

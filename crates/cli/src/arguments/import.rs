@@ -43,3 +43,17 @@ pub(crate) struct ImportServers {
     #[arg(long, value_name = "REF", requires = "client")]
     pub(crate) key: Option<String>,
 }
+
+/// An endpoint to bridge to.
+#[derive(Debug, Args)]
+pub(crate) struct StdioBridge {
+    /// The endpoint of a server behind the gateway, like http://127.0.0.1:8080/files/mcp
+    #[arg(value_name = "URL")]
+    pub(crate) url: String,
+    /// Reference to the API key or token: file:/path or env:NAME
+    #[arg(long, value_name = "REF")]
+    pub(crate) key: Option<String>,
+    /// PEM file with certificates to trust besides the system's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+}

@@ -7,16 +7,12 @@
 mod context;
 mod echo;
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use keepgate_call::{Ask, Call, Code, Refusal, Reply, ServerName};
 use keepgate_credential::{Held, Live, Source};
-use keepgate_mcp::{
-    Era, header as mirror,
-    message::{Message, Request},
-    method::{Method, Subject},
-};
+use keepgate_mcp::{Era, header as mirror, message::Message};
 use keepgate_store::kill::Switch;
 
 use keepgate_telemetry::{
@@ -253,7 +249,7 @@ fn mirrored(call: &Call, headers: &mut HeaderMap) -> Result<(), Refusal> {
         headers.insert(METHOD, text(method.as_str())?);
     }
     if let Message::Request(request) = message
-        && let Some(name) = mirrored_name(request)
+        && let Some(name) = keepgate_mcp::mirror::name_of(request)
     {
         headers.insert(NAME, text(&name)?);
     }
@@ -263,22 +259,6 @@ fn mirrored(call: &Call, headers: &mut HeaderMap) -> Result<(), Refusal> {
         headers.insert(name, value(line.clone())?);
     }
     Ok(())
-}
-
-/// What `Mcp-Name` mirrors, for the methods that have one.
-fn mirrored_name(request: &Request) -> Option<Cow<'_, str>> {
-    match request.subject() {
-        Subject::Tool(name) | Subject::Prompt(name) | Subject::Task(name) => Some(name),
-        Subject::Resource(uri) if *request.method() == Method::ResourcesRead => Some(uri),
-        Subject::Resource(_)
-        | Subject::Completion { .. }
-        | Subject::Listing(_)
-        | Subject::Subscription
-        | Subject::Session
-        | Subject::Client
-        | Subject::Missing
-        | Subject::Unknown => None,
-    }
 }
 
 fn text(text: &str) -> Result<HeaderValue, Refusal> {
