@@ -11,6 +11,7 @@
 mod breakers;
 mod call_ids;
 mod capacity;
+mod claude_ai;
 mod cors;
 mod credentials;
 mod deploy;

@@ -105,7 +105,7 @@ async fn trap_04_a_batch_in_no_session_is_told_so_by_status() {
         .await;
     refused(&unknown, 404, "session_unknown");
     refused(&old.post(batch.to_string()).await, 400, "session_missing");
-    let quiet = json!([{"jsonrpc": "2.0", "method": "notifications/initialized"}]);
+    let quiet = json!([{"jsonrpc": "2.0", "method": "notifications/roots/list_changed"}]);
     refused(&old.post(quiet.to_string()).await, 400, "session_missing");
     assert!(server.heard().is_empty());
 }

@@ -201,16 +201,17 @@ fn input(text: &str, root: &Node, entries: &[Entry<'_>]) -> Option<Edit> {
             if items.iter().any(is_there) {
                 return None;
             }
-            let (at, before, after) = match items.last() {
-                Some(last) => (last.span.end, ", ", ""),
-                None => (list.span.start + 1, "", ""),
+            let (at, new_text) = match items.last() {
+                Some(last) => {
+                    let layout = Layout::of(text, last.span.start);
+                    let new = format!(",{}{}", layout.line_break(), layout.pretty(&new));
+                    (last.span.end, new)
+                }
+                None => (list.span.start + 1, new.to_string()),
             };
             Some(Edit {
                 span: at..at,
-                new: format!(
-                    "{before}{}{after}",
-                    Layout::of(text, servers.start).pretty(&new)
-                ),
+                new: new_text,
                 line: line(text, at),
                 shown: shown(&new),
             })

@@ -166,6 +166,17 @@ impl Bind {
     }
 }
 
+/// Whether it is the end of a handshake that names no session, as claude.ai sends it. There is nothing it could change: that a
+/// client is ready is known by its first request.
+fn is_stray(call: &Call) -> bool {
+    let Ask::Message(Message::Notification(notification)) = &call.ask else {
+        return false;
+    };
+    call.session.is_none()
+        && call.revision.era() == Era::Stateful
+        && *notification.method() == Method::Initialized
+}
+
 /// Tells the span which session the call belongs to.
 fn note(call: &Call, session: &Session) {
     if let Some(spans) = &call.trace.spans {
@@ -183,6 +194,10 @@ impl Around<Arc<Call>> for Bind {
         N: FnOnce(Bound) -> F + Send,
         F: Future<Output = Result<Reply, Refusal>> + Send,
     {
+        if is_stray(&call) && self.killed(&call).is_none() {
+            debug!("accepted and dropped `notifications/initialized` without a session id");
+            return Ok(Answer::Accepted.into());
+        }
         let found = self.find(&call);
         let in_use = match found.map_err(|refusal| self.refusal(&call, refusal))? {
             Found::None => return stateless(call, next).await,
