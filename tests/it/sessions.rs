@@ -444,17 +444,24 @@ async fn a_listening_stream_does_not_hold_up_a_drain() {
 }
 
 #[tokio::test]
-async fn a_get_in_another_revision_than_its_session_is_refused() {
+async fn a_get_is_in_the_revision_of_its_session() {
     let server = listening_server().await;
     let gateway = TestGateway::http(&server.url()).start().await;
     let client = Client::new(gateway.addr).initialize("2025-11-25").await;
-    let answer = client
-        .header("mcp-protocol-version", "2025-06-18")
-        .send("GET", "")
-        .await;
-    assert_eq!(
-        (answer.status, answer.code().as_deref()),
-        (400, Some("header_mismatch"))
-    );
+    for named in ["2026-07-28", "2024-10-07"] {
+        let other = client.clone().header("mcp-protocol-version", named);
+        let answer = other.send("GET", "").await;
+        assert_eq!(
+            (answer.status, answer.code().as_deref()),
+            (400, Some("revision_unsupported")),
+            "{named}"
+        );
+    }
     assert!(server.heard().iter().all(|heard| heard.verb != "GET"));
+    let other = client.header("mcp-protocol-version", "2025-06-18");
+    let stream = other.open("GET", "").await;
+    assert_eq!(stream.status(), 200);
+    let heard = server.heard();
+    let get = heard.iter().find(|heard| heard.verb == "GET").unwrap();
+    assert_eq!(get.header("mcp-protocol-version"), Some("2025-11-25"));
 }

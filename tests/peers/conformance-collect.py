@@ -2,6 +2,8 @@
 
     conformance-collect.py <requirements folder> <folder with one folder of records per set> <out.json>
 
+A folder of records called `stable` is of the suite's last stable version, which has no requirement sets: all its scenarios are scored.
+
 Writes {set: {scenario: {scored, passed, failed, warned, skipped, checks: {check id: {status: count}}}}}, sorted; `scored`
 is whether the revision requires the scenario. Exits 1 when a scenario that the requirement set names left no record: a run
 that died must not look like a run with nothing to say.
@@ -14,6 +16,9 @@ import re
 import sys
 
 import yaml
+
+# Scenarios of the server half of 0.1.16, `--suite all`.
+STABLE = 32
 
 RECORD = re.compile(r"^server-(?P<scenario>.+)-\d{4}-\d{2}-\d{2}T\d{2}-\d{2}-\d{2}-\d{3}Z$")
 
@@ -41,22 +46,32 @@ def summary(checks: list[dict], scored: bool) -> dict:
     }
 
 
+def collected(records: pathlib.Path, wanted: dict[str, bool] | None) -> dict[str, dict]:
+    """The scenarios of one folder; without `wanted` every one is scored."""
+    found = {}
+    for folder in sorted(records.glob("server-*")):
+        match = RECORD.match(folder.name)
+        checks = folder / "checks.json"
+        if match and checks.is_file():
+            scenario = match["scenario"]
+            scored = True if wanted is None else wanted.get(scenario, False)
+            found[scenario] = summary(json.loads(checks.read_text(encoding="utf-8")), scored)
+    return dict(sorted(found.items()))
+
+
 def main() -> int:
     requirements, records, out = map(pathlib.Path, sys.argv[1:4])
     result: dict[str, dict] = {}
     lost = []
     for requirement_file in sorted(requirements.glob("*.yaml")):
         name = requirement_file.stem
-        found = {}
         wanted = expected(requirement_file)
-        for folder in sorted((records / name).glob("server-*")):
-            match = RECORD.match(folder.name)
-            checks = folder / "checks.json"
-            if match and checks.is_file():
-                scenario = match["scenario"]
-                found[scenario] = summary(json.loads(checks.read_text(encoding="utf-8")), wanted.get(scenario, False))
-        lost += [f"{name} {scenario}" for scenario in wanted if scenario not in found]
-        result[name] = dict(sorted(found.items()))
+        result[name] = collected(records / name, wanted)
+        lost += [f"{name} {scenario}" for scenario in wanted if scenario not in result[name]]
+    stable = collected(records / "stable", None)
+    result["stable"] = stable
+    if len(stable) < STABLE:
+        lost.append(f"{STABLE - len(stable)} scenarios of the stable version")
     out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     for name, scenarios in result.items():
         passed, failed = (sum(entry[key] for entry in scenarios.values()) for key in ("passed", "failed"))

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs the server half of the official conformance suite against a URL, in both requirement sets, and writes the counts.
+# Runs the server half of the official conformance suite against a URL, in both requirement sets of the next version and whole in the
+# last stable one, and writes the counts.
 #
 #   conformance.sh <url> <out.json>
 #
@@ -27,6 +28,8 @@ for set in 2025-11-25 2026-07-28; do
     timeout 300 "$peers/bin/node" "$suite/dist/index.js" server --url "$url" --requirements "$set" \
         --output-dir "$work/$set" >"$work/$set.log" 2>&1 || true
 done
+timeout 300 "$peers/bin/node" "$peers/node_modules/conformance-stable/dist/index.js" server --url "$url" --suite all \
+    --output-dir "$work/stable" >"$work/stable.log" 2>&1 || true
 "$peers/py/bin/python" "$here/conformance-collect.py" "$suite/requirements" "$work" "$out" || {
     tail -n 40 "$work"/*.log >&2
     exit 1

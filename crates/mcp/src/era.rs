@@ -7,7 +7,8 @@
 //!    equal the body. `Mcp-Session-Id` and `Last-Event-ID` are ignored, as the revision demands: a modern body never
 //!    touches a session, whoever's id stands in the header, so there is nothing to disagree with.
 //! 2. `initialize` opens a stateful session; it speaks the revision it asks for, if that is a stateful one we know.
-//! 3. Everything else speaks its session's revision, or what the header names, or 2025-03-26.
+//! 3. Everything else speaks its session's revision, whichever of those with sessions the header names; without a session
+//!    what the header names, or 2025-03-26.
 //!
 //! On stateful revisions the mirrored headers mean nothing and are not looked at.
 
@@ -207,14 +208,8 @@ fn opening(request: &Request) -> Result<Framing, EraError> {
 }
 
 fn stateful(headers: &Mirrored<'_>, session: Option<Revision>) -> Result<Revision, EraError> {
-    match (known(headers)?, session) {
-        (Some(header), Some(session)) if header != session => {
-            Err(EraError::of(EraFault::SessionVersion))
-        }
-        (_, Some(session)) => Ok(session),
-        (Some(header), None) => Ok(header),
-        (None, None) => Ok(Revision::ASSUMED),
-    }
+    let named = known(headers)?;
+    Ok(session.or(named).unwrap_or(Revision::ASSUMED))
 }
 
 /// 2025-03-26 basic/transports.mdx: requests and notifications, or responses, and never `initialize`.

@@ -79,20 +79,25 @@ async fn trap_03_revisions_nobody_can_police_reach_no_server() {
 async fn trap_03_a_session_keeps_its_revision() {
     let (server, gateway) = open_gate().await;
     let client = Client::new(gateway.addr).initialize("2025-06-18").await;
-    let other = client.clone().header("mcp-protocol-version", "2025-11-25");
-    assert_eq!(other.post(call()).await.status, 400);
+    for named in ["2024-10-07", "2026-07-28", ""] {
+        let other = client.clone().header("mcp-protocol-version", named);
+        assert_eq!(other.post(call()).await.status, 400, "{named}");
+    }
     unheard(&server);
-    // What the server is told is what was agreed on, whatever this one request leaves out.
-    assert_eq!(
-        client
-            .without("mcp-protocol-version")
-            .post(call())
-            .await
-            .status,
-        200
-    );
-    let heard = server.heard_of("tools/call");
-    assert_eq!(heard[0].header("mcp-protocol-version"), Some("2025-06-18"));
+    // What the server gets is what was agreed on, whatever this one request names or leaves out.
+    for named in [None, Some("2025-11-25"), Some("2025-03-26")] {
+        let other = client.clone().without("mcp-protocol-version");
+        let other = match named {
+            Some(named) => other.header("mcp-protocol-version", named),
+            None => other,
+        };
+        assert_eq!(other.post(call()).await.status, 200, "{named:?}");
+        let heard = server.heard_of("tools/call").pop().unwrap();
+        assert_eq!(heard.header("mcp-protocol-version"), Some("2025-06-18"));
+        // Nor has it the batches of a revision it did not begin in.
+        let batch = format!("[{}]", call());
+        assert_eq!(other.post(batch).await.status, 400, "{named:?}");
+    }
 }
 
 #[tokio::test]

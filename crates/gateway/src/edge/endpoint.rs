@@ -143,11 +143,7 @@ impl Inner {
             .protocol_version
             .map(|named| (named, Revision::parse(named)))
         {
-            // A session keeps the revision it began in, on every request.
-            Some((_, Some(named))) if agreed.is_some_and(|agreed| agreed != named) => {
-                return Err(Refusal::new(Code::HeaderMismatch)
-                    .detail("the session speaks another revision"));
-            }
+            // A session keeps the revision it began in, whichever of its era a request names.
             Some((_, Some(named))) if named.era() == Era::Stateful => {}
             Some((named, _)) => {
                 return Err(Refusal::new(Code::RevisionUnsupported).detail(named.to_owned()));

@@ -22,8 +22,6 @@ pub enum EraFault {
     UnsupportedVersion,
     /// A stateful message whose header names a revision we do not speak.
     UnknownVersion,
-    /// A stateful message whose header names another revision than its session's.
-    SessionVersion,
     /// An array where the revision has no batches.
     Batch,
     /// `initialize` inside a batch.
@@ -45,7 +43,6 @@ impl EraFault {
             Self::Metadata => "missing_metadata",
             Self::UnsupportedVersion => "unsupported_version",
             Self::UnknownVersion => "unknown_version",
-            Self::SessionVersion => "session_version",
             Self::Batch => "batch",
             Self::BatchedInitialize => "batched_initialize",
             Self::MixedBatch => "mixed_batch",
@@ -60,7 +57,6 @@ impl EraFault {
             Self::Metadata => INVALID_PARAMS,
             Self::UnsupportedVersion => UNSUPPORTED_VERSION,
             Self::UnknownVersion
-            | Self::SessionVersion
             | Self::Batch
             | Self::BatchedInitialize
             | Self::MixedBatch
@@ -76,7 +72,6 @@ impl EraFault {
             Self::Metadata => "Invalid params: required protocol metadata is missing or malformed",
             Self::UnsupportedVersion => "Unsupported protocol version",
             Self::UnknownVersion => "Bad Request: unsupported MCP-Protocol-Version",
-            Self::SessionVersion => "Bad Request: MCP-Protocol-Version differs from the session's",
             Self::Batch => "Bad Request: batches are not part of this protocol version",
             Self::BatchedInitialize => "Bad Request: initialize must not be part of a batch",
             Self::MixedBatch => "Bad Request: a batch holds responses or other messages, not both",

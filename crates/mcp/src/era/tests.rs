@@ -170,7 +170,6 @@ fn trap_03_versions_that_disagree_are_refused() {
         v=2026-07-28 m=tools/list | tools/list "_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":[]}
         v=2026-07-28 m=tools/list | tools/list "_meta":{"io.modelcontextprotocol/protocolVersion":20260728,"io.modelcontextprotocol/clientCapabilities":{}}
         m=tools/list | tools/list "_meta":{"io.modelcontextprotocol/clientCapabilities":{}}
-        v=2025-11-25 | tools/list
         v=2099-01-01 | tools/list
         "#,
         &expect![[r#"
@@ -204,8 +203,6 @@ fn trap_03_versions_that_disagree_are_refused() {
                 400 -32602 missing_metadata: Invalid params: required protocol metadata is missing or malformed
             m=tools/list | tools/list "_meta":{"io.modelcontextprotocol/clientCapabilities":{}}
                 400 -32020 missing_header: Header mismatch: MCP-Protocol-Version is missing
-            v=2025-11-25 | tools/list
-                400 -32600 session_version: Bad Request: MCP-Protocol-Version differs from the session's
             v=2099-01-01 | tools/list
                 400 -32600 unknown_version: Bad Request: unsupported MCP-Protocol-Version"#]],
     );
@@ -257,12 +254,18 @@ fn stateful_messages() {
         r#"
         s=abc | tools/list
         s=abc v=2025-11-25 | tools/list
+        s=abc v=2025-03-26 | tools/list
+        s=abc v=2025-03-26 | [{"jsonrpc":"2.0","id":1,"method":"ping"}]
         "#,
         &expect![[r#"
             s=abc | tools/list
                 2025-11-25 Stateful
             s=abc v=2025-11-25 | tools/list
-                2025-11-25 Stateful"#]],
+                2025-11-25 Stateful
+            s=abc v=2025-03-26 | tools/list
+                2025-11-25 Stateful
+            s=abc v=2025-03-26 | [{"jsonrpc":"2.0","id":1,"method":"ping"}]
+                400 -32600 batch: Bad Request: batches are not part of this protocol version"#]],
     );
 }
 
