@@ -15,8 +15,8 @@ use keepgate_authn::{ApiKeys, Authenticator, KeyRequest};
 use keepgate_call::ServerName;
 use keepgate_gateway::limit::Rate;
 use keepgate_gateway::settings::{
-    ConcurrencyLimits, HttpWay, Limits, Rates, Server, ServerLimits, Settings, Timeouts, Trust,
-    Upstream,
+    ConcurrencyLimits, HttpTransport, HttpWay, Limits, Rates, Server, ServerLimits, Settings,
+    Timeouts, Trust, Upstream,
 };
 use keepgate_gateway::{Gateway, Shared};
 use keepgate_policy::Policy;
@@ -110,6 +110,7 @@ fn settings(start: &Start) -> Result<Settings, Error> {
     let url = format!("http://{}/bench/mcp", start.upstream);
     let server = Server {
         upstream: Upstream::Http {
+            transport: HttpTransport::Streamable,
             url: url.parse().map_err(|_| unusable())?,
             way: HttpWay::default(),
             headers: Vec::new(),

@@ -29,5 +29,6 @@ mod records;
 mod sessions;
 mod sloppy;
 mod spine;
+mod sse;
 mod tidy;
 mod trust;

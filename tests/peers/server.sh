@@ -2,7 +2,7 @@
 # Starts one of the servers in .peers/ in the foreground (the shell becomes it, so a signal to this process reaches it).
 #
 #   on stdio:                     server.sh fixture-stdio | everything | gitlab | slack | filesystem <folder>... | time | git <repository>
-#   HTTP, prints `listening URL`: server.sh fixture | store | everything-http | oidc | bundles | egress-proxy     (port from PORT, else a free one)
+#   HTTP, prints `listening URL`: server.sh fixture | store | everything-http | everything-sse | py-sse | oidc | bundles | egress-proxy     (port from PORT, else a free one)
 set -eu
 
 # A gateway may start this with an empty environment.
@@ -30,6 +30,12 @@ case $name in
         export PORT
         exec "$node" --import "$here/loopback.mjs" "$official/server-everything/dist/index.js" streamableHttp
         ;;
+    everything-sse)
+        PORT=${PORT:-0} LISTENS_AT=/sse
+        export PORT LISTENS_AT
+        exec "$node" --import "$here/loopback.mjs" "$official/server-everything/dist/index.js" sse
+        ;;
+    py-sse) exec "$python" "$here/py_sse.py" ;;
     bundles) exec "$python" "$here/bundles.py" ;;
     egress-proxy) exec "$python" "$here/egress_proxy.py" ;;
     oidc) exec "$node" "$here/oidc.mjs" ;;
@@ -39,7 +45,7 @@ case $name in
     time) exec "$python" -m mcp_server_time ;;
     git) exec "$python" -m mcp_server_git --repository "$@" ;;
     *)
-        echo "server.sh: no server \`$name\`: fixture, store, fixture-stdio, everything, everything-http, oidc, bundles, egress-proxy, gitlab, slack, filesystem, time, git" >&2
+        echo "server.sh: no server \`$name\`: fixture, store, fixture-stdio, everything, everything-http, everything-sse, py-sse, oidc, bundles, egress-proxy, gitlab, slack, filesystem, time, git" >&2
         exit 2
         ;;
 esac

@@ -6,7 +6,9 @@ use keepgate_authn::Authenticator;
 use keepgate_call::ServerName;
 use keepgate_gateway::{
     Gateway, Shared,
-    settings::{HttpWay, Limits, Server, ServerLimits, Settings, Timeouts, Trust, Upstream},
+    settings::{
+        HttpTransport, HttpWay, Limits, Server, ServerLimits, Settings, Timeouts, Trust, Upstream,
+    },
 };
 use keepgate_policy::Policy;
 use keepgate_transport::http::server::{Listener, ListenerSettings, serve};
@@ -42,7 +44,17 @@ pub struct TestGateway {
 impl TestGateway {
     /// A gateway in front of `url`, as server `up`.
     pub fn http(url: &str) -> Builder {
+        Self::over(HttpTransport::Streamable, url)
+    }
+
+    /// A gateway in front of a server that speaks HTTP+SSE at `url`, as server `up`.
+    pub fn sse(url: &str) -> Builder {
+        Self::over(HttpTransport::Sse, url)
+    }
+
+    fn over(transport: HttpTransport, url: &str) -> Builder {
         Builder::new(Upstream::Http {
+            transport,
             url: url.parse().expect("a url"),
             way: HttpWay::default(),
             headers: Vec::new(),

@@ -10,6 +10,7 @@
 
 pub mod client;
 pub mod gateway;
+pub mod sse;
 pub mod upstream;
 pub mod vault;
 
@@ -21,5 +22,6 @@ pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
 
 pub use client::{Answer, Client, Events};
 pub use gateway::TestGateway;
+pub use sse::SseServer;
 pub use upstream::{FakeServer, Gate, Heard, Say};
 pub use vault::FakeVault;

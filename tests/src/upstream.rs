@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::mpsc,
 };
 
 /// A request as the server heard it.
@@ -114,6 +115,32 @@ impl Gate {
     }
 }
 
+/// Bytes that are given later.
+#[derive(Debug, Clone)]
+pub struct Piped(Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Vec<u8>>>>);
+
+impl Piped {
+    /// A pipe and what fills it.
+    pub fn new() -> (mpsc::UnboundedSender<Vec<u8>>, Self) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (sender, Self(Arc::new(tokio::sync::Mutex::new(receiver))))
+    }
+
+    /// Writes what comes. `None` when the other side hung up.
+    async fn relay(&self, stream: &mut TcpStream) -> Option<()> {
+        let mut receiver = self.0.lock().await;
+        loop {
+            let mut byte = [0];
+            let bytes = tokio::select! {
+                bytes = receiver.recv() => bytes,
+                _gone = stream.peek(&mut byte) => return None,
+            };
+            let Some(bytes) = bytes else { return Some(()) };
+            stream.write_all(&bytes).await.ok()?;
+        }
+    }
+}
+
 /// What the server says, step by step.
 #[derive(Debug, Clone)]
 pub enum Say {
@@ -125,6 +152,8 @@ pub enum Say {
     Until(Gate),
     /// These bytes again and again, as fast as they are taken, until the other side hangs up.
     Flood(Vec<u8>),
+    /// Bytes that are given to it, as they come; the connection is closed when nothing can come any more.
+    Piped(Piped),
     /// Nothing any more: the connection is closed.
     Close,
     /// Nothing any more, and the connection stays open.
@@ -365,6 +394,10 @@ async fn connection(mut stream: TcpStream, script: Arc<Script>, server: FakeServ
                         },
                     }
                 }
+                Say::Piped(piped) => match piped.relay(&mut stream).await {
+                    Some(()) => return,
+                    None => false,
+                },
                 Say::Close => return,
                 Say::Hang => {
                     let mut byte = [0];

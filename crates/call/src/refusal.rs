@@ -146,6 +146,8 @@ codes! {
     UpstreamInvalid = "upstream_invalid", Upstream;
     /// The server behind the gateway chose a revision of the protocol that the gateway cannot enforce rules in.
     UpstreamRevision = "upstream_revision", Upstream;
+    /// The server behind the gateway named no address for messages that may be used (HTTP+SSE).
+    UpstreamEndpoint = "upstream_endpoint", Upstream;
     /// The server behind the gateway sent too many bytes that bring no message.
     UpstreamFlood = "upstream_flood", Upstream;
     /// The call has run as long as a call may.

@@ -66,7 +66,7 @@ impl Knowledge {
         self.unheard.contains(server)
     }
 
-    /// The server, and how it is reached (`http` or `stdio`).
+    /// The server, and how it is reached (`http`, `sse` or `stdio`).
     ///
     /// # Errors
     /// `path_unknown` for a server that is not configured.
@@ -140,7 +140,7 @@ fn server_facts(name: &ServerName, server: &Server) -> (ServerFacts, &'static st
         definition: server.definition.as_deref(),
     });
     let transport = match &server.upstream {
-        Upstream::Http { .. } => "http",
+        Upstream::Http { transport, .. } => transport.as_str(),
         Upstream::Child { .. } => "stdio",
     };
     (facts, transport)

@@ -9,7 +9,7 @@ use std::{
 };
 
 use keepgate_call::{Principal, ServerName};
-use keepgate_transport::stdio::{Handle, Place, Reserve, Reserving, StdioError};
+use keepgate_transport::duplex::{DuplexError, Handle, Place, Reserve, Reserving};
 use tokio::{
     sync::Notify,
     time::{Instant, timeout_at},
@@ -90,7 +90,7 @@ impl Processes {
         self: Arc<Self>,
         limits: ProcessLimits,
         process: Process,
-    ) -> Result<Box<dyn Place>, StdioError> {
+    ) -> Result<Box<dyn Place>, DuplexError> {
         let deadline = Instant::now() + PATIENCE;
         let process = Arc::new(process);
         loop {
@@ -102,7 +102,7 @@ impl Processes {
                 Err(limit) => limit,
             };
             if !limit.makes_room || timeout_at(deadline, freed).await.is_err() {
-                return Err(StdioError::Full { limit: limit.name });
+                return Err(DuplexError::Full { limit: limit.name });
             }
         }
     }

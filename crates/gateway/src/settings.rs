@@ -357,11 +357,32 @@ pub enum Instructions {
     Drop,
 }
 
+/// Transports of MCP over HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HttpTransport {
+    /// Streamable HTTP, of 2025-03-26 and later.
+    Streamable,
+    /// HTTP+SSE, of 2024-11-05.
+    Sse,
+}
+
+impl HttpTransport {
+    /// The word of policy input and of the inventory.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Streamable => "http",
+            Self::Sse => "sse",
+        }
+    }
+}
+
 /// How a server is reached.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Upstream {
-    /// Streamable HTTP.
+    /// HTTP.
     Http {
+        /// The transport of MCP.
+        transport: HttpTransport,
         /// The endpoint, `http` or `https`, without user or fragment. Its query holds nothing secret.
         url: http::Uri,
         /// Connections to it.

@@ -2,6 +2,7 @@
 //! recorded.
 
 pub mod child;
+pub mod duplex;
 pub mod http;
 mod matching;
 
@@ -24,14 +25,14 @@ use keepgate_mcp::{
     method::Method,
 };
 use keepgate_store::kill::Kill;
-use keepgate_transport::{http::client::ClientError, stdio};
+use keepgate_transport::http::client::ClientError;
 use tower::Service;
 
 use crate::{
     hash::HashMap,
     layers::credential::Armed,
     render,
-    settings::{Server, Settings, Upstream},
+    settings::{HttpTransport, Server, Settings, Upstream},
     shared::Shared,
 };
 
@@ -42,6 +43,7 @@ pub struct Upstreams(Arc<HashMap<ServerName, Kind>>);
 #[derive(Debug, Clone)]
 enum Kind {
     Http(Arc<http::Http>),
+    Sse(Arc<http::sse::Sse>),
     Child(Arc<child::Children>),
 }
 
@@ -69,13 +71,21 @@ impl Upstreams {
     /// [`SetUpError`] for a server whose certificates or address cannot be used.
     pub fn new(settings: &Settings, shared: &Shared) -> Result<Self, SetUpError> {
         let set_up = |(name, server): (&ServerName, &Server)| {
+            let failed = |source| SetUpError::Server {
+                server: name.clone(),
+                source,
+            };
             let kind = match &server.upstream {
-                Upstream::Http { .. } => http::Http::new(name, server, &settings.limits, shared)
-                    .map(|http| Kind::Http(Arc::new(http)))
-                    .map_err(|source| SetUpError::Server {
-                        server: name.clone(),
-                        source,
-                    })?,
+                Upstream::Http { transport, .. } => {
+                    let http = http::Http::new(name, server, &settings.limits, shared);
+                    let http = Arc::new(http.map_err(failed)?);
+                    match transport {
+                        HttpTransport::Streamable => Kind::Http(http),
+                        HttpTransport::Sse => {
+                            Kind::Sse(Arc::new(http::sse::Sse::new(http, server, shared)))
+                        }
+                    }
+                }
                 Upstream::Child { .. } => Kind::Child(Arc::new(child::Children::new(
                     name,
                     server,
@@ -102,7 +112,7 @@ impl Upstreams {
                 let reference = references.get(server).map(|text| &**text);
                 Some(children.stop(Some(kill), server, reference))
             }
-            Kind::Http(_) => None,
+            Kind::Http(_) | Kind::Sse(_) => None,
         });
         join_all(stopped).await.into_iter().sum()
     }
@@ -113,7 +123,7 @@ impl Upstreams {
             .iter()
             .filter_map(|server| match self.0.get(server)? {
                 Kind::Child(children) => Some(children.stop(None, server, None)),
-                Kind::Http(_) => None,
+                Kind::Http(_) | Kind::Sse(_) => None,
             });
         join_all(stopped).await;
     }
@@ -123,7 +133,7 @@ impl Upstreams {
         let unadmitted = |principal: Option<&Principal>| principal.is_some_and(|it| !admits(it));
         let stopped = self.0.values().filter_map(|kind| match kind {
             Kind::Child(children) => Some(children.stop_covered(unadmitted)),
-            Kind::Http(_) => None,
+            Kind::Http(_) | Kind::Sse(_) => None,
         });
         join_all(stopped).await;
     }
@@ -147,7 +157,8 @@ impl Upstreams {
                 session: state.session,
                 source: source.cloned(),
             }),
-            Kind::Child(_) => None,
+            // The stream was the session.
+            Kind::Sse(_) | Kind::Child(_) => None,
         }
     }
 
@@ -156,6 +167,7 @@ impl Upstreams {
     pub async fn is_reachable(&self, server: &ServerName) -> Option<bool> {
         match self.0.get(server)? {
             Kind::Http(http) => Some(http.is_reachable().await),
+            Kind::Sse(sse) => Some(sse.is_reachable().await),
             Kind::Child(_) => None,
         }
     }
@@ -166,7 +178,7 @@ impl Upstreams {
         for kind in self.0.values() {
             match kind {
                 Kind::Child(children) => children.expire(idle),
-                Kind::Http(_) => {}
+                Kind::Http(_) | Kind::Sse(_) => {}
             }
         }
     }
@@ -184,8 +196,8 @@ pub enum Link {
         /// Where the server's credential comes from, if it wants one.
         source: Option<Arc<Source>>,
     },
-    /// A process.
-    Child(child::Attached),
+    /// A process, or an event stream.
+    Duplex(duplex::Attached),
 }
 
 impl Link {
@@ -198,12 +210,12 @@ impl Link {
                 session,
                 source,
             } => http.tell(answer.bytes().clone(), session.clone(), source.as_ref()),
-            Self::Child(attached) => attached.decline(answer),
+            Self::Duplex(attached) => attached.decline(answer),
         }
     }
 
     /// Tells a server over HTTP that nobody waits for its answer to `id` any more: in the revisions that have sessions a
-    /// closed connection does not say so. Nobody waits for it. A process hears it from whoever held the call.
+    /// closed connection does not say so. Nobody waits for it. The others learn it from whoever held the call.
     pub fn cancel(&self, id: UpstreamId) {
         let params = format!(r#"{{"requestId":{id}}}"#);
         let bytes = encode::notification(&Method::Cancelled, Some(&params));
@@ -213,21 +225,21 @@ impl Link {
                 session,
                 source,
             } => http.tell(bytes, session.clone(), source.as_ref()),
-            Self::Child(_) => {}
+            Self::Duplex(_) => {}
         }
     }
 
-    /// Kills the session's own process, and waits until that is done.
+    /// Kills the session's own process or closes its stream, and waits until that is done.
     ///
     /// Returns how many processes could not be ended.
     pub async fn kill(&self) -> usize {
         match self {
-            Self::Child(attached) => attached.kill().await,
+            Self::Duplex(attached) => attached.kill().await,
             Self::Http { .. } => 0,
         }
     }
 
-    /// The part that outlives the gateway; `None` for a process, which does not.
+    /// The part that outlives the gateway; `None` for a process or an event stream, which does not.
     pub(crate) fn state(&self) -> Option<LinkState> {
         match self {
             Self::Http {
@@ -236,7 +248,7 @@ impl Link {
                 session: session.clone(),
                 reference: source.as_ref().map(|it| it.wanted().reference.text()),
             }),
-            Self::Child(_) => None,
+            Self::Duplex(_) => None,
         }
     }
 
@@ -248,8 +260,8 @@ impl Link {
                 session,
                 source,
             } => http.end(session.clone(), source.as_ref()),
-            // The process ends when nobody holds it any more.
-            Self::Child(_) => {}
+            // A process or a stream ends when nobody holds it any more.
+            Self::Duplex(_) => {}
         }
     }
 }
@@ -302,6 +314,9 @@ impl Service<Armed> for Router {
             Some(Kind::Http(http)) => {
                 Box::pin(http::send(Arc::clone(http), bound, headers, credential))
             }
+            Some(Kind::Sse(sse)) => {
+                Box::pin(http::sse::send(Arc::clone(sse), bound, headers, credential))
+            }
             Some(Kind::Child(children)) => {
                 Box::pin(child::send(Arc::clone(children), bound, credential))
             }
@@ -315,28 +330,4 @@ fn too_long() -> Refusal {
     Refusal::new(Code::UpstreamInvalid)
         .detail("a message is longer than `limits.result`")
         .over("limits.result")
-}
-
-fn process_failed(error: stdio::StdioError) -> Refusal {
-    let code = match error {
-        stdio::StdioError::Spawn { .. }
-        | stdio::StdioError::BackingOff { .. }
-        | stdio::StdioError::Exited { .. }
-        | stdio::StdioError::Silent
-        | stdio::StdioError::Pipe(_)
-        | stdio::StdioError::Closed => Code::UpstreamUnreachable,
-        stdio::StdioError::LineTooLong { .. } => {
-            return too_long().source(error);
-        }
-        stdio::StdioError::Unframeable => Code::UpstreamInvalid,
-        stdio::StdioError::Full { limit } => {
-            return Refusal::new(Code::ProcessLimit)
-                .detail(format!("`{limit}` is reached"))
-                .limit(limit, child::RETRY);
-        }
-        stdio::StdioError::TooLarge { .. } => Code::BodyTooLarge,
-        stdio::StdioError::Foreign { .. } => Code::ResponseForeign,
-        stdio::StdioError::Cancelled => Code::Cancelled,
-    };
-    Refusal::new(code).source(error)
 }

@@ -205,7 +205,7 @@ pub struct SessionFacts<'a> {
     pub age_s: Option<u64>,
     /// The protocol revision, for instance `2025-11-25`.
     pub revision: &'a str,
-    /// `http` or `stdio`.
+    /// `http`, `sse` or `stdio`.
     pub transport: &'a str,
     /// Who began it: the subject of its first caller; `None` for stateless revisions.
     pub initiated_by: Option<&'a str>,

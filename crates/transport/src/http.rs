@@ -1,9 +1,10 @@
-//! Streamable HTTP, both ends.
+//! Streamable HTTP, both ends, and the calling end of HTTP+SSE.
 
 pub mod client;
 mod decoded;
 mod pool;
 pub mod server;
+pub mod sse;
 mod stream;
 pub mod tls;
 pub mod upstream;

@@ -2,12 +2,14 @@
 //!
 //! Two faces. Towards clients: [`http::server`] accepts connections and hands requests to a service; [`body::Body`] is the
 //! one response body. Towards servers: [`http::upstream::Endpoint`] sends a
-//! message over HTTP, [`stdio::Connection`] sends it to a child process. Only this crate opens sockets to upstreams or
+//! message over HTTP, [`duplex::Connection`] carries many over the pipes of a child process ([`stdio`]) or over HTTP+SSE
+//! ([`http::sse`]). Only this crate opens sockets to upstreams or
 //! spawns processes.
 
 mod alarm;
 pub mod body;
 pub mod descriptors;
+pub mod duplex;
 #[cfg(test)]
 mod fake;
 pub mod http;

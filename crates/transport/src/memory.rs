@@ -100,6 +100,13 @@ impl Charge {
         Ok(())
     }
 
+    /// Gives back `bytes` of what was taken, or all that was.
+    pub fn release(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.taken);
+        self.taken -= bytes;
+        self.budget.give_back(bytes);
+    }
+
     /// Bytes it holds.
     pub fn bytes(&self) -> usize {
         self.taken

@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue, header};
 use keepgate_credential::{Form, User, VaultSettings};
 use keepgate_gateway::settings::Settings;
 use keepgate_tests::{
-    Client, FakeServer, FakeVault, Say, TestGateway, upstream::said, vault::Mood,
+    Client, FakeServer, FakeVault, Say, SseServer, TestGateway, upstream::said, vault::Mood,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -99,6 +99,67 @@ async fn a_server_gets_the_credential_in_the_form_it_wants() {
             .record(|record| record["kind"] == "call.outcome")
             .await;
         assert_eq!(outcome["cred"], json!({"ref": text}));
+    }
+}
+
+#[tokio::test]
+async fn each_message_over_http_and_sse_has_the_credential() {
+    let directory = TempDir::new().unwrap();
+    let text = private(directory.path(), "crm", SECRET);
+    let query = "k=x7Qp-2LdV9mZ_kTa81%2BcReW%2F45%3D";
+    for (form, line) in [
+        (Form::Bearer, format!("authorization: Bearer {SECRET}\r\n")),
+        (Form::Query("k".to_owned()), format!("{query} HTTP/1.1\r\n")),
+    ] {
+        let server = SseServer::start(|heard, _| {
+            let is_refused = heard.json()["params"]["name"] == "delete";
+            is_refused.then(|| Say::http("401 Unauthorized", "text/plain", "no"))
+        })
+        .await;
+        let gateway = TestGateway::sse(&format!("{}?a=b", server.url()))
+            .with(armed(&text, form, None))
+            .start()
+            .await;
+        let client = Client::new(gateway.addr)
+            .header("authorization", "the-client's-own")
+            .initialize("2024-11-05")
+            .await;
+        assert_eq!(client.call("echo", json!({})).await.code(), None);
+        for heard in server.heard() {
+            assert_eq!(heard.head.matches(&line).count(), 1, "{}", heard.head);
+            assert!(!heard.head.contains("the-client's"), "{}", heard.head);
+            assert_eq!(heard.head.contains("a=b"), heard.verb == "GET");
+        }
+        assert_eq!(server.heard().len(), 5, "a list besides, for the catalog");
+        let answer = client.call("delete", json!({})).await;
+        assert_eq!(answer.code().as_deref(), Some("credential_rejected"));
+    }
+}
+
+/// A server that names its address with the query it was asked with gets it once.
+#[tokio::test]
+async fn a_query_that_the_server_repeats_is_not_doubled() {
+    let directory = TempDir::new().unwrap();
+    let text = private(directory.path(), "crm", SECRET);
+    let server = SseServer::start(|heard, streams| {
+        (heard.verb == "GET").then(|| {
+            let mut opened = streams.open("");
+            let target = heard.head.split(' ').nth(1).unwrap_or_default();
+            let query = target.split('?').nth(1).unwrap_or_default();
+            let begin = format!("event: endpoint\ndata: /messages?sessionId=0&{query}\n\n");
+            opened[1] = Say::text(&begin);
+            opened
+        })
+    })
+    .await;
+    let gateway = TestGateway::sse(&server.url())
+        .with(armed(&text, Form::Query("k".to_owned()), None))
+        .start()
+        .await;
+    let client = Client::new(gateway.addr).initialize("2024-11-05").await;
+    assert_eq!(client.call("echo", json!({})).await.code(), None);
+    for heard in server.heard() {
+        assert_eq!(heard.head.matches("k=x7Qp").count(), 1, "{}", heard.head);
     }
 }
 

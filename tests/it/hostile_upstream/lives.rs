@@ -239,6 +239,7 @@ async fn one_server_cannot_lock_a_caller_out_of_another() {
         .with(|settings| {
             let mut other = settings.servers.values().next().unwrap().clone();
             other.upstream = keepgate_gateway::settings::Upstream::Http {
+                transport: keepgate_gateway::settings::HttpTransport::Streamable,
                 url: works.url().parse().unwrap(),
                 way: Default::default(),
                 headers: Vec::new(),

@@ -57,6 +57,11 @@ impl Home {
         self.with(|it| it["servers"][name] = json!({"url": url}))
     }
 
+    /// With a server over HTTP+SSE.
+    pub(super) fn sse(self, name: &str, url: &str) -> Self {
+        self.with(|it| it["servers"][name] = json!({"sse": url}))
+    }
+
     /// With a server that is a child process, from `tests/peers/server.sh`.
     pub(super) fn child(self, name: &str, words: &[&str]) -> Self {
         let script = peer("server.sh").display().to_string();

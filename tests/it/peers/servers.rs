@@ -168,6 +168,46 @@ async fn everything_over_http() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn everything_over_http_and_sse() {
+    let (_server, upstream) = serve("everything-sse", &[]).await;
+    visit(Home::new().sse("everything", &upstream), &everything()).await;
+}
+
+/// A server of the Python SDK over HTTP+SSE; clients of both eras find out that it has sessions.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_python_sdk_over_http_and_sse() {
+    let (_server, upstream) = serve("py-sse", &[]).await;
+    let gateway = TestGateway::sse(&upstream).start().await;
+    let url = format!("http://{}/up/mcp", gateway.addr);
+    for (client, era) in [
+        ("ts-client2.mjs", "stateful"),
+        ("ts-sdk1.mjs", "stateful"),
+        ("py_mcp.py", "stateful"),
+        ("py_mcp.py", "stateless"),
+    ] {
+        let call = [r#"{"message":"hi"}"#, r#"{"to":3}"#];
+        let words = [
+            &*url,
+            "--era",
+            era,
+            "--list-and-call",
+            "echo",
+            call[0],
+            "count",
+            call[1],
+        ];
+        let report = run(client, &words, &[]).await.json();
+        assert_eq!(
+            report["tools"],
+            json!(["count", "echo"]),
+            "{client}: {report}"
+        );
+        let texts = [0, 1].map(|call| text(&report["calls"][call]["result"]).to_owned());
+        assert_eq!(texts, ["hi", "counted to 3"], "{client}: {report}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn everything_as_a_child_process() {
     visit(
         Home::new().child("everything", &["everything"]),

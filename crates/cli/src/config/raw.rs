@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use keepgate_audit::Durability;
 use keepgate_gateway::settings::{
-    Instructions, Timeouts as GatewayTimeouts, Trust, UndeclaredArguments, Validation,
+    HttpTransport, Instructions, Timeouts as GatewayTimeouts, Trust, UndeclaredArguments,
+    Validation,
 };
 
 pub(crate) use self::auth::{Auth, Issuer};
@@ -275,11 +276,12 @@ impl Decode for Plaintext {
     }
 }
 
-/// How a server is reached: the two forms an entry can have.
+/// How a server is reached: the forms an entry can have.
 #[derive(Debug)]
 pub(crate) enum Reached {
-    /// `url`.
+    /// `url`, or `sse`.
     Url {
+        transport: HttpTransport,
         url: At<String>,
         tls: Box<UpstreamTls>,
         egress: Option<Box<At<egress::Egress>>>,
@@ -301,7 +303,7 @@ pub(crate) enum Reached {
 impl Decode for Server {
     fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
         let mut fields = Fields::new(node, path, faults)?;
-        fields.later(&["pins", "sse"]);
+        fields.later(&["pins"]);
         let server = Self {
             reached: reached(&mut fields, node, path),
             owner: fields.optional("owner"),
@@ -378,7 +380,7 @@ const COMMAND_KEYS: [&str; 7] = [
     "user",
     "variables",
 ];
-/// Keys that go with `url` only.
+/// Keys that go with `url` and `sse` only.
 const URL_KEYS: [&str; 5] = ["tls", "egress", "plaintext", "query", "headers"];
 
 /// Notes a fault for each of these keys that is there.
@@ -395,6 +397,7 @@ fn refuse_keys(fields: &mut Fields<'_>, keys: &[&str], form: &str, fault: impl F
 /// Reads the keys that say how the server is reached, and sees to it that they are of one form.
 fn reached(fields: &mut Fields<'_>, node: &Node, path: &str) -> Option<Reached> {
     let url: Option<At<String>> = fields.optional("url");
+    let sse: Option<At<String>> = fields.optional("sse");
     let tls: Option<UpstreamTls> = fields.optional("tls");
     let egress: Option<At<egress::Egress>> = fields.optional("egress");
     let query: Option<BTreeMap<String, At<String>>> = fields.optional("query");
@@ -407,24 +410,29 @@ fn reached(fields: &mut Fields<'_>, node: &Node, path: &str) -> Option<Reached> 
     let user: Option<At<String>> = fields.optional("user");
     let variables: Option<Vec<At<String>>> = fields.optional("variables");
     let fault = |message: &str| Fault::new(node.origin.clone(), path, message);
-    match (fields.has("url"), fields.has("command")) {
-        (true, true) => {
-            fields.fault(
-                fault("has both `url` and `command`")
-                    .hint("a server is reached in one way: remove one"),
-            );
+    let forms = ["url", "sse", "command"].into_iter();
+    let forms: Vec<&str> = forms.filter(|form| fields.has(form)).collect();
+    match forms.as_slice() {
+        [] => {
+            let hint = "write `url: https://..` for a server on the network, `sse: https://..` for one of 2024-11-05, `command: [..]` for a child process";
+            fields.fault(fault("has neither `url`, `sse` nor `command`").hint(hint));
             return None;
         }
-        (false, false) => {
-            let hint = "write `url: https://..` for a server on the network, `command: [..]` for a child process";
-            fields.fault(fault("has neither `url` nor `command`").hint(hint));
+        ["command"] => refuse_keys(fields, &URL_KEYS, "url", fault),
+        [_] => refuse_keys(fields, &COMMAND_KEYS, "command", fault),
+        [one, other, ..] => {
+            let fault = fault(&format!("has both `{one}` and `{other}`"));
+            fields.fault(fault.hint("a server is reached in one way: remove one"));
             return None;
         }
-        (true, false) => refuse_keys(fields, &COMMAND_KEYS, "command", fault),
-        (false, true) => refuse_keys(fields, &URL_KEYS, "url", fault),
     }
-    match (url, command) {
+    let transport = match &sse {
+        Some(_) => HttpTransport::Sse,
+        None => HttpTransport::Streamable,
+    };
+    match (url.or(sse), command) {
         (Some(url), None) => Some(Reached::Url {
+            transport,
             url,
             tls: Box::new(tls.unwrap_or_default()),
             egress: egress.map(Box::new),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use expect_test::expect;
 use keepgate_call::ServerName;
-use keepgate_gateway::settings::{Instructions, Trust, Upstream};
+use keepgate_gateway::settings::{HttpTransport, Instructions, Trust, Upstream};
 use keepgate_sandbox::Files;
 use proptest::prelude::*;
 
@@ -258,6 +258,28 @@ fn every_key_of_the_decision_log_arrives_where_it_belongs() {
 }
 
 #[test]
+fn a_server_over_http_and_sse_has_the_keys_of_a_url() {
+    let configuration = good(&SMALL.replace(
+        "{ url: https://crm.example/mcp }",
+        "{ sse: 'https://crm.example/sse', query: { a: b }, headers: { X-Region: eu }, timeouts: { request: 5s } }",
+    ));
+    let server = &configuration.gateway.servers[&ServerName::parse("crm").unwrap()];
+    let Upstream::Http {
+        transport,
+        url,
+        headers,
+        ..
+    } = &server.upstream
+    else {
+        panic!("{:?}", server.upstream)
+    };
+    assert_eq!(*transport, HttpTransport::Sse);
+    assert_eq!(url.to_string(), "https://crm.example/sse?a=b");
+    assert_eq!(headers.len(), 1);
+    assert_eq!(server.timeouts.request, Duration::from_secs(5));
+}
+
+#[test]
 fn every_key_of_a_server_arrives_where_it_belongs() {
     let configuration = good(include_str!("tests/full.yaml"));
     let gateway = &configuration.gateway;
@@ -271,7 +293,10 @@ fn every_key_of_a_server_arrives_where_it_belongs() {
     assert_eq!(server.timeouts.connect, Duration::from_secs(2));
     assert_eq!(server.timeouts.request, Duration::from_secs(60));
     assert_eq!(server.timeouts.idle, Duration::from_secs(300));
-    let Upstream::Http { url, way, headers } = &server.upstream else {
+    let Upstream::Http {
+        url, way, headers, ..
+    } = &server.upstream
+    else {
         panic!("{:?}", server.upstream)
     };
     assert_eq!(

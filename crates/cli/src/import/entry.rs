@@ -35,6 +35,8 @@ pub(crate) enum Reach {
         directory: Option<PathBuf>,
     },
     Url {
+        /// `url` or `sse`.
+        form: &'static str,
         url: String,
         headers: BTreeMap<String, String>,
     },
@@ -52,8 +54,9 @@ pub(crate) struct Scope<'a> {
 pub(crate) type Reason = String;
 
 /// Keys of clients that have no meaning for a gateway.
-const IGNORED: [&str; 18] = [
+const IGNORED: [&str; 19] = [
     "type",
+    "transport",
     "command",
     "args",
     "env",

@@ -62,8 +62,8 @@ fn entry(text: &mut String, named: &Named, secrets: &Path) {
                 lines.push(("directory", scalar(&directory.display().to_string())));
             }
         }
-        Reach::Url { url, headers } => {
-            lines.push(("url", scalar(url)));
+        Reach::Url { form, url, headers } => {
+            lines.push((form, scalar(url)));
             if !headers.is_empty() {
                 let mut pairs = headers
                     .iter()

@@ -24,7 +24,7 @@ pub(crate) fn inventory(settings: &Settings) -> Vec<Server> {
     servers
         .map(|(name, server)| {
             let (kind, target) = match &server.upstream {
-                Upstream::Http { url, .. } => ("http", url.to_string()),
+                Upstream::Http { transport, url, .. } => (transport.as_str(), url.to_string()),
                 Upstream::Child { program, .. } => ("child", program.clone()),
             };
             Server {

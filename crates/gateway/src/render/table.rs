@@ -102,6 +102,7 @@ pub(super) const TABLE: &[Wording] = &[
     row(Code::UpstreamTimeout, Way::Error, StatusCode::GATEWAY_TIMEOUT, -31102, "the server did not answer in time"),
     row(Code::UpstreamRevision, Way::Error, StatusCode::BAD_GATEWAY, INVALID_PARAMS, "the server speaks no protocol revision that this gateway supports"),
     row(Code::UpstreamInvalid, Way::Error, StatusCode::BAD_GATEWAY, -31103, "the server's answer breaks the protocol or a limit"),
+    row(Code::UpstreamEndpoint, Way::Error, StatusCode::BAD_GATEWAY, -31109, "the server names no address for messages on its own origin"),
     row(Code::UpstreamFlood, Way::Error, StatusCode::BAD_GATEWAY, -31106, "the server sent too many bytes that bring no message"),
     row(Code::CallExpired, Way::Error, StatusCode::GATEWAY_TIMEOUT, -31107, "the call has run as long as a call may"),
     row(Code::UpstreamRefused, Way::Error, StatusCode::BAD_GATEWAY, -31104, "the server refused the request"),

@@ -71,14 +71,19 @@ impl Definition {
         let mut digest = Digest(blake3::Hasher::new());
         match &server.upstream {
             Upstream::Child { .. } => return Self(None),
-            Upstream::Http { url, way, headers } => {
+            Upstream::Http {
+                transport,
+                url,
+                way,
+                headers,
+            } => {
                 // The proxy on the way is not the server.
                 let HttpWay {
                     ca,
                     identity,
                     egress: _,
                 } = way;
-                digest.text("http").text(url.to_string());
+                digest.text(transport.as_str()).text(url.to_string());
                 digest.path(ca.as_ref());
                 digest.path(identity.as_ref().map(|files| &files.certificate));
                 digest.path(identity.as_ref().map(|files| &files.key));

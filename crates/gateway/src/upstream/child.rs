@@ -7,8 +7,6 @@
 //! process, and so do new sessions; a session of before is over, since its process was the session. The old process ends
 //! with the last call on it.
 
-mod replies;
-
 use std::{
     collections::HashMap,
     ffi::OsStr,
@@ -19,27 +17,20 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use futures_util::{StreamExt, future::join_all, stream};
-use keepgate_call::{Answer, Ask, Code, Cut, Events, Item, Principal, Refusal, Reply, ServerName};
+use futures_util::future::join_all;
+use keepgate_call::{Answer, Ask, Code, Principal, Refusal, Reply, ServerName};
 use keepgate_credential::{Live, Tails};
-use keepgate_mcp::{
-    Era,
-    message::{Message, Request, Response},
-    method::Method,
-};
+use keepgate_mcp::message::{Message, Request, Response};
 use keepgate_store::kill::{Facts, Kill};
-use keepgate_transport::stdio::{
-    CallMode, ChildSettings, Connection, Launcher, Owner, Redact, Reserve, Restart, Sharing,
-    Supervisor,
+use keepgate_transport::{
+    duplex::{CallMode, Connection, Owner, Reserve, Sharing},
+    stdio::{ChildSettings, Launcher, Redact, Restart, Supervisor},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::debug;
+use tokio_util::task::TaskTracker;
 
-use self::replies::{Cuttable, item, requested};
 use super::{
     Link,
-    matching::{self, Matching},
-    process_failed,
+    duplex::{self, Attached, Terms},
 };
 use crate::{
     flight::Flight,
@@ -65,8 +56,7 @@ pub struct Children {
     processes: Arc<Processes>,
     places: ProcessLimits,
     rest: Option<Duration>,
-    request: Duration,
-    idle: Duration,
+    terms: Terms,
     most: usize,
     shared: Option<ArcSwap<Shared>>,
     callers: Mutex<HashMap<Principal, Own>>,
@@ -92,20 +82,6 @@ struct Shared {
     /// The answer to the one `initialize` the process has seen.
     greeted: Mutex<Option<(Arc<Connection>, Response)>>,
     greeting: Flight<Refusal>,
-}
-
-/// A session's hold on a process.
-#[derive(Debug)]
-pub struct Attached {
-    connection: Arc<Connection>,
-    tasks: TaskTracker,
-    /// Ends the listening stream before this one: the process has one voice.
-    listener: Mutex<CancellationToken>,
-    /// Whether the process has been told already that its client is ready.
-    ready: bool,
-    is_shared: bool,
-    /// Of the credential the process was started with.
-    generation: u64,
 }
 
 impl Shared {
@@ -146,8 +122,7 @@ impl Children {
             processes: Arc::clone(&parts.processes),
             places: limits.processes,
             rest: server.idle,
-            request: server.timeouts.request,
-            idle: server.timeouts.idle,
+            terms: Terms::new(server, None),
             most: limits.sessions.get(),
             shared,
             callers: Mutex::default(),
@@ -219,6 +194,11 @@ impl Children {
         callers.retain(|_, own| own.used.elapsed() < idle || own.supervisor.seems_running());
     }
 
+    /// A session's hold on a process.
+    fn attached(&self, connection: Arc<Connection>, generation: u64) -> Attached {
+        Attached::new(connection, &self.tasks).of_process(self.shared.is_some(), generation)
+    }
+
     /// The client a call is of: its session, or where there is none its caller, by its sign-in.
     fn owner(&self, bound: &Bound) -> Owner {
         let session = bound.session.session().map(|session| &session.public);
@@ -271,7 +251,7 @@ impl Children {
         credential: Option<&Credential>,
     ) -> Result<Arc<Connection>, Refusal> {
         if let Some(shared) = self.shared(credential) {
-            return shared.stateless.connection().await.map_err(process_failed);
+            return shared.stateless.connection().await.map_err(duplex::refused);
         }
         let supervisor = {
             let key = bound.call.caller.principal();
@@ -297,7 +277,7 @@ impl Children {
             own.used = Instant::now();
             Arc::clone(&own.supervisor)
         };
-        supervisor.connection().await.map_err(process_failed)
+        supervisor.connection().await.map_err(duplex::refused)
     }
 }
 
@@ -342,115 +322,46 @@ pub fn child_settings(
     }
 }
 
-impl Attached {
-    fn new(connection: Arc<Connection>, children: &Children, generation: u64) -> Self {
-        Self {
-            connection,
-            tasks: children.tasks.clone(),
-            listener: Mutex::default(),
-            ready: false,
-            is_shared: children.shared.is_some(),
-            generation,
-        }
-    }
-
-    /// Kills the process, unless others share it.
-    pub(super) async fn kill(&self) -> usize {
-        if self.is_shared {
-            return 0;
-        }
-        self.connection.kill().await
-    }
-
-    pub(super) fn decline(&self, answer: Response) {
-        let connection = Arc::clone(&self.connection);
-        self.tasks.spawn(async move {
-            if let Err(error) = connection.respond(&answer).await {
-                debug!(%error, "a question could not be declined");
-            }
-        });
-    }
-
-    /// The messages of the process that belong to no call. A shared process has none that belong to one session.
-    fn listen(&self, bound: &Bound) -> Result<Events, Refusal> {
-        // A session that listens is in use: its process makes room for none.
-        let busy = self.connection.hold().map_err(process_failed)?;
-        let token = CancellationToken::new();
-        let before = {
-            let mut listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *listener, token.clone())
-        };
-        before.cancel();
-        if self.is_shared {
-            let silence = stream::pending().map(move |never: Result<Item, Cut>| {
-                let _held = &busy;
-                never
-            });
-            return Ok(Box::pin(
-                silence.take_until(Box::pin(token.cancelled_owned())),
-            ));
-        }
-        let mut matching = Matching::new(bound);
-        let items = self.connection.unsolicited();
-        let items = items.filter_map(move |message| {
-            let _held = &busy;
-            std::future::ready(item(&mut matching, message).transpose())
-        });
-        Ok(Box::pin(
-            items.take_until(Box::pin(token.cancelled_owned())),
-        ))
-    }
-}
-
 /// Sends a call, once.
 pub(super) async fn send(
     children: Arc<Children>,
     bound: Bound,
     credential: Option<Credential>,
 ) -> Result<Reply, Refusal> {
-    let call = Arc::clone(&bound.call);
     let credential = credential.as_ref();
     match &bound.session {
         Binding::Stateless => {
             let connection = children.stateless(&bound, credential).await?;
-            let client = (children.owner(&bound), CallMode::CancelOnDrop);
-            message(&children, &connection, &bound, client)
-                .await
-                .map(Into::into)
+            let sender = children.owner(&bound).into();
+            let answer = duplex::message(
+                &connection,
+                &bound,
+                sender,
+                CallMode::CancelOnDrop,
+                &children.terms,
+            );
+            Ok(answer.await?.into())
         }
         Binding::Opening(opening) => {
-            let Some(Message::Request(request)) = call.message() else {
+            let Some(Message::Request(request)) = bound.call.message() else {
                 return Err(Refusal::new(Code::Internal));
             };
             let (attached, response) = greet(&children, &bound, request, credential).await?;
             // Set once: an opening session makes one call.
-            let _first = opening.link.set(Link::Child(attached));
+            let _first = opening.link.set(Link::Duplex(attached));
             Ok(Answer::Message(Message::Response(response)).into())
         }
         Binding::Held(session) => {
-            let Some(Link::Child(attached)) = session.link.get() else {
+            let Some(Link::Duplex(attached)) = session.link.get() else {
                 return Err(Refusal::new(Code::SessionUnknown));
             };
-            // The process is the session: without it the client must begin anew. One with a credential of the past is as
-            // good as none, except to end the session.
-            let past = attached.generation < generation(credential);
-            let ends = matches!(call.ask, Ask::End);
-            if attached.connection.ended().is_some() || (past && !ends) {
+            // A process with a credential of the past is as good as none, except to end the session.
+            let past = attached.is_outdated(generation(credential));
+            if past && !matches!(bound.call.ask, Ask::End) {
                 return Err(Refusal::new(Code::SessionUnknown));
             }
-            let is_ready = matches!(&call.ask, Ask::Message(Message::Notification(note)) if *note.method() == Method::Initialized);
-            match &call.ask {
-                Ask::Listen => Ok(Answer::Stream(attached.listen(&bound)?).into()),
-                Ask::End => Ok(Answer::Accepted.into()),
-                Ask::Message(_) if is_ready && attached.ready => Ok(Answer::Accepted.into()),
-                Ask::Message(_) => {
-                    debug_assert_eq!(call.revision.era(), Era::Stateful, "sessions are stateful");
-                    let client = (children.owner(&bound), CallMode::KeepOnDrop);
-                    message(&children, &attached.connection, &bound, client)
-                        .await
-                        .map(Into::into)
-                }
-            }
+            let sender = children.owner(&bound).into();
+            Ok(attached.send(&bound, sender, &children.terms).await?.into())
         }
     }
 }
@@ -468,13 +379,17 @@ async fn greet(
         let reserve = children.reserve(Some(bound.call.caller.principal()));
         let connection = Connection::start(settings, Sharing::Exclusive, Some(&reserve))
             .await
-            .map_err(process_failed)?;
-        let response = first_response(children, &connection, owner, initialize).await?;
-        let attached = Attached::new(Arc::new(connection), children, generation(credential));
+            .map_err(duplex::refused)?;
+        let response = first(children, &connection, owner, initialize).await?;
+        let attached = children.attached(Arc::new(connection), generation(credential));
         return Ok((attached, response));
     };
     let generation = shared.generation;
-    let connection = shared.stateful.connection().await.map_err(process_failed)?;
+    let connection = shared
+        .stateful
+        .connection()
+        .await
+        .map_err(duplex::refused)?;
     let known = || {
         let greeted = shared.greeted();
         let (_, response) = greeted
@@ -483,75 +398,24 @@ async fn greet(
         Some((true, response.with_id(initialize.id())))
     };
     let greet = async {
-        let response = first_response(children, &connection, owner, initialize).await?;
+        let response = first(children, &connection, owner, initialize).await?;
         *shared.greeted() = Some((Arc::clone(&connection), response.clone()));
         Ok((false, response))
     };
     let (ready, response) = shared.greeting.run(known, greet).await?;
-    let attached = Attached {
-        ready,
-        ..Attached::new(Arc::clone(&connection), children, generation)
-    };
+    let attached = children.attached(Arc::clone(&connection), generation);
+    let attached = attached.with_ready(ready);
     Ok((attached, response))
 }
 
-async fn first_response(
+/// The answer of a process to `initialize`.
+async fn first(
     children: &Children,
     connection: &Connection,
     owner: Owner,
-    request: &Request,
+    initialize: &Request,
 ) -> Result<Response, Refusal> {
-    let waited = tokio::time::timeout(children.request, async {
-        let mut replies = connection
-            .call_for(owner, request, CallMode::CancelOnDrop)
-            .await
-            .map_err(process_failed)?;
-        while let Some(message) = replies.next().await {
-            if let Message::Response(response) = message.map_err(process_failed)? {
-                return Ok(response);
-            }
-        }
-        Err(Refusal::new(Code::UpstreamInvalid))
-    });
-    waited
-        .await
-        .unwrap_or_else(|_elapsed| Err(Refusal::new(Code::UpstreamTimeout)))
-}
-
-async fn message(
-    children: &Children,
-    connection: &Connection,
-    bound: &Bound,
-    (owner, mode): (Owner, CallMode),
-) -> Result<Answer, Refusal> {
-    let call = &bound.call;
-    match call.message() {
-        Some(Message::Request(request)) => {
-            let replies = connection
-                .call_for(owner, &matching::renamed(call, request), mode)
-                .await
-                .map_err(process_failed)?;
-            let cuttable = Cuttable {
-                replies,
-                call: Arc::clone(call),
-                matching: Matching::new(bound),
-            };
-            requested(children, cuttable).await
-        }
-        Some(Message::Notification(notification)) => {
-            let Some(notification) = matching::notified(bound, notification) else {
-                return Ok(Answer::Accepted);
-            };
-            connection
-                .notify_for(owner, &notification)
-                .await
-                .map_err(process_failed)?;
-            Ok(Answer::Accepted)
-        }
-        Some(Message::Response(response)) => {
-            connection.respond(response).await.map_err(process_failed)?;
-            Ok(Answer::Accepted)
-        }
-        None => Err(Refusal::new(Code::HttpMethod)),
-    }
+    let mode = CallMode::CancelOnDrop;
+    let answered = duplex::first_response(connection, owner.into(), initialize, mode);
+    Ok(children.terms.within_request(answered).await?)
 }

@@ -24,8 +24,10 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 mod incoming;
+pub mod sse;
 
 use self::incoming::Incoming;
+pub(super) use self::incoming::broken;
 use super::{
     Link,
     matching::{self, Matched, Matching},
@@ -66,7 +68,9 @@ impl Http {
         shared: &Shared,
     ) -> Result<Self, ClientError> {
         let (url, way, headers) = match &server.upstream {
-            Upstream::Http { url, way, headers } => (url.to_string(), way.clone(), headers.clone()),
+            Upstream::Http {
+                url, way, headers, ..
+            } => (url.to_string(), way.clone(), headers.clone()),
             Upstream::Child { .. } => Default::default(),
         };
         let settings = ClientSettings {
@@ -447,7 +451,7 @@ fn missing(http: &Http, bound: &Bound, body: Option<Bytes>) -> Result<Answer, Re
 }
 
 /// The refusal of a compressed answer that inflates to too much.
-fn inflated() -> Refusal {
+pub(super) fn inflated() -> Refusal {
     Refusal::new(Code::UpstreamInvalid)
         .detail("a compressed answer is more than 100 times its size")
         .over("gzip 100:1")
@@ -460,7 +464,12 @@ fn failed(error: UpstreamError) -> Refusal {
     if matches!(error, UpstreamError::Inflated) {
         return inflated().source(error);
     }
-    let code = match &error {
+    Refusal::new(code_of(&error)).source(error)
+}
+
+/// The code of a failed request to a server.
+pub(super) fn code_of(error: &UpstreamError) -> Code {
+    match error {
         UpstreamError::NoMemory(_) => Code::MemoryFull,
         UpstreamError::Connect(_)
         | UpstreamError::ConnectTimeout { .. }
@@ -476,6 +485,5 @@ fn failed(error: UpstreamError) -> Refusal {
         | UpstreamError::ContentType
         | UpstreamError::Inflated
         | UpstreamError::ContentEncoding { .. } => Code::UpstreamInvalid,
-    };
-    Refusal::new(code).source(error)
+    }
 }

@@ -23,7 +23,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, Uri, Version, header::HOST};
+use http::{HeaderMap, Request, Response, Uri, Version, header::HOST, uri::PathAndQuery};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::{
@@ -42,7 +42,7 @@ use self::shared::{Driver, Shared, StreamPlace, Streams};
 use super::{
     BUFFER,
     client::{ClientSettings, Target},
-    upstream::{Query, UpstreamError},
+    upstream::{Place, UpstreamError},
 };
 
 /// What is sent.
@@ -419,7 +419,7 @@ async fn send_h2(
 
 /// HTTP/1.1 has the path in the request line and the rest in `Host`.
 fn to_h1(mut request: Request<Out>, target: &Target) -> Request<Out> {
-    *request.uri_mut() = with_query(&request, &target.path);
+    *request.uri_mut() = placed(&request, &target.path);
     *request.version_mut() = Version::HTTP_11;
     request
         .headers_mut()
@@ -429,22 +429,29 @@ fn to_h1(mut request: Request<Out>, target: &Target) -> Request<Out> {
 
 /// HTTP/2 has the whole address in pseudo-headers, and no `Host`.
 fn to_h2(mut request: Request<Out>, target: &Target) -> Request<Out> {
-    *request.uri_mut() = with_query(&request, target.net.uri());
+    *request.uri_mut() = placed(&request, target.net.uri());
     *request.version_mut() = Version::HTTP_2;
     request.headers_mut().remove(HOST);
     request
 }
 
-/// The address with the request's own query, if it has one.
-fn with_query(request: &Request<Out>, address: &Uri) -> Uri {
-    let Some(Query(query)) = request.extensions().get() else {
+/// The address, with the request's own path or query, if it has one.
+fn placed(request: &Request<Out>, address: &Uri) -> Uri {
+    let Some(Place { path, query }) = request.extensions().get() else {
         return address.clone();
     };
+    let own = path.as_ref().or_else(|| address.path_and_query());
+    let whole = match (own, query) {
+        (Some(own), None) => own.as_str().to_owned(),
+        (Some(own), Some(query)) if own.query().is_some() => format!("{own}&{query}"),
+        (own, query) => {
+            let path = own.map_or("/", PathAndQuery::as_str);
+            let query = query.as_deref().unwrap_or_default();
+            format!("{path}?{query}")
+        }
+    };
     let mut parts = address.clone().into_parts();
-    let own = address
-        .query()
-        .map_or_else(String::new, |own| format!("{own}&"));
-    parts.path_and_query = format!("{}?{own}{query}", address.path()).parse().ok();
+    parts.path_and_query = whole.parse().ok();
     Uri::from_parts(parts).unwrap_or_else(|_| address.clone())
 }
 

@@ -12,6 +12,7 @@ use http::{
         ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, ETAG, EXPECT,
         IF_NONE_MATCH, TE, TRANSFER_ENCODING, UPGRADE,
     },
+    uri::PathAndQuery,
 };
 use http_body::Body;
 use http_body_util::Full;
@@ -207,14 +208,19 @@ impl UpstreamError {
 pub struct Endpoint {
     target: Arc<Target>,
     pool: Arc<Pool>,
-    query: Option<Query>,
+    place: Place,
     /// Lines that a request carries which has none of that name. A later one replaces an earlier one.
     lines: Arc<[(HeaderName, HeaderValue)]>,
 }
 
-/// What a request's URL ends with, beyond the address. It may be secret, so it shows nothing of itself.
-#[derive(Clone)]
-pub(super) struct Query(pub(super) Arc<str>);
+/// Difference of a request's URL from the address. It may be secret, so it shows nothing of itself.
+#[derive(Clone, Default)]
+pub(super) struct Place {
+    /// Path and query instead of the address's own.
+    pub(super) path: Option<PathAndQuery>,
+    /// What the query ends with.
+    pub(super) query: Option<Arc<str>>,
+}
 
 impl Endpoint {
     pub(super) fn new(
@@ -225,7 +231,7 @@ impl Endpoint {
         Self {
             target,
             pool,
-            query: None,
+            place: Place::default(),
             lines,
         }
     }
@@ -234,10 +240,26 @@ impl Endpoint {
     /// that is shown stays as it was.
     #[must_use]
     pub fn with_query(&self, query: &str) -> Self {
-        Self {
-            query: Some(Query(query.into())),
-            ..self.clone()
-        }
+        let mut other = self.clone();
+        other.place.query = Some(query.into());
+        other
+    }
+
+    /// An endpoint of the same server under another path and query; connections are shared.
+    #[must_use]
+    pub(crate) fn at(&self, path: PathAndQuery) -> Self {
+        let mut other = self.clone();
+        other.place = Place {
+            path: Some(path),
+            query: None,
+        };
+        other
+    }
+
+    /// Whether the path it was moved to has `query` in its own.
+    pub(crate) fn names(&self, query: &str) -> bool {
+        let own = self.place.path.as_ref().and_then(PathAndQuery::query);
+        own.is_some_and(|own| own.split('&').any(|part| part == query))
     }
 
     /// Whether the server can be connected to, over TLS where the address is https. Nothing is sent, and the connection is
@@ -421,8 +443,8 @@ impl Endpoint {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.headers_mut() = headers;
-        if let Some(query) = &self.query {
-            request.extensions_mut().insert(query.clone());
+        if self.place.path.is_some() || self.place.query.is_some() {
+            request.extensions_mut().insert(self.place.clone());
         }
         self.pool.send(request, limits.head).await
     }

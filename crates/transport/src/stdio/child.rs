@@ -22,7 +22,8 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{StdioError, reaper, stderr, tree};
+use super::{reaper, stderr, tree};
+use crate::duplex::DuplexError;
 
 /// Takes out of a line of a child's log what must not be in ours; `None` if nothing has to be.
 pub type Redact = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -126,8 +127,8 @@ impl Child {
     pub(super) fn spawn(
         settings: &ChildSettings,
         tasks: &TaskTracker,
-    ) -> Result<(Self, Pipes), StdioError> {
-        let failed = |source: io::Error| StdioError::Spawn {
+    ) -> Result<(Self, Pipes), DuplexError> {
+        let failed = |source: io::Error| DuplexError::Spawn {
             command: settings.command.to_string_lossy().into_owned(),
             source: Arc::new(source),
         };

@@ -4,11 +4,14 @@ use bytes::{Buf, Bytes, BytesMut};
 use memchr::{memchr, memchr2, memmem};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::turn::{MESSAGE, Turn};
+use crate::{
+    duplex::Answers,
+    turn::{MESSAGE, Turn},
+};
 
 /// A message on one line: the same bytes, unless they hold line breaks. Between tokens these become spaces; inside a
 /// string they are not JSON, and nothing is given. (CR too: some readers end lines at it.)
-pub(super) fn flatten(message: &Bytes) -> Option<Bytes> {
+pub(crate) fn flatten(message: &Bytes) -> Option<Bytes> {
     if memchr2(b'\n', b'\r', message).is_none() {
         return Some(message.clone());
     }
@@ -56,17 +59,6 @@ impl TooLong {
         let last = || number(&self.tail, memmem::rfind(&self.tail, b"\"id\"")?);
         first.or_else(last).map_or(Answers::Unknown, Answers::Call)
     }
-}
-
-/// The request that a line over the cap answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answers {
-    /// The one with this id.
-    Call(i64),
-    /// None: it is a notification or a question.
-    Nothing,
-    /// It cannot be known.
-    Unknown,
 }
 
 /// The number of the member whose name is at `at`.

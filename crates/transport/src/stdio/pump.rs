@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
+use keepgate_mcp::{Limits, repair};
 use tokio::{
     io::AsyncWriteExt,
     process::{ChildStdin, ChildStdout},
@@ -11,11 +12,8 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{
-    StdioError,
-    connection::{Core, OUTBOX},
-    line::Lines,
-};
+use super::line::{Lines, TooLong};
+use crate::duplex::{Core, DuplexError, OUTBOX};
 
 /// Writes lines until it is stopped; then stdin is closed by being dropped.
 pub(super) async fn write(
@@ -31,7 +29,7 @@ pub(super) async fn write(
         .await
         .is_err()
     {
-        core.end(StdioError::Pipe(Arc::new(source)));
+        core.end(DuplexError::Pipe(Arc::new(source)));
         stop.cancel();
     }
 }
@@ -63,17 +61,44 @@ async fn write_all(
 
 /// Reads messages to the end of stdout. With `_done` the keeper learns that no more will come.
 pub(super) async fn read_all(stdout: ChildStdout, _done: DropGuard, core: Arc<Core>) {
-    let cap = core.settings.max_line;
+    let cap = core.max_message;
     let mut lines = Lines::new(stdout, cap);
     loop {
         match lines.next().await {
-            Ok(Some(Ok(line))) => core.receive(line),
-            Ok(Some(Err(line))) => core.fail_answered(&line),
+            Ok(Some(Ok(line))) => receive(&core, line),
+            Ok(Some(Err(line))) => skipped(&core, &line),
             Ok(None) => return,
             Err(source) => {
-                core.end(StdioError::Pipe(Arc::new(source)));
+                core.end(DuplexError::Pipe(Arc::new(source)));
                 return;
             }
         }
     }
+}
+
+/// Decodes a line and hands its messages to their owners.
+fn receive(core: &Core, line: Bytes) {
+    let server = core.name.as_str();
+    let limits = Limits {
+        bytes: core.max_message,
+        ..Limits::reply()
+    };
+    let repaired = |repair| tracing::warn!(server, "{repair}");
+    match repair::decode(line, &limits, repaired) {
+        Ok(body) => core.deliver(&body),
+        Err(error) => {
+            tracing::warn!(server, %error, "a line on stdout is no message and was dropped");
+        }
+    }
+}
+
+/// Ends the call that a line over the cap answers.
+fn skipped(core: &Core, line: &TooLong) {
+    let calls = core.fail_answered(line.answers());
+    tracing::warn!(
+        server = core.name,
+        cap = core.max_message,
+        calls,
+        "dropped a line on stdout that is longer than limits.result"
+    );
 }

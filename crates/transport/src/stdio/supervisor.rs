@@ -7,7 +7,8 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{ChildSettings, Connection, Reserve, Sharing, StdioError};
+use super::ChildSettings;
+use crate::duplex::{Connection, DuplexError, Reserve, Sharing};
 
 /// How fast a process that ends is started again.
 #[derive(Debug, Clone)]
@@ -74,8 +75,8 @@ impl Supervisor {
     /// The running process, started if there is none.
     ///
     /// # Errors
-    /// [`StdioError::Full`], [`StdioError::Spawn`], and [`StdioError::BackingOff`] while the pause after an end is longer than the patience.
-    pub async fn connection(&self) -> Result<Arc<Connection>, StdioError> {
+    /// [`DuplexError::Full`], [`DuplexError::Spawn`], and [`DuplexError::BackingOff`] while the pause after an end is longer than the patience.
+    pub async fn connection(&self) -> Result<Arc<Connection>, DuplexError> {
         // Held across the pause: callers queue here and share what the first of them starts.
         let mut state = self.state.lock().await;
         if let Some((connection, started)) = &state.current {
@@ -83,7 +84,7 @@ impl Supervisor {
                 None => return Ok(Arc::clone(connection)),
                 Some(ended) => {
                     // One that we ended did nothing wrong.
-                    let by_us = matches!(connection.ended(), Some(StdioError::Closed));
+                    let by_us = matches!(connection.ended(), Some(DuplexError::Closed));
                     if ended.duration_since(*started) >= self.restart.stable {
                         state.ends = 0;
                     }
@@ -97,7 +98,7 @@ impl Supervisor {
         if let Some(not_before) = state.not_before {
             let after = not_before.saturating_duration_since(Instant::now());
             if after > self.restart.patience {
-                return Err(StdioError::BackingOff { after });
+                return Err(DuplexError::BackingOff { after });
             }
             sleep_until(not_before).await;
         }
@@ -108,7 +109,7 @@ impl Supervisor {
                 state.current = Some((Arc::clone(&connection), Instant::now()));
                 Ok(connection)
             }
-            Err(full @ StdioError::Full { .. }) => Err(full),
+            Err(full @ DuplexError::Full { .. }) => Err(full),
             Err(error) => {
                 self.punish(&mut state, Instant::now());
                 Err(error)

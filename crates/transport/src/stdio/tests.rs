@@ -2,14 +2,22 @@
 
 mod process;
 
-use std::{ffi::OsString, path::Path, sync::OnceLock, time::Duration};
+use std::{
+    ffi::OsString,
+    path::Path,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use keepgate_mcp::{Body, Limits, Message, Notification, Request, Response, decode};
 
 use super::*;
-use crate::fake::soon;
+use crate::{
+    duplex::{CallMode, Connection, DuplexError, Envelope, Owner, Replies, Sharing},
+    fake::soon,
+};
 
 /// Answers calls; `do` says what happens besides.
 const SERVER: &str = r#"
@@ -100,17 +108,17 @@ impl Connection {
         &self,
         request: &Request,
         mode: CallMode,
-    ) -> Result<Replies, StdioError> {
+    ) -> Result<Replies, DuplexError> {
         self.call_for(Owner(0), request, mode).await
     }
 
-    async fn notify(&self, notification: &Notification) -> Result<(), StdioError> {
+    async fn notify(&self, notification: &Notification) -> Result<(), DuplexError> {
         self.notify_for(Owner(0), notification).await
     }
 }
 
 fn server(sharing: Sharing) -> Connection {
-    Connection::spawn(python(SERVER), sharing, None).unwrap()
+    Connection::spawn(&python(SERVER), sharing, None).unwrap()
 }
 
 fn message(text: &str) -> Message {
@@ -281,16 +289,25 @@ async fn a_request_of_the_server_reaches_the_only_call_and_is_answered_once() {
         .unwrap();
     assert!(next(&mut replies).await.contains("roots/list"));
     let foreign = response(r#"{"jsonrpc":"2.0","id":8,"result":{}}"#);
-    let error = connection.respond(&foreign).await.unwrap_err();
+    let error = connection
+        .respond(&foreign, Envelope::default())
+        .await
+        .unwrap_err();
     assert!(
-        matches!(&error, StdioError::Foreign { id } if id == "8"),
+        matches!(&error, DuplexError::Foreign { id } if id == "8"),
         "{error}"
     );
     let answer = response(r#"{"jsonrpc":"2.0","id":7,"result":{"roots":[]}}"#);
-    connection.respond(&answer).await.unwrap();
+    connection
+        .respond(&answer, Envelope::default())
+        .await
+        .unwrap();
     assert!(next(&mut replies).await.contains(r#""roots": []"#));
-    let error = connection.respond(&answer).await.unwrap_err();
-    assert!(matches!(error, StdioError::Foreign { .. }), "{error}");
+    let error = connection
+        .respond(&answer, Envelope::default())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, DuplexError::Foreign { .. }), "{error}");
 }
 
 #[tokio::test]

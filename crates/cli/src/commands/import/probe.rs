@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use keepgate_files::FileError;
 use keepgate_gateway::upstream::child::child_settings;
 use keepgate_mcp::{Body, Id, Limits, Message, Method, decode, encode};
-use keepgate_transport::stdio::{CallMode, Connection, Owner, Sharing};
+use keepgate_transport::duplex::{CallMode, Connection, Owner, Sharing};
 use serde_json::Value;
 
 use crate::commands::Context;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use keepgate_call::ServerName;
 use keepgate_gateway::settings::{
-    HttpWay, Launch, Server, ServerLimits, Timeouts, Upstream, travels_clear,
+    HttpTransport, HttpWay, Launch, Server, ServerLimits, Timeouts, Upstream, travels_clear,
 };
 use keepgate_net::TlsFiles;
 
@@ -57,6 +57,7 @@ impl Resolver<'_> {
         let credential = credential.map(|written| self.credential(written, child, credentials));
         let upstream = match raw.reached? {
             Reached::Url {
+                transport,
                 url,
                 tls,
                 egress,
@@ -64,7 +65,7 @@ impl Resolver<'_> {
                 headers,
             } => {
                 let way = self.way(&tls, egress.as_deref());
-                self.http(&url, &tls, way, &query, &headers)
+                self.http(transport, &url, &tls, way, &query, &headers)
             }
             Reached::Command {
                 command,
@@ -133,6 +134,7 @@ impl Resolver<'_> {
     /// A server on the network.
     fn http(
         &mut self,
+        transport: HttpTransport,
         url: &At<String>,
         tls: &raw::UpstreamTls,
         way: HttpWay,
@@ -156,6 +158,7 @@ impl Resolver<'_> {
             }
         }
         Some(Upstream::Http {
+            transport,
             url: parsed,
             way,
             headers,

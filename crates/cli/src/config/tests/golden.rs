@@ -393,6 +393,16 @@ fn servers() -> Vec<Case> {
             &[],
         ),
         (
+            "server with two URLs",
+            file("{ url: https://a.example/mcp, sse: https://a.example/sse }"),
+            &[],
+        ),
+        (
+            "server over HTTP+SSE with keys of a process",
+            file("{ sse: ftp://a.example/sse, env: { A: b }, idle: 5m }"),
+            &[],
+        ),
+        (
             "child's keys with a URL",
             file("{ url: https://a.example/mcp, env: { A: b }, shared: true }"),
             &[],

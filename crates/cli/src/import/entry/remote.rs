@@ -15,13 +15,11 @@ use crate::import::variables::{Piece, pieces};
 pub(super) fn read(node: &Node, url: &Node, scope: Scope<'_>) -> Result<Server, Reason> {
     let written = url.text().ok_or("has a URL that is no text")?;
     let kind = node.get("type").or_else(|| node.get("transport"));
-    match kind.and_then(Node::text).unwrap_or("http") {
-        "http" | "streamable-http" | "streamableHttp" | "streamable_http" => {}
-        "sse" => {
-            return Err("speaks HTTP+SSE (`type: sse`), which is not in this version".to_owned());
-        }
+    let form = match kind.and_then(Node::text).unwrap_or("http") {
+        "http" | "streamable-http" | "streamableHttp" | "streamable_http" => "url",
+        "sse" => "sse",
         other => return Err(format!("has a type that is not known: `{}`", short(other))),
-    }
+    };
     let mut read = Remote {
         scope,
         secrets: Vec::new(),
@@ -39,7 +37,7 @@ pub(super) fn read(node: &Node, url: &Node, scope: Scope<'_>) -> Result<Server, 
         return Err("gets its headers from a program of the client's".to_owned());
     }
     Ok(Server {
-        reach: Reach::Url { url, headers },
+        reach: Reach::Url { form, url, headers },
         secrets: read.secrets,
         notes: read.notes,
         disabled_tools: BTreeSet::new(),

@@ -10,7 +10,7 @@ use std::{
 
 use futures_core::Stream;
 use futures_util::StreamExt;
-use keepgate_call::{Code, Cut, Item, Refusal};
+use keepgate_call::{Cut, Item};
 use keepgate_mcp::{
     message::{Body, Message},
     repair,
@@ -19,7 +19,7 @@ use keepgate_mcp::{
 use keepgate_transport::http::upstream::{Events, StreamError};
 use tracing::{debug, warn};
 
-use super::{Http, Matching, inflated, repaired, too_long};
+use super::{super::duplex::stream_refused, Http, Matching, repaired};
 use crate::inspection::Inspection;
 
 /// Most bytes of a notification or a question, which nobody asked for.
@@ -149,16 +149,14 @@ fn is_answer(message: &Message) -> bool {
     }
 }
 
-fn broken(error: &StreamError) -> Cut {
+/// The end of a stream that failed.
+pub(in crate::upstream) fn broken(error: &StreamError) -> Cut {
     match error {
-        StreamError::Noise { most } => {
-            let said = format!("more than {most} bytes in a minute");
-            Cut::Ended(Box::new(Refusal::new(Code::UpstreamFlood).detail(said)))
+        StreamError::Noise { .. }
+        | StreamError::Inflated
+        | StreamError::Malformed(SseError::EventTooLarge | SseError::LineTooLong) => {
+            Cut::Ended(Box::new(stream_refused(error)))
         }
-        StreamError::Malformed(SseError::EventTooLarge | SseError::LineTooLong) => {
-            Cut::Ended(Box::new(too_long()))
-        }
-        StreamError::Inflated => Cut::Ended(Box::new(inflated())),
         StreamError::Broken(_)
         | StreamError::Silent { .. }
         | StreamError::Malformed(_)

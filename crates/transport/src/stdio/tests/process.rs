@@ -11,7 +11,7 @@ async fn the_child_starts_clean_in_a_group_and_place_of_its_own() {
     settings.env = vec![("GIVEN".into(), "1".into())];
     settings.inherit = vec!["PATH".into(), "HOME".into()];
     settings.directory = Some(folder.path().to_owned());
-    let connection = Connection::spawn(settings, Sharing::Exclusive, None).unwrap();
+    let connection = Connection::spawn(&settings, Sharing::Exclusive, None).unwrap();
     let answer = call(&connection, &tool("1", "env")).await;
     let folder = folder.path().canonicalize().unwrap();
     assert!(
@@ -43,7 +43,7 @@ async fn an_exit_fails_every_pending_call_with_its_status() {
     for replies in [&mut hanging, &mut exiting] {
         let error = soon(replies.next()).await.unwrap().unwrap_err();
         assert!(
-            matches!(&error, StdioError::Exited { status } if status.contains('3')),
+            matches!(&error, DuplexError::Exited { status } if status.contains('3')),
             "{error}"
         );
         assert!(soon(replies.next()).await.is_none());
@@ -53,7 +53,7 @@ async fn an_exit_fails_every_pending_call_with_its_status() {
         .await
         .unwrap_err();
     assert!(
-        matches!(error, StdioError::Exited { .. }) && !error.is_before_sending(),
+        matches!(error, DuplexError::Exited { .. }) && !error.is_before_sending(),
         "{error}"
     );
 }
@@ -82,7 +82,7 @@ async fn a_process_that_closes_its_output_is_ended() {
         .await
         .unwrap();
     let error = soon(replies.next()).await.unwrap().unwrap_err();
-    assert!(matches!(error, StdioError::Silent), "{error}");
+    assert!(matches!(error, DuplexError::Silent), "{error}");
     soon(connection.wait()).await;
 }
 
@@ -96,7 +96,7 @@ async fn lives(connection: &Connection) {
 async fn a_line_over_the_cap_ends_the_call_it_answers() {
     let mut settings = python(SERVER);
     settings.max_line = 1000;
-    let connection = Connection::spawn(settings, Sharing::Exclusive, None).unwrap();
+    let connection = Connection::spawn(&settings, Sharing::Exclusive, None).unwrap();
     let hang = request(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"do":"hang"}}"#);
     let mut others = connection.call(&hang, CallMode::KeepOnDrop).await.unwrap();
     let long = request(
@@ -105,7 +105,7 @@ async fn a_line_over_the_cap_ends_the_call_it_answers() {
     let mut replies = connection.call(&long, CallMode::KeepOnDrop).await.unwrap();
     let error = soon(replies.next()).await.unwrap().unwrap_err();
     assert!(
-        matches!(error, StdioError::LineTooLong { cap: 1000 }),
+        matches!(error, DuplexError::LineTooLong { cap: 1000 }),
         "{error}"
     );
     // The process goes on, and so do the calls of others, unless the line may be the answer of any.
@@ -130,7 +130,7 @@ async fn a_line_over_the_cap_ends_the_call_it_answers() {
     let mut replies = connection.call(&long, CallMode::KeepOnDrop).await.unwrap();
     for replies in [&mut replies, &mut others] {
         let error = soon(replies.next()).await.unwrap().unwrap_err();
-        assert!(matches!(error, StdioError::LineTooLong { .. }), "{error}");
+        assert!(matches!(error, DuplexError::LineTooLong { .. }), "{error}");
     }
     lives(&connection).await;
     let big = format!(
@@ -141,13 +141,13 @@ async fn a_line_over_the_cap_ends_the_call_it_answers() {
     call(&connection, &request(&big)).await;
     let mut settings = python(SERVER);
     settings.max_line = 1000;
-    let connection = Connection::spawn(settings, Sharing::Exclusive, None).unwrap();
+    let connection = Connection::spawn(&settings, Sharing::Exclusive, None).unwrap();
     let error = connection
         .call(&request(&big), CallMode::KeepOnDrop)
         .await
         .unwrap_err();
     assert!(
-        matches!(error, StdioError::TooLarge { cap: 1000 }) && error.is_before_sending(),
+        matches!(error, DuplexError::TooLarge { cap: 1000 }) && error.is_before_sending(),
         "{error}"
     );
 }
@@ -155,7 +155,7 @@ async fn a_line_over_the_cap_ends_the_call_it_answers() {
 #[tokio::test]
 async fn a_program_that_is_not_there_is_named() {
     let settings = ChildSettings::new("test", "/no/such/program");
-    let error = Connection::spawn(settings, Sharing::Exclusive, None).unwrap_err();
+    let error = Connection::spawn(&settings, Sharing::Exclusive, None).unwrap_err();
     assert_eq!(error.to_string(), "could not start `/no/such/program`");
     assert!(error.is_before_sending());
 }
@@ -169,7 +169,7 @@ async fn closing_ends_the_process_by_its_stdin_first() {
         pid.display(),
         how.display()
     );
-    let connection = Connection::spawn(shell(&script), Sharing::Exclusive, None).unwrap();
+    let connection = Connection::spawn(&shell(&script), Sharing::Exclusive, None).unwrap();
     let pid = read_when_there(&pid).await;
     assert!(is_alive(&pid));
     soon(connection.close()).await;
@@ -186,7 +186,7 @@ async fn a_stubborn_process_is_killed_with_its_whole_group() {
         parent.display(),
         child.display()
     );
-    let connection = Connection::spawn(shell(&script), Sharing::Exclusive, None).unwrap();
+    let connection = Connection::spawn(&shell(&script), Sharing::Exclusive, None).unwrap();
     let (parent, child) = (
         read_when_there(&parent).await,
         read_when_there(&child).await,
@@ -204,7 +204,7 @@ async fn what_an_exited_process_leaves_behind_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     let child = folder.path().join("child");
     let script = format!("sleep 60 & echo $! > {}; exit 0", child.display());
-    let connection = Connection::spawn(shell(&script), Sharing::Exclusive, None).unwrap();
+    let connection = Connection::spawn(&shell(&script), Sharing::Exclusive, None).unwrap();
     let child = read_when_there(&child).await;
     soon(connection.wait()).await;
     is_gone(&child).await;
@@ -220,7 +220,7 @@ fn a_runtime_that_ends_takes_its_children_along() {
     );
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (connection, pid) = runtime.block_on(async {
-        let connection = Connection::spawn(shell(&script), Sharing::Exclusive, None).unwrap();
+        let connection = Connection::spawn(&shell(&script), Sharing::Exclusive, None).unwrap();
         let pid = read_when_there(&path).await;
         (connection, pid)
     });
@@ -265,7 +265,7 @@ async fn the_supervisor_starts_again_but_not_at_once() {
     // The second pause is 120 ms, longer than anybody waits here.
     let error = soon(supervisor.connection()).await.unwrap_err();
     assert!(
-        matches!(error, StdioError::BackingOff { .. }) && error.is_before_sending(),
+        matches!(error, DuplexError::BackingOff { .. }) && error.is_before_sending(),
         "{error}"
     );
     assert!(!supervisor.is_running().await);

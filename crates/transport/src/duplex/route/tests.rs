@@ -29,7 +29,7 @@ fn add(routes: &mut Routes, id: &str) -> Added {
 
 /// Most tests have one client.
 impl Routes {
-    fn add(&mut self, request: &Request) -> Result<Added, StdioError> {
+    fn add(&mut self, request: &Request) -> Result<Added, DuplexError> {
         self.add_for(Owner(0), request)
     }
 
@@ -40,7 +40,7 @@ impl Routes {
 
 #[test]
 fn abandoned_calls_are_remembered_up_to_a_limit() {
-    let mut routes = Routes::new(false);
+    let mut routes = Routes::new(false, Budget::default());
     for _ in 0..4 * MAX_ABANDONED {
         let added = add(&mut routes, "1");
         routes.abandon(&added.wire);
@@ -51,7 +51,7 @@ fn abandoned_calls_are_remembered_up_to_a_limit() {
 
 #[test]
 fn answered_calls_leave_nothing_behind() {
-    let mut routes = Routes::new(true);
+    let mut routes = Routes::new(true, Budget::default());
     for _ in 0..5000 {
         let token = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":{"progressToken":"t"}}}"#;
         let added = routes.add(&request(token)).unwrap();
@@ -68,7 +68,7 @@ fn answered_calls_leave_nothing_behind() {
 
 #[test]
 fn an_abandoned_call_keeps_its_messages_from_the_only_other_one() {
-    let mut routes = Routes::new(false);
+    let mut routes = Routes::new(false, Budget::default());
     let gone = add(&mut routes, "1");
     let _here = add(&mut routes, "2");
     routes.abandon(&gone.wire);
@@ -78,7 +78,7 @@ fn an_abandoned_call_keeps_its_messages_from_the_only_other_one() {
 
 #[test]
 fn open_requests_of_the_server_are_limited_and_their_ids_not_taken_twice() {
-    let mut routes = Routes::new(false);
+    let mut routes = Routes::new(false, Budget::default());
     let ask = |id: usize| message(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#));
     for id in 0..MAX_ASKED {
         assert!(matches!(routes.route(ask(id)), Routed::Unsolicited(_)));
@@ -97,7 +97,7 @@ fn open_requests_of_the_server_are_limited_and_their_ids_not_taken_twice() {
 
 #[test]
 fn a_server_may_take_its_own_request_back() {
-    let mut routes = Routes::new(false);
+    let mut routes = Routes::new(false, Budget::default());
     let added = add(&mut routes, "\"c\"");
     let asked = message(r#"{"jsonrpc":"2.0","id":1,"method":"elicitation/create"}"#);
     assert!(matches!(routes.route(asked), Routed::Call));
@@ -116,7 +116,7 @@ fn a_server_may_take_its_own_request_back() {
 
 #[test]
 fn a_cancel_that_could_mean_two_clients_means_none() {
-    let mut routes = Routes::new(true);
+    let mut routes = Routes::new(true, Budget::default());
     let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
     let Message::Notification(cancel) = message(cancel) else {
         panic!()
@@ -138,7 +138,7 @@ fn a_cancelled_call_owns_nothing_more_but_on_a_shared_process_its_last_words() {
         panic!()
     };
     for shared in [false, true] {
-        let mut routes = Routes::new(shared);
+        let mut routes = Routes::new(shared, Budget::default());
         let added = add(&mut routes, "1");
         assert!(routes.translate(&cancel).is_some());
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
@@ -146,7 +146,7 @@ fn a_cancelled_call_owns_nothing_more_but_on_a_shared_process_its_last_words() {
         assert!(
             matches!(
                 ended,
-                std::task::Poll::Ready(Some(Err(StdioError::Cancelled)))
+                std::task::Poll::Ready(Some(Err(DuplexError::Cancelled)))
             ),
             "{ended:?}"
         );
@@ -168,7 +168,7 @@ fn a_client_cancels_its_own_calls_alone() {
         panic!()
     };
     for shared in [true, false] {
-        let mut routes = Routes::new(shared);
+        let mut routes = Routes::new(shared, Budget::default());
         let own = routes.add_for(Owner(1), &call).unwrap();
         assert!(routes.translate_for(Owner(2), &cancel).is_none());
         // Another client's call under the same id makes the own one no less plain.

@@ -1,4 +1,4 @@
-//! Which message of a process belongs to which call: ids out and back, tokens, owners. No IO.
+//! Owners of the messages of a server: ids out and back, tokens, owners. No IO.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -8,7 +8,8 @@ use std::{
 
 use keepgate_mcp::{Id, Message, Method, Notification, Raw, Request, Response};
 
-use super::{StdioError, line::Answers, queue::Queue};
+use super::{DuplexError, queue::Queue};
+use crate::memory::Budget;
 
 /// `_meta` of messages on a `subscriptions/listen` stream names the request that opened it (2026-07-28).
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
@@ -19,7 +20,7 @@ const MAX_ABANDONED: usize = 1024;
 /// Most requests of the process remembered as unanswered.
 const MAX_ASKED: usize = 1024;
 
-/// How long a cancelled call of a shared process still owns what cannot be told from its own.
+/// Time for which a cancelled call of a shared process still owns what may be its own.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// Most messages that wait for one call's reader.
@@ -28,6 +29,17 @@ const CALL_QUEUE: usize = 256;
 /// A client of a process, distinguished from the others by a number that nobody else has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Owner(pub u64);
+
+/// The request that a line over the cap answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answers {
+    /// The one with this id.
+    Call(i64),
+    /// None: it is a notification or a question.
+    Nothing,
+    /// It cannot be known.
+    Unknown,
+}
 
 /// A call on the wire.
 #[derive(Debug)]
@@ -40,13 +52,13 @@ struct Slot {
     token: Option<(Id, Option<Id>)>,
     /// A `subscriptions/listen`: runs for long, and its messages say that they are its.
     listens: bool,
-    /// Where its messages go; `None` when nobody waits any more.
+    /// Queue of its messages; `None` when nobody waits any more.
     queue: Option<Arc<Queue>>,
     /// When its client cancelled it, on a process that is shared.
     cancelled: Option<Instant>,
 }
 
-/// Where a message went.
+/// Destination of a message.
 #[derive(Debug)]
 pub(super) enum Routed {
     /// To a call.
@@ -70,29 +82,36 @@ pub(super) struct Routes {
     abandoned: VecDeque<Id>,
     /// Open requests of the process, to the call they went to.
     asked: HashMap<Id, Option<Id>>,
+    /// Messages that wait are counted here.
+    memory: Budget,
 }
 
 /// A call that was added.
 pub(super) struct Added {
     /// Its id on the wire.
     pub(super) wire: Id,
-    /// What to send.
+    /// The request to send.
     pub(super) request: Request,
-    /// Where its messages will be.
+    /// Queue of its messages.
     pub(super) queue: Arc<Queue>,
 }
 
 impl Routes {
-    /// No calls yet. `shared` says that clients of the process do not know of one another.
-    pub(super) fn new(shared: bool) -> Self {
+    /// No calls yet. `shared`: the clients of the process do not know of one another.
+    pub(super) fn new(shared: bool, memory: Budget) -> Self {
         Self {
             shared,
+            memory,
             ..Self::default()
         }
     }
 
     /// Gives a call its id on the wire, and its token where tokens could collide.
-    pub(super) fn add_for(&mut self, owner: Owner, request: &Request) -> Result<Added, StdioError> {
+    pub(super) fn add_for(
+        &mut self,
+        owner: Owner,
+        request: &Request,
+    ) -> Result<Added, DuplexError> {
         self.last += 1;
         let wire = Id::from_integer(self.last);
         let mut renamed = request.with_id(&wire);
@@ -101,14 +120,15 @@ impl Routes {
         if let Some((theirs, None)) = &token
             && (self.shared || self.tokens.contains_key(theirs))
         {
-            let ours = Id::from_text(&format!("keepgate-{wire}")).ok_or(StdioError::Unframeable)?;
-            renamed = with_token(&renamed, &ours).ok_or(StdioError::Unframeable)?;
+            let ours =
+                Id::from_text(&format!("keepgate-{wire}")).ok_or(DuplexError::Unframeable)?;
+            renamed = with_token(&renamed, &ours).ok_or(DuplexError::Unframeable)?;
             token = Some((ours, Some(theirs.clone())));
         }
         if let Some((token, _)) = &token {
             self.tokens.insert(token.clone(), wire.clone());
         }
-        let queue = Arc::new(Queue::new(CALL_QUEUE));
+        let queue = Arc::new(Queue::new(CALL_QUEUE, &self.memory));
         let slot = Slot {
             owner,
             client: request.id().clone(),
@@ -130,7 +150,7 @@ impl Routes {
         self.take(wire).is_some()
     }
 
-    /// Nobody waits for the call any more, but the process was not told: what belongs to it must reach no other call.
+    /// Nobody waits for the call any more, but the process does not know: what belongs to it must reach no other call.
     pub(super) fn abandon(&mut self, wire: &Id) {
         let Some(slot) = self.calls.get_mut(wire) else {
             return;
@@ -152,7 +172,7 @@ impl Routes {
     }
 
     /// Ends all calls with an error.
-    pub(super) fn fail(&mut self, error: &StdioError) {
+    pub(super) fn fail(&mut self, error: &DuplexError) {
         self.tokens.clear();
         self.abandoned.clear();
         self.asked.clear();
@@ -164,7 +184,7 @@ impl Routes {
     }
 
     /// Ends the call that a line over the cap answers; all that run where it is not known which.
-    pub(super) fn fail_answered(&mut self, answers: Answers, error: &StdioError) -> usize {
+    pub(super) fn fail_answered(&mut self, answers: Answers, error: &DuplexError) -> usize {
         let failed: Vec<Id> = match answers {
             Answers::Nothing => Vec::new(),
             Answers::Call(wire) if self.calls.contains_key(&Id::from_integer(wire)) => {
@@ -185,11 +205,20 @@ impl Routes {
         failed.len()
     }
 
+    /// Ends the only call that runs.
+    pub(super) fn fail_only(&mut self, error: &DuplexError) {
+        let only = self.only_running();
+        let queue = only.and_then(|wire| self.take(&wire)?.queue);
+        if let Some(queue) = queue {
+            queue.end(Err(error.clone()));
+        }
+    }
+
     /// A notification of a client, as it goes on the wire; `None` if what it speaks of is over, another client's, or
     /// ambiguous.
     ///
     /// A cancelled call is over: a server owes it no answer (2025-11-25 `basic/utilities/cancellation`), and a call that
-    /// nobody answers must not own what the process says next.
+    /// nobody answers must not own what the process sends next.
     pub(super) fn translate_for(
         &mut self,
         owner: Owner,
@@ -227,12 +256,12 @@ impl Routes {
             self.take(wire).and_then(|slot| slot.queue)
         };
         if let Some(queue) = queue {
-            queue.end(Err(StdioError::Cancelled));
+            queue.end(Err(DuplexError::Cancelled));
         }
     }
 
     /// Whether the process has asked under that id and had no answer; it has one now.
-    pub(super) fn answer(&mut self, response: &Response) -> Result<(), StdioError> {
+    pub(super) fn answer(&mut self, response: &Response) -> Result<(), DuplexError> {
         let open = response
             .id()
             .is_some_and(|id| self.asked.remove(id).is_some());
@@ -242,7 +271,7 @@ impl Routes {
         let id = response
             .id()
             .map_or_else(|| "null".to_owned(), Id::to_string);
-        Err(StdioError::Foreign { id })
+        Err(DuplexError::Foreign { id })
     }
 
     /// Finds the owner of a message of the process and hands it over.
@@ -269,7 +298,7 @@ impl Routes {
             let raw = restored.result().zip(restored.meta().member(SUBSCRIPTION));
             let result = raw.and_then(|(result, raw)| replaced(result, raw, &slot.client));
             let Some(fixed) = result.and_then(|result| restored.with_result(&result).ok()) else {
-                queue.end(Err(StdioError::Unframeable));
+                queue.end(Err(DuplexError::Unframeable));
                 return Routed::Dropped("an answer whose subscription id could not be restored");
             };
             restored = fixed;
@@ -379,7 +408,7 @@ impl Routes {
         }
     }
 
-    /// The only call running, listening ones apart. Abandoned calls count: what is theirs must reach nobody else.
+    /// The only call running, without those that listen. Abandoned calls count: what is theirs must reach nobody else.
     fn only_running(&self) -> Option<Id> {
         let silent = |slot: &Slot| {
             slot.cancelled

@@ -10,10 +10,11 @@ use std::{
 
 use keepgate_mcp::Message;
 
-use super::StdioError;
+use super::DuplexError;
+use crate::memory::{Budget, Charge};
 
 /// The end of a queue.
-pub(super) type Ended = Result<(), StdioError>;
+pub(super) type Ended = Result<(), DuplexError>;
 
 /// Most bytes that wait in one queue; a single message may be longer than that.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
@@ -25,20 +26,32 @@ pub(super) struct Queue {
     inner: Mutex<Inner>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     messages: VecDeque<Message>,
     bytes: usize,
+    /// Memory taken for the messages that wait.
+    charge: Charge,
     ended: Option<Ended>,
     waker: Option<Waker>,
 }
 
+/// Longest answer that is queued though no memory is left. The number of calls bounds how many there are.
+const SMALL: usize = 16 * 1024;
+
 impl Queue {
-    /// A queue for `limit` messages, the last one of a call not counted.
-    pub(super) fn new(limit: usize) -> Self {
+    /// A queue for `limit` messages, the last one of a call not counted. What waits takes of `memory`.
+    pub(super) fn new(limit: usize, memory: &Budget) -> Self {
+        let inner = Inner {
+            messages: VecDeque::new(),
+            bytes: 0,
+            charge: memory.charge(),
+            ended: None,
+            waker: None,
+        };
         Self {
             limit,
-            inner: Mutex::default(),
+            inner: Mutex::new(inner),
         }
     }
 
@@ -50,25 +63,33 @@ impl Queue {
         }
         let mut dropped = 0;
         let length = message.bytes().len();
-        while !inner.messages.is_empty()
-            && (inner.messages.len() >= self.limit || inner.bytes + length > MAX_BYTES)
-        {
-            inner.drop_one();
+        while !inner.has_room(length, self.limit) || inner.charge.add(length).is_err() {
             dropped += 1;
+            if !inner.drop_one() {
+                // There is no memory for this one alone.
+                return dropped;
+            }
         }
         inner.add(message);
         Self::wake(inner);
         dropped
     }
 
-    /// Adds the last message, whatever the limit, and ends the queue.
+    /// Adds the last message, whatever the limit, and ends the queue. A long one for which no memory is left is an error.
     pub(super) fn finish(&self, message: Message) {
         let mut inner = self.lock();
-        if inner.ended.is_none() {
-            inner.add(message);
-            inner.ended = Some(Ok(()));
-            Self::wake(inner);
+        if inner.ended.is_some() {
+            return;
         }
+        let length = message.bytes().len();
+        match inner.charge.add(length) {
+            Err(spent) if length > SMALL => inner.ended = Some(Err(DuplexError::NoMemory(spent))),
+            Ok(()) | Err(_) => {
+                inner.add(message);
+                inner.ended = Some(Ok(()));
+            }
+        }
+        Self::wake(inner);
     }
 
     /// Ends the queue; what is in it can still be read.
@@ -84,10 +105,10 @@ impl Queue {
     pub(super) fn poll(
         &self,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Message, StdioError>>> {
+    ) -> Poll<Option<Result<Message, DuplexError>>> {
         let mut inner = self.lock();
         if let Some(message) = inner.messages.pop_front() {
-            inner.bytes -= message.bytes().len();
+            inner.release(&message);
             return Poll::Ready(Some(Ok(message)));
         }
         match &mut inner.ended {
@@ -128,15 +149,30 @@ impl Inner {
         self.messages.push_back(message);
     }
 
-    fn drop_one(&mut self) {
+    /// Whether so many more bytes fit; one message does, however long.
+    fn has_room(&self, length: usize, limit: usize) -> bool {
+        self.messages.is_empty()
+            || (self.messages.len() < limit && self.bytes + length <= MAX_BYTES)
+    }
+
+    /// Drops the oldest notification, or the oldest message. Whether there was one.
+    fn drop_one(&mut self) -> bool {
         let oldest = self
             .messages
             .iter()
             .position(|message| matches!(message, Message::Notification(_)))
             .unwrap_or(0);
-        if let Some(message) = self.messages.remove(oldest) {
-            self.bytes -= message.bytes().len();
-        }
+        let dropped = self.messages.remove(oldest);
+        dropped
+            .as_ref()
+            .inspect(|message| self.release(message))
+            .is_some()
+    }
+
+    fn release(&mut self, message: &Message) {
+        let length = message.bytes().len();
+        self.bytes -= length;
+        self.charge.release(length);
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is dropped from a queue.
+//! Messages that a queue drops, and what it is charged for the others.
 
 use bytes::Bytes;
 use keepgate_mcp::{Body, Limits, decode};
@@ -33,7 +33,7 @@ fn drain(queue: &Queue) -> Vec<Bytes> {
 
 #[test]
 fn notifications_go_before_requests_and_old_before_new() {
-    let queue = Queue::new(3);
+    let queue = Queue::new(3, &Budget::default());
     let all = [
         request(1),
         notification("a"),
@@ -53,7 +53,7 @@ fn notifications_go_before_requests_and_old_before_new() {
 
 #[test]
 fn bytes_are_bounded_but_one_message_always_fits() {
-    let queue = Queue::new(1000);
+    let queue = Queue::new(1000, &Budget::default());
     let long = notification(&"x".repeat(7 << 20));
     let dropped: Vec<usize> = (0..4).map(|_| queue.push(long.clone())).collect();
     assert_eq!(dropped, [0, 0, 1, 1]);
@@ -63,15 +63,47 @@ fn bytes_are_bounded_but_one_message_always_fits() {
 
 #[test]
 fn an_ended_queue_takes_nothing_and_tells_its_error_once() {
-    let queue = Queue::new(3);
+    let queue = Queue::new(3, &Budget::default());
     queue.push(request(1));
-    queue.end(Err(StdioError::Closed));
+    queue.end(Err(DuplexError::Closed));
     assert_eq!(queue.push(request(2)), 1);
     let mut context = Context::from_waker(Waker::noop());
     assert!(matches!(queue.poll(&mut context), Poll::Ready(Some(Ok(_)))));
     assert!(matches!(
         queue.poll(&mut context),
-        Poll::Ready(Some(Err(StdioError::Closed)))
+        Poll::Ready(Some(Err(DuplexError::Closed)))
     ));
     assert!(matches!(queue.poll(&mut context), Poll::Ready(None)));
+}
+
+#[test]
+fn what_waits_is_charged_and_given_back() {
+    let memory = Budget::new(4_000);
+    let queue = Queue::new(1000, &memory);
+    let text = "x".repeat(1_000);
+    for _ in 0..3 {
+        assert_eq!(queue.push(notification(&text)), 0);
+    }
+    assert!(memory.left().unwrap() < 1_000);
+    assert_eq!(queue.push(notification(&text)), 1, "the oldest makes room");
+    assert_eq!(
+        queue.push(notification(&"x".repeat(5_000))),
+        4,
+        "too long alone"
+    );
+    assert_eq!(memory.left(), Some(4_000));
+    queue.finish(message(format!(
+        r#"{{"jsonrpc":"2.0","id":1,"result":{{"x":"{}"}}}}"#,
+        "x".repeat(20_000)
+    )));
+    let mut context = Context::from_waker(Waker::noop());
+    let polled = queue.poll(&mut context);
+    assert!(matches!(
+        polled,
+        Poll::Ready(Some(Err(DuplexError::NoMemory(_))))
+    ));
+    let queue = Queue::new(1000, &memory);
+    queue.push(notification(&text));
+    drop(queue);
+    assert_eq!(memory.left(), Some(4_000));
 }

@@ -13,7 +13,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::StdioError;
+use super::DuplexError;
 
 /// Set in the count of what runs once the process is to end: nothing enters any more.
 const CLOSED: usize = 1 << (usize::BITS - 1);
@@ -30,12 +30,12 @@ pub trait Place: Send + Sync + fmt::Debug {
 /// Takes the place of a process before it is started. It may take as long as an idle process needs to end.
 pub type Reserve = Arc<dyn Fn() -> Reserving + Send + Sync>;
 
-/// A place that is being taken; [`StdioError::Full`] when none becomes free.
-pub type Reserving = Pin<Box<dyn Future<Output = Result<Box<dyn Place>, StdioError>> + Send>>;
+/// A place that is being taken; [`DuplexError::Full`] when none becomes free.
+pub type Reserving = Pin<Box<dyn Future<Output = Result<Box<dyn Place>, DuplexError>> + Send>>;
 
 /// The use of one process.
 #[derive(Debug)]
-pub(super) struct Usage {
+pub(crate) struct Usage {
     began: Instant,
     /// Calls and streams that run, and [`CLOSED`].
     running: AtomicUsize,
@@ -55,14 +55,14 @@ impl Default for Usage {
 
 impl Usage {
     /// Begins a call or a stream; `None` when the process was chosen to end.
-    pub(super) fn enter(self: &Arc<Self>) -> Option<Busy> {
+    pub(crate) fn enter(self: &Arc<Self>) -> Option<Busy> {
         let before = self.running.fetch_add(1, Ordering::AcqRel);
         let busy = Busy(Arc::clone(self));
         (before & CLOSED == 0).then_some(busy)
     }
 
     /// Whether nothing may begin any more.
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.running.load(Ordering::Acquire) & CLOSED != 0
     }
 }
@@ -83,9 +83,9 @@ impl Drop for Busy {
 /// A running process, as seen by whoever counts processes.
 #[derive(Debug, Clone)]
 pub struct Handle {
-    pub(super) usage: Arc<Usage>,
-    pub(super) stop: CancellationToken,
-    pub(super) pid: Option<u32>,
+    pub(crate) usage: Arc<Usage>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) pid: Option<u32>,
 }
 
 impl Handle {
