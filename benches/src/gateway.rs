@@ -137,6 +137,7 @@ fn settings(start: &Start) -> Result<Settings, Error> {
     Ok(Settings {
         servers: BTreeMap::from([(name, server)]),
         hosts: Vec::new(),
+        path: String::new(),
         origins: Vec::new(),
         limits: Limits {
             sessions_per_caller: SESSIONS_PER_CALLER,

@@ -15,6 +15,7 @@ mod claude_ai;
 mod cors;
 mod credentials;
 mod deploy;
+mod front;
 mod hostile_client;
 mod hostile_upstream;
 mod kill;

@@ -198,6 +198,7 @@ impl Builder {
             settings: Settings {
                 servers: BTreeMap::from([(name, server)]),
                 hosts: Vec::new(),
+                path: String::new(),
                 origins: Vec::new(),
                 limits: Limits::default(),
                 clear_arguments: Vec::new(),

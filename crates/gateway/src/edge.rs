@@ -3,6 +3,7 @@
 pub mod authn;
 pub mod cors;
 pub mod endpoint;
+pub mod location;
 pub mod metadata;
 pub mod origin;
 pub mod render;

@@ -25,6 +25,8 @@ pub struct Settings {
     /// The hosts (lower case, with or without port) that a `Host` header may name. Loopback names are always accepted
     /// on loopback listeners; see `edge/origin.rs`.
     pub hosts: Vec<String>,
+    /// The path under which clients find the gateway, without a slash at its end; empty for the root.
+    pub path: String,
     /// The origins (`scheme://host[:port]`, lower case) that an `Origin` header may name. Empty: none but loopback.
     pub origins: Vec<String>,
     /// What may be held and for how long.

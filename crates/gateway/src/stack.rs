@@ -15,7 +15,7 @@ use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
 use crate::{
     around::around,
-    edge::{authn, cors, endpoint, metadata, origin, render, room},
+    edge::{authn, cors, endpoint, location, metadata, origin, render, room},
     gate::gate,
     knowledge::Knowledge,
     layers::{
@@ -39,7 +39,9 @@ pub fn edge(
     authn: &Arc<Authenticator>,
     calls: Arc<Calls>,
 ) -> Edge {
+    let place = location::Location::new(settings);
     let stack = ServiceBuilder::new()
+        .map_request(move |request| place.relocate(request)) // the path of `public_url`, if nobody took it off
         .layer(SetSensitiveRequestHeadersLayer::new([
             header::AUTHORIZATION,
             header::COOKIE,
@@ -48,6 +50,7 @@ pub fn edge(
             settings,
         )))) // Refusal -> HTTP; a panic answers 500; CORS
         .layer(around(audit::Door::new(&shared.door))) // turned away here: recorded, at a bounded rate
+        .layer(around(location::Health::new(shared))) // for who balances load; asked without a credential
         .layer(around(room::Room::new(&settings.limits, shared))) // full or draining: refuse, never queue
         .layer(gate(origin::Origin::new(settings))) // Host and Origin allow-lists
         .layer(around(metadata::Metadata::new(authn))) // what a token must be for; asked without one

@@ -277,6 +277,60 @@ async fn a_token_opens_its_endpoint_and_no_other_and_stays_here() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_sdk_client_comes_by_a_token_under_a_path() {
+    for sdk in ["1", "2"] {
+        let (_issuer, _url, _server, gate) = world(|it| {
+            let listen = it["listen"].as_str().expect("an address").to_owned();
+            it["public_url"] = json!(format!("http://{listen}/team/gate"));
+        })
+        .await;
+        let base = format!("http://{}", gate.addr);
+        let url = format!("{base}/team/gate/up/mcp");
+        let words = [url.as_str(), "--sdk", sdk, "--client", "app", "read"];
+        let met = run("oauth-client.mjs", &words, &[]).await.good();
+        let met: Value = serde_json::from_str(&met).expect("a report");
+        assert_eq!(met["results"]["read"]["error"], false, "{met}");
+        assert_eq!(met["authorizations"][0]["resource"], url, "{met}");
+        let place = format!("{base}/.well-known/oauth-protected-resource/team/gate/up/mcp");
+        let first = met["challenges"][0].as_str().expect("a challenge");
+        assert!(
+            first.contains(&format!("resource_metadata=\"{place}\"")),
+            "{first}"
+        );
+        gate.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_of_the_whole_gateway_are_there_where_tokens_may_be_for_it() {
+    for (audience, path, status) in [
+        (None, "", 404),
+        (Some(""), "", 200),
+        (Some("/other"), "", 404),
+        (Some("/gate"), "/gate", 200),
+    ] {
+        let (_issuer, _url, _server, gate) = world(|it| {
+            let listen = it["listen"].as_str().expect("an address").to_owned();
+            it["public_url"] = json!(format!("http://{listen}{path}"));
+            if let Some(audience) = audience {
+                let audience = format!("http://{listen}{audience}");
+                it["auth"]["issuers"][0]["audience"] = json!(audience);
+            }
+        })
+        .await;
+        let place = format!("/.well-known/oauth-protected-resource{path}");
+        let client = keepgate_tests::Client::new(gate.addr).path(&place);
+        let answer = client.send("GET", "").await;
+        assert_eq!(answer.status, status, "{audience:?} {path}: {answer:?}");
+        if status == 200 {
+            let resource = format!("http://{}{path}", gate.addr);
+            assert_eq!(answer.json()["resource"], resource);
+        }
+        gate.kill().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn metadata_say_the_same_of_servers_that_are_there_and_that_are_not() {
     let (_issuer, issuer, server, gate) = world(|_| {}).await;
     let ask = async |verb: &str, path: &str| {
@@ -314,13 +368,15 @@ async fn metadata_say_the_same_of_servers_that_are_there_and_that_are_not() {
     }
     let posted = ask("POST", &format!("{well_known}/up/mcp")).await;
     assert_eq!(posted.status, 405, "{posted:?}");
-    // Everything else takes a token.
-    for path in [
-        "/.well-known/oauth-authorization-server",
-        "/up/mcp",
-        "/absent/mcp",
+    // Endpoints take a token, and nothing else is there.
+    for (path, status) in [
+        ("/.well-known/oauth-authorization-server", 404),
+        ("/.well-known/oauth-authorization-server/up/mcp", 404),
+        ("/register", 404),
+        ("/up/mcp", 401),
+        ("/absent/mcp", 401),
     ] {
-        assert_eq!(ask("GET", path).await.status, 401, "{path}");
+        assert_eq!(ask("GET", path).await.status, status, "{path}");
     }
     assert_eq!(server.heard_of("tools/call").len(), 0);
     gate.end().await;

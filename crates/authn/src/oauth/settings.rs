@@ -39,12 +39,15 @@ pub enum TokenSettingsError {
 #[derive(Debug, Clone)]
 pub struct ResourceServer {
     base: String,
+    /// Bytes of scheme and authority in `base`.
+    origin: usize,
+    whole: bool,
     issuers: Vec<String>,
     scopes: Vec<String>,
 }
 
 impl ResourceServer {
-    /// A resource server found at `base` (scheme and authority, no slash at its end), whose tokens come from `issuers`.
+    /// A resource server found at `base` (scheme, authority and perhaps a path, no slash at its end), whose tokens come from `issuers`.
     /// `scopes` are what clients are told to ask for at first; they may be none.
     ///
     /// # Errors
@@ -59,14 +62,41 @@ impl ResourceServer {
                 scope: scope.clone(),
             });
         }
+        let base = base.trim_end_matches('/').to_owned();
+        let authority = base.find("://").map_or(0, |at| at + 3);
+        let path = base.get(authority..).and_then(|rest| rest.find('/'));
         Ok(Self {
-            base: base.trim_end_matches('/').to_owned(),
+            origin: path.map_or(base.len(), |at| authority + at),
+            base,
+            whole: false,
             issuers,
             scopes,
         })
     }
 
-    /// Scheme and authority; with the path of an endpoint it is that endpoint's resource URI (RFC 8707 §2).
+    /// The same, where a token may be for the whole gateway: its own URI is then a resource, with metadata.
+    #[must_use]
+    pub fn with_whole_audience(mut self, whole: bool) -> Self {
+        self.whole = whole;
+        self
+    }
+
+    /// Whether a token may be for the whole gateway, by the gateway's own URI.
+    pub fn has_whole_audience(&self) -> bool {
+        self.whole
+    }
+
+    /// Scheme and authority.
+    pub fn origin(&self) -> &str {
+        self.base.get(..self.origin).unwrap_or_default()
+    }
+
+    /// The path under which the gateway is found; empty for the root.
+    pub fn path(&self) -> &str {
+        self.base.get(self.origin..).unwrap_or_default()
+    }
+
+    /// The gateway's own URI; with the path of an endpoint it is that endpoint's resource URI (RFC 8707 §2).
     pub fn base(&self) -> &str {
         &self.base
     }

@@ -55,8 +55,7 @@ pub(crate) fn resolve(
     resolver.begin(&raw, proxies);
     let listen = resolver.listen(&raw.listen.0);
     let admin = resolver.admin(&raw.admin, &listen);
-    let public_url = raw.public_url.as_ref();
-    let public_url = public_url.and_then(|url| resolver.public_url(url));
+    let public_url = resolver.public_url(raw.public_url.as_ref());
     let tls = raw.tls.as_ref().and_then(|tls| resolver.tls(tls));
     let addresses: Vec<SocketAddr> = listen.iter().map(|address| address.value).collect();
     let oauth = resolver.auth(&raw.auth, &listen, public_url.as_ref(), tls.is_some());
@@ -75,6 +74,7 @@ pub(crate) fn resolve(
     let hidden = resolver.confine(&mut servers, &[file, &definitions]);
     let gateway = Settings {
         hosts: resolver.hosts(&raw.hosts, public_url.as_ref(), &listen),
+        path: path_of(public_url.as_ref()),
         origins: resolver.origins(&raw.origins),
         limits: resolver.limits(&raw.limits),
         clear_arguments: resolver.clear_arguments(&raw.audit.arguments.clear, &servers),
@@ -112,6 +112,12 @@ pub(crate) fn resolve(
         warnings: resolver.warnings,
         digest: String::new(),
     })
+}
+
+/// The path of a URL without a slash at its end.
+fn path_of(url: Option<&Uri>) -> String {
+    let path = url.map_or("", Uri::path);
+    path.trim_end_matches('/').to_owned()
 }
 
 /// Collects faults and warnings on the way.
@@ -264,15 +270,21 @@ impl Resolver<'_> {
         None
     }
 
-    /// Where clients find the gateway: scheme and host only, so that paths can be put behind it.
-    fn public_url(&mut self, text: &At<String>) -> Option<Uri> {
+    /// Where clients find the gateway: scheme, host and perhaps a path, behind which those of endpoints are put. A path has one
+    /// spelling, since resource URIs are compared byte by byte.
+    fn public_url(&mut self, text: Option<&At<String>>) -> Option<Uri> {
+        let text = text?;
         let url = self.url(text)?;
-        if url.path() != "/" || url.query().is_some() {
-            let hint = "write scheme, host and port only, like https://gateway.example";
-            self.faults.push(
-                text.fault(format!("URL has a path: `{}`", text.value))
-                    .hint(hint),
-            );
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+        let is_plain =
+            |part: &str| !part.is_empty() && part != "." && part != ".." && part.bytes().all(plain);
+        let path = url.path();
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let is_good = path.split('/').skip(1).all(is_plain) && !path.contains("/.well-known");
+        if !is_good || url.query().is_some() {
+            let hint = "write scheme, host and perhaps a plain path, like https://gateway.example or https://example.org/gateway";
+            let message = format!("not a place clients find a gateway at: `{}`", text.value);
+            self.faults.push(text.fault(message).hint(hint));
             return None;
         }
         Some(url)

@@ -212,6 +212,14 @@ fn tokens_are_for_the_address_clients_use() {
         oauth("listen: 0.0.0.0:8080\npublic_url: https://GW.example:8443/"),
         "https://gw.example:8443"
     );
+    // A path keeps its case.
+    assert_eq!(
+        oauth("public_url: https://GW.example/Team/gate/"),
+        "https://gw.example/Team/gate"
+    );
+    let under = |url: &str| good(&format!("{SMALL}public_url: {url}\n")).gateway.path;
+    assert_eq!(under("https://gw.example"), "");
+    assert_eq!(under("https://gw.example/Team/gate/"), "/Team/gate");
 }
 
 #[test]

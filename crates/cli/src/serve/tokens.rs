@@ -62,6 +62,8 @@ pub(super) fn authenticator(
         .map(|issuer| issuer.url.as_str().to_owned());
     let resource = ResourceServer::new(&oauth.base, names.collect(), oauth.scopes.clone())
         .map_err(|error| Failure::caused(Exit::Start, &error))?;
+    let is_whole = |issuer: &Issuer| issuer.audience.as_deref() == Some(&*oauth.base);
+    let resource = resource.with_whole_audience(oauth.issuers.iter().any(is_whole));
     let wanted = TokenSettings {
         resource,
         issuers: issuers.collect::<Result<_, _>>()?,

@@ -71,6 +71,11 @@ impl Gate<Request<Incoming>> for Identify {
     type Out = Identified;
 
     async fn pass(&self, request: Request<Incoming>) -> Result<Identified, Refusal> {
+        // Whoever asks: clients look for the pages of an authorization server at any server, and take a 401 for one that is
+        // there. Only the form of the path counts, so nobody learns which servers there are.
+        if ServerName::of_endpoint(request.uri().path()).is_none() {
+            return Err(Refusal::new(Code::PathUnknown));
+        }
         let mut lines = request.headers().get_all(header::AUTHORIZATION).iter();
         let line = lines.next().map(http::HeaderValue::as_bytes);
         if lines.next().is_some() {

@@ -45,7 +45,11 @@ impl Around<Request<Incoming>> for Metadata {
         let (Some(path), Some(resource)) = (path, self.0.resource()) else {
             return next(request).await;
         };
-        if ServerName::of_endpoint(path).is_none() || request.uri().query().is_some() {
+        // Their place is before the whole path of the endpoint (RFC 9728 §3.1), that of `public_url` included.
+        let path = path.strip_prefix(resource.path()).unwrap_or(path);
+        let is_known = ServerName::of_endpoint(path).is_some()
+            || path.is_empty() && resource.has_whole_audience();
+        if !is_known || request.uri().query().is_some() {
             return Err(Refusal::new(Code::PathUnknown));
         }
         if *request.method() != Method::GET {
@@ -60,7 +64,7 @@ impl Around<Request<Incoming>> for Metadata {
     }
 }
 
-/// The metadata of the endpoint with this path (RFC 9728 §2).
+/// The metadata of the endpoint with this path, or of all of them for an empty one (RFC 9728 §2).
 fn document(resource: &ResourceServer, path: &str) -> String {
     let list = |texts: &[String]| {
         let texts: Vec<String> = texts.iter().map(|text| encode::escape(text)).collect();

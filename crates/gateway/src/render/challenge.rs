@@ -47,8 +47,11 @@ pub fn scopes(resource: &ResourceServer, path: &str, refusal: &Refusal) -> Box<s
 fn located(resource: &ResourceServer, path: &str) -> String {
     let mut challenge = "Bearer realm=\"keepgate\"".to_owned();
     if ServerName::of_endpoint(path).is_some() {
-        let base = resource.base();
-        let _infallible = write!(challenge, ", resource_metadata=\"{base}{METADATA}{path}\"");
+        let (origin, location) = (resource.origin(), resource.path());
+        let _infallible = write!(
+            challenge,
+            ", resource_metadata=\"{origin}{METADATA}{location}{path}\""
+        );
     }
     challenge
 }

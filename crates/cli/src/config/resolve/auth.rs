@@ -124,8 +124,9 @@ impl Resolver<'_> {
     ) -> Option<String> {
         if let Some(url) = public_url {
             // Resource URIs are compared byte by byte, so the host is written in the one way all agree on.
-            let base = url.to_string().to_ascii_lowercase();
-            return Some(base.trim_end_matches('/').to_owned());
+            let (scheme, authority) = (url.scheme_str()?, url.authority()?);
+            let origin = format!("{scheme}://{authority}").to_ascii_lowercase();
+            return Some(format!("{origin}{}", url.path().trim_end_matches('/')));
         }
         let scheme = if tls { "https" } else { "http" };
         match listen {

@@ -277,8 +277,18 @@ fn listeners() -> Vec<Case> {
 fn names() -> Vec<Case> {
     vec![
         (
-            "public URL with a path",
-            with("public_url: https://gw.example/base"),
+            "public URL with a path that has several spellings",
+            with("public_url: https://gw.example/a//b"),
+            &[],
+        ),
+        (
+            "public URL with a query",
+            with("public_url: https://gw.example/base?a=b"),
+            &[],
+        ),
+        (
+            "public URL with a path of metadata",
+            with("public_url: https://gw.example/.well-known/x"),
             &[],
         ),
         (

@@ -114,7 +114,7 @@ pub(super) fn merge(used: &Configuration, new: Configuration) -> Merged {
     let configuration = Configuration {
         listen: restart.keep("listen", &used.listen, &listen),
         trusted_proxies: restart.keep("trusted_proxies", &used.trusted_proxies, &trusted_proxies),
-        // Used by `hosts` and `oauth` alone.
+        // Used by `hosts`, `path` and `oauth` alone.
         public_url,
         tls,
         admin: Admin {
@@ -167,6 +167,7 @@ fn applied(settings: &Settings) {
     let Settings {
         servers,
         hosts: _,
+        path: _,
         origins: _,
         limits,
         clear_arguments: _,
