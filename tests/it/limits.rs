@@ -14,7 +14,7 @@ use keepgate_tests::{
     Answer, Client, Events, FakeServer, Say, TestGateway,
     upstream::{Gate, said},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// So many at once; the next refill is days away.
 fn only(calls: u32) -> Option<Rate> {
@@ -68,7 +68,7 @@ async fn burst(clients: &[Client], calls: usize) -> Vec<Answer> {
 async fn of_ten_times_as_many_at_once_exactly_the_limit_passes() {
     const MOST: u32 = 12;
     let server = server().await;
-    // `initialize` is the session's first; the tool list the gateway asks for costs the caller nothing.
+    // `initialize` is the session's first; a list of one page that the gateway asks for costs nothing more than its call.
     let gateway = TestGateway::http(&server.url())
         .with(limits(|limits| limits.rate.session = only(MOST + 1)))
         .start()
@@ -98,6 +98,83 @@ async fn of_ten_times_as_many_at_once_exactly_the_limit_passes() {
         .record(|record| record["decision_id"] == decision.as_str())
         .await;
     assert_eq!(record["refusal"], "rate_limited");
+}
+
+/// Requests for lists that 16 calls of tools nobody has cause, at a server whose list goes on by `next`, and the code of the
+/// last of the calls.
+async fn lists(next: fn(usize) -> Value, is_stateless: bool, rate: u32) -> (usize, String) {
+    let pages = std::sync::atomic::AtomicUsize::new(0);
+    let server = FakeServer::start(move |heard| {
+        if heard.method() != "tools/list" {
+            return keepgate_tests::upstream::behave(heard).unwrap_or_default();
+        }
+        let page = pages.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let result = json!({"tools": [{"name": "echo", "inputSchema": {}}], "nextCursor": next(page),
+            "ttlMs": 0, "cacheScope": "private", "resultType": "complete"});
+        Say::json(&json!({"jsonrpc": "2.0", "id": heard.json()["id"], "result": result}))
+    })
+    .await;
+    let gateway = TestGateway::http(&server.url())
+        .with(limits(move |limits| {
+            limits.rate.session = only(rate);
+            limits.rate.caller = only(rate);
+        }))
+        .start()
+        .await;
+    let client = Client::new(gateway.addr);
+    let client = match is_stateless {
+        true => client,
+        false => client.initialize("2025-11-25").await,
+    };
+    let mut code = None;
+    for number in 0..16 {
+        let name = format!("none-{number}");
+        let answer = match is_stateless {
+            true => client.call_modern(&name, json!({})).await,
+            false => client.call(&name, json!({})).await,
+        };
+        code = answer.code();
+    }
+    (
+        server.heard_of("tools/list").len(),
+        code.unwrap_or_default(),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_that_calls_of_unknown_tools_cause_are_few_and_charged() {
+    // A call pays for the first page with itself, and for each further one: `initialize`, the call, 18 pages.
+    let endless: fn(usize) -> Value = |page| json!(page.to_string());
+    for (what, next, rate, asked, code) in [
+        (
+            "a page",
+            (|_| json!(null)) as fn(usize) -> Value,
+            20,
+            1,
+            "not_found",
+        ),
+        (
+            "a cursor that repeats",
+            |_| json!("same"),
+            20,
+            2,
+            "not_found",
+        ),
+        ("a list without end", endless, 100, 50, "not_found"),
+        ("a list beyond the rate", endless, 20, 19, "rate_limited"),
+    ] {
+        for is_stateless in [false, true] {
+            let more = usize::from(is_stateless && code == "rate_limited");
+            let (lists, last) = lists(next, is_stateless, rate).await;
+            // What is known is believed for five seconds, and a slow machine takes longer.
+            assert!(lists >= asked && lists <= 2 * asked, "{what}: {lists}");
+            assert!(
+                code != "rate_limited" || lists == asked + more,
+                "{what}: {lists}"
+            );
+            assert_eq!(last, code, "{what}, stateless: {is_stateless}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

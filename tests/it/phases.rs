@@ -63,6 +63,31 @@ async fn who_may_not_connect_opens_no_session_and_calls_nothing() {
 }
 
 #[tokio::test]
+async fn lists_of_2026_do_not_vary_with_what_was_asked_before() {
+    // Each hides a tool after a call, or in any session.
+    for hides in [
+        "input.history.calls > 0",
+        "input.history.calls_by_tool.echo > 0",
+        "\"seen\" in input.flow.labels",
+        "input.session.revision",
+        "input.approval.present == false",
+    ] {
+        let policy = format!(
+            "labels contains \"seen\" if input.phase == \"call\"\n\ndeny contains {{\"code\": \"hidden\"}} if {{\n\
+             \tinput.phase == \"list\"\n\tinput.tool.name == \"delete\"\n\t{hides}\n}}"
+        );
+        let (_server, gateway) = judged(&policy, echoes).await;
+        let client = bearing(&gateway, &gateway.key("ann", &[]));
+        let session = client.initialize("2025-11-25").await;
+        assert_eq!(client.call_modern("echo", json!({})).await.code(), None);
+        let list = session.ask("tools/list", json!({})).await;
+        assert!(!list.masked().contains("delete"), "{hides}: {list:?}");
+        let list = client.ask_modern("tools/list", None, json!({})).await;
+        assert!(list.masked().contains("delete"), "{hides}: {list:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_connecting_obliges_to_is_done() {
     let policy = "limit contains {\"name\": \"connects\", \"rate\": \"2/1h\", \"by\": \"caller\"} if input.phase == \"connect\"";
     let (_server, gateway) = judged(policy, echoes).await;

@@ -147,6 +147,12 @@ impl Words {
             Part::Tenant => Some(Value::from(facts.tenant)),
             Part::Method => Some(Value::from(facts.method)),
             Part::Request => Some(self.request(&facts.request)?),
+            // A list without a session is the same after whatever was asked before.
+            Part::History | Part::Flow | Part::Approval
+                if facts.phase == Phase::List && facts.session.is_none() =>
+            {
+                None
+            }
             Part::History => Some(self.history(facts.history)),
             Part::Flow => Some(self.flow(facts.labels)),
             Part::Approval => Some(self.unapproved()),

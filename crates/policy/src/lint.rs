@@ -45,6 +45,7 @@ fn look(read: &[File]) -> Result<Vec<Problem>, Vec<Problem>> {
     let checked = load::check_files(&in_force, false)?;
     let mut found: Vec<Problem> = checked.sites.iter().flat_map(style).collect();
     found.extend(misplaced(&checked.sites));
+    found.extend(varying(&checked));
     found.extend(unused(&in_force, &checked));
     Ok(found
         .into_iter()
@@ -87,6 +88,36 @@ fn style(site: &Site) -> Vec<Problem> {
         at(*place, "`=` gives a value or compares, as it comes")
             .hint("compare with `==`, give a name a value with `:=`")
     }));
+    found
+}
+
+/// Fields that are not there in lists of 2026-07-28: these may vary with the caller, not with the session or what it did.
+const VARYING: [&str; 4] = ["session", "history", "flow", "approval"];
+
+/// Rules of lists that read what lists of the newest revision do not have.
+fn varying(checked: &Checked) -> Vec<Problem> {
+    let is_list = |site: &&Site| {
+        site.package.join(".") == PACKAGE && site.name.first().is_some_and(|name| name == "visible")
+    };
+    let nodes = checked.sites.iter().filter(is_list).map(Site::node);
+    let reached = checked.graph.reached(nodes.collect());
+    let sites = checked.sites.iter();
+    let sites = sites.filter(|site| reached.contains(&site.node()));
+    let mut found = Vec::new();
+    for (site, mention) in sites.flat_map(|site| site.mentions.iter().map(move |it| (site, it))) {
+        let What::Input { path, .. } = &mention.what else {
+            continue;
+        };
+        let field = path.first().map_or("", String::as_str);
+        if VARYING.contains(&field) {
+            let message = format!("`input.{field}` is not there in lists of 2026-07-28");
+            found.push(
+                Problem::at(&site.file, mention.line, mention.column, message).hint(
+                    "show by caller, server and tool, and decide the rest when the tool is called",
+                ),
+            );
+        }
+    }
     found
 }
 

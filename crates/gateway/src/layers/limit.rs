@@ -1,9 +1,10 @@
 //! Limit: how often and how many at once, by session, by caller (its ceiling), by tool and by server.
 //!
 //! A session's own budget is asked first, what it shares with others last: a call that one's own limit refuses takes
-//! nothing from anybody else. What the gateway asks for itself is not counted, and the end of a session must always be able to
-//! pass. Notifications and responses reach the server as calls do, with its credential; they have a budget of their own, so
-//! that a session that has exceeded its rate can still cancel and answer.
+//! nothing from anybody else. A list that the gateway reads for a call is counted as its call, and each further page as one
+//! more, since the server decides how many there are. The end of a session must always be able to pass. Notifications and
+//! responses reach the server as calls do, with its credential; they have a budget of their own, so that a session that has
+//! exceeded its rate can still cancel and answer.
 
 use std::{
     num::NonZeroUsize,
@@ -151,6 +152,15 @@ impl Quota {
         Ok(places)
     }
 
+    /// Takes a page of a list that the gateway reads for a call, which holds its places and has paid for the first page.
+    fn page(&self, bound: &Bound) -> Result<(), Refusal> {
+        let request = bound.call.request();
+        match request.and_then(|request| request.param("cursor")) {
+            Some(_) => self.spend(&bound.call, &purse(bound)),
+            None => Ok(()),
+        }
+    }
+
     /// Takes the places a call needs.
     fn enter(&self, call: &Call, purse: &SessionPurse) -> Result<Places, Refusal> {
         let mut places = Places::default();
@@ -212,12 +222,14 @@ pub(super) fn purse(bound: &Bound) -> SessionPurse {
 enum Budget {
     Calls,
     Notices,
+    Pages,
     None,
 }
 
 fn budget(call: &Call) -> Budget {
     match (&call.ask, call.origin) {
-        (_, Origin::Gateway) | (Ask::End, Origin::Client) => Budget::None,
+        (_, Origin::Gateway) => Budget::Pages,
+        (Ask::End, Origin::Client) => Budget::None,
         (Ask::Message(Message::Request(_)) | Ask::Listen, Origin::Client) => Budget::Calls,
         (Ask::Message(Message::Notification(_) | Message::Response(_)), Origin::Client) => {
             Budget::Notices
@@ -238,6 +250,10 @@ impl Around<Bound> for Quota {
             Budget::Calls => {}
             Budget::Notices => {
                 let _places = self.notice(&bound.call, &purse(&bound))?;
+                return next(bound).await;
+            }
+            Budget::Pages => {
+                self.page(&bound)?;
                 return next(bound).await;
             }
             Budget::None => return next(bound).await,

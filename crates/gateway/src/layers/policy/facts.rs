@@ -82,7 +82,8 @@ impl<'a> Side<'a> {
             caller: &self.told.caller,
             server: self.server,
             client: client.or(self.told.client.as_ref()),
-            session: Some(SessionFacts {
+            // Lists of 2026-07-28 may vary with who asks, and with nothing that was asked before (`server/tools`).
+            session: (stateful || phase != Phase::List).then_some(SessionFacts {
                 id: session.map(|session| &*session.public),
                 age_s: session.filter(|_| stateful).map(|session| session.age_s()),
                 revision: call.revision.as_str(),
