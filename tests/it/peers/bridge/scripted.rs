@@ -17,7 +17,7 @@ use super::super::process::{PATIENCE, Running, command, program};
 const SESSION: &str = "upstream-secret-session";
 
 /// A bridge and the client's ends of its streams.
-struct Bridge {
+pub(super) struct Bridge {
     child: Child,
     input: Option<ChildStdin>,
     output: Lines<BufReader<ChildStdout>>,
@@ -25,8 +25,11 @@ struct Bridge {
 
 impl Bridge {
     fn start(server: &FakeServer, more: &[&str]) -> Self {
-        let url = server.url();
-        let words = [&["stdio", url.as_str()], more].concat();
+        Self::at(&server.url(), more)
+    }
+
+    pub(super) fn at(url: &str, more: &[&str]) -> Self {
+        let words = [&["stdio", url], more].concat();
         let mut child = command(program("keepgate"), &words)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -68,12 +71,12 @@ impl Bridge {
         input.write_all(b"\n").await.expect("a reader");
     }
 
-    async fn send(&mut self, message: &Value) {
+    pub(super) async fn send(&mut self, message: &Value) {
         self.line(&message.to_string()).await;
     }
 
     /// The next message, which has a line of its own.
-    async fn hear(&mut self) -> Value {
+    pub(super) async fn hear(&mut self) -> Value {
         let line = tokio::time::timeout(PATIENCE, self.output.next_line()).await;
         let line = line
             .expect("a message in time")
@@ -92,7 +95,7 @@ impl Bridge {
     }
 }
 
-fn request(id: u64, method: &str, params: impl Into<Value>) -> Value {
+pub(super) fn request(id: u64, method: &str, params: impl Into<Value>) -> Value {
     json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params.into()})
 }
 
