@@ -237,3 +237,64 @@ async fn a_session_with_a_call_or_a_stream_makes_room_for_none() {
     assert_eq!(listening.call("echo", json!({})).await.status, 200);
     drop(stream);
 }
+
+/// Where the limits allow them, as many streams of one caller are open at once as calls are made, in one session and without:
+/// none waits for another, and each brings its own answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hundreds_of_streams_of_one_caller_are_open_at_once() {
+    const STREAMS: usize = 500;
+    let gate = Gate::default();
+    let held = gate.clone();
+    let server = FakeServer::with_tools(move |heard| {
+        let call = heard.json();
+        let number = call["params"]["arguments"]["number"].to_string();
+        let event = format!("data: {}\n\n", said(&call["id"], &number));
+        vec![
+            Say::sse(),
+            Say::Bytes(b": begun\n\n".to_vec()),
+            Say::Until(held.clone()),
+            Say::Bytes(event.into_bytes()),
+        ]
+    })
+    .await;
+    let gateway = TestGateway::http(&server.url())
+        .with(|settings| {
+            settings.limits.in_flight = many(2 * STREAMS);
+            settings.limits.streams = many(2 * STREAMS);
+            settings.limits.concurrency.caller = NonZeroUsize::new(2 * STREAMS);
+            settings.limits.concurrency.caller_per_server = NonZeroUsize::new(2 * STREAMS);
+            settings.limits.concurrency.session = NonZeroUsize::new(2 * STREAMS);
+        })
+        .start()
+        .await;
+    let client = Client::new(gateway.addr);
+    let session = client.initialize("2025-11-25").await;
+    let calls = (0..STREAMS).map(|number| {
+        let (client, session) = (client.clone(), session.clone());
+        tokio::spawn(async move {
+            let arguments = json!({"number": number});
+            match number % 2 {
+                0 => client.call_modern("echo", arguments).await,
+                _ => session.call("echo", arguments).await,
+            }
+        })
+    });
+    let calls: Vec<_> = calls.collect();
+    let all = async {
+        while server.heard_of("tools/call").len() < STREAMS {
+            let is_early = calls.iter().any(tokio::task::JoinHandle::is_finished);
+            assert!(!is_early, "a call is over before its server has answered");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(keepgate_tests::PATIENCE, all)
+        .await
+        .expect("every call is at the server at once");
+    gate.open();
+    for (number, answer) in join_all(calls).await.into_iter().enumerate() {
+        let answer = answer.expect("a call");
+        let message = answer.messages().pop().expect("an answer");
+        let text = &message["result"]["content"][0]["text"];
+        assert_eq!(*text, number.to_string(), "{message}");
+    }
+}
