@@ -15,10 +15,12 @@ use crate::import::variables::{Piece, pieces};
 pub(super) fn read(node: &Node, url: &Node, scope: Scope<'_>) -> Result<Server, Reason> {
     let written = url.text().ok_or("has a URL that is no text")?;
     let kind = node.get("type").or_else(|| node.get("transport"));
-    let form = match kind.and_then(Node::text).unwrap_or("http") {
-        "http" | "streamable-http" | "streamableHttp" | "streamable_http" => "url",
-        "sse" => "sse",
-        other => return Err(format!("has a type that is not known: `{}`", short(other))),
+    let form = match kind.and_then(Node::text) {
+        // A client without types tries both transports; the usual path of the older one decides.
+        None if is_sse_path(written) => "sse",
+        None | Some("http" | "streamable-http" | "streamableHttp" | "streamable_http") => "url",
+        Some("sse") => "sse",
+        Some(other) => return Err(format!("has a type that is not known: `{}`", short(other))),
     };
     let mut read = Remote {
         scope,
@@ -42,6 +44,12 @@ pub(super) fn read(node: &Node, url: &Node, scope: Scope<'_>) -> Result<Server, 
         notes: read.notes,
         disabled_tools: BTreeSet::new(),
     })
+}
+
+/// Whether the path of a URL ends as event streams of HTTP+SSE do.
+fn is_sse_path(url: &str) -> bool {
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    path.trim_end_matches('/').ends_with("/sse")
 }
 
 struct Remote<'a> {
