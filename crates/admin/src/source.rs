@@ -100,7 +100,7 @@ pub struct Process {
 pub struct Server {
     /// Its name in the configuration.
     pub name: String,
-    /// `http` or `child`.
+    /// `http`, `sse` or `child`.
     pub kind: &'static str,
     /// Its URL, or the program that is started; no arguments, they may hold secrets.
     pub target: String,
