@@ -238,7 +238,7 @@ async fn a_session_with_a_call_or_a_stream_makes_room_for_none() {
     drop(stream);
 }
 
-/// Where the limits allow them, as many streams of one caller are open at once as calls are made, in one session and without:
+/// Within the limits, as many streams of one caller are open at once as calls are made, in one session and without:
 /// none waits for another, and each brings its own answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hundreds_of_streams_of_one_caller_are_open_at_once() {
