@@ -33,7 +33,7 @@ pub fn provide(variables: Vec<(OsString, OsString)>) {
 /// command that is no gateway.
 ///
 /// # Errors
-/// As [`file()`] and [`environment`]; [`Fault::Invalid`] for a reference to Vault.
+/// [`Fault`]: no such file or variable, one that cannot be read or is empty; [`Fault::Invalid`] for a reference to Vault.
 pub fn of(reference: &Reference) -> Result<Secret, Fault> {
     match reference.place() {
         Place::File(path) => file(path),

@@ -1,6 +1,6 @@
 //! Repair of a server's message that cannot be read. Half of a surrogate pair, as languages with UTF-16 strings write when they
 //! cut a text, becomes U+FFFD: no reader takes it for anything else, and the call was made. Items of a list that cannot be read
-//! are dropped ([`items`]): nobody sees or calls them.
+//! are dropped: nobody sees or calls them.
 
 mod items;
 

@@ -3,7 +3,10 @@
 //! The only crate that knows a database. It keeps the kill switch ([`kill`]) and the sessions a restart resumes ([`sessions`]),
 //! each in a file of its own; what has to last later (approvals, grants, pins) joins them here.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 pub mod kill;
 pub mod sessions;
@@ -16,4 +19,21 @@ pub const DATABASE: &str = "keepgate.db";
 /// operators and the log, so one that is missing while there is a database has vanished.
 pub fn is_in_use(state_directory: &Path) -> bool {
     state_directory.join(DATABASE).exists()
+}
+
+/// The guard of a mutex, also after a holder panicked.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Holders leave plain data whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An error with what caused it, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
 }

@@ -10,13 +10,14 @@ mod database;
 use std::{
     collections::{HashMap, HashSet},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, Weak},
     time::Duration,
 };
 
 use tokio::sync::{Notify, watch};
 
 use self::database::Database;
+use crate::{chain, locked};
 
 /// Name of the database in the state directory.
 pub const FILE: &str = "sessions.db";
@@ -105,22 +106,6 @@ impl Write {
         let written = self.done.wait_for(|done| *done >= number);
         matches!(tokio::time::timeout(patience, written).await, Ok(Ok(_)))
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Holders leave plain data whole.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// An error with what caused it, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 impl SessionStore {

@@ -5,7 +5,7 @@ mod scripted;
 use keepgate_tests::free_port;
 use serde_json::json;
 
-use super::drivers::passed;
+use super::drivers::all_passed;
 use super::gate::{Gate, Home, of_kind};
 use super::process::{program, run, serve};
 use scripted::{Bridge, request};
@@ -20,13 +20,7 @@ async fn drive(gate: &Gate, server: &str, key: &[&str], reports: usize) {
     let words = [&["--stdio"][..], &["--"], &bridge].concat();
     let environment = [("OUT", folder.as_str())];
     println!("{}", run("drivers.sh", &words, &environment).await.good());
-    let files = std::fs::read_dir(out.path()).expect("reports");
-    let files: Vec<_> = files.map(|file| file.expect("a report").path()).collect();
-    assert_eq!(files.len(), reports, "{files:?}");
-    for file in files {
-        let text = std::fs::read_to_string(&file).expect("a report");
-        passed(&file.display().to_string(), &text);
-    }
+    all_passed(out.path(), reports);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,7 @@ mod records;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::{Instant, SystemTime},
 };
 
@@ -27,7 +27,7 @@ use super::{
     file::{Damage, KillFile},
     is_reason,
 };
-use crate::sql::Database;
+use crate::{chain, locked, sql::Database};
 
 /// The most kills of narrow scopes that can be in force at once; whoever needs more means a wider scope, and gets it.
 pub(super) const MOST: usize = 10_000;
@@ -187,22 +187,6 @@ pub struct Health {
     pub database: Option<String>,
     /// What was damaged at the start, if something was: then everything was cut off.
     pub damage: Option<String>,
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Holders leave plain data whole.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// An error with what caused it, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 impl Ledger {
