@@ -8,6 +8,7 @@
     reason = "helpers of tests fail their test by panicking; JSON values index without it"
 )]
 
+mod announcements;
 mod breakers;
 mod call_ids;
 mod capacity;

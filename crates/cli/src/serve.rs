@@ -201,7 +201,7 @@ fn accompany(
     gateway: &Gateway,
     logging: &Logging,
     state: &Path,
-) -> [JoinHandle<()>; 6] {
+) -> [JoinHandle<()>; 7] {
     let (data, operators) = (runtimes.data(), runtimes.operators());
     let registry = gateway.shared().meters.registry();
     logging.observe(registry);
@@ -211,6 +211,7 @@ fn accompany(
     clock::observe(registry, &shared.clock);
     [
         data.spawn(gateway.enforce()),
+        data.spawn(gateway.announce()),
         data.spawn(gateway.clone().sweep()),
         data.spawn(keep_fresh(Arc::clone(gateway.shared()))),
         operators.spawn(gateway.clone().end_overdue()),

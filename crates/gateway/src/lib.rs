@@ -6,6 +6,7 @@ pub mod admission;
 pub mod around;
 pub mod beside;
 pub mod catalog;
+mod changes;
 pub mod clock;
 pub mod edge;
 pub mod flight;

@@ -177,6 +177,7 @@ impl Gateway {
             self.shared.authn.replace(Arc::clone(authn));
         }
         let before = self.built.swap(Arc::clone(&built));
+        self.shared.changes.all();
         if authn.is_some() {
             self.end_unadmitted();
         }
@@ -243,6 +244,11 @@ impl Gateway {
             }
         }
         sessions
+    }
+
+    /// Follows kills of tools, which change what clients see in lists. Runs until it is dropped.
+    pub fn announce(&self) -> impl Future<Output = ()> + Send + 'static {
+        Arc::clone(&self.shared.changes).follow(Arc::clone(&self.shared.kill))
     }
 
     /// Does to more than calls what a kill does, for every kill set from now on: ends sessions in its scope, stops

@@ -11,7 +11,7 @@ use keepgate_call::{Ask, Call, Code, Refusal};
 use keepgate_mcp::{
     Era, EraError, encode, error,
     id::Id,
-    message::Message,
+    message::{Message, Request},
     method::{Method, Reference, Subject},
 };
 use keepgate_transport::Body;
@@ -175,14 +175,17 @@ pub fn decoded(body: Bytes) -> Option<Message> {
     }
 }
 
+/// The `_meta` of every message of a subscription (2026-07-28 `basic/patterns/subscriptions`). `None` for every other request.
+pub fn subscription_meta(request: &Request) -> Option<String> {
+    let subscribes = *request.method() == Method::SubscriptionsListen;
+    subscribes.then(|| format!(r#"{{"{SUBSCRIPTION}":{}}}"#, request.id().as_json()))
+}
+
 /// The result that ends a subscription in order (2026-07-28 `basic/patterns/subscriptions`). `None` for every other call:
 /// the listening stream of a session is owed none.
 pub fn subscription_end(call: &Call) -> Option<Message> {
     let request = call.request()?;
-    if *request.method() != Method::SubscriptionsListen {
-        return None;
-    }
-    let meta = format!(r#"{{"{SUBSCRIPTION}":{}}}"#, request.id().as_json());
+    let meta = subscription_meta(request)?;
     let result = format!(r#"{{"resultType":"complete","_meta":{meta}}}"#);
     decoded(encode::result(request.id(), &result))
 }

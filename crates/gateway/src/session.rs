@@ -28,7 +28,15 @@ pub use self::{
     table::{InUse, Opening, Seat, Sessions},
 };
 pub(crate) use self::{definition::Definition, restore::Restoring};
-use crate::{catalog::Catalog, hash::HashMap, layers::obligation::Standing, upstream::Link};
+use crate::{
+    catalog::Catalog,
+    hash::HashMap,
+    layers::{
+        obligation::Standing,
+        session::{Announced, Lists},
+    },
+    upstream::Link,
+};
 
 /// How many of a server's questions may wait for an answer in one session.
 const ASKED_MOST: usize = 64;
@@ -58,6 +66,10 @@ pub struct Session {
     pub link: OnceLock<Link>,
     /// The tools the server has shown in this session.
     pub catalog: Catalog,
+    /// The lists whose changes its server declares. Set when the server has accepted `initialize`.
+    pub(crate) lists: OnceLock<Lists>,
+    /// The changes of lists its client has heard of.
+    pub(crate) announced: Announced,
     /// What policy obliges to in this session.
     pub(crate) standing: Standing,
     /// Ends everything that runs in the session.
@@ -109,6 +121,8 @@ impl Session {
             is_kept: AtomicBool::new(false),
             link: OnceLock::new(),
             catalog: Catalog::default(),
+            lists: OnceLock::new(),
+            announced: Announced::default(),
             standing: Standing::default(),
             ended: CancellationToken::new(),
             revision: OnceLock::new(),

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     admission::Admission,
     beside::Beside,
+    changes::Changes,
     clock::Ids,
     edge::room::Load,
     history::Histories,
@@ -39,6 +40,8 @@ pub struct Shared {
     pub policy: Arc<Policy>,
     /// Callers that are admitted.
     pub authn: Arc<Admission>,
+    /// Changes of what clients see in lists.
+    pub changes: Arc<Changes>,
     /// The sessions.
     pub sessions: Arc<Sessions>,
     /// What servers have shown callers without sessions.
@@ -133,6 +136,7 @@ impl Shared {
             log,
             policy,
             authn: Arc::new(Admission::new(authn)),
+            changes: Arc::default(),
             sessions: Arc::new(Sessions::new(&meters, &memory, EventKey::random()?, None)),
             budgets: Arc::default(),
             processes: Arc::default(),

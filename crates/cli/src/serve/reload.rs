@@ -188,6 +188,7 @@ impl Reloader {
         let errors = match loaded {
             Ok(Ok(generation)) => {
                 if generation.changed {
+                    self.shared.changes.all();
                     self.record(Kind::PolicyActivated).await;
                     tracing::info!(revision = %generation.revision, files = generation.files, "policies reloaded");
                 }

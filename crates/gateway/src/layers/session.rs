@@ -1,6 +1,7 @@
 //! Session: binds a call to the session it names, opens one at `initialize`, knows which of its calls run, and seals the event
 //! ids of its streams.
 
+mod announce;
 mod open;
 mod stream;
 
@@ -12,8 +13,11 @@ use keepgate_mcp::{Era, id::Id, message::Message, method::Method};
 use keepgate_store::kill::{Running, Switch};
 use tracing::{debug, warn};
 
+use self::announce::Announcing;
+pub(crate) use self::announce::{Announced, Lists};
 use crate::{
     around::Around,
+    changes::Changes,
     session::{Definition, InUse, Opening, Origin, Session, Sessions, TrackedCall},
     settings::{Limits, Settings},
     shared::Shared,
@@ -94,6 +98,7 @@ pub struct Bind {
     sessions: Arc<Sessions>,
     limits: Limits,
     switch: Arc<Switch>,
+    changes: Arc<Changes>,
     references: BTreeMap<ServerName, Arc<str>>,
     definitions: BTreeMap<ServerName, Definition>,
 }
@@ -105,6 +110,7 @@ impl Bind {
             sessions: Arc::clone(&shared.sessions),
             limits: settings.limits.clone(),
             switch: Arc::clone(&shared.kill),
+            changes: Arc::clone(&shared.changes),
             references: settings.references(),
             definitions: Definition::all(settings),
         }
@@ -200,7 +206,7 @@ impl Around<Arc<Call>> for Bind {
         }
         let found = self.find(&call);
         let in_use = match found.map_err(|refusal| self.refusal(&call, refusal))? {
-            Found::None => return stateless(call, next).await,
+            Found::None => return stateless(&self.changes, call, next).await,
             Found::Opening(opening) => {
                 note(&call, &opening.session);
                 let bound = Bound {
@@ -209,7 +215,7 @@ impl Around<Arc<Call>> for Bind {
                     tracked: None,
                     resume: None,
                 };
-                return open::finish(&self.sessions, opening, bound, next).await;
+                return open::finish((&self.sessions, &self.changes), opening, bound, next).await;
             }
             Found::Held(in_use) => in_use,
         };
@@ -232,11 +238,12 @@ impl Around<Arc<Call>> for Bind {
 }
 
 /// Runs a call that belongs to no session.
-async fn stateless<N, F>(call: Arc<Call>, next: N) -> Result<Reply, Refusal>
+async fn stateless<N, F>(changes: &Arc<Changes>, call: Arc<Call>, next: N) -> Result<Reply, Refusal>
 where
     N: FnOnce(Bound) -> F + Send,
     F: Future<Output = Result<Reply, Refusal>> + Send,
 {
+    let subscribed = stream::subscribed(changes, &call);
     let reply = next(Bound {
         call,
         session: Binding::Stateless,
@@ -245,7 +252,15 @@ where
     })
     .await?;
     Ok(match reply.answer {
-        Answer::Stream(events) => Answer::Stream(stream::answering(events)).into(),
+        Answer::Stream(events) => {
+            let events = stream::answering(events);
+            Answer::Stream(match subscribed {
+                // The server's acknowledgement comes first.
+                Some(announcing) => announcing.among(events, 1),
+                None => events,
+            })
+            .into()
+        }
         answer @ (Answer::Accepted | Answer::Message(_) | Answer::Passed { .. }) => answer.into(),
     })
 }
@@ -354,6 +369,7 @@ impl Bind {
             tracked: tracked.clone(),
             resume,
         };
+        let listens = tracked.is_none();
         let ended = session.ended.clone();
         // An ended session takes its running calls with it.
         let reply = tokio::select! {
@@ -375,6 +391,7 @@ impl Bind {
         Ok(match reply.answer {
             Answer::Stream(events) => {
                 let kept = stream::Kept {
+                    announcing: listens.then(|| Announcing::of(&self.changes, &session)),
                     in_use,
                     sessions: Arc::clone(&self.sessions),
                     origin,
@@ -385,10 +402,7 @@ impl Bind {
                     is_remembered: None,
                     is_told: false,
                 };
-                Reply {
-                    answer: Answer::Stream(kept.over(events)),
-                    session: None,
-                }
+                Answer::Stream(kept.over(events)).into()
             }
             answer @ (Answer::Accepted | Answer::Message(_) | Answer::Passed { .. }) => {
                 answer.into()

@@ -119,6 +119,7 @@ impl Sessions {
         let _first = (
             session.link.set(link),
             session.revision.set(opened.revision),
+            session.lists.set(opened.lists),
         );
         session.standing.restore(opened.rules);
         session.set_kept();

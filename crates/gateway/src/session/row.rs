@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Session;
 use crate::{
+    layers::session::Lists,
     oblige::{Rules, WrittenRules},
     upstream::{Link, LinkState},
 };
@@ -44,6 +45,8 @@ struct Content {
     client: Option<(String, String)>,
     link: WrittenLink,
     rules: Vec<WrittenRules>,
+    #[serde(default)]
+    lists: Lists,
 }
 
 /// The caller, without the claims of its token: each call brings its own.
@@ -82,6 +85,7 @@ pub(super) struct Opened {
     pub(super) client: Option<ClientFacts>,
     pub(super) link: LinkState,
     pub(super) rules: Vec<Arc<Rules>>,
+    pub(super) lists: Lists,
 }
 
 impl RowKey {
@@ -142,6 +146,7 @@ impl RowKey {
                 reference: link.reference,
             },
             rules: rules.iter().map(|rules| rules.written()).collect(),
+            lists: session.lists.get().copied().unwrap_or_default(),
         };
         let content = serde_json::to_vec(&content).ok()?;
         Some(SessionRow {
@@ -186,6 +191,7 @@ impl RowKey {
             rules: rules
                 .map(|rules| rules.map(Arc::new))
                 .collect::<Option<_>>()?,
+            lists: content.lists,
         })
     }
 }

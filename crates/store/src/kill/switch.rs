@@ -11,7 +11,10 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{
+    mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    watch,
+};
 
 use super::{
     Age, Blast, CallEnd, Facts, Kill, Running,
@@ -34,6 +37,8 @@ pub struct Switch {
     generation: AtomicU64,
     cut: AtomicU64,
     listeners: Mutex<Vec<UnboundedSender<Arc<Kill>>>>,
+    /// The generation, for whoever waits for the next.
+    changed: watch::Sender<u64>,
     /// Kills that are partial.
     partial: Partial,
 }
@@ -114,7 +119,13 @@ impl Switch {
 
     fn rebuild(&self, kills: &BTreeMap<Arc<str>, Arc<Kill>>) {
         self.index.store(Arc::new(Index::new(kills.values())));
-        self.generation.fetch_add(1, Ordering::Release);
+        let before = self.generation.fetch_add(1, Ordering::Release);
+        self.changed.send_replace(before + 1);
+    }
+
+    /// Reports each change of what is cut off from now on.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
     }
 
     /// How often what is cut off has changed.

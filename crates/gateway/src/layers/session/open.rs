@@ -12,8 +12,9 @@ use keepgate_mcp::{
 use keepgate_policy::{ClientFacts, ClientFields};
 use tracing::debug;
 
-use super::{Binding, Bound};
+use super::{Binding, Bound, announce::Lists};
 use crate::{
+    changes::Changes,
     session::{Definition, Opening, Sessions},
     settings::Limits,
 };
@@ -70,7 +71,7 @@ fn client(id: Option<&str>, initialize: &Request) -> Result<Option<ClientFacts>,
 
 /// Runs `initialize` and keeps the session if the server accepted it.
 pub(super) async fn finish<N, F>(
-    sessions: &Sessions,
+    (sessions, changes): (&Sessions, &Changes),
     opening: Opening,
     bound: Bound,
     next: N,
@@ -97,6 +98,9 @@ where
     }
     let revision = agreed(&response)?;
     let Opening { session, seat, id } = opening;
+    // Set once: a session has one answer to `initialize`.
+    let _first = session.lists.set(Lists::declared(&response));
+    session.announced.knows(changes.version(&session.server));
     if let Some(write) = sessions.keep(&session, seat, revision)
         && !write.is_durable(DURABLE).await
     {

@@ -1,0 +1,223 @@
+//! Announcements that lists show something else now, on streams that only listen: once a second at most.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_core::Stream;
+use futures_util::{StreamExt, stream};
+use keepgate_call::{Cut, Events, Item, ServerName};
+use keepgate_mcp::{
+    encode,
+    message::{Message, Request, Response},
+    method::Method,
+};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::{changes::Changes, render};
+
+/// Pause between two announcements in one session. Clients answer each with lists.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The lists whose changes a client wants to hear of, as the server declared or the client asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Lists {
+    tools: bool,
+    prompts: bool,
+    resources: bool,
+}
+
+impl Lists {
+    /// The lists an answer to `initialize` declares changes of.
+    pub(super) fn declared(response: &Response) -> Self {
+        let capabilities = response.result_member("capabilities");
+        let declares = |name: &str| {
+            let list = capabilities.and_then(|all| all.member(name));
+            let changes = list.and_then(|list| list.member("listChanged"));
+            changes.is_some_and(|changes| changes.as_str() == "true")
+        };
+        Self {
+            tools: declares("tools"),
+            prompts: declares("prompts"),
+            resources: declares("resources"),
+        }
+    }
+
+    /// The lists a `subscriptions/listen` asks for.
+    pub(super) fn asked(request: &Request) -> Self {
+        let wanted = request.param("notifications");
+        let asks = |name: &str| {
+            let wanted = wanted.and_then(|wanted| wanted.member(name));
+            wanted.is_some_and(|wanted| wanted.as_str() == "true")
+        };
+        Self {
+            tools: asks("toolsListChanged"),
+            prompts: asks("promptsListChanged"),
+            resources: asks("resourcesListChanged"),
+        }
+    }
+
+    fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+
+    /// A notification for each; `meta` is what each carries.
+    fn notifications(self, meta: Option<&str>) -> Vec<Message> {
+        let params = meta.map(|meta| format!(r#"{{"_meta":{meta}}}"#));
+        let methods = [
+            (self.tools, Method::ToolsChanged),
+            (self.prompts, Method::PromptsChanged),
+            (self.resources, Method::ResourcesChanged),
+        ];
+        let methods = methods.iter().filter(|(is_wanted, _)| *is_wanted);
+        methods
+            .filter_map(|(_, method)| {
+                render::decoded(encode::notification(method, params.as_deref()))
+            })
+            .collect()
+    }
+}
+
+/// The announcements a session, or a stream without one, has had.
+#[derive(Debug, Default)]
+pub(crate) struct Announced(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// Version of the lists as the client knows them; `None` if that is not known.
+    version: Option<u64>,
+    last: Option<Instant>,
+}
+
+impl Announced {
+    /// Notes that the client knows the lists of this version.
+    pub(super) fn knows(&self, version: u64) {
+        self.state().version = Some(version);
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The time at which `version` may be announced; `None` if the client knows it.
+    fn due(&self, version: u64) -> Option<Instant> {
+        let state = self.state();
+        let is_news = state.version != Some(version);
+        let earliest = state.last.map_or_else(Instant::now, |last| last + PAUSE);
+        is_news.then_some(earliest)
+    }
+
+    /// Takes the announcement of `version`, if no other stream of the session had it.
+    fn take(&self, version: u64) -> bool {
+        let mut state = self.state();
+        let is_news = state.version != Some(version);
+        if is_news {
+            state.version = Some(version);
+            state.last = Some(Instant::now());
+        }
+        is_news
+    }
+}
+
+/// Whose announcements a stream makes.
+pub(super) trait Audience: Send + Sync + 'static {
+    /// The announcements so far.
+    fn announced(&self) -> &Announced;
+}
+
+impl Audience for Announced {
+    fn announced(&self) -> &Announced {
+        self
+    }
+}
+
+/// The announcements of one stream.
+pub(super) struct Announcing<A: Audience> {
+    pub(super) changes: Arc<Changes>,
+    pub(super) server: ServerName,
+    pub(super) lists: Lists,
+    pub(super) audience: Arc<A>,
+    /// The `_meta` of each.
+    pub(super) meta: Option<String>,
+    /// Whether it has made one.
+    pub(super) has_announced: bool,
+}
+
+impl<A: Audience> Announcing<A> {
+    /// `events` with the announcements among them, the first of them after `after` events.
+    pub(super) fn among(self, events: Events, after: usize) -> Events {
+        if self.lists.is_empty() {
+            return events;
+        }
+        Box::pin(Among {
+            events,
+            own: Box::pin(self.announcements()),
+            after,
+        })
+    }
+
+    fn announcements(self) -> impl Stream<Item = Item> + Send {
+        let watch = self.changes.watch();
+        let rounds = stream::unfold((self, watch), |(mut own, mut watch)| async move {
+            loop {
+                // Before it is looked at, so that no change goes unnoticed.
+                watch.mark_unchanged();
+                let version = own.changes.version(&own.server);
+                let announced = own.audience.announced();
+                match announced.due(version) {
+                    Some(due) if due > Instant::now() => tokio::time::sleep_until(due).await,
+                    Some(_) if announced.take(version) => {
+                        own.has_announced = true;
+                        let all = own.lists.notifications(own.meta.as_deref());
+                        return Some((stream::iter(all), (own, watch)));
+                    }
+                    Some(_) => {}
+                    None => watch.changed().await.ok()?,
+                }
+            }
+        });
+        rounds.flatten().map(Item::from)
+    }
+}
+
+impl<A: Audience> Drop for Announcing<A> {
+    fn drop(&mut self) {
+        // A connection that breaks takes its last announcement with it: another stream of the session makes it again.
+        if self.has_announced {
+            self.audience.announced().state().version = None;
+            self.changes.look();
+        }
+    }
+}
+
+/// Events with others among them; it ends with the events.
+struct Among {
+    events: Events,
+    own: Pin<Box<dyn Stream<Item = Item> + Send>>,
+    /// Events that come before the first of its own.
+    after: usize,
+}
+
+impl Stream for Among {
+    type Item = Result<Item, Cut>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if let Poll::Ready(item) = this.events.as_mut().poll_next(context) {
+            this.after = this.after.saturating_sub(1);
+            return Poll::Ready(item);
+        }
+        if this.after > 0 {
+            return Poll::Pending;
+        }
+        match this.own.as_mut().poll_next(context) {
+            Poll::Ready(Some(item)) => Poll::Ready(Some(Ok(item))),
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }
+}
