@@ -19,6 +19,10 @@ use crate::{
     memory::{Budget, Share, Spent},
 };
 
+/// Most bytes in a row that inflate to nothing: empty members and blocks. No compressor writes many.
+const MAX_BARREN: u64 = 16 * 1024;
+/// Bytes of a member's header and trailer.
+const FRAME: u64 = 18;
 /// Most bytes that one byte of gzip may inflate to, of a body as a whole. JSON and HTML get to a tenth of it.
 pub(super) const MAX_RATIO: u64 = 100;
 /// Bytes that are inflated whatever their ratio: little text may be all blanks.
@@ -73,6 +77,9 @@ pub(super) enum InflateError {
     /// It ended too early.
     #[error("the body broke off within its gzip")]
     Truncated,
+    /// It goes on without bringing anything, which no limit on what it inflates to would end.
+    #[error("the body goes on for more than {MAX_BARREN} bytes that inflate to nothing")]
+    Barren,
     /// It inflates to too much.
     #[error("the body inflates to more than {MAX_RATIO} times its size")]
     Ratio,
@@ -155,6 +162,8 @@ pub(super) struct Inflate {
     input: Bytes,
     received: u64,
     inflated: u64,
+    /// Bytes taken since something came out.
+    barren: u64,
     part: Part,
     deflate: Decompress,
     checksum: Crc,
@@ -171,6 +180,7 @@ impl Inflate {
             input: Bytes::new(),
             received: 0,
             inflated: 0,
+            barren: 0,
             part: Part::Header(Header::new()),
             deflate: Decompress::new(false),
             checksum: Crc::new(),
@@ -216,6 +226,8 @@ impl Inflate {
                     if sum != self.checksum.sum() || length != self.checksum.amount() {
                         return Err(InflateError::Malformed);
                     }
+                    // A member without content costs a whole reset for its few bytes.
+                    self.takes_in_vain(FRAME)?;
                     self.deflate.reset(false);
                     self.checksum.reset();
                     self.part = Part::Header(Header::new());
@@ -239,6 +251,11 @@ impl Inflate {
         // Copied, so that a small piece does not keep the room of a large one.
         let output = Bytes::copy_from_slice(self.output.get(..length).unwrap_or_default());
         self.inflated += made;
+        if made == 0 {
+            self.takes_in_vain(used)?;
+        } else {
+            self.barren = 0;
+        }
         if self.inflated > FREE && self.inflated / MAX_RATIO > self.received {
             return Err(InflateError::Ratio);
         }
@@ -253,6 +270,14 @@ impl Inflate {
             }
         }
         Ok(output)
+    }
+
+    fn takes_in_vain(&mut self, bytes: u64) -> Result<(), InflateError> {
+        self.barren += bytes;
+        if self.barren > MAX_BARREN {
+            return Err(InflateError::Barren);
+        }
+        Ok(())
     }
 
     /// Whether the body may end here: after a whole member, or before anything came.

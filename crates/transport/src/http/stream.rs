@@ -73,7 +73,8 @@ impl StreamError {
     fn of_body(error: BoxError) -> Self {
         match error.downcast_ref::<InflateError>() {
             Some(InflateError::Ratio) => Self::Inflated,
-            Some(InflateError::Malformed | InflateError::Truncated) | None => Self::Broken(error),
+            Some(InflateError::Malformed | InflateError::Truncated | InflateError::Barren)
+            | None => Self::Broken(error),
         }
     }
 }

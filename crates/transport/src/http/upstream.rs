@@ -190,9 +190,8 @@ impl UpstreamError {
             ReadError::NoMemory(full) => Self::NoMemory(full),
             ReadError::Broken(source) => match source.downcast_ref::<InflateError>() {
                 Some(InflateError::Ratio) => Self::Inflated,
-                Some(InflateError::Malformed | InflateError::Truncated) | None => {
-                    Self::Truncated(source)
-                }
+                Some(InflateError::Malformed | InflateError::Truncated | InflateError::Barren)
+                | None => Self::Truncated(source),
             },
         }
     }

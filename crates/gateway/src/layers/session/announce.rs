@@ -23,6 +23,9 @@ use crate::{changes::Changes, render};
 /// Pause between two announcements in one session. Clients answer each with lists.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// Time after which an announcement has arrived, or its stream would have been noticed to be broken.
+const ARRIVAL: Duration = Duration::from_secs(30);
+
 /// The lists whose changes a client wants to hear of, as the server declared or the client asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -112,6 +115,16 @@ impl Announced {
         is_news.then_some(earliest)
     }
 
+    /// Forgets the last announcement if it was made just now; `false` if there is none to make again.
+    pub(super) fn forgets_last(&self) -> bool {
+        let mut state = self.state();
+        let is_fresh = state.last.is_some_and(|last| last.elapsed() < ARRIVAL);
+        if is_fresh {
+            state.version = None;
+        }
+        is_fresh
+    }
+
     /// Takes the announcement of `version`, if no other stream of the session had it.
     fn take(&self, version: u64) -> bool {
         let mut state = self.state();
@@ -128,11 +141,18 @@ impl Announced {
 pub(super) trait Audience: Send + Sync + 'static {
     /// The announcements so far.
     fn announced(&self) -> &Announced;
+
+    /// Forgets an announcement that may not have arrived. `false` where there is none, or nobody else to make it.
+    fn forgets(&self) -> bool;
 }
 
 impl Audience for Announced {
     fn announced(&self) -> &Announced {
         self
+    }
+
+    fn forgets(&self) -> bool {
+        false
     }
 }
 
@@ -188,8 +208,7 @@ impl<A: Audience> Announcing<A> {
 impl<A: Audience> Drop for Announcing<A> {
     fn drop(&mut self) {
         // A connection that breaks takes its last announcement with it: another stream of the session makes it again.
-        if self.has_announced {
-            self.audience.announced().state().version = None;
+        if self.has_announced && self.audience.forgets() {
             self.changes.look();
         }
     }
@@ -208,16 +227,18 @@ impl Stream for Among {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        if let Poll::Ready(item) = this.events.as_mut().poll_next(context) {
-            this.after = this.after.saturating_sub(1);
-            return Poll::Ready(item);
+        // Its own first, at most one a second for each list: a server that never pauses holds none up.
+        if this.after == 0
+            && let Poll::Ready(Some(item)) = this.own.as_mut().poll_next(context)
+        {
+            return Poll::Ready(Some(Ok(item)));
         }
-        if this.after > 0 {
-            return Poll::Pending;
+        let polled = this.events.as_mut().poll_next(context);
+        if polled.is_ready() && this.after > 0 {
+            this.after -= 1;
+            // What is its own has to be asked before the next wait.
+            context.waker().wake_by_ref();
         }
-        match this.own.as_mut().poll_next(context) {
-            Poll::Ready(Some(item)) => Poll::Ready(Some(Ok(item))),
-            Poll::Ready(None) | Poll::Pending => Poll::Pending,
-        }
+        polled
     }
 }

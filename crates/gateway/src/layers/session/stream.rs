@@ -117,6 +117,10 @@ impl Audience for Session {
     fn announced(&self) -> &Announced {
         &self.announced
     }
+
+    fn forgets(&self) -> bool {
+        self.announced.forgets_last()
+    }
 }
 
 /// The announcements of a `subscriptions/listen`: those it asks for.

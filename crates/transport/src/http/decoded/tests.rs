@@ -125,6 +125,37 @@ fn a_bomb_is_refused_before_it_is_whole() {
     }
 }
 
+/// It would pass every limit on what comes out, and cost a reset for each member of it.
+#[test]
+fn gzip_that_brings_nothing_is_refused() {
+    let member = gzip(b"");
+    let empty_block = [0, 0, 0, 0xff, 0xff];
+    let header = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
+    let blocks = [&header[..], &empty_block.repeat(100_000)].concat();
+    for (barren, unit) in [(member.repeat(100_000), member.len()), (blocks, 5)] {
+        let mut inflate = Inflate::new(&Budget::default()).unwrap();
+        let mut taken = 0;
+        let mut refused = None;
+        for chunk in barren.chunks(1_000) {
+            inflate.push(Bytes::copy_from_slice(chunk));
+            taken += chunk.len();
+            match inflate.next() {
+                Ok(None) => {}
+                Ok(Some(piece)) => panic!("{piece:?}"),
+                Err(error) => {
+                    refused = Some(error);
+                    break;
+                }
+            }
+        }
+        assert_eq!(refused, Some(InflateError::Barren), "{unit}");
+        assert!(taken < 32 * 1024, "{taken}");
+    }
+    // Some are part of what servers send: a flush before anything is there, a member without content.
+    let few = [member.repeat(20), gzip(b"text"), member.repeat(20)].concat();
+    assert_eq!(inflate(&few, 7).unwrap(), b"text");
+}
+
 #[test]
 fn an_inflater_is_counted() {
     let memory = Budget::new(INFLATER);
