@@ -137,12 +137,25 @@ pub(crate) fn in_arguments(arguments: &[String]) -> Option<usize> {
         let in_header = header.is_some_and(|(name, value)| is_secret(name, value.trim()));
         let named = name.trim_start_matches('-');
         let is_option = argument.starts_with('-') && !argument.contains('=');
-        if !is_option && !value.starts_with("${") && (is_secret(named, value) || in_header) {
+        // One with a default holds the default.
+        let is_variable = value.starts_with("${") && !value.contains(":-");
+        let secret = is_secret(named, value) || in_header || in_parameter(value);
+        if !is_option && !is_variable && secret {
             return Some(index + 1);
         }
         option = if is_option { argument } else { "" };
     }
     None
+}
+
+/// Whether it is a URL with a secret among its parameters.
+fn in_parameter(value: &str) -> bool {
+    let Some((_, query)) = value.split_once('?') else {
+        return false;
+    };
+    let query = query.split('#').next().unwrap_or_default();
+    let mut pairs = url::form_urlencoded::parse(query.as_bytes());
+    value.contains("://") && pairs.any(|(name, value)| is_secret(&name, &value))
 }
 
 /// Length from which a step of a path that mixes letters and digits may be a secret.

@@ -182,11 +182,41 @@ fn secrets_are_known_by_name_and_by_look() {
         ("npx --header X-Api-Key:abc", Some(3)),
         ("env TOKEN=abc npx", Some(2)),
         ("npx postgres://a:b@c/d", Some(2)),
+        ("npx -y mcp-remote https://h/sse?api_key=abc123", Some(4)),
+        ("npx --url=https://h?a=b&token=abc", Some(2)),
+        ("npx --api-key ${X:-sk-live}", Some(3)),
+        ("npx mcp-remote https://h/sse?project=abc", None),
         ("npx --token ${TOKEN}", None),
         ("npx --api-key --verbose", None),
         ("docker run -e API_KEY image", None),
         ("npx -y some-server /srv/token", None),
     ] {
         assert_eq!(secrets::in_arguments(&words(line)), place, "{line}");
+    }
+}
+
+/// A variable called nothing that secrets are called may hold one: neither the configuration nor a report has it.
+#[test]
+fn a_value_of_a_variable_is_looked_at_too() {
+    let value = "postgres://user:hunter2@host/db";
+    let variables = [(OsString::from("DATABASE_URL"), OsString::from(value))];
+    let around = Surroundings {
+        file: Path::new("/tmp/mcp.json"),
+        into: Path::new("/tmp/gate"),
+        variables: &variables,
+    };
+    for server in [
+        r#"{"url": "https://x.example/mcp?db=${DATABASE_URL}"}"#,
+        r#"{"url": "https://x.example/mcp", "headers": {"X-Db": "${DATABASE_URL}"}}"#,
+    ] {
+        let import = read(&format!(r#"{{"mcpServers": {{"x": {server}}}}}"#), around).unwrap();
+        let text = yaml::document(
+            &import.servers,
+            "./policies",
+            Path::new("/tmp/gate/secrets"),
+        );
+        assert!(!text.contains("hunter2"), "{text}");
+        assert!(!import.servers[0].target().contains("hunter2"), "{server}");
+        assert_eq!(import.servers[0].files.len(), 1, "{server}");
     }
 }

@@ -8,7 +8,9 @@ use zeroize::Zeroizing;
 
 use super::{Reach, Reason, Scope, Server, short};
 use crate::import::json::{Node, Value};
-use crate::import::secrets::{Form, Origin, Secret, is_secret, is_secret_name, without_steps};
+use crate::import::secrets::{
+    Form, Origin, Secret, is_secret, is_secret_name, looks_secret, without_steps,
+};
 use crate::import::variables::{Piece, pieces};
 
 /// Reads a server with a URL.
@@ -122,15 +124,18 @@ impl Remote<'_> {
         let mut plain = url::form_urlencoded::Serializer::new(String::new());
         for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
             let parts = pieces(&value);
-            let secret =
-                is_secret(&name, &value) || parts.iter().any(|part| self.scope.is_secret(part));
+            let rendered = self.scope.render(&value, None);
+            // By the value itself, too: a variable may hold an address with a password.
+            let secret = is_secret(&name, &value)
+                || rendered.as_ref().is_ok_and(|text| looks_secret(text))
+                || parts.iter().any(|part| self.scope.is_secret(part));
             if secret {
                 self.secrets.push(Secret {
                     form: Form::Query(name.into_owned()),
                     origin: self.scope.origin(&value)?,
                 });
             } else {
-                plain.append_pair(&name, &self.scope.render(&value, None)?);
+                plain.append_pair(&name, &rendered?);
             }
         }
         Ok(plain.finish())
@@ -159,7 +164,9 @@ impl Remote<'_> {
             if value.contains("KEEPGATE_KEY") || value.contains("input:keepgate-key") {
                 return Err("goes through Keepgate already".to_owned());
             }
+            let rendered = self.scope.render(&value, None);
             let secret = parsed == http::header::AUTHORIZATION
+                || rendered.as_ref().is_ok_and(|text| looks_secret(text))
                 || is_secret(name, &value)
                 || is_secret_name(name)
                 || parts
@@ -172,7 +179,7 @@ impl Remote<'_> {
                     "the header `{name}` is left out: the gateway writes it itself"
                 ));
             } else {
-                lines.insert(name.clone(), self.scope.render(&value, None)?);
+                lines.insert(name.clone(), rendered?);
             }
         }
         Ok(lines)
