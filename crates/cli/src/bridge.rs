@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderValue;
+use keepgate_mcp::error::{INTERNAL_ERROR, PARSE_ERROR};
 use keepgate_mcp::{Body, Id, Limits, Message, Method, Notification, Request, decode, encode};
 use keepgate_transport::http::upstream::{self, Endpoint};
 use keepgate_transport::memory::Budget;
@@ -47,10 +48,6 @@ const IDLE: Duration = Duration::from_secs(300);
 const GRACE: Duration = Duration::from_secs(1);
 /// Time for the end of the session.
 const GOODBYE: Duration = Duration::from_millis(500);
-/// JSON-RPC: the message is no JSON.
-const PARSE_ERROR: i64 = -32700;
-/// JSON-RPC: an error that is not the caller's.
-const INTERNAL_ERROR: i64 = -32603;
 
 /// A bridge to one endpoint.
 pub(crate) struct Bridge {

@@ -69,7 +69,7 @@ pub struct Session {
     /// The lists whose changes its server declares. Set when the server has accepted `initialize`.
     pub(crate) lists: OnceLock<Lists>,
     /// The changes of lists its client has heard of.
-    pub(crate) announced: Announced,
+    pub(crate) announced: Arc<Announced>,
     /// What policy obliges to in this session.
     pub(crate) standing: Standing,
     /// Ends everything that runs in the session.
@@ -122,7 +122,7 @@ impl Session {
             link: OnceLock::new(),
             catalog: Catalog::default(),
             lists: OnceLock::new(),
-            announced: Announced::default(),
+            announced: Arc::default(),
             standing: Standing::default(),
             ended: CancellationToken::new(),
             revision: OnceLock::new(),

@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use http::HeaderName;
+use keepgate_mcp::error::INTERNAL_ERROR;
 use keepgate_mcp::{Body, Message, Method, Request, Response, decode};
 use keepgate_transport::http::upstream::{Answer, AnswerHead, Events, UpstreamError};
 
 use super::headers::is_stateless;
-use super::listen::Cursor;
-use super::{Bridge, INTERNAL_ERROR, limits, lock, note};
+use super::listen::{Cursor, LAST_EVENT_ID};
+use super::{Bridge, limits, lock, note};
 
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Attempts to connect, for what may be sent again.
 const ATTEMPTS: u32 = 5;
 /// Pause before the second; it doubles.
@@ -131,23 +130,20 @@ impl Bridge {
     ) -> Result<Answer, UpstreamError> {
         let may_repeat = message.method() != Some(&Method::ToolsCall);
         let mut pause = PAUSE;
-        for _ in 1..ATTEMPTS {
+        let mut left = ATTEMPTS;
+        loop {
+            left -= 1;
             let headers = self.headers(message, repeated);
             let posted = self
                 .endpoint
                 .post(headers, message.bytes().clone(), &self.limits);
             match posted.await {
-                Err(error) if may_repeat && error.is_before_sending() => {}
+                Err(error) if left > 0 && may_repeat && error.is_before_sending() => {}
                 outcome => return outcome,
             }
             tokio::time::sleep(pause).await;
             pause *= 2;
         }
-        let headers = self.headers(message, repeated);
-        let posted = self
-            .endpoint
-            .post(headers, message.bytes().clone(), &self.limits);
-        posted.await
     }
 
     /// Passes on what a stream brings, up to the response; resumes it when it breaks.

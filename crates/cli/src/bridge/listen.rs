@@ -9,7 +9,7 @@ use keepgate_transport::http::upstream::Answer;
 
 use super::{Bridge, lock, note};
 
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Pause before a stream is opened again, unless the gateway names one; it doubles with every failure.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Longest pause.

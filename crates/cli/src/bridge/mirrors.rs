@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use keepgate_mcp::error::HEADER_MISMATCH;
 use keepgate_mcp::mirror::{self, Mirror};
 use keepgate_mcp::{Body, Id, Message, Method, Raw, Request, Response, decode, encode};
 
@@ -56,7 +57,7 @@ impl Bridge {
             mirrors.is_known = mirrors.is_known || is_last;
         }
         // The lines differ from the schema: it has changed.
-        if *method == Method::ToolsCall && response.error_code() == Some(-32020) {
+        if *method == Method::ToolsCall && response.error_code() == Some(HEADER_MISMATCH) {
             mirrors.is_known = false;
         }
     }

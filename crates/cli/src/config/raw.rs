@@ -276,7 +276,7 @@ impl Decode for Plaintext {
     }
 }
 
-/// How a server is reached: the forms an entry can have.
+/// The way to a server: the forms an entry can have.
 #[derive(Debug)]
 pub(crate) enum Reached {
     /// `url`, or `sse`.

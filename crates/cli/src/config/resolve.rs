@@ -270,7 +270,7 @@ impl Resolver<'_> {
         None
     }
 
-    /// Where clients find the gateway: scheme, host and perhaps a path, behind which those of endpoints are put. A path has one
+    /// The address of the gateway for clients: scheme, host and perhaps a path, behind which those of endpoints are put. A path has one
     /// spelling, since resource URIs are compared byte by byte.
     fn public_url(&mut self, text: Option<&At<String>>) -> Option<Uri> {
         let text = text?;

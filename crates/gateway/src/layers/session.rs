@@ -243,7 +243,7 @@ where
     N: FnOnce(Bound) -> F + Send,
     F: Future<Output = Result<Reply, Refusal>> + Send,
 {
-    let subscribed = stream::subscribed(changes, &call);
+    let subscribed = Announcing::subscribed(changes, &call);
     let reply = next(Bound {
         call,
         session: Binding::Stateless,

@@ -17,7 +17,7 @@ use super::{
 /// How connections to upstreams are made and kept.
 #[derive(Debug, Clone)]
 pub struct ClientSettings {
-    /// How they are opened.
+    /// Settings with which they are opened.
     pub connector: ConnectorSettings,
     /// Time a connection rests in the pool before it is closed.
     pub pool_idle: Duration,

@@ -217,7 +217,7 @@ pub struct Endpoint {
 pub(super) struct Place {
     /// Path and query instead of the address's own.
     pub(super) path: Option<PathAndQuery>,
-    /// What the query ends with.
+    /// End of the query.
     pub(super) query: Option<Arc<str>>,
 }
 

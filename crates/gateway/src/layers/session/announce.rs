@@ -9,7 +9,7 @@ use std::{
 
 use futures_core::Stream;
 use futures_util::{StreamExt, stream};
-use keepgate_call::{Cut, Events, Item, ServerName};
+use keepgate_call::{Call, Cut, Events, Item, ServerName};
 use keepgate_mcp::{
     encode,
     message::{Message, Request, Response},
@@ -18,7 +18,7 @@ use keepgate_mcp::{
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::{changes::Changes, render};
+use crate::{changes::Changes, render, session::Session};
 
 /// Pause between two announcements in one session. Clients answer each with lists.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -52,7 +52,7 @@ impl Lists {
     }
 
     /// The lists a `subscriptions/listen` asks for.
-    pub(super) fn asked(request: &Request) -> Self {
+    fn asked(request: &Request) -> Self {
         let wanted = request.param("notifications");
         let asks = |name: &str| {
             let wanted = wanted.and_then(|wanted| wanted.member(name));
@@ -116,7 +116,7 @@ impl Announced {
     }
 
     /// Forgets the last announcement if it was made just now; `false` if there is none to make again.
-    pub(super) fn forgets_last(&self) -> bool {
+    fn forgets_last(&self) -> bool {
         let mut state = self.state();
         let is_fresh = state.last.is_some_and(|last| last.elapsed() < ARRIVAL);
         if is_fresh {
@@ -137,38 +137,47 @@ impl Announced {
     }
 }
 
-/// Whose announcements a stream makes.
-pub(super) trait Audience: Send + Sync + 'static {
-    /// The announcements so far.
-    fn announced(&self) -> &Announced;
-
-    /// Forgets an announcement that may not have arrived. `false` where there is none, or nobody else to make it.
-    fn forgets(&self) -> bool;
-}
-
-impl Audience for Announced {
-    fn announced(&self) -> &Announced {
-        self
-    }
-
-    fn forgets(&self) -> bool {
-        false
-    }
-}
-
 /// The announcements of one stream.
-pub(super) struct Announcing<A: Audience> {
-    pub(super) changes: Arc<Changes>,
-    pub(super) server: ServerName,
-    pub(super) lists: Lists,
-    pub(super) audience: Arc<A>,
-    /// The `_meta` of each.
-    pub(super) meta: Option<String>,
+pub(super) struct Announcing {
+    changes: Arc<Changes>,
+    server: ServerName,
+    lists: Lists,
+    announced: Arc<Announced>,
+    /// The `_meta` of each: that of a subscription, of which this is the only stream.
+    meta: Option<String>,
     /// Whether it has made one.
-    pub(super) has_announced: bool,
+    has_announced: bool,
 }
 
-impl<A: Audience> Announcing<A> {
+impl Announcing {
+    /// The announcements of a stream of a session.
+    pub(super) fn of(changes: &Arc<Changes>, session: &Session) -> Self {
+        Self {
+            changes: Arc::clone(changes),
+            server: session.server.clone(),
+            lists: session.lists.get().copied().unwrap_or_default(),
+            announced: Arc::clone(&session.announced),
+            meta: None,
+            has_announced: false,
+        }
+    }
+
+    /// The announcements of a `subscriptions/listen`: those it asks for. `None` for every other call.
+    pub(super) fn subscribed(changes: &Arc<Changes>, call: &Call) -> Option<Self> {
+        let request = call.request()?;
+        let meta = render::subscription_meta(request)?;
+        let announced = Announced::default();
+        announced.knows(changes.version(&call.server));
+        Some(Self {
+            changes: Arc::clone(changes),
+            server: call.server.clone(),
+            lists: Lists::asked(request),
+            announced: Arc::new(announced),
+            meta: Some(meta),
+            has_announced: false,
+        })
+    }
+
     /// `events` with the announcements among them, the first of them after `after` events.
     pub(super) fn among(self, events: Events, after: usize) -> Events {
         if self.lists.is_empty() {
@@ -188,10 +197,9 @@ impl<A: Audience> Announcing<A> {
                 // Before it is looked at, so that no change goes unnoticed.
                 watch.mark_unchanged();
                 let version = own.changes.version(&own.server);
-                let announced = own.audience.announced();
-                match announced.due(version) {
+                match own.announced.due(version) {
                     Some(due) if due > Instant::now() => tokio::time::sleep_until(due).await,
-                    Some(_) if announced.take(version) => {
+                    Some(_) if own.announced.take(version) => {
                         own.has_announced = true;
                         let all = own.lists.notifications(own.meta.as_deref());
                         return Some((stream::iter(all), (own, watch)));
@@ -205,10 +213,10 @@ impl<A: Audience> Announcing<A> {
     }
 }
 
-impl<A: Audience> Drop for Announcing<A> {
+impl Drop for Announcing {
     fn drop(&mut self) {
         // A connection that breaks takes its last announcement with it: another stream of the session makes it again.
-        if self.has_announced && self.audience.forgets() {
+        if self.has_announced && self.meta.is_none() && self.announced.forgets_last() {
             self.changes.look();
         }
     }

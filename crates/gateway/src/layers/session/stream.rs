@@ -3,19 +3,17 @@
 use std::{future::poll_fn, sync::Arc, task::Poll};
 
 use futures_util::{StreamExt, future::select};
-use keepgate_call::{Call, Cut, Events, Item};
+use keepgate_call::{Cut, Events, Item};
 use keepgate_mcp::message::{Message, Request};
 use tracing::warn;
 
-use super::announce::{Announced, Announcing, Audience, Lists};
-use crate::changes::Changes;
-use crate::render;
+use super::announce::Announcing;
 use crate::session::{InUse, Origin, RunningCall, Session, Sessions, TrackedCall};
 
 /// State of one stream of a session.
 pub(super) struct Kept {
     /// Announcements of changed lists, where it only listens.
-    pub(super) announcing: Option<Announcing<Session>>,
+    pub(super) announcing: Option<Announcing>,
     pub(super) in_use: InUse,
     pub(super) sessions: Arc<Sessions>,
     /// Stream its event ids are sealed to.
@@ -97,46 +95,6 @@ impl Kept {
         }
         sealed
     }
-}
-
-impl Announcing<Session> {
-    /// The announcements of a stream of a session.
-    pub(super) fn of(changes: &Arc<Changes>, session: &Arc<Session>) -> Self {
-        Self {
-            changes: Arc::clone(changes),
-            server: session.server.clone(),
-            lists: session.lists.get().copied().unwrap_or_default(),
-            audience: Arc::clone(session),
-            meta: None,
-            has_announced: false,
-        }
-    }
-}
-
-impl Audience for Session {
-    fn announced(&self) -> &Announced {
-        &self.announced
-    }
-
-    fn forgets(&self) -> bool {
-        self.announced.forgets_last()
-    }
-}
-
-/// The announcements of a `subscriptions/listen`: those it asks for.
-pub(super) fn subscribed(changes: &Arc<Changes>, call: &Call) -> Option<Announcing<Announced>> {
-    let request = call.request()?;
-    let meta = render::subscription_meta(request)?;
-    let announced = Announced::default();
-    announced.knows(changes.version(&call.server));
-    Some(Announcing {
-        changes: Arc::clone(changes),
-        server: call.server.clone(),
-        lists: Lists::asked(request),
-        audience: Arc::new(announced),
-        meta: Some(meta),
-        has_announced: false,
-    })
 }
 
 /// The events of a stream that belongs to no session: what comes before the answer, the answer, and nothing after it. There is
