@@ -4,6 +4,7 @@
 //! process again when it has ended. Messages stay the bytes that were evaluated, but for the id, for progress tokens where
 //! callers share the process, and for line breaks between tokens, which would end the frame.
 
+mod cgroup;
 pub mod child;
 mod line;
 mod process;

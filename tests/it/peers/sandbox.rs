@@ -455,6 +455,33 @@ async fn a_server_in_mid_call_does_not_outlive_a_gateway_that_is_killed() {
     }
 }
 
+/// Control group of a process, as the kernel names it.
+fn control_group(pid: i32) -> String {
+    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("its groups");
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::"));
+    group.unwrap_or_default().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_hides_does_not_outlive_a_killed_gateway_where_groups_can_be_made() {
+    let gate = home(None, None).serve().await;
+    let shell = session(&gate, "shell").await;
+    // Away from parent, session and environment, and not adopted yet: only its group still names it.
+    let pid = strayed(&shell, STRAYED).await;
+    let group = control_group(pid);
+    if !group.contains("/keepgate-") {
+        eprintln!("what hides: skipped, no control group can be made here");
+        gate.end().await;
+        return;
+    }
+    let other = session(&gate, "other").await;
+    let neighbour = strayed(&other, STRAYED).await;
+    assert_ne!(control_group(neighbour), group, "a group for each child");
+    let _home = gate.kill().await;
+    ends(pid).await;
+    ends(neighbour).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reaper_that_is_killed_is_replaced_with_the_next_child() {
     dies_in_mid_call(None, async |gate| {

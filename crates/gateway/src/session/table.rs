@@ -343,12 +343,13 @@ impl Sessions {
     /// Puts the row of a session into the store, if it can outlive the process.
     fn written(&self, session: &Session) -> Option<Write> {
         let store = self.store.as_ref()?;
-        // Under the lock of its rules, so that no row with fewer of them comes after one with more.
-        session.standing.with_rules(|rules: &[Arc<Rules>]| {
+        // Under the lock of its rules, so that no row with fewer of them comes after one with more, and none after its end.
+        let written = session.standing.with_rules(|rules: &[Arc<Rules>]| {
             let row = self.row_key.row(session, rules, SystemTime::now())?;
             session.is_kept.store(true, Ordering::Release);
             Some(store.put(row))
-        })
+        });
+        written.flatten()
     }
 
     /// Writes the row of a session again, whose rules are more now. One whose rules could not be kept is not resumed.
@@ -427,9 +428,9 @@ impl Sessions {
     fn finish(&self, session: &Session) -> Option<Write> {
         self.meters
             .session(&session.server, session.revision(), session.age());
-        let write = self.forget(session);
+        // First: what was cut writes no row any more.
         Self::cut(session);
-        write
+        self.forget(session)
     }
 
     fn cut(session: &Session) {

@@ -80,6 +80,13 @@ pub(super) fn equals(raw: &[u8], text: &str) -> bool {
     else {
         return false;
     };
+    // Keys differ in their first byte as a rule, and an escape would show there.
+    if let (Some(first), Some(wanted)) = (inner.first(), text.as_bytes().first())
+        && first != wanted
+        && *first != b'\\'
+    {
+        return false;
+    }
     if inner == text.as_bytes() {
         return !inner.contains(&b'\\');
     }

@@ -22,7 +22,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{reaper, stderr, tree};
+use super::{cgroup::Cgroup, reaper, stderr, tree};
 use crate::duplex::DuplexError;
 
 /// Takes out of a line of a child's log what must not be in ours; `None` if nothing has to be.
@@ -111,6 +111,8 @@ const URGENT: Duration = Duration::from_millis(250);
 pub(super) struct Child {
     process: tokio::process::Child,
     group: Option<Pid>,
+    /// Dropped last of the two: it has what has left the group.
+    cgroup: Option<Cgroup>,
     grace: Duration,
     /// Says of a process that it comes from this child.
     mark: String,
@@ -135,7 +137,7 @@ impl Child {
         let mark = tree::mark().map_err(failed)?;
         let mut command = command(settings);
         command.env(tree::VARIABLE, &mark);
-        let (mut process, group) = {
+        let (mut process, group, cgroup) = {
             // Held while it starts: nobody takes it for one that was adopted.
             let mut leaders = tree::leaders();
             reaper::ensure(leaders.keys().copied()).map_err(failed)?;
@@ -144,7 +146,9 @@ impl Child {
             leaders.extend(id.map(|id| (id, mark.clone())));
             // Until here its environment names it: the launcher has the mark from its first moment.
             id.into_iter().for_each(reaper::watch);
-            (process, id.map(Pid::from_raw))
+            // The launcher has started nothing yet. Without one, what a program starts first may stay outside and is looked for.
+            let cgroup = id.and_then(|id| Cgroup::enter(&mark, id));
+            (process, id.map(Pid::from_raw), cgroup)
         };
         let pipes = (
             process.stdin.take(),
@@ -154,6 +158,7 @@ impl Child {
         let child = Self {
             process,
             group,
+            cgroup,
             grace: settings.grace,
             mark,
         };
@@ -218,7 +223,14 @@ impl Child {
     pub(super) async fn clear(&mut self, known: tree::Known) -> usize {
         let leader = self.group;
         self.kill_group();
+        if let Some(cgroup) = &self.cgroup {
+            cgroup.kill();
+        }
         let left = tree::end(self.mark.clone(), known).await;
+        if let Some(cgroup) = self.cgroup.take() {
+            // Its processes are zombies for a moment, if nobody has waited for them yet.
+            drop(tokio::task::spawn_blocking(move || cgroup.remove()));
+        }
         if left > 0 {
             tracing::error!(
                 leader = leader.map(Pid::as_raw),

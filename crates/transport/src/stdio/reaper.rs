@@ -28,7 +28,10 @@ use nix::{
     unistd::{Pid, getpid, setsid},
 };
 
-use super::tree::{self, Known, Process};
+use super::{
+    cgroup,
+    tree::{self, Known, Process},
+};
 
 /// Command of the binary that makes it the reaper. Not for people.
 pub const REAPER_COMMAND: &str = "__reap";
@@ -241,6 +244,7 @@ impl Doomed {
 
     /// Kills everything that was named and what came of it, until nobody is found.
     fn end(mut self) {
+        cgroup::end_all(&self.mark);
         let mut quiet = 0;
         for _ in 0..MAX_LOOKS {
             quiet = if self.kill_once() == 0 { quiet + 1 } else { 0 };

@@ -18,12 +18,19 @@ const RULES_MOST: usize = 64;
 #[derive(Debug, Default)]
 pub(crate) struct Standing {
     is_used: AtomicBool,
-    /// The rules of every call so far, each once.
-    rules: Mutex<Vec<Arc<Rules>>>,
+    rules: Mutex<Known>,
+}
+
+/// The rules of every call so far, each once.
+#[derive(Debug, Default)]
+struct Known {
+    rules: Vec<Arc<Rules>>,
+    /// Whether the session has ended: its rules are gone, so nothing passes by them any more.
+    is_over: bool,
 }
 
 impl Standing {
-    fn rules(&self) -> MutexGuard<'_, Vec<Arc<Rules>>> {
+    fn known(&self) -> MutexGuard<'_, Known> {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -35,15 +42,18 @@ impl Standing {
         let Some(rules) = &duty.rules else {
             return Ok(false);
         };
-        let mut known = self.rules();
-        if known.iter().any(|known| known == rules) {
+        let mut known = self.known();
+        if known.is_over {
+            return Err(Refusal::new(Code::SessionUnknown));
+        }
+        if known.rules.iter().any(|known| known == rules) {
             return Ok(false);
         }
-        if known.len() >= RULES_MOST {
+        if known.rules.len() >= RULES_MOST {
             let full = Refusal::new(Code::Overloaded);
             return Err(full.detail("too many obligations in one session"));
         }
-        known.push(Arc::clone(rules));
+        known.rules.push(Arc::clone(rules));
         self.is_used.store(true, Ordering::Release);
         Ok(true)
     }
@@ -51,17 +61,22 @@ impl Standing {
     /// Takes the rules of a session that an earlier process had.
     pub(crate) fn restore(&self, rules: Vec<Arc<Rules>>) {
         self.is_used.store(!rules.is_empty(), Ordering::Release);
-        *self.rules() = rules;
+        self.known().rules = rules;
     }
 
-    /// Gives the rules of now to `take`, and lets none be added meanwhile.
-    pub(crate) fn with_rules<T>(&self, take: impl FnOnce(&[Arc<Rules>]) -> T) -> T {
-        take(&self.rules())
+    /// Gives the rules of now to `take`, and lets none be added meanwhile. `None` once the session is over.
+    pub(crate) fn with_rules<T>(&self, take: impl FnOnce(&[Arc<Rules>]) -> T) -> Option<T> {
+        let known = self.known();
+        (!known.is_over).then(|| take(&known.rules))
     }
 
-    /// Lets go of everything: the session is over.
+    /// Lets go of everything: the session is over, and what still runs in it brings nothing any more.
     pub(crate) fn end(&self) {
-        self.rules().clear();
+        self.is_used.store(true, Ordering::Release);
+        *self.known() = Known {
+            rules: Vec::new(),
+            is_over: true,
+        };
     }
 
     /// A message on any stream of the session that answers nothing, with every rule carried out; `None` if nothing is left to
@@ -70,7 +85,7 @@ impl Standing {
         if !self.is_used.load(Ordering::Acquire) {
             return Some(message);
         }
-        let rules = self.rules().clone();
+        let rules = self.with_rules(<[_]>::to_vec)?;
         rules.iter().try_fold(message, |message, rules| {
             match rules.message(message.bytes()) {
                 None => Some(message),
@@ -79,5 +94,24 @@ impl Standing {
                 }
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Standing, read};
+
+    #[test]
+    fn nothing_passes_by_the_rules_of_a_session_that_is_over() {
+        let message = || {
+            let text = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"x"}}"#;
+            read(text.as_bytes().into()).expect("a notification")
+        };
+        let standing = Standing::default();
+        assert!(standing.meet(message()).is_some());
+        assert_eq!(standing.with_rules(<[_]>::len), Some(0));
+        standing.end();
+        assert!(standing.meet(message()).is_none());
+        assert_eq!(standing.with_rules(<[_]>::len), None);
     }
 }

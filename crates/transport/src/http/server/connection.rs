@@ -113,7 +113,7 @@ impl<S: HttpService> Open<S> {
         };
         let ended = match version {
             Version::H1 => {
-                let socket = TokioIo::new(Framed::new(socket));
+                let socket = TokioIo::new(Framed::new(socket, addr));
                 let connection = h1(settings).serve_connection(socket, service);
                 drive(connection, &place, &self.cut, |connection| {
                     connection.graceful_shutdown()

@@ -8,6 +8,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -198,11 +199,11 @@ impl Framing {
     /// Reads a header line. False if it cannot be read in one way only.
     fn header(&mut self, line: &[u8], whole: usize) -> bool {
         // A folded line, which continues the one before it (RFC 9112 §5.2).
-        if line
-            .first()
-            .is_none_or(|first| matches!(first, b' ' | b'\t'))
-        {
-            return false;
+        match line.first() {
+            None | Some(b' ' | b'\t') => return false,
+            Some(b'c' | b'C' | b't' | b'T') => {}
+            // One byte is enough: most headers frame nothing.
+            Some(_) => return true,
         }
         let is_length = named(line, b"content-length");
         if !is_length && !named(line, b"transfer-encoding") {
@@ -241,15 +242,17 @@ pin_project_lite::pin_project! {
         #[pin]
         socket: T,
         heads: Heads,
+        peer: SocketAddr,
     }
 }
 
 impl<T> Framed<T> {
     /// Wraps a socket on which nothing was read yet.
-    pub(super) fn new(socket: T) -> Self {
+    pub(super) fn new(socket: T, peer: SocketAddr) -> Self {
         Self {
             socket,
             heads: Heads::new(),
+            peer,
         }
     }
 }
@@ -268,6 +271,10 @@ impl<T: AsyncRead> AsyncRead for Framed<T> {
         let read = this.socket.poll_read(context, buffer);
         let new = buffer.filled().get(before..).unwrap_or_default();
         if let Some(end) = this.heads.take(new) {
+            tracing::warn!(
+                peer = %*this.peer,
+                "rejected a request whose head two readers frame in two ways: 400, connection closed"
+            );
             // A control character ends no head: hyper answers 400 and closes.
             if let Some(last) = buffer.filled_mut().get_mut(before + end) {
                 *last = 0;
