@@ -132,6 +132,7 @@ fn settings(start: &Start) -> Result<Settings, Error> {
         arguments: Default::default(),
         plaintext: false,
         validation: Default::default(),
+        listen_sse: false,
     };
     let name = ServerName::parse(SERVER).ok_or_else(unusable)?;
     Ok(Settings {

@@ -354,6 +354,7 @@ fn call() -> Arc<Call> {
         caller: Arc::new(Caller::new(proof)),
         server: ServerName::parse("bench").unwrap_or_else(|| unreachable!()),
         revision: Revision::LATEST_STATEFUL,
+        transport: keepgate_call::HttpTransport::Streamable,
         session: None,
         ask,
         passed: Passed::default(),

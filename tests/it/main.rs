@@ -21,6 +21,7 @@ mod hostile_client;
 mod hostile_upstream;
 mod kill;
 mod limits;
+mod listen_sse;
 mod memory;
 mod notices;
 mod obligations;

@@ -28,6 +28,7 @@ mod import;
 mod keys;
 mod kill;
 mod kill_blind;
+mod listen_sse;
 mod logs;
 mod mutual_tls;
 mod operations;

@@ -7,7 +7,7 @@
 import { isDeepStrictEqual, parseArgs } from 'node:util';
 import { setTimeout as wait } from 'node:timers/promises';
 
-const usage = `usage: <driver> <url> [--era stateful|stateless] [--revision 2025-06-18] [--header 'Name: value']... [--only step]...
+const usage = `usage: <driver> <url> [--era stateful|stateless] [--revision 2025-06-18] [--header 'Name: value']... [--sse] [--only step]...
               [--skip 'step: reason']...
        <driver> <url> ... --list-and-call <tool> '<json>' [<tool> '<json>']...
        <driver> --stdio [--era ...] -- <command> [argument]...`;
@@ -31,6 +31,7 @@ function readCommandLine(eras) {
             header: { type: 'string', multiple: true, default: [] },
             only: { type: 'string', multiple: true, default: [] },
             skip: { type: 'string', multiple: true, default: [] },
+            sse: { type: 'boolean', default: false },
             stdio: { type: 'boolean', default: false },
             'list-and-call': { type: 'boolean', default: false },
         },
@@ -55,6 +56,7 @@ function readCommandLine(eras) {
         stateless: values.era === 'stateless',
         revision: values.revision,
         headers,
+        sse: values.sse,
         only: values.only,
         skipped,
         calls: values['list-and-call'] ? calls : undefined,

@@ -1,6 +1,6 @@
 """What the Python client drivers share: the command line, the steps and the report. Each SDK brings an adapter.
 
-    <driver> <url> [--era stateful|stateless] [--header 'Name: value']... [--only step]... [--skip 'step: reason']...
+    <driver> <url> [--era stateful|stateless] [--header 'Name: value']... [--sse] [--only step]... [--skip 'step: reason']...
     <driver> <url> ... --list-and-call <tool> '<json>' [<tool> '<json>']...
     <driver> --stdio [--era ...] -- <command> [argument]...
 """
@@ -37,6 +37,7 @@ class Options:
     command: list[str] | None
     era: str
     headers: dict[str, str]
+    sse: bool
     only: list[str]
     skipped: dict[str, str]
     calls: list[tuple[str, dict]] | None
@@ -54,6 +55,7 @@ def command_line() -> Options:
     parser.add_argument("--header", action="append", default=[])
     parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--skip", action="append", default=[])
+    parser.add_argument("--sse", action="store_true")
     parser.add_argument("--stdio", action="store_true")
     parser.add_argument("--list-and-call", action="store_true")
     own, command = sys.argv[1:], []
@@ -79,7 +81,7 @@ def command_line() -> Options:
         if len(words) % 2:
             parser.error("each tool needs its arguments as JSON")
         calls = [(tool, json.loads(arguments)) for tool, arguments in zip(words[::2], words[1::2], strict=True)]
-    return Options(url, command or None, given.era, headers, given.only, skipped, calls)
+    return Options(url, command or None, given.era, headers, given.sse, given.only, skipped, calls)
 
 
 class Wire:

@@ -11,6 +11,7 @@ import httpx2
 import mcp_types as types
 from driver import Context, drive
 from mcp import Client, MCPError, StdioServerParameters
+from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
 warnings.simplefilter("ignore")  # the SDK marks all that 2026-07-28 removed as deprecated
@@ -93,6 +94,11 @@ async def connect(context: Context) -> AsyncIterator[Adapter]:
     async with contextlib.AsyncExitStack() as stack:
         if options.command:
             server: Any = StdioServerParameters(command=options.command[0], args=options.command[1:])
+        elif options.sse:
+            def recorded(headers: Any = None, timeout: Any = None, auth: Any = None) -> httpx2.AsyncClient:
+                return httpx2.AsyncClient(headers=headers, timeout=timeout, auth=auth, event_hooks=context.wire.hooks)
+
+            server = sse_client(options.url, headers=options.headers, httpx_client_factory=recorded)
         else:
             timeout = httpx2.Timeout(30, read=300)
             http = httpx2.AsyncClient(headers=options.headers, timeout=timeout, event_hooks=context.wire.hooks)

@@ -5,6 +5,7 @@ import { peer } from './peers.mjs';
 
 const { Client } = peer('@modelcontextprotocol/sdk/client/index.js');
 const { StreamableHTTPClientTransport } = peer('@modelcontextprotocol/sdk/client/streamableHttp.js');
+const { SSEClientTransport } = peer('@modelcontextprotocol/sdk/client/sse.js');
 const { StdioClientTransport } = peer('@modelcontextprotocol/sdk/client/stdio.js');
 const types = peer('@modelcontextprotocol/sdk/types.js');
 
@@ -19,7 +20,8 @@ function makeTransport(wire) {
         const [command, ...args] = options.command;
         return new StdioClientTransport({ command, args, stderr: 'ignore' });
     }
-    return new StreamableHTTPClientTransport(options.url, { requestInit: { headers: options.headers }, fetch: wire.fetch });
+    const Transport = options.sse ? SSEClientTransport : StreamableHTTPClientTransport;
+    return new Transport(options.url, { requestInit: { headers: options.headers }, fetch: wire.fetch });
 }
 
 await drive(options, ({ answers, inbox, wire }) => {

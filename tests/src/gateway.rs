@@ -192,6 +192,7 @@ impl Builder {
             arguments: Default::default(),
             plaintext: false,
             validation: Default::default(),
+            listen_sse: false,
         };
         let name = ServerName::parse("up").expect("a name");
         Self {
@@ -240,6 +241,11 @@ impl Builder {
                 .values_mut()
                 .for_each(|server| change(&mut server.timeouts))
         })
+    }
+
+    /// Its settings, for a gateway that is reloaded.
+    pub fn settings(self) -> Settings {
+        self.settings
     }
 
     /// Starts it.

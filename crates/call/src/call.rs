@@ -18,8 +18,8 @@ use keepgate_mcp::{
 };
 
 use crate::{
-    BesideNote, Caller, Carried, CredentialNote, DecisionId, Handover, ServerName, Trace,
-    UpstreamId,
+    BesideNote, Caller, Carried, CredentialNote, DecisionId, Handover, HttpTransport, ServerName,
+    Trace, UpstreamId,
 };
 
 impl Ask {
@@ -95,6 +95,8 @@ pub struct Call {
     pub server: ServerName,
     /// The revision the message is in.
     pub revision: Revision,
+    /// The transport its client uses. A session belongs to one.
+    pub transport: HttpTransport,
     /// The session id the client presented, not yet looked up.
     pub session: Option<Bytes>,
     /// What is asked.

@@ -26,5 +26,5 @@ pub use id::{DecisionId, UpstreamId};
 pub use principal::{Principal, SessionKey};
 pub use refusal::{Code, Fault, Limit, Refusal};
 pub use reply::{Answer, Cut, Events, Follow, Item, Reply, Step};
-pub use target::{ServerName, Tenant};
+pub use target::{EndpointPath, HttpTransport, ServerName, Tenant};
 pub use trace::Trace;

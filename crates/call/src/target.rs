@@ -1,4 +1,4 @@
-//! Where a call goes: the tenant and the server, each a type of its own.
+//! Where a call goes: the tenant and the server, each a type of its own, and the paths that lead to a server.
 
 use std::{fmt, sync::Arc};
 
@@ -54,11 +54,6 @@ impl ServerName {
             .then(|| Self(Arc::from(name)))
     }
 
-    /// The name in the path of an endpoint, `/{server}/mcp`; whether there is such a server is another question.
-    pub fn of_endpoint(path: &str) -> Option<Self> {
-        Self::parse(path.strip_prefix('/')?.strip_suffix("/mcp")?)
-    }
-
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -71,9 +66,96 @@ impl fmt::Display for ServerName {
     }
 }
 
+/// Transports of MCP over HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HttpTransport {
+    /// Streamable HTTP, of 2025-03-26 and later.
+    Streamable,
+    /// HTTP+SSE, of 2024-11-05.
+    Sse,
+}
+
+impl HttpTransport {
+    /// The word of policy input and of the inventory.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Streamable => "http",
+            Self::Sse => "sse",
+        }
+    }
+}
+
+/// A path of an endpoint. Another path is none, whether or not there is such a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndpointPath<'a> {
+    /// `/{server}/mcp`, of Streamable HTTP.
+    Mcp,
+    /// `/{server}/sse`, the event stream of HTTP+SSE.
+    Events,
+    /// `/{server}/sse/{id}`, the address that such a stream names for messages.
+    Messages(&'a str),
+}
+
+/// Letters of a session id: 256 bits in base64url.
+const SESSION_ID: usize = 43;
+
+impl<'a> EndpointPath<'a> {
+    /// The endpoint with exactly this path, and the name of its server.
+    pub fn parse(path: &'a str) -> Option<(ServerName, Self)> {
+        let (name, place) = path.strip_prefix('/')?.split_once('/')?;
+        let endpoint = match place {
+            "mcp" => Self::Mcp,
+            "sse" => Self::Events,
+            _ => Self::Messages(place.strip_prefix("sse/").filter(|id| is_session_id(id))?),
+        };
+        Some((ServerName::parse(name)?, endpoint))
+    }
+}
+
+fn is_session_id(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    text.len() == SESSION_ID && text.bytes().all(plain)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::ServerName;
+    use super::{EndpointPath, ServerName};
+
+    #[test]
+    fn an_endpoint_has_one_spelling() {
+        let id = "A-_9".repeat(10) + "abc";
+        let messages = format!("/crm/sse/{id}");
+        for (path, endpoint) in [
+            ("/crm/mcp", EndpointPath::Mcp),
+            ("/crm/sse", EndpointPath::Events),
+            ("/sse/sse", EndpointPath::Events),
+            (&messages, EndpointPath::Messages(&id)),
+        ] {
+            let found = EndpointPath::parse(path).map(|(_, endpoint)| endpoint);
+            assert_eq!(found, Some(endpoint), "{path}");
+        }
+        for path in [
+            "",
+            "/",
+            "crm/mcp",
+            "/crm",
+            "/crm/mcp/",
+            "/crm/sse/",
+            "/crm/SSE",
+            "/CRM/sse",
+            "/crm//sse",
+            "/a/crm/mcp",
+            "/a/crm/sse",
+            &format!("/crm/mcp/{id}"),
+            &format!("/a{messages}"),
+            &format!("{messages}a"),
+            &format!("{messages}/"),
+            messages.trim_end_matches('c'),
+            &messages.replace('_', "%"),
+        ] {
+            assert_eq!(EndpointPath::parse(path), None, "{path}");
+        }
+    }
 
     #[test]
     fn a_server_name_has_one_spelling() {

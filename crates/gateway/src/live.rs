@@ -15,7 +15,7 @@ use futures_util::future::join_all;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use keepgate_authn::Authenticator;
-use keepgate_call::ServerName;
+use keepgate_call::{HttpTransport, ServerName};
 use keepgate_credential::{Scope as Ending, Use};
 use keepgate_store::{
     kill::{CallEnd, Kill, Remains, Running, Scope},
@@ -151,8 +151,8 @@ impl Gateway {
     }
 
     /// Builds the stack again and swaps it in; calls that run go on in the old one, sessions stay. A server that is gone, or
-    /// is another one under its name, loses its sessions and processes: their rights are those of before. On an error
-    /// nothing changes.
+    /// is another one under its name, loses its sessions and processes: their rights are those of before. One that is not served
+    /// over HTTP+SSE any more loses the sessions of that transport. On an error nothing changes.
     ///
     /// # Errors
     /// [`SetUpError`] for a server that cannot be set up.
@@ -184,11 +184,16 @@ impl Gateway {
         let servers = before.servers.iter();
         let changed = servers.filter(|(name, what)| built.servers.get(name) != Some(what));
         let changed: BTreeSet<ServerName> = changed.map(|(name, _)| name.clone()).collect();
-        if changed.is_empty() {
+        let listens =
+            |name: &ServerName| settings.servers.get(name).is_some_and(|it| it.listen_sse);
+        let sessions = self.end_sessions(|session| {
+            let is_over = session.transport == HttpTransport::Sse && !listens(&session.server);
+            is_over || changed.contains(&session.server)
+        });
+        if changed.is_empty() && sessions.is_empty() {
             return Ok(());
         }
-        tracing::info!(servers = ?changed, "the definitions of servers have changed: their sessions and processes end");
-        let sessions = self.end_sessions(|session| changed.contains(&session.server));
+        tracing::info!(servers = ?changed, sessions = sessions.len(), "the definitions of servers have changed: their sessions and processes end");
         self.shared.tasks.spawn(async move {
             kill_processes(&sessions).await;
             before.upstreams.end(&changed).await;

@@ -1,6 +1,7 @@
 //! Sessions of the stateful revisions: our own ids, each bound to one caller and one server.
 
 mod calls;
+mod channel;
 mod definition;
 mod restore;
 mod row;
@@ -13,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use keepgate_call::{Caller, Code, Refusal, ServerName};
+use keepgate_call::{Caller, Code, HttpTransport, Refusal, ServerName};
 use keepgate_mcp::{id::Id, message::Request, method::Method, revision::Revision};
 use keepgate_policy::ClientFacts;
 use keepgate_store::{kill::Facts, sessions::SessionDigest};
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use self::{calls::SessionCalls, seal::Seal, table::Usage};
 pub use self::{
     calls::{Running, RunningCall, TrackedCall},
+    channel::{Channel, Messages},
     restore::Restored,
     seal::{EventKey, MAX_SEALED, Origin},
     table::{InUse, Opening, Seat, Sessions},
@@ -52,8 +54,10 @@ pub struct Session {
     pub caller: Arc<Caller>,
     /// Which server it is with.
     pub server: ServerName,
+    /// The transport its client uses.
+    pub transport: HttpTransport,
     /// What the client said of itself at `initialize`.
-    pub client: Option<ClientFacts>,
+    pub client: OnceLock<ClientFacts>,
     /// When it began in this process.
     pub began: Instant,
     /// Its age when this process resumed it.
@@ -93,6 +97,7 @@ struct Beginning {
     server: ServerName,
     definition: Definition,
     client: Option<ClientFacts>,
+    transport: HttpTransport,
     aged: Duration,
 }
 
@@ -104,6 +109,7 @@ impl Session {
             server,
             definition,
             client,
+            transport,
             aged,
         } = beginning;
         let seal = key
@@ -114,7 +120,8 @@ impl Session {
             digest,
             caller,
             server,
-            client,
+            transport,
+            client: client.map(OnceLock::from).unwrap_or_default(),
             began: Instant::now(),
             aged,
             definition,
@@ -150,12 +157,22 @@ impl Session {
         }
     }
 
+    /// Whether it is this caller's, by this client and sign-in, with this server.
+    fn belongs_to(&self, caller: &Caller, server: &ServerName) -> bool {
+        self.caller.session_key() == caller.session_key() && self.server == *server
+    }
+
     /// The revision agreed on at `initialize`.
     pub fn revision(&self) -> Revision {
         self.revision
             .get()
             .copied()
             .unwrap_or(Revision::V2025_03_26)
+    }
+
+    /// Whether its server has accepted `initialize`.
+    pub fn is_open(&self) -> bool {
+        self.revision.get().is_some()
     }
 
     /// Marks it as one that a restart resumes.

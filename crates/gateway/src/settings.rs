@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+pub use keepgate_call::HttpTransport;
 use keepgate_call::ServerName;
 use keepgate_credential::Use;
 use keepgate_net::{Egress, TlsFiles, is_loopback};
@@ -287,6 +288,8 @@ pub struct Server {
     pub plaintext: bool,
     /// Extent to which arguments are validated against a tool's schema.
     pub validation: Validation,
+    /// Whether clients may use HTTP+SSE, the transport of 2024-11-05, besides Streamable HTTP.
+    pub listen_sse: bool,
 }
 
 /// Validation of arguments against a tool's schema.
@@ -357,25 +360,6 @@ pub enum Instructions {
     Pass,
     /// They stay here.
     Drop,
-}
-
-/// Transports of MCP over HTTP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HttpTransport {
-    /// Streamable HTTP, of 2025-03-26 and later.
-    Streamable,
-    /// HTTP+SSE, of 2024-11-05.
-    Sse,
-}
-
-impl HttpTransport {
-    /// The word of policy input and of the inventory.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Streamable => "http",
-            Self::Sse => "sse",
-        }
-    }
 }
 
 /// How a server is reached.

@@ -53,7 +53,7 @@ pub fn edge(
         .layer(around(location::Health::new(shared))) // for who balances load; asked without a credential
         .layer(around(room::Room::new(&settings.limits, shared))) // full or draining: refuse, never queue
         .layer(gate(origin::Origin::new(settings))) // Host and Origin allow-lists
-        .layer(around(metadata::Metadata::new(authn))) // what a token must be for; asked without one
+        .layer(around(metadata::Metadata::new(authn, settings))) // what a token must be for; asked without one
         .layer(gate(authn::Identify::new(authn, settings, &shared.clock))) // header -> Caller; path -> server
         .service(endpoint::Endpoint::new(settings, shared, calls)); // bytes -> Message -> Call; Reply -> bytes
     Edge::new(stack)

@@ -47,7 +47,7 @@ async fn server() -> FakeServer {
 }
 
 /// An authorization server, a server `up`, and a gateway that believes the one and stands before the other.
-async fn world(change: impl FnOnce(&mut Value)) -> (Running, String, FakeServer, Gate) {
+pub(super) async fn world(change: impl FnOnce(&mut Value)) -> (Running, String, FakeServer, Gate) {
     let (issuer, url) = serve("oidc", &[]).await;
     let server = server().await;
     // Tokens are made for a URL, so it has to be known before the gateway starts.

@@ -261,6 +261,7 @@ pub(crate) struct Server {
     pub(crate) plaintext: Option<Plaintext>,
     pub(crate) arguments: UndeclaredArguments,
     pub(crate) validation: Validation,
+    pub(crate) listen_sse: bool,
 }
 
 /// `plaintext`: a secret may be sent over http to another machine.
@@ -318,6 +319,7 @@ impl Decode for Server {
             plaintext: fields.optional("plaintext"),
             arguments: fields.or("arguments", UndeclaredArguments::default()),
             validation: fields.or("validation", Validation::default()),
+            listen_sse: fields.or("listen_sse", false),
         };
         fields.finish();
         Some(server)

@@ -58,8 +58,11 @@ pub(super) async fn data(
             |url| url.to_string().trim_end_matches('/').to_owned(),
         );
         tracing::info!(%address, "listening for clients");
-        for server in configuration.gateway.servers.keys() {
+        for (server, settings) in &configuration.gateway.servers {
             tracing::info!(%server, url = format!("{base}/{server}/mcp"), "serving");
+            if settings.listen_sse {
+                tracing::info!(%server, url = format!("{base}/{server}/sse"), "serving HTTP+SSE");
+            }
         }
         serving.spawn(serve(listener, gateway.clone(), stop.clone()));
     }

@@ -1,14 +1,15 @@
 //! Authn: from the `Authorization` header to a caller, and from the path to a server the caller's credential reaches.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use http::{Request, header};
 use hyper::body::Incoming;
 use keepgate_authn::{Authenticator, AuthnError};
-use keepgate_call::{Caller, Code, Refusal, ServerName};
+use keepgate_call::{Caller, Code, EndpointPath, HttpTransport, Refusal, ServerName};
 use keepgate_transport::http::server::Peer;
 use tracing::debug;
 
+use super::location::Paths;
 use crate::{gate::Gate, render::challenge, settings::Settings, wall_clock::WallClock};
 
 /// Knows callers and servers.
@@ -16,7 +17,9 @@ use crate::{gate::Gate, render::challenge, settings::Settings, wall_clock::WallC
 pub struct Identify {
     authn: Arc<Authenticator>,
     clock: Arc<WallClock>,
-    servers: Vec<ServerName>,
+    paths: Paths,
+    /// The servers, and whether each is served over HTTP+SSE.
+    servers: BTreeMap<ServerName, bool>,
 }
 
 impl Identify {
@@ -25,7 +28,12 @@ impl Identify {
         Self {
             authn: Arc::clone(authn),
             clock: Arc::clone(clock),
-            servers: settings.servers.keys().cloned().collect(),
+            paths: Paths::new(settings),
+            servers: settings
+                .servers
+                .iter()
+                .map(|(name, server)| (name.clone(), server.listen_sse))
+                .collect(),
         }
     }
 
@@ -49,10 +57,13 @@ impl Identify {
         refusal
     }
 
-    /// The server of `/{server}/mcp`, by exactly that spelling.
-    fn server(&self, path: &str) -> Option<&ServerName> {
-        let name = path.strip_prefix('/')?.strip_suffix("/mcp")?;
-        self.servers.iter().find(|server| server.as_str() == name)
+    /// Whether there is a server of this name that is served over this transport.
+    fn serves(&self, server: &ServerName, transport: HttpTransport) -> bool {
+        match (self.servers.get(server), transport) {
+            (Some(_), HttpTransport::Streamable) => true,
+            (Some(listen_sse), HttpTransport::Sse) => *listen_sse,
+            (None, _) => false,
+        }
     }
 }
 
@@ -65,6 +76,10 @@ pub struct Identified {
     pub caller: Arc<Caller>,
     /// For which server.
     pub server: ServerName,
+    /// The transport of the endpoint.
+    pub transport: HttpTransport,
+    /// Of HTTP+SSE, the id in the address that a message is posted to; `None` for the event stream itself.
+    pub channel: Option<Box<str>>,
 }
 
 impl Gate<Request<Incoming>> for Identify {
@@ -73,40 +88,48 @@ impl Gate<Request<Incoming>> for Identify {
     async fn pass(&self, request: Request<Incoming>) -> Result<Identified, Refusal> {
         // Whoever asks: clients look for the pages of an authorization server at any server, and take a 401 for one that is
         // there. Only the form of the path counts, so nobody learns which servers there are.
-        if ServerName::of_endpoint(request.uri().path()).is_none() {
+        let whole = request.uri().path();
+        let Some((server, endpoint)) = self.paths.endpoint(whole) else {
             return Err(Refusal::new(Code::PathUnknown));
-        }
+        };
+        let (transport, path, channel) = match endpoint {
+            EndpointPath::Mcp => (HttpTransport::Streamable, whole, None),
+            EndpointPath::Events => (HttpTransport::Sse, whole, None),
+            // A token is for the stream and all that is posted for it.
+            EndpointPath::Messages(id) => {
+                let stream = whole.strip_suffix(id).unwrap_or(whole);
+                (HttpTransport::Sse, stream.trim_end_matches('/'), Some(id))
+            }
+        };
         let mut lines = request.headers().get_all(header::AUTHORIZATION).iter();
         let line = lines.next().map(http::HeaderValue::as_bytes);
         if lines.next().is_some() {
-            return Err(self.refused(AuthnError::Invalid, request.uri().path()));
+            return Err(self.refused(AuthnError::Invalid, path));
         }
         let now = self.clock.now();
-        let known = self
-            .authn
-            .authenticate(line, request.uri().path(), now)
-            .await;
+        let known = self.authn.authenticate(line, path, now).await;
         let caller = known.map_err(|error| {
             if error.is_expired() {
                 // It stays so, whatever the clock is set to between two looks at it.
                 self.clock.pin(now);
             }
-            self.refused(error, request.uri().path())
+            self.refused(error, path)
         })?;
         if let Some(peer) = request.extensions().get::<Peer>() {
             peer.authenticated();
         }
         // Only who is known learns which servers there are; and of those only what its credential reaches.
-        let server = self
-            .server(request.uri().path())
-            .filter(|server| caller.reaches(server));
-        let Some(server) = server.filter(|_| request.uri().query().is_none()).cloned() else {
+        let is_reached = self.serves(&server, transport) && caller.reaches(&server);
+        if !is_reached || request.uri().query().is_some() {
             return Err(Refusal::new(Code::PathUnknown));
-        };
+        }
+        let channel = channel.map(Into::into);
         Ok(Identified {
             request,
             caller,
             server,
+            transport,
+            channel,
         })
     }
 }

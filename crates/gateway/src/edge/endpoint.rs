@@ -5,8 +5,10 @@ mod batch;
 mod detach;
 mod narrow;
 mod post;
+mod sse;
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     pin::Pin,
     sync::{Arc, atomic::AtomicBool},
@@ -17,7 +19,8 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use keepgate_call::{
-    Ask, Call, Caller, Code, Origin, Passed, Refusal, Reply, ServerName, Trace, trace::Remote,
+    Ask, Call, Caller, Code, HttpTransport, Origin, Passed, Refusal, Reply, ServerName, Trace,
+    trace::Remote,
 };
 use keepgate_mcp::{Era, Mirrored, header::HeaderError, message::Message, revision::Revision};
 use keepgate_telemetry::trace::Carrier;
@@ -27,8 +30,9 @@ use tower::{Service, ServiceExt};
 use self::detach::Detached;
 use super::authn::Identified;
 use crate::{
+    layers::kill,
     render::{self, Asked, challenge},
-    session::Session,
+    session::{Definition, Session},
     settings::{Limits, Settings},
     shared::Shared,
     stack::Calls,
@@ -43,12 +47,19 @@ struct Inner {
     limits: Limits,
     shared: Arc<Shared>,
     calls: Arc<Calls>,
+    /// Registers the event streams of clients over HTTP+SSE, whose sessions begin later.
+    kill: kill::Cut,
+    definitions: BTreeMap<ServerName, Definition>,
+    /// The path under which clients find the gateway.
+    path: Box<str>,
 }
 
 /// Everything about one request but its body.
+#[derive(Clone)]
 struct Arrived {
     caller: Arc<Caller>,
     server: ServerName,
+    transport: HttpTransport,
     peer: Option<SocketAddr>,
     headers: HeaderMap,
 }
@@ -60,6 +71,9 @@ impl Endpoint {
             limits: settings.limits.clone(),
             shared: Arc::clone(shared),
             calls,
+            kill: kill::Cut::new(settings, shared),
+            definitions: Definition::all(settings),
+            path: settings.path.as_str().into(),
         }))
     }
 }
@@ -80,6 +94,8 @@ impl Service<Identified> for Endpoint {
                 request,
                 caller,
                 server,
+                transport,
+                channel,
             } = identified;
             let (
                 Parts {
@@ -94,14 +110,27 @@ impl Service<Identified> for Endpoint {
             let arrived = Arrived {
                 caller,
                 server,
+                transport,
                 peer,
                 headers,
             };
-            match method {
-                Method::POST => inner.post(arrived, body).await,
-                Method::GET => inner.stream(arrived, Ask::Listen).await,
-                Method::DELETE => inner.stream(arrived, Ask::End).await,
-                _ => Ok(inner.not_allowed(&arrived)),
+            match (transport, method, channel) {
+                (HttpTransport::Streamable, Method::POST, _) => inner.post(arrived, body).await,
+                (HttpTransport::Streamable, Method::GET, _) => {
+                    inner.stream(arrived, Ask::Listen).await
+                }
+                (HttpTransport::Streamable, Method::DELETE, _) => {
+                    inner.stream(arrived, Ask::End).await
+                }
+                (HttpTransport::Sse, Method::GET, None) => inner.open_stream(&arrived),
+                (HttpTransport::Sse, Method::POST, Some(id)) => {
+                    inner.post_to_stream(arrived, id, body).await
+                }
+                (HttpTransport::Streamable, ..) => {
+                    Ok(inner.not_allowed(&arrived, "POST, GET, DELETE"))
+                }
+                (HttpTransport::Sse, _, None) => Ok(inner.not_allowed(&arrived, "GET")),
+                (HttpTransport::Sse, _, Some(_)) => Ok(inner.not_allowed(&arrived, "POST")),
             }
         })
     }
@@ -114,11 +143,11 @@ impl Inner {
         Refusal::new(code).decision(self.shared.door.note(code, source))
     }
 
-    fn not_allowed(&self, arrived: &Arrived) -> Response<Body> {
+    fn not_allowed(&self, arrived: &Arrived, allowed: &'static str) -> Response<Body> {
         let mut response = render::over_http(&self.noted(Code::HttpMethod, arrived));
         response
             .headers_mut()
-            .insert(header::ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
+            .insert(header::ALLOW, HeaderValue::from_static(allowed));
         response
     }
 
@@ -130,7 +159,7 @@ impl Inner {
     ) -> Result<Response<Body>, Refusal> {
         let mirrored = mirrored(&arrived.headers)?;
         if mirrored.session_id.is_none() {
-            return Ok(self.not_allowed(&arrived));
+            return Ok(self.not_allowed(&arrived, "POST, GET, DELETE"));
         }
         let listens = matches!(ask, Ask::Listen);
         if listens && !accepts(&arrived.headers, "text/event-stream")? {
@@ -194,6 +223,7 @@ impl Inner {
             caller: Arc::clone(&arrived.caller),
             server: arrived.server.clone(),
             revision,
+            transport: arrived.transport,
             // 2026-07-28 has no sessions: a session id means nothing there and is not looked at.
             session: mirrored
                 .session_id
@@ -224,7 +254,11 @@ impl Inner {
                 && let authn = self.shared.authn.current()
                 && let Some(resource) = authn.resource()
             {
-                let path = format!("/{}/mcp", asked.server);
+                let place = match asked.transport {
+                    HttpTransport::Streamable => "mcp",
+                    HttpTransport::Sse => "sse",
+                };
+                let path = format!("/{}/{place}", asked.server);
                 refusal.challenge = Some(challenge::scopes(resource, &path, &refusal));
             }
             refusal

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Method, Request, Response, Uri, header};
 use hyper::body::Incoming;
-use keepgate_call::{Code, Refusal, ServerName};
+use keepgate_call::{Code, EndpointPath, Refusal, ServerName};
 use keepgate_transport::Body;
 
 use super::room::Load;
@@ -14,18 +14,41 @@ use crate::{around::Around, render::challenge::METADATA, settings::Settings, sha
 /// The path of the page for who balances load.
 const HEALTH: &str = "/healthz";
 
+/// The paths that endpoints of this gateway have. Those of HTTP+SSE are none where no server is served over it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Paths {
+    listen_sse: bool,
+}
+
+impl Paths {
+    /// Those of the settings.
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            listen_sse: settings.servers.values().any(|server| server.listen_sse),
+        }
+    }
+
+    /// The endpoint with this path; whether there is such a server is another question.
+    pub(super) fn endpoint(self, path: &str) -> Option<(ServerName, EndpointPath<'_>)> {
+        EndpointPath::parse(path).filter(|(_, endpoint)| match endpoint {
+            EndpointPath::Mcp => true,
+            EndpointPath::Events | EndpointPath::Messages(_) => self.listen_sse,
+        })
+    }
+}
+
 /// Takes the path of `public_url` off the paths of requests.
 #[derive(Debug, Clone)]
-pub struct Location(Arc<str>);
+pub struct Location(Arc<str>, Paths);
 
 impl Location {
     /// The location of the settings.
     pub fn new(settings: &Settings) -> Self {
-        Self(settings.path.as_str().into())
+        Self(settings.path.as_str().into(), Paths::new(settings))
     }
 
     /// The request as if the gateway were found at the root. A proxy may have taken the path off already; what is left shows
-    /// which: an endpoint has two segments, so no path can be read in both ways.
+    /// which: of the paths of endpoints none is the end of another, so no path can be read in both ways.
     pub fn relocate(&self, mut request: Request<Incoming>) -> Request<Incoming> {
         if let Some(uri) = self.below(request.uri()) {
             *request.uri_mut() = uri;
@@ -40,7 +63,7 @@ impl Location {
         }
         let path = uri.path().strip_prefix(&*self.0)?;
         let is_ours =
-            ServerName::of_endpoint(path).is_some() || path.starts_with(METADATA) || path == HEALTH;
+            self.1.endpoint(path).is_some() || path.starts_with(METADATA) || path == HEALTH;
         if !is_ours {
             return None;
         }
@@ -103,8 +126,14 @@ impl Around<Request<Incoming>> for Health {
 mod tests {
     use super::*;
 
+    fn of(location: &str) -> Location {
+        Location(location.into(), Paths { listen_sse: true })
+    }
+
     #[test]
     fn a_path_is_taken_off_where_it_is_left_in_place() {
+        let id = "a".repeat(43);
+        let messages = |before: &str| format!("{before}/crm/sse/{id}");
         for (location, path, below) in [
             ("", "/crm/mcp", None),
             ("/gate", "/gate/crm/mcp", Some("/crm/mcp")),
@@ -116,6 +145,11 @@ mod tests {
                 "/gate/.well-known/oauth-protected-resource/crm/mcp",
                 Some("/.well-known/oauth-protected-resource/crm/mcp"),
             ),
+            ("/gate", "/gate/crm/sse", Some("/crm/sse")),
+            ("/gate", &messages("/gate"), Some(&*messages(""))),
+            ("/crm", &messages(""), None),
+            ("/crm", "/crm/sse", None),
+            ("/crm/sse", &messages(""), None),
             // Taken off already, also of a server that is called as the path is.
             ("/gate", "/crm/mcp", None),
             ("/gate", "/gate/mcp", None),
@@ -127,12 +161,12 @@ mod tests {
             ("/gate", "/gate/gate/crm/mcp", None),
             ("/gate", "/gate//crm/mcp", None),
         ] {
-            let found = Location(location.into()).below(&path.parse().unwrap());
+            let found = of(location).below(&path.parse().unwrap());
             let found = found.map(|uri| uri.to_string());
             assert_eq!(found.as_deref(), below, "{location} {path}");
         }
         let whole = "https://gw.example/gate/crm/mcp".parse().unwrap();
-        let below = Location("/gate".into()).below(&whole).unwrap();
+        let below = of("/gate").below(&whole).unwrap();
         assert_eq!(below.to_string(), "https://gw.example/crm/mcp");
     }
 }

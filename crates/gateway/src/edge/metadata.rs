@@ -8,23 +8,25 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use keepgate_authn::{Authenticator, oauth::ResourceServer};
-use keepgate_call::{Code, Refusal, ServerName};
+use keepgate_call::{Code, EndpointPath, Refusal};
 use keepgate_mcp::encode;
 use keepgate_transport::Body;
 
+use super::location::Paths;
 use crate::{
     around::Around,
     render::{self, challenge::METADATA},
+    settings::Settings,
 };
 
 /// Answers for the metadata of endpoints, where the gateway takes tokens.
 #[derive(Debug)]
-pub struct Metadata(Arc<Authenticator>);
+pub struct Metadata(Arc<Authenticator>, Paths);
 
 impl Metadata {
     /// An around for the edge.
-    pub fn new(authn: &Arc<Authenticator>) -> Self {
-        Self(Arc::clone(authn))
+    pub fn new(authn: &Arc<Authenticator>, settings: &Settings) -> Self {
+        Self(Arc::clone(authn), Paths::new(settings))
     }
 }
 
@@ -47,8 +49,12 @@ impl Around<Request<Incoming>> for Metadata {
         };
         // Their place is before the whole path of the endpoint (RFC 9728 §3.1), that of `public_url` included.
         let path = path.strip_prefix(resource.path()).unwrap_or(path);
-        let is_known = ServerName::of_endpoint(path).is_some()
-            || path.is_empty() && resource.has_whole_audience();
+        let is_endpoint = match self.1.endpoint(path) {
+            Some((_, EndpointPath::Mcp | EndpointPath::Events)) => true,
+            // A token is for the stream and all that is posted for it.
+            Some((_, EndpointPath::Messages(_))) | None => false,
+        };
+        let is_known = is_endpoint || path.is_empty() && resource.has_whole_audience();
         if !is_known || request.uri().query().is_some() {
             return Err(Refusal::new(Code::PathUnknown));
         }

@@ -38,6 +38,12 @@ impl Load {
         self.draining.is_cancelled()
     }
 
+    /// Takes a place for work that goes on after its request was answered.
+    pub(super) fn enter(self: &Arc<Self>) -> Place {
+        self.running.fetch_add(1, Ordering::Relaxed);
+        Place(Arc::clone(self))
+    }
+
     /// How many run: their answers have not begun.
     pub fn running(&self) -> usize {
         self.running.load(Ordering::Relaxed)
@@ -69,7 +75,8 @@ impl Room {
 }
 
 /// One taken place; given back however the request ends.
-struct Place(Arc<Load>);
+#[derive(Debug)]
+pub(super) struct Place(Arc<Load>);
 
 impl Drop for Place {
     fn drop(&mut self) {

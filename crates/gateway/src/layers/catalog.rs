@@ -404,6 +404,7 @@ impl Lookup {
             caller: Arc::clone(&call.caller),
             server: call.server.clone(),
             revision: call.revision,
+            transport: call.transport,
             session: call.session.clone(),
             ask: Ask::Message(message),
             passed: Passed::default(),

@@ -45,6 +45,52 @@ impl Cut {
     }
 }
 
+impl Cut {
+    /// Registers what is about to run.
+    ///
+    /// # Errors
+    /// `killed`, or `authn_invalid` where the caller is not admitted any more.
+    pub(crate) fn admit(
+        &self,
+        call: &Arc<Call>,
+        session: Option<&Session>,
+    ) -> Result<Ticket, Refusal> {
+        let running = Running {
+            call: Arc::clone(call),
+            session: session.map(|session| Arc::clone(&session.public)),
+            credential: self.references.get(&call.server).cloned(),
+        };
+        let ticket = self.switch.admit(running).map_err(|kill| refused(&kill))?;
+        // Registered first, looked up after: a key or an issuer may have gone since the edge let the caller in.
+        if !self.authn.admits(&call.caller) {
+            return Err(ended(CallEnd::Unadmitted));
+        }
+        Ok(ticket)
+    }
+
+    /// The events of a stream that only listens, until what was registered is cut or over.
+    pub(crate) fn held(ticket: Ticket, call: &Arc<Call>, events: Events) -> Events {
+        Box::pin(Held {
+            events: Some(events),
+            ticket: Some(ticket),
+            session: None,
+            call: Arc::clone(call),
+        })
+    }
+
+    /// The kill that covers a session.
+    pub(crate) fn covering(&self, session: &Session) -> Option<Arc<Kill>> {
+        let reference = self.references.get(&session.server);
+        let facts = session.facts(reference.map(|text| &**text));
+        self.switch.find(&facts)
+    }
+
+    /// Whether a caller is admitted still.
+    pub(crate) fn admits(&self, session: &Session) -> bool {
+        self.authn.admits(&session.caller)
+    }
+}
+
 impl Around<Bound> for Cut {
     type Out = Bound;
     type Reply = Reply;
@@ -59,17 +105,8 @@ impl Around<Bound> for Cut {
             return next(bound).await;
         }
         let session = bound.session.session().cloned();
-        let running = Running {
-            call: Arc::clone(&bound.call),
-            session: session.as_ref().map(|session| Arc::clone(&session.public)),
-            credential: self.references.get(&bound.call.server).cloned(),
-        };
         let call = Arc::clone(&bound.call);
-        let ticket = self.switch.admit(running).map_err(|kill| refused(&kill))?;
-        // Registered first, looked up after: a key or an issuer may have gone since the edge let the caller in.
-        if !self.authn.admits(&call.caller) {
-            return Err(ended(CallEnd::Unadmitted));
-        }
+        let ticket = self.admit(&call, session.as_deref())?;
         let reply = match while_it_may(&ticket, next(bound)).await {
             Ok(reply) => reply?,
             Err(refusal) => {

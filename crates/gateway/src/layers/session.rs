@@ -8,7 +8,7 @@ mod stream;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use keepgate_call::{Answer, Ask, Call, Code, Refusal, Reply, ServerName};
+use keepgate_call::{Answer, Ask, Call, Code, HttpTransport, Refusal, Reply, ServerName};
 use keepgate_mcp::{Era, id::Id, message::Message, method::Method};
 use keepgate_store::kill::{Running, Switch};
 use tracing::{debug, warn};
@@ -150,25 +150,39 @@ impl Bind {
         if call.revision.era() == Era::Stateless {
             return Ok(Found::None);
         }
+        match call.transport {
+            HttpTransport::Sse => return self.find_on_stream(call),
+            HttpTransport::Streamable => {}
+        }
         match (&call.session, call.opens()) {
             (None, true) => self.opening(call),
             // Real clients replay the id of a session that is over. Within one that is alive it means two things.
-            (Some(id), true)
-                if self
-                    .sessions
-                    .enter(&call.caller, &call.server, id)
-                    .is_some() =>
-            {
+            (Some(id), true) if self.sessions.enter(call, id).is_some() => {
                 Err(Refusal::new(Code::MessageInvalid).detail("`initialize` within a session"))
             }
             (Some(_), true) => self.opening(call),
             (None, false) => Err(Refusal::new(Code::SessionMissing)),
             (Some(id), false) => self
                 .sessions
-                .enter(&call.caller, &call.server, id)
+                .enter(call, id)
                 .map(Found::Held)
                 .ok_or_else(|| Refusal::new(Code::SessionUnknown)),
         }
+    }
+
+    /// The session of an event stream, whose id its client has before `initialize`.
+    fn find_on_stream(&self, call: &Arc<Call>) -> Result<Found, Refusal> {
+        if call.opens() {
+            if let Some(killed) = self.killed(call) {
+                return Err(killed);
+            }
+            return open::claim(&self.sessions, call).map(Found::Opening);
+        }
+        let id = call.session.as_deref().unwrap_or_default();
+        let entered = self.sessions.enter(call, id);
+        entered
+            .map(Found::Held)
+            .ok_or_else(|| self.sessions.absent_on_stream(call))
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use http::HeaderValue;
 use keepgate_authn::oauth::ResourceServer;
-use keepgate_call::{Refusal, ServerName};
+use keepgate_call::{EndpointPath, Refusal};
 
 /// Where the metadata of endpoints are, before the path of the endpoint (RFC 9728 §3.1).
 pub const METADATA: &str = "/.well-known/oauth-protected-resource";
@@ -46,7 +46,7 @@ pub fn scopes(resource: &ResourceServer, path: &str, refusal: &Refusal) -> Box<s
 /// The beginning of both. A path that no endpoint has is not repeated.
 fn located(resource: &ResourceServer, path: &str) -> String {
     let mut challenge = "Bearer realm=\"keepgate\"".to_owned();
-    if ServerName::of_endpoint(path).is_some() {
+    if EndpointPath::parse(path).is_some() {
         let (origin, location) = (resource.origin(), resource.path());
         let _infallible = write!(
             challenge,

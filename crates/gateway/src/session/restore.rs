@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use keepgate_call::{Caller, ServerName};
+use keepgate_call::{Caller, HttpTransport, ServerName};
 use keepgate_store::sessions::SessionRow;
 
 use super::{Beginning, Definition, Session, Sessions, row};
@@ -112,6 +112,8 @@ impl Sessions {
             server: opened.server,
             definition,
             client: opened.client,
+            // The event stream of the others was their session.
+            transport: HttpTransport::Streamable,
             aged: opened.age,
         });
         let session = session.map_err(|_no_memory| Dropped::Limit)?;

@@ -140,7 +140,7 @@ impl RowKey {
             revision: session.revision().as_str().to_owned(),
             began_ms: now_ms.saturating_sub(as_millis(session.age())),
             caller: WrittenCaller::of(&session.caller),
-            client: session.client.as_ref().map(ClientFacts::name_and_version),
+            client: session.client.get().map(ClientFacts::name_and_version),
             link: WrittenLink {
                 session: link.session.map(|id| STANDARD.encode(id.as_bytes())),
                 reference: link.reference,

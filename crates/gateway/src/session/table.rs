@@ -11,7 +11,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use keepgate_call::{Call, Caller, Code, Principal, Refusal, ServerName};
+use keepgate_call::{Call, Caller, Code, HttpTransport, Principal, Refusal, ServerName};
 use keepgate_mcp::revision::Revision;
 use keepgate_policy::ClientFacts;
 use keepgate_store::sessions::{SessionDigest, SessionStore, Write};
@@ -19,7 +19,9 @@ use keepgate_transport::memory::Budget;
 use tracing::warn;
 
 use super::{
-    Beginning, Definition, EventKey, RunningCall, Session, digest, locked, public_id,
+    Beginning, Definition, EventKey, RunningCall, Session,
+    channel::Channels,
+    digest, locked, public_id,
     row::{self, RowKey},
 };
 use crate::{hash::HashMap, metrics::Meters, oblige::Rules, settings::Limits, shards::Shards};
@@ -55,7 +57,7 @@ pub(super) struct Usage {
 pub struct InUse(Arc<Session>);
 
 impl InUse {
-    fn new(session: &Arc<Session>) -> Self {
+    pub(super) fn new(session: &Arc<Session>) -> Self {
         session.usage.running.fetch_add(1, Ordering::AcqRel);
         Self(Arc::clone(session))
     }
@@ -128,6 +130,8 @@ pub struct Opening {
 #[derive(Debug)]
 pub struct Sessions {
     shards: Shards<RwLock<Shard>>,
+    /// The event streams of clients over HTTP+SSE.
+    pub(super) channels: Channels,
     counts: Arc<Mutex<Counts>>,
     epoch: Instant,
     key: EventKey,
@@ -155,6 +159,7 @@ impl Sessions {
     ) -> Self {
         Self {
             shards: Shards::default(),
+            channels: Channels::default(),
             counts: Arc::default(),
             epoch: Instant::now(),
             row_key: key.rows(),
@@ -204,6 +209,7 @@ impl Sessions {
         server: &ServerName,
         definition: Definition,
         client: Option<ClientFacts>,
+        transport: HttpTransport,
     ) -> Result<Opening, Refusal> {
         let seat = match self.reserve(limits, caller.principal()) {
             Ok(seat) => seat,
@@ -221,6 +227,7 @@ impl Sessions {
             server: server.clone(),
             definition,
             client,
+            transport,
             aged: Duration::ZERO,
         })?;
         Ok(Opening { session, seat, id })
@@ -342,7 +349,9 @@ impl Sessions {
 
     /// Puts the row of a session into the store, if it can outlive the process.
     fn written(&self, session: &Session) -> Option<Write> {
-        let store = self.store.as_ref()?;
+        // An event stream ends with the process, and its session with it.
+        let outlives = session.transport == HttpTransport::Streamable;
+        let store = self.store.as_ref().filter(|_| outlives)?;
         // Under the lock of its rules, so that no row with fewer of them comes after one with more, and none after its end.
         let written = session.standing.with_rules(|rules: &[Arc<Rules>]| {
             let row = self.row_key.row(session, rules, SystemTime::now())?;
@@ -377,18 +386,20 @@ impl Sessions {
     /// The session with this id, if it belongs to `caller` and `server`. Another caller's session is as unknown as one
     /// that never was, and so is one of the same caller by another client or sign-in.
     pub fn find(&self, caller: &Caller, server: &ServerName, id: &[u8]) -> Option<Arc<Session>> {
-        self.found(caller, server, id, Arc::clone)
+        let transport = HttpTransport::Streamable;
+        self.found(caller, server, transport, id, Arc::clone)
     }
 
     /// As [`Self::find`], for a call or a stream: until what it gives is dropped, the session makes room for no other.
-    pub fn enter(&self, caller: &Caller, server: &ServerName, id: &[u8]) -> Option<InUse> {
-        self.found(caller, server, id, InUse::new)
+    pub fn enter(&self, call: &Call, id: &[u8]) -> Option<InUse> {
+        self.found(&call.caller, &call.server, call.transport, id, InUse::new)
     }
 
     fn found<T>(
         &self,
         caller: &Caller,
         server: &ServerName,
+        transport: HttpTransport,
         id: &[u8],
         take: impl FnOnce(&Arc<Session>) -> T,
     ) -> Option<T> {
@@ -396,8 +407,7 @@ impl Sessions {
         let shard = self.shards.of(&digest);
         let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
         let session = &shard.get(&digest)?.session;
-        let own = session.caller.session_key() == caller.session_key() && session.server == *server;
-        if !own {
+        if !session.belongs_to(caller, server) || session.transport != transport {
             return None;
         }
         self.touch(session);
@@ -514,14 +524,15 @@ impl Sessions {
         drop(store.touch(used.collect::<Vec<_>>()));
     }
 
-    /// Every session; for the end of the process.
+    /// Every session, those that `initialize` has yet to open on their stream included.
     pub fn all(&self) -> Vec<Arc<Session>> {
         let of = |shard: &RwLock<Shard>| {
             let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
             let sessions = shard.values().map(|kept| Arc::clone(&kept.session));
             sessions.collect::<Vec<_>>()
         };
-        self.shards.iter().flat_map(of).collect()
+        let all = self.shards.iter().flat_map(of);
+        all.chain(self.channels.waiting()).collect()
     }
 
     /// Number of sessions, those that are still opening included.

@@ -108,6 +108,7 @@ impl Resolver<'_> {
             arguments: raw.arguments,
             plaintext: raw.plaintext.is_some(),
             validation: raw.validation,
+            listen_sse: raw.listen_sse,
         })
     }
 

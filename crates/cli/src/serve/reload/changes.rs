@@ -206,6 +206,7 @@ fn applied(settings: &Settings) {
             definition: _,
             arguments: _,
             validation: _,
+            listen_sse: _,
             plaintext: _,
         } = server;
     }

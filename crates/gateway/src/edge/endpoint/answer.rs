@@ -92,9 +92,17 @@ fn ended_with_credential() -> Result<Item, Cut> {
     Err(Cut::Ended(Box::new(refusal)))
 }
 
-/// The response of a stream of events.
+/// The response of a stream of a reply.
 pub(super) fn sse_response(inner: &Inner, events: Events) -> Response<Body> {
     let events = events.filter_map(|item| std::future::ready(item.ok().map(event)));
+    event_stream(inner, events)
+}
+
+/// The response of a stream of events.
+pub(super) fn event_stream(
+    inner: &Inner,
+    events: impl Stream<Item = Event> + Send + 'static,
+) -> Response<Body> {
     let mut response = Response::new(relay(events, inner.limits.keep_alive));
     let headers = response.headers_mut();
     headers.insert(

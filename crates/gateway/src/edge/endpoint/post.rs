@@ -22,6 +22,21 @@ use crate::inspection::Inspection;
 use crate::render::{self, Asked};
 
 impl Inner {
+    /// Reads a body whole and decodes it.
+    pub(super) async fn read(&self, body: Incoming) -> Result<Decoded, Refusal> {
+        let (most, deadline) = (self.limits.body, self.limits.read_deadline);
+        let body = read_within(body, most, deadline, &self.shared.memory)
+            .await
+            .map_err(unread)?
+            .tied();
+        let limits = keepgate_mcp::Limits {
+            bytes: self.limits.body,
+            depth: self.limits.depth,
+            ..keepgate_mcp::Limits::request()
+        };
+        self.decoded(body, limits).await
+    }
+
     /// Decodes a body; a long one elsewhere, since others wait for this worker.
     async fn decoded(&self, body: Bytes, limits: keepgate_mcp::Limits) -> Result<Decoded, Refusal> {
         let read = move |body| message::decode(body, &limits);
@@ -44,17 +59,7 @@ impl Inner {
             return Err(Refusal::new(Code::NotAcceptable));
         }
         let mirrored = mirrored(&arrived.headers)?;
-        let (most, deadline) = (self.limits.body, self.limits.read_deadline);
-        let body = read_within(body, most, deadline, &self.shared.memory)
-            .await
-            .map_err(unread)?
-            .tied();
-        let limits = keepgate_mcp::Limits {
-            bytes: self.limits.body,
-            depth: self.limits.depth,
-            ..keepgate_mcp::Limits::request()
-        };
-        let body = self.decoded(body, limits).await?;
+        let body = self.read(body).await?;
         let session = self
             .session(&arrived, &mirrored)
             .map(|session| session.revision());
@@ -93,7 +98,7 @@ impl Inner {
 }
 
 /// Only plain `application/json` is read: what is encoded is judged by nobody.
-fn plain_json(headers: &HeaderMap) -> Result<(), Refusal> {
+pub(super) fn plain_json(headers: &HeaderMap) -> Result<(), Refusal> {
     let mut lines = headers.get_all(header::CONTENT_TYPE).iter();
     let line = lines
         .next()
@@ -148,7 +153,7 @@ fn undecoded(error: keepgate_mcp::DecodeError) -> Refusal {
 }
 
 /// The code of an era error, for records and meters.
-fn era_code(error: &EraError) -> Code {
+pub(super) fn era_code(error: &EraError) -> Code {
     match error.code {
         error::HEADER_MISMATCH => Code::HeaderMismatch,
         error::UNSUPPORTED_VERSION => Code::RevisionUnsupported,

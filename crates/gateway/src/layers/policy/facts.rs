@@ -76,7 +76,7 @@ impl<'a> Side<'a> {
         let call = &self.bound.call;
         let session = self.bound.session.session();
         let stateful = call.revision.era() == Era::Stateful;
-        let client: Option<&ClientFacts> = session.and_then(|session| session.client.as_ref());
+        let client: Option<&ClientFacts> = session.and_then(|session| session.client.get());
         Facts {
             phase,
             caller: &self.told.caller,

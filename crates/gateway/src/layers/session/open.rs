@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::StreamExt;
-use keepgate_call::{Answer, Ask, Call, Code, Events, Refusal, Reply, ServerName};
+use keepgate_call::{Answer, Call, Code, Events, HttpTransport, Refusal, Reply, ServerName};
 use keepgate_mcp::{
     Era,
-    message::{Message, Request, Response},
+    message::{Message, Response},
     revision::Revision,
 };
 use keepgate_policy::{ClientFacts, ClientFields};
@@ -32,23 +32,40 @@ pub(super) fn begin(
     definitions: &BTreeMap<ServerName, Definition>,
     call: &Call,
 ) -> Result<Opening, Refusal> {
-    let client = match &call.ask {
-        Ask::Message(Message::Request(request)) => client(call.caller.client.as_deref(), request)?,
-        Ask::Message(Message::Notification(_) | Message::Response(_)) | Ask::Listen | Ask::End => {
-            None
-        }
-    };
+    let client = client(call)?;
     let definition = definitions.get(&call.server);
     let definition = *definition.ok_or_else(|| Refusal::new(Code::PathUnknown))?;
-    sessions.open(limits, &call.caller, &call.server, definition, client)
+    let transport = HttpTransport::Streamable;
+    sessions.open(
+        limits,
+        &call.caller,
+        &call.server,
+        definition,
+        client,
+        transport,
+    )
+}
+
+/// Takes the session that waits for `initialize` on the stream of its client.
+pub(super) fn claim(sessions: &Sessions, call: &Call) -> Result<Opening, Refusal> {
+    let client = client(call)?;
+    let opening = sessions.claim(call)?;
+    if let Some(client) = client {
+        // Set once: a session is claimed once.
+        let _first = opening.session.client.set(client);
+    }
+    Ok(opening)
 }
 
 /// What the client says of itself: shown to policy and in records as its own word. The id alone is its token's word.
 ///
 /// # Errors
 /// `params_invalid` when it is longer than what is kept.
-fn client(id: Option<&str>, initialize: &Request) -> Result<Option<ClientFacts>, Refusal> {
-    let Some(info) = initialize.param("clientInfo") else {
+fn client(call: &Call) -> Result<Option<ClientFacts>, Refusal> {
+    let info = call
+        .request()
+        .and_then(|initialize| initialize.param("clientInfo"));
+    let Some(info) = info else {
         return Ok(None);
     };
     let said = |member: &str, too_long: &'static str| {
@@ -63,7 +80,7 @@ fn client(id: Option<&str>, initialize: &Request) -> Result<Option<ClientFacts>,
     let version = said("version", "clientInfo.version is longer than 256 bytes")?;
     said("title", "clientInfo.title is longer than 256 bytes")?;
     Ok(Some(ClientFacts::new(&ClientFields {
-        id,
+        id: call.caller.client.as_deref(),
         name: &name,
         version: &version,
     })))

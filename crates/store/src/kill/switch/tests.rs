@@ -35,6 +35,7 @@ fn call(caller: &str, tool: &str) -> Arc<Call> {
         ))),
         server: ServerName::parse("crm").unwrap(),
         revision: Revision::LATEST_STATEFUL,
+        transport: keepgate_call::HttpTransport::Streamable,
         session: None,
         ask: Ask::Message(message),
         passed: Passed::default(),
