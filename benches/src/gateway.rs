@@ -122,7 +122,7 @@ fn settings(start: &Start) -> Result<Settings, Error> {
         labels: Vec::new(),
         timeouts: Timeouts::default(),
         idle: None,
-        credential: None,
+        credentials: Vec::new(),
         limits: ServerLimits {
             rate: endless(),
             concurrency: NonZeroUsize::new(1_000_000),

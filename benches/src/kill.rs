@@ -316,7 +316,7 @@ fn check() -> String {
             let running = Running {
                 call: Arc::clone(&call),
                 session: None,
-                credential: None,
+                credentials: None,
             };
             black_box(switch.admit(running).is_ok());
         }

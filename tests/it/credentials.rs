@@ -4,6 +4,7 @@ mod echo;
 mod fake_vault;
 
 mod servers;
+mod several;
 mod store;
 mod tls;
 
@@ -66,7 +67,7 @@ fn vault(vault: &FakeVault, directory: &Path) -> VaultSettings {
 /// A store for the one server `up`.
 fn store(settings: Option<VaultSettings>, wanted: Use) -> Credentials {
     let store = Credentials::new(&TaskTracker::new());
-    let uses = BTreeMap::from([(up(), wanted)]);
+    let uses = BTreeMap::from([(up(), vec![wanted])]);
     store
         .configure(&Settings { vault: settings }, &uses)
         .expect("a store");

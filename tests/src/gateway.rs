@@ -186,7 +186,7 @@ impl Builder {
             labels: Vec::new(),
             timeouts: Timeouts::default(),
             idle: None,
-            credential: None,
+            credentials: Vec::new(),
             limits: ServerLimits::default(),
             definition: None,
             arguments: Default::default(),

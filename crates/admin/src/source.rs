@@ -1,5 +1,7 @@
 //! What the listener shows, as the binary supplies it.
 
+use std::sync::Arc;
+
 use keepgate_store::kill::Scope;
 use serde::Serialize;
 
@@ -70,8 +72,8 @@ pub struct Session {
     pub key: Option<String>,
     /// The server it is with.
     pub server: String,
-    /// The reference of the secret the server is given.
-    pub credential: Option<String>,
+    /// The references of the secrets the server is given.
+    pub credentials: Vec<Arc<str>>,
     /// Seconds since it began.
     pub age_s: u64,
     /// Seconds since it was last used.

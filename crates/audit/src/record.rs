@@ -201,16 +201,18 @@ pub struct Reason<'a> {
     pub message: &'a str,
 }
 
-/// The credential the gateway sent with a call, never its value (member `cred`).
+/// The credentials the gateway sent with a call, never their values (member `cred`).
 #[derive(Debug, Clone, Copy)]
 pub struct Credential<'a> {
-    /// Where it is, as the configuration says (member `ref`).
+    /// Where they are, as the configuration says, with spaces between, which no reference has; where one could not be had, that
+    /// one (member `ref`).
     pub reference: &'a str,
-    /// Keyed digest of the id of its lease, from [`crate::Log::digest`] (member `lease_id`).
+    /// Keyed digest of the id of its lease, from [`crate::Log::digest`]; of several credentials one for each, with spaces
+    /// between, and `-` for one without a lease (member `lease_id`).
     pub lease_id: Option<&'a str>,
     /// Why there was none (member `fault`).
     pub fault: Option<&'a str>,
-    /// Places of the answer that held it and were masked (member `masked`).
+    /// Places of the answer that held a secret and were masked (member `masked`).
     pub masked: Option<u64>,
 }
 

@@ -1,33 +1,42 @@
-//! What is noted of the credential a call was sent with; never the credential.
+//! What is noted of the credentials a call was sent with; never the credential.
 
 use std::sync::{
     Arc, OnceLock,
     atomic::{AtomicU32, Ordering},
 };
 
+/// The ids of leases, not secret and nobody's business: records carry keyed digests of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lease {
+    /// Of the only credential.
+    One(Arc<str>),
+    /// Of each of several credentials, in the order of their references, as far as they have one.
+    Each(Box<[Option<Arc<str>>]>),
+}
+
 /// Filled in on the way down and read when the outcome is recorded.
 #[derive(Debug, Default)]
 pub struct CredentialNote {
     reference: OnceLock<Arc<str>>,
-    lease: OnceLock<Arc<str>>,
-    fault: OnceLock<&'static str>,
+    lease: OnceLock<Lease>,
+    fault: OnceLock<(&'static str, Arc<str>)>,
     masked: AtomicU32,
 }
 
 impl CredentialNote {
-    /// Notes which reference the call needs. Each is noted once; a call has one server.
+    /// Notes which references the call needs, with spaces between them. Each is noted once; a call has one server.
     pub fn wanted(&self, reference: Arc<str>) {
         let _first = self.reference.set(reference);
     }
 
-    /// Notes the id of the lease that was attached.
-    pub fn leased(&self, lease: Arc<str>) {
+    /// Notes the leases of what was attached.
+    pub fn leased(&self, lease: Lease) {
         let _first = self.lease.set(lease);
     }
 
-    /// Notes why there was none, by a stable word.
-    pub fn failed(&self, fault: &'static str) {
-        let _first = self.fault.set(fault);
+    /// Notes why there was none, by a stable word, and the reference that gave none.
+    pub fn failed(&self, fault: &'static str, reference: Arc<str>) {
+        let _first = self.fault.set((fault, reference));
     }
 
     /// Notes that so many places of the answer held the secret and were masked.
@@ -36,19 +45,20 @@ impl CredentialNote {
         self.masked.fetch_add(places, Ordering::AcqRel);
     }
 
-    /// The reference, if the call needs a credential.
+    /// The references, if the call needs credentials; where one gave none, that one.
     pub fn reference(&self) -> Option<&Arc<str>> {
-        self.reference.get()
+        let failed = self.fault.get().map(|(_, reference)| reference);
+        failed.or_else(|| self.reference.get())
     }
 
-    /// The lease's id, if it has one. Records carry a keyed digest of it.
-    pub fn lease(&self) -> Option<&Arc<str>> {
+    /// The leases, if there are any.
+    pub fn lease(&self) -> Option<&Lease> {
         self.lease.get()
     }
 
     /// Why there was no credential.
     pub fn fault(&self) -> Option<&'static str> {
-        self.fault.get().copied()
+        self.fault.get().map(|(word, _)| *word)
     }
 
     /// How many places were masked.

@@ -20,7 +20,7 @@ pub use beside::{Beside, BesideNote};
 pub use call::{Ask, Call, Origin, Passed};
 pub use caller::{Caller, CallerKind, Proof};
 pub use carried::{Carried, Changed, Detail};
-pub use credential::CredentialNote;
+pub use credential::{CredentialNote, Lease};
 pub use handover::Handover;
 pub use id::{DecisionId, UpstreamId};
 pub use principal::{Principal, SessionKey};

@@ -191,19 +191,6 @@ fn named(name: String, written: &str, server: entry::Server, files: &mut Names) 
 
 /// Whether a configuration with this server alone would be valid: what is not is a reason, not a broken file.
 fn check(named: &Named, around: Surroundings<'_>) -> Result<(), String> {
-    if named.server.secrets.len() > 1 {
-        let names: Vec<String> = named
-            .server
-            .secrets
-            .iter()
-            .map(|it| it.form.name().to_owned())
-            .collect();
-        return Err(format!(
-            "needs {} secrets ({}): a server has one credential in this version",
-            names.len(),
-            names.join(", ")
-        ));
-    }
     let alone = std::slice::from_ref(named);
     // Not the directory it goes to: definitions of servers there are about others.
     let text = yaml::document(alone, "/", &around.into.join(SECRETS));

@@ -56,7 +56,7 @@ fn source(runtime: &Runtime, count: usize) -> (Arc<Source>, Arc<Live>, tempfile:
         };
         uses.insert(
             ServerName::parse(&format!("server-{number}")).unwrap(),
-            wanted,
+            vec![wanted],
         );
     }
     let credentials = Credentials::new(&TaskTracker::new());

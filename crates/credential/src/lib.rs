@@ -1,7 +1,7 @@
 //! Secrets by reference: where they come from, how long they are kept, and how an echo of one is masked.
 //!
-//! [`Credentials`] holds one [`Source`] for each server that needs a credential. A call takes what the source
-//! [holds](Source::acquire), never the reference's content itself, and whatever any server sends is searched for [every
+//! [`Credentials`] holds a [`CredentialSet`] for each server that needs credentials, with a [`Source`] for each of them. A call takes
+//! what the sources [hold](CredentialSet::acquire), never the reference's content itself, and whatever any server sends is searched for [every
 //! secret](Live) of all of them. Only this crate reads secrets, and only [`Secret`] carries one.
 
 mod error;
@@ -12,6 +12,7 @@ mod material;
 mod proxy;
 mod reference;
 mod secret;
+mod set;
 mod settings;
 mod source;
 mod store;
@@ -25,6 +26,9 @@ pub use material::Material;
 pub use proxy::{proxy_login, proxy_login_of_variable};
 pub use reference::{Place, Reference, ReferenceError, is_segment, is_variable};
 pub use secret::{LONGEST, SHORTEST, Secret};
-pub use settings::{Engine, Form, Login, Settings, Terms, Use, UseError, User, VaultSettings};
+pub use set::{Acquired, CredentialSet};
+pub use settings::{
+    Engine, Form, Login, Settings, Slot, Terms, Use, UseError, User, VaultSettings,
+};
 pub use source::{Held, Source};
 pub use store::{Credentials, Ended, Scope, SetUpError, State, Status};

@@ -5,7 +5,7 @@
 //! blocks and swapped in whole. Reading takes no lock.
 //!
 //! **How long.** A secret is searched for as long as its source may use it, and [`KEPT`] longer: an answer may be late, and a
-//! log a server prints may be old. Of one server [`PAST`] secrets are kept so at most; the oldest makes room.
+//! log a server prints may be old. Of one credential [`PAST`] secrets are kept so at most; the oldest makes room.
 
 use std::{
     collections::HashSet,
@@ -18,7 +18,6 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use keepgate_call::ServerName;
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -29,7 +28,7 @@ use crate::{
 
 /// Minimum time that a secret is searched for after its use has ended.
 pub const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
-/// So many secrets of the past are searched for, of each server.
+/// So many secrets of the past are searched for, of each credential.
 pub const PAST: usize = 32;
 /// Time that new secrets wait for the base to be built.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -71,7 +70,7 @@ struct Known {
 
 struct Entry {
     number: u64,
-    server: ServerName,
+    owner: Arc<str>,
     holder: Arc<dyn Holder>,
     /// When its use has ended.
     over: Option<Instant>,
@@ -108,13 +107,13 @@ impl Live {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Searches for the secret of `holder` from now on.
+    /// Searches for the secret of `holder` from now on. `owner` is the credential it is one secret of after another.
     ///
     /// # Errors
     /// [`Fault`] for a secret that cannot be searched for: it is not used.
     pub(crate) fn add(
         self: &Arc<Self>,
-        server: &ServerName,
+        owner: &str,
         holder: Arc<dyn Holder>,
     ) -> Result<InUse, Fault> {
         let mut known = self.known();
@@ -141,7 +140,7 @@ impl Live {
         });
         known.entries.push(Entry {
             number,
-            server: server.clone(),
+            owner: owner.into(),
             holder,
             over: None,
         });
@@ -251,7 +250,7 @@ impl Live {
 }
 
 impl Known {
-    /// Forgets what was over long enough ago, and of each server what is too much.
+    /// Forgets what was over long enough ago.
     fn forget(&mut self, now: Instant) {
         self.entries.retain(|entry| {
             let over = entry.over.map(|over| now.saturating_duration_since(over));
@@ -270,8 +269,8 @@ impl Known {
             return;
         };
         ended.over = Some(now);
-        let server = ended.server.clone();
-        let past = |entry: &Entry| entry.over.is_some() && entry.server == server;
+        let owner = Arc::clone(&ended.owner);
+        let past = |entry: &Entry| entry.over.is_some() && entry.owner == owner;
         if self.entries.iter().filter(|entry| past(entry)).count() > PAST
             && let Some(oldest) = self.entries.iter().position(past)
         {

@@ -1,8 +1,8 @@
 //! What the store of credentials is told: valid values only, made by `cli` from the configuration file.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use http::{HeaderName, Uri};
+use http::{HeaderName, Uri, header};
 use keepgate_net::Egress;
 
 use crate::reference::{Place, Reference};
@@ -153,7 +153,42 @@ pub enum User {
     Field(String),
 }
 
+/// A place in which a server gets a secret or a user. Two of a server's credentials do not share one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Slot<'a> {
+    /// A header line, by its name in lower case.
+    Header(&'a str),
+    /// A parameter of the query.
+    Query(&'a str),
+    /// A variable in the environment.
+    Variable(&'a str),
+}
+
+impl fmt::Display for Slot<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(name) => write!(f, "header `{name}`"),
+            Self::Query(name) => write!(f, "parameter `{name}`"),
+            Self::Variable(name) => write!(f, "variable `{name}`"),
+        }
+    }
+}
+
 impl Form {
+    /// The places it fills, that of the secret first.
+    pub fn slots(&self) -> impl Iterator<Item = Slot<'_>> {
+        let (secret, user) = match self {
+            Self::Bearer | Self::Basic(_) => (Slot::Header(header::AUTHORIZATION.as_str()), None),
+            Self::Header(name) => (Slot::Header(name.as_str()), None),
+            Self::Query(name) => (Slot::Query(name), None),
+            Self::Environment { name, user } => {
+                let user = user.as_ref().map(|(name, _)| Slot::Variable(name));
+                (Slot::Variable(name), user)
+            }
+        };
+        std::iter::once(secret).chain(user)
+    }
+
     /// The field of a Vault answer that holds the user, if one does.
     pub(crate) fn user_field(&self) -> Option<&str> {
         match self {

@@ -1,4 +1,4 @@
-//! What one server's calls take their credential from.
+//! What one server's calls take one of their credentials from.
 //!
 //! A valid one costs an atomic load. When it has become old, one caller fetches and the others wait for it; when two
 //! thirds of its time are over, it is fetched ahead and nobody waits. What is over is not used, whatever the reason.
@@ -38,7 +38,7 @@ const TELL_AGAIN: Duration = Duration::from_secs(24 * 60 * 60);
 /// is one besides as a rule; a vault that issues short ones faster than they end must not grow the list.
 const MAX_SUPERSEDED: usize = 16;
 
-/// The credential of one server.
+/// One credential of one server.
 pub struct Source {
     server: ServerName,
     wanted: Use,
@@ -513,7 +513,9 @@ impl Source {
         let made = made.and_then(|material| {
             let material = Arc::new(material);
             let holder = Arc::clone(&material);
-            let in_use = self.live.add(&self.server, holder)?;
+            // No server's name has a space.
+            let owner = format!("{} {}", self.server, self.wanted.reference);
+            let in_use = self.live.add(&owner, holder)?;
             Ok((material, in_use))
         });
         if made.is_err()

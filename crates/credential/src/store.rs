@@ -1,4 +1,4 @@
-//! All sources, what becomes of them at a reload, and how they end.
+//! The credentials of all servers, what becomes of them at a reload, and how they end.
 
 use std::{
     collections::BTreeMap,
@@ -12,6 +12,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     live::Live,
+    set::CredentialSet,
     settings::{Settings, Use},
     source::Source,
     vault::{Vault, WayError},
@@ -20,10 +21,13 @@ use crate::{
 /// The first pause after a revocation that failed, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
+/// The credentials of each server, of those that have some.
+type Sets = BTreeMap<ServerName, Arc<CredentialSet>>;
+
 /// The credentials of all servers. It outlives reloads.
 #[derive(Debug)]
 pub struct Credentials {
-    sources: ArcSwap<BTreeMap<ServerName, Arc<Source>>>,
+    sets: ArcSwap<Sets>,
     /// What the sources were made for; held while they are exchanged.
     configured: Mutex<Configured>,
     revoker: Arc<Revoker>,
@@ -67,7 +71,7 @@ pub struct Ended {
     pub pending: Vec<Arc<str>>,
 }
 
-/// How one server's credential stands; nothing in it is secret.
+/// How one credential of a server stands; nothing in it is secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
     /// The server.
@@ -102,7 +106,7 @@ impl Credentials {
     /// A store whose secrets are among those of `live`.
     pub fn sharing(tasks: &TaskTracker, live: &Arc<Live>) -> Self {
         Self {
-            sources: ArcSwap::default(),
+            sets: ArcSwap::default(),
             configured: Mutex::default(),
             live: Arc::clone(live),
             revoker: Arc::default(),
@@ -119,7 +123,7 @@ impl Credentials {
     pub fn configure(
         &self,
         settings: &Settings,
-        uses: &BTreeMap<ServerName, Use>,
+        uses: &BTreeMap<ServerName, Vec<Use>>,
     ) -> Result<(), SetUpError> {
         let mut configured = self
             .configured
@@ -136,29 +140,33 @@ impl Credentials {
                 .map(|vault| Vault::new(vault, before, &self.live));
             vault.transpose().map_err(SetUpError)?
         };
-        let old = self.sources.load_full();
-        let mut sources = BTreeMap::new();
+        let old = self.sets.load_full();
+        let mut sets = Sets::new();
         for (server, wanted) in uses {
-            let kept = old
-                .get(server)
-                .filter(|source| source.wanted() == wanted && (same || source.vault().is_none()));
-            let source = kept.cloned().unwrap_or_else(|| {
-                let (revoker, live) = (&self.revoker, &self.live);
-                Source::new(server, wanted, vault.as_ref(), revoker, live, &self.tasks)
+            let before = old.get(server);
+            let kept = |wanted: &Use| {
+                let mut before = before.into_iter().flat_map(|set| set.sources());
+                before.find(|it| it.wanted() == wanted && (same || it.vault().is_none()))
+            };
+            let sources = wanted.iter().map(|wanted| match kept(wanted) {
+                Some(source) => Arc::clone(source),
+                None => {
+                    let (revoker, live) = (&self.revoker, &self.live);
+                    Source::new(server, wanted, vault.as_ref(), revoker, live, &self.tasks)
+                }
             });
-            sources.insert(server.clone(), source);
+            if let Some(set) = CredentialSet::new(sources) {
+                sets.insert(server.clone(), Arc::new(set));
+            }
         }
         self.retire(
             &old,
-            &sources,
+            &sets,
             (!same).then_some(configured.vault.as_ref()).flatten(),
         );
-        let local: Vec<_> = sources
-            .values()
-            .filter(|source| source.is_local())
-            .cloned()
-            .collect();
-        self.sources.store(Arc::new(sources));
+        let local = all(&sets).map(|(_, source)| source);
+        let local: Vec<_> = local.filter(|it| it.is_local()).cloned().collect();
+        self.sets.store(Arc::new(sets));
         self.read_ahead(local);
         if !same {
             configured.keeping.cancel();
@@ -187,15 +195,10 @@ impl Credentials {
     }
 
     /// Ends the sources that are not among the new ones, then the token of a vault nobody uses any more.
-    fn retire(
-        &self,
-        old: &BTreeMap<ServerName, Arc<Source>>,
-        new: &BTreeMap<ServerName, Arc<Source>>,
-        left: Option<&Arc<Vault>>,
-    ) {
-        let gone = old.iter().filter(|(server, source)| {
-            !new.get(*server)
-                .is_some_and(|kept| Arc::ptr_eq(kept, source))
+    fn retire(&self, old: &Sets, new: &Sets, left: Option<&Arc<Vault>>) {
+        let gone = all(old).filter(|(server, source)| {
+            let mut kept = new.get(*server).into_iter().flat_map(|set| set.sources());
+            !kept.any(|kept| Arc::ptr_eq(kept, source))
         });
         for (_, source) in gone {
             let leases = source.retire();
@@ -212,9 +215,10 @@ impl Credentials {
         }
     }
 
-    /// The credential of a server; `None` for one that needs none.
+    /// The first credential of a server, which is the only one where no more were configured; `None` for one that needs none.
     pub fn of(&self, server: &ServerName) -> Option<Arc<Source>> {
-        self.sources.load().get(server).cloned()
+        let sets = self.sets.load();
+        sets.get(server).map(|set| Arc::clone(set.first()))
     }
 
     /// The search for every secret in use.
@@ -222,14 +226,14 @@ impl Credentials {
         &self.live
     }
 
-    /// All sources by server.
-    pub fn sources(&self) -> Arc<BTreeMap<ServerName, Arc<Source>>> {
-        self.sources.load_full()
+    /// The credentials of each server, of those that have some.
+    pub fn sets(&self) -> Arc<BTreeMap<ServerName, Arc<CredentialSet>>> {
+        self.sets.load_full()
     }
 
     /// How every credential stands.
     pub fn status(&self) -> Vec<Status> {
-        let sources = self.sources.load();
+        let sets = self.sets.load();
         let status = |(server, source): (&ServerName, &Arc<Source>)| Status {
             server: server.clone(),
             reference: source.wanted().reference.text(),
@@ -241,7 +245,7 @@ impl Credentials {
             },
             overdue: source.overdue(),
         };
-        sources.iter().map(status).collect()
+        all(&sets).map(status).collect()
     }
 
     /// The references of the leases that wait to be revoked, one for each lease.
@@ -254,10 +258,10 @@ impl Credentials {
     ///
     /// The next call fetches anew. What keeps it from doing so is the kill switch.
     pub async fn end(&self, scope: Scope<'_>) -> Ended {
-        let sources = self.sources.load_full();
+        let sets = self.sets.load_full();
         let mut ended = Ended::default();
         let mut revoking = Vec::new();
-        for (server, source) in &*sources {
+        for (server, source) in all(&sets) {
             let reference = source.wanted().reference.text();
             let is_meant = match scope {
                 Scope::All => true,
@@ -267,7 +271,9 @@ impl Credentials {
             if !is_meant {
                 continue;
             }
-            ended.servers.push(server.clone());
+            if ended.servers.last() != Some(server) {
+                ended.servers.push(server.clone());
+            }
             let leases = source.end();
             let Some(vault) = source.vault() else {
                 continue;
@@ -311,6 +317,12 @@ impl Credentials {
         }
         ended
     }
+}
+
+/// Every credential with its server.
+fn all(sets: &Sets) -> impl Iterator<Item = (&ServerName, &Arc<Source>)> {
+    let each = sets.iter();
+    each.flat_map(|(server, set)| set.sources().map(move |source| (server, source)))
 }
 
 /// Revokes leases until it works.

@@ -62,11 +62,11 @@ struct Built {
     idle: Duration,
     lives: Lives,
     /// The references of the servers' credentials.
-    references: BTreeMap<ServerName, Arc<str>>,
+    references: BTreeMap<ServerName, Arc<[Arc<str>]>>,
     limits: Limits,
     definitions: BTreeMap<ServerName, Definition>,
-    /// Identity of each server: how it is reached, and with which credential.
-    servers: BTreeMap<ServerName, (Upstream, Option<Use>)>,
+    /// Identity of each server: how it is reached, and with which credentials.
+    servers: BTreeMap<ServerName, (Upstream, Vec<Use>)>,
     // Held for the gateway's own calls, which find it by a weak reference.
     _calls: Arc<Calls>,
 }
@@ -78,10 +78,8 @@ impl Built {
         authn: &Arc<Authenticator>,
     ) -> Result<Self, SetUpError> {
         let upstreams = Upstreams::new(settings, shared)?;
-        let uses = settings.servers.iter().filter_map(|(name, server)| {
-            let wanted = server.credential.clone()?;
-            Some((name.clone(), wanted))
-        });
+        let uses = settings.servers.iter();
+        let uses = uses.map(|(name, server)| (name.clone(), server.credentials.clone()));
         shared
             .credentials
             .configure(&settings.credentials, &uses.collect())?;
@@ -99,12 +97,17 @@ impl Built {
                 .servers
                 .iter()
                 .map(|(name, server)| {
-                    let what = (server.upstream.clone(), server.credential.clone());
+                    let what = (server.upstream.clone(), server.credentials.clone());
                     (name.clone(), what)
                 })
                 .collect(),
             _calls: calls,
         })
+    }
+
+    /// The references of a server's credentials.
+    fn references(&self, server: &ServerName) -> &[Arc<str>] {
+        self.references.get(server).map_or(&[], |all| all)
     }
 }
 
@@ -126,7 +129,7 @@ impl Gateway {
     /// over, too: one that was set and cleared while no gateway ran has ended its sessions all the same.
     pub fn restore(&self, rows: Vec<SessionRow>, kills: &[Arc<Kill>]) -> Restored {
         let (built, shared) = (self.built.load(), &self.shared);
-        let sources = shared.credentials.sources();
+        let sets = shared.credentials.sets();
         let now = shared.clock.now();
         shared.sessions.restore(
             rows,
@@ -134,11 +137,10 @@ impl Gateway {
                 limits: &built.limits,
                 now,
                 definitions: &built.definitions,
-                link: &|server, state| built.upstreams.resume(server, state, &sources),
+                link: &|server, state| built.upstreams.resume(server, state, &sets),
                 admits: &|caller| shared.authn.admits(caller),
                 is_killed: &|session| {
-                    let reference = built.references.get(&session.server);
-                    let facts = session.facts(reference.map(|text| &**text));
+                    let facts = session.facts(built.references(&session.server));
                     let began = now.checked_sub(session.age());
                     let since = |kill: &Kill| began.is_none_or(|began| kill.set_at >= began);
                     let mut all = kills.iter();
@@ -281,8 +283,7 @@ impl Gateway {
         let _in_time = tokio::time::timeout(ENDINGS, gone).await.is_ok();
         let built = self.built.load_full();
         let sessions = self.end_sessions(|session| {
-            let reference = built.references.get(&session.server);
-            let covered = kill.covers(&session.facts(reference.map(|text| &**text)));
+            let covered = kill.covers(&session.facts(built.references(&session.server)));
             // Other kills are found by what the call itself says.
             if covered && matches!(kill.scope, Scope::Session(_)) {
                 self.shared.sessions.end_killed(session);
@@ -326,13 +327,15 @@ impl Gateway {
     fn pending(&self, kill: &Kill) -> Vec<Arc<str>> {
         let mut pending = self.shared.credentials.pending();
         let built = self.built.load();
-        let own = match leases(kill) {
-            None => return Vec::new(),
-            Some(Ending::All) => return pending,
-            Some(Ending::Server(server)) => built.references.get(server).map(|text| &**text),
-            Some(Ending::Reference(reference)) => Some(reference),
-        };
-        pending.retain(|reference| Some(&**reference) == own);
+        match leases(kill) {
+            None => pending.clear(),
+            Some(Ending::All) => {}
+            Some(Ending::Server(server)) => {
+                let own = built.references(server);
+                pending.retain(|reference| own.contains(reference));
+            }
+            Some(Ending::Reference(own)) => pending.retain(|reference| **reference == *own),
+        }
         pending
     }
 

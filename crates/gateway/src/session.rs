@@ -142,8 +142,8 @@ impl Session {
         })
     }
 
-    /// The session, as far as kills can name it. `credential` is the reference of what its server is given.
-    pub fn facts<'a>(&'a self, credential: Option<&'a str>) -> Facts<'a> {
+    /// The session, as far as kills can name it. `credentials` are the references of what its server is given.
+    pub fn facts<'a>(&'a self, credentials: &'a [Arc<str>]) -> Facts<'a> {
         Facts {
             tenant: self.caller.tenant.as_str(),
             server: self.server.as_str(),
@@ -153,7 +153,7 @@ impl Session {
             grant: self.caller.grant.as_deref(),
             key: self.caller.key_id.as_deref(),
             session: Some(&self.public),
-            credential,
+            credentials,
         }
     }
 

@@ -39,13 +39,14 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The reference of each server's credential, of those that have one.
-    pub fn references(&self) -> BTreeMap<ServerName, Arc<str>> {
+    /// The references of each server's credentials, of those that have some.
+    pub fn references(&self) -> BTreeMap<ServerName, Arc<[Arc<str>]>> {
         let servers = self.servers.iter();
+        let servers = servers.filter(|(_, server)| !server.credentials.is_empty());
         servers
-            .filter_map(|(name, server)| {
-                let used = server.credential.as_ref()?;
-                Some((name.clone(), used.reference.text()))
+            .map(|(name, server)| {
+                let used = server.credentials.iter();
+                (name.clone(), used.map(|it| it.reference.text()).collect())
             })
             .collect()
     }
@@ -276,15 +277,15 @@ pub struct Server {
     pub timeouts: Timeouts,
     /// Time without a call or a stream after which a process of it ends; `None`: only when its place is needed.
     pub idle: Option<Duration>,
-    /// What the server gets so that it lets the gateway in.
-    pub credential: Option<Use>,
+    /// What the server gets so that it lets the gateway in: all of it, each in a place of its own.
+    pub credentials: Vec<Use>,
     /// How much may be asked of it.
     pub limits: ServerLimits,
     /// Its definition, as JSON, for policy; `None` when it has none.
     pub definition: Option<Arc<str>>,
     /// Treatment of arguments that a tool's schema does not declare.
     pub arguments: UndeclaredArguments,
-    /// Whether its credential may be sent where it can be read on the way.
+    /// Whether its credentials may be sent where it can be read on the way.
     pub plaintext: bool,
     /// Extent to which arguments are validated against a tool's schema.
     pub validation: Validation,

@@ -17,7 +17,7 @@ use std::{
 use ::http::HeaderValue;
 use futures_util::future::join_all;
 use keepgate_call::{Code, Principal, Refusal, Reply, ServerName, UpstreamId};
-use keepgate_credential::Source;
+use keepgate_credential::CredentialSet;
 use keepgate_mcp::{
     encode,
     id::Id,
@@ -106,11 +106,15 @@ impl Upstreams {
     /// Ends the processes `kill` cuts off. `references` are those of the servers' credentials.
     ///
     /// Returns how many processes could not be ended.
-    pub async fn stop(&self, kill: &Kill, references: &BTreeMap<ServerName, Arc<str>>) -> usize {
+    pub async fn stop(
+        &self,
+        kill: &Kill,
+        references: &BTreeMap<ServerName, Arc<[Arc<str>]>>,
+    ) -> usize {
         let stopped = self.0.iter().filter_map(|(server, kind)| match kind {
             Kind::Child(children) => {
-                let reference = references.get(server).map(|text| &**text);
-                Some(children.stop(Some(kill), server, reference))
+                let own = references.get(server).map_or(&[][..], |all| all);
+                Some(children.stop(Some(kill), server, own))
             }
             Kind::Http(_) | Kind::Sse(_) => None,
         });
@@ -122,7 +126,7 @@ impl Upstreams {
         let stopped = servers
             .iter()
             .filter_map(|server| match self.0.get(server)? {
-                Kind::Child(children) => Some(children.stop(None, server, None)),
+                Kind::Child(children) => Some(children.stop(None, server, &[])),
                 Kind::Http(_) | Kind::Sse(_) => None,
             });
         join_all(stopped).await;
@@ -143,19 +147,16 @@ impl Upstreams {
         &self,
         server: &ServerName,
         state: LinkState,
-        sources: &BTreeMap<ServerName, Arc<Source>>,
+        sets: &BTreeMap<ServerName, Arc<CredentialSet>>,
     ) -> Option<Link> {
-        let own = sources.get(server);
+        let own = sets.get(server);
         // What policy chose instead of the server's own is chosen again by each call; until then the server hears nothing.
-        let source = own.filter(|source| {
-            let reference = source.wanted().reference.text();
-            state.reference.as_ref() == Some(&reference)
-        });
+        let own = own.filter(|own| state.reference.as_ref() == Some(own.text()));
         match self.0.get(server)? {
             Kind::Http(http) => Some(Link::Http {
                 http: Arc::clone(http),
                 session: state.session,
-                source: source.cloned(),
+                credentials: own.cloned(),
             }),
             // The stream was the session.
             Kind::Sse(_) | Kind::Child(_) => None,
@@ -193,8 +194,8 @@ pub enum Link {
         http: Arc<http::Http>,
         /// The server's own session id, if it gave one. Never leaves the gateway.
         session: Option<HeaderValue>,
-        /// Where the server's credential comes from, if it wants one.
-        source: Option<Arc<Source>>,
+        /// What the session was opened with, if the server wants credentials.
+        credentials: Option<Arc<CredentialSet>>,
     },
     /// A process, or an event stream.
     Duplex(duplex::Attached),
@@ -208,8 +209,12 @@ impl Link {
             Self::Http {
                 http,
                 session,
-                source,
-            } => http.tell(answer.bytes().clone(), session.clone(), source.as_ref()),
+                credentials,
+            } => http.tell(
+                answer.bytes().clone(),
+                session.clone(),
+                credentials.as_ref(),
+            ),
             Self::Duplex(attached) => attached.decline(answer),
         }
     }
@@ -223,8 +228,8 @@ impl Link {
             Self::Http {
                 http,
                 session,
-                source,
-            } => http.tell(bytes, session.clone(), source.as_ref()),
+                credentials,
+            } => http.tell(bytes, session.clone(), credentials.as_ref()),
             Self::Duplex(_) => {}
         }
     }
@@ -243,10 +248,12 @@ impl Link {
     pub(crate) fn state(&self) -> Option<LinkState> {
         match self {
             Self::Http {
-                session, source, ..
+                session,
+                credentials,
+                ..
             } => Some(LinkState {
                 session: session.clone(),
-                reference: source.as_ref().map(|it| it.wanted().reference.text()),
+                reference: credentials.as_ref().map(|it| Arc::clone(it.text())),
             }),
             Self::Duplex(_) => None,
         }
@@ -258,8 +265,8 @@ impl Link {
             Self::Http {
                 http,
                 session,
-                source,
-            } => http.end(session.clone(), source.as_ref()),
+                credentials,
+            } => http.end(session.clone(), credentials.as_ref()),
             // A process or a stream ends when nobody holds it any more.
             Self::Duplex(_) => {}
         }
@@ -280,7 +287,7 @@ fn declined(id: &Id) -> Option<Response> {
 pub(crate) struct LinkState {
     /// The server's own session id, if it gave one.
     pub(crate) session: Option<HeaderValue>,
-    /// Reference of the credential it was opened with.
+    /// References of the credentials it was opened with, with spaces between.
     pub(crate) reference: Option<Arc<str>>,
 }
 

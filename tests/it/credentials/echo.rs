@@ -271,7 +271,7 @@ async fn a_secret_of_one_server_is_masked_in_answers_of_another() {
                 .servers
                 .get_mut(&ServerName::parse("up").unwrap())
                 .unwrap();
-            up.credential = Some(wanted(&text, Form::Bearer));
+            up.credentials = vec![wanted(&text, Form::Bearer)];
         })
         .start()
         .await;

@@ -23,7 +23,7 @@ pub(super) fn armed(
     move |settings| {
         settings.credentials.vault = vault;
         for server in settings.servers.values_mut() {
-            server.credential = Some(wanted.clone());
+            server.credentials = vec![wanted.clone()];
         }
     }
 }
@@ -362,7 +362,7 @@ async fn a_reload_ends_what_is_no_longer_wanted() {
     client.call_modern("echo", json!({})).await;
     assert_eq!(fake.asked("GET database/creds"), 1);
     for server in settings.servers.values_mut() {
-        server.credential = None;
+        server.credentials.clear();
     }
     gateway.gateway.reload(&settings).unwrap();
     while !fake.content().leases.is_empty() {
@@ -515,7 +515,7 @@ async fn lines_and_parameters_of_the_configuration_go_with_every_request() {
         let gateway = TestGateway::http(&url)
             .with(|settings| {
                 for server in settings.servers.values_mut() {
-                    server.credential = Some(wanted(&text, Form::Query("k".to_owned())));
+                    server.credentials = vec![wanted(&text, Form::Query("k".to_owned()))];
                     let Upstream::Http { headers, .. } = &mut server.upstream else {
                         panic!("a server on the network")
                     };

@@ -114,7 +114,7 @@ async fn servers_that_wait_for_a_login_share_its_failure() {
     let name = |number: usize| ServerName::parse(&format!("up-{number}")).unwrap();
     let uses = (0..SERVERS).map(|number| {
         let reference = format!("vault:secret/mcp/{number}#token");
-        (name(number), wanted(&reference, Form::Bearer))
+        (name(number), vec![wanted(&reference, Form::Bearer)])
     });
     let store = Credentials::new(&TaskTracker::new());
     let settings = Settings {

@@ -216,10 +216,10 @@ async fn two_credentials(
         .policy(&obliging(&rules))
         .with(move |settings| {
             let mut up = settings.servers.values().next().unwrap().clone();
-            up.credential = Some(other);
+            up.credentials = vec![other];
             let name = ServerName::parse("other").unwrap();
             for server in settings.servers.values_mut() {
-                server.credential = Some(one.clone());
+                server.credentials = vec![one.clone()];
             }
             settings.servers.insert(name, up);
         })
@@ -246,6 +246,104 @@ async fn a_call_is_armed_with_the_credential_policy_chose() {
     let outcome =
         |record: &Value| record["kind"] == "call.outcome" && record["cred"]["ref"] == *admin;
     gateway.record(outcome).await;
+}
+
+/// A gateway whose server `up` has three credentials, of which policy exchanges one for that of the file the argument `by`
+/// names; and the beginning of the references.
+async fn three_credentials(server: &FakeServer) -> (TestGateway, String) {
+    use keepgate_credential::{Form, Reference, Use};
+
+    let directory = TempDir::new().unwrap();
+    let prefix = format!("file:{}/", directory.path().display());
+    let wanted = |name: &str, form: Form| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, format!("secret-{name}")).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+        Use {
+            reference: Reference::parse(&format!("{prefix}{name}")).unwrap(),
+            form,
+            terms: Default::default(),
+        }
+    };
+    let header = |name: &str| Form::Header(name.parse().unwrap());
+    let own = vec![
+        wanted("key", header("x-key")),
+        wanted("plain", Form::Bearer),
+        wanted("app", header("x-app")),
+    ];
+    let variable = Form::Environment {
+        name: "X".to_owned(),
+        user: None,
+    };
+    let others = vec![
+        wanted("admin", Form::Bearer),
+        wanted("stray", header("x-stray")),
+        wanted("child", variable),
+    ];
+    let reference = format!("concat(\"\", [\"{prefix}\", input.arguments.by])");
+    let rules = format!("credential contains {{\"ref\": {reference}}} if input.arguments.by");
+    let gateway = TestGateway::http(&server.url())
+        .policy(&obliging(&rules))
+        .with(move |settings| {
+            let mut other = settings.servers.values().next().unwrap().clone();
+            other.credentials = others;
+            for server in settings.servers.values_mut() {
+                server.credentials.clone_from(&own);
+            }
+            let name = ServerName::parse("other").unwrap();
+            settings.servers.insert(name, other);
+        })
+        .start()
+        .await;
+    // Read when they are needed, so as long as the test runs.
+    let _kept = directory.keep();
+    (gateway, prefix)
+}
+
+/// Of a server with several credentials, the chosen one takes the place of that which is sent the same way.
+#[tokio::test]
+async fn policy_exchanges_the_one_of_several_credentials_that_is_sent_the_same_way() {
+    let server = FakeServer::with_tools(echoes).await;
+    let (gateway, prefix) = three_credentials(&server).await;
+    let client = Client::new(gateway.addr).initialize("2025-11-25").await;
+    for (by, line) in [
+        (json!({}), "Bearer secret-plain"),
+        (json!({"by": "admin"}), "Bearer secret-admin"),
+        (json!({}), "Bearer secret-plain"),
+    ] {
+        assert_eq!(client.call("echo", by.clone()).await.code(), None, "{by}");
+        let heard = server.heard_of("tools/call").pop().unwrap();
+        for (name, expected) in [
+            ("authorization", line),
+            ("x-key", "secret-key"),
+            ("x-app", "secret-app"),
+        ] {
+            assert_eq!(heard.header(name), Some(expected), "{by}");
+        }
+    }
+    let all = format!("{prefix}key {prefix}admin {prefix}app");
+    gateway
+        .record(|record| record["kind"] == "call.outcome" && record["cred"]["ref"] == *all)
+        .await;
+    for by in ["stray", "child"] {
+        let refused = client.call("echo", json!({"by": by})).await;
+        assert_eq!(refused.code().as_deref(), Some("policy_failed"), "{by}");
+    }
+    // The chosen one, and one that stays.
+    for by in ["admin", "app"] {
+        let wish = Wish {
+            scope: Scope::parse("credential", Some(&format!("{prefix}{by}"))).unwrap(),
+            tenant: None,
+            reason: "leaked".to_owned(),
+            by: "alice".to_owned(),
+            lasts: None,
+        };
+        let kill = Kill::new(wish, SystemTime::now()).unwrap();
+        gateway.gateway.shared().kill.set(kill);
+        let refused = client.call("echo", json!({"by": "admin"})).await;
+        assert_eq!(refused.code().as_deref(), Some("killed"), "{by}");
+    }
+    assert_eq!(server.heard_of("tools/call").len(), 3);
 }
 
 #[tokio::test]
@@ -304,14 +402,14 @@ async fn a_child_process_is_given_no_other_credential() {
         .policy(&obliging("credential contains {\"ref\": \"env:PATH\"}"))
         .with(|settings| {
             for server in settings.servers.values_mut() {
-                server.credential = Some(keepgate_credential::Use {
+                server.credentials = vec![keepgate_credential::Use {
                     reference: keepgate_credential::Reference::parse("env:PATH").unwrap(),
                     form: keepgate_credential::Form::Environment {
                         name: "TOKEN".to_owned(),
                         user: None,
                     },
                     terms: Default::default(),
-                });
+                }];
             }
         })
         .start()

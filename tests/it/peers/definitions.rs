@@ -213,7 +213,9 @@ async fn an_overdue_secret_is_told() {
     assert_eq!(answer.code(), None, "{answer:?}");
     assert_eq!(gate.said("credential is overdue"), 1);
     let metrics = gate.metrics().await;
-    let meter = format!("keepgate_credential_overdue{{keepgate_server_name=\"{SERVER}\"}} 1");
+    let meter = format!(
+        "keepgate_credential_overdue{{keepgate_server_name=\"{SERVER}\",keepgate_credential_reference=\"vault:secret/mcp/salesforce/support-agent#token\"}} 1"
+    );
     assert!(metrics.contains(&meter), "{metrics}");
 }
 

@@ -247,7 +247,20 @@ impl Home {
 
     /// Starts the gateway with variables of the environment besides.
     pub(super) async fn serve_with(self, environment: &[(&str, &str)]) -> Gate {
-        let mut process = self.start(environment);
+        let process = self.start(environment);
+        self.ready(process).await
+    }
+
+    /// Starts the gateway with another configuration, a file of the home, and variables of the environment besides.
+    pub(super) async fn serve_file(self, name: &str, environment: &[(&str, &str)]) -> Gate {
+        let mut command = command(program("keepgate"), &["serve", "--config"]);
+        command.arg(self.path(name));
+        command.envs(environment.iter().copied());
+        let process = Running::start("keepgate serve", command);
+        self.ready(process).await
+    }
+
+    async fn ready(self, mut process: Running) -> Gate {
         process
             .says("`ready`", |said| line(said, "ready").map(drop))
             .await;

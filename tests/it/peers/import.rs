@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use keepgate_tests::{FakeServer, Say, upstream::said};
 use serde_json::{Value, json};
 
 use super::faults::{NEED_ROOM, Shim};
@@ -151,6 +152,96 @@ async fn a_probe_names_the_tools_of_servers_it_was_let_start() {
         .finished(PATIENCE)
         .await;
     assert_eq!(tested.code, Some(0), "{}{}", tested.stdout, tested.stderr);
+}
+
+/// A child that answers with the lengths of its two secrets, and with them.
+const CHILD: &str = r#"
+import json, os, sys
+secrets = [os.environ.get(name, "") for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]]
+for line in sys.stdin:
+    message = json.loads(line)
+    if "id" not in message: continue
+    if message["method"] == "tools/list":
+        result = {"tools": [{"name": "echo", "inputSchema": {"type": "object"}}], "resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
+    else:
+        text = " ".join(str(len(secret)) for secret in secrets) + " " + " ".join(secrets)
+        result = {"content": [{"type": "text", "text": text}], "resultType": "complete"}
+    sys.stdout.write(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}) + "\n"); sys.stdout.flush()
+"#;
+
+/// A home with an import of two servers with two secrets each.
+async fn home_of_several(server: &FakeServer) -> Home {
+    let home = Home::new().url("other", "http://127.0.0.1:9/mcp");
+    let script = home.path("server.py").display().to_string();
+    home.replace("server.py", CHILD);
+    let servers = json!({
+        "aws": {
+            "command": "python3", "args": [script],
+            "env": { "AWS_ACCESS_KEY_ID": "AKIA-canary-of-aws-1", "AWS_SECRET_ACCESS_KEY": "canary-of-aws-2+x" },
+        },
+        "datadog": {
+            "url": server.url(),
+            "headers": { "DD-API-KEY": "canary-of-dd-1", "DD-APPLICATION-KEY": "${env:DD_APP}" },
+        },
+    });
+    home.replace("mcp.json", &json!({ "mcpServers": servers }).to_string());
+    std::fs::create_dir(home.path("state")).expect("a folder");
+    let done = import(&home, &[], &[]).await;
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    home
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn imported_servers_of_several_secrets_get_each_of_them() {
+    let server =
+        FakeServer::with_tools(|heard| Say::json(&said(&heard.json()["id"], &heard.head))).await;
+    let home = home_of_several(&server).await;
+    let config = "state/gate/keepgate.yaml";
+    let state = home.path("state").display().to_string();
+    let policies = format!("[{}]", home.path("policies").display());
+    let variables = [
+        ("KEEPGATE_LISTEN", "127.0.0.1:0"),
+        ("KEEPGATE_ADMIN__LISTEN", "127.0.0.1:0"),
+        ("KEEPGATE_STATE__DIR", &state),
+        ("KEEPGATE_AUTH__MODE", "anonymous"),
+        ("KEEPGATE_LOG__FORMAT", "json"),
+        ("KEEPGATE_LIMITS__DRAIN_DELAY", "1ms"),
+        ("KEEPGATE_POLICIES", &policies),
+        ("DD_APP", "canary-of-dd-2"),
+    ];
+    let mut check = command(program("keepgate"), &["check", "--config"]);
+    check.arg(home.path(config)).env("DD_APP", "canary-of-dd-2");
+    let checked = Running::start("check", check).finished(PATIENCE).await;
+    assert_eq!(
+        checked.code,
+        Some(0),
+        "{}{}",
+        checked.stdout,
+        checked.stderr
+    );
+
+    let gate = home.serve_file(config, &variables).await;
+    let answer = gate.client("aws").call_modern("echo", json!({})).await;
+    let shown = String::from_utf8_lossy(&answer.body).into_owned();
+    let masked = "[masked by keepgate]";
+    assert!(
+        shown.contains(&format!("\"20 17 {masked} {masked}\"")),
+        "{shown}"
+    );
+    let answer = gate.client("datadog").call_modern("echo", json!({})).await;
+    let shown = String::from_utf8_lossy(&answer.body).into_owned();
+    assert_eq!(shown.matches(masked).count(), 2, "{shown}");
+    let heard = server.heard_of("tools/call").pop().expect("a call");
+    assert_eq!(heard.header("dd-api-key"), Some("canary-of-dd-1"));
+    assert_eq!(heard.header("dd-application-key"), Some("canary-of-dd-2"));
+    let records = gate.end().await;
+    let references = |name: &str| {
+        let mut of_server = records.iter().filter(|record| record["server"] == name);
+        let outcome = of_server.rfind(|record| record["kind"] == "call.outcome");
+        outcome.expect("an outcome")["cred"]["ref"].to_string()
+    };
+    assert!(references("datadog").contains("/secrets/datadog-dd-api-key env:DD_APP\""));
+    assert_eq!(references("aws").split(' ').count(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

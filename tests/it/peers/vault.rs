@@ -241,7 +241,7 @@ fn store(vault: VaultSettings, wanted: Use) -> Credentials {
 fn configure(store: &Credentials, vault: VaultSettings, wanted: Use) {
     let settings = Settings { vault: Some(vault) };
     store
-        .configure(&settings, &BTreeMap::from([(up(), wanted)]))
+        .configure(&settings, &BTreeMap::from([(up(), vec![wanted])]))
         .expect("a store");
 }
 

@@ -101,7 +101,7 @@ fn facts(session: &Session) -> Facts<'_> {
         grant: session.grant.as_deref(),
         key: session.key.as_deref(),
         session: Some(&session.id),
-        credential: session.credential.as_deref(),
+        credentials: &session.credentials,
     }
 }
 

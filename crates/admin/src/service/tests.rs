@@ -62,7 +62,7 @@ impl Source for Fake {
                 grant: None,
                 key: None,
                 server: "crm".to_owned(),
-                credential: None,
+                credentials: Vec::new(),
                 age_s: 7,
                 idle_s: 1,
             })

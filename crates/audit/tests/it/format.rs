@@ -116,6 +116,12 @@ fn write_samples(log: &Log) {
         intent,
         rest,
         Record {
+            credential: Some(Credential {
+                reference: "file:/run/secrets/id vault:database/creds/crm#password",
+                lease_id: Some("- b3:lease"),
+                fault: None,
+                masked: Some(1),
+            }),
             result: Some(result),
             ..Record::new(Kind::CallOutcome, at(2))
         },

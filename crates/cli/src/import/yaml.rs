@@ -73,13 +73,22 @@ fn entry(text: &mut String, named: &Named, secrets: &Path) {
         }
     }
     let files = named.files.iter();
-    let mut credentials = named.server.secrets.iter().zip(files);
-    if let Some((secret, file)) = credentials.next() {
-        lines.push(("credential", credential(secret, &secrets.join(file))));
+    let credentials = named.server.secrets.iter().zip(files);
+    let credentials: Vec<String> = credentials
+        .map(|(secret, file)| credential(secret, &secrets.join(file)))
+        .collect();
+    match credentials.as_slice() {
+        [] => {}
+        [one] => lines.push(("credential", one.clone())),
+        several => {
+            let several = several.iter().map(|one| format!("\n      - {one}"));
+            lines.push(("credentials", several.collect()));
+        }
     }
     text.push_str(&format!("  {}:\n", scalar(&named.name)));
     for (key, value) in lines {
-        text.push_str(&format!("    {key}: {value}\n"));
+        let space = if value.starts_with('\n') { "" } else { " " };
+        text.push_str(&format!("    {key}:{space}{value}\n"));
     }
 }
 

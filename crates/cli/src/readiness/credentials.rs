@@ -1,7 +1,7 @@
 //! Vaulted and rotated: no secret in a file of ours, none that lasts for ever, none in a URL.
 
 use keepgate_credential::{Engine, Form, Login, Place, Use};
-use keepgate_gateway::settings::{Server, Upstream};
+use keepgate_gateway::settings::Upstream;
 
 use super::{Finding, Ground, Group, Item, first, names};
 
@@ -51,9 +51,56 @@ pub(super) const GROUP: Group = Group {
     ],
 };
 
-/// The servers whose credential `wanted` holds for.
-fn credited(ground: &Ground<'_>, wanted: impl Fn(&Use) -> bool) -> Vec<String> {
-    ground.named(|server| server.credential.as_ref().is_some_and(&wanted))
+/// Servers with credentials of some kind.
+#[derive(Default)]
+struct Credited {
+    /// Names, as messages show them: with the references where a server has several credentials.
+    shown: Vec<String>,
+    /// Name of the first, and whether it has several credentials.
+    name: String,
+    is_several: bool,
+}
+
+impl Credited {
+    /// The servers with a credential that `wanted` holds for.
+    fn of(ground: &Ground<'_>, wanted: impl Fn(&Use) -> bool) -> Self {
+        let mut credited = Self::default();
+        for (name, server) in ground.servers() {
+            let used = server.credentials.iter().filter(|used| wanted(used));
+            let references: Vec<&str> = used.map(|used| used.reference.as_str()).collect();
+            let is_several = server.credentials.len() > 1;
+            if references.is_empty() {
+                continue;
+            }
+            if credited.is_empty() {
+                credited.name = name.to_string();
+                credited.is_several = is_several;
+            }
+            credited.shown.push(match is_several {
+                true => format!("{name} ({})", references.join(", ")),
+                false => name.to_string(),
+            });
+        }
+        credited
+    }
+
+    fn is_empty(&self) -> bool {
+        self.shown.is_empty()
+    }
+
+    /// The entry to write for the first of them, with this of the credential.
+    fn fix(&self, credential: &str) -> String {
+        let key = match self.is_several {
+            true => format!("credentials: [{{ {credential} }}, ..]"),
+            false => format!("credential: {{ {credential} }}"),
+        };
+        format!("servers: {{ {}: {{ {key} }} }}", self.name)
+    }
+
+    /// As [`Self::fix`], with a reference to a vault.
+    fn vault_fix(&self) -> String {
+        self.fix(&format!("ref: \"vault:secret/mcp/{}#token\"", self.name))
+    }
 }
 
 fn in_vault(credential: &Use) -> bool {
@@ -68,36 +115,30 @@ fn on_disk(credential: &Use) -> bool {
 }
 
 fn vaulted(ground: &Ground<'_>) -> Finding {
-    let with = credited(ground, |_| true);
+    let with = Credited::of(ground, |_| true);
     if with.is_empty() {
         return Finding::done("no server is given a credential, so there is none to vault");
     }
-    let variables = credited(ground, |credential| {
+    let variables = Credited::of(ground, |credential| {
         matches!(credential.reference.place(), Place::Environment(_))
     });
     if !variables.is_empty() {
-        let name = first(&variables);
         return Finding::missing(
-            format!("{} take theirs from a variable", names(&variables)),
-            format!(
-                "servers: {{ {name}: {{ credential: {{ ref: \"vault:secret/mcp/{name}#token\" }} }} }}"
-            ),
+            format!("{} take theirs from a variable", names(&variables.shown)),
+            variables.vault_fix(),
         );
     }
-    let files = credited(ground, on_disk);
+    let files = Credited::of(ground, on_disk);
     if !files.is_empty() {
         return Finding::not_knowable(
             format!(
                 "{} take theirs from a file: a secrets manager may have mounted it, or somebody wrote it",
-                names(&files)
+                names(&files.shown)
             ),
-            format!(
-                "servers: {{ {0}: {{ credential: {{ ref: \"vault:secret/mcp/{0}#token\" }} }} }}",
-                first(&files)
-            ),
+            files.vault_fix(),
         );
     }
-    Finding::done(format!("all of them, {}, by `vault:`", with.len()))
+    Finding::done(format!("all of them, {}, by `vault:`", with.shown.len()))
 }
 
 fn none_in_the_clear(ground: &Ground<'_>) -> Finding {
@@ -146,45 +187,37 @@ fn encrypted(ground: &Ground<'_>) -> Finding {
 }
 
 fn none_in_a_url(ground: &Ground<'_>) -> Finding {
-    let query = credited(ground, |credential| {
+    let query = Credited::of(ground, |credential| {
         matches!(credential.form, Form::Query(_))
     });
     if query.is_empty() {
         return Finding::done("no credential is attached `as: query`");
     }
     Finding::missing(
-        format!("in the query, which lands in logs: {}", names(&query)),
-        format!(
-            "servers: {{ {}: {{ credential: {{ as: bearer }} }} }}",
-            first(&query)
-        ),
+        format!("in the query, which lands in logs: {}", names(&query.shown)),
+        query.fix("as: bearer"),
     )
 }
 
 fn rotation(ground: &Ground<'_>) -> Finding {
-    let with = credited(ground, |_| true);
+    let with = Credited::of(ground, |_| true);
     if with.is_empty() {
         return Finding::done("no server is given a credential");
     }
     let vault = ground.configuration.gateway.credentials.vault.as_ref();
-    let engine = |server: &Server| {
-        let place = server.credential.as_ref()?.reference.place();
-        let Place::Vault { path, .. } = place else {
+    let engine = |used: &Use| {
+        let Place::Vault { path, .. } = used.reference.place() else {
             return None;
         };
         let (_, engine, _) = vault?.mount_of(path)?;
         Some(engine)
     };
-    let leased = |server: &Server| engine(server) == Some(Engine::Leased);
+    let leased = |used: &Use| engine(used) == Some(Engine::Leased);
     // Of a secret in version 2 of KV it is known when it was written.
-    let watched = |server: &Server| {
-        let terms = server.credential.as_ref().map(|used| used.terms);
-        engine(server) == Some(Engine::Kv2) && terms.is_some_and(|terms| terms.rotation.is_some())
-    };
-    let fixed =
-        ground.named(|server| server.credential.is_some() && !leased(server) && !watched(server));
+    let watched = |used: &Use| engine(used) == Some(Engine::Kv2) && used.terms.rotation.is_some();
+    let fixed = Credited::of(ground, |used| !leased(used) && !watched(used));
     if fixed.is_empty() {
-        let watched = ground.named(watched);
+        let watched = Credited::of(ground, watched).shown;
         return Finding::done(if watched.is_empty() {
             "every credential is issued for a lease and ends with it".to_owned()
         } else {
@@ -194,9 +227,9 @@ fn rotation(ground: &Ground<'_>) -> Finding {
             )
         });
     }
-    let soon = if !credited(ground, in_vault).is_empty() {
+    let soon = if !Credited::of(ground, in_vault).is_empty() {
         "what is changed in the vault is used within its max_age, 60s at most"
-    } else if !credited(ground, on_disk).is_empty() {
+    } else if !Credited::of(ground, on_disk).is_empty() {
         "a file that is changed is used without a restart"
     } else {
         "a variable stays as it is until a restart"
@@ -204,7 +237,7 @@ fn rotation(ground: &Ground<'_>) -> Finding {
     Finding::not_knowable(
         format!(
             "who changes the secrets of {}, and how often, is not written here; {soon}",
-            names(&fixed)
+            names(&fixed.shown)
         ),
         "rotate them every 30 to 90 days and write `rotation_days` in their definitions, or let the vault issue them: credentials: { providers: { vault: { mounts: { database: leased } } } }",
     )

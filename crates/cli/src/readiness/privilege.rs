@@ -77,8 +77,10 @@ fn no_allow_all(ground: &Ground<'_>) -> Finding {
 fn credential_per_server(ground: &Ground<'_>) -> Finding {
     let mut users: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for (name, server) in ground.servers() {
-        if let Some(credential) = &server.credential {
-            let reference = credential.reference.as_str();
+        // One may be given to a server in two places.
+        let references = server.credentials.iter();
+        let references: BTreeSet<&str> = references.map(|it| it.reference.as_str()).collect();
+        for reference in references {
             users.entry(reference).or_default().push(name.to_string());
         }
     }

@@ -30,7 +30,7 @@ limits:
   breaker: off
 servers:
   crm: { url: http://crm.example/mcp, plaintext: allowed, credential: { ref: "env:CRM", as: bearer }, environment: production }
-  wiki: { url: https://wiki.example/mcp, credential: { ref: "env:CRM", as: query, name: key, in_url: true }, environment: staging }
+  wiki: { url: https://wiki.example/mcp, credentials: [{ ref: "env:WIKI", as: bearer }, { ref: "env:CRM", as: query, name: key, in_url: true }], environment: staging }
   files: { command: [files], env: { FILES_TOKEN: x }, environment: production, owner: documents }
 credentials:
   providers:

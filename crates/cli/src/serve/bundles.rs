@@ -99,16 +99,12 @@ impl Bundles {
             if let Place::Http(remote) = &bundle.place
                 && let Some(reference) = &remote.credential
             {
-                let form = Form::Bearer;
-                let reference = reference.clone();
-                uses.insert(
-                    name,
-                    Use {
-                        reference,
-                        form,
-                        terms: Default::default(),
-                    },
-                );
+                let wanted = Use {
+                    reference: reference.clone(),
+                    form: Form::Bearer,
+                    terms: Default::default(),
+                };
+                uses.insert(name, vec![wanted]);
             }
         }
         credentials

@@ -68,7 +68,7 @@ impl Receiver {
         let credentials = match (&upload.token, ServerName::parse(name)) {
             (Some(wanted), Some(name)) => {
                 let credentials = Credentials::sharing(&TaskTracker::new(), live);
-                let uses = BTreeMap::from([(name.clone(), wanted.clone())]);
+                let uses = BTreeMap::from([(name.clone(), vec![wanted.clone()])]);
                 credentials
                     .configure(providers, &uses)
                     .map_err(|error| Failure::caused(Exit::Start, &error))?;

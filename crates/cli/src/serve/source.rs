@@ -46,7 +46,7 @@ pub(super) struct View {
     pub(super) shared: Arc<Shared>,
     pub(super) ledger: Arc<Ledger>,
     /// The references of the servers' credentials.
-    references: ArcSwap<BTreeMap<ServerName, Arc<str>>>,
+    references: ArcSwap<BTreeMap<ServerName, Arc<[Arc<str>]>>>,
     bundles: Arc<Bundles>,
     operators: Arc<Operators>,
     serving: AtomicBool,
@@ -108,7 +108,8 @@ impl View {
     /// References of the servers' credentials.
     pub(super) fn credential_names(&self) -> impl Iterator<Item = String> + use<> {
         let references = self.references.load_full();
-        let names: Vec<String> = references.values().map(ToString::to_string).collect();
+        let all = references.values().flat_map(|all| all.iter());
+        let names: Vec<String> = all.map(ToString::to_string).collect();
         names.into_iter()
     }
 
@@ -218,28 +219,30 @@ impl View {
         }
         let about = About::gauge(
             "keepgate.credential.ok",
-            "Whether the server's credential could be had when it was last wanted",
-            &["keepgate.server.name"],
+            "Whether the credential could be had when it was last wanted",
+            &["keepgate.server.name", "keepgate.credential.reference"],
         );
         let view = Arc::downgrade(self);
         registry.observe(about, move |out| {
             let Some(view) = view.upgrade() else { return };
             for status in view.shared.credentials.status() {
                 let failed = matches!(status.state, keepgate_credential::State::Failed(_));
-                out.add([status.server.as_str()], f64::from(!failed));
+                let labels = [status.server.as_str(), &status.reference];
+                out.add(labels, f64::from(!failed));
             }
         });
         let about = About::gauge(
             "keepgate.credential.overdue",
-            "Whether nobody has changed the server's credential for longer than its definition allows; only where its age is known",
-            &["keepgate.server.name"],
+            "Whether nobody has changed the credential for longer than its server's definition allows; only where its age is known",
+            &["keepgate.server.name", "keepgate.credential.reference"],
         );
         let view = Arc::downgrade(self);
         registry.observe(about, move |out| {
             let Some(view) = view.upgrade() else { return };
             for status in view.shared.credentials.status() {
                 if let Some(overdue) = status.overdue {
-                    out.add([status.server.as_str()], f64::from(overdue));
+                    let labels = [status.server.as_str(), &status.reference];
+                    out.add(labels, f64::from(overdue));
                 }
             }
         });
@@ -462,7 +465,9 @@ impl Source for View {
                 grant: text(&caller.grant),
                 key: text(&caller.key_id),
                 server: session.server.to_string(),
-                credential: references.get(&session.server).map(ToString::to_string),
+                credentials: references
+                    .get(&session.server)
+                    .map_or_else(Vec::new, |all| all.to_vec()),
                 age_s: session.age_s(),
                 idle_s: self.shared.sessions.idle_s(session),
             }

@@ -187,6 +187,8 @@ fn secrets_go_to_files_nobody_else_may_read() {
         .mode();
     assert_eq!(mode & 0o777, 0o700);
     let expected = [
+        ("aws-aws_access_key_id", "AKIAS3CR3T5S3CR3T5SE"),
+        ("aws-aws_secret_access_key", "S3CR3T-6"),
         ("brave-search-brave_api_key", "S3CR3T-3-of-brave"),
         (
             "github-github_personal_access_token",

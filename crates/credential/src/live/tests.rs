@@ -5,8 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use keepgate_call::ServerName;
-
 use super::{Holder, KEPT, Live, PAST, SHARED, Tails};
 use crate::{MASK, secret::Secret};
 
@@ -16,10 +14,6 @@ fn holder(text: &str) -> Arc<dyn Holder> {
 
 fn live() -> Arc<Live> {
     Live::new()
-}
-
-fn server(name: &str) -> ServerName {
-    ServerName::parse(name).unwrap()
 }
 
 fn shown(live: &Live, text: &str) -> String {
@@ -37,7 +31,7 @@ async fn a_secret_is_searched_for_from_the_moment_it_is_added() {
     for number in 0..(SHARED * 3) {
         let secret = format!("secret-number-{number:04}");
         assert_eq!(shown(&live, &secret), secret);
-        kept.push(live.add(&server("a"), holder(&secret)).unwrap());
+        kept.push(live.add("a", holder(&secret)).unwrap());
         for earlier in 0..=number {
             let secret = format!("secret-number-{earlier:04}");
             assert_eq!(shown(&live, &secret), MASK, "{secret} after {number}");
@@ -60,8 +54,8 @@ async fn a_secret_is_searched_for_from_the_moment_it_is_added() {
 #[tokio::test]
 async fn a_secret_of_the_past_is_searched_for_as_long_as_it_is_said() {
     let live = live();
-    let old = live.add(&server("a"), holder("the-old-secret")).unwrap();
-    let _new = live.add(&server("a"), holder("the-new-secret")).unwrap();
+    let old = live.add("a", holder("the-old-secret")).unwrap();
+    let _new = live.add("a", holder("the-new-secret")).unwrap();
     drop(old);
     live.settle();
     assert_eq!(shown(&live, "the-old-secret"), MASK);
@@ -75,9 +69,9 @@ async fn a_secret_of_the_past_is_searched_for_as_long_as_it_is_said() {
 #[tokio::test]
 async fn a_server_that_changes_its_secret_all_the_time_takes_no_more_than_its_share() {
     let live = live();
-    let _other = live.add(&server("b"), holder("of-another-server")).unwrap();
+    let _other = live.add("b", holder("of-another-server")).unwrap();
     for number in 0..(PAST * 3) {
-        drop(live.add(&server("a"), holder(&format!("secret-number-{number:04}"))));
+        drop(live.add("a", holder(&format!("secret-number-{number:04}"))));
     }
     live.settle();
     assert_eq!(live.known().entries.len(), PAST + 1);
@@ -91,9 +85,7 @@ async fn a_server_that_changes_its_secret_all_the_time_takes_no_more_than_its_sh
 #[tokio::test]
 async fn a_cut_outlives_the_masks_it_was_seen_by() {
     let live = live();
-    let _first = live
-        .add(&server("a"), holder("x7Qp-2LdV9mZ_kTa81+cReW"))
-        .unwrap();
+    let _first = live.add("a", holder("x7Qp-2LdV9mZ_kTa81+cReW")).unwrap();
     let mut tails = Tails::default();
     let mut say = |text: &str| {
         let json = serde_json::json!({ "text": text }).to_string();
@@ -101,7 +93,7 @@ async fn a_cut_outlives_the_masks_it_was_seen_by() {
         Some(String::from_utf8(masked.bytes.to_vec()).unwrap())
     };
     assert!(say("a x7Qp-2LdV9").is_some());
-    let _second = live.add(&server("b"), holder("another-secret")).unwrap();
+    let _second = live.add("b", holder("another-secret")).unwrap();
     live.settle();
     let rest = say("mZ_kTa81+cReW and more").unwrap();
     assert_eq!(rest, format!(r#"{{"text":"{MASK} and more"}}"#));
@@ -111,9 +103,9 @@ async fn a_cut_outlives_the_masks_it_was_seen_by() {
 #[tokio::test]
 async fn what_cannot_be_searched_for_is_not_taken() {
     let live = live();
-    let _kept = live.add(&server("a"), holder("the-old-secret")).unwrap();
+    let _kept = live.add("a", holder("the-old-secret")).unwrap();
     for short in ["short", "a\n\n\n\n\n\n\nb"] {
-        assert!(live.add(&server("a"), holder(short)).is_err(), "{short:?}");
+        assert!(live.add("a", holder(short)).is_err(), "{short:?}");
     }
     assert_eq!(shown(&live, "the-old-secret"), MASK);
 }

@@ -1,5 +1,6 @@
 //! Audit: one record before a call leaves, one for every way it can end.
 
+mod credential;
 mod describe;
 mod door;
 mod question;
@@ -15,14 +16,12 @@ use std::{
 
 use futures_core::Stream;
 use keepgate_audit::{
-    AppendError, Credential, Decision, Kind, Log, Outcome as Ending, Reason, Record, Repeat,
-    Shadow, Status,
+    AppendError, Decision, Kind, Log, Outcome as Ending, Reason, Record, Repeat, Shadow, Status,
 };
 use keepgate_call::{
-    Answer, Call, Code, CredentialNote, Cut, Detail, Events, Fault, Follow, Item, Refusal, Reply,
-    Step,
+    Answer, Call, Code, Cut, Detail, Events, Fault, Follow, Item, Refusal, Reply, Step,
 };
-use keepgate_credential::Source;
+use keepgate_credential::CredentialSet;
 use keepgate_mcp::{
     Era,
     message::{Message, Response},
@@ -57,12 +56,12 @@ pub struct Intent {
 #[derive(Debug)]
 pub struct Recorded {
     bound: Bound,
-    credential: Option<Arc<Source>>,
+    credential: Option<Arc<CredentialSet>>,
 }
 
 impl Recorded {
-    /// The call, and the credential it is to be armed with instead of its server's own.
-    pub fn into_parts(self) -> (Bound, Option<Arc<Source>>) {
+    /// The call, and the credentials it is to be armed with instead of its server's own.
+    pub fn into_parts(self) -> (Bound, Option<Arc<CredentialSet>>) {
         (self.bound, self.credential)
     }
 }
@@ -417,9 +416,9 @@ impl Guard {
             let taken = |text: &str| log.digest(tenant, "args", text.as_bytes());
             digest = described.arguments().map(taken);
         }
-        let lease = self.call.credential.lease();
-        let lease = lease.map(|id| log.digest(tenant, "lease", id.as_bytes()));
-        record.credential = sent(&self.call.credential, lease.as_deref());
+        let digest_lease = |id: &[u8]| log.digest(tenant, "lease", id);
+        let lease = credential::leases(&self.call.credential, digest_lease);
+        record.credential = credential::sent(&self.call.credential, lease.as_deref());
         record.args_digest = digest.as_deref();
         record.reasons = &reasons;
         shape.add(&self.call, &mut ending);
@@ -443,17 +442,6 @@ fn beside(call: &Call) -> Option<Shadow<'_>> {
         would: beside.would,
         codes: &beside.codes,
         policy_rev: &beside.revision,
-    })
-}
-
-/// The credential of a call, as far as records say it.
-fn sent<'a>(note: &'a CredentialNote, lease: Option<&'a str>) -> Option<Credential<'a>> {
-    let masked = u64::from(note.places_masked());
-    Some(Credential {
-        reference: note.reference()?,
-        lease_id: lease,
-        fault: note.fault(),
-        masked: (masked > 0).then_some(masked),
     })
 }
 

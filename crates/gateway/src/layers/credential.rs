@@ -1,7 +1,7 @@
 //! Credential: the only place where a call gets the header lines the server will see.
 //!
 //! They are built from nothing, so no line of the client's can travel by accident: not its `Authorization`, not its
-//! `Cookie`, no hop-by-hop line. A server that wants a credential gets its own here, and what any server sends back is
+//! `Cookie`, no hop-by-hop line. A server that wants credentials gets its own here, all of them or no call, and what any server sends back is
 //! searched for every secret of the gateway; see `keepgate_credential`.
 
 mod context;
@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use keepgate_call::{Ask, Call, Code, Refusal, Reply, ServerName};
-use keepgate_credential::{Held, Live, Source};
+use keepgate_credential::{Acquired, CredentialSet, Live};
 use keepgate_mcp::{Era, header as mirror, message::Message};
 use keepgate_store::kill::Switch;
 
@@ -33,7 +33,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 #[derive(Debug)]
 pub struct Attach {
     tracer: Arc<Tracer>,
-    sources: Arc<BTreeMap<ServerName, Arc<Source>>>,
+    sets: Arc<BTreeMap<ServerName, Arc<CredentialSet>>>,
     switch: Arc<Switch>,
     live: Arc<Live>,
     inspection: Arc<Inspection>,
@@ -48,13 +48,13 @@ pub struct Armed {
     credential: Option<Credential>,
 }
 
-/// What a call is sent with, and where another comes from for what is said to the server later.
+/// What a call is sent with, and where others come from for what is said to the server later.
 #[derive(Debug, Clone)]
 pub struct Credential {
-    /// What may be used now.
-    pub held: Arc<Held>,
+    /// What may be used now: each credential of the set.
+    pub held: Acquired,
     /// Where it came from.
-    pub source: Arc<Source>,
+    pub set: Arc<CredentialSet>,
 }
 
 impl Armed {
@@ -72,7 +72,7 @@ impl Armed {
 /// What is counted.
 #[derive(Debug, Clone)]
 struct Meters {
-    missing: Family<Counter, 2>,
+    missing: Family<Counter, 3>,
     masked: Family<Counter, 1>,
 }
 
@@ -81,8 +81,12 @@ impl Meters {
         Self {
             missing: registry.counter(
                 "keepgate.credential.missing",
-                "Calls refused because their credential could not be had, by server and cause",
-                &["keepgate.server.name", "keepgate.cause"],
+                "Calls refused because a credential could not be had, by server, cause and reference",
+                &[
+                    "keepgate.server.name",
+                    "keepgate.cause",
+                    "keepgate.credential.reference",
+                ],
             ),
             masked: registry.counter(
                 "keepgate.credential.masked",
@@ -103,7 +107,7 @@ impl Attach {
     pub fn new(shared: &Shared) -> Self {
         Self {
             tracer: Arc::clone(&shared.tracer),
-            sources: shared.credentials.sources(),
+            sets: shared.credentials.sets(),
             switch: Arc::clone(&shared.kill),
             live: Arc::clone(shared.credentials.live()),
             inspection: Arc::clone(&shared.inspection),
@@ -115,30 +119,29 @@ impl Attach {
     async fn credential(
         &self,
         call: &Call,
-        instead: Option<Arc<Source>>,
+        instead: Option<Arc<CredentialSet>>,
     ) -> Result<Option<Credential>, Refusal> {
-        let Some(source) = instead.as_ref().or_else(|| self.sources.get(&call.server)) else {
+        let Some(set) = instead.as_ref().or_else(|| self.sets.get(&call.server)) else {
             return Ok(None);
         };
-        let reference = source.wanted().reference.text();
-        // A session may end under a kill, without the credential that was killed.
-        if matches!(call.ask, Ask::End) && self.switch.withholds(&reference) {
+        // A session may end under a kill, without any credential where one was killed.
+        if matches!(call.ask, Ask::End) && is_withheld(set, &self.switch) {
             return Ok(None);
         }
-        call.credential.wanted(reference);
-        let held = source.acquire().await.map_err(|error| {
-            let word = error.fault.word();
-            call.credential.failed(word);
-            let labels = [call.server.as_str(), word];
+        call.credential.wanted(Arc::clone(set.text()));
+        let held = set.acquire().await.map_err(|error| {
+            let (word, reference) = (error.fault.word(), &error.reference);
+            call.credential.failed(word, Arc::clone(reference));
+            let labels = [call.server.as_str(), word, reference];
             self.meters.missing.with(labels, Counter::increment);
             Refusal::new(Code::CredentialUnavailable).source(error)
         })?;
-        if let Some(lease) = held.material().lease() {
-            call.credential.leased(Arc::clone(lease));
+        if let Some(lease) = held.lease() {
+            call.credential.leased(lease);
         }
         Ok(Some(Credential {
             held,
-            source: Arc::clone(source),
+            set: Arc::clone(set),
         }))
     }
 }
@@ -171,9 +174,9 @@ impl Around<Recorded> for Attach {
         let Reply { answer, session } = next(armed).await.inspect_err(|refusal| {
             // Never this call again: the next one fetches anew.
             if refusal.code == Code::CredentialRejected
-                && let Some(Credential { held, source }) = &credential
+                && let Some(Credential { held, set }) = &credential
             {
-                source.reject(held);
+                set.reject(held);
             }
         })?;
         let echo = Echo::new(call, &self.live, &self.inspection, &self.meters);
@@ -183,31 +186,37 @@ impl Around<Recorded> for Attach {
 }
 
 /// The header lines of what the gateway says to a server by itself (that a session is over, that nobody waits), with the
-/// credential that is held now. Nothing is fetched for it: what was ended stays so. `None` if the server wants one and
-/// there is none, or it is killed.
+/// credentials that are held now. Nothing is fetched for it: what was ended stays so. `None` if the server wants some and
+/// one of them is not there, or is killed.
 pub fn own(
-    source: Option<&Arc<Source>>,
+    set: Option<&Arc<CredentialSet>>,
     switch: &Switch,
 ) -> Option<(HeaderMap, Option<Credential>)> {
     let mut headers = HeaderMap::new();
-    let Some(source) = source else {
+    let Some(set) = set else {
         return Some((headers, None));
     };
-    if switch.withholds(&source.wanted().reference.text()) {
+    if is_withheld(set, switch) {
         return None;
     }
-    let held = source.held()?;
+    let held = set.held()?;
     attach(&held, &mut headers);
     let credential = Credential {
         held,
-        source: Arc::clone(source),
+        set: Arc::clone(set),
     };
     Some((headers, Some(credential)))
 }
 
+/// Whether a kill covers one of these credentials: then none of them is sent.
+fn is_withheld(set: &CredentialSet, switch: &Switch) -> bool {
+    let mut sources = set.sources();
+    sources.any(|source| switch.withholds(source.wanted().reference.as_str()))
+}
+
 /// Last, so that no line of the client's stands in its place.
-fn attach(held: &Held, headers: &mut HeaderMap) {
-    if let Some((name, value)) = held.material().line() {
+fn attach(held: &Acquired, headers: &mut HeaderMap) {
+    for (name, value) in held.iter().filter_map(|held| held.material().line()) {
         headers.insert(name, value.clone());
     }
 }

@@ -31,7 +31,7 @@ use crate::{
 pub struct Cut {
     switch: Arc<Switch>,
     authn: Arc<Admission>,
-    references: BTreeMap<ServerName, Arc<str>>,
+    references: BTreeMap<ServerName, Arc<[Arc<str>]>>,
 }
 
 impl Cut {
@@ -58,7 +58,7 @@ impl Cut {
         let running = Running {
             call: Arc::clone(call),
             session: session.map(|session| Arc::clone(&session.public)),
-            credential: self.references.get(&call.server).cloned(),
+            credentials: self.references.get(&call.server).cloned(),
         };
         let ticket = self.switch.admit(running).map_err(|kill| refused(&kill))?;
         // Registered first, looked up after: a key or an issuer may have gone since the edge let the caller in.
@@ -80,9 +80,9 @@ impl Cut {
 
     /// The kill that covers a session.
     pub(crate) fn covering(&self, session: &Session) -> Option<Arc<Kill>> {
-        let reference = self.references.get(&session.server);
-        let facts = session.facts(reference.map(|text| &**text));
-        self.switch.find(&facts)
+        let references = self.references.get(&session.server);
+        let references = references.map_or(&[][..], |all| all);
+        self.switch.find(&session.facts(references))
     }
 
     /// Whether a caller is admitted still.

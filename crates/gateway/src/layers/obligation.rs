@@ -13,14 +13,14 @@ mod standing;
 mod stream;
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     num::NonZeroU32,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use keepgate_call::{Answer, Call, Code, Detail, Origin, Refusal, Reply, ServerName};
-use keepgate_credential::Source;
+use keepgate_credential::CredentialSet;
 use keepgate_mcp::message::Message;
 use keepgate_policy::{
     AuditLevel, Decision, LimitBy, Obligations, Phase, Policy, RateLimit, ToolFacts, is_judged,
@@ -61,11 +61,22 @@ struct Parts {
     kill: Arc<Switch>,
     inspection: Arc<Inspection>,
     sessions: Arc<Sessions>,
-    /// Every credential there is, by its reference.
-    credentials: HashMap<Arc<str>, Arc<Source>>,
+    /// Every credential there is for servers on the network, by its reference.
+    credentials: HashMap<Arc<str>, Choice>,
+    /// The servers' own.
+    own: Arc<BTreeMap<ServerName, Arc<CredentialSet>>>,
     /// The servers that cannot be given another for one call: a process gets its own when it starts, and what is sent to
     /// others could be read on the way.
     closed: HashSet<ServerName>,
+}
+
+/// A credential that policy may choose.
+#[derive(Debug)]
+struct Choice {
+    /// It alone.
+    set: Arc<CredentialSet>,
+    /// Its reference, for the kill switch.
+    references: Arc<[Arc<str>]>,
 }
 
 /// A call whose obligations are seen to. Only this file makes one.
@@ -73,12 +84,12 @@ struct Parts {
 pub struct Obliged {
     bound: Bound,
     decision: Decision,
-    credential: Option<Arc<Source>>,
+    credential: Option<Arc<CredentialSet>>,
 }
 
 impl Obliged {
-    /// The call, the decision that permits it, and the credential it is to be armed with instead of its server's own.
-    pub fn into_parts(self) -> (Bound, Decision, Option<Arc<Source>>) {
+    /// The call, the decision that permits it, and the credentials it is to be armed with instead of its server's own.
+    pub fn into_parts(self) -> (Bound, Decision, Option<Arc<CredentialSet>>) {
         (self.bound, self.decision, self.credential)
     }
 }
@@ -86,10 +97,18 @@ impl Obliged {
 impl Carry {
     /// An around over the parts of `shared`; the servers and their credentials are those of `settings`.
     pub fn new(settings: &Settings, shared: &Shared, knowledge: &Arc<Knowledge>) -> Self {
-        let sources = shared.credentials.sources();
-        let credentials = sources
-            .values()
-            .map(|source| (source.wanted().reference.text(), Arc::clone(source)));
+        let own = shared.credentials.sets();
+        let sources = own.values().flat_map(|set| set.sources());
+        let sources = sources.filter(|source| !source.wanted().form.is_environment());
+        let credentials = sources.filter_map(|source| {
+            let reference = source.wanted().reference.text();
+            let set = CredentialSet::new([Arc::clone(source)])?;
+            let choice = Choice {
+                set: Arc::new(set),
+                references: [Arc::clone(&reference)].into(),
+            };
+            Some((reference, choice))
+        });
         let servers = settings.servers.iter();
         let closed = servers.filter_map(|(name, server)| {
             let is_closed = match server.upstream {
@@ -107,6 +126,7 @@ impl Carry {
             inspection: Arc::clone(&shared.inspection),
             sessions: Arc::clone(&shared.sessions),
             credentials: credentials.collect(),
+            own,
             closed: closed.collect(),
         }))
     }
@@ -165,33 +185,39 @@ impl Parts {
         self.spend(&bound.call, &obligations.limits, &decision.revision)
     }
 
-    /// The credential a decision names, and a hold on the kill switch for it: the call's own is for its server's credential.
-    /// One that is cut off, or that the server cannot be given for one call, is none.
+    /// The credentials of a call whose decision names one, and a hold on the kill switch for that: the call's own is for its
+    /// server's credentials. Of a server with several it takes the place of the one that is sent the same way, and the others
+    /// stay. One that is cut off, or that the server cannot be given for one call, is none.
     fn credential(
         &self,
         bound: &Bound,
         decision: &Decision,
-    ) -> Result<Option<(Arc<Source>, Ticket)>, Refusal> {
+    ) -> Result<Option<(Arc<CredentialSet>, Ticket)>, Refusal> {
         let obligations = decision.obligations.as_ref();
         let Some(reference) = obligations.and_then(|all| all.credential.as_ref()) else {
             return Ok(None);
         };
         let refused = || unsupported("credential", &decision.revision);
-        let source = self.credentials.get(reference).ok_or_else(refused)?;
-        if self.closed.contains(&bound.call.server) {
+        let choice = self.credentials.get(reference).ok_or_else(refused)?;
+        let server = &bound.call.server;
+        if self.closed.contains(server) {
             return Err(refused());
         }
+        let set = match self.own.get(server).filter(|own| own.is_several()) {
+            Some(own) => Arc::new(own.with(choice.set.first()).ok_or_else(refused)?),
+            None => Arc::clone(&choice.set),
+        };
         let running = Running {
             call: Arc::clone(&bound.call),
             session: bound
                 .session
                 .session()
                 .map(|session| Arc::clone(&session.public)),
-            credential: Some(Arc::clone(reference)),
+            credentials: Some(Arc::clone(&choice.references)),
         };
         let ticket = self.kill.admit(running);
         let ticket = ticket.map_err(|kill| super::kill::refused(&kill))?;
-        Ok(Some((Arc::clone(source), ticket)))
+        Ok(Some((set, ticket)))
     }
 
     /// Counts a call against the limits of a decision.

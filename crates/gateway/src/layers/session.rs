@@ -99,7 +99,7 @@ pub struct Bind {
     limits: Limits,
     switch: Arc<Switch>,
     changes: Arc<Changes>,
-    references: BTreeMap<ServerName, Arc<str>>,
+    references: BTreeMap<ServerName, Arc<[Arc<str>]>>,
     definitions: BTreeMap<ServerName, Definition>,
 }
 
@@ -131,7 +131,7 @@ impl Bind {
         let running = Running {
             call: Arc::clone(call),
             session: session.and_then(|id| self.sessions.killed(&call.caller, id)),
-            credential: self.references.get(&call.server).cloned(),
+            credentials: self.references.get(&call.server).cloned(),
         };
         let kill = self.switch.find(&running.facts())?;
         Some(super::kill::refused(&kill))

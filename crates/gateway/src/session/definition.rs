@@ -7,7 +7,7 @@ use keepgate_credential::{Form, Terms, Use, User};
 
 use crate::settings::{HttpWay, Server, Settings, Upstream};
 
-/// Digest of how a server is reached and of which credential it gets; `None` for a process, whose sessions end with it.
+/// Digest of how a server is reached and of which credentials it gets; `None` for a process, whose sessions end with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Definition(Option<[u8; 32]>);
 
@@ -93,7 +93,7 @@ impl Definition {
             }
         }
         digest.text("credential");
-        if let Some(used) = &server.credential {
+        for used in &server.credentials {
             digest.credential(used);
         }
         Self(Some(*digest.0.finalize().as_bytes()))

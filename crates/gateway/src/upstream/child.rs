@@ -3,7 +3,7 @@
 //! A session has a process of its own; a caller without sessions has one for all its calls; a server that the
 //! configuration calls shared has one for everybody.
 //!
-//! A credential is in the environment a process is started with. When it changes, calls without sessions get a fresh
+//! Credentials are in the environment a process is started with. When one changes, calls without sessions get a fresh
 //! process, and so do new sessions; a session of before is over, since its process was the session. The old process ends
 //! with the last call on it.
 
@@ -105,9 +105,9 @@ impl Shared {
     }
 }
 
-/// Which of its credentials a server has now; zero for one that needs none.
+/// Which of its secrets a server has now; zero for one that needs none.
 fn generation(credential: Option<&Credential>) -> u64 {
-    credential.map_or(0, |credential| credential.held.material().generation())
+    credential.map_or(0, |credential| credential.held.generation())
 }
 
 impl Children {
@@ -139,7 +139,7 @@ impl Children {
         &self,
         kill: Option<&Kill>,
         server: &ServerName,
-        reference: Option<&str>,
+        references: &[Arc<str>],
     ) -> usize {
         self.stop_covered(|principal| {
             kill.is_none_or(|kill| {
@@ -152,7 +152,7 @@ impl Children {
                     grant: None,
                     key: None,
                     session: None,
-                    credential: reference,
+                    credentials: references,
                 })
             })
         })
@@ -217,7 +217,8 @@ impl Children {
         let Some(Credential { held, .. }) = credential else {
             return settings;
         };
-        for (name, value) in held.material().variables() {
+        let variables = held.iter().flat_map(|held| held.material().variables());
+        for (name, value) in variables {
             settings.env.retain(|(known, _)| known != name);
             let value = OsStr::from_bytes(value).to_owned();
             settings.env.push((name.to_owned(), value));

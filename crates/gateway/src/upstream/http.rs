@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use keepgate_call::{Answer, Ask, Code, Refusal, Reply, ServerName};
-use keepgate_credential::Source;
+use keepgate_credential::CredentialSet;
 use keepgate_mcp::{
     error,
     message::{self, Body, Message, Request, Response},
@@ -106,11 +106,11 @@ impl Http {
         })
     }
 
-    /// The endpoint, with what of the credential goes into its URL.
+    /// The endpoint, with what of the credentials goes into its URL.
     fn armed(&self, credential: Option<&Credential>) -> Cow<'_, Endpoint> {
-        match credential.and_then(|credential| credential.held.material().query()) {
+        match credential.and_then(|credential| credential.held.query()) {
             None => Cow::Borrowed(&self.endpoint),
-            Some(query) => Cow::Owned(self.endpoint.with_query(query)),
+            Some(query) => Cow::Owned(self.endpoint.with_query(&query)),
         }
     }
 
@@ -128,10 +128,10 @@ impl Http {
         self: &Arc<Self>,
         message: Bytes,
         session: Option<HeaderValue>,
-        source: Option<&Arc<Source>>,
+        credentials: Option<&Arc<CredentialSet>>,
     ) {
         // Now, and not when the task runs: by then the credential may have been ended.
-        let Some((mut headers, credential)) = own(session, source, &self.switch) else {
+        let Some((mut headers, credential)) = own(session, credentials, &self.switch) else {
             return;
         };
         let http = Arc::clone(self);
@@ -155,12 +155,12 @@ impl Http {
     pub(super) fn end(
         self: &Arc<Self>,
         session: Option<HeaderValue>,
-        source: Option<&Arc<Source>>,
+        credentials: Option<&Arc<CredentialSet>>,
     ) {
         if session.is_none() {
             return;
         }
-        let Some((headers, credential)) = own(session, source, &self.switch) else {
+        let Some((headers, credential)) = own(session, credentials, &self.switch) else {
             return;
         };
         let http = Arc::clone(self);
@@ -177,10 +177,10 @@ impl Http {
 /// The header lines of what we say by ourselves.
 fn own(
     session: Option<HeaderValue>,
-    source: Option<&Arc<Source>>,
+    credentials: Option<&Arc<CredentialSet>>,
     switch: &Switch,
 ) -> Option<(HeaderMap, Option<Credential>)> {
-    let (mut headers, credential) = credential::own(source, switch)?;
+    let (mut headers, credential) = credential::own(credentials, switch)?;
     if let Some(session) = session {
         headers.insert(SESSION_ID, session);
     }
@@ -340,7 +340,7 @@ fn open(
         let _first = opening.link.set(Link::Http {
             http: Arc::clone(http),
             session,
-            source: credential.map(|credential| Arc::clone(&credential.source)),
+            credentials: credential.map(|credential| Arc::clone(&credential.set)),
         });
     }
 }

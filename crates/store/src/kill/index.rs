@@ -69,6 +69,8 @@ impl Index {
     /// The widest kill that covers what `facts` say.
     pub(super) fn find(&self, facts: &Facts<'_>, now: Instant) -> Option<&Arc<Kill>> {
         let tool = || self.tools.get(facts.server)?.get(facts.tool.as_deref()?);
+        let given = facts.credentials.iter();
+        let given = given.map(|reference| self.credentials.get(&**reference));
         let found = [
             Some(&self.everything),
             self.tenants.get(facts.tenant),
@@ -78,11 +80,11 @@ impl Index {
             named(&self.clients, facts.client),
             named(&self.sessions, facts.session),
             named(&self.grants, facts.grant),
-            named(&self.credentials, facts.credential),
             named(&self.keys, facts.key),
         ];
         found
             .into_iter()
+            .chain(given)
             .flatten()
             .flatten()
             .find(|kill| kill.is_in_force(now) && kill.covers(facts))

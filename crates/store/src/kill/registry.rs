@@ -24,8 +24,8 @@ pub struct Running {
     pub call: Arc<Call>,
     /// Its session's public id.
     pub session: Option<Arc<str>>,
-    /// The reference of the secret its server is given.
-    pub credential: Option<Arc<str>>,
+    /// The references of the secrets its server is given, if it is given some.
+    pub credentials: Option<Arc<[Arc<str>]>>,
 }
 
 impl Running {
@@ -42,7 +42,7 @@ impl Running {
             grant: call.caller.grant.as_deref(),
             key: call.caller.key_id.as_deref(),
             session: self.session.as_deref(),
-            credential: self.credential.as_deref(),
+            credentials: self.credentials.as_deref().unwrap_or_default(),
         }
     }
 }

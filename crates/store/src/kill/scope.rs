@@ -1,6 +1,6 @@
 //! What a kill can cut off, and whether a call is of it.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use keepgate_call::{ServerName, Tenant};
 
@@ -40,7 +40,7 @@ pub enum Scope {
     /// Every call in a session, by its public id, as records name it; or, as `grant:` and an id, every call of one
     /// sign-in (`sid` or grant of the access token).
     Session(Box<str>),
-    /// Every call made with a credential: the reference of the secret a server is given, or `key:` and the id of a
+    /// Every call made with a credential: the reference of a secret that a server is given, or `key:` and the id of a
     /// caller's API key.
     Credential(Box<str>),
 }
@@ -89,8 +89,8 @@ pub struct Facts<'a> {
     pub key: Option<&'a str>,
     /// The session's public id.
     pub session: Option<&'a str>,
-    /// The reference of the secret the server is given.
-    pub credential: Option<&'a str>,
+    /// The references of the secrets the server is given.
+    pub credentials: &'a [Arc<str>],
 }
 
 impl Scope {
@@ -201,7 +201,8 @@ impl Scope {
             Self::Caller(name) => **name == *facts.caller || is_of(name, CLIENT, facts.client),
             Self::Session(id) => facts.session == Some(&**id) || is_of(id, GRANT, facts.grant),
             Self::Credential(reference) => {
-                facts.credential == Some(&**reference) || is_of(reference, KEY, facts.key)
+                let mut given = facts.credentials.iter();
+                given.any(|given| **given == **reference) || is_of(reference, KEY, facts.key)
             }
         }
     }

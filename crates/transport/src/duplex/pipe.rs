@@ -78,10 +78,15 @@ impl Posts {
             head,
             ..self.limits.clone()
         };
-        let endpoint = match &query {
-            // Some servers name the address with the query they were asked with.
-            Some(query) if !self.endpoint.names(query) => self.endpoint.with_query(query),
-            Some(_) | None => self.endpoint.clone(),
+        // Some servers name the address with the query they were asked with.
+        let missing = query.as_deref().and_then(|query| {
+            let parts = query.split('&').filter(|part| !self.endpoint.names(part));
+            let parts: Vec<&str> = parts.collect();
+            (!parts.is_empty()).then(|| parts.join("&"))
+        });
+        let endpoint = match missing {
+            Some(query) => self.endpoint.with_query(&query),
+            None => self.endpoint.clone(),
         };
         let failed = |error: UpstreamError| DuplexError::Post(Arc::new(error));
         match endpoint.notify(headers, message, &limits).await {

@@ -255,10 +255,10 @@ impl Endpoint {
         other
     }
 
-    /// Whether the path it was moved to has `query` in its own.
-    pub(crate) fn names(&self, query: &str) -> bool {
+    /// Whether the path it was moved to has this parameter in its own query.
+    pub(crate) fn names(&self, parameter: &str) -> bool {
         let own = self.place.path.as_ref().and_then(PathAndQuery::query);
-        own.is_some_and(|own| own.split('&').any(|part| part == query))
+        own.is_some_and(|own| own.split('&').any(|part| part == parameter))
     }
 
     /// Whether the server can be connected to, over TLS where the address is https. Nothing is sent, and the connection is

@@ -106,7 +106,7 @@ fn the_document_loads_as_it_was_printed() {
 fn the_credential_is_the_servers() {
     let server = |configuration: &Configuration| {
         let mut servers = configuration.gateway.servers.values();
-        servers.next().unwrap().credential.clone().unwrap()
+        servers.next().unwrap().credentials[0].clone()
     };
     let wanted = server(&good(MAIN, SEED));
     assert_eq!(

@@ -1,4 +1,4 @@
-//! `credentials`, and `credential` of a server: where secrets are and how servers get them.
+//! `credentials`, and `credential` and `credentials` of a server: where secrets are and how servers get them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -181,7 +181,7 @@ impl Decode for Engine {
     }
 }
 
-/// `servers.<name>.credential`: what a server gets, and how.
+/// `servers.<name>.credential`, and each of `servers.<name>.credentials`: what a server gets, and how.
 #[derive(Debug, Clone)]
 pub(crate) struct Credential {
     pub(crate) reference: Option<At<String>>,
@@ -237,4 +237,29 @@ impl Decode for Credential {
         fields.finish();
         Some(credential)
     }
+}
+
+/// Most credentials a server can have: their references are in each record of its calls.
+const MAX_CREDENTIALS: usize = 16;
+
+/// Reads `credential`, the short form of one, or `credentials`.
+pub(super) fn of_server(fields: &mut Fields<'_>, node: &Node, path: &str) -> Vec<At<Credential>> {
+    let one: Option<At<Credential>> = fields.optional("credential");
+    let several: Option<At<Vec<At<Credential>>>> = fields.optional("credentials");
+    if fields.has("credential") && fields.has("credentials") {
+        let message = "has both `credential` and `credentials`";
+        let fault = super::Fault::new(node.origin.clone(), path, message);
+        fields.fault(
+            fault.hint("`credential` is the short form of one: write all of them as a list"),
+        );
+    }
+    fields.refuse_empty("credentials");
+    if let Some(several) = &several
+        && several.value.len() > MAX_CREDENTIALS
+    {
+        let message = format!("a server has {MAX_CREDENTIALS} credentials at most");
+        fields.fault(several.fault(message));
+    }
+    let several = several.into_iter().flat_map(|several| several.value);
+    one.into_iter().chain(several).collect()
 }

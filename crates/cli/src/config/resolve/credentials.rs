@@ -2,8 +2,9 @@
 
 use http::HeaderName;
 use keepgate_credential::{
-    Form, Login, Place, Reference, Settings, Use, User, VaultSettings, is_variable,
+    Engine, Form, Login, Place, Reference, Settings, Slot, Use, User, VaultSettings, is_variable,
 };
+use keepgate_gateway::settings::Upstream;
 
 use super::Resolver;
 use crate::config::decode::At;
@@ -197,6 +198,68 @@ impl Resolver<'_> {
         Some(wanted)
     }
 
+    /// The credentials of a server; with `child`, of a process.
+    pub(super) fn of_server(
+        &mut self,
+        written: &[At<raw::Credential>],
+        child: bool,
+        upstream: Option<&Upstream>,
+        settings: &Settings,
+    ) -> Vec<Use> {
+        let mut all = Vec::new();
+        for written in written {
+            let Some(used) = self.credential(&written.value, child, settings) else {
+                continue;
+            };
+            if let Some(upstream) = upstream {
+                self.alone(written, &used, &all, upstream, settings);
+            }
+            all.push(used);
+        }
+        all
+    }
+
+    /// Sees to it that a credential shares no place with others of its server, nor with `headers`, `query` and `env`, and no
+    /// lease with others.
+    pub(super) fn alone<T>(
+        &mut self,
+        written: &At<T>,
+        used: &Use,
+        others: &[Use],
+        upstream: &Upstream,
+        settings: &Settings,
+    ) {
+        for slot in used.form.slots() {
+            let mut taken = others.iter().flat_map(|other| other.form.slots());
+            let by = if taken.any(|other| other == slot) {
+                "another credential"
+            } else if let Some(key) = written_in(upstream, slot) {
+                key
+            } else {
+                continue;
+            };
+            let message = format!("is in the same place as {by}: {slot}");
+            self.faults.push(written.fault(message).hint("remove one"));
+        }
+        let leased = |used: &Use| match used.reference.place() {
+            Place::Vault { path, .. } => {
+                let (_, engine, _) = settings.vault.as_ref()?.mount_of(path)?;
+                (engine == Engine::Leased).then(|| path.clone())
+            }
+            Place::File(_) | Place::Systemd(_) | Place::Environment(_) => None,
+        };
+        // Each would be issued for itself: a user of one lease, a password of another.
+        if let Some(path) = leased(used)
+            && others
+                .iter()
+                .any(|other| leased(other).as_ref() == Some(&path))
+        {
+            let message = format!("would not be of the same lease as another credential: `{path}`");
+            let hint = "what is issued together is one credential: `as: environment` or `basic` with `user_field`";
+            self.faults.push(written.fault(message).hint(hint));
+        }
+    }
+
     fn form(&mut self, raw: &raw::Credential, child: bool) -> Option<Form> {
         let (form, reference) = (raw.form?, raw.reference.as_ref()?);
         if let Some((message, hint)) = misfit(raw, form, child) {
@@ -250,6 +313,27 @@ impl Resolver<'_> {
             name: name.to_owned(),
             user: user_name.map(|text| text.value.clone()).zip(user),
         })
+    }
+}
+
+/// The key of the configuration that fills this place of a server already.
+fn written_in(upstream: &Upstream, slot: Slot<'_>) -> Option<&'static str> {
+    match (upstream, slot) {
+        (Upstream::Http { headers, .. }, Slot::Header(name)) => {
+            let mut lines = headers.iter();
+            lines.any(|(line, _)| line == name).then_some("`headers`")
+        }
+        (Upstream::Http { url, .. }, Slot::Query(name)) => {
+            let query = url.query().unwrap_or_default().as_bytes();
+            let mut parameters = url::form_urlencoded::parse(query);
+            let is_there = parameters.any(|(parameter, _)| parameter == name);
+            is_there.then_some("`query` or the URL")
+        }
+        (Upstream::Child { environment, .. }, Slot::Variable(name)) => {
+            environment.contains_key(name).then_some("`env`")
+        }
+        (Upstream::Http { .. }, Slot::Variable(_))
+        | (Upstream::Child { .. }, Slot::Header(_) | Slot::Query(_)) => None,
     }
 }
 

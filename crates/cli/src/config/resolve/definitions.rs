@@ -101,7 +101,7 @@ impl Resolver<'_> {
         let Some(path) = &written.vault_path else {
             return;
         };
-        if server.credential.is_some() {
+        if !server.credentials.is_empty() {
             let message = format!("`servers.{}` has a credential already", name.value);
             self.faults
                 .push(path.fault(message).hint("keep one of the two"));
@@ -135,7 +135,8 @@ impl Resolver<'_> {
                 name.value, path.value
             ));
         }
-        server.credential = Some(wanted);
+        self.alone(path, &wanted, &[], &server.upstream, credentials);
+        server.credentials.push(wanted);
     }
 
     /// Says what of a definition this version cannot keep.

@@ -16,7 +16,7 @@ impl Resolver<'_> {
     /// Checks the way of the servers' credentials. Only now: definitions give some of them theirs.
     pub(super) fn plaintext(&mut self, servers: &BTreeMap<ServerName, Server>) {
         for (name, text) in std::mem::take(&mut self.urls) {
-            let server = servers.get(&name).filter(|it| it.credential.is_some());
+            let server = servers.get(&name).filter(|it| !it.credentials.is_empty());
             if let Some(server) = server
                 && let Ok(url) = text.value.parse()
             {

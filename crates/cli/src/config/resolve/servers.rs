@@ -53,8 +53,6 @@ impl Resolver<'_> {
         credentials: &keepgate_credential::Settings,
     ) -> Option<Server> {
         let child = matches!(raw.reached, Some(Reached::Command { .. }));
-        let credential = raw.credential.as_ref();
-        let credential = credential.map(|written| self.credential(written, child, credentials));
         let upstream = match raw.reached? {
             Reached::Url {
                 transport,
@@ -80,6 +78,7 @@ impl Resolver<'_> {
                 self.child(&command, env, directory.as_ref(), shared, launch)
             }
         };
+        let armed = self.of_server(&raw.credentials, child, upstream.as_ref(), credentials);
         Some(Server {
             upstream: upstream?,
             owner: raw.owner,
@@ -93,7 +92,7 @@ impl Resolver<'_> {
                 idle: raw.timeouts.idle,
             },
             idle: raw.idle,
-            credential: credential.flatten(),
+            credentials: armed,
             limits: ServerLimits {
                 rate: raw.limits.rate,
                 concurrency: raw.limits.concurrency,

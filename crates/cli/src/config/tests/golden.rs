@@ -26,6 +26,8 @@ fn reports_are_as_reviewed() {
         egress(),
         proxies_of_variables(),
         credentials(),
+        several_credentials(),
+        places_of_credentials(),
         values(),
         variables(),
     ];
@@ -535,6 +537,93 @@ fn credentials() -> Vec<Case> {
             vault("{ token: env:A, wrapped_by: https://vault.example/v1/auth/token/create }"),
             &[],
         ),
+    ]
+}
+
+/// Servers with several credentials.
+fn several_credentials() -> Vec<Case> {
+    let several = |keys: &str| file(&format!("{{ url: https://a.example/mcp, {keys} }}"));
+    let too_many: Vec<String> = (0..17)
+        .map(|number| format!("{{ ref: env:A{number}, as: header, name: x-{number} }}"))
+        .collect();
+    let too_many = format!("credentials: [{}]", too_many.join(", "));
+    vec![
+        (
+            "both forms of credentials",
+            several(
+                "credential: { ref: env:A, as: bearer }, credentials: [{ ref: env:B, as: header, name: x-b }]",
+            ),
+            &[],
+        ),
+        ("no credentials", several("credentials: []"), &[]),
+        (
+            "one of the credentials is wrong",
+            several(
+                "credentials: [{ ref: env:A, as: bearer }, { ref: sk-live-0123456789, as: header, name: x-b }, { ref: env:C, as: environment, name: C }]",
+            ),
+            &[],
+        ),
+        ("too many credentials", several(&too_many), &[]),
+    ]
+}
+
+/// Credentials in places that are filled already.
+fn places_of_credentials() -> Vec<Case> {
+    let several = |keys: &str| file(&format!("{{ url: https://a.example/mcp, {keys} }}"));
+    let leases = several(
+        "credentials: [{ ref: 'vault:aws/creds/mcp#access_key', as: header, name: x-id }, { ref: 'vault:aws/creds/mcp#secret_key', as: header, name: x-key }]",
+    ) + "credentials: { providers: { vault: { address: https://vault.example:8200, mounts: { aws: leased }, auth: { token: env:A } } } }\n";
+    vec![
+        (
+            "credentials in one header",
+            several(
+                "credentials: [{ ref: env:A, as: bearer }, { ref: env:B, as: basic, user: svc }, { ref: env:C, as: header, name: Authorization }]",
+            ),
+            &[],
+        ),
+        (
+            "credentials in one parameter",
+            several(
+                "credentials: [{ ref: env:A, as: query, name: k, in_url: true }, { ref: env:B, as: query, name: k, in_url: true }]",
+            ),
+            &[],
+        ),
+        (
+            "credential in a header of `headers`",
+            several(
+                "headers: { X-Region: eu }, credential: { ref: env:A, as: header, name: x-region }",
+            ),
+            &[],
+        ),
+        (
+            "credential in a parameter of `query`",
+            several(
+                "query: { k: a }, credential: { ref: env:A, as: query, name: k, in_url: true }",
+            ),
+            &[],
+        ),
+        (
+            "credential in a parameter of the URL",
+            file(
+                "{ url: 'https://a.example/mcp?%6b=a', credential: { ref: env:A, as: query, name: k, in_url: true } }",
+            ),
+            &[],
+        ),
+        (
+            "credentials in one variable",
+            file(
+                "{ command: [cat], credentials: [{ ref: env:A, as: environment, name: A, user_name: U, user: svc }, { ref: env:B, as: environment, name: U }, { ref: env:C, as: environment, name: A }] }",
+            ),
+            &[],
+        ),
+        (
+            "credential in a variable of `env`",
+            file(
+                "{ command: [cat], env: { A: b, U: c }, credential: { ref: env:A, as: environment, name: A, user_name: U, user: svc } }",
+            ),
+            &[],
+        ),
+        ("credentials of two leases", leases, &[]),
     ]
 }
 

@@ -201,7 +201,7 @@ fn applied(settings: &Settings) {
             labels: _,
             timeouts: _,
             idle: _,
-            credential: _,
+            credentials: _,
             limits: _,
             definition: _,
             arguments: _,

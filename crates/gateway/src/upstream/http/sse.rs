@@ -92,21 +92,21 @@ fn decode(http: &Arc<Http>) -> Decode {
     })
 }
 
-/// Envelope of a message that the gateway sends by itself, with the credential that is held at that moment.
+/// Envelope of a message that the gateway sends by itself, with the credentials that are held at that moment.
 fn own_envelope(http: &Http, credential: Option<&Credential>) -> OwnEnvelope {
-    let source = credential.map(|credential| Arc::clone(&credential.source));
+    let credentials = credential.map(|credential| Arc::clone(&credential.set));
     let switch = Arc::clone(&http.switch);
     Arc::new(move || {
-        let (headers, credential) = own(None, source.as_ref(), &switch)?;
+        let (headers, credential) = own(None, credentials.as_ref(), &switch)?;
         Some(envelope(headers, credential.as_ref()))
     })
 }
 
 fn envelope(headers: HeaderMap, credential: Option<&Credential>) -> Envelope {
-    let query = credential.and_then(|credential| credential.held.material().query());
+    let query = credential.and_then(|credential| credential.held.query());
     Envelope {
         headers,
-        query: query.map(Arc::from),
+        query: query.map(|query| Arc::from(&*query)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which calls a kill covers, by table and by property.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -10,6 +10,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::kill::{Kill, Wish, index::Index};
+
+static CREDENTIALS: LazyLock<[Arc<str>; 2]> =
+    LazyLock::new(|| ["vault:secret/crm#token", "env:CRM_KEY"].map(Arc::from));
 
 fn facts() -> Facts<'static> {
     Facts {
@@ -21,7 +24,7 @@ fn facts() -> Facts<'static> {
         grant: Some("sid-1"),
         key: Some("0123"),
         session: Some("abcd"),
-        credential: Some("vault:secret/crm#token"),
+        credentials: &*CREDENTIALS,
     }
 }
 
@@ -38,7 +41,7 @@ fn kill(scope: Scope, tenant: Option<&str>) -> Arc<Kill> {
 
 #[test]
 fn a_kill_covers_what_it_names() {
-    let table: [(&str, Option<&str>, bool); 21] = [
+    let table: [(&str, Option<&str>, bool); 23] = [
         ("everything", None, true),
         ("tenant", Some("acme"), true),
         ("tenant", Some("other"), false),
@@ -56,6 +59,12 @@ fn a_kill_covers_what_it_names() {
         ("session", Some("grant:sid-1"), true),
         ("session", Some("sid-1"), false),
         ("credential", Some("vault:secret/crm#token"), true),
+        ("credential", Some("env:CRM_KEY"), true),
+        (
+            "credential",
+            Some("vault:secret/crm#token env:CRM_KEY"),
+            false,
+        ),
         ("credential", Some("vault:secret/crm"), false),
         ("credential", Some("key:0123"), true),
         ("credential", Some("0123"), false),
@@ -82,7 +91,7 @@ fn a_call_without_a_name_is_not_covered_by_one() {
         grant: None,
         key: None,
         session: None,
-        credential: None,
+        credentials: &[],
         ..facts()
     };
     for (word, target) in [
@@ -92,6 +101,7 @@ fn a_call_without_a_name_is_not_covered_by_one() {
         ("session", "grant:sid-1"),
         ("credential", "key:0123"),
         ("credential", "vault:secret/crm#token"),
+        ("credential", "env:CRM_KEY"),
     ] {
         assert!(!Scope::parse(word, Some(target)).unwrap().covers(&bare));
     }
@@ -149,7 +159,8 @@ proptest! {
     fn the_index_tells_what_the_scopes_say(
         kills in prop::collection::vec((scope(), prop::option::of(name()), any::<bool>()), 0..12),
         names in prop::collection::vec(name(), 4),
-        optional in prop::collection::vec(prop::option::of(name()), 6),
+        optional in prop::collection::vec(prop::option::of(name()), 5),
+        given in prop::collection::vec(name(), 0..4),
     ) {
         let kills: Vec<Arc<Kill>> = kills
             .into_iter()
@@ -159,6 +170,7 @@ proptest! {
                 Arc::new(kill)
             })
             .collect();
+        let given: Vec<Arc<str>> = given.into_iter().map(Arc::from).collect();
         let facts = Facts {
             tenant: &names[0],
             server: if names[1] == "a" { "a" } else { "b" },
@@ -168,7 +180,7 @@ proptest! {
             grant: optional[2].as_deref(),
             key: optional[3].as_deref(),
             session: optional[4].as_deref(),
-            credential: optional[5].as_deref(),
+            credentials: &given,
         };
         let now = Instant::now() + Duration::from_millis(1);
         let expected = kills.iter().any(|kill| kill.is_in_force(now) && kill.covers(&facts));

@@ -58,7 +58,7 @@ fn running(caller: &str, tool: &str) -> Running {
     Running {
         call: call(caller, tool),
         session: Some(Arc::from(format!("session of {caller}"))),
-        credential: None,
+        credentials: None,
     }
 }
 
@@ -159,7 +159,7 @@ fn no_call_passes_after_the_acknowledgement() {
                         let running = Running {
                             call: Arc::clone(&call),
                             session: None,
-                            credential: None,
+                            credentials: None,
                         };
                         match switch.admit(running) {
                             Ok(_) if after => {
