@@ -75,14 +75,16 @@ async fn a_client_that_leaves_during_initialize_leaves_no_session() {
     until("no session is left", || shared.sessions.count() == 0).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_session_that_its_server_forgets_ends_with_the_refusal_on_its_stream() {
     let server = FakeServer::with_tools(|_| Say::http("404 Not Found", "text/plain", "gone")).await;
     let gateway = in_front_of(&server).start().await;
-    let mut legacy = Legacy::initialized(&Client::new(gateway.addr), OPENED).await;
-    let answer = legacy.ask(call(1, "echo")).await;
-    assert_eq!(code(&answer), Some("session_unknown"), "{answer}");
-    assert!(legacy.rest().await.is_empty());
+    for _ in 0..20 {
+        let mut legacy = Legacy::initialized(&Client::new(gateway.addr), OPENED).await;
+        let answer = legacy.ask(call(1, "echo")).await;
+        assert_eq!(code(&answer), Some("session_unknown"), "{answer}");
+        assert!(legacy.rest().await.is_empty());
+    }
 }
 
 #[tokio::test]
@@ -217,6 +219,24 @@ async fn a_stream_on_which_nothing_begins_is_closed() {
     let unused = Legacy::open(&Client::new(gateway.addr)).await;
     assert!(unused.rest().await.is_empty());
     assert_eq!(used.ask(call(1, "echo")).await["id"], 1);
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_the_longest_life_of_streams() {
+    let server = server().await;
+    let gateway = in_front_of(&server).start().await;
+    let opened = Legacy::initialized(&Client::new(gateway.addr), OPENED).await;
+    let waiting = Legacy::open(&Client::new(gateway.addr)).await;
+    let shared = gateway.gateway.shared();
+    let day = Duration::from_secs(24 * 3600);
+    gateway.gateway.age_calls(day - Duration::from_secs(1));
+    assert_eq!(shared.sessions.count(), 2);
+    gateway.gateway.age_calls(Duration::from_secs(1));
+    for legacy in [opened, waiting] {
+        assert!(legacy.rest().await.is_empty());
+    }
+    until("both sessions end", || shared.sessions.count() == 0).await;
+    server.hears(|heard| heard.verb == "DELETE").await;
 }
 
 #[tokio::test]
