@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -78,6 +78,11 @@ enum Command {
     Fixture(FixtureArguments),
     /// Try everything the fixture offers and report as JSON.
     RmcpClient(ClientArguments),
+    /// Open, list and call at each server of a list, and print a line for each.
+    RmcpWalk {
+        /// JSON: `[[name, url or [command, argument...]], ...]`.
+        list: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -148,6 +153,7 @@ impl Arguments {
             Some(Command::Attend { command }) => attend(&command).await,
             Some(Command::Fixture(arguments)) => fixture(&arguments).await,
             Some(Command::RmcpClient(arguments)) => drive(arguments).await,
+            Some(Command::RmcpWalk { list }) => walk(&list).await,
         };
         match done {
             Ok(true) => ExitCode::SUCCESS,
@@ -293,6 +299,15 @@ async fn drive(arguments: ClientArguments) -> Done {
     let report = driver::run(&target, arguments.era, revision).await;
     writeln!(std::io::stdout(), "{report}")?;
     Ok(report.is_good())
+}
+
+async fn walk(list: &Path) -> Done {
+    let targets = serde_json::from_slice(&std::fs::read(list)?).map_err(std::io::Error::from)?;
+    let mut out = std::io::stdout();
+    for line in driver::walk(targets).await {
+        writeln!(out, "{line}")?;
+    }
+    Ok(true)
 }
 
 fn revision(name: String) -> Result<ProtocolVersion, CommandError> {

@@ -7,6 +7,7 @@
 mod client;
 mod report;
 mod steps;
+mod walk;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::connect::{self, Era, Target};
 use client::Asked;
 pub use report::Report;
 use report::{Outcome, StepError};
+pub use walk::walk;
 
 /// How long one step may take.
 const PATIENCE: Duration = Duration::from_secs(20);

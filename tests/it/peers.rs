@@ -30,6 +30,7 @@ mod kill;
 mod kill_blind;
 mod listen_sse;
 mod logs;
+mod matrix;
 mod mutual_tls;
 mod operations;
 mod overload;

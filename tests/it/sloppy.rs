@@ -1,5 +1,7 @@
 //! Servers that are sloppy where nothing depends on it: what is absorbed, and what is not.
 
+mod answers;
+
 use std::{
     num::NonZeroUsize,
     sync::{Arc, Mutex, OnceLock},

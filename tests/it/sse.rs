@@ -334,7 +334,8 @@ async fn what_answers_nothing_is_dropped_and_what_cannot_be_read_fails_the_only_
         (Some(json!({"jsonrpc": "2.0", "id": null, "error": {"code": 1, "message": "x"}}).to_string()), None),
         (Some(json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": "x", "progress": 1}}).to_string()), None),
         (Some(note(&"x".repeat(2 << 20)).to_string()), None),
-        (Some("not JSON".to_owned()), Some("upstream_invalid")),
+        (Some("not JSON".to_owned()), None),
+        (Some(r#"{"jsonrpc":"2.0","id":1,"resu"#.to_owned()), Some("upstream_invalid")),
         (Some(r#"{"jsonrpc":"2.0","id":1,"result":{},"result":{}}"#.to_owned()), Some("upstream_invalid")),
         (None, None),
     ] {

@@ -1,4 +1,5 @@
-"""A server of the Python SDK over HTTP+SSE on a free port of 127.0.0.1: `echo` and `count`, which reports progress."""
+"""A server of the Python SDK or of FastMCP (`py_sse.py mcp|fastmcp`) over HTTP+SSE on a free port of 127.0.0.1: `echo` and
+`count`, which reports progress."""
 
 from __future__ import annotations
 
@@ -7,9 +8,17 @@ import socket
 import sys
 
 import uvicorn
-from mcp.server.mcpserver import Context, MCPServer
 
-server = MCPServer("py-sse")
+if sys.argv[1] == "fastmcp":
+    from fastmcp import Context, FastMCP
+
+    server = FastMCP("fastmcp-sse")
+    app = lambda: server.http_app(path="/sse", transport="sse")
+else:
+    from mcp.server.mcpserver import Context, MCPServer
+
+    server = MCPServer("py-sse")
+    app = server.sse_app
 
 
 @server.tool()
@@ -29,5 +38,5 @@ async def count(to: int, ctx: Context) -> str:
 listener = socket.create_server(("127.0.0.1", int(os.environ.get("PORT", "0"))))
 port = listener.getsockname()[1]
 print(f"listening http://127.0.0.1:{port}/sse", flush=True)
-uvicorn.Server(uvicorn.Config(server.sse_app(), log_level="warning")).run(sockets=[listener])
+uvicorn.Server(uvicorn.Config(app(), log_level="warning")).run(sockets=[listener])
 sys.exit(0)

@@ -19,9 +19,9 @@ impl UpstreamId {
         Self(number & ((1 << Self::BITS) - 1))
     }
 
-    /// The id `id` spells, if it can be one of ours.
+    /// The id `id` spells, as a number or as a text of its digits, if it can be one of ours.
     pub fn of(id: &Id) -> Option<Self> {
-        let number = u64::try_from(id.as_integer()?).ok()?;
+        let number = u64::try_from(id.spelled_integer()?).ok()?;
         (number >> Self::BITS == 0).then_some(Self(number))
     }
 

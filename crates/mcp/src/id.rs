@@ -72,6 +72,16 @@ impl Id {
         self.as_json().parse().ok()
     }
 
+    /// The number of an integer id that fits, or of a text of the same digits: some servers write every id as a text. Whoever
+    /// gives out integers alone can take both for the same.
+    pub fn spelled_integer(&self) -> Option<i64> {
+        let Some(text) = self.as_text() else {
+            return self.as_integer();
+        };
+        let is_canonical = text == "0" || text.starts_with(|first| matches!(first, '1'..='9'));
+        is_canonical.then(|| text.parse().ok())?
+    }
+
     /// The id as it was written: a JSON string with its quotes, or digits.
     pub fn as_json(&self) -> &str {
         simdutf8::basic::from_utf8(&self.json).unwrap_or_default()

@@ -1,8 +1,9 @@
 //! Repair of a server's message that cannot be read. Half of a surrogate pair, as languages with UTF-16 strings write when they
 //! cut a text, becomes U+FFFD: no reader takes it for anything else, and the call was made. Items of a list that cannot be read
-//! are dropped: nobody sees or calls them.
+//! are dropped: nobody sees or calls them. So are members that mean nothing, as `error: null` next to a result.
 
 mod items;
+mod members;
 
 use std::fmt;
 
@@ -21,6 +22,8 @@ pub enum Repair {
     Surrogates,
     /// So many items of a list were dropped.
     Items(usize),
+    /// Members that mean nothing were dropped.
+    Members,
 }
 
 impl fmt::Display for Repair {
@@ -33,6 +36,8 @@ impl fmt::Display for Repair {
                 formatter,
                 "dropped items of a list that cannot be read (nested too deeply, a key twice): {count}"
             ),
+            Self::Members => formatter
+                .write_str("dropped members of a message that are null or unknown to JSON-RPC"),
         }
     }
 }
@@ -58,12 +63,44 @@ pub fn decode(
             Err(error) => error,
         };
     }
+    if is_of_members(error.fault)
+        && let Some(kept) = members::without_idle(&bytes)
+    {
+        bytes = kept.into();
+        error = match message::decode_shared(&bytes, limits) {
+            Ok(body) => {
+                repaired(Repair::Members);
+                return Ok(body);
+            }
+            Err(error) => error,
+        };
+    }
     let Some((kept, dropped)) = items::without_unreadable(&bytes, limits) else {
         return Err(error);
     };
     let body = message::decode(kept.into(), limits)?;
     repaired(Repair::Items(dropped));
     Ok(body)
+}
+
+/// Whether some reader could take a text that cannot be read for an answer. Whoever waits for one then learns at once that it
+/// cannot be read.
+pub fn may_answer(text: &[u8]) -> bool {
+    members::may_answer(text)
+}
+
+/// Whether the fault may be one of a member that means nothing.
+fn is_of_members(fault: DecodeFault) -> bool {
+    matches!(
+        fault,
+        DecodeFault::UnknownMember
+            | DecodeFault::Shape
+            | DecodeFault::InvalidMethod
+            | DecodeFault::InvalidParams
+            | DecodeFault::InvalidResult
+            | DecodeFault::InvalidError
+            | DecodeFault::InvalidMeta
+    )
 }
 
 /// JSON text with U+FFFD in the place of each escape that is half of a pair.
@@ -87,6 +124,18 @@ fn without_lone_surrogates(text: &[u8]) -> Vec<u8> {
         };
     }
     out
+}
+
+/// The place after the string that begins at `at`.
+fn string_end(text: &[u8], at: usize) -> Option<usize> {
+    let mut from = at + 1;
+    loop {
+        let found = memchr::memchr2(b'"', b'\\', text.get(from..)?)? + from;
+        if text.get(found) == Some(&b'"') {
+            return Some(found + 1);
+        }
+        from = found + 2;
+    }
 }
 
 /// The code unit of the escape that begins at `at`, if one does.

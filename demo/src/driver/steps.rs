@@ -15,7 +15,7 @@ use super::report::{Outcome, StepError};
 /// What a step gives.
 type Ended = Result<Outcome, StepError>;
 
-fn call(name: &'static str, arguments: Value) -> CallToolRequestParams {
+pub(super) fn call(name: &'static str, arguments: Value) -> CallToolRequestParams {
     CallToolRequestParams::new(name).with_arguments(crate::reply::object(arguments))
 }
 

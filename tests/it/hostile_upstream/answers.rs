@@ -195,7 +195,7 @@ async fn trap_30_answers_that_cannot_be_read_are_withheld() {
     withheld(move |id| json(whole(id) + "{}"), "upstream_invalid").await;
     withheld(move |_| json(whole(&json!(8))), "upstream_invalid").await;
     withheld(
-        move |id| json(whole(&json!(id.to_string()))),
+        move |id| json(whole(&json!(format!("0{id}")))),
         "upstream_invalid",
     )
     .await;

@@ -261,7 +261,7 @@ async fn trap_22_a_stream_of_2026_carries_what_answers_the_request_and_nothing_e
             posing,
             unknown,
             said(&json!(8), "foreign"),
-            said(&json!(id.to_string()), "foreign"),
+            said(&json!(format!("0{id}")), "foreign"),
             heard.progress(1),
             said(&id, "right"),
             said(&id, "second"),
@@ -322,7 +322,12 @@ async fn trap_22_a_session_drops_answers_nobody_waits_for() {
 async fn trap_30_a_stream_that_breaks_ends_with_an_error_for_its_id() {
     let endings: [fn() -> Vec<Say>; 5] = [
         || vec![Say::Close],
-        || vec![Say::text("data: no json\n\n"), Say::Hang],
+        || {
+            vec![
+                Say::text("data: {\"jsonrpc\":\"2.0\",\"id\":7,\"res\n\n"),
+                Say::Hang,
+            ]
+        },
         || {
             vec![
                 Say::text("data: [{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{}}]\n\n"),

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::gate::{Home, of_kind};
 use super::process::{command, peer, run, serve};
+use super::vault::postgres::Postgres;
 
 /// Tools by server, and what their arguments may not be.
 const POLICY: &str = r#"
@@ -19,6 +20,8 @@ visible_tools := {
     "files": {"list_directory", "read_text_file", "write_file"},
     "time": {"convert_time", "get_current_time"},
     "git": {"git_create_branch", "git_log", "git_status"},
+    "memory": {"create_entities", "read_graph"},
+    "postgres": {"query"},
 }
 
 allow contains "a tool of daily use" if input.tool.name in visible_tools[input.server.name]
@@ -31,6 +34,15 @@ deny contains {"code": "drafts_only", "message": "files are written in drafts/ a
 deny contains {"code": "own_branches", "message": "branches begin with agent/"} if {
     input.tool.name == "git_create_branch"
     not startswith(input.arguments.branch_name, "agent/")
+}
+
+deny contains {"code": "no_admin", "message": "admins are not made here"} if {
+    some entity in input.arguments.entities
+    entity.name == "admin"
+}
+
+deny contains {"code": "no_passwords", "message": "passwords stay in the database"} if {
+    contains(input.arguments.sql, "pg_authid")
 }
 
 deny contains {"code": "no_moon", "message": "not on this planet"} if {
@@ -173,10 +185,19 @@ async fn everything_over_http_and_sse() {
     visit(Home::new().sse("everything", &upstream), &everything()).await;
 }
 
-/// A server of the Python SDK over HTTP+SSE; clients of both eras find out that it has sessions.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_python_sdk_over_http_and_sse() {
-    let (_server, upstream) = serve("py-sse", &[]).await;
+    python_over_http_and_sse("py-sse").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fastmcp_over_http_and_sse() {
+    python_over_http_and_sse("fastmcp-sse").await;
+}
+
+/// Clients of both eras find out that the server has sessions.
+async fn python_over_http_and_sse(server: &str) {
+    let (_server, upstream) = serve(server, &[]).await;
     let gateway = TestGateway::sse(&upstream).start().await;
     let url = format!("http://{}/up/mcp", gateway.addr);
     for (client, era) in [
@@ -294,6 +315,8 @@ async fn servers_of_2024_as_child_processes() {
     for (server, tool) in [
         ("gitlab", "search_repositories"),
         ("slack", "slack_list_channels"),
+        ("github", "search_repositories"),
+        ("brave-search", "brave_web_search"),
     ] {
         let script = peer("server.sh").display().to_string();
         let gateway = TestGateway::child(&script, &[server], false).start().await;
@@ -308,4 +331,47 @@ async fn servers_of_2024_as_child_processes() {
             |record: &Value| record["kind"] == "call.outcome" && record["method"] == "initialize";
         gateway.record(opened).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("memory.jsonl").display().to_string();
+    let home = Home::new()
+        .child("memory", &["memory"])
+        .with(|it| it["servers"]["memory"]["env"] = json!({"MEMORY_FILE_PATH": file}));
+    let entity = |name: &str| json!({"entities": [{"name": name, "entityType": "ship", "observations": []}]});
+    let asked = Visit {
+        server: "memory",
+        tools: &["create_entities", "read_graph"],
+        allowed: ("create_entities", entity("Beagle TURN"), "Beagle"),
+        denied: ("create_entities", entity("admin"), "no_admin"),
+        then: ("read_graph", json!({})),
+    };
+    visit(home, &asked).await;
+    let kept = std::fs::read_to_string(file).expect("a file");
+    assert!(kept.contains("Beagle") && !kept.contains("admin"), "{kept}");
+}
+
+/// A server of 2024-11-05 in front of a real database: what policy denies does not reach it.
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres() {
+    let Some(database) = Postgres::start().await else {
+        return;
+    };
+    let sql = |text: &str| json!({"sql": text});
+    let asked = Visit {
+        server: "postgres",
+        tools: &["query"],
+        allowed: ("query", sql("SELECT 6 * 7 AS answer"), "42"),
+        denied: (
+            "query",
+            sql("SELECT rolpassword FROM pg_authid"),
+            "no_passwords",
+        ),
+        then: ("query", sql("SELECT 1")),
+    };
+    let home = Home::new().child("postgres", &["postgres", &database.url()]);
+    visit(home, &asked).await;
+    database.stop().await;
 }

@@ -4,7 +4,7 @@
 mod engines;
 mod leases;
 mod logins;
-mod postgres;
+pub(super) mod postgres;
 mod program;
 mod state;
 mod wrapping;

@@ -104,14 +104,18 @@ impl Matching {
             Matched::Answer(response) => Some(Message::Response(response)),
             Matched::Other(message) => Some(message),
             Matched::Foreign(what) => {
-                // Once aloud for each stream: a server could say it without end.
-                if std::mem::replace(&mut self.is_told, true) {
-                    debug!(server = %self.server, "dropped {what}");
-                } else {
-                    warn!(server = %self.server, "dropped {what}");
-                }
+                self.drop(what);
                 None
             }
+        }
+    }
+
+    /// Logs what was dropped; aloud once for each stream, since a server could send it without end.
+    pub(super) fn drop(&mut self, what: &str) {
+        if std::mem::replace(&mut self.is_told, true) {
+            debug!(server = %self.server, "dropped {what}");
+        } else {
+            warn!(server = %self.server, "dropped {what}");
         }
     }
 

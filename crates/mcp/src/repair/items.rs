@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::string_end;
 use crate::{Limits, message};
 
 /// Members of a result that are lists (`tools/list`, `prompts/list`, `resources/list`, `resources/templates/list`).
@@ -77,18 +78,6 @@ fn items(text: &[u8]) -> Option<Vec<Range<usize>>> {
         at += 1;
     }
     splitter.found
-}
-
-/// The place after the string that begins at `at`.
-fn string_end(text: &[u8], at: usize) -> Option<usize> {
-    let mut from = at + 1;
-    loop {
-        let found = memchr::memchr2(b'"', b'\\', text.get(from..)?)? + from;
-        if text.get(found) == Some(&b'"') {
-            return Some(found + 1);
-        }
-        from = found + 2;
-    }
 }
 
 /// A walk over the text that knows how deep it is, and what the last keys were.

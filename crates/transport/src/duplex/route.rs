@@ -287,7 +287,8 @@ impl Routes {
         let Some(id) = response.id() else {
             return Routed::Dropped("an answer without an id");
         };
-        let Some(slot) = self.take(id) else {
+        let wire = id.spelled_integer().map(Id::from_integer);
+        let Some(slot) = wire.and_then(|wire| self.take(&wire)) else {
             return Routed::Dropped("an answer to no open request");
         };
         let Some(queue) = slot.queue else {

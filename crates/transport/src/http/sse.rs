@@ -14,7 +14,7 @@ use http::{
     header::{ACCEPT, CONTENT_TYPE},
     uri::PathAndQuery,
 };
-use keepgate_mcp::{Body, Message, sse::Event};
+use keepgate_mcp::{Body, Message, repair, sse::Event};
 use std::{future::poll_fn, pin::Pin};
 use tokio::time::timeout;
 
@@ -220,6 +220,7 @@ impl Reader {
     fn receive(&self, data: Bytes) {
         let server = self.core.name.as_str();
         let length = data.len();
+        let text = data.clone();
         match (self.decode)(data) {
             Ok(Body::Single(Message::Request(_) | Message::Notification(_)))
                 if length > MAX_UNASKED =>
@@ -233,7 +234,9 @@ impl Reader {
             Ok(body) => self.core.deliver(&body),
             Err(error) => {
                 tracing::warn!(server, %error, "dropped an event that is no message");
-                self.core.fail_only();
+                if repair::may_answer(&text) {
+                    self.core.fail_only();
+                }
             }
         }
     }

@@ -16,7 +16,7 @@ const CREATE: &str =
     "CREATE ROLE \"{{name}}\" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'";
 
 /// A running PostgreSQL on the loopback interface.
-pub(super) struct Postgres {
+pub(in super::super) struct Postgres {
     process: Running,
     psql: PathBuf,
     pub(super) port: u16,
@@ -25,7 +25,7 @@ pub(super) struct Postgres {
 
 impl Postgres {
     /// Starts one; `None`, with the skip recorded, where it is not installed.
-    pub(super) async fn start() -> Option<Self> {
+    pub(in super::super) async fn start() -> Option<Self> {
         let (initdb, server) = (installed("initdb")?, installed("postgres")?);
         let psql = installed("psql")?;
         let setpriv = installed("setpriv")?;
@@ -77,6 +77,14 @@ impl Postgres {
         let ready = |said: &str| said.contains("ready to accept connections").then_some(());
         postgres.process.says("readiness", ready).await;
         Some(postgres)
+    }
+
+    /// URL of the database, as its owner.
+    pub(in super::super) fn url(&self) -> String {
+        format!(
+            "postgresql://postgres:{PASSWORD}@127.0.0.1:{}/postgres",
+            self.port
+        )
     }
 
     /// Answer to a query of a user; `None` if the server does not let the user in.
@@ -145,7 +153,7 @@ impl Postgres {
     }
 
     /// Ends it as its own tools do.
-    pub(super) async fn stop(mut self) {
+    pub(in super::super) async fn stop(mut self) {
         self.process.signal(Signal::SIGINT);
         self.process.ended(PATIENCE).await;
     }

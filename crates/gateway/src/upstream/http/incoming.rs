@@ -108,13 +108,14 @@ fn item(
 ) -> Result<Option<Item>, Cut> {
     let event = event.map_err(|error| broken(&error))?;
     if event.name.as_deref().is_some_and(|name| name != b"message") {
-        warn!(server = %http.name, "dropped an event of an unknown name");
+        matching.drop("an event of an unknown name");
         return Ok(None);
     }
     let message = if event.data.is_empty() {
         None
     } else {
         let (length, data) = (event.data.len(), event.data);
+        let text = data.clone();
         let decode = || repair::decode(data, &http.decode, |repair| repaired(http, repair));
         let decoded = match Inspection::is_long_to_read(length) {
             false => decode(),
@@ -123,6 +124,8 @@ fn item(
                 .here(length, decode)
                 .map_err(|refusal| Cut::Ended(Box::new(refusal)))?,
         };
+        // The client's id is written in place where nobody else has the bytes.
+        let text = decoded.is_err().then_some(text);
         match decoded {
             Ok(Body::Single(message)) if length > MAX_UNASKED && !is_answer(&message) => {
                 warn!(server = %http.name, most = MAX_UNASKED, "dropped a notification or a question that is too long");
@@ -131,7 +134,13 @@ fn item(
             Ok(Body::Single(message)) => matching.passed(message),
             // 2025-03-26 lets servers batch; we never send batches, so nobody has to understand one.
             Ok(Body::Batch(_)) => return Err(Cut::Upstream("a batch on a stream".to_owned())),
-            Err(error) => return Err(Cut::Upstream(error.to_string())),
+            Err(error) if text.is_none_or(|text| repair::may_answer(&text)) => {
+                return Err(Cut::Upstream(error.to_string()));
+            }
+            Err(error) => {
+                matching.drop(&format!("an event that is no message: {error}"));
+                None
+            }
         }
     };
     let empty = message.is_none() && event.id.is_none() && event.retry.is_none();
