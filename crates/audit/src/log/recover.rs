@@ -4,7 +4,9 @@
 //! beyond it was written but not signed: whole records are taken up and signed, a torn one was never acknowledged and is cut.
 
 use std::cell::RefCell;
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use tlog_tiles::{HASH_SIZE, HashReader, Tile, TileHashReader, TileReader, record_hash};
@@ -336,7 +338,14 @@ fn keep_cut(directory: &Path, at: u64, bytes: &[u8]) -> Result<(), OpenError> {
         return Ok(());
     }
     let path = directory.join(format!("cut.{at}"));
-    match fs::write(&path, bytes) {
+    // As closed as the records it was to be one of: the next start would refuse a directory that is open to others.
+    let new = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path);
+    match new.and_then(|mut file| file.write_all(bytes)) {
         // A full disk does not keep the gateway from its operators; these bytes were never acknowledged.
         Err(error) if super::disk::is_full(&error) => {
             tracing::error!(%error, "failed to keep a torn record of the audit log");

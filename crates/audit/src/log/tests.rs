@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::*;
@@ -176,6 +177,8 @@ fn a_torn_record_is_cut_and_kept_aside() {
     let entries = entries(directory.path());
     let cut = entries[5]["log"]["cut_bytes"].as_u64().unwrap();
     assert_eq!(entries[5]["log"]["unsigned"], 4);
+    let mode = fs::metadata(directory.path().join("cut.5")).unwrap().mode();
+    assert_eq!(mode & 0o777, 0o600, "or no later start takes the directory");
     assert_eq!(
         fs::read(directory.path().join("cut.5")).unwrap(),
         &bytes[bytes.len() - 3 - cut as usize..][..cut as usize]
