@@ -260,8 +260,8 @@ async fn a_tool_has_a_rate_for_each_caller_and_a_server_one_for_all() {
         let answer = client.call_modern(tool, json!({})).await;
         limits.push(refusal(&answer)["limit"].as_str().map(str::to_owned));
     }
-    let tool = Some("servers.limits.tools".to_owned());
-    let server = Some("servers.limits.rate".to_owned());
+    let tool = Some("servers.<name>.limits.tools".to_owned());
+    let server = Some("servers.<name>.limits.rate".to_owned());
     // Alice's third call costs the server's budget nothing.
     assert_eq!(limits, [None, None, tool, None, None, None, server]);
 }

@@ -1,5 +1,6 @@
 //! What no compiler checks: the shape of the tree, and that documents say what is there.
 
+mod limits;
 mod terms;
 
 use std::{

@@ -154,8 +154,8 @@ impl Kills {
         &self.ledger
     }
 
-    /// A page of the active kills, or of those that are over, too.
-    pub(crate) fn list(&self, listing: &Listing) -> Result<Content, Refused> {
+    /// A page of the active kills, or of those that are over, too. `stray` are those that cut nothing.
+    pub(crate) fn list(&self, listing: &Listing, stray: &[Arc<Kill>]) -> Result<Content, Refused> {
         let now = Instant::now();
         let mut kills = self.ledger.list();
         if let Some(after) = &listing.after {
@@ -176,7 +176,7 @@ impl Kills {
         let list = List {
             next: last.filter(|_| shown.next().is_some()),
             kills,
-            warnings: self.ill(),
+            warnings: self.ill().into_iter().chain(strayed(stray)).collect(),
         };
         Ok(Content::json(StatusCode::OK, &list))
     }
@@ -197,7 +197,7 @@ impl Kills {
         let mut warnings = durability(&done.durable, "a restart forgets this kill");
         // Now that it has effect. What it cut is known, whatever is listed.
         if done.cut == 0 {
-            warnings.extend(unknown(&done.kill.scope, knows(&done.kill.scope)));
+            warnings.extend(knows(&done.kill.scope).warning(&done.kill.scope));
         }
         self.acted(StatusCode::CREATED, Kind::KillSet, done, warnings)
             .await
@@ -229,14 +229,11 @@ impl Kills {
             .await
     }
 
-    /// Who clears one of two kills of the same thing thinks that it passes again.
+    /// Warns of each other active kill that still covers the same target.
     fn still(&self, cleared: &Kill) -> Vec<String> {
         let others = self.ledger.switch().in_force().into_iter();
         others
-            .filter(|other| {
-                let wider = other.tenant.is_none() || other.tenant == cleared.tenant;
-                wider && (other.scope == Scope::Everything || other.scope == cleared.scope)
-            })
+            .filter(|other| other.is_wider(cleared))
             .map(|other| {
                 format!(
                     "{} is still cut off by {} ({})",
@@ -255,7 +252,7 @@ impl Kills {
         sessions: Vec<Session>,
     ) -> Result<Content, Refused> {
         let wish = drilling.wish(&operator.name).map_err(Refused::Request)?;
-        let mut warnings = Vec::from_iter(unknown(&wish.scope, knows(&wish.scope)));
+        let mut warnings = Vec::from_iter(knows(&wish.scope).warning(&wish.scope));
         let (kill, blast) = self.ledger.blast(wish).map_err(|error| refused(&error))?;
         let kill = Arc::new(kill);
         let mut report = drill::Report::new(&kill, blast, sessions, self.ledger.switch());
@@ -405,6 +402,8 @@ impl Kills {
     }
 }
 
+/// Most kills without a target that a page of the list warns of.
+const MAX_STRAY: usize = 100;
 /// Reason of a kill that is complete.
 const DONE: &str = "everything is revoked, cut and ended";
 const UNRECORDED: &str =
@@ -505,25 +504,14 @@ fn durability(durable: &Durable, otherwise: &str) -> Vec<String> {
     }
 }
 
-/// A name nobody knows is likely misspelt: a warning, no refusal, for it may be about to come.
-fn unknown(scope: &Scope, known: Known) -> Option<String> {
-    let Known::No { nearest } = known else {
-        return None;
-    };
-    let target = scope.target().unwrap_or_default();
-    let missing = match scope {
-        Scope::Everything | Scope::Tenant(_) => return None,
-        Scope::Server(_) => "no server of the configuration is called",
-        Scope::Tool { .. } => "no server of the configuration has shown a tool called",
-        Scope::Caller(_) => "no session and no API key is of a caller called",
-        Scope::Session(_) => "no session is open that is called",
-        Scope::Credential(_) => "no server is given, and no caller has, a credential called",
-    };
-    let hint = match nearest {
-        Some(nearest) => format!("; did you mean `{nearest}`?"),
-        None => String::new(),
-    };
-    Some(format!("{missing} `{target}`{hint}"))
+/// Warns of kills whose target the configuration does not have.
+fn strayed(kills: &[Arc<Kill>]) -> impl Iterator<Item = String> {
+    kills.iter().take(MAX_STRAY).map(|kill| {
+        format!(
+            "{} cuts nothing: the configuration does not have its target, {}",
+            kill.id, kill.scope
+        )
+    })
 }
 
 fn refused(error: &ActError) -> Refused {

@@ -135,7 +135,8 @@ impl<S: Source> Inner<S> {
             Route::Page(page) => Ok(page.content(&self.source)),
             Route::Kills => {
                 let listing = Listing::parse(request.uri().query());
-                kills.list(&listing.map_err(Refused::Request)?)
+                let stray = self.source.stray_kills();
+                kills.list(&listing.map_err(Refused::Request)?, &stray)
             }
             Route::Set => {
                 let setting = read(request).await?;

@@ -1,8 +1,9 @@
 //! What the listener shows, as the binary supplies it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use keepgate_store::kill::Scope;
+use keepgate_store::kill::{Kill, Scope};
 use serde::Serialize;
 
 use crate::status::PolicyStatus;
@@ -24,6 +25,9 @@ pub trait Source: Send + Sync + 'static {
     /// Whether what a kill names is known. For acts of operators: it may look through all there is.
     fn knows(&self, scope: &Scope) -> Known;
 
+    /// The active kills whose server or credential the configuration does not have: they cut nothing.
+    fn stray_kills(&self) -> Vec<Arc<Kill>>;
+
     /// The servers of the configuration in force, in the order of their names.
     fn servers(&self) -> Vec<Server>;
 
@@ -41,18 +45,75 @@ pub enum Known {
         /// The known name most like it.
         nearest: Option<String>,
     },
+    /// The configuration does not have the server of a tool.
+    NoServer {
+        /// The known server most like it.
+        nearest: Option<String>,
+    },
+    /// No list of a tool's server is held: none has been read since the start, or the sessions that were shown it have ended.
+    Unread,
 }
 
-/// One part of the gateway and whether it is in order. Shown to everybody who can reach the listener: one word, no path
+impl Known {
+    /// The warning for an operator who has a kill of `scope` set: a name nobody knows is likely misspelt, and may yet come.
+    pub fn warning(&self, scope: &Scope) -> Option<String> {
+        let target = scope.target().unwrap_or_default();
+        let (missing, name, nearest) = match (self, scope) {
+            (Self::Yes, _) => return None,
+            (Self::Unread, _) => {
+                let server = target.split('/').next().unwrap_or_default();
+                return Some(format!(
+                    "tool `{target}` is not known yet: the list of `{server}` has not been read since the start, or by no session that is open"
+                ));
+            }
+            (Self::NoServer { nearest }, _) => {
+                let server = target.split('/').next().unwrap_or_default();
+                let missing = "no server of the configuration is called";
+                (missing, Cow::Owned(server.to_owned()), nearest)
+            }
+            (Self::No { nearest }, scope) => (missing(scope)?, target, nearest),
+        };
+        let hint = match nearest {
+            Some(nearest) => format!("; did you mean `{nearest}`?"),
+            None => String::new(),
+        };
+        Some(format!("{missing} `{name}`{hint}"))
+    }
+}
+
+/// First words of the warning about a name nobody knows.
+fn missing(scope: &Scope) -> Option<&'static str> {
+    match scope {
+        Scope::Everything | Scope::Tenant(_) => None,
+        Scope::Server(_) => Some("no server of the configuration is called"),
+        Scope::Tool { .. } => Some("no server of the configuration has shown a tool called"),
+        Scope::Caller(_) => Some("no session and no API key is of a caller called"),
+        Scope::Session(_) => Some("no session is open that is called"),
+        Scope::Credential(_) => Some("no server is given, and no caller has, a credential called"),
+    }
+}
+
+/// One part of the gateway and whether it is in order. Shown to everybody who can reach the listener: few words, no path
 /// and no error text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
     /// Which part: `audit`, `policy`, ..
     pub name: &'static str,
     /// Whether calls can be served as far as this part goes.
     pub ready: bool,
     /// How it is: `ok`, `full`, `draining`, ..
-    pub state: &'static str,
+    pub state: Cow<'static, str>,
+}
+
+impl Part {
+    /// A part with which calls can be served, in this state.
+    pub fn ready(name: &'static str, state: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            name,
+            ready: true,
+            state: state.into(),
+        }
+    }
 }
 
 /// One session.
@@ -116,7 +177,7 @@ pub struct Server {
     pub labels: Vec<String>,
 }
 
-impl<S: Source> Source for std::sync::Arc<S> {
+impl<S: Source> Source for Arc<S> {
     fn parts(&self) -> Vec<Part> {
         S::parts(self)
     }
@@ -135,6 +196,10 @@ impl<S: Source> Source for std::sync::Arc<S> {
 
     fn knows(&self, scope: &Scope) -> Known {
         S::knows(self, scope)
+    }
+
+    fn stray_kills(&self) -> Vec<Arc<Kill>> {
+        S::stray_kills(self)
     }
 
     fn servers(&self) -> Vec<Server> {

@@ -8,14 +8,14 @@ use arc_swap::ArcSwap;
 use keepgate_call::{Caller, CallerKind, Principal};
 use subtle::ConstantTimeEq;
 
-use crate::key::{self, Presented};
+use crate::key::{self, KeyId, Presented};
 use crate::oauth::{ResourceServer, TokenError, Tokens};
 use crate::store::{ApiKeys, StoreError, Table};
 
 /// Why nobody could be made of an `Authorization` header.
 ///
-/// A client that holds no valid key learns [`Missing`](Self::Missing) or [`Invalid`](Self::Invalid) only: `Expired` and
-/// `Revoked` need the right secret. Of a token the client is told what is wrong with it ([`TokenError`]).
+/// A client that holds no valid key learns [`Missing`](Self::Missing) or [`Invalid`](Self::Invalid) only; the audit log has the
+/// cause. Of a token the client is told what is wrong with it ([`TokenError`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AuthnError {
     /// There was no header, and this gateway wants one.
@@ -24,12 +24,15 @@ pub enum AuthnError {
     /// The header holds no key of this gateway.
     #[error("the credential is not valid")]
     Invalid,
+    /// The header has the id of a key, and not its secret.
+    #[error("the secret of the key is wrong")]
+    Secret(KeyName),
     /// The key's time is over.
     #[error("the credential has expired")]
-    Expired,
+    Expired(KeyName),
     /// Someone revoked the key.
     #[error("the credential was revoked")]
-    Revoked,
+    Revoked(KeyName),
     /// The header holds an access token that proves nothing here.
     #[error("the access token is not valid")]
     Token(#[source] TokenError),
@@ -41,7 +44,46 @@ pub enum AuthnError {
 impl AuthnError {
     /// Whether the credential was refused because its time is over.
     pub fn is_expired(&self) -> bool {
-        matches!(self, Self::Expired | Self::Token(TokenError::Expired))
+        matches!(self, Self::Expired(_) | Self::Token(TokenError::Expired))
+    }
+
+    /// The cause, for records: a client gets less.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Invalid => "invalid",
+            Self::Secret(_) => "wrong_secret",
+            Self::Expired(_) => "expired",
+            Self::Revoked(_) => "revoked",
+            Self::Token(error) => error.code(),
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    /// The key that the credential names, if it is one of this gateway.
+    pub fn key(&self) -> Option<KeyName> {
+        match self {
+            Self::Secret(key) | Self::Expired(key) | Self::Revoked(key) => Some(*key),
+            Self::Missing | Self::Invalid | Self::Token(_) | Self::Unavailable => None,
+        }
+    }
+}
+
+/// The public id of an API key.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyName(KeyId);
+
+impl KeyName {
+    /// The id, as lists and records have it.
+    pub fn as_str(&self) -> &str {
+        // Made of hexadecimal letters alone.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for KeyName {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.as_str())
     }
 }
 
@@ -294,14 +336,15 @@ impl Keys {
         let digest = self.store.digest(&presented);
         let table = self.table.load();
         let known = table.find(&presented.id).ok_or(AuthnError::Invalid)?;
+        let name = KeyName(presented.id);
         if !bool::from(known.digest.ct_eq(&digest)) {
-            return Err(AuthnError::Invalid);
+            return Err(AuthnError::Secret(name));
         }
         if known.revoked {
-            return Err(AuthnError::Revoked);
+            return Err(AuthnError::Revoked(name));
         }
         match known.caller.expires {
-            Some(end) if end <= now => Err(AuthnError::Expired),
+            Some(end) if end <= now => Err(AuthnError::Expired(name)),
             Some(_) | None => Ok(Arc::clone(&known.caller)),
         }
     }

@@ -9,5 +9,5 @@ mod key;
 pub mod oauth;
 mod store;
 
-pub use authenticator::{Authenticator, AuthnError, KeyState};
+pub use authenticator::{Authenticator, AuthnError, KeyName, KeyState};
 pub use store::{ApiKey, ApiKeys, CreatedKey, KeyRequest, KeyStatus, StoreError};

@@ -86,6 +86,29 @@ pub enum TokenError {
     Unavailable,
 }
 
+impl TokenError {
+    /// The cause, for records.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Oversized => "token_oversized",
+            Self::Malformed => "token_malformed",
+            Self::Critical => "token_extension",
+            Self::Algorithm => "token_algorithm",
+            Self::Type => "token_type",
+            Self::Purpose => "token_purpose",
+            Self::Issuer => "token_issuer",
+            Self::Key => "token_key",
+            Self::Signature => "token_signature",
+            Self::Audience => "token_audience",
+            Self::Expired => "token_expired",
+            Self::Early => "token_early",
+            Self::Claim => "token_claim",
+            Self::Bound => "token_bound",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
 /// Knows callers by their access tokens. Shared by all connections.
 #[derive(Debug)]
 pub struct Tokens {

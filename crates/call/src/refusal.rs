@@ -229,14 +229,18 @@ impl DerefMut for Refusal {
 }
 
 impl Refusal {
-    /// A refusal that says no more than its code.
+    /// A refusal that says no more than its code, and the limit that is always the one met where there is one.
     pub fn new(code: Code) -> Self {
+        let limit = (code == Code::MemoryFull).then_some(Limit {
+            name: "limits.memory",
+            wait: None,
+        });
         Self(Box::new(Parts {
             code,
             detail: None,
             reasons: Vec::new(),
             policy: None,
-            limit: None,
+            limit,
             scopes: Vec::new(),
             challenge: None,
             decision: None,

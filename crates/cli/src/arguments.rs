@@ -95,7 +95,11 @@ fn exit_codes() -> String {
     let lines = Exit::ALL
         .iter()
         .map(|(exit, meaning)| format!("  {:>2}  {meaning}", exit.code()));
-    format!("Exit codes:\n{}", lines.collect::<Vec<_>>().join("\n"))
+    format!(
+        "With --output json an error is one object on standard error, unless the answer on standard output has it:\n\
+         {{\"error\":{{\"code\":..,\"exit\":..,\"message\":..,\"hint\":..}}}}\n\nExit codes:\n{}",
+        lines.collect::<Vec<_>>().join("\n")
+    )
 }
 
 /// What can be done.

@@ -40,7 +40,7 @@ pub(crate) use bundle::add;
 pub use bundle::{Bundle, Key, KeyFileError, Place, Remote};
 pub use decisions::{DecisionFile, Decisions, Shadow, Upload};
 use decode::Decode;
-pub(crate) use decode::duration;
+pub(crate) use decode::{duration, length};
 pub(crate) use fault::printable;
 pub(crate) use nearest::nearest;
 pub(crate) use resolve::request::{is_reserved_header, is_secret as is_secret_parameter};

@@ -88,6 +88,31 @@ impl Exit {
         ),
     ];
 
+    /// The word of the code, in errors for machines.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Negative => "negative",
+            Self::Usage => "usage",
+            Self::Configuration => "configuration",
+            Self::Policy => "policy",
+            Self::Tampered => "tampered",
+            Self::Start => "start",
+            Self::Truncated => "truncated",
+            Self::Unsigned => "unsigned",
+            Self::Unannounced => "unannounced",
+            Self::State => "state",
+            Self::Unreachable => "unreachable",
+            Self::Forbidden => "forbidden",
+            Self::Fleeting => "not_durable",
+            Self::Unready => "unready",
+            Self::Widened => "widened",
+            Self::Narrowed => "narrowed",
+            Self::Unreplayed => "unreplayed",
+            Self::Partial => "partial",
+        }
+    }
+
     /// The code of the process.
     pub const fn code(self) -> u8 {
         match self {

@@ -3,13 +3,16 @@
 use std::error::Error;
 use std::io;
 
+use serde_json::{Value, json};
+
 use crate::exit::Exit;
 
 /// A command's end that is not success.
 #[derive(Debug)]
 pub(crate) struct Failure {
     exit: Exit,
-    report: String,
+    message: String,
+    hints: Vec<String>,
     broken_pipe: bool,
 }
 
@@ -18,7 +21,8 @@ impl Failure {
     pub(crate) fn new(exit: Exit, report: impl Into<String>) -> Self {
         Self {
             exit,
-            report: report.into(),
+            message: report.into(),
+            hints: Vec::new(),
             broken_pipe: false,
         }
     }
@@ -35,15 +39,14 @@ impl Failure {
 
     /// Adds what to do.
     pub(crate) fn hint(mut self, hint: &str) -> Self {
-        self.report.push_str("\n  hint: ");
-        self.report.push_str(hint);
+        self.hints.push(hint.to_owned());
         self
     }
 
     /// Says `first` before everything else, where there is anything to say.
     pub(crate) fn before(mut self, first: &str) -> Self {
-        if !self.report.is_empty() && !self.broken_pipe {
-            self.report = format!("{first}: {}", self.report);
+        if !self.message.is_empty() && !self.broken_pipe {
+            self.message = format!("{first}: {}", self.message);
         }
         self
     }
@@ -53,9 +56,22 @@ impl Failure {
         self.exit
     }
 
-    /// What to show; empty when all was said.
-    pub(crate) fn report(&self) -> &str {
-        &self.report
+    /// Text for people; empty when the answer has everything.
+    pub(crate) fn report(&self) -> String {
+        let hints = self.hints.iter().map(|hint| format!("\n  hint: {hint}"));
+        std::iter::once(self.message.clone()).chain(hints).collect()
+    }
+
+    /// The same for machines: one object.
+    pub(crate) fn json(&self) -> Value {
+        let mut error = serde_json::Map::new();
+        error.insert("code".to_owned(), self.exit.as_str().into());
+        error.insert("exit".to_owned(), self.exit.code().into());
+        error.insert("message".to_owned(), self.message.clone().into());
+        if !self.hints.is_empty() {
+            error.insert("hint".to_owned(), self.hints.join("\n").into());
+        }
+        json!({"error": error})
     }
 
     /// Whether only the reader of our output went away.

@@ -10,6 +10,7 @@ pub mod config;
 mod exit;
 mod failure;
 mod import;
+mod known;
 mod logging;
 mod output;
 mod passed;
@@ -27,7 +28,7 @@ use arguments::Arguments;
 use commands::Context;
 pub use exit::Exit;
 use failure::Failure;
-use output::Output;
+use output::{Format, Output};
 pub use passed::variables;
 
 /// What a process finds around itself.
@@ -58,15 +59,19 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, surroundings: Surround
     } = surroundings;
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let kills = arguments.windows(2).any(|pair| pair == ["kill", "set"]);
+    let format = named_format(&arguments);
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
-        Err(error) => {
-            if kills && error.use_stderr() {
-                drop(writeln!(stderr, "{}", commands::UNCUT));
-            }
-            return show_usage(&error, stdout, stderr);
+        Err(error) if error.use_stderr() => {
+            return show_failure(&misused(&error, kills), format, stderr);
+        }
+        Err(help) => {
+            // Help and version are a success. When nobody can be told there is only the code left.
+            drop(write!(stdout, "{}", help.render()));
+            return Exit::Success;
         }
     };
+    let format = arguments.output;
     let mut context = Context {
         config: arguments.config_path(&variables),
         variables,
@@ -76,26 +81,44 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, surroundings: Surround
         Ok(()) => Exit::Success,
         // Who reads our output has read enough, `keepgate audit tail | head` for one.
         Err(failure) if failure.is_broken_pipe() => Exit::Success,
-        Err(failure) => show_failure(&failure, stderr),
+        Err(failure) => show_failure(&failure, format, stderr),
     }
 }
 
-/// Help and version go to standard output and are a success, everything else is wrong usage.
-fn show_usage(error: &clap::Error, stdout: &mut dyn Write, stderr: &mut dyn Write) -> Exit {
-    // When nobody can be told there is only the code left.
-    if error.use_stderr() {
-        drop(write!(stderr, "{}", error.render()));
-        Exit::Usage
-    } else {
-        drop(write!(stdout, "{}", error.render()));
-        Exit::Success
-    }
+/// The form of output that arguments ask for, those that make no sense too.
+fn named_format(arguments: &[OsString]) -> Format {
+    let flags = arguments.split(|word| word == "--").next();
+    let flags = flags.unwrap_or_default();
+    let is_json = flags.iter().any(|word| word == "--output=json")
+        || flags.windows(2).any(|pair| pair == ["--output", "json"]);
+    if is_json { Format::Json } else { Format::Text }
 }
 
-/// Tells what went wrong.
-fn show_failure(failure: &Failure, stderr: &mut dyn Write) -> Exit {
-    if !failure.report().is_empty() {
-        drop(writeln!(stderr, "{}", failure.report()));
+/// The failure of a command line that makes no sense.
+fn misused(error: &clap::Error, kills: bool) -> Failure {
+    let text = error.render().to_string();
+    let text = text.trim_end();
+    if kills {
+        return Failure::new(Exit::Usage, format!("{}\n{text}", commands::UNCUT));
+    }
+    Failure::new(Exit::Usage, text)
+}
+
+/// Reports a process that could not begin with its command.
+pub fn report(arguments: &[OsString], exit: Exit, message: &str, stderr: &mut dyn Write) -> Exit {
+    let failure = Failure::new(exit, message);
+    show_failure(&failure, named_format(arguments), stderr)
+}
+
+/// Reports what went wrong, as one JSON object where the command's answer would be one.
+fn show_failure(failure: &Failure, format: Format, stderr: &mut dyn Write) -> Exit {
+    let report = failure.report();
+    // Where there is no report the answer has everything. Without a reader there is only the code left.
+    if !report.is_empty() {
+        drop(match format {
+            Format::Text => writeln!(stderr, "{report}"),
+            Format::Json => writeln!(stderr, "{}", failure.json()),
+        });
     }
     failure.exit()
 }

@@ -1,6 +1,6 @@
 //! The `keepgate` binary: hands the process's surroundings to the library and ends with its code.
 
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 
 use keepgate_cli::{Exit, Surroundings};
@@ -14,12 +14,10 @@ fn main() -> ExitCode {
     let variables = match keepgate_cli::variables(&arguments, std::env::vars_os().collect()) {
         Ok(variables) => variables,
         Err(error) => {
-            // Without a reader there is only the code left.
-            drop(writeln!(
-                io::stderr(),
-                "failed to start without the variables that hold secrets: {error}"
-            ));
-            return ExitCode::from(Exit::Start.code());
+            let message =
+                format!("failed to start without the variables that hold secrets: {error}");
+            let exit = keepgate_cli::report(&arguments, Exit::Start, &message, &mut io::stderr());
+            return ExitCode::from(exit.code());
         }
     };
     let exit = keepgate_cli::run(

@@ -8,6 +8,7 @@ use expect_test::{expect, expect_file};
 use super::*;
 
 mod bundles;
+mod failures;
 mod import;
 
 /// What a run left behind.

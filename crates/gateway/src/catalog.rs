@@ -153,11 +153,7 @@ impl Tools {
             return Err(too_much("the list of tools takes more than 16 MiB"));
         }
         let charged = self.part.add(bytes).and_then(|()| self.charge.add(bytes));
-        charged.map_err(|spent| {
-            Refusal::new(Code::MemoryFull)
-                .detail("limits.memory")
-                .source(spent)
-        })?;
+        charged.map_err(|spent| Refusal::new(Code::MemoryFull).source(spent))?;
         for part in [
             rules.as_ref().map(|_| "full"),
             Some(&*item.key),
@@ -238,13 +234,13 @@ pub enum Known {
     Unsure,
 }
 
-/// Names of the tools of these catalogs. Equal ones are looked at once.
-pub fn names<'a>(catalogs: impl Iterator<Item = &'a Catalog>) -> BTreeSet<Box<str>> {
+/// Names of the tools of these catalogs, `None` if none of them holds a whole list. Equal ones are looked at once.
+pub fn names<'a>(catalogs: impl Iterator<Item = &'a Catalog>) -> Option<BTreeSet<Box<str>>> {
     let lists = catalogs.filter_map(Catalog::whole);
     let lists: BTreeMap<*const Tools, Arc<Tools>> =
         lists.map(|list| (Arc::as_ptr(&list), list)).collect();
     let names = lists.values().flat_map(|list| list.by_name.keys().cloned());
-    names.take(TOOLS_MOST).collect()
+    (!lists.is_empty()).then(|| names.take(TOOLS_MOST).collect())
 }
 
 impl Catalog {

@@ -289,7 +289,9 @@ impl Histories {
 }
 
 fn full() -> Refusal {
-    Refusal::new(Code::Overloaded).detail("no session more can be remembered")
+    Refusal::new(Code::Overloaded)
+        .detail("no session more can be remembered")
+        .over("limits.memory")
 }
 
 fn count(entry: &mut Entry, now: u64, counts: &Counts) {

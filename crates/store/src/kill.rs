@@ -8,6 +8,7 @@ mod entry;
 mod file;
 mod index;
 mod ledger;
+mod offline;
 mod registry;
 mod remains;
 mod scope;
@@ -146,6 +147,12 @@ impl Kill {
             .as_ref()
             .is_none_or(|tenant| tenant.as_str() == facts.tenant)
             && self.scope.covers(facts)
+    }
+
+    /// Whether it also cuts off all that `other` does.
+    pub fn is_wider(&self, other: &Self) -> bool {
+        let of_all = self.tenant.is_none() || self.tenant == other.tenant;
+        of_all && (self.scope == Scope::Everything || self.scope == other.scope)
     }
 
     /// How it stands, for lists.

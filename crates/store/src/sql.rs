@@ -148,7 +148,7 @@ impl Database {
         .await?;
         let inode = inode(&path)?;
         let database = Self { pool, path, inode };
-        let kills = database.kills().await;
+        let kills = database.kills_of_any_schema().await;
         database.close().await;
         kills.map(Some)
     }
@@ -176,13 +176,33 @@ impl Database {
 
     /// Every kill it holds.
     pub(crate) async fn kills(&self) -> Result<Vec<Held>, DatabaseError> {
-        const SOME: &str = "SELECT rowid, id, scope, target, tenant, reason, set_by, set_at, expires_at, \
-                           cleared_at, cleared_by, cleared_reason, recorded FROM kills \
-                           WHERE rowid > ? ORDER BY rowid LIMIT ?";
+        self.kills_with("recorded").await
+    }
+
+    /// As [`Self::kills`], where the migrations may not have run: a full disk takes none, and an upgrade may meet one.
+    async fn kills_of_any_schema(&self) -> Result<Vec<Held>, DatabaseError> {
+        const COLUMN: &str = "SELECT 1 FROM pragma_table_info('kills') WHERE name = 'recorded'";
+        let column = soon(async {
+            let found = sqlx::query(COLUMN).fetch_optional(&self.pool).await;
+            found.map_err(failed("read"))
+        })
+        .await?;
+        // Of the first schema no act is known to be on record: the audit log is looked through for all of them.
+        let recorded = column.map_or("0 AS recorded", |_there| "recorded");
+        self.kills_with(recorded).await
+    }
+
+    /// Every kill, with this expression for the acts that are on record.
+    async fn kills_with(&self, recorded: &'static str) -> Result<Vec<Held>, DatabaseError> {
+        let some = format!(
+            "SELECT rowid, id, scope, target, tenant, reason, set_by, set_at, expires_at, \
+             cleared_at, cleared_by, cleared_reason, {recorded} FROM kills \
+             WHERE rowid > ? ORDER BY rowid LIMIT ?"
+        );
         let (mut kills, mut last) = (Vec::new(), 0_i64);
         loop {
             let rows = soon(async {
-                let some = sqlx::query(SOME).bind(last).bind(BATCH as i64);
+                let some = sqlx::query(&some).bind(last).bind(BATCH as i64);
                 some.fetch_all(&self.pool).await.map_err(failed("read"))
             })
             .await?;

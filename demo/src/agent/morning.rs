@@ -59,7 +59,7 @@ pub(super) async fn in_circles(mut desk: Desk<'_>) -> Result<usize, AgentError> 
     desk.calls(
         "get_case",
         one_case(),
-        Expected::Limited("servers.limits.tools"),
+        Expected::Limited("servers.<name>.limits.tools"),
     )
     .await?;
     desk.close().await

@@ -9,18 +9,44 @@ mod clock;
 mod commands;
 mod first_start;
 mod kills;
+mod migration;
 mod reload;
 mod vanished;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use super::gate::Home;
 use super::process::repository;
 
 /// Operations that change the disk and need room on it.
 pub(super) const NEED_ROOM: &str = "create,write,sync,rename,link,mkdir,truncate";
+
+/// Gateways that run at once.
+const AT_ONCE: usize = 4;
+
+/// Runs `case` with each rule, some at once.
+pub(super) async fn each<F: Future<Output = ()> + Send + 'static>(
+    rules: Vec<String>,
+    case: impl Fn(String) -> F,
+) {
+    let room = Arc::new(Semaphore::new(AT_ONCE));
+    let mut running = JoinSet::new();
+    for rule in rules {
+        let (room, case) = (Arc::clone(&room), case(rule));
+        running.spawn(async move {
+            let _permit = room.acquire().await.expect("open");
+            case.await;
+        });
+    }
+    while let Some(done) = running.join_next().await {
+        done.expect("a start that goes on");
+    }
+}
 
 /// The faults of one home.
 #[derive(Debug)]

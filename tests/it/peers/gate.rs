@@ -1,6 +1,7 @@
 //! The program `keepgate` as an operator runs it: a folder with a configuration, policies and state, and a process.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -189,7 +190,26 @@ impl Home {
     pub(super) async fn verified(&self) -> Value {
         let done = self.keepgate(&["audit", "verify"]).await;
         assert_eq!(done.code, Some(0), "{}\n{}", done.stdout, done.stderr);
+        self.is_closed();
         done.json()
+    }
+
+    /// Checks that nothing was made in the log's directory that the next start would refuse.
+    fn is_closed(&self) {
+        let entries = std::fs::read_dir(self.path("state/audit"));
+        for entry in entries.into_iter().flatten().flatten() {
+            let path = entry.path();
+            let Ok(metadata) = entry.metadata() else {
+                continue;
+            };
+            let mode = metadata.permissions().mode();
+            let is_public = path.to_string_lossy().contains("log.pub");
+            assert!(
+                is_public || metadata.is_dir() || mode & 0o007 == 0,
+                "{mode:o} {}",
+                path.display()
+            );
+        }
     }
 
     /// Every record of the log.

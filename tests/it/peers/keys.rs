@@ -112,3 +112,61 @@ async fn a_key_opens_its_own_sessions_until_it_is_revoked() {
     );
     gate.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn denied_credentials_are_on_record_with_their_cause_and_key() {
+    let server = server().await;
+    let home = Home::new().keys().url("up", &server.url());
+    let (wrong, secret) = home.key("wrong").await;
+    let (revoked, over) = home.key("revoked").await;
+    home.keepgate(&["keys", "revoke", &revoked]).await.good();
+    let gate = home.serve().await;
+    let flipped = format!("{}{}", &secret[..secret.len() - 2], "--");
+    let unknown = secret.replacen(&wrong, "0123456789abcdef", 1);
+    let shown = [
+        (None, "missing", None),
+        (Some("nonsense"), "invalid", None),
+        (Some(&*unknown), "invalid", None),
+        (Some(&*flipped), "wrong_secret", Some(&wrong)),
+        (Some(&*over), "revoked", Some(&revoked)),
+    ];
+    let mut answers = Vec::new();
+    for (key, _, _) in &shown {
+        let client = gate.client("up");
+        let client = match key {
+            Some(key) => client.header("authorization", &bearer(key)),
+            None => client,
+        };
+        let refused = client.call_modern("echo", json!({})).await;
+        assert_eq!(refused.status, 401, "{refused:?}");
+        let mut answer = refused.json();
+        answer["error"]["data"]["decision_id"] = json!(null);
+        answers.push(answer);
+    }
+    assert!(
+        answers[1..].iter().all(|answer| *answer == answers[1]),
+        "{answers:?}"
+    );
+    let records = gate.end().await;
+    let denied = of_kind(&records, "auth.denied");
+    for (_, cause, key) in shown {
+        let found: Vec<_> = denied
+            .iter()
+            .filter(|record| record["reasons"][0]["code"] == cause)
+            .collect();
+        // Equal ones share one.
+        assert_eq!(found.len(), 1, "{cause}: {denied:?}");
+        match key {
+            Some(key) => {
+                let named = json!({"code": "key_id", "message": key});
+                assert_eq!(found[0]["reasons"][1], named, "{cause}");
+            }
+            None => assert_eq!(found[0]["reasons"].as_array().map(Vec::len), Some(1)),
+        }
+    }
+    let all = serde_json::to_string(&records).expect("JSON");
+    for key in [secret, over, flipped] {
+        let (_, secret) = key.rsplit_once('_').unwrap_or_default();
+        assert!(!all.contains(&key) && (secret.len() < 20 || !all.contains(secret)));
+    }
+}

@@ -328,6 +328,62 @@ async fn a_damaged_file_cuts_everything_off_until_an_operator_clears_it() {
     gate.end().await;
 }
 
+/// A scope, a target, and a part of the warning about it.
+type NamedTarget = (&'static str, &'static str, Option<&'static str>);
+
+/// Targets of kills once the list of `up` was read.
+const NAMED: [NamedTarget; 8] = [
+    (
+        "tool",
+        "up/ehco",
+        Some("has shown a tool called `up/ehco`; did you mean `up/echo`"),
+    ),
+    ("tool", "up/delete", None),
+    (
+        "tool",
+        "upp/delete",
+        Some("no server of the configuration is called `upp`; did you mean `up`?"),
+    ),
+    ("caller", "alise", Some("`alice`")),
+    ("caller", "alice", None),
+    ("session", "never", Some("no session is open")),
+    ("credential", "key:never", Some("no caller has")),
+    (
+        "credential",
+        "vault:secret/gone#token",
+        Some("no server is given"),
+    ),
+];
+
+/// Sets a kill of each target, checks its warnings, and gives those whose server or credential is not there: id, scope and
+/// target.
+async fn named_kills(gate: &Gate, token: &std::path::Path) -> Vec<[String; 3]> {
+    let mut strays = Vec::new();
+    for (scope, target, hint) in NAMED {
+        let words = ["set", scope, target, "--reason", "why"];
+        let set = kill(gate, token, &words).await;
+        assert_eq!(set.code, Some(0), "{scope} {target}: {}", set.stderr);
+        let warnings = set.json()["warnings"].to_string();
+        match hint {
+            Some(hint) => assert!(warnings.contains(hint), "{scope} {target}: {warnings}"),
+            None => assert_eq!(warnings, "[]", "{scope} {target}"),
+        }
+        if target == "upp/delete" || target == "vault:secret/gone#token" {
+            let id = set.json()["kill"]["id"].as_str().expect("an id").to_owned();
+            strays.push([id, scope.to_owned(), target.to_owned()]);
+        }
+    }
+    strays
+}
+
+/// The body of `/readyz`.
+async fn ready(gate: &Gate) -> String {
+    let answer = keepgate_tests::Client::new(gate.admin).path("/readyz");
+    let answer = answer.send("GET", "").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    String::from_utf8_lossy(&answer.body).into_owned()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_of_what_was_never_seen_warns_and_one_of_what_is_gone_shows() {
     let server = server().await;
@@ -335,51 +391,54 @@ async fn a_kill_of_what_was_never_seen_warns_and_one_of_what_is_gone_shows() {
     let (_id, key) = home.key("alice").await;
     let mut gate = home.serve().await;
     let bootstrap = admin_token(&gate.home);
+    let unread = ["set", "tool", "up/delete", "--reason", "why"];
+    let unread = kill(&gate, &bootstrap, &unread).await.json();
+    let warnings = unread["warnings"].to_string();
+    assert!(
+        warnings.contains("`up/delete` is not known yet: the list of `up` has not been read"),
+        "{warnings}"
+    );
     let client = gate.client("up");
     let client = client.header("authorization", &format!("Bearer {key}"));
     client.call_modern("echo", json!({})).await;
-    for (scope, target, hint) in [
-        ("tool", "up/ehco", Some("`up/echo`")),
-        ("tool", "up/delete", None),
-        ("tool", "upp/delete", Some("`up`")),
-        ("caller", "alise", Some("`alice`")),
-        ("caller", "alice", None),
-        ("session", "never", Some("no session is open")),
-        ("credential", "key:never", Some("no caller has")),
-    ] {
-        let set = kill(
-            &gate,
-            &bootstrap,
-            &["set", scope, target, "--reason", "why"],
-        )
-        .await;
-        assert_eq!(set.code, Some(0), "{scope} {target}: {}", set.stderr);
-        let warnings = set.json()["warnings"].to_string();
-        match hint {
-            Some(hint) => assert!(warnings.contains(hint), "{scope} {target}: {warnings}"),
-            None => assert_eq!(warnings, "[]", "{scope} {target}"),
-        }
-    }
+    let strays = named_kills(&gate, &bootstrap).await;
     // `upp` is not there: to somebody who looks it is as if the kill's server had been renamed.
-    let ready = async |gate: &Gate| {
-        let answer = keepgate_tests::Client::new(gate.admin).path("/readyz");
-        let answer = answer.send("GET", "").await;
-        assert_eq!(answer.status, 200, "{answer:?}");
-        String::from_utf8_lossy(&answer.body).into_owned()
-    };
-    assert!(ready(&gate).await.contains("kill_target: NOT CONFIGURED"));
+    let named = ready(&gate).await;
+    let listed = kill(&gate, &bootstrap, &["list"]).await.json();
+    let warned = listed["warnings"].to_string();
+    for [id, scope, target] in &strays {
+        let shown = match scope.as_str() {
+            "credential" => {
+                format!("kill_target: NOT CONFIGURED, {id} (credential) cuts nothing\n")
+            }
+            scope => format!("kill_target: NOT CONFIGURED, {id} ({scope} {target}) cuts nothing\n"),
+        };
+        assert!(named.contains(&shown), "{named}");
+        assert!(
+            warned.contains(&format!("{id} cuts nothing")) && warned.contains(target.as_str()),
+            "{warned}"
+        );
+    }
+    assert!(
+        !named.contains("secret/gone"),
+        "whoever reaches the listener reads this: {named}"
+    );
     gate.home = gate.home.with(|it| {
         let server = it["servers"]["up"].clone();
         it["servers"]["upp"] = server;
     });
     gate.says("configuration reloaded", 1).await;
-    assert!(!ready(&gate).await.contains("kill_target"));
+    assert!(!ready(&gate).await.contains("tool upp/delete"));
     gate.home = gate.home.with(|it| {
         let servers = it["servers"].as_object_mut().expect("servers");
         servers.remove("upp");
     });
     gate.says("configuration reloaded", 2).await;
-    assert!(ready(&gate).await.contains("kill_target: NOT CONFIGURED"));
+    assert!(
+        ready(&gate)
+            .await
+            .contains("(tool upp/delete) cuts nothing")
+    );
     gate.end().await;
 }
 

@@ -169,3 +169,134 @@ async fn a_stopped_gateway_takes_a_kill_once() {
     let records = gate.end().await;
     assert_eq!(of_kind(&records, "kill.set").len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_is_cleared_without_a_gateway_under_its_id() {
+    let server = server().await;
+    let gate = Home::new().url("up", &server.url()).serve().await;
+    let state = gate.home.path("state").display().to_string();
+    let set = async |home: &Home, target: &[&str]| {
+        let words = [&["kill", "set"], target, &["--reason", "why"]].concat();
+        let words = [&words[..], &["--state", &state]].concat();
+        let done = home.keepgate(&words).await.json();
+        done["kill"]["id"].as_str().expect("an id").to_owned()
+    };
+    let clear = async |home: &Home, id: &str| {
+        let words = ["kill", "clear", id, "--reason", "over", "--state", &state];
+        home.keepgate(&words).await
+    };
+    let first = set(&gate.home, &["server", "up"]).await;
+    let second = set(&gate.home, &["everything"]).await;
+    let mut home = gate.end_keeping().await.home;
+
+    let cleared = clear(&home, &first).await;
+    assert_eq!(cleared.code, Some(0), "{}", cleared.stderr);
+    let answer = cleared.json();
+    let found = [
+        &answer["via"],
+        &answer["kill"]["id"],
+        &answer["kill"]["state"],
+    ];
+    assert_eq!(found, [&json!("file"), &json!(first), &json!("cleared")]);
+    let still = answer["warnings"].to_string();
+    assert!(
+        still.contains(&format!("still cut off by {second}")),
+        "{still}"
+    );
+    // Over already, of nobody, and with a reason that would damage the file.
+    for (id, words, code) in [
+        (&*first, "cleared already", 1),
+        ("k_0000000000000000", "keepgate.db may have it", 1),
+    ] {
+        let ended = clear(&home, id).await;
+        assert_eq!(ended.code, Some(code), "{}", ended.stderr);
+        assert!(ended.stderr.contains(words), "{}", ended.stderr);
+    }
+    let words = [
+        "kill", "clear", &second, "--reason", "\u{7}", "--state", &state,
+    ];
+    assert_eq!(home.keepgate(&words).await.code, Some(2));
+
+    // Both are known, and what is left holds; then that is cleared, too, and nothing is cut off any more.
+    let gate = home.serve().await;
+    let words = ["kill", "list", "--state", &state];
+    let listed = gate.home.keepgate(&words).await.json();
+    let ids: Vec<_> = listed["kills"].as_array().expect("kills").iter().collect();
+    assert_eq!((ids.len(), &ids[0]["id"]), (1, &json!(second)), "{listed}");
+    assert!(is_killed(&gate).await);
+    home = gate.end_keeping().await.home;
+    clear(&home, &second).await.good();
+    let gate = home.serve().await;
+    assert!(!is_killed(&gate).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clear_does_not_go_around_a_gateway_that_runs() {
+    let gate = Home::new()
+        .url("up", "http://127.0.0.1:9/mcp")
+        .serve()
+        .await;
+    let state = gate.home.path("state").display().to_string();
+    let set = [
+        "kill", "set", "server", "up", "--reason", "why", "--state", &state,
+    ];
+    let set = gate.home.keepgate(&set).await.json();
+    let id = set["kill"]["id"].as_str().expect("an id");
+    let length = || {
+        let file = fs::metadata(gate.home.path("state/kill.log"));
+        file.expect("a file").len()
+    };
+    let before = length();
+    gate.process.signal(Signal::SIGSTOP);
+    let clear = ["kill", "clear", id, "--reason", "over", "--state", &state];
+    let ended = gate.home.keepgate(&clear).await;
+    assert_eq!(ended.code, Some(11), "{}", ended.stderr);
+    assert_eq!(length(), before);
+    gate.process.signal(Signal::SIGCONT);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_of_what_was_never_seen_warns_without_a_gateway_too() {
+    let home = Home::new().keys().url("up", "http://127.0.0.1:9/mcp");
+    home.key("alice").await;
+    let state = home.path("state").display().to_string();
+    for (scope, target, hint) in [
+        ("server", "up", None),
+        ("server", "upp", Some("did you mean `up`?")),
+        (
+            "tool",
+            "upp/echo",
+            Some("no server of the configuration is called `upp`; did you mean `up`?"),
+        ),
+        ("tool", "up/echo", Some("is not known yet")),
+        ("caller", "alise", Some("did you mean `alice`?")),
+        ("caller", "alice", None),
+        ("credential", "key:never", Some("no caller has")),
+        ("session", "any", None),
+    ] {
+        let words = ["kill", "set", scope, target, "--reason", "why"];
+        let set = home.keepgate(&words).await;
+        assert_eq!(set.code, Some(0), "{scope} {target}: {}", set.stderr);
+        let warnings = set.json()["warnings"].clone();
+        let warnings = warnings.as_array().expect("warnings");
+        let named = warnings.iter().find(|it| {
+            let text = it.as_str().unwrap_or_default();
+            hint.is_some_and(|hint| text.contains(hint))
+        });
+        assert_eq!(
+            named.is_some(),
+            hint.is_some(),
+            "{scope} {target}: {warnings:?}"
+        );
+        // The gateway that is not reached, and the directory in which none has run.
+        let others = 2 + usize::from(hint.is_some());
+        assert_eq!(warnings.len(), others, "{scope} {target}: {warnings:?}");
+    }
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let words = [
+        "kill", "set", "server", "upp", "--reason", "why", "--state", &state,
+    ];
+    let set = keepgate(elsewhere.path(), &words).await.json();
+    let warnings = set["warnings"].to_string();
+    assert!(warnings.contains("compared with nothing"), "{warnings}");
+}

@@ -2,14 +2,17 @@
 //! restart, until the file has the value in use again.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 
 use keepgate_tests::{Answer, Client, FakeServer, Say, upstream::said};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use super::gate::{Gate, Home};
+use super::gate::{Gate, Home, of_kind};
 use super::process::{repository, until};
 
+/// Allows everything.
+const ALLOWS: &str = "package mcp.authz\n\nallow contains \"all\"\n";
 /// Denies everything.
 const NOTHING: &str = "package mcp.authz\n\nallow contains \"none\" if false\n";
 
@@ -385,35 +388,115 @@ async fn every_changed_key_is_applied_or_reported_until_it_is_changed_back() {
     gate.end().await;
 }
 
+const BROKEN: &str = "package mcp.authz\n\nallow contains if {{{\n";
+
+/// A part that is wrong, and the file that makes it so: of a path that is new, or of one that was there before.
+const WRONG: [(&str, &str, &str, Change); 2] = [
+    ("policies", "other/policy.rego", BROKEN, |it| {
+        it["policies"] = json!(["other"])
+    }),
+    ("policies", "policies/policy.rego", BROKEN, |_| {}),
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_of_which_a_part_is_wrong_changes_nothing() {
-    let (_server, mut gate) = gate().await;
-    gate.home.replace(
-        "other/policy.rego",
-        "package mcp.authz\n\nallow contains if {{{\n",
-    );
-    let kept = gate.home.configuration();
-    let home = gate.home;
-    gate.home = home.with(|it| {
-        it["auth"] = json!({"mode": "keys"});
-        it["policies"] = json!(["other"]);
-        it["hosts"] = json!(["other.example"]);
-        it["limits"] = json!({"drain": "9s"});
-    });
+    for (part, file, broken, change) in WRONG {
+        let (_server, mut gate) = gate().await;
+        let right = std::fs::read_to_string(gate.home.path(file)).expect("a file");
+        gate.home.replace(file, broken);
+        let home = gate.home;
+        gate.home = home.with(|it| {
+            change(it);
+            it["hosts"] = json!(["other.example"]);
+            it["limits"] = json!({"drain": "9s"});
+        });
+        gate.says("configuration not taken", 1).await;
+        until("readiness to report it", async || {
+            readyz(&gate)
+                .await
+                .contains("configuration: stale, last reload failed\n")
+        })
+        .await;
+        let metric = "keepgate_last_reload_successful{keepgate_part=\"configuration\"} 0";
+        let metrics = gate.metrics().await;
+        assert!(
+            metrics.lines().any(|line| line == metric),
+            "{file}: {metrics}"
+        );
+        let check = gate.home.keepgate(&["check"]).await;
+        assert_eq!(check.code, Some(4), "{file}: {}", check.stderr);
+        assert_eq!(look(&gate, "call").await, "200");
+        assert_ne!(look(&gate, "host").await, "200", "{file}");
+        assert_eq!(restart_required(&gate).await, Vec::<String>::new());
+        // The configuration itself was right: it is applied as soon as the file it names is.
+        gate.home.replace(
+            file,
+            if file.starts_with("other") {
+                ALLOWS
+            } else {
+                &right
+            },
+        );
+        until("readiness to be well", async || {
+            readyz(&gate).await.contains("configuration: ok\n")
+        })
+        .await;
+        assert!(readyz(&gate).await.contains("policy: ok\n"), "{file}");
+        assert_eq!(look(&gate, "host").await, "200", "{file}");
+        let records = gate.end().await;
+        let rejected = of_kind(&records, "config.rejected");
+        assert!(!rejected.is_empty(), "{file}");
+        for record in rejected {
+            let reason = json!([{"code": "part", "message": part}]);
+            assert_eq!(record["reasons"], reason, "{file}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_became_unusable_holds_up_the_configuration() {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]);
+    let made = made.expect("a certificate");
+    let home = Home::new().url("up", "http://127.0.0.1:9/mcp");
+    home.replace("certificate.pem", &made.cert.pem());
+    home.replace("key.pem", &made.signing_key.serialize_pem());
+    let closed = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(home.path("key.pem"), closed).expect("closed");
+    let mut gate = home.with(tls).serve().await;
+    gate.home.replace("certificate.pem", "none");
+    gate.says("certificate not taken", 1).await;
+    gate.home = gate.home.with(|it| it["log"]["level"] = json!("debug"));
     gate.says("configuration not taken", 1).await;
+    assert_eq!(gate.said("configuration reloaded"), 0);
+    let ready = readyz(&gate).await;
+    for part in ["configuration", "certificate"] {
+        let stale = format!("{part}: stale, last reload failed\n");
+        assert!(ready.contains(&stale), "{ready}");
+    }
+    gate.home.replace("certificate.pem", &made.cert.pem());
+    gate.says("configuration reloaded", 1).await;
+    let ready = readyz(&gate).await;
+    assert!(ready.contains("configuration: ok\n"), "{ready}");
+    gate.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shadow_policies_that_were_not_taken_show_in_readiness() {
+    let home = Home::new().url("up", "http://127.0.0.1:9/mcp");
+    std::fs::create_dir(home.path("other")).expect("a folder");
+    home.replace("other/policy.rego", NOTHING);
+    let home = home.with(|it| it["shadow"] = json!({"policies": ["other"]}));
+    let gate = home.serve().await;
+    let stale = "shadow: stale, last reload failed\n";
+    assert!(!readyz(&gate).await.contains("shadow"));
+    gate.home.replace("other/policy.rego", BROKEN);
     until("readiness to report it", async || {
-        readyz(&gate)
-            .await
-            .contains("configuration: stale, last reload failed\n")
+        readyz(&gate).await.contains(stale)
     })
     .await;
-    assert_eq!(look(&gate, "call").await, "200");
-    assert_ne!(look(&gate, "host").await, "200");
-    assert_eq!(restart_required(&gate).await, Vec::<String>::new());
-    let home = gate.home;
-    gate.home = home.with(|it| *it = kept);
+    gate.home.replace("other/policy.rego", NOTHING);
     until("readiness to be well", async || {
-        readyz(&gate).await.contains("configuration: ok\n")
+        !readyz(&gate).await.contains(stale)
     })
     .await;
     gate.end().await;

@@ -27,13 +27,9 @@ impl Source for Fake {
             Part {
                 name: "audit",
                 ready: !failing,
-                state,
+                state: state.into(),
             },
-            Part {
-                name: "policy",
-                ready: true,
-                state: "ok",
-            },
+            Part::ready("policy", "ok"),
         ]
     }
 
@@ -67,6 +63,10 @@ impl Source for Fake {
                 idle_s: 1,
             })
             .into()
+    }
+
+    fn stray_kills(&self) -> Vec<Arc<keepgate_store::kill::Kill>> {
+        Vec::new()
     }
 
     fn knows(&self, scope: &Scope) -> Known {

@@ -101,6 +101,12 @@ impl Gateway {
         })
     }
 
+    /// Whether its process runs, as its state directory has it; one that is elsewhere is not known to.
+    pub(super) fn runs(&self) -> bool {
+        let found = self.local.as_deref().map(RunFile::find);
+        matches!(found, Some(Found::Running(_)))
+    }
+
     /// Where it is, for messages.
     pub(super) fn place(&self) -> String {
         self.url

@@ -1,12 +1,14 @@
 //! `kill set|clear|list|drill`: the switch, by the operators' API; and without it, by the file beside the database.
 
+mod file;
+
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
 
 use http::Method;
-use keepgate_store::kill::{Entry, Kill as Cut, KillFile, Scope, Set, Tenant, Wish};
+use keepgate_store::kill::{Kill as Cut, Scope, Set, Tenant, Wish};
 use serde_json::{Value, json};
 
 use super::Context;
@@ -70,10 +72,12 @@ fn set(wish: &SetKill, context: &mut Context<'_>) -> Result<(), Failure> {
     let (entry, may_make) = (Set::of(&kill), gateway.may_make);
     std::thread::spawn(move || {
         // A disk that hangs keeps this thread, and not the command.
-        let _unheard = report.send(Outcome::Written(write(&state, may_make, entry)));
+        let _unheard = report.send(Outcome::Written(file::write(&state, may_make, entry)));
     });
     match (why, outcome.recv_timeout(WRITES)) {
-        (why, Ok(Outcome::Written(Ok(path)))) => written(&kill, &path, &why, &gateway, context),
+        (why, Ok(Outcome::Written(Ok(path)))) => {
+            file::written(&kill, &path, &why, &gateway, context)
+        }
         (Why::Silent(_), Ok(Outcome::Answer(Ok(answer)))) => say(&answer, context),
         (Why::Silent(why), Ok(Outcome::Written(Err(failure)))) => {
             // It was sent: the gateway may have taken it.
@@ -140,7 +144,8 @@ fn prepared(wish: &SetKill, context: &Context<'_>) -> Result<(Gateway, Cut, Valu
         ("tenant", what.tenant.clone()),
         (
             "expires_in",
-            lasts.map(|lasts| format!("{}s", lasts.as_secs())),
+            // In whole seconds: rather longer than shorter.
+            lasts.map(|lasts| format!("{}s", lasts.as_millis().div_ceil(1000))),
         ),
     ]);
     Ok((gateway, kill, body))
@@ -176,64 +181,22 @@ fn say(answer: &Value, context: &mut Context<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes the kill where a gateway finds it: one that runs within a second, one that starts before it listens.
-fn write(state: &Path, may_make: bool, entry: Set) -> Result<PathBuf, Failure> {
-    // Making the directory of a mistyped path would look like success.
-    if !may_make && !state.is_dir() {
-        let said = format!("no state directory: `{}`", state.display());
-        return Err(Failure::new(Exit::State, said));
-    }
-    let mut file = KillFile::new(state);
-    file.append(&[Entry::Set(entry)])
-        .map_err(|error| Failure::caused(Exit::Unreachable, &error))?;
-    Ok(file.path().to_path_buf())
-}
-
-/// Prints that the kill is in the file.
-fn written(
-    kill: &Cut,
-    path: &Path,
-    why: &Why,
-    gateway: &Gateway,
-    context: &mut Context<'_>,
-) -> Result<(), Failure> {
-    let (Why::Unreachable(why) | Why::Silent(why)) = why;
-    let mut warnings = vec![format!("the gateway cannot be reached ({why})")];
-    let state = path.parent().unwrap_or_else(|| Path::new("."));
-    if !state.join(keepgate_admin::Token::FILE).exists() {
-        warnings.push(format!(
-            "no gateway has run with the state directory `{}`: is it the right one?",
-            state.display()
-        ));
-    }
-    warnings.extend(gateway.notes.iter().cloned());
-    let answer = json!({
-        "kill": Set::of(kill), "via": "file", "file": path, "warnings": warnings,
-    });
-    Ok(context.output.print(&answer, |answer| {
-        format!(
-            "The gateway cannot be reached ({why}).\n\
-             Written to {}: a gateway that runs there cuts off {} within a second,\n\
-             one that starts there does before it takes calls. Id {}.\n\
-             Look whether it does: keepgate kill list\n{}",
-            path.display(),
-            kill.scope,
-            kill.id,
-            self::warnings(answer)
-                .split_inclusive('\n')
-                .skip(1)
-                .collect::<String>(),
-        )
-    })?)
-}
-
-/// `kill clear`.
+/// `kill clear`. Where no gateway runs it is written to the file, as a kill is.
 fn clear(wish: &ClearKill, context: &mut Context<'_>) -> Result<(), Failure> {
     let gateway = Gateway::of(&wish.api, context)?;
     let path = format!("{KILLS}/{}", segment(&wish.id)?);
     let body = json!({"reason": wish.reason});
-    let answer = gateway.ask(Method::DELETE, &path, Some(&body))?;
-    say(&answer, context)
+    match (
+        gateway.ask(Method::DELETE, &path, Some(&body)),
+        &gateway.local,
+    ) {
+        (Ok(answer), _) => say(&answer, context),
+        // One that runs and does not answer may have done it, or do it yet.
+        (Err(Unanswered::Unreachable(why)), Some(state)) if !gateway.runs() => {
+            file::clear(wish, state, &why, &gateway, context)
+        }
+        (Err(unanswered), _) => Err(unanswered.into()),
+    }
 }
 
 /// An id as a part of a path.

@@ -311,6 +311,24 @@ impl Decode for Duration {
     }
 }
 
+/// The text of a duration, as [`duration`] reads it: exact, in the largest unit that is.
+pub(crate) fn length(duration: Duration) -> String {
+    let milliseconds = duration.as_millis();
+    let units = [
+        ("d", 86_400_000),
+        ("h", 3_600_000),
+        ("m", 60_000),
+        ("s", 1_000),
+    ];
+    let exact = units
+        .iter()
+        .find(|(_, unit)| milliseconds >= *unit && milliseconds.is_multiple_of(*unit));
+    match exact {
+        Some((name, unit)) => format!("{}{name}", milliseconds / unit),
+        None => format!("{milliseconds}ms"),
+    }
+}
+
 /// The duration that `text` spells; `None` for other text. Also used for flags.
 pub(crate) fn duration(text: &str) -> Option<Duration> {
     let (number, unit) = number_and_unit(text)?;

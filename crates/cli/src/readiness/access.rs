@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::privilege::shown;
 use super::{Finding, Ground, Group, Item, first, names};
-use crate::config::AuthMode;
+use crate::config::{AuthMode, length};
 
 /// Rest after which a session should end.
 const LONGEST_REST: Duration = Duration::from_secs(60 * 60);
@@ -92,12 +92,12 @@ fn approvals_asked(ground: &Ground<'_>) -> Finding {
 
 fn sessions_end(ground: &Ground<'_>) -> Finding {
     let idle = ground.configuration.gateway.limits.session_idle;
-    let minutes = idle.as_secs() / 60;
+    let shown = length(idle);
     if idle <= LONGEST_REST {
-        return Finding::done(format!("after {minutes} minutes"));
+        return Finding::done(format!("after {shown}"));
     }
     Finding::missing(
-        format!("they end after {minutes} minutes"),
+        format!("they end after {shown}"),
         "limits: { session_idle: 30m }",
     )
 }

@@ -227,7 +227,8 @@ fn kill_drill(ground: &Ground<'_>) -> Finding {
     if age <= DAY * DRILL_DAYS {
         Finding::done(format!("{days} days ago"))
     } else {
-        Finding::missing(format!("the last time was {days} days ago"), mend)
+        // By less than a day, perhaps.
+        Finding::missing(format!("the last time was more than {days} days ago"), mend)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use keepgate_admin::{Kills, Part};
 use keepgate_gateway::Shared;
-use keepgate_store::kill::Ledger;
+use keepgate_store::kill::{Kill, Ledger, Scope};
 use keepgate_telemetry::metrics::{About, Registry};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -18,6 +18,8 @@ use crate::config::Configuration;
 const TEND: Duration = Duration::from_millis(500);
 /// Interval of looks for acts without a record.
 const RETRY: Duration = Duration::from_secs(5);
+/// Most kills without a target that readiness names.
+const MAX_STRAY: usize = 8;
 /// What the last look gets to end.
 const LAST: Duration = Duration::from_secs(5);
 
@@ -96,20 +98,45 @@ pub(super) fn part(ledger: &Ledger) -> Part {
         (None, None) if in_force => "in force",
         (None, None) => "ok",
     };
-    Part {
-        name: "kill",
-        ready: true,
-        state,
-    }
+    Part::ready("kill", state)
 }
 
 /// The part for partial kills, while there is any.
 pub(super) fn partial(ledger: &Ledger) -> Option<Part> {
-    (!ledger.switch().partial().is_empty()).then_some(Part {
-        name: "kill_partial",
-        ready: true,
-        state: "PARTIAL, something is not revoked, cut or ended",
-    })
+    let state = "PARTIAL, something is not revoked, cut or ended";
+    (!ledger.switch().partial().is_empty()).then(|| Part::ready("kill_partial", state))
+}
+
+/// A part for each kill that cuts nothing, since the configuration does not have its target. Whoever can reach the listener
+/// reads it: of a credential, whose reference may be a path, there is the id of the kill alone.
+pub(super) fn stray(kills: &[Arc<Kill>]) -> Vec<Part> {
+    let part = |state: String| Part::ready("kill_target", state);
+    let mut parts: Vec<Part> = kills
+        .iter()
+        .take(MAX_STRAY)
+        .map(|kill| {
+            let target = match &kill.scope {
+                Scope::Credential(_) => kill.scope.word().to_owned(),
+                Scope::Everything
+                | Scope::Tenant(_)
+                | Scope::Server(_)
+                | Scope::Tool { .. }
+                | Scope::Caller(_)
+                | Scope::Session(_) => kill.scope.to_string(),
+            };
+            part(format!(
+                "NOT CONFIGURED, {} ({target}) cuts nothing",
+                kill.id
+            ))
+        })
+        .collect();
+    let more = kills.len().saturating_sub(MAX_STRAY);
+    if more > 0 {
+        parts.push(part(format!(
+            "NOT CONFIGURED, {more} more: `keepgate kill list`"
+        )));
+    }
+    parts
 }
 
 /// Lets the meters show the switch.

@@ -1,30 +1,14 @@
 //! Whether the gateway knows what a kill names, for a warning: a kill of a name that was mistyped looks like any other.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use keepgate_admin::Known;
 use keepgate_call::Caller;
-use keepgate_store::kill::{CLIENT, GRANT, KEY, Scope};
+use keepgate_store::kill::{CLIENT, GRANT, KEY, Kill, Scope};
 
 use super::source::View;
-use crate::config::nearest;
-
-/// Names that are compared at most: the nearest of more is not worth an operator's time.
-const MAX_COMPARED: usize = 10_000;
-
-/// Looks a target up among names.
-fn among(target: &str, names: &BTreeSet<String>) -> Known {
-    if names.contains(target) {
-        return Known::Yes;
-    }
-    let limit = (target.len() / 3).max(1);
-    let names = names.iter().map(String::as_str);
-    let alike = names.filter(|name| name.len().abs_diff(target.len()) <= limit);
-    let nearest = nearest(target, alike.take(MAX_COMPARED));
-    Known::No {
-        nearest: nearest.map(str::to_owned),
-    }
-}
+use crate::known::among;
 
 /// Names by which a kill may mean a caller.
 fn of_caller(caller: &Caller) -> impl Iterator<Item = String> {
@@ -44,11 +28,14 @@ impl View {
             Scope::Everything | Scope::Tenant(_) => return Known::Yes,
             Scope::Server(_) => self.server_names().collect(),
             Scope::Tool { server, .. } => {
-                if let no @ Known::No { .. } = self.known(&Scope::Server(server.clone())) {
-                    return no;
+                if let Known::No { nearest } = self.known(&Scope::Server(server.clone())) {
+                    return Known::NoServer { nearest };
                 }
                 let (catalogs, sessions) = (&self.shared.catalogs, &self.shared.sessions);
-                let tools = catalogs.names(server, &sessions.all()).into_iter();
+                let Some(tools) = catalogs.names(server, &sessions.all()) else {
+                    return Known::Unread;
+                };
+                let tools = tools.into_iter();
                 tools.map(|tool| format!("{server}/{tool}")).collect()
             }
             Scope::Caller(_) => {
@@ -63,7 +50,7 @@ impl View {
                     .collect()
             }
             Scope::Session(_) => {
-                let named = |session: &std::sync::Arc<keepgate_gateway::session::Session>| {
+                let named = |session: &Arc<keepgate_gateway::session::Session>| {
                     let grant = session.caller.grant.as_ref();
                     let grant = grant.map(|grant| format!("{GRANT}{grant}"));
                     [Some(session.public.to_string()), grant]
@@ -84,16 +71,16 @@ impl View {
             .map_or(Known::Yes, |target| among(&target, &names))
     }
 
-    /// Whether an active kill names a server or credential that the configuration does not have, so that it cuts nothing: it may
-    /// have been renamed.
-    pub(super) fn has_stray_kill(&self) -> bool {
-        let kills = self.ledger.switch().in_force();
+    /// The active kills of a server or credential that the configuration does not have, so that they cut nothing: it may have
+    /// been renamed.
+    pub(super) fn stray(&self) -> Vec<Arc<Kill>> {
+        let mut kills = self.ledger.switch().in_force();
         if kills.is_empty() {
-            return false;
+            return kills;
         }
         let servers: BTreeSet<String> = self.server_names().collect();
         let credentials: BTreeSet<String> = self.credential_names().collect();
-        kills.iter().any(|kill| match &kill.scope {
+        kills.retain(|kill| match &kill.scope {
             Scope::Server(server) | Scope::Tool { server, .. } => {
                 !servers.contains(server.as_str())
             }
@@ -101,34 +88,7 @@ impl View {
                 !reference.starts_with(KEY) && !credentials.contains(&**reference)
             }
             Scope::Everything | Scope::Tenant(_) | Scope::Caller(_) | Scope::Session(_) => false,
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_nearest_name_is_found_or_none() {
-        let names = || ["crm", "crm-eu", "billing"].map(str::to_owned).into();
-        for (target, expected) in [
-            ("crm", Known::Yes),
-            (
-                "CRM_EU",
-                Known::No {
-                    nearest: Some("crm-eu".to_owned()),
-                },
-            ),
-            (
-                "biling",
-                Known::No {
-                    nearest: Some("billing".to_owned()),
-                },
-            ),
-            ("warehouse", Known::No { nearest: None }),
-        ] {
-            assert_eq!(among(target, &names()), expected, "{target}");
-        }
+        });
+        kills
     }
 }

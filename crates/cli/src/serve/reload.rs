@@ -1,4 +1,8 @@
-//! Reading again what changed: each part is taken whole or not at all, and the last good one stays in force.
+//! Reading again what changed: each part is applied whole or not at all, and the last good one stays active.
+//!
+//! The configuration is one part with everything its keys name: it is applied when a start with it would succeed, so not
+//! while its policies or its certificate cannot be used, whichever of the files has changed. The others are parts of their own
+//! since they withdraw rights: a revoked key or a stricter policy does not wait for somebody to correct another file.
 
 mod changes;
 mod configuration;
@@ -62,6 +66,8 @@ pub(super) struct Reloader {
     set_log: SetLog,
     /// Content of files that are read once, as it is in use.
     contents: Contents,
+    /// Files that a rejected configuration names: one that is right by now may make it right.
+    rejected: Vec<PathBuf>,
 }
 
 impl Reloader {
@@ -85,6 +91,7 @@ impl Reloader {
         view.set_plaintext(!configuration.plaintext.is_empty());
         Self {
             contents: Contents::read(&configuration),
+            rejected: Vec::new(),
             path,
             variables,
             configuration,
@@ -115,6 +122,7 @@ impl Reloader {
             }
         }
         configuration.extend(self.contents.paths().map(Path::to_path_buf));
+        configuration.extend(self.rejected.iter().cloned());
         let tls = self.configuration.tls.iter();
         let mut policies = self.configuration.policy_directories();
         policies.extend(self.bundles.files());
@@ -208,7 +216,7 @@ impl Reloader {
     }
 
     /// Tries a bundle that was fetched: what does not come into force leaves everything as it was.
-    pub(super) async fn take_bundle(&self, news: News) {
+    pub(super) async fn take_bundle(&mut self, news: News) {
         let News {
             held,
             fetched,
@@ -222,6 +230,8 @@ impl Reloader {
             let before = held.hold(Some(Arc::clone(&fetched.bytes)));
             match self.load_policy().await {
                 Ok(()) => {
+                    // Every directory was read with it.
+                    self.view.set_fresh(Reloaded::Policy, true);
                     held.activated(&fetched);
                     let revision = held.standing.revision();
                     tracing::info!(bundle = %held.name(), revision, "bundle in force");
@@ -243,6 +253,10 @@ impl Reloader {
         }
         if decided.send(()).is_err() {
             tracing::debug!("who fetched the bundle has ended meanwhile");
+        }
+        // The policies it is with may have been the reason why it was rejected.
+        if self.view.is_fresh(Reloaded::Policy) && !self.view.is_fresh(Reloaded::Configuration) {
+            self.reload_configuration().await;
         }
     }
 

@@ -25,11 +25,8 @@ pub(super) fn restore(gateway: &Gateway, rows: Vec<SessionRow>, ledger: &Ledger)
 /// The part for a database of sessions that fails. A gateway without it is ready: only a restart would end sessions.
 pub(super) fn part(shared: &Shared) -> Option<Part> {
     let problem = shared.sessions.store().and_then(|store| store.problem());
-    problem.is_some().then_some(Part {
-        name: "sessions",
-        ready: true,
-        state: "NOT KEPT, sessions.db failing",
-    })
+    let state = "NOT KEPT, sessions.db failing";
+    problem.map(|_problem| Part::ready("sessions", state))
 }
 
 /// Lets the metrics show what the database lacks.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use keepgate_admin::Part;
 use keepgate_gateway::Shared;
 use keepgate_policy::{Shadow, Source, Sources};
 use keepgate_telemetry::metrics::About;
@@ -43,6 +44,13 @@ pub(super) async fn reload(shared: &Arc<Shared>) {
             tracing::error!(%error, "shadow policies not taken, which changes no decision")
         }
     }
+}
+
+/// The part for shadow policies that are not those on disk; they decide nothing, so that nothing is unready.
+pub(super) fn part(shared: &Shared) -> Option<Part> {
+    let shadow = shared.beside.shadow()?;
+    let state = "stale, last reload failed";
+    (!shadow.is_fresh()).then(|| Part::ready("shadow", state))
 }
 
 /// Shows whether what is tried is what is on disk.

@@ -11,7 +11,7 @@ use keepgate_authn::KeyState;
 use keepgate_call::ServerName;
 use keepgate_gateway::Shared;
 use keepgate_gateway::settings::{Settings, Upstream};
-use keepgate_store::kill::{Ledger, Scope};
+use keepgate_store::kill::{Kill, Ledger, Scope};
 use keepgate_telemetry::metrics::{About, Unit};
 
 use super::bundles::{self, Bundles};
@@ -132,6 +132,12 @@ impl View {
         }
     }
 
+    /// Whether the last reload of a part was taken.
+    pub(super) fn is_fresh(&self, part: Reloaded) -> bool {
+        let flag = self.fresh.get(part as usize);
+        flag.is_none_or(|flag| flag.load(Ordering::Relaxed))
+    }
+
     /// The state of a part whose file has vanished.
     fn gone(&self, part: &str) -> Option<&'static str> {
         let keys = || self.shared.authn.key_state(self.shared.clock.now()) == Some(KeyState::Gone);
@@ -161,11 +167,7 @@ impl View {
     /// The keys that need a restart, a line for each.
     fn restart_parts(&self) -> Vec<Part> {
         let keys = self.restart.load();
-        let part = |key: &&'static str| Part {
-            name: "restart_required",
-            ready: true,
-            state: key,
-        };
+        let part = |key: &&'static str| Part::ready("restart_required", *key);
         keys.iter().map(part).collect()
     }
 
@@ -181,7 +183,7 @@ impl View {
         Part {
             name: "audit",
             ready,
-            state,
+            state: state.into(),
         }
     }
 
@@ -400,7 +402,7 @@ impl Source for View {
             Part {
                 name: "gateway",
                 ready: serving,
-                state,
+                state: state.into(),
             },
             self.audit(),
             super::kills::part(&self.ledger),
@@ -416,34 +418,21 @@ impl Source for View {
                 }
                 (None, true) => "ok",
             };
-            parts.push(Part {
-                name,
-                ready: true,
-                state,
-            });
+            parts.push(Part::ready(name, state));
         }
         parts.extend(super::kills::partial(&self.ledger));
         parts.extend(super::sessions::part(&self.shared));
-        parts.extend(self.has_stray_kill().then_some(Part {
-            name: "kill_target",
-            ready: true,
-            state: "NOT CONFIGURED, a kill names a server or credential that is not there: `keepgate kill list`",
-        }));
+        parts.extend(super::kills::stray(&self.stray_kills()));
         parts.extend(self.certificates.part());
         parts.extend(super::clock::part(&self.shared.clock));
         parts.extend(self.restart_parts());
         let plaintext = self.plaintext.load(Ordering::Relaxed);
-        parts.extend(plaintext.then_some(Part {
-            name: "plaintext",
-            ready: true,
-            state: "allowed, a secret travels in clear",
-        }));
+        let in_clear = "allowed, a secret travels in clear";
+        parts.extend(plaintext.then(|| Part::ready("plaintext", in_clear)));
         // Nor is what a bundle's server does: without a bundle there is no start.
-        parts.extend(self.bundles.state().map(|state| Part {
-            name: "bundles",
-            ready: true,
-            state,
-        }));
+        let bundles = self.bundles.state();
+        parts.extend(bundles.map(|state| Part::ready("bundles", state)));
+        parts.extend(super::shadow::part(&self.shared));
         parts
     }
 
@@ -492,6 +481,10 @@ impl Source for View {
 
     fn knows(&self, scope: &Scope) -> Known {
         self.known(scope)
+    }
+
+    fn stray_kills(&self) -> Vec<Arc<Kill>> {
+        self.stray()
     }
 
     fn servers(&self) -> Vec<Server> {

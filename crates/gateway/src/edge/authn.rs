@@ -43,9 +43,10 @@ impl Identify {
         let (code, wrong) = match error {
             AuthnError::Missing => (Code::AuthnMissing, None),
             // Only the holder of the right secret could know that a key was one, so nobody is told.
-            AuthnError::Invalid | AuthnError::Expired | AuthnError::Revoked => {
-                (Code::AuthnInvalid, Some(AuthnError::Invalid.to_string()))
-            }
+            AuthnError::Invalid
+            | AuthnError::Secret(_)
+            | AuthnError::Expired(_)
+            | AuthnError::Revoked(_) => (Code::AuthnInvalid, Some(AuthnError::Invalid.to_string())),
             AuthnError::Token(error) => (Code::AuthnInvalid, Some(error.to_string())),
             AuthnError::Unavailable => return Refusal::new(Code::AuthnUnavailable).source(error),
         };

@@ -120,8 +120,12 @@ impl Around<Request<Incoming>> for Room {
         let _place = Place(Arc::clone(&self.load));
         // A stream is counted when it begins. By then its call has been made, so it is not refused any more: new requests
         // are, before anything of them is read.
-        if before >= self.most || self.load.streams() >= self.most_streams {
-            return Err(Refusal::new(Code::Overloaded));
+        let full = |name| Err(Refusal::new(Code::Overloaded).over(name));
+        if before >= self.most {
+            return full("limits.in_flight");
+        }
+        if self.load.streams() >= self.most_streams {
+            return full("limits.streams");
         }
         let response = next(request).await?;
         if response.body().is_there() {

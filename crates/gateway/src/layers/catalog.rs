@@ -126,8 +126,12 @@ impl Catalogs {
 }
 
 impl Catalogs {
-    /// Names of the tools a server has shown these sessions, and callers without one.
-    pub fn names(&self, server: &ServerName, sessions: &[Arc<Session>]) -> BTreeSet<Box<str>> {
+    /// Names of the tools a server has shown these sessions, and callers without one; `None` if no list of it is held.
+    pub fn names(
+        &self,
+        server: &ServerName,
+        sessions: &[Arc<Session>],
+    ) -> Option<BTreeSet<Box<str>>> {
         let all = self
             .stateless
             .read()

@@ -152,7 +152,9 @@ async fn while_it_may<F: Future>(ticket: &Ticket, work: F) -> Result<F::Output, 
 /// The end of a call that has run for as long as a limit lets it, or whose caller is not admitted any more.
 fn ended(end: CallEnd) -> Refusal {
     match end {
-        CallEnd::Limit(limit) => Refusal::new(Code::CallExpired).detail(format!("{limit} is over")),
+        CallEnd::Limit(limit) => Refusal::new(Code::CallExpired)
+            .detail(format!("{limit} is over"))
+            .over(limit),
         CallEnd::Unadmitted => {
             Refusal::new(Code::AuthnInvalid).detail("the caller is not admitted any more")
         }

@@ -123,10 +123,10 @@ impl Quota {
         if !server.tools.is_empty()
             && let Some(limiter) = call.tool().and_then(|tool| server.tools.get(&*tool))
         {
-            spend(limiter, caller, "servers.limits.tools")?;
+            spend(limiter, caller, "servers.<name>.limits.tools")?;
         }
         match &server.rate {
-            Some(limiter) => spend(limiter, &call.caller.tenant, "servers.limits.rate"),
+            Some(limiter) => spend(limiter, &call.caller.tenant, "servers.<name>.limits.rate"),
             None => Ok(()),
         }
     }
@@ -186,7 +186,7 @@ impl Quota {
         {
             let key = (call.caller.tenant.clone(), call.server.clone());
             let place = self.budgets.running_server.enter(&key, most);
-            places._server = Some(place.ok_or_else(|| full("servers.limits.concurrency"))?);
+            places._server = Some(place.ok_or_else(|| full("servers.<name>.limits.concurrency"))?);
         }
         Ok(places)
     }

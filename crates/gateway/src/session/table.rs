@@ -236,11 +236,8 @@ impl Sessions {
     /// A session that is charged for, and in no table yet.
     pub(super) fn begun(&self, beginning: Beginning) -> Result<Arc<Session>, Refusal> {
         let mut charge = self.memory.charge();
-        charge.add(SESSION).map_err(|spent| {
-            Refusal::new(Code::MemoryFull)
-                .detail("limits.memory")
-                .source(spent)
-        })?;
+        let full = |spent| Refusal::new(Code::MemoryFull).source(spent);
+        charge.add(SESSION).map_err(full)?;
         Session::new(beginning, &self.key, charge).map(Arc::new)
     }
 

@@ -258,7 +258,7 @@ impl Children {
             let key = bound.call.caller.principal();
             let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
             if callers.len() >= self.most && !callers.contains_key(key) {
-                return Err(Refusal::new(Code::SessionLimit));
+                return Err(Refusal::new(Code::SessionLimit).over("limits.sessions"));
             }
             let now = generation(credential);
             let fresh = || {

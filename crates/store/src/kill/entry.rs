@@ -117,6 +117,14 @@ impl Clear {
         })
     }
 
+    /// Checks that it can be read once it is written.
+    ///
+    /// # Errors
+    /// The name of the part that makes no sense.
+    pub fn check(&self) -> Result<(), &'static str> {
+        self.cleared().map(drop)
+    }
+
     /// How it ended, or which part of what was written makes no sense.
     pub(crate) fn cleared(&self) -> Result<Cleared, &'static str> {
         if !is_reason(&self.reason) {

@@ -1,18 +1,12 @@
 //! The state a first start leaves when it is cut off at any of its operations, or meets a full volume there: a state directory
 //! that the next start goes on from.
 
-use std::sync::Arc;
-
 use nix::sys::signal::Signal;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
 use super::super::gate::Home;
 use super::super::process::PATIENCE;
-use super::{NEED_ROOM, Shim};
+use super::{NEED_ROOM, Shim, each};
 
-/// Gateways that run at once.
-const AT_ONCE: usize = 4;
 /// An address where nothing listens: the first start needs no server.
 const NOWHERE: &str = "http://127.0.0.1:9/mcp";
 
@@ -57,22 +51,6 @@ async fn recovers(rule: String) {
     gate.end().await;
 }
 
-/// Runs [`recovers`] for each rule, some at once.
-async fn all_recover(rules: Vec<String>) {
-    let room = Arc::new(Semaphore::new(AT_ONCE));
-    let mut running = JoinSet::new();
-    for rule in rules {
-        let room = Arc::clone(&room);
-        running.spawn(async move {
-            let _permit = room.acquire().await.expect("open");
-            recovers(rule).await;
-        });
-    }
-    while let Some(done) = running.join_next().await {
-        done.expect("a start that recovers");
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_start_killed_at_any_operation_is_resumed() {
     let operations = operations().await;
@@ -83,7 +61,7 @@ async fn a_first_start_killed_at_any_operation_is_resumed() {
         let action = if torn { "tear" } else { "kill" };
         format!("any state {} {action}\n", index + 1)
     });
-    all_recover(rules.collect()).await;
+    each(rules.collect(), recovers).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,7 +81,7 @@ async fn a_first_start_on_a_volume_that_fills_up_is_resumed() {
     } else {
         2
     };
-    all_recover(rules.step_by(step).collect()).await;
+    each(rules.step_by(step).collect(), recovers).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::super::gate::{Gate, Home};
 use super::super::process::{Finished, PATIENCE, until};
-use super::Shim;
+use super::{Shim, each};
 
 /// Home of a gateway that reaches no server: kills need none.
 fn home() -> Home {
@@ -23,7 +23,7 @@ async fn serve(home: Home, shim: &Shim) -> Gate {
 }
 
 /// Works the kill switch of the gateway, which alone writes: the command does not know its state directory.
-async fn kill(gate: &Gate, words: &[&str]) -> Finished {
+pub(super) async fn kill(gate: &Gate, words: &[&str]) -> Finished {
     let url = format!("http://{}", gate.admin);
     let token = gate.home.path("state/admin-token").display().to_string();
     let words = [&["kill"], words, &["--url", &url, "--token-file", &token]].concat();
@@ -33,7 +33,7 @@ async fn kill(gate: &Gate, words: &[&str]) -> Finished {
 const SET: [&str; 5] = ["set", "server", "up", "--reason", "test"];
 
 /// Number of records of each kind and kill, and whether one of them is marked as late.
-async fn records(home: &Home) -> BTreeMap<(String, String), (usize, bool)> {
+pub(super) async fn records(home: &Home) -> BTreeMap<(String, String), (usize, bool)> {
     let mut found = BTreeMap::new();
     for record in home.records().await {
         let kind = record["kind"].as_str().unwrap_or_default();
@@ -99,6 +99,14 @@ async fn ends(end: &str) -> (Home, Option<bool>) {
             gate.home.keepgate(&words).await.good();
             return (gate.home, Some(true));
         }
+        "orderly, and a command clears the kill then" => {
+            let id = set(&gate).await;
+            gate = gate.end_keeping().await;
+            let state = gate.home.path("state").display().to_string();
+            let words = ["kill", "clear", &id, "--reason", "over", "--state", &state];
+            gate.home.keepgate(&words).await.good();
+            return (gate.home, Some(true));
+        }
         other => panic!("no such end: {other}"),
     };
     gate.process.ended(PATIENCE).await;
@@ -113,6 +121,7 @@ async fn an_act_is_on_record_once_however_its_gateway_ended() {
         "right after the answer",
         "before the kill's time is over",
         "orderly, and a command sets a kill then",
+        "orderly, and a command clears the kill then",
     ] {
         let (mut home, late) = ends(end).await;
         // The second start finds nothing to do.
@@ -179,6 +188,95 @@ async fn a_record_the_log_did_not_take_is_written_later() {
     gate.end().await;
 }
 
+/// Works the switch: sets a kill, or clears the one of this id.
+async fn act(gate: &Gate, cleared: Option<&str>) -> Finished {
+    match cleared {
+        None => kill(gate, &SET).await,
+        Some(id) => kill(gate, &["clear", id, "--reason", "over"]).await,
+    }
+}
+
+/// A gateway, and the kill that is to be cleared if that is the act.
+async fn before(clears: bool) -> (Gate, Shim, Option<String>) {
+    let home = home();
+    let shim = Shim::new(&home);
+    let gate = serve(home, &shim).await;
+    let id = match clears {
+        true => Some(set(&gate).await),
+        false => None,
+    };
+    (gate, shim, id)
+}
+
+/// Operations of an act, and of what is written of it afterwards.
+async fn operations(clears: bool) -> Vec<String> {
+    let (gate, shim, id) = before(clears).await;
+    shim.trace();
+    assert_eq!(act(&gate, id.as_deref()).await.code, Some(0));
+    // The database learns of the record at the next look.
+    let writes = || {
+        let traced = shim.traced();
+        traced
+            .iter()
+            .filter(|it| it.contains("keepgate.db"))
+            .count()
+    };
+    let first = writes();
+    until("the note of the record", async || writes() > first).await;
+    shim.traced()
+}
+
+/// Cuts an act off by `rule`: the next starts have it on record once, or it did not happen and nobody was answered.
+async fn cut_off(clears: bool, rule: String) {
+    let (mut gate, shim, id) = before(clears).await;
+    shim.obey(&rule);
+    let answered = act(&gate, id.as_deref()).await.code == Some(0);
+    gate.process.signal(Signal::SIGKILL);
+    gate.process.ended(PATIENCE).await;
+    let mut home = gate.home;
+    for start in 1..=2 {
+        let gate = home.serve().await;
+        let list = kill(&gate, &["list", "--all"]).await.json();
+        let kills = list["kills"].as_array().expect("kills").clone();
+        home = gate.end_keeping().await.home;
+        let mut acts = BTreeSet::new();
+        for kill in &kills {
+            let id = kill["id"].as_str().expect("an id").to_owned();
+            acts.insert(("kill.set".to_owned(), id.clone()));
+            if kill["state"] != "active" {
+                acts.insert(("kill.cleared".to_owned(), id));
+            }
+        }
+        let at = format!("clears: {clears}, `{rule}`, start {start}");
+        let expected = if clears { 2 } else { 1 };
+        assert!(!answered || acts.len() == expected, "{at}: {kills:?}");
+        let found = records(&home).await;
+        assert!(
+            found.values().all(|(count, _)| *count == 1),
+            "{at}: {found:?}"
+        );
+        assert_eq!(found.into_keys().collect::<BTreeSet<_>>(), acts, "{at}");
+    }
+    home.verified().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_act_cut_off_at_any_operation_is_on_record_once_or_did_not_happen() {
+    for clears in [false, true] {
+        let operations = operations(clears).await;
+        for file in ["kill.log", "keepgate.db", "audit/tail"] {
+            let is_there = operations.iter().any(|it| it.contains(file));
+            assert!(is_there, "{file}: {operations:?}");
+        }
+        let rules = operations.iter().enumerate().map(|(index, operation)| {
+            let torn = operation.starts_with("write") && index % 2 == 0;
+            let action = if torn { "tear" } else { "kill" };
+            format!("any state {} {action}\n", index + 1)
+        });
+        each(rules.collect(), move |rule| cut_off(clears, rule)).await;
+    }
+}
+
 /// An entry of a kill that somebody set while no gateway ran.
 fn entry(number: usize) -> Set {
     let wish = Wish {
@@ -192,7 +290,7 @@ fn entry(number: usize) -> Set {
 }
 
 /// Ids of all kills that operators see as active.
-async fn active(gate: &Gate) -> BTreeSet<String> {
+pub(super) async fn active(gate: &Gate) -> BTreeSet<String> {
     let list = kill(gate, &["list"]).await.json();
     let kills = list["kills"].as_array().expect("kills").iter();
     kills

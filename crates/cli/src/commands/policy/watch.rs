@@ -29,7 +29,7 @@ pub(super) fn run(
                 return Err(failure);
             }
             if !failure.report().is_empty() {
-                context.output.remark(failure.report())?;
+                context.output.remark(&failure.report())?;
             }
         }
         context.output.remark("waiting for a change; Ctrl-C ends")?;

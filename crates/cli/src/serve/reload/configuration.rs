@@ -1,9 +1,10 @@
 //! Reload of the configuration: everything that can fail is tried first, then all of it is applied, or nothing.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use keepgate_audit::{Kind, Record};
+use keepgate_audit::{Kind, Reason, Record};
 use keepgate_authn::Authenticator;
 use keepgate_net::Certificate;
 use keepgate_policy::Sources;
@@ -15,6 +16,9 @@ use crate::config::{self, AuthMode, Configuration};
 use crate::failure::{Failure, chain};
 use crate::serve::open::{authenticator, files};
 use crate::serve::source::Reloaded;
+
+/// Result of a reload: the part of the configuration for which nothing of it was applied.
+type Applied = Result<(), &'static str>;
 
 /// Parts that were read for a new configuration and are not in use yet.
 struct Prepared {
@@ -31,24 +35,32 @@ impl Reloader {
         let loaded = tokio::task::spawn_blocking(move || config::load(&path, variables)).await;
         let taken = match loaded {
             Ok(Ok(configuration)) => self.merge(configuration).await,
-            Ok(Err(error)) => rejected(&error),
-            Err(error) => rejected(&error),
+            Ok(Err(error)) => rejected("configuration", &error),
+            Err(error) => rejected("configuration", &error),
         };
-        if !taken {
-            let record = Record::new(Kind::ConfigRejected, SystemTime::now());
+        if let Err(part) = taken {
+            let reason = Reason {
+                code: "part",
+                message: part,
+            };
+            let record = Record {
+                reasons: &[reason],
+                ..Record::new(Kind::ConfigRejected, SystemTime::now())
+            };
             self.append(&record).await;
         }
-        self.view.set_fresh(Reloaded::Configuration, taken);
+        self.view.set_fresh(Reloaded::Configuration, taken.is_ok());
     }
 
     /// Applies a configuration as far as that can be done without a restart, and reports the rest.
-    async fn merge(&mut self, configuration: Configuration) -> bool {
+    async fn merge(&mut self, configuration: Configuration) -> Applied {
         let Merged {
             configuration,
             mut restart,
             conflict,
         } = merge(&self.configuration, configuration);
         let contents = Contents::read(&configuration);
+        self.rejected = files_of(&configuration, &contents);
         let changed = self.contents.changed(&contents);
         let is_vault_new =
             self.configuration.gateway.credentials != configuration.gateway.credentials;
@@ -60,17 +72,16 @@ impl Reloader {
         }
         let keys = restart.join(", ");
         let taken = match conflict {
-            Some(why) => rejected(&why),
+            Some(why) => rejected("restart_required", &why),
             None => self.apply(configuration, changed.contains(&ISSUERS)).await,
         };
-        if taken {
+        if taken.is_ok() {
+            self.rejected.clear();
             self.contents.apply(contents, is_vault_new);
-        }
-        if taken {
             self.record_configuration(&restart).await;
         }
         // Where nothing was applied for another reason, what is reported stays as it was.
-        if taken || conflict.is_some() {
+        if taken.is_ok() || conflict.is_some() {
             self.view.set_restart(restart);
             if !keys.is_empty() {
                 tracing::warn!(
@@ -82,21 +93,24 @@ impl Reloader {
         taken
     }
 
-    async fn apply(&mut self, configuration: Configuration, has_issuer_files: bool) -> bool {
+    async fn apply(&mut self, configuration: Configuration, has_issuer_files: bool) -> Applied {
         let prepared = match self.prepare(&configuration, has_issuer_files) {
             Ok(prepared) => prepared,
-            Err(error) => return rejected(&error.report()),
+            Err((part, error)) => return rejected(part, &error.report()),
         };
         let before = self.bundles.join(self.configuration.sources());
         let sources = self.bundles.join(configuration.sources());
         let used = &self.configuration;
         let has_policies =
             used.policies != configuration.policies || used.tenants != configuration.tenants;
-        let has_sources =
-            has_policies || used.gateway.definitions() != configuration.gateway.definitions();
+        // Also when those the last reload met under the same paths cannot be used: a start would fail.
+        let is_stale = !self.view.is_fresh(Reloaded::Policy);
+        let has_sources = has_policies
+            || is_stale
+            || used.gateway.definitions() != configuration.gateway.definitions();
         // First what is allowed, then who is reached: a server that is new is never without its definition.
-        if has_sources && !self.reload_sources(sources, has_policies).await {
-            return false;
+        if has_sources {
+            self.reload_sources(sources, has_policies).await?;
         }
         let Prepared { authn, certificate } = prepared;
         let is_authn = authn.is_some();
@@ -106,9 +120,10 @@ impl Reloader {
         };
         if let Err(error) = built {
             if has_sources {
-                self.reload_sources(before, has_policies).await;
+                // Its own report is all that can be done.
+                let _reported = self.reload_sources(before, has_policies).await;
             }
-            return rejected(&chain(&error));
+            return rejected("servers", &chain(&error));
         }
         if let (Some(tls), Some(certificate)) = (&self.tls, certificate) {
             tls.show(certificate);
@@ -132,37 +147,37 @@ impl Reloader {
             servers = self.configuration.gateway.servers.len(),
             "configuration reloaded"
         );
-        true
+        Ok(())
     }
 
-    /// Reads what a new configuration names, without using it.
+    /// Reads what a new configuration names, without using it. The error has the part that cannot be used.
     fn prepare(
         &self,
         configuration: &Configuration,
         has_issuer_files: bool,
-    ) -> Result<Prepared, Failure> {
+    ) -> Result<Prepared, (&'static str, Failure)> {
         let used = &self.configuration;
         let is_authn = has_issuer_files
             || (used.auth, &used.oauth) != (configuration.auth, &configuration.oauth);
         let current = self.shared.authn.current();
         let authn = is_authn.then(|| authenticator(configuration, Some((used, &current))));
-        let certificate = configuration
-            .tls
-            .as_ref()
-            .filter(|_| used.tls != configuration.tls);
-        let certificate = certificate.map(|tls| {
+        let authn = authn.transpose().map_err(|failure| ("auth", failure))?;
+        let certificate = configuration.tls.as_ref().map(|tls| {
             Certificate::read(files(tls))
-                .map_err(|error| Failure::caused(crate::exit::Exit::Start, &error))
+                .map_err(|error| ("tls", Failure::caused(crate::exit::Exit::Start, &error)))
         });
         Ok(Prepared {
-            authn: authn.transpose()?.map(Arc::new),
-            certificate: certificate.transpose()?,
+            authn: authn.map(Arc::new),
+            // Under the same paths it is shown by a reload of its own.
+            certificate: certificate
+                .transpose()?
+                .filter(|_| used.tls != configuration.tls),
         })
     }
 
     /// Loads the policies and definitions from these places, which stay those they are reloaded from. `has_policies` is whether
     /// there are other policies, and not definitions alone.
-    async fn reload_sources(&self, sources: Sources, has_policies: bool) -> bool {
+    async fn reload_sources(&self, sources: Sources, has_policies: bool) -> Applied {
         let policy = Arc::clone(&self.shared.policy);
         let loaded = tokio::task::spawn_blocking(move || policy.reload_from(sources)).await;
         match loaded {
@@ -181,18 +196,31 @@ impl Reloader {
                     files = generation.files,
                     "{what} reloaded"
                 );
-                true
+                Ok(())
             }
-            Ok(Err(errors)) => rejected(&format!("\n{errors}")),
-            Err(error) => rejected(&error),
+            Ok(Err(errors)) => rejected("policies", &format!("\n{errors}")),
+            Err(error) => rejected("policies", &error),
         }
     }
 }
 
+/// The files a configuration names that can be the reason for its rejection.
+fn files_of(configuration: &Configuration, contents: &Contents) -> Vec<PathBuf> {
+    let tls = configuration.tls.iter();
+    let tls = tls.flat_map(|tls| [tls.certificate.clone(), tls.key.clone()]);
+    let named = contents.paths().map(Path::to_path_buf);
+    let mut files = configuration.policy_directories();
+    files.extend(tls.chain(named));
+    files
+}
+
 /// Reports a configuration that changes nothing.
-fn rejected(why: &dyn std::fmt::Display) -> bool {
-    tracing::error!("configuration not taken, the last good one stays active: {why}");
-    false
+fn rejected(part: &'static str, why: &dyn std::fmt::Display) -> Applied {
+    tracing::error!(
+        part,
+        "configuration not taken, the last good one stays active: {why}"
+    );
+    Err(part)
 }
 
 /// Reports who is let in from now on.

@@ -130,8 +130,17 @@ fn unread(error: ReadError) -> Refusal {
                 .over("limits.body")
                 .source(error);
         }
-        ReadError::NoMemory(_) => Code::Overloaded,
-        ReadError::TooSlow { .. } | ReadError::Broken(_) => Code::BodyIncomplete,
+        ReadError::NoMemory(_) => {
+            return Refusal::new(Code::Overloaded)
+                .over("limits.memory")
+                .source(error);
+        }
+        ReadError::TooSlow { .. } => {
+            return Refusal::new(Code::BodyIncomplete)
+                .over("limits.read_deadline")
+                .source(error);
+        }
+        ReadError::Broken(_) => Code::BodyIncomplete,
     };
     Refusal::new(code).source(error)
 }

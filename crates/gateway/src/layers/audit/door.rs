@@ -7,7 +7,8 @@ use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use keepgate_audit::{Kind, Record};
+use keepgate_audit::{Kind, Reason, Record};
+use keepgate_authn::AuthnError;
 use keepgate_call::{Code, DecisionId, Refusal};
 use keepgate_transport::{Body, http::server::Peer};
 
@@ -35,12 +36,19 @@ impl Doorkeeper {
         }
     }
 
-    /// Notes that somebody at `source` was rejected. Returns the id under which the record is found.
-    pub fn note(&self, code: Code, source: Option<IpAddr>) -> DecisionId {
+    /// Notes that somebody at `source` was rejected; of a credential, the cause too. Returns the id under which the record is
+    /// found.
+    pub fn note(
+        &self,
+        code: Code,
+        source: Option<IpAddr>,
+        cause: Option<&AuthnError>,
+    ) -> DecisionId {
         self.meters.rejected(code.as_str());
         let now = SystemTime::now();
         let (id, _) = self.ids.next(now);
-        let repeat = match self.refusals.note(Refused::request(code, source), id, now) {
+        let refused = Refused::request(code, source, cause);
+        let repeat = match self.refusals.note(refused, id, now) {
             Written::Own => None,
             Written::First(repeat) => Some(repeat),
             Written::Counted(id) => return id,
@@ -50,6 +58,19 @@ impl Doorkeeper {
         record.source = source;
         record.refusal = Some(code.as_str());
         record.repeat = repeat;
+        let message = cause.map(ToString::to_string).unwrap_or_default();
+        let key = cause.and_then(AuthnError::key);
+        let reasons = cause.map(|cause| Reason {
+            code: cause.code(),
+            message: &message,
+        });
+        // The public half alone, and of a key there is: a secret that was sent in its place is in no record.
+        let key = key.as_ref().map(|key| Reason {
+            code: "key_id",
+            message: key.as_str(),
+        });
+        let reasons: Vec<_> = reasons.into_iter().chain(key).collect();
+        record.reasons = &reasons;
         self.refusals.log().post(&record);
         id
     }
@@ -85,7 +106,9 @@ impl Around<Request<Incoming>> for Door {
             .and_then(|peer| peer.client)
             .map(|client| client.ip());
         next(request).await.map_err(|refusal| {
-            let id = self.0.note(refusal.code, source);
+            let cause = refusal.source.as_deref();
+            let cause = cause.and_then(|cause| cause.downcast_ref::<AuthnError>());
+            let id = self.0.note(refusal.code, source, cause);
             refusal.decision(id)
         })
     }

@@ -18,6 +18,7 @@ use std::{
 };
 
 use keepgate_audit::{Kind, Log, Repeat, Scope};
+use keepgate_authn::{AuthnError, KeyName};
 use keepgate_call::{Call, Caller, Code, DecisionId, Principal, Refusal, ServerName};
 
 use self::group::Group;
@@ -100,6 +101,7 @@ pub(super) struct Refused<'a> {
     /// Whether it shares a record from the first on.
     at_once: bool,
     rule: Option<&'a str>,
+    key: Option<KeyName>,
     source: Option<IpAddr>,
 }
 
@@ -131,6 +133,7 @@ impl<'a> Refused<'a> {
             code: refusal.map_or("abandoned", |refusal| refusal.code.as_str()),
             at_once: refusal.is_some_and(|refusal| shares_at_once(refusal.code)),
             rule,
+            key: None,
             source: None,
         }
     }
@@ -156,8 +159,8 @@ impl<'a> Refused<'a> {
         }
     }
 
-    /// A request that was refused before it was a call.
-    pub(super) fn request(code: Code, source: Option<IpAddr>) -> Self {
+    /// A request that was refused before it was a call; `cause` is what is wrong with its credential.
+    pub(super) fn request(code: Code, source: Option<IpAddr>, cause: Option<&AuthnError>) -> Self {
         Self {
             kind: Kind::AuthDenied,
             caller: None,
@@ -167,7 +170,8 @@ impl<'a> Refused<'a> {
             names: Names::default(),
             code: code.as_str(),
             at_once: true,
-            rule: None,
+            rule: cause.map(AuthnError::code),
+            key: cause.and_then(AuthnError::key),
             source,
         }
     }
@@ -183,6 +187,7 @@ impl<'a> Refused<'a> {
                 method: None,
                 names: Names::default(),
                 rule: None,
+                key: None,
                 source: None,
                 ..self
             },
@@ -321,10 +326,11 @@ impl Refusals {
             code,
             at_once: _,
             rule,
+            key,
             source,
         } = refused.within(scope);
         let caller = caller.map(|caller| caller.principal());
-        let about = (server, method, names, code, rule);
+        let about = (server, method, names, code, rule, key);
         self.hasher
             .hash_one((scope, kind, caller, session, about, source))
     }

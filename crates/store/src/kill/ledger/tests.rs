@@ -508,3 +508,29 @@ async fn wishes_that_make_no_sense_are_refused() {
     }
     assert!(ledger.list().is_empty() && in_force(&ledger).is_empty());
 }
+
+#[tokio::test]
+async fn a_disk_that_takes_no_migration_hides_no_kill() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = open(directory.path()).await;
+    ledger.set(wish("server", Some("crm"))).await.unwrap();
+    ledger.close().await;
+    // As the first version left it.
+    let path = directory.path().join(Database::FILE);
+    let mut older = SqliteConnectOptions::new()
+        .filename(&path)
+        .connect()
+        .await
+        .unwrap();
+    for undo in [
+        "ALTER TABLE kills DROP COLUMN recorded",
+        "DELETE FROM _sqlx_migrations WHERE version > 1",
+    ] {
+        sqlx::query(undo).execute(&mut older).await.unwrap();
+    }
+    older.close().await.unwrap();
+    let read = Database::read_closed(directory.path()).await.unwrap();
+    let kills = read.unwrap();
+    assert_eq!(kills.len(), 1);
+    assert_eq!(kills[0].recorded.bits(), 0);
+}

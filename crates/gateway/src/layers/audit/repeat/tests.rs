@@ -60,6 +60,7 @@ impl Bench {
             code: code.as_str(),
             at_once: shares_at_once(code),
             rule: None,
+            key: None,
             source: None,
         };
         self.ids += 1;
@@ -256,7 +257,7 @@ fn the_door_counts_every_request() {
     let mut bench = Bench::new();
     for number in 0..10_000_u32 {
         let source = std::net::Ipv4Addr::from(number).into();
-        let refused = Refused::request(Code::AuthnMissing, Some(source));
+        let refused = Refused::request(Code::AuthnMissing, Some(source), None);
         let id = DecisionId::new(1, u128::from(number));
         if let Written::First(_) = bench.refusals.note(refused, id, SystemTime::now()) {
             bench.firsts += 1;
