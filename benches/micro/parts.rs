@@ -99,6 +99,7 @@ fn authenticate(bench: &mut Criterion) {
     for number in 0..100 {
         let request = KeyRequest {
             subject: format!("caller-{number}"),
+            owner: None,
             roles: vec!["analyst".into()],
             scopes: vec!["reports".into()],
             tenant: String::new(),

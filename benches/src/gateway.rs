@@ -72,6 +72,7 @@ pub(crate) fn create_key(state: &Path) -> Result<String, Error> {
     let keys = ApiKeys::open(state).map_err(Error::part("open the key store"))?;
     let request = KeyRequest {
         subject: "bench".to_owned(),
+        owner: None,
         roles: vec!["analyst".to_owned()],
         scopes: vec!["reports".to_owned()],
         tenant: String::new(),

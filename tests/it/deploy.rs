@@ -164,7 +164,7 @@ fn what_a_file_can_say_of_readiness_is_said_in_every_shipped_configuration() {
     let copy = Copy::new();
     // What only people and machines can do, and what the examples lack on purpose: a collector, a vault, a certificate
     // between two containers of one machine.
-    let by_people = ["operators", "kill_drill"];
+    let by_people = ["operators", "kill_drill", "approvals_asked"];
     let on_purpose = ["telemetry", "upstream_tls", "encrypted"];
     for config in configurations() {
         let output = copy.keepgate(&config, &["check", "--readiness", "--output", "json"]);

@@ -11,6 +11,7 @@
     reason = "helpers of tests fail them by panicking and print what processes wrote; JSON values index without it"
 )]
 
+mod approvals;
 mod bridge;
 mod bundles;
 mod conformance;

@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 
 /// The floors of the house. A crate uses crates of lower floors only.
-const FLOORS: [(&str, u8); 15] = [
+const FLOORS: [(&str, u8); 16] = [
     ("keepgate-files", 0),
     ("keepgate-mcp", 0),
     ("keepgate-call", 1),
@@ -25,9 +25,10 @@ const FLOORS: [(&str, u8); 15] = [
     ("keepgate-store", 2),
     ("keepgate-credential", 2),
     ("keepgate-sandbox", 2),
-    ("keepgate-gateway", 3),
-    ("keepgate-admin", 3),
-    ("keepgate-cli", 4),
+    ("keepgate-approval", 3),
+    ("keepgate-gateway", 4),
+    ("keepgate-admin", 4),
+    ("keepgate-cli", 5),
 ];
 /// The longest file, in lines, tests aside.
 const LONGEST: usize = 600;

@@ -3,6 +3,7 @@
 //! What it shows comes from a [`Source`] the binary supplies, and what it does it does to the kill switch; nothing here
 //! knows the gateway, so nothing here can hold a call up, and a full or failing audit log does not keep an operator out.
 
+mod approvals;
 mod kills;
 mod operators;
 mod page;

@@ -13,6 +13,7 @@ use std::{
 use arc_swap::ArcSwap;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use keepgate_approval::Person;
 use keepgate_files::FileError;
 use keepgate_store::kill::text;
 use serde::{Deserialize, Serialize};
@@ -42,6 +43,8 @@ pub enum Role {
     SecurityResponder,
     /// Sets kills and drills.
     Sre,
+    /// Approves and denies calls that wait, and takes approvals back.
+    Approver,
     /// Reads.
     Auditor,
 }
@@ -59,14 +62,19 @@ pub enum Permission {
     Clear,
     /// To clear a kill one has set oneself.
     ClearOwn,
+    /// To approve and deny calls that wait.
+    Approve,
+    /// To take back an approval.
+    Revoke,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Admin,
         Self::SecurityResponder,
         Self::Sre,
+        Self::Approver,
         Self::Auditor,
     ];
 
@@ -76,6 +84,7 @@ impl Role {
             Self::Admin => "admin",
             Self::SecurityResponder => "security_responder",
             Self::Sre => "sre",
+            Self::Approver => "approver",
             Self::Auditor => "auditor",
         }
     }
@@ -94,6 +103,10 @@ impl Role {
             }
             Permission::Clear => matches!(self, Self::Admin | Self::SecurityResponder),
             Permission::ClearOwn => matches!(self, Self::Admin),
+            Permission::Approve => matches!(self, Self::Admin | Self::Approver),
+            Permission::Revoke => {
+                matches!(self, Self::Admin | Self::SecurityResponder | Self::Approver)
+            }
         }
     }
 }
@@ -105,12 +118,27 @@ pub struct Operator {
     pub name: Arc<str>,
     /// The roles, sorted.
     pub roles: Arc<[Role]>,
+    /// The groups, sorted; `approve` rules name them.
+    pub groups: Arc<[Box<str>]>,
 }
 
 impl Operator {
     /// Whether one of the roles allows it.
     pub fn may(&self, permission: Permission) -> bool {
         self.roles.iter().any(|role| role.may(permission))
+    }
+
+    /// The operator as one who decides: by the proven name, and the claimed account for comparison alone.
+    pub(crate) fn person(&self) -> Person {
+        let (name, account) = match self.name.split_once(':') {
+            Some((name, account)) => (name, Some(account.into())),
+            None => (&*self.name, None),
+        };
+        Person {
+            name: name.into(),
+            account,
+            groups: self.groups.to_vec(),
+        }
     }
 
     /// Adds the account the holder of the admin token claims to be. The proven part stays in front; a name that an
@@ -176,6 +204,9 @@ pub enum OperatorError {
     /// An operator without a role could do nothing.
     #[error("an operator needs a role: `{0}`")]
     Roles(String),
+    /// The group cannot be one.
+    #[error("a group is 1 to 64 letters, digits, `.`, `-`, `_` or `@`: `{0}`")]
+    Group(String),
     /// The name is taken.
     #[error("there is an operator of this name already: `{0}`")]
     Taken(String),
@@ -198,6 +229,9 @@ pub struct Entry {
     pub name: String,
     /// The roles, sorted.
     pub roles: Vec<Role>,
+    /// The groups, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
     /// When it was added.
     pub added: String,
     /// When it was revoked, if it was.
@@ -282,12 +316,28 @@ impl Operators {
         &self.bootstrap
     }
 
+    /// The person of this name, if they may approve now; [`BOOTSTRAP`] is whoever holds the admin token.
+    pub fn approver(&self, name: &str) -> Option<Person> {
+        if name == BOOTSTRAP {
+            return Some(Person {
+                name: BOOTSTRAP.into(),
+                account: None,
+                groups: Vec::new(),
+            });
+        }
+        let known = self.known.load();
+        let mut operators = known.iter().map(|(_, operator)| operator);
+        let found = operators.find(|operator| *operator.name == *name)?;
+        found.may(Permission::Approve).then(|| found.person())
+    }
+
     /// Who holds this token.
     pub(crate) fn who(&self, presented: &[u8]) -> Option<Operator> {
         if self.bootstrap.is(presented) {
             return Some(Operator {
                 name: BOOTSTRAP.into(),
                 roles: [Role::Admin].into(),
+                groups: Arc::from([]),
             });
         }
         let hash = blake3::hash(presented);
@@ -313,6 +363,7 @@ fn known(directory: &Path) -> Result<Vec<([u8; 32], Operator)>, OperatorError> {
         let operator = Operator {
             name: entry.name.into(),
             roles: entry.roles.into(),
+            groups: entry.groups.into_iter().map(Into::into).collect(),
         };
         Some((*hash.as_bytes(), operator))
     });
@@ -382,6 +433,7 @@ pub fn add(
     state_directory: &Path,
     name: &str,
     mut roles: Vec<Role>,
+    mut groups: Vec<String>,
     now: SystemTime,
 ) -> Result<(Entry, Zeroizing<String>), OperatorError> {
     if !is_name(name) {
@@ -391,6 +443,11 @@ pub fn add(
     roles.dedup();
     if roles.is_empty() {
         return Err(OperatorError::Roles(name.to_owned()));
+    }
+    groups.sort_unstable();
+    groups.dedup();
+    if let Some(group) = groups.iter().find(|group| !is_plain(group)) {
+        return Err(OperatorError::Group(group.clone()));
     }
     let mut random = Zeroizing::new([0_u8; 32]);
     getrandom::fill(random.as_mut()).map_err(OperatorError::Random)?;
@@ -410,6 +467,7 @@ pub fn add(
     let entry = Entry {
         name: name.to_owned(),
         roles,
+        groups,
         added: text(now),
         revoked: None,
         hash: blake3::hash(token.as_bytes()).to_hex().to_string(),

@@ -34,6 +34,16 @@ pub(crate) enum Refused {
     Unknown(String),
     /// The kill is over.
     Over(String),
+    /// There is no such approval.
+    NoApproval(String),
+    /// The approval takes no decision (any more).
+    Closed(String),
+    /// The operator was shown something else than what waits.
+    NotShown,
+    /// The operator may not decide over this call.
+    Ineligible(String),
+    /// Approvals cannot be read or written now.
+    Unavailable,
 }
 
 /// The body of a refusal.
@@ -66,20 +76,26 @@ impl Refused {
             Self::Request(_) => "admin.request",
             Self::Unknown(_) => "admin.unknown",
             Self::Over(_) => "admin.over",
+            Self::NoApproval(_) => "approval.unknown",
+            Self::Closed(_) => "approval.closed",
+            Self::NotShown => "approval.not_shown",
+            Self::Ineligible(_) => "approval.ineligible",
+            Self::Unavailable => "approval.unavailable",
         }
     }
 
     fn status(&self) -> StatusCode {
         match self {
             Self::Host => StatusCode::MISDIRECTED_REQUEST,
-            Self::Origin | Self::Role | Self::Own => StatusCode::FORBIDDEN,
+            Self::Origin | Self::Role | Self::Own | Self::Ineligible(_) => StatusCode::FORBIDDEN,
             Self::Token => StatusCode::UNAUTHORIZED,
-            Self::Path | Self::Unknown(_) => StatusCode::NOT_FOUND,
+            Self::Path | Self::Unknown(_) | Self::NoApproval(_) => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Media => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Body => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Request(_) => StatusCode::BAD_REQUEST,
-            Self::Over(_) => StatusCode::CONFLICT,
+            Self::Over(_) | Self::Closed(_) | Self::NotShown => StatusCode::CONFLICT,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -94,8 +110,15 @@ impl Refused {
             Self::Method(_) => "this page does not take this method".into(),
             Self::Media => "the body must be plain `application/json`".into(),
             Self::Body => "the body is longer than 16 KiB or did not arrive in time".into(),
-            Self::Request(why) | Self::Over(why) => why.clone().into(),
+            Self::Request(why) | Self::Over(why) | Self::Closed(why) | Self::Ineligible(why) => {
+                why.clone().into()
+            }
             Self::Unknown(id) => format!("no kill has this id: `{id}`").into(),
+            Self::NoApproval(id) => format!("no approval has this id: `{id}`").into(),
+            Self::NotShown => "what you were shown is not what waits".into(),
+            Self::Unavailable => {
+                "approvals cannot be read or written now, nothing was decided".into()
+            }
         }
     }
 
@@ -115,6 +138,11 @@ impl Refused {
             Self::Request(_) => "/api/v1/openapi.json says what is expected",
             Self::Unknown(_) => "GET /api/v1/kills lists them",
             Self::Over(_) => "there is nothing left to clear",
+            Self::NoApproval(_) => "GET /api/v1/approvals lists them, by tenant",
+            Self::Closed(_) => "GET /api/v1/approvals/{id} shows what was decided",
+            Self::NotShown => "look again, and send the `shown` of what you see",
+            Self::Ineligible(_) => "the approval names who may: call.requirement.duties",
+            Self::Unavailable => "/readyz and the log have the cause",
         }
     }
 
@@ -140,7 +168,12 @@ impl Refused {
             | Self::Body
             | Self::Request(_)
             | Self::Unknown(_)
-            | Self::Over(_) => None,
+            | Self::Over(_)
+            | Self::NoApproval(_)
+            | Self::Closed(_)
+            | Self::NotShown
+            | Self::Ineligible(_)
+            | Self::Unavailable => None,
         };
         (
             Content::json(self.status(), &Problem { error: words }),

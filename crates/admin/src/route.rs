@@ -17,11 +17,22 @@ pub(crate) enum Route {
     Clear(String),
     /// What a kill would cut.
     Drill,
+    /// Calls that wait for a decision, and what became of others.
+    Approvals,
+    /// One of them.
+    Approval(String),
+    /// A decision over one.
+    Decide(String),
+    /// The end of one.
+    Revoke(String),
 }
 
 /// Paths that are more than read, with their methods, as the description has them.
 #[cfg(test)]
-pub(crate) const ACTS: [(&str, &[&str]); 3] = [
+pub(crate) const ACTS: [(&str, &[&str]); 6] = [
+    ("/api/v1/approvals", &["get"]),
+    ("/api/v1/approvals/{id}", &["delete", "get"]),
+    ("/api/v1/approvals/{id}/decision", &["post"]),
     ("/api/v1/kills", &["get", "post"]),
     ("/api/v1/kills/{id}", &["delete"]),
     ("/api/v1/kills/drill", &["post"]),
@@ -40,6 +51,9 @@ impl Route {
                 Err(Refused::Method(READ))
             };
         }
+        if let Some(rest) = path.strip_prefix("/api/v1/approvals") {
+            return Self::approval(method, rest);
+        }
         let rest = path.strip_prefix("/api/v1/kills").ok_or(Refused::Path)?;
         match rest {
             "" if reads => Ok(Self::Kills),
@@ -49,8 +63,7 @@ impl Route {
             "/drill" => Err(Refused::Method("POST")),
             _ => {
                 let id = rest.strip_prefix('/').ok_or(Refused::Path)?;
-                let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-                if id.is_empty() || id.len() > 64 || !id.bytes().all(plain) {
+                if !is_id(id) {
                     return Err(Refused::Path);
                 }
                 if *method == Method::DELETE {
@@ -62,14 +75,50 @@ impl Route {
         }
     }
 
+    /// Route of an approval, by its path after the part that all of them have.
+    fn approval(method: &Method, rest: &str) -> Result<Self, Refused> {
+        let reads = matches!(*method, Method::GET | Method::HEAD);
+        if rest.is_empty() {
+            return reads
+                .then_some(Self::Approvals)
+                .ok_or(Refused::Method(READ));
+        }
+        let rest = rest.strip_prefix('/').ok_or(Refused::Path)?;
+        let (id, is_decision) = match rest.split_once('/') {
+            None => (rest, false),
+            Some((id, "decision")) => (id, true),
+            Some(_) => return Err(Refused::Path),
+        };
+        if !is_id(id) {
+            return Err(Refused::Path);
+        }
+        match (is_decision, method) {
+            (true, &Method::POST) => Ok(Self::Decide(id.to_owned())),
+            (true, _) => Err(Refused::Method("POST")),
+            (false, &Method::DELETE) => Ok(Self::Revoke(id.to_owned())),
+            (false, _) if reads => Ok(Self::Approval(id.to_owned())),
+            (false, _) => Err(Refused::Method("GET, HEAD, DELETE")),
+        }
+    }
+
     /// What the asker must be allowed; `None` for what everybody sees who reaches the listener.
     pub(crate) fn needs(&self) -> Option<Permission> {
         match self {
             Self::Page(page) if page.is_public() => None,
-            Self::Page(_) | Self::Kills => Some(Permission::Read),
+            Self::Page(_) | Self::Kills | Self::Approvals | Self::Approval(_) => {
+                Some(Permission::Read)
+            }
+            Self::Decide(_) => Some(Permission::Approve),
+            Self::Revoke(_) => Some(Permission::Revoke),
             Self::Set => Some(Permission::Set),
             Self::Clear(_) => Some(Permission::Clear),
             Self::Drill => Some(Permission::Drill),
         }
     }
+}
+
+/// Whether a part of a path can be an id of ours.
+fn is_id(id: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    !id.is_empty() && id.len() <= 64 && id.bytes().all(plain)
 }

@@ -16,8 +16,10 @@ use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use tower::Service;
 
+use keepgate_approval::Approvals;
 use keepgate_store::kill::Scope;
 
+use crate::approvals::{self, ApprovalListing, Desk};
 use crate::kills::{Kills, Listing, parse};
 use crate::operators::{ACCOUNT, Operator, Operators};
 use crate::page::{Content, Page};
@@ -53,18 +55,26 @@ struct Inner<S> {
     source: S,
     operators: Arc<Operators>,
     kills: Kills,
+    approvals: Desk,
     hosts: Vec<String>,
 }
 
 impl<S: Source> Admin<S> {
-    /// A service that shows `source` to `operators` and lets those who may work `kills`. `hosts` are names a `Host` header may carry beside
+    /// A service that shows `source` to `operators` and lets those who may work `kills` and `approvals`. `hosts` are names a `Host` header may carry beside
     /// addresses and `localhost`, lower case, with or without a port.
-    pub fn new(source: S, operators: Arc<Operators>, kills: Kills, hosts: Vec<String>) -> Self {
+    pub fn new(
+        source: S,
+        operators: Arc<Operators>,
+        kills: Kills,
+        approvals: Option<Approvals>,
+        hosts: Vec<String>,
+    ) -> Self {
         Self {
             inner: Arc::new(Inner {
                 source,
                 operators,
                 kills,
+                approvals: Desk(approvals),
                 hosts,
             }),
         }
@@ -152,6 +162,26 @@ impl<S: Source> Inner<S> {
                 let knows = |scope: &Scope| self.source.knows(scope);
                 let sessions = self.source.sessions();
                 kills.drill(&operator, &drilling, knows, sessions).await
+            }
+            Route::Approvals => {
+                let listing = ApprovalListing::parse(request.uri().query())?;
+                self.approvals.list(&listing).await
+            }
+            Route::Approval(id) => {
+                let tenant = approvals::tenant(request.uri().query())?;
+                self.approvals.show(&tenant, &id).await
+            }
+            Route::Decide(id) => {
+                let tenant = approvals::tenant(request.uri().query())?;
+                let decision = read(request).await?;
+                let which = (&tenant, &*id);
+                self.approvals.decide(&operator, which, &decision).await
+            }
+            Route::Revoke(id) => {
+                let tenant = approvals::tenant(request.uri().query())?;
+                let revocation = read(request).await?;
+                let which = (&tenant, &*id);
+                self.approvals.revoke(&operator, which, &revocation).await
             }
         }
     }

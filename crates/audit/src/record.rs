@@ -88,6 +88,12 @@ words! {
         KillPartial = "kill.partial",
         /// A kill that was partial has reached everything.
         KillCompleted = "kill.completed",
+        /// A call waits for a person's decision.
+        ApprovalRequested = "approval.requested",
+        /// An operator has approved or denied a call that waits.
+        ApprovalDecided = "approval.decided",
+        /// An approval ended without a decision of its own: its time is over, or it was taken back.
+        ApprovalEnded = "approval.ended",
         /// The wall clock has jumped, by the seconds in the reason.
         ClockJumped = "clock.jumped",
         /// The log was opened; says what was found.
@@ -119,6 +125,8 @@ impl Kind {
             | Self::KillDrill
             | Self::KillPartial
             | Self::KillCompleted
+            | Self::ApprovalDecided
+            | Self::ApprovalEnded
             | Self::ClockJumped
             | Self::LogOpened
             | Self::LogClosed
@@ -129,6 +137,7 @@ impl Kind {
             | Self::ListFiltered
             | Self::SessionStart
             | Self::AuthDenied
+            | Self::ApprovalRequested
             | Self::ServerRequest => false,
         }
     }
@@ -316,6 +325,8 @@ pub struct Record<'a> {
     pub kind: Kind,
     /// When it happened, to the microsecond (member `timestamp`, RFC 3339, UTC).
     pub at: SystemTime,
+    /// The approval it is about, or that the call used (member `approval`).
+    pub approval: Option<&'a str>,
     /// Joins the records of one call, and is told to the client (member `decision_id`).
     pub decision_id: Option<&'a str>,
     /// Keyed digest of the session's id, never the id (member `session_id`).
@@ -375,6 +386,7 @@ impl Record<'_> {
         Self {
             kind,
             at,
+            approval: None,
             decision_id: None,
             session_id: None,
             tenant: None,

@@ -116,6 +116,8 @@ impl From<FileError> for StoreError {
 pub struct KeyRequest {
     /// Who will use it: the caller's subject in policies and records.
     pub subject: String,
+    /// The person it belongs to, who may not approve its calls; an operator's name, or a name of no operator.
+    pub owner: Option<String>,
     /// Roles that policies see.
     pub roles: Vec<String>,
     /// Scopes that policies see.
@@ -135,6 +137,8 @@ pub struct ApiKey {
     pub id: String,
     /// Who uses it.
     pub subject: String,
+    /// The person it belongs to.
+    pub owner: Option<String>,
     /// Roles, sorted.
     pub roles: Vec<String>,
     /// Scopes, sorted.
@@ -368,6 +372,8 @@ struct KeyFileVersion {
 struct Entry {
     id: String,
     subject: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
     roles: Vec<String>,
     scopes: Vec<String>,
     tenant: String,
@@ -393,6 +399,9 @@ impl Entry {
         };
         check_name("subject", &request.subject)?;
         check_name("tenant", &tenant)?;
+        if let Some(owner) = &request.owner {
+            check_name("owner", owner)?;
+        }
         let roles = sorted("role", request.roles, check_name)?;
         let scopes = sorted("scope", request.scopes, check_name)?;
         let servers = request
@@ -412,6 +421,7 @@ impl Entry {
         Ok(Self {
             id: String::from_utf8_lossy(&presented.id).into_owned(),
             subject: request.subject,
+            owner: request.owner,
             roles,
             scopes,
             tenant,
@@ -435,6 +445,7 @@ impl Entry {
         Ok(ApiKey {
             id: self.id.clone(),
             subject: self.subject.clone(),
+            owner: self.owner.clone(),
             roles: self.roles.clone(),
             scopes: self.scopes.clone(),
             tenant: self.tenant.clone(),

@@ -44,6 +44,8 @@ pub struct Proof {
     pub grant: Option<Arc<str>>,
     /// The public id of the API key, for records; never the key.
     pub key_id: Option<Arc<str>>,
+    /// The person the API key belongs to, who may not approve its calls.
+    pub owner: Option<Arc<str>>,
     /// Roles, sorted.
     pub roles: Arc<[Arc<str>]>,
     /// Groups, sorted.
@@ -69,6 +71,7 @@ impl Proof {
             client: None,
             grant: None,
             key_id: None,
+            owner: None,
             roles: Arc::from([]),
             groups: Arc::from([]),
             scopes: Arc::from([]),

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::{
-    OnceLock,
+    Arc, OnceLock,
     atomic::{AtomicU8, AtomicU64, Ordering},
 };
 
@@ -15,6 +15,7 @@ pub struct Carried {
     settled: OnceLock<Box<Changed>>,
     changed: OnceLock<Box<Changed>>,
     undeclared: OnceLock<Box<[Cow<'static, str>]>>,
+    approval: OnceLock<Arc<str>>,
     detail: AtomicU8,
     redacted: AtomicU64,
     cut: AtomicU64,
@@ -60,6 +61,26 @@ impl Carried {
     /// Notes what is sent instead of the client's message. Once: a call is judged for its last time once.
     pub fn change(&self, changed: Changed) {
         let _first = self.changed.set(Box::new(changed));
+    }
+
+    /// The message that is evaluated instead of the client's.
+    pub fn settled(&self) -> Option<&Message> {
+        self.settled.get().map(|settled| &settled.message)
+    }
+
+    /// The call with the arguments that policy has set.
+    pub fn set_by_policy(&self) -> Option<&Changed> {
+        self.changed.get().map(|changed| &**changed)
+    }
+
+    /// Notes the approval it uses, or waits for. Once.
+    pub fn note_approval(&self, id: &Arc<str>) {
+        let _first = self.approval.set(Arc::clone(id));
+    }
+
+    /// The approval it uses, or waits for.
+    pub fn approval(&self) -> Option<&str> {
+        self.approval.get().map(|id| &**id)
     }
 
     /// What is sent instead of the client's message.

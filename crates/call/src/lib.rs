@@ -24,7 +24,7 @@ pub use credential::{CredentialNote, Lease};
 pub use handover::Handover;
 pub use id::{DecisionId, UpstreamId};
 pub use principal::{Principal, SessionKey};
-pub use refusal::{Code, Fault, Limit, Refusal};
+pub use refusal::{ApprovalNote, Code, Fault, Limit, Refusal};
 pub use reply::{Answer, Cut, Events, Follow, Item, Reply, Step};
 pub use target::{EndpointPath, HttpTransport, ServerName, Tenant};
 pub use trace::Trace;

@@ -116,6 +116,12 @@ codes! {
     PolicyFailed = "policy_failed", Gateway;
     /// The call needs an approval that cannot be asked for here.
     ApprovalRequired = "approval_required", Policy;
+    /// The call waits for a person's approval.
+    ApprovalPending = "approval_pending", Policy;
+    /// A person has denied this very call a short time ago.
+    ApprovalDenied = "approval_denied", Policy;
+    /// Approvals cannot be looked up or recorded now.
+    ApprovalUnavailable = "approval_unavailable", Gateway;
     /// The result is larger than a rule allows.
     ResultTooLarge = "result_too_large", Policy;
     /// An operator has cut this off with the kill switch.
@@ -182,6 +188,15 @@ impl Limit {
     }
 }
 
+/// The approval a refused call waits for, or was denied by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApprovalNote {
+    /// Its id.
+    pub id: Arc<str>,
+    /// Time before another attempt may pass.
+    pub retry: Duration,
+}
+
 /// A call that was turned away. Its parts are read through it, as its fields.
 ///
 /// One pointer wide: every layer returns it in a `Result`, and a wide error makes each of their futures wide.
@@ -202,6 +217,8 @@ pub struct Parts {
     pub policy: Option<Arc<str>>,
     /// The limit that was met, and how long to wait where waiting helps.
     pub limit: Option<Limit>,
+    /// The approval it waits for, or was denied by.
+    pub approval: Option<Box<ApprovalNote>>,
     /// The scopes an access token needs for this call, all of them; only for `insufficient_scope`.
     pub scopes: Vec<Arc<str>>,
     /// How the client can come by a credential that would do: the value of `WWW-Authenticate`.
@@ -241,6 +258,7 @@ impl Refusal {
             reasons: Vec::new(),
             policy: None,
             limit,
+            approval: None,
             scopes: Vec::new(),
             challenge: None,
             decision: None,

@@ -6,12 +6,16 @@ use std::path::PathBuf;
 use clap::builder::styling::Styles;
 use clap::{Args, Parser, Subcommand};
 
+mod approvals;
 mod bundle;
 mod decisions;
 mod import;
 mod kill;
 mod policy;
 
+pub(crate) use approvals::{
+    Approvals, Grants, ListApprovals, OneApproval, RevokeGrant, Verdict, WatchApprovals, Where,
+};
 pub(crate) use bundle::{BuildBundle, Bundle, Keys as BundleKeys, SignBundle, VerifyBundle};
 pub(crate) use decisions::{EvalPolicy, ExplainPolicy, From, RecordPolicy, ReplayPolicy};
 pub(crate) use import::{ImportServers, StdioBridge};
@@ -140,6 +144,12 @@ pub(crate) enum Command {
     /// Cut off servers, tools, callers, or everything, at once
     #[command(subcommand)]
     Kill(Kill),
+    /// Decide over calls that wait for a person
+    #[command(subcommand)]
+    Approvals(Approvals),
+    /// List approvals that may be used, and take them back
+    #[command(subcommand)]
+    Grants(Grants),
     /// Who may work the kill switch and see the operators' pages
     #[command(subcommand)]
     Operators(Operators),
@@ -224,6 +234,9 @@ pub(crate) struct CreateKey {
     /// Who will use it: the caller's name in policies and records
     #[arg(long, value_name = "NAME")]
     pub(crate) subject: String,
+    /// Person it belongs to, an operator's name if it is one: they cannot approve its calls
+    #[arg(long, value_name = "NAME")]
+    pub(crate) owner: Option<String>,
     /// A role that policies see; may be given several times
     #[arg(long = "role", value_name = "ROLE")]
     pub(crate) roles: Vec<String>,

@@ -1,6 +1,7 @@
 //! The commands: each does one thing with what it is given, and prints through one place.
 
 mod api;
+mod approvals;
 mod audit;
 mod check;
 mod health;
@@ -83,6 +84,8 @@ pub(crate) fn run(command: Command, context: &mut Context<'_>) -> Result<(), Fai
         Command::Keys(command) => keys::run(command, context),
         Command::Audit(command) => audit::run(command, context),
         Command::Kill(command) => kill::run(command, context),
+        Command::Approvals(command) => approvals::run(command, context),
+        Command::Grants(command) => approvals::grants(command, context),
         Command::Operators(command) => operators::run(command, context),
         Command::Version => version(context),
         Command::Launch(launch) => {

@@ -79,6 +79,8 @@ pub struct Configuration {
     pub oauth: Option<OAuth>,
     /// What must outlive a restart.
     pub state: PathBuf,
+    /// Times and limits of approvals.
+    pub approvals: keepgate_approval::Settings,
     /// Directories with policies; one at least, or a bundle.
     pub policies: Vec<PathBuf>,
     /// Bundles of policies, of all and of tenants.

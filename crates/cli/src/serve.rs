@@ -1,5 +1,6 @@
 //! `serve`: opens what the gateway stands on, listens, reloads, and ends in order.
 
+mod approvals;
 mod bundles;
 mod certificates;
 mod clock;
@@ -109,10 +110,10 @@ async fn serve(
     let (data_stop, admin_stop) = (CancellationToken::new(), CancellationToken::new());
     let data = listen::data(&configuration, &opened, &gateway, descriptors, &data_stop);
     let data = runtimes.within_data(data).await?;
-    let operators = &opened.operators;
-    let admin = listen::admin(&configuration, &view, operators, &kills, &admin_stop);
+    let admin = listen::admin(&configuration, &view, &opened, &kills, &admin_stop);
     let (admin, _announced) = runtimes.within_operators(admin).await?;
     let tending = kills::tend(kills.clone(), runtimes.operators());
+    let approving = approvals::tend(&opened, runtimes.operators());
 
     let mut reloader = Reloader::new(
         path,
@@ -145,7 +146,7 @@ async fn serve(
         () = end => tracing::info!("ended"),
         () = signals.end() => tracing::warn!("ended by a second signal: calls that ran have no outcome on record, `keepgate audit verify` counts them"),
     }
-    for task in tasks {
+    for task in tasks.into_iter().chain(approving) {
         task.abort();
     }
     runtimes.within_data(bundles.close()).await;
@@ -172,6 +173,7 @@ async fn open(
     let (own, shared) = (Arc::clone(&configuration), Arc::clone(&opened.shared));
     let kills = async move { kills::open(&own, &shared).await };
     let kills = on(runtimes.operators(), kills).await?;
+    opened.around.knows_kills(kills.ledger());
     let shared = Arc::clone(&opened.shared);
     let gateway = async move { Gateway::new(&configuration.gateway, shared) };
     let gateway = on(runtimes.data(), gateway).await?;

@@ -250,6 +250,14 @@ fn text(row: &Wording, refusal: &Refusal) -> String {
     } else if let Some(detail) = &refusal.detail {
         said = format!("{said}: {detail}");
     }
+    if let Some(approval) = &refusal.approval {
+        let seconds = approval.retry.as_secs().max(1);
+        let _infallible = write!(
+            said,
+            "; approval {}: make the same call again, not before {seconds} s have passed",
+            approval.id
+        );
+    }
     if refusal.dispatched {
         said.push_str("; the call may have had its effect");
     }
@@ -284,6 +292,13 @@ fn data(refusal: &Refusal) -> String {
         if let Some(wait) = limit.wait_s() {
             let _infallible = write!(data, ",\"retry_after_s\":{wait}");
         }
+    }
+    if let Some(approval) = &refusal.approval {
+        let (id, seconds) = (&approval.id, approval.retry.as_secs().max(1));
+        let _infallible = write!(
+            data,
+            ",\"approval\":{{\"id\":\"{id}\",\"retry_after_s\":{seconds}}}"
+        );
     }
     if refusal.dispatched {
         data.push_str(",\"effect\":\"possible\"");

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use keepgate_approval::Approvals;
 use keepgate_audit::Log;
 use keepgate_authn::Authenticator;
 use keepgate_credential::{Credentials, Live};
@@ -72,6 +73,8 @@ pub struct Shared {
     pub clock: Arc<WallClock>,
     /// What is cut off, and the calls that run.
     pub kill: Arc<Switch>,
+    /// Calls that wait for people, and what they have decided; none where nobody can be asked.
+    pub approvals: Option<Approvals>,
     /// What servers are sent so that they let the gateway in.
     pub credentials: Arc<Credentials>,
     /// The places where large messages are inspected.
@@ -106,6 +109,13 @@ impl Shared {
     pub fn with_session_store(mut self, key: EventKey, store: SessionStore) -> Self {
         let (meters, memory) = (&self.meters, &self.memory);
         self.sessions = Arc::new(Sessions::new(meters, memory, key, Some(store)));
+        self
+    }
+
+    /// With the approvals of this gateway. For before it serves.
+    #[must_use]
+    pub fn with_approvals(mut self, approvals: Approvals) -> Self {
+        self.approvals = Some(approvals);
         self
     }
 
@@ -150,6 +160,7 @@ impl Shared {
             ids,
             clock: Arc::default(),
             kill: Switch::new(),
+            approvals: None,
             credentials: Arc::new(Credentials::new(&tasks)),
             inspection: Arc::new(Inspection::new(&tasks)),
             tasks,

@@ -78,7 +78,9 @@ pub fn calls(
         .layer(around(policy::Screen::new(settings, shared, &known)))
         .layer(around(catalog::Lookup::new(settings, shared, &whole))) // Bound     -> Known: what the tool does not declare is dropped
         .layer(gate(policy::Judge::new(shared, &known))) // Known     -> Judged
-        .layer(gate(approval::Await)) // Judged    -> Permitted
+        .layer(gate(approval::RequireApproval::new(
+            settings, shared, &known,
+        ))) // Judged    -> Permitted: a person agreed, where policy wants that
         .layer(around(obligation::Carry::new(settings, shared, &known))) // Permitted -> Obliged: what policy asks for is done
         .layer(gate(audit::Intent::new(settings, &shared.log))) // Obliged   -> Recorded: no log, no call
         .layer(around(credential::Attach::new(shared))) // Recorded  -> Armed; a secret that comes back is masked

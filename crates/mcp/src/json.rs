@@ -5,6 +5,7 @@
 //! byte order mark, no lone surrogates, no two equal keys in one object at any depth (compared after unescaping), nothing
 //! after the value. Numbers stay the text they are.
 
+mod canonical;
 mod key;
 mod scan;
 #[cfg(test)]
@@ -14,6 +15,7 @@ mod walk;
 
 use std::borrow::Cow;
 
+pub use canonical::canonical;
 pub(crate) use scan::{Envelope, Member, Place, Scanner, Span};
 pub use walk::{Items, Members};
 

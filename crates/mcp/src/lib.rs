@@ -22,6 +22,7 @@ pub mod schema;
 pub mod sse;
 mod steps;
 pub mod uri;
+pub mod visible;
 
 pub use era::{EraError, EraFault, Framing, classify};
 pub use error::{DecodeError, DecodeFault};

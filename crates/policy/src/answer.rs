@@ -11,7 +11,7 @@ use std::time::Duration;
 use regorus::Value;
 use regorus::value::Object;
 
-use crate::decision::{Approval, Reason};
+use crate::decision::{Approval, ApprovalDuty, Reason, Risk};
 
 /// Most reasons that are reported.
 const MAX_REASONS: usize = 16;
@@ -27,6 +27,8 @@ const MAX_SCOPES: u64 = 16;
 const MAX_SCOPE: usize = 128;
 /// Largest quorum and list of approvers.
 const MAX_PEOPLE: u64 = 100;
+/// Most uses of one approval; whoever needs more means a rule that allows.
+const MAX_USES: u64 = 1_000;
 
 /// Something of an unknown shape; the text is for the log and names what, never a value.
 pub(crate) type Odd = &'static str;
@@ -92,38 +94,101 @@ pub(crate) fn denials(set: &Value) -> Result<Denials, Odd> {
     Ok(denials)
 }
 
-/// The entries of `approve`, joined into one question.
+/// The entries of `approve`, joined by the strictest.
 pub(crate) fn approval(set: &Value) -> Result<(Approval, Vec<Reason>), Odd> {
     let entries = entries(set)?;
     let mut reasons = Vec::new();
-    let mut joined = Approval {
-        quorum: 1,
-        ..Approval::default()
-    };
+    let mut joined: Option<Approval> = None;
     for entry in entries.iter_sorted() {
-        let Value::Object(object) = entry else {
+        let one = if let Value::Object(object) = entry {
+            only(object, APPROVE_KEYS)?;
+            reasons.push(coded(object)?);
+            terms(object)?
+        } else {
             reasons.push(sentence(entry, "approval")?);
-            continue;
+            plain_terms()
         };
-        only(object, &["code", "message", "approvers", "quorum", "ttl"])?;
-        reasons.push(coded(object)?);
-        if let Some(people) = field(object, "approvers") {
-            joined.approvers.extend(approvers(people)?);
-        }
-        if let Some(quorum) = field(object, "quorum") {
-            joined.quorum = joined.quorum.max(quorum_of(quorum)?);
-        }
-        if let Some(ttl) = field(object, "ttl") {
-            let ttl = period(ttl)?;
-            joined.ttl = Some(joined.ttl.map_or(ttl, |shortest| shortest.min(ttl)));
+        match &mut joined {
+            Some(joined) => joined.join(&one),
+            None => joined = Some(one),
         }
     }
-    joined.approvers.sort();
-    joined.approvers.dedup();
     reasons.sort();
     reasons.dedup();
     reasons.truncate(MAX_REASONS);
-    Ok((joined, reasons))
+    Ok((joined.unwrap_or_else(plain_terms), reasons))
+}
+
+/// Keys of an `approve` entry.
+pub(crate) const APPROVE_KEYS: &[&str] = &[
+    "code",
+    "message",
+    "approvers",
+    "quorum",
+    "ttl",
+    "grant",
+    "risk",
+];
+
+/// Terms of a rule that names none.
+fn plain_terms() -> Approval {
+    Approval {
+        quorum: 1,
+        duties: vec![ApprovalDuty {
+            approvers: Vec::new(),
+            quorum: 1,
+        }],
+        uses: 1,
+        ..Approval::default()
+    }
+}
+
+/// Terms of one `approve` entry.
+fn terms(object: &Object) -> Result<Approval, Odd> {
+    let mut terms = plain_terms();
+    if let Some(people) = field(object, "approvers") {
+        terms.approvers = approvers(people)?;
+        terms.approvers.sort();
+        terms.approvers.dedup();
+    }
+    if let Some(quorum) = field(object, "quorum") {
+        terms.quorum = quorum_of(quorum)?;
+    }
+    terms.ttl = field(object, "ttl").map(period).transpose()?;
+    if let Some(grant) = field(object, "grant") {
+        (terms.uses, terms.valid_for) = grant_of(grant)?;
+    }
+    terms.risk = match field(object, "risk") {
+        None => Risk::High,
+        Some(Value::String(word)) if **word == *"low" => Risk::Low,
+        Some(Value::String(word)) if **word == *"high" => Risk::High,
+        Some(_) => return Err("`risk` is neither low nor high"),
+    };
+    terms.duties = vec![ApprovalDuty {
+        approvers: terms.approvers.clone(),
+        quorum: terms.quorum,
+    }];
+    Ok(terms)
+}
+
+/// Uses of a yes, and the time it may be used: `{"kind": "once"}` or `{"kind": "uses", "uses": 5}`, each with `valid_for`.
+fn grant_of(grant: &Value) -> Result<(u32, Option<Duration>), Odd> {
+    let Value::Object(grant) = grant else {
+        return Err("`grant` is no object");
+    };
+    only(grant, &["kind", "uses", "valid_for"])?;
+    let uses = match (field(grant, "kind"), field(grant, "uses")) {
+        (Some(Value::String(kind)), None) if **kind == *"once" => 1,
+        (Some(Value::String(kind)), Some(uses)) if **kind == *"uses" => match uses.as_u64() {
+            Ok(uses @ 1..=MAX_USES) => u32::try_from(uses).unwrap_or(1),
+            Ok(_) | Err(_) => return Err("`uses` is out of range"),
+        },
+        (Some(_) | None, _) => {
+            return Err("`kind` is neither once nor uses, or `uses` does not fit it");
+        }
+    };
+    let valid_for = field(grant, "valid_for").map(period).transpose()?;
+    Ok((uses, valid_for))
 }
 
 fn entries(set: &Value) -> Result<&regorus::value::Set, Odd> {

@@ -34,16 +34,78 @@ pub enum Effect {
     Deny,
 }
 
-/// Who must approve, how many of them, and how long the question stays open. Several `approve` rules that match
-/// join: the union of approvers, the largest quorum, the shortest time.
+/// Terms of an approval. Several `approve` rules that match join by the strictest: every rule's duty has to be met, and uses,
+/// times and risk are the strictest of all, so no rule and no layer weakens another.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Approval {
+    /// Approvers named by any rule, as `group:<name>` or `user:<name>`, sorted, without repetition; for display.
+    pub approvers: Vec<Arc<str>>,
+    /// Largest quorum of any rule; at least 1.
+    pub quorum: u32,
+    /// Duties of the rules, sorted, without repetition. Never empty.
+    pub duties: Vec<ApprovalDuty>,
+    /// Time the request stays open; `None` leaves it to the operator's default.
+    pub ttl: Option<Duration>,
+    /// Uses of a yes; at least 1.
+    pub uses: u32,
+    /// Time a yes may be used; `None` leaves it to the operator's default.
+    pub valid_for: Option<Duration>,
+    /// Risk of the call.
+    pub risk: Risk,
+}
+
+/// What one `approve` rule demands.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ApprovalDuty {
     /// `group:<name>` or `user:<name>`, sorted, without repetition; empty means whoever the operator appointed.
     pub approvers: Vec<Arc<str>>,
-    /// How many different people must agree; at least 1.
+    /// How many different people of these must agree; at least 1.
     pub quorum: u32,
-    /// How long the question stays open; `None` leaves it to the operator's default.
-    pub ttl: Option<Duration>,
+}
+
+/// Risk of a call, as its rule names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Risk {
+    /// Named so by every rule that asks.
+    Low,
+    /// The default.
+    #[default]
+    High,
+}
+
+impl Risk {
+    /// The word of rules and records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::High => "high",
+        }
+    }
+}
+
+impl Approval {
+    /// Joins the terms of another rule or layer by the strictest.
+    pub(crate) fn join(&mut self, other: &Self) {
+        self.approvers.extend(other.approvers.iter().cloned());
+        self.approvers.sort();
+        self.approvers.dedup();
+        self.quorum = self.quorum.max(other.quorum);
+        self.duties.extend(other.duties.iter().cloned());
+        self.duties.sort();
+        self.duties.dedup();
+        self.ttl = shorter(self.ttl, other.ttl);
+        self.uses = self.uses.min(other.uses);
+        self.valid_for = shorter(self.valid_for, other.valid_for);
+        self.risk = self.risk.max(other.risk);
+    }
+}
+
+/// The shorter of two times, either of which may be missing.
+fn shorter(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
 }
 
 /// One reason. The code is stable and safe to show; the message is the author's text.
@@ -111,4 +173,55 @@ pub struct Visible {
     pub revision: Arc<str>,
     /// Time spent on all items together.
     pub elapsed: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn terms() -> impl Strategy<Value = Approval> {
+        let approvers = proptest::collection::vec("(group|user):[ab]", 0..3);
+        let time = || proptest::option::of((1..100_u64).prop_map(Duration::from_secs));
+        let risk = prop_oneof![Just(Risk::Low), Just(Risk::High)];
+        (approvers, 1..4_u32, time(), 1..5_u32, time(), risk).prop_map(
+            |(approvers, quorum, ttl, uses, valid_for, risk)| {
+                let approvers: Vec<Arc<str>> = approvers.into_iter().map(Into::into).collect();
+                Approval {
+                    duties: vec![ApprovalDuty {
+                        approvers: approvers.clone(),
+                        quorum,
+                    }],
+                    approvers,
+                    quorum,
+                    ttl,
+                    uses,
+                    valid_for,
+                    risk,
+                }
+            },
+        )
+    }
+
+    fn is_at_most(one: Option<Duration>, other: Option<Duration>) -> bool {
+        other.is_none_or(|other| one.is_some_and(|one| one <= other))
+    }
+
+    proptest! {
+        #[test]
+        fn no_rule_weakens_another(all in proptest::collection::vec(terms(), 1..5)) {
+            let mut joined = all[0].clone();
+            for other in &all[1..] {
+                joined.join(other);
+            }
+            for one in &all {
+                prop_assert!(one.duties.iter().all(|duty| joined.duties.contains(duty)));
+                prop_assert!(joined.quorum >= one.quorum && joined.uses <= one.uses);
+                prop_assert!(joined.risk >= one.risk);
+                prop_assert!(is_at_most(joined.ttl, one.ttl));
+                prop_assert!(is_at_most(joined.valid_for, one.valid_for));
+            }
+        }
+    }
 }

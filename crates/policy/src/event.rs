@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use regorus::Value;
 use regorus::value::Object;
 
-use crate::decision::{Decision, Effect};
+use crate::decision::{ApprovalDuty, Decision, Effect, Risk};
 use crate::log_rules::LogRules;
 use crate::mask::{self, Changed};
 use crate::obligations::{Obligations, Redact, Redaction};
@@ -229,6 +229,26 @@ pub(crate) fn result(decision: &Decision) -> Value {
         members.value("quorum", Value::from(u64::from(approval.quorum)));
         if let Some(ttl) = approval.ttl {
             members.value("ttl_s", Value::from(ttl.as_secs()));
+        }
+        let duty = |duty: &ApprovalDuty| {
+            let mut members = Members::default();
+            members.value("approvers", texts(&duty.approvers));
+            members.value("quorum", Value::from(u64::from(duty.quorum)));
+            members.done()
+        };
+        // One is what stands above already.
+        if approval.duties.len() > 1 {
+            let duties: Vec<_> = approval.duties.iter().map(duty).collect();
+            members.value("duties", Value::from(duties));
+        }
+        if approval.uses > 1 {
+            members.value("uses", Value::from(u64::from(approval.uses)));
+        }
+        if let Some(valid_for) = approval.valid_for {
+            members.value("valid_for_s", Value::from(valid_for.as_secs()));
+        }
+        if approval.risk == Risk::Low {
+            members.text("risk", approval.risk.as_str());
         }
         result.value("approval", members.done());
     }

@@ -41,7 +41,7 @@ mod shadow;
 mod shadow_mode;
 mod sources;
 
-pub use decision::{Approval, Decision, Effect, Reason, Visible};
+pub use decision::{Approval, ApprovalDuty, Decision, Effect, Reason, Risk, Visible};
 pub use event::{EventWriter, Judged, Labels, TraceIds, Written};
 pub use explain::{
     ExplainError, Explanation, FailedAt, InvalidInput, LayerReport, Looked, Outcome, RuleReport,

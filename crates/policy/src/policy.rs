@@ -463,7 +463,7 @@ fn strictest(one: Verdict, other: Verdict) -> Verdict {
     }
     let mut joined = strict;
     if let (Effect::Approve(approval), Effect::Approve(more)) = (&mut joined.effect, &mild.effect) {
-        join_approvals(approval, more);
+        Approval::join(approval, more);
     }
     if rank(&joined.effect) == rank(&mild.effect) {
         joined.reasons.extend(mild.reasons);
@@ -507,18 +507,6 @@ fn both_deny(mut one: Verdict, other: Verdict) -> Verdict {
     }
     one.obligations = None;
     one
-}
-
-fn join_approvals(approval: &mut Approval, more: &Approval) {
-    // Nobody named means whoever the operator appointed; those named by one layer stand for both.
-    approval.approvers.extend(more.approvers.iter().cloned());
-    approval.approvers.sort();
-    approval.approvers.dedup();
-    approval.quorum = approval.quorum.max(more.quorum);
-    approval.ttl = match (approval.ttl, more.ttl) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
-    };
 }
 
 #[cfg(test)]

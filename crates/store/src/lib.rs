@@ -1,13 +1,14 @@
 //! What must last beyond a restart, and what every call asks of it while it runs.
 //!
-//! The only crate that knows a database. It keeps the kill switch ([`kill`]) and the sessions a restart resumes ([`sessions`]),
-//! each in a file of its own; what has to last later (approvals, grants, pins) joins them here.
+//! The only crate that knows a database. It keeps the kill switch ([`kill`]), the sessions a restart resumes ([`sessions`]) and
+//! approvals ([`approvals`]), each in a file of its own; what has to last later (pins) joins them here.
 
 use std::{
     path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+pub mod approvals;
 pub mod kill;
 pub mod sessions;
 mod sql;

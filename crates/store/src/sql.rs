@@ -11,7 +11,7 @@ use std::{
 };
 
 use sqlx::{
-    ConnectOptions, Row, SqliteConnection, SqlitePool,
+    ConnectOptions, Row, SqlStr, SqliteConnection, SqlitePool,
     migrate::{Migration, MigrationType, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Why the database could not be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub(crate) enum DatabaseError {
+pub enum DatabaseError {
     /// The file could not be made.
     #[error("failed to make the database: `{path}`")]
     File {
@@ -59,6 +59,18 @@ pub(crate) enum DatabaseError {
     },
 }
 
+/// The statement that reads kills, with this expression for the acts that are on record.
+macro_rules! kills_with {
+    ($recorded:literal) => {
+        concat!(
+            "SELECT rowid, id, scope, target, tenant, reason, set_by, set_at, expires_at, ",
+            "cleared_at, cleared_by, cleared_reason, ",
+            $recorded,
+            " FROM kills WHERE rowid > ? ORDER BY rowid LIMIT ?"
+        )
+    };
+}
+
 /// An open database.
 #[derive(Debug)]
 pub(crate) struct Database {
@@ -81,14 +93,14 @@ fn migrations() -> Migrator {
         1,
         Cow::Borrowed("kills"),
         MigrationType::Simple,
-        Cow::Borrowed(include_str!("../migrations/0001_kills.sql")),
+        SqlStr::from_static(include_str!("../migrations/0001_kills.sql")),
         false,
     );
     let recorded = Migration::new(
         2,
         Cow::Borrowed("recorded"),
         MigrationType::Simple,
-        Cow::Borrowed(include_str!("../migrations/0002_recorded.sql")),
+        SqlStr::from_static(include_str!("../migrations/0002_recorded.sql")),
         false,
     );
     Migrator {
@@ -176,7 +188,7 @@ impl Database {
 
     /// Every kill it holds.
     pub(crate) async fn kills(&self) -> Result<Vec<Held>, DatabaseError> {
-        self.kills_with("recorded").await
+        self.kills_with(kills_with!("recorded")).await
     }
 
     /// As [`Self::kills`], where the migrations may not have run: a full disk takes none, and an upgrade may meet one.
@@ -188,21 +200,17 @@ impl Database {
         })
         .await?;
         // Of the first schema no act is known to be on record: the audit log is looked through for all of them.
-        let recorded = column.map_or("0 AS recorded", |_there| "recorded");
-        self.kills_with(recorded).await
+        let first = kills_with!("0 AS recorded");
+        let statement = column.map_or(first, |_there| kills_with!("recorded"));
+        self.kills_with(statement).await
     }
 
-    /// Every kill, with this expression for the acts that are on record.
-    async fn kills_with(&self, recorded: &'static str) -> Result<Vec<Held>, DatabaseError> {
-        let some = format!(
-            "SELECT rowid, id, scope, target, tenant, reason, set_by, set_at, expires_at, \
-             cleared_at, cleared_by, cleared_reason, {recorded} FROM kills \
-             WHERE rowid > ? ORDER BY rowid LIMIT ?"
-        );
+    /// Every kill, by this statement.
+    async fn kills_with(&self, statement: &'static str) -> Result<Vec<Held>, DatabaseError> {
         let (mut kills, mut last) = (Vec::new(), 0_i64);
         loop {
             let rows = soon(async {
-                let some = sqlx::query(&some).bind(last).bind(BATCH as i64);
+                let some = sqlx::query(statement).bind(last).bind(BATCH as i64);
                 some.fetch_all(&self.pool).await.map_err(failed("read"))
             })
             .await?;
@@ -327,7 +335,7 @@ pub(crate) async fn connect(
     soon(async {
         let mut connection = options(path).connect().await.map_err(failed("open"))?;
         migrations
-            .run_direct(&mut connection)
+            .run_direct(None, &mut connection, false)
             .await
             .map_err(DatabaseError::Migrate)?;
         Ok((connection, inode(path)?))

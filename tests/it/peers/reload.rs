@@ -33,7 +33,7 @@ enum Effect {
 type Change = fn(&mut Value);
 
 /// The keys, and a change of each. A key stands for those below it.
-const KEYS: [(&str, Change, Effect); 37] = {
+const KEYS: [(&str, Change, Effect); 38] = {
     use Effect::{Applied, Restart, Taken};
     [
         (
@@ -132,6 +132,11 @@ const KEYS: [(&str, Change, Effect); 37] = {
             "decisions",
             |it| it["decisions"] = json!({"file": {}}),
             Restart,
+        ),
+        (
+            "approvals",
+            |it| it["approvals"] = json!({"ttl": "5m"}),
+            Taken,
         ),
         (
             "audit.durability",

@@ -17,7 +17,7 @@ fn a_token_is_its_operators_until_it_is_revoked() {
     let operators = open(directory.path());
     let now = SystemTime::now();
     let roles = vec![Role::Sre, Role::Auditor, Role::Sre];
-    let (entry, token) = add(directory.path(), "alice", roles, now).unwrap();
+    let (entry, token) = add(directory.path(), "alice", roles, Vec::new(), now).unwrap();
     assert_eq!(entry.roles, [Role::Sre, Role::Auditor]);
     assert!(
         operators.who(token.as_bytes()).is_none(),
@@ -38,7 +38,13 @@ fn a_token_is_its_operators_until_it_is_revoked() {
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
     assert!(!fs::read_to_string(&path).unwrap().contains(&token[4..]));
     assert!(matches!(
-        add(directory.path(), "alice", vec![Role::Admin], now),
+        add(
+            directory.path(),
+            "alice",
+            vec![Role::Admin],
+            Vec::new(),
+            now
+        ),
         Err(OperatorError::Taken(_))
     ));
     revoke(directory.path(), "alice", now).unwrap();
@@ -48,7 +54,14 @@ fn a_token_is_its_operators_until_it_is_revoked() {
         revoke(directory.path(), "alice", now),
         Err(OperatorError::Unknown(_))
     ));
-    add(directory.path(), "alice", vec![Role::Admin], now).unwrap();
+    add(
+        directory.path(),
+        "alice",
+        vec![Role::Admin],
+        Vec::new(),
+        now,
+    )
+    .unwrap();
     assert_eq!(read(directory.path()).unwrap().len(), 2, "history stays");
 }
 
@@ -58,7 +71,14 @@ fn a_vanished_file_is_told_from_a_new_directory() {
     let operators = open(directory.path());
     assert!(!operators.is_gone(), "made at the first start");
     let roles = vec![Role::Sre];
-    let (_, token) = add(directory.path(), "alice", roles, SystemTime::now()).unwrap();
+    let (_, token) = add(
+        directory.path(),
+        "alice",
+        roles,
+        Vec::new(),
+        SystemTime::now(),
+    )
+    .unwrap();
     operators.reload().unwrap();
     fs::remove_file(directory.path().join(Operators::FILE)).unwrap();
     assert!(operators.is_gone());
@@ -80,7 +100,7 @@ fn a_vanished_file_is_told_from_a_new_directory() {
     ));
     let now = SystemTime::now();
     for refused in [
-        add(directory.path(), "bob", vec![Role::Sre], now).map(drop),
+        add(directory.path(), "bob", vec![Role::Sre], Vec::new(), now).map(drop),
         revoke(directory.path(), "alice", now).map(drop),
     ] {
         assert!(matches!(refused, Err(OperatorError::Gone { .. })));
@@ -90,7 +110,7 @@ fn a_vanished_file_is_told_from_a_new_directory() {
         begin(directory.path()),
         Err(OperatorError::Present { .. })
     ));
-    add(directory.path(), "bob", vec![Role::Sre], now).unwrap();
+    add(directory.path(), "bob", vec![Role::Sre], Vec::new(), now).unwrap();
     again.reload().unwrap();
     assert!(again.who(token.as_bytes()).is_none());
 }
@@ -108,7 +128,7 @@ fn the_admin_token_is_bootstrap() {
 fn only_the_admin_token_takes_a_claim_of_an_account() {
     let directory = tempfile::tempdir().unwrap();
     let now = SystemTime::now();
-    let (_, alice) = add(directory.path(), "alice", vec![Role::Sre], now).unwrap();
+    let (_, alice) = add(directory.path(), "alice", vec![Role::Sre], Vec::new(), now).unwrap();
     let operators = open(directory.path());
     let admin = fs::read_to_string(operators.bootstrap().path()).unwrap();
     for (token, account, name) in [
@@ -140,15 +160,15 @@ fn names_and_files_that_make_no_sense_are_refused() {
         "ü",
         &"a".repeat(65),
     ] {
-        let added = add(directory.path(), name, vec![Role::Sre], now);
+        let added = add(directory.path(), name, vec![Role::Sre], Vec::new(), now);
         assert!(matches!(added, Err(OperatorError::Name(_))), "{name}");
     }
     assert!(matches!(
-        add(directory.path(), "alice", Vec::new(), now),
+        add(directory.path(), "alice", Vec::new(), Vec::new(), now),
         Err(OperatorError::Roles(_))
     ));
     let operators = open(directory.path());
-    let (_, token) = add(directory.path(), "bob", vec![Role::Sre], now).unwrap();
+    let (_, token) = add(directory.path(), "bob", vec![Role::Sre], Vec::new(), now).unwrap();
     operators.reload().unwrap();
     let path = directory.path().join(Operators::FILE);
     let good = fs::read_to_string(&path).unwrap();

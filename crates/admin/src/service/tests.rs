@@ -139,7 +139,7 @@ impl Bench {
         let log = Log::open(settings).unwrap();
         let kills = Kills::new(Arc::clone(&ledger), log.clone(), directory.path());
         Self {
-            admin: Admin::new(fake, operators, kills, hosts),
+            admin: Admin::new(fake, operators, kills, None, hosts),
             token: text,
             ledger,
             log,
@@ -194,7 +194,8 @@ impl Bench {
     pub(super) fn operator(&self, name: &str, roles: &[Role]) -> String {
         let now = std::time::SystemTime::now();
         let (_, token) =
-            crate::operators::add(self.directory.path(), name, roles.to_vec(), now).unwrap();
+            crate::operators::add(self.directory.path(), name, roles.to_vec(), Vec::new(), now)
+                .unwrap();
         self.admin.inner.operators.reload().unwrap();
         token.to_string()
     }

@@ -35,6 +35,8 @@ pub(crate) enum NotRecord {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Parsed<'a> {
     #[serde(borrow, default)]
+    approval: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
     args_digest: Option<Cow<'a, str>>,
     #[serde(borrow)]
     boot_id: Cow<'a, str>,
@@ -370,6 +372,7 @@ fn line_of<'a>(parsed: &'a Parsed<'_>, kind: Kind) -> Result<Line<'a>, NotRecord
     };
     let result = parsed.result.as_ref().map(result_of).transpose()?;
     Ok(Line {
+        approval: parsed.approval.as_deref(),
         args_digest: parsed.args_digest.as_deref(),
         boot_id: &parsed.boot_id,
         caller_kind: parsed.caller_kind.as_deref(),

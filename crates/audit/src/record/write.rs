@@ -120,6 +120,7 @@ pub(crate) struct ShadowLine<'a> {
 /// A record with every member as it is written, fields in the order of the members' names.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Line<'a> {
+    pub(crate) approval: Option<&'a str>,
     pub(crate) args_digest: Option<&'a str>,
     pub(crate) boot_id: &'a str,
     pub(crate) caller_kind: Option<&'a str>,
@@ -242,6 +243,7 @@ fn not_in_clear(line: Line<'_>) -> Line<'_> {
 /// The members that are taken over as they are.
 fn line_of<'a>(record: &Record<'a>, stamp: &'a Stamp) -> Line<'a> {
     Line {
+        approval: record.approval,
         args_digest: record.args_digest,
         boot_id: &stamp.boot_id,
         caller_kind: record.caller.map(|caller| caller.kind),
@@ -313,6 +315,7 @@ pub(crate) fn write_line<'a>(
         longest,
         first: true,
     };
+    object.optional("approval", line.approval);
     object.optional("args_digest", line.args_digest);
     object.string("boot_id", line.boot_id);
     object.optional("caller_kind", line.caller_kind);

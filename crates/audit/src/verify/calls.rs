@@ -66,6 +66,9 @@ impl Calls {
                 | Kind::KillDrill
                 | Kind::KillPartial
                 | Kind::KillCompleted
+                | Kind::ApprovalRequested
+                | Kind::ApprovalDecided
+                | Kind::ApprovalEnded
                 | Kind::ClockJumped
                 | Kind::LogClosed
                 | Kind::LogLoss

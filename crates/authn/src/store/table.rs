@@ -67,6 +67,7 @@ impl Known {
         let revoked = key.revoked.is_some();
         let caller = Caller::new(Proof {
             key_id: Some(Arc::from(key.id)),
+            owner: key.owner.map(Arc::from),
             roles: share(key.roles),
             scopes: share(key.scopes),
             servers: key.servers.map(share),

@@ -105,9 +105,12 @@ pub(crate) enum Operators {
     Add {
         /// The name, as records will have it
         name: String,
-        /// admin, security_responder, sre or auditor; may be given several times
+        /// admin, security_responder, sre, approver or auditor; may be given several times
         #[arg(long = "role", value_name = "ROLE", required = true, value_parser = role)]
         roles: Vec<Role>,
+        /// A group that rules name as approvers; may be given several times
+        #[arg(long = "group", value_name = "GROUP")]
+        groups: Vec<String>,
         /// Begin a new file in place of one that is gone: no earlier operator is known from then on
         #[arg(long)]
         new_file: bool,
@@ -130,5 +133,5 @@ pub(crate) enum Operators {
 
 /// A role by its word.
 fn role(word: &str) -> Result<Role, &'static str> {
-    Role::parse(word).ok_or("there are admin, security_responder, sre and auditor")
+    Role::parse(word).ok_or("there are admin, security_responder, sre, approver and auditor")
 }

@@ -95,6 +95,7 @@ fn create(wish: CreateKey, context: &mut Context<'_>) -> Result<(), Failure> {
     let keys = open(wish.state, context)?;
     let request = KeyRequest {
         subject: wish.subject,
+        owner: wish.owner,
         roles: wish.roles,
         scopes: wish.scopes,
         tenant: String::new(),

@@ -18,6 +18,7 @@ pub(super) fn run(command: Operators, context: &mut Context<'_>) -> Result<(), F
         Operators::Add {
             name,
             roles,
+            groups,
             new_file,
             state,
         } => {
@@ -25,7 +26,7 @@ pub(super) fn run(command: Operators, context: &mut Context<'_>) -> Result<(), F
             if new_file {
                 keepgate_admin::begin(&directory).map_err(|error| failed(&error))?;
             }
-            add(&name, roles, &directory, context)
+            add(&name, (roles, groups), &directory, context)
         }
         Operators::List { state } => list(state, context),
         Operators::Revoke { name, state } => revoke(&name, state, context),
@@ -37,6 +38,7 @@ fn failed(error: &OperatorError) -> Failure {
     let exit = if matches!(
         error,
         OperatorError::Name(_)
+            | OperatorError::Group(_)
             | OperatorError::Roles(_)
             | OperatorError::Taken(_)
             | OperatorError::Present { .. }
@@ -55,6 +57,8 @@ fn failed(error: &OperatorError) -> Failure {
 struct Shown {
     name: String,
     roles: Vec<Role>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    groups: Vec<String>,
     added: String,
     revoked: Option<String>,
 }
@@ -64,6 +68,7 @@ impl From<Entry> for Shown {
         Self {
             name: entry.name,
             roles: entry.roles,
+            groups: entry.groups,
             added: entry.added,
             revoked: entry.revoked,
         }
@@ -81,11 +86,11 @@ struct Added<'a> {
 /// `operators add`.
 fn add(
     name: &str,
-    roles: Vec<Role>,
+    (roles, groups): (Vec<Role>, Vec<String>),
     directory: &Path,
     context: &mut Context<'_>,
 ) -> Result<(), Failure> {
-    let (entry, token) = keepgate_admin::add(directory, name, roles, SystemTime::now())
+    let (entry, token) = keepgate_admin::add(directory, name, roles, groups, SystemTime::now())
         .map_err(|error| failed(&error))?;
     let added = Added {
         token: &token,
@@ -124,12 +129,13 @@ fn list(state: State, context: &mut Context<'_>) -> Result<(), Failure> {
             [
                 shown.name.clone(),
                 words(&shown.roles),
+                shown.groups.join(","),
                 shown.added.clone(),
                 shown.revoked.clone().unwrap_or_else(|| "-".to_owned()),
             ]
         };
         let rows: Vec<_> = list.operators.iter().map(row).collect();
-        let mut said = table(["NAME", "ROLES", "ADDED", "REVOKED"], &rows);
+        let mut said = table(["NAME", "ROLES", "GROUPS", "ADDED", "REVOKED"], &rows);
         said.push_str(
             "Beside them, whoever holds the admin token is `bootstrap`, with the role admin.\n",
         );

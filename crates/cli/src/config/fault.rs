@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
+use keepgate_mcp::visible::is_hidden;
+
 /// Most faults that are kept; a file with more has one cause.
 const MOST: usize = 50;
 /// Longest part of a line that is shown, in characters.
@@ -151,10 +153,9 @@ impl Faults {
 pub(crate) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for letter in text.chars() {
-        let hidden = matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
         if letter == '\t' {
             shown.push(' ');
-        } else if letter.is_control() || hidden {
+        } else if is_hidden(letter) {
             shown.extend(letter.escape_default());
         } else {
             shown.push(letter);

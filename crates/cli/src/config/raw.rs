@@ -3,6 +3,7 @@
 //!
 //! This file defines the format; `docs/configuration.md` of this crate explains it key by key.
 
+pub(crate) mod approvals;
 mod auth;
 pub(crate) mod credentials;
 pub(crate) mod egress;
@@ -49,6 +50,7 @@ pub(crate) struct Raw {
     pub(crate) shadow: Option<RawShadow>,
     pub(crate) decisions: RawDecisions,
     pub(crate) status: Option<RawUpload>,
+    pub(crate) approvals: approvals::Approvals,
     pub(crate) audit: Audit,
     pub(crate) limits: Limits,
     pub(crate) log: Log,
@@ -62,7 +64,7 @@ pub(crate) struct Raw {
 impl Decode for Raw {
     fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
         let mut fields = Fields::new(node, path, faults)?;
-        fields.later(&["approvals", "pins"]);
+        fields.later(&["pins"]);
         let raw = Self {
             version: fields.required("version", "write `version: 1`"),
             listen: fields.or("listen", OneOrMany(vec![standard("listen", "127.0.0.1:8080")])),
@@ -81,6 +83,7 @@ impl Decode for Raw {
             shadow: fields.optional("shadow"),
             decisions: fields.section("decisions")?,
             status: fields.optional("status"),
+            approvals: fields.section("approvals")?,
             audit: fields.section("audit")?,
             limits: fields.section("limits")?,
             log: fields.section("log")?,

@@ -1,5 +1,6 @@
 //! From what is written to what a run is told: the values are given their meaning and checked against each other.
 
+mod approvals;
 mod auth;
 mod credentials;
 mod decisions;
@@ -57,7 +58,6 @@ pub(crate) fn resolve(
     let admin = resolver.admin(&raw.admin, &listen);
     let public_url = resolver.public_url(raw.public_url.as_ref());
     let tls = raw.tls.as_ref().and_then(|tls| resolver.tls(tls));
-    let addresses: Vec<SocketAddr> = listen.iter().map(|address| address.value).collect();
     let oauth = resolver.auth(&raw.auth, &listen, public_url.as_ref(), tls.is_some());
     let credentials = resolver.credentials(&raw.credentials);
     let decisions = resolver.decisions(&raw.decisions, &credentials);
@@ -84,7 +84,7 @@ pub(crate) fn resolve(
     // One kind today: that it was understood is all there is to know.
     let raw::Store::Sqlite = raw.state.store;
     Some(Configuration {
-        listen: addresses,
+        listen: listen.iter().map(|address| address.value).collect(),
         trusted_proxies: resolver.networks(&raw.trusted_proxies),
         public_url,
         tls,
@@ -99,6 +99,7 @@ pub(crate) fn resolve(
         shadow: raw.shadow.as_ref().map(|raw| resolver.shadow(raw)),
         decisions,
         status,
+        approvals: resolver.approvals(&raw.approvals),
         durability: raw.audit.durability,
         header_timeout: raw.limits.header_timeout,
         connections: raw.limits.connections,

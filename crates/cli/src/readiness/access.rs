@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use keepgate_admin::Role;
+
 use super::privilege::shown;
 use super::{Finding, Ground, Group, Item, first, names};
 use crate::config::{AuthMode, length};
@@ -79,14 +81,17 @@ fn destructive_approved(ground: &Ground<'_>) -> Finding {
 }
 
 fn approvals_asked(ground: &Ground<'_>) -> Finding {
-    let now = if ground.probed.asked_for == 0 {
-        "no rule asks for consent where it was tried"
-    } else {
-        "what a rule asks consent for is refused (`approval_required`)"
-    };
-    Finding::later(
-        format!("this version asks nobody: {now}"),
-        "do by hand, outside the gateway, what `approve` rules refuse",
+    if ground.probed.asked_for == 0 {
+        return Finding::done("no rule asks for consent where it was tried");
+    }
+    let operators = keepgate_admin::read(&ground.configuration.state).unwrap_or_default();
+    let mut active = operators.iter().filter(|it| it.revoked.is_none());
+    if active.any(|operator| operator.roles.contains(&Role::Approver)) {
+        return Finding::done("rules ask for consent, and there are approvers");
+    }
+    Finding::missing(
+        "rules ask for consent, and nobody has the role `approver`",
+        "keepgate operators add NAME --role approver --group GROUP",
     )
 }
 

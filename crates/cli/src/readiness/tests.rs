@@ -130,11 +130,12 @@ impl Bench {
     }
 }
 
-/// Two operators, one key, one drill: what a team has done before it goes live.
+/// Two operators who may approve, one key, one drill: what a team has done before it goes live.
 fn prepared() -> Bench {
     let bench = Bench::new(RICH, RICH_POLICY);
     for name in ["sam", "kim"] {
-        let (exit, _) = bench.run(&["operators", "add", name, "--role", "security_responder"]);
+        let roles = ["--role", "security_responder", "--role", "approver"];
+        let (exit, _) = bench.run(&[&["operators", "add", name], &roles[..]].concat());
         assert_eq!(exit, Exit::Success);
     }
     let (exit, _) = bench.run(&[

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::Request;
 use hyper::body::Incoming;
-use keepgate_admin::{Admin, Kills, Operators};
+use keepgate_admin::{Admin, Kills};
 use keepgate_gateway::Gateway;
 use keepgate_transport::Body;
 use keepgate_transport::http::server::{Drained, Listener, ListenerSettings, serve};
@@ -73,10 +73,11 @@ pub(super) async fn data(
 pub(super) async fn admin(
     configuration: &Configuration,
     view: &Arc<View>,
-    operators: &Arc<Operators>,
+    opened: &Opened,
     kills: &Kills,
     stop: &CancellationToken,
 ) -> Result<(JoinSet<Drained>, Option<Announced>), Failure> {
+    let operators = &opened.operators;
     let settings = ListenerSettings {
         max_connections: ADMIN_CONNECTIONS,
         drain: ADMIN_DRAIN,
@@ -89,6 +90,7 @@ pub(super) async fn admin(
         Arc::clone(view),
         Arc::clone(operators),
         kills.clone(),
+        opened.shared.approvals.clone(),
         configuration.admin.hosts.clone(),
     );
     let service = service_fn(move |request: Request<Incoming>| {

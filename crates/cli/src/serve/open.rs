@@ -11,10 +11,12 @@ use keepgate_credential::Live;
 use keepgate_files::FileError;
 use keepgate_gateway::Shared;
 use keepgate_net::TlsFiles;
+use keepgate_store::approvals as stored;
 use keepgate_store::sessions::{self, SessionRow, SessionStore};
 use keepgate_store::{DATABASE, kill::KillFile};
 use keepgate_transport::http::tls::Tls;
 
+use super::approvals::{self, Around};
 use super::bundles::{self, Bundles};
 use super::{clock, event_key, shadow, tokens};
 use crate::config::{self, AuthMode, Configuration};
@@ -41,6 +43,8 @@ pub(super) struct Opened {
     pub(super) bundles: Arc<Bundles>,
     /// Sessions of an earlier process.
     pub(super) sessions: Vec<SessionRow>,
+    /// Facts that approvals need of the gateway around them.
+    pub(super) around: Arc<Around>,
 }
 
 impl Opened {
@@ -72,15 +76,19 @@ impl Opened {
             .with_secrets(&live)
             .with_clock(clock)
             .with_session_store(event_key::open(state)?, store);
-        let shared = Arc::new(shared);
+        let operators = Arc::new(operators);
+        let around = Around::new(&shared.clock, &operators);
+        let approvals = approvals::open(configuration, &shared, &around)?;
+        let shared = Arc::new(shared.with_approvals(approvals));
         let sources = bundles.join(configuration.sources());
         shadow::start(configuration.shadow.as_ref(), sources, &shared).await;
         Ok(Self {
             shared,
-            operators: Arc::new(operators),
+            operators,
             tls: tls.transpose()?,
             bundles,
             sessions,
+            around,
         })
     }
 }
@@ -113,7 +121,7 @@ fn check_state(state: &Path) -> Result<(), FileError> {
         DATABASE_INDEX,
         clock::FILE,
     ];
-    for name in own.into_iter().chain(sessions::FILES) {
+    for name in own.into_iter().chain(sessions::FILES).chain(stored::FILES) {
         keepgate_files::check(&state.join(name))?;
     }
     let log = state.join(AUDIT_DIRECTORY);

@@ -87,6 +87,7 @@ impl Reloader {
             tls,
             bundles,
             sessions: _resumed,
+            around: _shared,
         } = opened;
         view.set_plaintext(!configuration.plaintext.is_empty());
         Self {

@@ -14,6 +14,7 @@ use keepgate_gateway::settings::{Settings, Upstream};
 use keepgate_store::kill::{Kill, Ledger, Scope};
 use keepgate_telemetry::metrics::{About, Unit};
 
+use super::approvals::Around;
 use super::bundles::{self, Bundles};
 use super::certificates::Certificates;
 use super::open::Opened;
@@ -49,6 +50,7 @@ pub(super) struct View {
     references: ArcSwap<BTreeMap<ServerName, Arc<[Arc<str>]>>>,
     bundles: Arc<Bundles>,
     operators: Arc<Operators>,
+    around: Arc<Around>,
     serving: AtomicBool,
     /// Whether the last reload of each part was taken; the last good one stays in force otherwise.
     fresh: [AtomicBool; FRESH.len()],
@@ -85,6 +87,7 @@ impl View {
             references: ArcSwap::from_pointee(settings.references()),
             bundles: Arc::clone(&opened.bundles),
             operators: Arc::clone(&opened.operators),
+            around: Arc::clone(&opened.around),
             serving: AtomicBool::new(false),
             fresh: [const { AtomicBool::new(true) }; FRESH.len()],
             restart: ArcSwap::default(),
@@ -406,6 +409,7 @@ impl Source for View {
             },
             self.audit(),
             super::kills::part(&self.ledger),
+            self.around.part(),
         ];
         for (name, fresh) in FRESH.into_iter().zip(&self.fresh) {
             // Stale is not unready: the last good one serves on.

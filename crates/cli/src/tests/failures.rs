@@ -7,7 +7,7 @@ use super::{Bench, run_with};
 use crate::arguments::Arguments;
 
 /// A way to fail for each command, and the code it ends with.
-const TABLE: [(&[&str], u8); 32] = [
+const TABLE: [(&[&str], u8); 39] = [
     (&["serve"], 3),
     (&["check"], 3),
     (&["health"], 3),
@@ -37,6 +37,19 @@ const TABLE: [(&[&str], u8); 32] = [
     (&["kill", "clear", "k_0", "--reason", "a"], 3),
     (&["kill", "list"], 3),
     (&["kill", "drill", "everything"], 3),
+    (&["approvals", "list"], 3),
+    (&["approvals", "show", "a"], 3),
+    (
+        &["approvals", "approve", "a", "--shown", "a", "--reason", "a"],
+        3,
+    ),
+    (
+        &["approvals", "deny", "a", "--shown", "a", "--reason", "a"],
+        3,
+    ),
+    (&["approvals", "watch"], 3),
+    (&["grants", "list"], 3),
+    (&["grants", "revoke", "a", "--reason", "a"], 3),
     (&["operators", "add", "a"], 2),
     (&["operators", "list"], 3),
     (&["operators", "revoke", "a"], 3),

@@ -1,16 +1,40 @@
-//! Approval: a call that needs one goes no further without it.
+//! Approval: a call that a rule wants a person to agree to goes no further without an approval of that very call.
 //!
-//! Nobody can be asked yet, so a call whose policy demands an approval is refused, with a code of its own.
+//! An approval is used up here, before the intent is recorded; see `keepgate_approval`. Where there is none, the call is
+//! refused and waits for a decision, and the same call later uses it.
 
-use keepgate_call::{Code, Refusal};
-use keepgate_policy::{Decision, Effect, ToolFacts};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::{policy::Judged, session::Bound};
-use crate::gate::Gate;
+use keepgate_approval::{
+    Approvals, Denial, Duty, FrozenCall, FrozenCaller, Requirement, Risk, Settings as Terms, Use,
+};
+use keepgate_call::{ApprovalNote, Call, Code, Refusal, ServerName};
+use keepgate_mcp::{
+    json::canonical,
+    message::{Message, Request},
+    method::{Method, Subject},
+};
+use keepgate_policy::{self as policy, Approval, Decision, Effect, ToolFacts};
 
-/// Lets pass what policy allowed outright.
-#[derive(Debug, Clone, Copy)]
-pub struct Await;
+use super::{
+    policy::{Judge, Judged},
+    session::Bound,
+};
+use crate::{
+    edge::room::Load, gate::Gate, knowledge::Knowledge, settings::Settings, shared::Shared,
+};
+
+/// Time after which a client should look whether somebody has decided.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Requires an approval where policy demands one.
+#[derive(Debug)]
+pub struct RequireApproval {
+    approvals: Option<Approvals>,
+    policy: Judge,
+    load: Arc<Load>,
+    references: BTreeMap<ServerName, Arc<[Arc<str>]>>,
+}
 
 /// A call that may be made. Only this file makes one.
 #[derive(Debug)]
@@ -18,34 +42,261 @@ pub struct Permitted {
     bound: Bound,
     tool: Option<ToolFacts>,
     decision: Decision,
+    used: Option<Box<Use>>,
 }
 
 impl Permitted {
-    /// The call, the definition of its tool, and the decision that permits it.
-    pub fn into_parts(self) -> (Bound, Option<ToolFacts>, Decision) {
-        (self.bound, self.tool, self.decision)
+    /// The call, the definition of its tool, the decision that permits it, and the use of an approval it was permitted by,
+    /// which is to be held to its end.
+    pub fn into_parts(self) -> (Bound, Option<ToolFacts>, Decision, Option<Box<Use>>) {
+        (self.bound, self.tool, self.decision, self.used)
     }
 }
 
-impl Gate<Judged> for Await {
+impl RequireApproval {
+    /// A gate over the approvals of `shared`.
+    pub fn new(settings: &Settings, shared: &Shared, knowledge: &Arc<Knowledge>) -> Self {
+        Self {
+            approvals: shared.approvals.clone(),
+            policy: Judge::new(shared, knowledge),
+            load: Arc::clone(&shared.load),
+            references: settings.references(),
+        }
+    }
+
+    /// Takes a use of an approval of this call, which is held for a while if somebody has to decide first.
+    async fn enter(
+        &self,
+        bound: &Bound,
+        tool: Option<&ToolFacts>,
+        decision: &Decision,
+        terms: &Approval,
+    ) -> Result<Box<Use>, Refusal> {
+        let cannot_ask = || refused(Code::ApprovalRequired, decision);
+        let approvals = self.approvals.as_ref().ok_or_else(cannot_ask)?;
+        let request = frozen_request(&bound.call).ok_or_else(cannot_ask)?;
+        let settings = approvals.settings();
+        let frozen = self.freeze(bound, request, decision, terms, &settings);
+        let entered = approvals.enter(&bound.call, frozen.clone()).await;
+        let entered = match entered {
+            Err(Denial::Pending { id, .. }) if !settings.hold.is_zero() => {
+                self.hold(approvals, &id, bound, settings.hold).await;
+                self.unchanged(bound, tool, request, decision)?;
+                approvals.enter(&bound.call, frozen).await
+            }
+            entered => entered,
+        };
+        match entered {
+            Ok(used) => {
+                bound.call.carried.note_approval(used.approval());
+                Ok(Box::new(used))
+            }
+            Err(denial) => Err(denied(denial, &bound.call, decision)),
+        }
+    }
+
+    /// Waits until somebody has decided, the time is over, or the gateway ends. Holds nothing but the call itself.
+    async fn hold(&self, approvals: &Approvals, id: &Arc<str>, bound: &Bound, time: Duration) {
+        let end = tokio::time::Instant::now() + time;
+        loop {
+            let transition = approvals.transition(id);
+            let mut changed = std::pin::pin!(transition.notified());
+            changed.as_mut().enable();
+            // It may have happened before this waited for it.
+            if !approvals.is_pending(&bound.call.caller.tenant, id).await {
+                return;
+            }
+            tokio::select! {
+                () = changed => {}
+                () = tokio::time::sleep_until(end) => return,
+                () = self.load.drained() => return,
+            }
+        }
+    }
+
+    /// Whether policy still has the same terms for a call that was held: else the client's next attempt meets the new ones.
+    fn unchanged(
+        &self,
+        bound: &Bound,
+        tool: Option<&ToolFacts>,
+        request: &Request,
+        before: &Decision,
+    ) -> Result<(), Refusal> {
+        let now = self.policy.evaluate_again(bound, tool, request)?;
+        let is_same = now.effect == before.effect && now.obligations == before.obligations;
+        if is_same {
+            return Ok(());
+        }
+        Err(refused(Code::ApprovalUnavailable, &now)
+            .detail("policy has changed meanwhile, call again"))
+    }
+
+    /// The call as people are asked over it.
+    fn freeze(
+        &self,
+        bound: &Bound,
+        request: &Request,
+        decision: &Decision,
+        terms: &Approval,
+        defaults: &Terms,
+    ) -> FrozenCall {
+        let call = &bound.call;
+        let session = bound.session.session();
+        let client = session.and_then(|session| session.client.get());
+        FrozenCall {
+            server: call.server.as_str().into(),
+            method: request.method().as_str().into(),
+            subject: subject(request),
+            arguments: arguments(request),
+            sent: changed(call),
+            fingerprint: None,
+            caller: caller(call),
+            session: session.map(|session| (*session.public).into()),
+            credentials: self
+                .references
+                .get(&call.server)
+                .map(|used| used.to_vec())
+                .unwrap_or_default(),
+            client: client.map(|facts| {
+                let (name, version) = facts.name_and_version();
+                (name.into(), version.into())
+            }),
+            requirement: requirement(decision, terms, defaults),
+            decision_id: call.id.as_str().into(),
+        }
+    }
+}
+
+/// The request of a call that can wait for an approval: as it was evaluated, before policy set arguments.
+fn frozen_request(call: &Call) -> Option<&Request> {
+    let request = match call.carried.settled() {
+        Some(Message::Request(request)) => request,
+        Some(Message::Notification(_) | Message::Response(_)) => return None,
+        None => call.request()?,
+    };
+    let can_wait = matches!(
+        request.method(),
+        Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead
+    );
+    can_wait.then_some(request)
+}
+
+fn subject(request: &Request) -> Option<Box<str>> {
+    match request.subject() {
+        Subject::Tool(name) | Subject::Prompt(name) | Subject::Resource(name) => {
+            Some(name.as_ref().into())
+        }
+        Subject::Completion { .. }
+        | Subject::Listing(_)
+        | Subject::Task(_)
+        | Subject::Subscription
+        | Subject::Session
+        | Subject::Client
+        | Subject::Missing
+        | Subject::Unknown => None,
+    }
+}
+
+fn arguments(request: &Request) -> Option<Box<str>> {
+    let raw = request.param("arguments")?;
+    Some(canonical(raw).into())
+}
+
+/// The arguments that policy has set, where it has.
+fn changed(call: &Call) -> Option<Box<str>> {
+    match &call.carried.set_by_policy()?.message {
+        Message::Request(request) => arguments(request),
+        Message::Notification(_) | Message::Response(_) => None,
+    }
+}
+
+fn caller(call: &Call) -> FrozenCaller {
+    let text = |text: &Option<Arc<str>>| text.as_deref().map(Into::into);
+    let caller = &call.caller;
+    FrozenCaller {
+        kind: caller.kind.as_str().into(),
+        subject: (*caller.subject).into(),
+        issuer: text(&caller.issuer),
+        client: text(&caller.client),
+        grant: text(&caller.grant),
+        key: text(&caller.key_id),
+        owner: text(&caller.owner),
+    }
+}
+
+fn requirement(decision: &Decision, terms: &Approval, defaults: &Terms) -> Requirement {
+    let reasons = decision.reasons.iter();
+    let duties = terms.duties.iter().map(|duty| Duty {
+        approvers: duty.approvers.clone(),
+        quorum: duty.quorum,
+    });
+    let ttl = terms.ttl.unwrap_or(defaults.ttl).min(Terms::MAX_TTL);
+    let valid_for = terms.valid_for.unwrap_or(defaults.valid_for);
+    Requirement {
+        reasons: reasons
+            .map(|reason| (Arc::clone(&reason.code), Arc::clone(&reason.message)))
+            .collect(),
+        duties: duties.collect(),
+        uses: terms.uses,
+        ttl_s: ttl.as_secs(),
+        valid_for_s: valid_for.min(Terms::MAX_VALID_FOR).as_secs(),
+        risk: match terms.risk {
+            policy::Risk::Low => Risk::Low,
+            policy::Risk::High => Risk::High,
+        },
+        policy: Arc::clone(&decision.revision),
+    }
+}
+
+/// The refusal of a call that has no approval to use.
+fn denied(denial: Denial, call: &Call, decision: &Decision) -> Refusal {
+    let noted = |code, id: Arc<str>, retry| {
+        call.carried.note_approval(&id);
+        let mut refusal = refused(code, decision);
+        refusal.approval = Some(Box::new(ApprovalNote { id, retry }));
+        refusal
+    };
+    match denial {
+        Denial::Pending { id, expires_in } => {
+            noted(Code::ApprovalPending, id, RETRY.min(expires_in))
+        }
+        Denial::Denied { id, again_in } => noted(Code::ApprovalDenied, id, again_in),
+        Denial::Limit(name, wait) => refused(Code::RateLimited, decision).limit(name, wait),
+        Denial::Unavailable(cause) => {
+            let mut refusal = refused(Code::ApprovalUnavailable, decision);
+            refusal.source = Some(cause.into());
+            refusal
+        }
+    }
+}
+
+fn refused(code: Code, decision: &Decision) -> Refusal {
+    let mut refusal = Refusal::new(code);
+    refusal.reasons = super::policy::reasons(decision);
+    refusal.policy = Some(Arc::clone(&decision.revision));
+    refusal
+}
+
+impl Gate<Judged> for RequireApproval {
     type Out = Permitted;
 
     async fn pass(&self, judged: Judged) -> Result<Permitted, Refusal> {
         let (bound, tool, decision) = judged.into_parts();
-        match &decision.effect {
-            Effect::Allow => Ok(Permitted {
-                bound,
-                tool,
-                decision,
-            }),
-            Effect::Approve(_) => {
-                let mut refusal = Refusal::new(Code::ApprovalRequired);
-                refusal.reasons = super::policy::reasons(&decision);
-                refusal.policy = Some(decision.revision);
-                Err(refusal)
+        let used = match &decision.effect {
+            Effect::Allow => None,
+            // Boxed: most calls need none of it, and their futures are moved often.
+            Effect::Approve(terms) => {
+                let entered = self.enter(&bound, tool.as_ref(), &decision, terms);
+                Some(Box::pin(entered).await?)
             }
-            // The judge refuses these itself; a denied call that came this far is a bug, and still denied.
-            Effect::Deny => Err(Refusal::new(Code::PolicyDenied)),
-        }
+            // The evaluation refuses these itself; a denied call that came this far is a bug, and still denied.
+            Effect::Deny => return Err(Refusal::new(Code::PolicyDenied)),
+        };
+        Ok(Permitted {
+            bound,
+            tool,
+            decision,
+            used,
+        })
     }
 }

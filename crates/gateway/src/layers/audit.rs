@@ -448,7 +448,14 @@ fn beside(call: &Call) -> Option<Shadow<'_>> {
 fn decision(refusal: &Refusal) -> Option<Decision> {
     // Only policy names its revision; what failed elsewhere was no decision.
     refusal.policy.as_ref()?;
-    Some(if refusal.code == Code::ApprovalRequired {
+    let asks = matches!(
+        refusal.code,
+        Code::ApprovalRequired
+            | Code::ApprovalPending
+            | Code::ApprovalDenied
+            | Code::ApprovalUnavailable
+    );
+    Some(if asks {
         Decision::Approve
     } else {
         Decision::Deny

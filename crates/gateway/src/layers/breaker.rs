@@ -186,7 +186,9 @@ fn of_session(outcome: Result<(), Code>, judged: bool) -> Opinion {
     match outcome {
         Ok(()) if judged => Opinion::Good,
         Ok(()) => Opinion::None,
-        Err(Code::PolicyDenied | Code::NotFound | Code::ApprovalRequired) => Opinion::Bad,
+        Err(
+            Code::PolicyDenied | Code::NotFound | Code::ApprovalRequired | Code::ApprovalDenied,
+        ) => Opinion::Bad,
         Err(_) => Opinion::None,
     }
 }

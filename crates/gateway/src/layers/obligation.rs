@@ -19,6 +19,7 @@ use std::{
     time::Duration,
 };
 
+use keepgate_approval::Use;
 use keepgate_call::{Answer, Call, Code, Detail, Origin, Refusal, Reply, ServerName};
 use keepgate_credential::CredentialSet;
 use keepgate_mcp::message::Message;
@@ -270,7 +271,7 @@ impl Around<Permitted> for Carry {
         N: FnOnce(Obliged) -> F + Send,
         F: Future<Output = Result<Reply, Refusal>> + Send,
     {
-        let (bound, tool, decision) = permitted.into_parts();
+        let (bound, tool, decision, used) = permitted.into_parts();
         self.0.before(&bound, &decision)?;
         let (credential, ticket) = self.0.credential(&bound, &decision)?.unzip();
         let way = match bound.resumed() {
@@ -292,6 +293,7 @@ impl Around<Permitted> for Carry {
                 Way {
                     duty,
                     ticket,
+                    used,
                     limit: timeout.map(|limit| (tokio::time::Instant::now() + limit, limit)),
                     ..Way::of(&bound)
                 }
@@ -333,6 +335,12 @@ struct Way {
     duty: Option<Arc<Duty>>,
     /// The hold on the kill switch for the credential policy chose.
     ticket: Option<Ticket>,
+    /// The use of the approval it was permitted by.
+    #[expect(
+        dead_code,
+        reason = "held to the end of the call: dropped, it is settled"
+    )]
+    used: Option<Box<Use>>,
     /// When it ends at the latest.
     limit: Option<(tokio::time::Instant, Duration)>,
 }
@@ -347,6 +355,7 @@ impl Way {
             binding: bound.session.clone(),
             duty: None,
             ticket: None,
+            used: None,
             limit: None,
         }
     }

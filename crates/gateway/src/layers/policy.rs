@@ -89,7 +89,7 @@ impl Gate<Known> for Judge {
             // Policy sees the message that is sent: without the arguments that were dropped.
             Ask::Message(Message::Request(request)) => {
                 let request = known.bound.call.judged_request().unwrap_or(request);
-                self.judge(&known, request, fault)?
+                self.judge(&known.bound, known.tool.as_ref(), request, fault)?
             }
         };
         if let Some(spans) = &known.bound.call.trace.spans {
@@ -112,6 +112,19 @@ impl Gate<Known> for Judge {
 }
 
 impl Judge {
+    /// Evaluates a call again that was held meanwhile.
+    ///
+    /// # Errors
+    /// The refusal, when it is denied now.
+    pub(super) fn evaluate_again(
+        &self,
+        bound: &Bound,
+        tool: Option<&ToolFacts>,
+        request: &Request,
+    ) -> Result<Decision, Refusal> {
+        self.judge(bound, tool, request, None)
+    }
+
     /// A notification: part of the protocol for a caller that may connect at all.
     fn notified(&self, bound: &Bound, notification: &Notification) -> Result<Decision, Refusal> {
         let mut decision = self.part_of_the_protocol();
@@ -133,11 +146,11 @@ impl Judge {
 
     fn judge(
         &self,
-        known: &Known,
+        bound: &Bound,
+        tool: Option<&ToolFacts>,
         request: &Request,
         fault: Option<Refusal>,
     ) -> Result<Decision, Refusal> {
-        let bound = &known.bound;
         if !bound
             .call
             .revision
@@ -153,7 +166,7 @@ impl Judge {
         let side = Side::of(bound, &self.knowledge, &past, &seen)?;
         let connect = self.connect(&side, request.method().as_str())?;
         if let Some(fault) = fault {
-            return Err(self.faulty(&side, known.tool.as_ref(), request, fault));
+            return Err(self.faulty(&side, tool, request, fault));
         }
         let decision = match request.subject() {
             // What they show is judged on its way back, item by item.
@@ -165,7 +178,7 @@ impl Judge {
             )
             | About::Session => self.part_of_the_protocol(),
             About::Tool(_) | About::Prompt(_) | About::Resource(_) | About::Completion { .. } => {
-                self.asked(&side, known.tool.as_ref(), request)?
+                self.asked(&side, tool, request)?
             }
             About::Subscription => self.subscription(&side, request)?,
             // Tasks are not passed on yet, whoever asks; the rest no client may ask.

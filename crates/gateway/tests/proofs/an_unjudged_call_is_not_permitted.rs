@@ -1,10 +1,10 @@
 use keepgate_gateway::{
     gate::Gate,
-    layers::{approval::Await, catalog::Known},
+    layers::{approval::RequireApproval, catalog::Known},
 };
 
-async fn skip_policy(known: Known) {
-    let _ = Await.pass(known).await;
+async fn skip_policy(gate: RequireApproval, known: Known) {
+    let _ = gate.pass(known).await;
 }
 
 fn main() {}

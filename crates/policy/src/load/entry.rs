@@ -16,7 +16,7 @@ fn known(set: &str) -> &'static [&'static str] {
     match set {
         "allow" | "visible" => &["code", "message"],
         "deny" => &["code", "message", "scopes"],
-        "approve" => &["code", "message", "approvers", "quorum", "ttl"],
+        "approve" => answer::APPROVE_KEYS,
         "redact" => &["result", "field", "pattern", "remove"],
         "max_records" => &["max", "result"],
         "limit" => &["name", "rate", "by"],

@@ -89,10 +89,26 @@ impl Compared {
         // Nobody named is whoever the operator appointed.
         let others = was != is && (is.is_empty() || was.is_empty() || !is.is_subset(&was));
         let fewer = number(after, "quorum") < number(before, "quorum");
-        let (old, new) = (number(before, "ttl_s"), number(after, "ttl_s"));
-        let longer = old != new && old.is_none_or(|old| new.is_none_or(|new| new > old));
+        let longer = |name| {
+            let (old, new) = (number(before, name), number(after, name));
+            old != new && old.is_none_or(|old| new.is_none_or(|new| new > old))
+        };
+        let longer = longer("ttl_s") || longer("valid_for_s");
+        let more = number(after, "uses") > number(before, "uses")
+            || (after.get("risk").is_some() && before.get("risk").is_none());
+        // Every duty has to be met: one that is gone is one less.
+        let duties = |approval: &Value| {
+            let duties = approval.get("duties").and_then(Value::as_array);
+            duties.cloned().unwrap_or_default()
+        };
+        let kept = duties(after);
+        let gone = duties(before).iter().any(|duty| !kept.contains(duty));
         let detail = format!("approval: {before} -> {after}");
-        self.note("approval changed", others || fewer || longer, detail);
+        self.note(
+            "approval changed",
+            others || fewer || longer || more || gone,
+            detail,
+        );
     }
 
     /// An obligation that is gone or looser widens; one that is new or stricter narrows; what cannot be ordered may do

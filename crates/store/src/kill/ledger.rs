@@ -9,6 +9,7 @@ mod compact;
 mod lapse;
 mod places;
 mod records;
+mod since;
 
 use std::{
     collections::BTreeMap,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use sqlx::{
-    Connection, Row, Sqlite, SqliteConnection,
+    Connection, Row, SqlStr, Sqlite, SqliteConnection,
     migrate::{Migration, MigrationType, Migrator},
     query::Query,
     sqlite::SqliteArguments,
@@ -36,7 +36,7 @@ fn migrations() -> Migrator {
         1,
         Cow::Borrowed("sessions"),
         MigrationType::Simple,
-        Cow::Borrowed(include_str!("../../migrations/sessions/0001_sessions.sql")),
+        SqlStr::from_static(include_str!("../../migrations/sessions/0001_sessions.sql")),
         false,
     );
     Migrator {
@@ -53,7 +53,7 @@ enum Change<'a> {
 }
 
 impl<'a> Change<'a> {
-    fn query(&self) -> Query<'a, Sqlite, SqliteArguments<'a>> {
+    fn query(&self) -> Query<'a, Sqlite, SqliteArguments> {
         const PUT: &str = "INSERT INTO sessions (id, used_ms, sealed) VALUES (?, ?, ?) ON CONFLICT (id) \
                            DO UPDATE SET used_ms = excluded.used_ms, sealed = excluded.sealed";
         match *self {

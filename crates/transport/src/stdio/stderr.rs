@@ -6,6 +6,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use bytes::BytesMut;
+use keepgate_mcp::visible::visible;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     time::{Instant, timeout},
@@ -261,7 +262,7 @@ impl<E: FnMut(Entry)> Reading<E> {
         let end = text.floor_char_boundary(self.cap);
         let shown = text.get(..end).unwrap_or_default();
         (self.emit)(Entry::Line {
-            text: printable(shown),
+            text: visible(shown),
             cut: cut || end < text.len(),
         });
     }
@@ -307,31 +308,6 @@ fn spanned(lines: &[&str], redact: &Redact) -> Vec<bool> {
         }
     }
     spanned
-}
-
-/// The text with everything a terminal or a log reader might act on, or a reader not see, made visible. Tabs stay.
-fn printable(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character != '\t' && (character.is_control() || is_format(character)) {
-            out.extend(character.escape_unicode());
-        } else {
-            out.push(character);
-        }
-    }
-    out
-}
-
-/// Whether a character is not seen, or changes how others are: the general category Cf of Unicode 16, line and paragraph
-/// separators, fillers and variation selectors.
-fn is_format(character: char) -> bool {
-    matches!(character,
-        '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}'
-        | '\u{890}' | '\u{891}' | '\u{8e2}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
-        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
-        | '\u{fff0}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}'
-        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]

@@ -64,6 +64,7 @@ pub(super) fn merge(used: &Configuration, new: Configuration) -> Merged {
         shadow,
         status,
         decisions,
+        approvals,
         durability,
         header_timeout,
         connections,
@@ -131,6 +132,7 @@ pub(super) fn merge(used: &Configuration, new: Configuration) -> Merged {
         shadow: restart.keep("shadow", &used.shadow, &shadow),
         status: restart.keep("status", &used.status, &status),
         decisions: restart.keep("decisions", &used.decisions, &decisions),
+        approvals,
         durability: restart.keep("audit.durability", &used.durability, &durability),
         header_timeout: restart.keep(
             "limits.header_timeout",

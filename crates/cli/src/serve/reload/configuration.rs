@@ -140,6 +140,9 @@ impl Reloader {
         for warning in &configuration.warnings {
             tracing::warn!("{warning}");
         }
+        if let Some(approvals) = &self.shared.approvals {
+            approvals.configure(configuration.approvals.clone());
+        }
         self.view.set_servers(&configuration.gateway);
         self.view.set_plaintext(!configuration.plaintext.is_empty());
         self.configuration = configuration;

@@ -42,6 +42,7 @@ impl Described<'_> {
         let call = self.call;
         let mut record = Record::new(kind, at);
         record.decision_id = Some(call.id.as_str());
+        record.approval = call.carried.approval();
         record.tenant = Some(call.caller.tenant.as_str());
         record.caller = Some(who(&call.caller));
         record.server = Some(call.server.as_str());

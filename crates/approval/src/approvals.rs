@@ -1,0 +1,458 @@
+//! The one code path of every transition: asked for, decided, used, taken back.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use arc_swap::ArcSwap;
+use keepgate_audit::Log;
+use keepgate_call::{Call, Tenant};
+use keepgate_store::{
+    approvals::{
+        ApprovalRow, ApprovalState, ApprovalStore, Caps, DatabaseError, DecisionRow, Insertion,
+        MAX_SEALED,
+    },
+    kill::Facts,
+};
+use tokio::sync::{Notify, OnceCell};
+
+use crate::{
+    CallDigest, FrozenCall, KeyError, Person, Settings, StoreKey, eligibility, records,
+    waiters::Waiters,
+};
+
+/// Longest frozen call, in bytes.
+const MAX_PLAIN: usize = MAX_SEALED - 64;
+/// Time in which requests of one caller are counted.
+const WINDOW: Duration = Duration::from_secs(60);
+/// Attempts to use an approval that others use at the same time.
+const ATTEMPTS: usize = 4;
+
+/// Facts that approvals need of the gateway around them.
+pub trait Surroundings: Send + Sync + 'static {
+    /// The time, which does not go back.
+    fn now(&self) -> SystemTime;
+
+    /// The operator of this name as of now; `None` for one who may not approve (any more).
+    fn person(&self, name: &str) -> Option<Person>;
+
+    /// The id of a kill of what `facts` name that was set at `since` or later, also of one that has ended.
+    fn killed(&self, facts: &Facts<'_>, since: SystemTime) -> Option<Arc<str>>;
+
+    /// Differs after every kill that was set.
+    fn kills(&self) -> (usize, Option<Arc<str>>);
+}
+
+/// Approvals of one gateway. Cheap to clone.
+#[derive(Clone)]
+pub struct Approvals(pub(crate) Arc<Inner>);
+
+/// State shared by clones.
+pub(crate) struct Inner {
+    pub(crate) store: ApprovalStore,
+    pub(crate) key: StoreKey,
+    pub(crate) log: Log,
+    pub(crate) surroundings: Arc<dyn Surroundings>,
+    settings: ArcSwap<Settings>,
+    /// Set once what an earlier process left was put right: before this one uses anything.
+    pub(crate) resumed: OnceCell<()>,
+    /// The kills up to which open requests were looked through.
+    pub(crate) looked_through: Mutex<Option<(usize, Option<Arc<str>>)>>,
+    /// Uses that have ended, until the store has them.
+    pub(crate) ended: Mutex<Vec<EndedUse>>,
+    /// Calls that are held.
+    pub(crate) waiters: Waiters,
+}
+
+impl std::fmt::Debug for Approvals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Approvals").finish_non_exhaustive()
+    }
+}
+
+/// A use that has ended.
+#[derive(Debug, Clone)]
+pub(crate) struct EndedUse {
+    pub(crate) tenant: Tenant,
+    pub(crate) id: Box<str>,
+    pub(crate) was_sent: bool,
+}
+
+/// Answer to a call that has no approval to use.
+#[derive(Debug)]
+pub enum Denial {
+    /// A request waits for a decision.
+    Pending {
+        /// Its id.
+        id: Arc<str>,
+        /// Time until it expires.
+        expires_in: Duration,
+    },
+    /// The same call was denied a short time before.
+    Denied {
+        /// Id of the request that was denied.
+        id: Arc<str>,
+        /// Time until it may be asked for again.
+        again_in: Duration,
+    },
+    /// A limit is reached, named by its key.
+    Limit(&'static str, Duration),
+    /// The store or the audit log does not answer.
+    Unavailable(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// One use of an approval. The call it was taken for may be made once; dropped, it is settled: used when the call was sent,
+/// else given back.
+#[derive(Debug)]
+pub struct Use {
+    approvals: Approvals,
+    tenant: Tenant,
+    /// Id of the use.
+    id: Box<str>,
+    approval: Arc<str>,
+    call: Arc<Call>,
+}
+
+impl Use {
+    /// Id of the approval.
+    pub fn approval(&self) -> &Arc<str> {
+        &self.approval
+    }
+}
+
+impl Drop for Use {
+    fn drop(&mut self) {
+        let ended = EndedUse {
+            tenant: self.tenant.clone(),
+            id: std::mem::take(&mut self.id),
+            was_sent: self.call.is_dispatched(),
+        };
+        self.approvals.ended_uses().push(ended);
+    }
+}
+
+/// Milliseconds of Unix time.
+pub(crate) fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The time at these milliseconds.
+pub(crate) fn moment(millis: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(millis)
+}
+
+fn random_id(prefix: &str) -> Option<String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).ok()?;
+    Some(format!("{prefix}{:032x}", u128::from_ne_bytes(bytes)))
+}
+
+impl Approvals {
+    /// The approvals of `state_directory`. The store is opened by the first use, so that a full disk ends no start.
+    ///
+    /// # Errors
+    /// [`KeyError`] when there is no key to seal them with.
+    pub fn open(
+        state_directory: &Path,
+        log: Log,
+        settings: Settings,
+        surroundings: Arc<dyn Surroundings>,
+    ) -> Result<Self, KeyError> {
+        Ok(Self(Arc::new(Inner {
+            store: ApprovalStore::new(state_directory),
+            key: StoreKey::open(state_directory)?,
+            log,
+            surroundings,
+            settings: ArcSwap::from_pointee(settings),
+            resumed: OnceCell::new(),
+            looked_through: Mutex::default(),
+            ended: Mutex::default(),
+            waiters: Waiters::default(),
+        })))
+    }
+
+    /// Puts other settings in the place of those of now. Requests that wait keep their times.
+    pub fn configure(&self, settings: Settings) {
+        self.0.settings.store(Arc::new(settings));
+    }
+
+    /// The settings of now.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.0.settings.load_full()
+    }
+
+    /// Notified at the next transition of this approval: whoever waits gets this first and looks at the approval after.
+    pub fn transition(&self, id: &Arc<str>) -> Arc<Notify> {
+        self.0.waiters.of(id)
+    }
+
+    /// Number of approvals that calls are held for.
+    pub fn held(&self) -> usize {
+        self.0.waiters.count()
+    }
+
+    pub(crate) fn now(&self) -> SystemTime {
+        self.0.surroundings.now()
+    }
+
+    pub(crate) fn ended_uses(&self) -> std::sync::MutexGuard<'_, Vec<EndedUse>> {
+        self.0.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes one use of an approval of this call, or asks for one.
+    ///
+    /// # Errors
+    /// [`Denial`] when there is none to use.
+    pub async fn enter(&self, call: &Arc<Call>, frozen: FrozenCall) -> Result<Use, Denial> {
+        self.resume().await.map_err(unavailable)?;
+        let tenant = &call.caller.tenant;
+        let digest = CallDigest::of(&self.0.key, tenant, &frozen);
+        for _ in 0..ATTEMPTS {
+            let now = self.now();
+            let found = self.0.store.find(tenant, &digest.0, millis(now)).await;
+            let Some((row, decisions)) = found.map_err(unavailable)? else {
+                return Err(self.ask(tenant, digest, &frozen, now).await);
+            };
+            match row.state {
+                ApprovalState::Approved => {
+                    if let Some(taken) = self.take(&row, &decisions, call, &frozen, now).await? {
+                        return Ok(taken);
+                    }
+                }
+                ApprovalState::Pending => return Err(pending(&row, now)),
+                ApprovalState::Denied => {
+                    let until = row.cooldown_until_ms.unwrap_or_default();
+                    return Err(Denial::Denied {
+                        id: row.id,
+                        again_in: Duration::from_millis(until.saturating_sub(millis(now))),
+                    });
+                }
+                ApprovalState::Expired
+                | ApprovalState::Cancelled
+                | ApprovalState::Consumed
+                | ApprovalState::Revoked => {}
+            }
+        }
+        Err(Denial::Unavailable("others use this approval".into()))
+    }
+
+    /// Takes a use of an approved request, after everything was checked again with what holds now. `None` when it may not be
+    /// used: then it is taken back, and the call asks again.
+    async fn take(
+        &self,
+        row: &ApprovalRow,
+        decisions: &[DecisionRow],
+        call: &Arc<Call>,
+        frozen: &FrozenCall,
+        now: SystemTime,
+    ) -> Result<Option<Use>, Denial> {
+        if let Err((code, message)) = self.still_holds(row, decisions, frozen) {
+            self.finish(row, None, (code, &message))
+                .await
+                .map_err(unavailable)?;
+            return Ok(None);
+        }
+        let no_randomness = || Denial::Unavailable("no random bytes".into());
+        let use_id = random_id("au_").ok_or_else(no_randomness)?;
+        let decision_id = call.id.as_str();
+        let (tenant, store) = (&row.tenant, &self.0.store);
+        let taken = store
+            .consume(tenant, &row.id, &use_id, decision_id, millis(now))
+            .await
+            .map_err(unavailable)?;
+        Ok(taken.then(|| Use {
+            approvals: self.clone(),
+            tenant: tenant.clone(),
+            id: use_id.into(),
+            approval: Arc::clone(&row.id),
+            call: Arc::clone(call),
+        }))
+    }
+
+    /// Whether an approval may still be used: no kill since, approvers who still may, terms that are no stricter.
+    fn still_holds(
+        &self,
+        row: &ApprovalRow,
+        decisions: &[DecisionRow],
+        frozen: &FrozenCall,
+    ) -> Result<(), (&'static str, String)> {
+        let Some(before) = self.opened(row) else {
+            return Err(("key_lost", String::new()));
+        };
+        let since = moment(row.created_ms);
+        let surroundings = &self.0.surroundings;
+        for facts in [before.facts(&row.tenant), frozen.facts(&row.tenant)] {
+            if let Some(kill) = surroundings.killed(&facts, since) {
+                return Err(("killed", kill.to_string()));
+            }
+        }
+        if before.credentials != frozen.credentials {
+            return Err(("credential_changed", String::new()));
+        }
+        if before.sent != frozen.sent {
+            return Err((
+                "arguments_changed",
+                "policy sets other arguments now".to_owned(),
+            ));
+        }
+        let settings = self.settings();
+        let people = self.agreed(decisions, frozen, &settings);
+        // By the terms of then and of now: neither rules nor people may have become fewer.
+        if [&before, frozen]
+            .iter()
+            .all(|call| eligibility::is_enough(&people, call))
+        {
+            Ok(())
+        } else {
+            Err(("approver_ineligible", String::new()))
+        }
+    }
+
+    /// Operators who have approved and still may.
+    pub(crate) fn agreed(
+        &self,
+        decisions: &[DecisionRow],
+        call: &FrozenCall,
+        settings: &Settings,
+    ) -> Vec<Person> {
+        let yes = decisions.iter().filter(|decision| decision.approves);
+        yes.filter_map(|decision| self.0.surroundings.person(&decision.operator))
+            .filter(|person| eligibility::check(person, call, settings).is_ok())
+            .collect()
+    }
+
+    /// Adds a request.
+    async fn ask(
+        &self,
+        tenant: &Tenant,
+        digest: CallDigest,
+        frozen: &FrozenCall,
+        now: SystemTime,
+    ) -> Denial {
+        let settings = self.settings();
+        let row = match self.row(tenant, digest, frozen, now) {
+            Ok(row) => row,
+            Err(denial) => return denial,
+        };
+        let caps = Caps {
+            pending: settings.pending_per_caller,
+            requests: settings.requests_per_minute,
+            window_ms: u64::try_from(WINDOW.as_millis()).unwrap_or(u64::MAX),
+            all: Settings::MAX_PENDING,
+            bytes: Settings::MAX_PENDING_BYTES,
+        };
+        let inserted = match self.0.store.insert(&row, &caps).await {
+            Ok(inserted) => inserted,
+            Err(error) => return unavailable(error),
+        };
+        match inserted {
+            Insertion::Inserted => {
+                // On record before anybody hears of it.
+                if !records::requested(&self.0.log, &row, frozen, now).await {
+                    return Denial::Unavailable("the request is not recorded yet".into());
+                }
+                self.note_recorded(&row, records::REQUESTED).await;
+                pending(&row, now)
+            }
+            Insertion::Joined(id) => Denial::Pending {
+                id,
+                expires_in: Duration::from_secs(frozen.requirement.ttl_s),
+            },
+            Insertion::PendingCap => {
+                Denial::Limit("approvals.pending_per_caller", Duration::from_secs(60))
+            }
+            Insertion::RateCap => Denial::Limit("approvals.requests_per_minute", WINDOW),
+            Insertion::Full => Denial::Limit("approvals.pending", WINDOW),
+        }
+    }
+
+    fn row(
+        &self,
+        tenant: &Tenant,
+        digest: CallDigest,
+        frozen: &FrozenCall,
+        now: SystemTime,
+    ) -> Result<ApprovalRow, Denial> {
+        let failed = |what: &'static str| Denial::Unavailable(what.into());
+        let id = random_id("ap_").ok_or_else(|| failed("no random bytes"))?;
+        let plain =
+            serde_json::to_vec(frozen).map_err(|error| Denial::Unavailable(error.into()))?;
+        if plain.len() > MAX_PLAIN {
+            return Err(failed("the request is too long to be shown to anybody"));
+        }
+        let sealed = self.0.key.seal(tenant, &id, &plain);
+        let created_ms = millis(now);
+        let requirement = &frozen.requirement;
+        Ok(ApprovalRow {
+            tenant: tenant.clone(),
+            id: id.into(),
+            digest: digest.0,
+            caller: CallDigest::of_caller(&self.0.key, tenant, frozen),
+            state: ApprovalState::Pending,
+            created_ms,
+            expires_ms: created_ms.saturating_add(requirement.ttl_s.saturating_mul(1000)),
+            decided_ms: None,
+            usable_until_ms: None,
+            uses_left: requirement.uses,
+            cooldown_until_ms: None,
+            recorded: 0,
+            key_id: self.0.key.id().into(),
+            sealed: sealed.ok_or_else(|| failed("the request cannot be sealed"))?,
+        })
+    }
+
+    /// The frozen call of a row; `None` when the key it was sealed with is lost.
+    pub(crate) fn opened(&self, row: &ApprovalRow) -> Option<FrozenCall> {
+        let key = &self.0.key;
+        let plain = key.open_row(&row.tenant, &row.id, &row.sealed)?;
+        serde_json::from_slice(&plain).ok()
+    }
+
+    /// Ends an open request that nobody decided over, and records why.
+    pub(crate) async fn finish(
+        &self,
+        row: &ApprovalRow,
+        by: Option<&str>,
+        why: (&str, &str),
+    ) -> Result<Option<ApprovalState>, DatabaseError> {
+        let now = self.now();
+        let ended = self.0.store.end(&row.tenant, &row.id, millis(now)).await?;
+        if ended.is_some() {
+            let call = self.opened(row);
+            if records::ended(&self.0.log, row, call.as_ref(), by, why, now).await {
+                self.note_recorded(row, records::ENDED).await;
+            }
+            self.0.waiters.wake(&row.id);
+        }
+        Ok(ended)
+    }
+
+    pub(crate) async fn note_recorded(&self, row: &ApprovalRow, bits: u32) {
+        let noted = self.0.store.note_recorded(&row.tenant, &row.id, bits).await;
+        if let Err(error) = noted {
+            // It is recorded once more, then.
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                approval = &*row.id,
+                "failed to note a record"
+            );
+        }
+    }
+}
+
+fn unavailable(error: DatabaseError) -> Denial {
+    Denial::Unavailable(error.into())
+}
+
+fn pending(row: &ApprovalRow, now: SystemTime) -> Denial {
+    Denial::Pending {
+        id: Arc::clone(&row.id),
+        expires_in: Duration::from_millis(row.expires_ms.saturating_sub(millis(now))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

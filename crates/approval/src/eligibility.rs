@@ -1,0 +1,217 @@
+//! Whether a person may decide over a call: by the approvers its rule names, and never for themselves.
+
+use crate::{
+    FrozenCall,
+    frozen::{Duty, Risk},
+    settings::{Settings, Unrelated},
+};
+
+/// Somebody who decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// Name, as operators are listed.
+    pub name: Box<str>,
+    /// Account on the machine that whoever holds the admin token claims to be: no proof, but never somebody else's calls.
+    pub account: Option<Box<str>>,
+    /// Groups.
+    pub groups: Vec<Box<str>>,
+}
+
+/// Reason a person may not decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Ineligible {
+    /// The rule names others.
+    #[error("the rule names other approvers")]
+    NotNamed,
+    /// The person made the request, or owns the key it was made with.
+    #[error("nobody approves their own request")]
+    Requester,
+    /// Nothing shows that the person is not the caller.
+    #[error(
+        "nothing shows that you are not the caller: give its key an owner (`keepgate keys create --owner`), or set \
+         `approvals.unrelated: allow`"
+    )]
+    Unrelated,
+}
+
+/// Whether a duty is one that `person` can meet.
+fn names(duty: &Duty, person: &Person) -> bool {
+    let mut approvers = duty.approvers.iter();
+    duty.approvers.is_empty()
+        || approvers.any(|approver| match approver.split_once(':') {
+            Some(("user", name)) => *name == *person.name,
+            Some(("group", name)) => person.groups.iter().any(|group| **group == *name),
+            Some(_) | None => false,
+        })
+}
+
+/// Whether these people, each eligible and there once, meet every duty of `call`.
+pub(crate) fn is_enough(people: &[Person], call: &FrozenCall) -> bool {
+    let duties = &call.requirement.duties;
+    !duties.is_empty()
+        && duties.iter().all(|duty| {
+            let named = people.iter().filter(|person| names(duty, person)).count();
+            u32::try_from(named).unwrap_or(u32::MAX) >= duty.quorum.max(1)
+        })
+}
+
+/// Whether `person` may decide over `call`.
+///
+/// # Errors
+/// [`Ineligible`], the reason.
+pub(crate) fn check(
+    person: &Person,
+    call: &FrozenCall,
+    settings: &Settings,
+) -> Result<(), Ineligible> {
+    if !call
+        .requirement
+        .duties
+        .iter()
+        .any(|duty| names(duty, person))
+    {
+        return Err(Ineligible::NotNamed);
+    }
+    let caller = &call.caller;
+    let own = [Some(&*caller.subject), caller.owner.as_deref()];
+    let is_own = |own: &str| own == &*person.name || Some(own) == person.account.as_deref();
+    if caller.issuer.is_none() && own.into_iter().flatten().any(is_own) {
+        return Err(Ineligible::Requester);
+    }
+    // One person may try everything out alone.
+    let is_compared = &*caller.kind == "anonymous" || caller.owner.is_some();
+    let is_allowed = match settings.unrelated {
+        Unrelated::Allow => true,
+        Unrelated::LowRisk => call.requirement.risk == Risk::Low,
+    };
+    if is_compared || is_allowed {
+        Ok(())
+    } else {
+        Err(Ineligible::Unrelated)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Ineligible, Person, check, is_enough};
+    use crate::{
+        frozen::{Duty, Risk, tests::call},
+        settings::{Settings, Unrelated},
+    };
+
+    fn duty(approvers: &[&'static str], quorum: u32) -> Duty {
+        let approvers = approvers.iter().map(|it| (*it).into()).collect();
+        Duty { approvers, quorum }
+    }
+
+    fn person(name: &str, groups: &[&str]) -> Person {
+        Person {
+            name: name.into(),
+            account: None,
+            groups: groups.iter().map(|it| (*it).into()).collect(),
+        }
+    }
+
+    #[test]
+    fn every_duty_has_to_be_met() {
+        let people = [
+            person("ann", &["crm"]),
+            person("bob", &["security"]),
+            person("zoe", &["crm", "security"]),
+        ];
+        let cases: [(&[Duty], &[usize], bool); 9] = [
+            (&[duty(&[], 1)], &[], false),
+            (&[duty(&[], 1)], &[0], true),
+            (&[duty(&[], 2)], &[0], false),
+            (&[duty(&[], 2)], &[0, 1], true),
+            // A rule that lets others approve weakens no other.
+            (
+                &[duty(&["group:crm"], 1), duty(&["group:security"], 1)],
+                &[0],
+                false,
+            ),
+            (
+                &[duty(&["group:crm"], 1), duty(&["group:security"], 1)],
+                &[0, 1],
+                true,
+            ),
+            (
+                &[duty(&["group:crm"], 1), duty(&["group:security"], 1)],
+                &[2],
+                true,
+            ),
+            (&[duty(&["group:crm"], 2), duty(&[], 1)], &[0, 1], false),
+            (&[], &[0, 1, 2], false),
+        ];
+        for (duties, agreed, expected) in cases {
+            let mut call = call();
+            call.requirement.duties = duties.to_vec();
+            let agreed: Vec<_> = agreed.iter().map(|at| people[*at].clone()).collect();
+            assert_eq!(is_enough(&agreed, &call), expected, "{duties:?} {agreed:?}");
+        }
+    }
+
+    #[test]
+    fn decides_who_may_decide() {
+        use Ineligible::{NotNamed, Requester, Unrelated as Incomparable};
+        let ann = person("ann", &["crm"]);
+        let owned = |owner: &'static str| {
+            let mut call = call();
+            call.caller.owner = Some(owner.into());
+            call
+        };
+        let named = |approvers: &[&'static str]| {
+            let mut call = owned("bob");
+            call.requirement.duties = vec![duty(approvers, 1)];
+            call
+        };
+        let (mut own, mut low, mut anonymous, mut issued) = (call(), call(), call(), owned("bob"));
+        own.caller.subject = "ann".into();
+        low.requirement.risk = Risk::Low;
+        anonymous.caller.kind = "anonymous".into();
+        // Of somebody else's namespace: equal names say nothing.
+        issued.caller.owner = None;
+        issued.caller.issuer = Some("https://idp.example".into());
+        issued.caller.subject = "ann".into();
+        let cases = [
+            (owned("bob"), Ok(())),
+            (owned("ann"), Err(Requester)),
+            (own, Err(Requester)),
+            (call(), Err(Incomparable)),
+            (low, Ok(())),
+            (anonymous, Ok(())),
+            (issued, Err(Incomparable)),
+            (named(&["group:crm"]), Ok(())),
+            (named(&["user:ann"]), Ok(())),
+            (named(&["user:zoe", "group:crm"]), Ok(())),
+            (named(&["user:zoe"]), Err(NotNamed)),
+            (named(&["group:ann"]), Err(NotNamed)),
+            (named(&["user:crm"]), Err(NotNamed)),
+            (named(&["ann"]), Err(NotNamed)),
+        ];
+        for (call, expected) in cases {
+            assert_eq!(
+                check(&ann, &call, &Settings::default()),
+                expected,
+                "{call:?}"
+            );
+        }
+        // Whoever holds the admin token, under an account of the machine.
+        let mut bootstrap = person("bootstrap", &[]);
+        bootstrap.account = Some("bob".into());
+        assert_eq!(
+            check(&bootstrap, &owned("bob"), &Settings::default()),
+            Err(Requester)
+        );
+        assert_eq!(
+            check(&bootstrap, &owned("ann"), &Settings::default()),
+            Ok(())
+        );
+        let allow = Settings {
+            unrelated: Unrelated::Allow,
+            ..Settings::default()
+        };
+        assert_eq!(check(&ann, &call(), &allow), Ok(()));
+        assert_eq!(check(&ann, &owned("ann"), &allow), Err(Requester));
+    }
+}

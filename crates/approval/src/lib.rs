@@ -1,0 +1,27 @@
+//! Approvals: a call that policy wants a person to agree to waits here, frozen, until somebody decides.
+//!
+//! One record per request, whichever way it is decided. [`FrozenCall`] is the call as it was evaluated; its [`CallDigest`] binds
+//! the decision to it, so that the very call that was shown runs, as often as the approval allows. [`Approvals`] is the one
+//! code path of every transition: durable before anything acts on it, and in the audit log. The rows are in
+//! [`keepgate_store::approvals`], sealed with the [`StoreKey`].
+
+mod approvals;
+mod decide;
+mod digest;
+mod eligibility;
+mod frozen;
+mod key;
+mod records;
+mod settings;
+mod tend;
+mod view;
+mod waiters;
+
+pub use approvals::{Approvals, Denial, Surroundings, Use};
+pub use decide::{DecideError, Verdict};
+pub use digest::CallDigest;
+pub use eligibility::{Ineligible, Person};
+pub use frozen::{Duty, FrozenCall, FrozenCaller, Requirement, Risk};
+pub use key::{KeyError, StoreKey};
+pub use settings::{Settings, Unrelated};
+pub use view::{DecisionView, View, ViewError};

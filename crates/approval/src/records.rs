@@ -1,0 +1,154 @@
+//! Approvals in the audit log: what was asked for, who decided, how it ended.
+
+use std::time::SystemTime;
+
+use keepgate_audit::{Caller, Kind, Log, Reason, Record};
+use keepgate_store::approvals::ApprovalRow;
+
+use crate::FrozenCall;
+
+/// Transitions that are on record, as bits of [`ApprovalRow::recorded`].
+pub(crate) const REQUESTED: u32 = 0b001;
+pub(crate) const DECIDED: u32 = 0b010;
+pub(crate) const ENDED: u32 = 0b100;
+
+/// Writes that a call waits for a decision. Whether it is in the log.
+pub(crate) async fn requested(
+    log: &Log,
+    row: &ApprovalRow,
+    call: &FrozenCall,
+    at: SystemTime,
+) -> bool {
+    let reasons = call.requirement.reasons.iter();
+    let reasons: Vec<_> = reasons
+        .map(|(code, message)| Reason { code, message })
+        .collect();
+    let record = Record {
+        caller: Some(Caller {
+            kind: &call.caller.kind,
+            user_id: &call.caller.subject,
+            issuer: call.caller.issuer.as_deref(),
+            client_id: call.caller.client.as_deref(),
+            key_id: call.caller.key.as_deref(),
+        }),
+        policy_rev: Some(&call.requirement.policy),
+        reasons: &reasons,
+        ..of(Kind::ApprovalRequested, row, Some(call), at)
+    };
+    append(log, &record).await
+}
+
+/// A decision of one operator.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DecisionNote<'a> {
+    /// Name of the operator.
+    pub(crate) operator: &'a str,
+    /// Whether it is a yes.
+    pub(crate) approves: bool,
+    /// Whether the operator may be the caller.
+    pub(crate) may_be_caller: bool,
+    /// Digest of what was shown.
+    pub(crate) shown: &'a str,
+    /// The operator's reason.
+    pub(crate) reason: &'a str,
+}
+
+/// Writes a decision. Whether it is in the log.
+pub(crate) async fn decided(
+    log: &Log,
+    row: &ApprovalRow,
+    call: &FrozenCall,
+    note: DecisionNote<'_>,
+    at: SystemTime,
+) -> bool {
+    let mut reasons = vec![
+        Reason {
+            code: if note.approves { "approve" } else { "deny" },
+            message: note.reason,
+        },
+        Reason {
+            code: "shown",
+            message: note.shown,
+        },
+        Reason {
+            code: "state",
+            message: row.state.as_str(),
+        },
+    ];
+    if note.may_be_caller {
+        reasons.push(Reason {
+            code: "self",
+            message: "possible",
+        });
+    }
+    let record = Record {
+        caller: Some(operator(note.operator)),
+        reasons: &reasons,
+        ..of(Kind::ApprovalDecided, row, Some(call), at)
+    };
+    append(log, &record).await
+}
+
+/// Writes an end that no decision made: of time, by a kill, by an operator, by a crash. Whether it is in the log.
+pub(crate) async fn ended(
+    log: &Log,
+    row: &ApprovalRow,
+    call: Option<&FrozenCall>,
+    by: Option<&str>,
+    why: (&str, &str),
+    at: SystemTime,
+) -> bool {
+    let reasons = [Reason {
+        code: why.0,
+        message: why.1,
+    }];
+    let record = Record {
+        caller: by.map(operator),
+        reasons: &reasons,
+        ..of(Kind::ApprovalEnded, row, call, at)
+    };
+    append(log, &record).await
+}
+
+fn operator(name: &str) -> Caller<'_> {
+    Caller {
+        kind: "operator",
+        user_id: name,
+        key_id: None,
+        issuer: None,
+        client_id: None,
+    }
+}
+
+fn of<'a>(
+    kind: Kind,
+    row: &'a ApprovalRow,
+    call: Option<&'a FrozenCall>,
+    at: SystemTime,
+) -> Record<'a> {
+    let subject = |method: &str| {
+        let call = call.filter(|call| call.method.starts_with(method));
+        call.and_then(|call| call.subject.as_deref())
+    };
+    Record {
+        approval: Some(&row.id),
+        tenant: Some(row.tenant.as_str()),
+        decision_id: call.map(|call| &*call.decision_id),
+        server: call.map(|call| &*call.server),
+        method: call.map(|call| &*call.method),
+        tool_name: subject("tools/"),
+        resource: subject("resources/"),
+        prompt: subject("prompts/"),
+        ..Record::new(kind, at)
+    }
+}
+
+async fn append(log: &Log, record: &Record<'_>) -> bool {
+    match log.append(record).await {
+        Ok(_position) => true,
+        Err(error) => {
+            tracing::error!(%error, approval = record.approval, "a transition of an approval is not recorded yet");
+            false
+        }
+    }
+}

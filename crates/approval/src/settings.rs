@@ -1,0 +1,59 @@
+//! Limits and times of approvals, as the configuration names them.
+
+use std::time::Duration;
+
+/// Settings of approvals; [`Default`] has the documented defaults.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Time a request waits where its rule names none (`approvals.ttl`).
+    pub ttl: Duration,
+    /// Time a yes may be used where its rule names none (`approvals.valid_for`).
+    pub valid_for: Duration,
+    /// Time after a no in which the same call is denied at once (`approvals.cooldown`).
+    pub cooldown: Duration,
+    /// Time a call is held for a decision before it is answered (`approvals.hold`); zero for none.
+    pub hold: Duration,
+    /// Open requests of one caller (`approvals.pending_per_caller`).
+    pub pending_per_caller: u32,
+    /// Requests of one caller a minute (`approvals.requests_per_minute`).
+    pub requests_per_minute: u32,
+    /// Operators who cannot be compared with the caller (`approvals.unrelated`).
+    pub unrelated: Unrelated,
+}
+
+/// Whether an operator decides who may be the caller: nothing shows that the two differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Unrelated {
+    /// For requests of low risk only.
+    #[default]
+    LowRisk,
+    /// For all.
+    Allow,
+}
+
+impl Settings {
+    /// Longest time a request may wait.
+    pub const MAX_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+    /// Longest time a yes may be used.
+    pub const MAX_VALID_FOR: Duration = Duration::from_secs(8 * 60 * 60);
+    /// Longest time a call is held: clients give up, some after a minute and most after two.
+    pub const MAX_HOLD: Duration = Duration::from_secs(100);
+    /// Open requests of everybody: some megabytes for whoever looks through them.
+    pub const MAX_PENDING: u32 = 10_000;
+    /// Bytes of these in the store.
+    pub const MAX_PENDING_BYTES: u64 = 256 * 1024 * 1024;
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            ttl: Duration::from_secs(15 * 60),
+            valid_for: Duration::from_secs(15 * 60),
+            cooldown: Duration::from_secs(10 * 60),
+            hold: Duration::from_secs(50),
+            pending_per_caller: 20,
+            requests_per_minute: 10,
+            unrelated: Unrelated::default(),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! `approvals`: how long requests wait, how long a yes may be used, and what one caller may ask.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use keepgate_approval::{Settings, Unrelated};
+
+use crate::config::decode::{At, Decode, Fields, choice, written};
+use crate::config::document::Node;
+use crate::config::fault::Faults;
+
+use super::standard;
+
+/// `approvals`.
+#[derive(Debug)]
+pub(crate) struct Approvals {
+    pub(crate) ttl: At<Duration>,
+    pub(crate) valid_for: At<Duration>,
+    pub(crate) cooldown: Duration,
+    pub(crate) hold: At<Hold>,
+    pub(crate) pending_per_caller: NonZeroUsize,
+    pub(crate) requests_per_minute: NonZeroUsize,
+    pub(crate) unrelated: Unrelated,
+}
+
+impl Decode for Approvals {
+    fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
+        let mut fields = Fields::new(node, path, faults)?;
+        fields.later(&["tools", "slack", "webhooks"]);
+        let defaults = Settings::default();
+        let count = |count: u32| {
+            let count = usize::try_from(count).unwrap_or(usize::MAX);
+            NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN)
+        };
+        let approvals = Self {
+            ttl: fields.or("ttl", standard("approvals.ttl", defaults.ttl)),
+            valid_for: fields.or(
+                "valid_for",
+                standard("approvals.valid_for", defaults.valid_for),
+            ),
+            cooldown: fields.or("cooldown", defaults.cooldown),
+            hold: fields.or("hold", standard("approvals.hold", Hold(defaults.hold))),
+            pending_per_caller: fields.or("pending_per_caller", count(defaults.pending_per_caller)),
+            requests_per_minute: fields
+                .or("requests_per_minute", count(defaults.requests_per_minute)),
+            unrelated: fields.or("unrelated", defaults.unrelated),
+        };
+        fields.finish();
+        Some(approvals)
+    }
+}
+
+/// `approvals.hold`: a time, or `off`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hold(pub(crate) Duration);
+
+impl Decode for Hold {
+    fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
+        if written(node) == Some("off") {
+            return Some(Self(Duration::ZERO));
+        }
+        Duration::decode(node, path, faults).map(Self)
+    }
+}
+
+impl Decode for Unrelated {
+    fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
+        let words = [("low_risk", Self::LowRisk), ("allow", Self::Allow)];
+        choice(node, path, faults, &words, &[])
+    }
+}

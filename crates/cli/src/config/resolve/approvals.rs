@@ -1,0 +1,41 @@
+//! Times of approvals, held to their bounds.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use keepgate_approval::Settings;
+
+use super::Resolver;
+use crate::config::decode::At;
+use crate::config::raw::approvals::{Approvals, Hold};
+
+impl Resolver<'_> {
+    /// The settings of approvals.
+    pub(super) fn approvals(&mut self, raw: &Approvals) -> Settings {
+        let count = |count: NonZeroUsize| u32::try_from(count.get()).unwrap_or(u32::MAX);
+        Settings {
+            ttl: self.at_most(&raw.ttl, Settings::MAX_TTL, "24h"),
+            valid_for: self.at_most(&raw.valid_for, Settings::MAX_VALID_FOR, "8h"),
+            cooldown: raw.cooldown,
+            hold: self.held_at_most(&raw.hold),
+            pending_per_caller: count(raw.pending_per_caller),
+            requests_per_minute: count(raw.requests_per_minute),
+            unrelated: raw.unrelated,
+        }
+    }
+
+    fn held_at_most(&mut self, hold: &At<Hold>) -> Duration {
+        if hold.value.0 > Settings::MAX_HOLD {
+            self.faults.push(hold.fault("the longest is 100s"));
+        }
+        hold.value.0
+    }
+
+    fn at_most(&mut self, time: &At<Duration>, bound: Duration, name: &str) -> Duration {
+        if time.value > bound {
+            self.faults
+                .push(time.fault(format!("the longest is {name}")));
+        }
+        time.value
+    }
+}

@@ -1,0 +1,167 @@
+//! Approvals of the running gateway: what they ask of the rest of it, and who looks after them.
+
+use std::sync::{
+    Arc, Mutex, OnceLock, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+use std::time::{Duration, SystemTime};
+
+use keepgate_admin::{Operators, Part};
+use keepgate_approval::{Approvals, Person, Surroundings};
+use keepgate_gateway::{Shared, wall_clock::WallClock};
+use keepgate_store::kill::{Facts, Ledger};
+use keepgate_telemetry::metrics::{About, Registry};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use super::open::Opened;
+use crate::config::Configuration;
+use crate::exit::Exit;
+use crate::failure::{Failure, chain};
+
+/// Interval of looks: a request expires, and is void after a kill, within this.
+const TEND: Duration = Duration::from_secs(1);
+
+/// Facts of the running gateway for its approvals.
+pub(super) struct Around {
+    clock: Arc<WallClock>,
+    operators: Arc<Operators>,
+    /// Known before anybody can call.
+    kills: OnceLock<Arc<Ledger>>,
+    /// The reason the store cannot be used.
+    problem: Mutex<Option<String>>,
+}
+
+impl Surroundings for Around {
+    fn now(&self) -> SystemTime {
+        self.clock.now()
+    }
+
+    fn person(&self, name: &str) -> Option<Person> {
+        self.operators.approver(name)
+    }
+
+    fn killed(&self, facts: &Facts<'_>, since: SystemTime) -> Option<Arc<str>> {
+        self.kills.get()?.covering_since(facts, since)
+    }
+
+    fn kills(&self) -> (usize, Option<Arc<str>>) {
+        let kills = self.kills.get();
+        kills.map_or((0, None), |kills| kills.latest())
+    }
+}
+
+impl Around {
+    /// The facts there are before the kills are read.
+    pub(super) fn new(clock: &Arc<WallClock>, operators: &Arc<Operators>) -> Arc<Self> {
+        Arc::new(Self {
+            clock: Arc::clone(clock),
+            operators: Arc::clone(operators),
+            kills: OnceLock::new(),
+            problem: Mutex::default(),
+        })
+    }
+
+    /// With the kills, before anybody can call.
+    pub(super) fn knows_kills(&self, kills: &Arc<Ledger>) {
+        let _once = self.kills.set(Arc::clone(kills));
+    }
+
+    /// State of the store, for readiness. Calls that need no approval go on without it.
+    pub(super) fn part(&self) -> Part {
+        let problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        Part {
+            name: "approvals",
+            ready: true,
+            state: match &*problem {
+                Some(_) => "FAILING, calls that need an approval are refused",
+                None => "ok",
+            }
+            .into(),
+        }
+    }
+
+    /// Notes how the last look went; the log hears of changes alone.
+    fn note(&self, problem: Option<String>) {
+        let mut known = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&*known, &problem) {
+            (None, Some(error)) => {
+                tracing::error!(
+                    error,
+                    "approvals.db cannot be used: calls that need an approval are refused"
+                );
+            }
+            (Some(_), None) => tracing::info!("approvals.db can be used again"),
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+        *known = problem;
+    }
+}
+
+/// The approvals of this gateway.
+pub(super) fn open(
+    configuration: &Configuration,
+    shared: &Shared,
+    around: &Arc<Around>,
+) -> Result<Approvals, Failure> {
+    let around: Arc<dyn Surroundings> = Arc::clone(around) as _;
+    let settings = configuration.approvals.clone();
+    let opened = Approvals::open(&configuration.state, shared.log.clone(), settings, around);
+    opened.map_err(|error| Failure::caused(Exit::State, &error))
+}
+
+/// Looks after the approvals from now on, on the operators' runtime.
+pub(super) fn tend(opened: &Opened, operators: &Handle) -> Option<JoinHandle<()>> {
+    let approvals = opened.shared.approvals.clone()?;
+    let around = Arc::clone(&opened.around);
+    let gauges = Gauges::new(opened.shared.meters.registry());
+    Some(operators.spawn(async move {
+        loop {
+            let looked = async {
+                approvals.tend().await?;
+                approvals.counts().await
+            };
+            match looked.await {
+                Ok((pending, approved)) => {
+                    let held = u64::try_from(approvals.held()).unwrap_or(u64::MAX);
+                    gauges.set([pending, approved, held]);
+                    around.note(None);
+                }
+                Err(error) => around.note(Some(chain(&error))),
+            }
+            tokio::time::sleep(TEND).await;
+        }
+    }))
+}
+
+/// Approvals, as metrics show them: those that wait, those that may be used, and those that calls are held for.
+#[derive(Clone, Default)]
+struct Gauges(Arc<[AtomicU64; 3]>);
+
+impl Gauges {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "counts beyond 2^53 may lose their last digit"
+    )]
+    fn new(registry: &Registry) -> Self {
+        let gauges = Self::default();
+        let shown = gauges.clone();
+        let about = About::gauge(
+            "keepgate.approvals",
+            "Approvals that wait for a decision, may be used, or that calls are held for",
+            &["keepgate.state"],
+        );
+        registry.observe(about, move |out| {
+            for (state, count) in ["pending", "approved", "held"].into_iter().zip(&*shown.0) {
+                out.add([state], count.load(Ordering::Relaxed) as f64);
+            }
+        });
+        gauges
+    }
+
+    fn set(&self, counts: [u64; 3]) {
+        for (shown, count) in self.0.iter().zip(counts) {
+            shown.store(count, Ordering::Relaxed);
+        }
+    }
+}

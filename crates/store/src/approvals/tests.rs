@@ -1,0 +1,347 @@
+//! Transitions of approvals, each from the state it starts from and no other.
+
+use std::sync::Arc;
+
+use keepgate_call::Tenant;
+
+use super::{
+    ApprovalRow, ApprovalState, ApprovalStore, Caps, Decided, DecisionRow, Insertion, PageQuery,
+    Terms,
+};
+
+const CAPS: Caps = Caps {
+    pending: 3,
+    requests: 5,
+    window_ms: 60_000,
+    all: 100,
+    bytes: 1_000,
+};
+const TERMS: Terms = Terms {
+    valid_ms: 1_000,
+    cooldown_ms: 500,
+};
+
+fn tenant() -> Tenant {
+    Tenant::new("a")
+}
+
+fn row(number: u8) -> ApprovalRow {
+    ApprovalRow {
+        tenant: tenant(),
+        id: format!("ap_{number}").into(),
+        digest: [number; 32],
+        caller: [0; 32],
+        state: ApprovalState::Pending,
+        created_ms: 1_000,
+        expires_ms: 2_000,
+        decided_ms: None,
+        usable_until_ms: None,
+        uses_left: 1,
+        cooldown_until_ms: None,
+        recorded: 0,
+        key_id: "k".into(),
+        sealed: Box::from([1, 2, 3]),
+    }
+}
+
+fn decision(operator: &str, approves: bool, at: u64) -> DecisionRow {
+    DecisionRow {
+        operator: operator.into(),
+        approves,
+        decided_ms: at,
+        shown: "s".into(),
+        reason: "r".into(),
+    }
+}
+
+/// A store with these rows in it.
+async fn store(rows: &[ApprovalRow]) -> (tempfile::TempDir, ApprovalStore) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = ApprovalStore::new(directory.path());
+    for row in rows {
+        let inserted = store.insert(row, &CAPS).await.expect("inserted");
+        assert_eq!(inserted, Insertion::Inserted, "{row:?}");
+    }
+    (directory, store)
+}
+
+async fn approve(store: &ApprovalStore, id: &str, at: u64) -> Decided {
+    let (tenant, decision) = (tenant(), decision("ann", true, at));
+    let decided = store.decide(&tenant, id, &decision, &TERMS, |all| !all.is_empty());
+    decided.await.expect("decided")
+}
+
+async fn state(store: &ApprovalStore, id: &str) -> ApprovalState {
+    let found = store.get(&tenant(), id).await.expect("read");
+    found.expect("a row").0.state
+}
+
+#[tokio::test]
+async fn an_identical_request_is_joined_and_limits_hold() {
+    let (_directory, store) = store(&[row(1), row(2)]).await;
+    let insert = async |row: &ApprovalRow| store.insert(row, &CAPS).await.expect("inserted");
+    let mut twin = row(3);
+    twin.digest = [1; 32];
+    assert_eq!(insert(&twin).await, Insertion::Joined("ap_1".into()));
+    // Another tenant's is another request.
+    twin.tenant = Tenant::new("b");
+    assert_eq!(insert(&twin).await, Insertion::Inserted);
+    assert_eq!(insert(&row(4)).await, Insertion::Inserted);
+    assert_eq!(insert(&row(5)).await, Insertion::PendingCap);
+    for id in ["ap_1", "ap_2", "ap_4"] {
+        store.end(&tenant(), id, 1_100).await.expect("ended");
+    }
+    assert_eq!(insert(&row(5)).await, Insertion::Inserted);
+    assert_eq!(insert(&row(6)).await, Insertion::Inserted);
+    assert_eq!(insert(&row(7)).await, Insertion::RateCap);
+    let mut later = row(7);
+    later.created_ms += CAPS.window_ms;
+    assert_eq!(insert(&later).await, Insertion::Inserted);
+    let mut other = row(8);
+    other.caller = [9; 32];
+    let full = Caps { all: 4, ..CAPS };
+    let refused = store.insert(&other, &full).await.expect("inserted");
+    assert_eq!(refused, Insertion::Full);
+    let heavy = Caps { bytes: 9, ..CAPS };
+    let refused = store.insert(&other, &heavy).await.expect("inserted");
+    assert_eq!(refused, Insertion::Full);
+    assert_eq!(insert(&other).await, Insertion::Inserted);
+}
+
+#[tokio::test]
+async fn decisions_count_once_while_the_request_waits() {
+    let (_directory, store) = store(&[row(1), row(2), row(3)]).await;
+    let decide = async |id: &str, operator: &str, approves, at, needed: usize| {
+        let (tenant, decision) = (tenant(), decision(operator, approves, at));
+        let decided = store.decide(&tenant, id, &decision, &TERMS, |all| all.len() >= needed);
+        decided.await.expect("decided")
+    };
+    let counted = |decided: Decided| match decided {
+        Decided::Counted(row) => row,
+        other @ (Decided::Twice | Decided::Closed(_) | Decided::Unknown) => panic!("{other:?}"),
+    };
+    assert_eq!(
+        counted(decide("ap_1", "ann", true, 1_100, 2).await).state,
+        ApprovalState::Pending
+    );
+    assert_eq!(decide("ap_1", "ann", true, 1_200, 2).await, Decided::Twice);
+    assert_eq!(decide("ap_1", "ann", false, 1_200, 2).await, Decided::Twice);
+    let approved = counted(decide("ap_1", "bob", true, 1_300, 2).await);
+    assert_eq!(approved.state, ApprovalState::Approved);
+    assert_eq!(approved.usable_until_ms, Some(2_300));
+    assert_eq!(
+        decide("ap_1", "zoe", false, 1_400, 2).await,
+        Decided::Closed(ApprovalState::Approved)
+    );
+    // The first no is enough.
+    let denied = counted(decide("ap_2", "ann", false, 1_100, 2).await);
+    assert_eq!(
+        (denied.state, denied.cooldown_until_ms),
+        (ApprovalState::Denied, Some(1_600))
+    );
+    // Its time is over, noted or not.
+    assert_eq!(
+        decide("ap_3", "ann", true, 2_000, 1).await,
+        Decided::Closed(ApprovalState::Expired)
+    );
+    assert_eq!(
+        decide("ap_9", "ann", true, 1_100, 1).await,
+        Decided::Unknown
+    );
+    let (other, yes) = (Tenant::new("b"), decision("ann", true, 1_100));
+    let foreign = store.decide(&other, "ap_3", &yes, &TERMS, |_| true);
+    assert_eq!(foreign.await.expect("decided"), Decided::Unknown);
+}
+
+#[tokio::test]
+async fn a_use_is_taken_once_and_given_back_when_nothing_was_sent() {
+    let mut two = row(2);
+    two.uses_left = 2;
+    let (_directory, store) = store(&[row(1), two]).await;
+    let consume = async |id: &str, use_id: &str, at| {
+        let taken = store.consume(&tenant(), id, use_id, "d", at).await;
+        taken.expect("consumed")
+    };
+    assert!(!consume("ap_1", "au_0", 1_100).await, "nobody has decided");
+    approve(&store, "ap_1", 1_200).await;
+    assert!(!consume("ap_1", "au_0", 2_200).await, "its time is over");
+    assert!(consume("ap_1", "au_1", 1_300).await);
+    assert_eq!(state(&store, "ap_1").await, ApprovalState::Consumed);
+    assert!(!consume("ap_1", "au_2", 1_300).await);
+    store
+        .settle(&tenant(), "au_1", false, 1_400)
+        .await
+        .expect("settled");
+    assert_eq!(state(&store, "ap_1").await, ApprovalState::Approved);
+    // Only once.
+    store
+        .settle(&tenant(), "au_1", false, 1_400)
+        .await
+        .expect("settled");
+    assert!(consume("ap_1", "au_3", 1_500).await);
+    store
+        .settle(&tenant(), "au_3", true, 1_600)
+        .await
+        .expect("settled");
+    assert_eq!(state(&store, "ap_1").await, ApprovalState::Consumed);
+    assert!(!consume("ap_1", "au_4", 1_700).await);
+
+    approve(&store, "ap_2", 1_200).await;
+    assert!(consume("ap_2", "au_5", 1_300).await);
+    assert_eq!(state(&store, "ap_2").await, ApprovalState::Approved);
+    assert_eq!(
+        store.end(&tenant(), "ap_2", 1_400).await.expect("ended"),
+        Some(ApprovalState::Revoked)
+    );
+    store
+        .settle(&tenant(), "au_5", false, 1_500)
+        .await
+        .expect("settled");
+    assert_eq!(
+        state(&store, "ap_2").await,
+        ApprovalState::Revoked,
+        "nothing comes back"
+    );
+    assert!(!consume("ap_2", "au_6", 1_500).await);
+}
+
+/// Of two that race exactly one wins, whichever way the other transition goes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_two_that_race_one_wins() {
+    for round in 0..50_u8 {
+        let mut racing = row(round);
+        racing.created_ms = u64::from(round) * 100_000;
+        racing.expires_ms = racing.created_ms + 1_000;
+        let (_directory, store) = store(&[racing.clone()]).await;
+        let (id, at) = (&*racing.id, racing.created_ms + 10);
+        let late = racing.expires_ms;
+        // Expiry against a decision at the last moment.
+        let (decided, expired) =
+            tokio::join!(approve(&store, id, late - 1), store.expire(late, 10));
+        let (approved, expired) = (
+            matches!(decided, Decided::Counted(_)),
+            !expired.expect("expired").is_empty(),
+        );
+        assert!(approved != expired, "{round}");
+        if expired {
+            continue;
+        }
+        let tasks: Vec<_> = (0..8)
+            .map(|number| {
+                let (store, id) = (store.clone(), Arc::clone(&racing.id));
+                tokio::spawn(async move {
+                    let use_id = format!("au_{number}");
+                    let taken = store.consume(&tenant(), &id, &use_id, "d", at).await;
+                    taken.expect("consumed")
+                })
+            })
+            .collect();
+        let revoked = store.end(&tenant(), id, at).await.expect("ended").is_some();
+        let mut taken = 0;
+        for task in tasks {
+            taken += usize::from(task.await.expect("a task"));
+        }
+        assert_eq!(taken + usize::from(revoked), 1, "{round}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_found_is_what_decides() {
+    let (_directory, store) = store(&[row(1)]).await;
+    let find = async |at| {
+        let found = store.find(&tenant(), &[1; 32], at).await.expect("found");
+        found.map(|(row, _)| row.state)
+    };
+    assert_eq!(find(1_500).await, Some(ApprovalState::Pending));
+    assert_eq!(find(2_000).await, None, "its time is over");
+    approve(&store, "ap_1", 1_900).await;
+    assert_eq!(find(2_100).await, Some(ApprovalState::Approved));
+    assert_eq!(find(2_900).await, None, "it was not used in time");
+    let foreign = store.find(&Tenant::new("b"), &[1; 32], 2_100).await;
+    assert_eq!(foreign.expect("found"), None);
+    let expired = store.expire(2_900, 10).await.expect("expired");
+    assert_eq!(expired.len(), 1);
+    assert_eq!(state(&store, "ap_1").await, ApprovalState::Expired);
+}
+
+#[tokio::test]
+async fn pages_follow_each_other_newest_first() {
+    let rows = (0..3_u8).map(|number| {
+        let mut row = row(number);
+        // Two of the same moment.
+        row.created_ms = 1_000 + u64::from(number / 2);
+        row
+    });
+    let rows: Vec<_> = rows.collect();
+    let (_directory, store) = store(&rows).await;
+    let mut query = PageQuery {
+        states: vec![ApprovalState::Pending],
+        after: None,
+        limit: 1,
+    };
+    let mut seen = Vec::new();
+    while let [row] = &store.page(&tenant(), &query).await.expect("a page")[..] {
+        query.after = Some((row.created_ms, Arc::clone(&row.id)));
+        seen.push(row.id.to_string());
+    }
+    assert_eq!(seen, ["ap_2", "ap_1", "ap_0"]);
+    query = PageQuery {
+        states: vec![ApprovalState::Approved, ApprovalState::Denied],
+        after: None,
+        limit: 10,
+    };
+    assert!(
+        store
+            .page(&tenant(), &query)
+            .await
+            .expect("a page")
+            .is_empty()
+    );
+    query.states.clear();
+    assert_eq!(
+        store.page(&tenant(), &query).await.expect("a page").len(),
+        3
+    );
+}
+
+#[tokio::test]
+async fn what_an_earlier_process_left_is_indeterminate() {
+    let (directory, store) = store(&[row(1)]).await;
+    approve(&store, "ap_1", 1_200).await;
+    let taken = store.consume(&tenant(), "ap_1", "au_1", "d", 1_300).await;
+    assert!(taken.expect("consumed"));
+    drop(store);
+    let store = ApprovalStore::new(directory.path());
+    let abandoned = store.abandon_uses(1_400).await.expect("abandoned");
+    assert_eq!(abandoned.len(), 1);
+    assert!(store.abandon_uses(1_500).await.expect("none").is_empty());
+    // It is not given back: the call may have been made.
+    store
+        .settle(&tenant(), "au_1", false, 1_500)
+        .await
+        .expect("settled");
+    assert_eq!(state(&store, "ap_1").await, ApprovalState::Consumed);
+}
+
+#[tokio::test]
+async fn a_file_that_was_replaced_takes_nothing() {
+    let (directory, store) = store(&[row(1)]).await;
+    let path = directory.path().join(super::FILE);
+    std::fs::rename(&path, directory.path().join("away")).expect("moved");
+    assert!(store.insert(&row(2), &CAPS).await.is_err());
+    assert!(
+        store
+            .consume(&tenant(), "ap_1", "au_1", "d", 1_100)
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test]
+async fn what_is_over_is_removed_after_its_time() {
+    let (_directory, store) = store(&[row(1), row(2)]).await;
+    store.end(&tenant(), "ap_1", 1_100).await.expect("ended");
+    assert_eq!(store.prune(1_100, 10).await.expect("pruned"), 0);
+    assert_eq!(store.prune(1_101, 10).await.expect("pruned"), 1);
+    assert_eq!(store.counts().await.expect("counts"), (1, 0));
+}
