@@ -316,7 +316,7 @@ impl Operators {
         &self.bootstrap
     }
 
-    /// The person of this name, if they may approve now; [`BOOTSTRAP`] is whoever holds the admin token.
+    /// The person of this name, if they may approve now; `bootstrap` is whoever holds the admin token.
     pub fn approver(&self, name: &str) -> Option<Person> {
         if name == BOOTSTRAP {
             return Some(Person {

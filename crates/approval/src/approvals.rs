@@ -2,7 +2,7 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -62,6 +62,8 @@ pub(crate) struct Inner {
     pub(crate) looked_through: Mutex<Option<(usize, Option<Arc<str>>)>>,
     /// Uses that have ended, until the store has them.
     pub(crate) ended: Mutex<Vec<EndedUse>>,
+    /// Minute of the last removal of what is over.
+    pub(crate) pruned_minute: AtomicU64,
     /// Calls that are held.
     pub(crate) waiters: Waiters,
 }
@@ -170,6 +172,7 @@ impl Approvals {
             resumed: OnceCell::new(),
             looked_through: Mutex::default(),
             ended: Mutex::default(),
+            pruned_minute: AtomicU64::new(0),
             waiters: Waiters::default(),
         })))
     }

@@ -104,8 +104,9 @@ impl Approvals {
             Decided::Closed(state) => return Err(DecideError::Closed(state)),
             Decided::Unknown => return Err(DecideError::Unknown),
         };
+        let by = person.on_record();
         let note = DecisionNote {
-            operator: &person.name,
+            operator: &by,
             approves,
             may_be_caller: frozen.caller.owner.is_none(),
             shown,

@@ -30,6 +30,7 @@ impl CallDigest {
                 call.subject.as_deref().map(str::as_bytes),
                 call.fingerprint.as_deref().map(str::as_bytes),
                 call.arguments.as_deref().map(str::as_bytes),
+                call.others.as_deref().map(str::as_bytes),
                 caller.issuer.as_deref().map(str::as_bytes),
                 Some(caller.subject.as_bytes()),
                 caller.client.as_deref().map(str::as_bytes),

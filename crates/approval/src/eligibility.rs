@@ -17,6 +17,16 @@ pub struct Person {
     pub groups: Vec<Box<str>>,
 }
 
+impl Person {
+    /// The name with the claimed account, as records have it.
+    pub(crate) fn on_record(&self) -> String {
+        match &self.account {
+            Some(account) => format!("{}:{account}", self.name),
+            None => self.name.to_string(),
+        }
+    }
+}
+
 /// Reason a person may not decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Ineligible {

@@ -18,6 +18,8 @@ pub struct FrozenCall {
     pub subject: Option<Box<str>>,
     /// Arguments as they were evaluated, in canonical form ([`keepgate_mcp::json::canonical`]).
     pub arguments: Option<Box<str>>,
+    /// Parameters that the method does not define, in canonical form. `_meta` is not among them: it differs with each attempt.
+    pub others: Option<Box<str>>,
     /// Arguments as policy has set them, in canonical form; none where it has set none.
     pub sent: Option<Box<str>>,
     /// Fingerprint of the tool's definition.
@@ -134,6 +136,7 @@ pub(crate) mod tests {
             method: "tools/call".into(),
             subject: Some("delete_account".into()),
             arguments: Some(r#"{"id":7}"#.into()),
+            others: None,
             sent: None,
             fingerprint: Some("f1".into()),
             caller: FrozenCaller {
@@ -184,6 +187,7 @@ pub(crate) mod tests {
             other(|call| call.subject = None),
             other(|call| call.arguments = Some(r#"{"id":8}"#.into())),
             other(|call| call.arguments = None),
+            other(|call| call.others = Some("{}".into())),
             other(|call| call.fingerprint = Some("f2".into())),
             other(|call| call.fingerprint = None),
             other(|call| call.caller.subject = "agent2".into()),

@@ -1,6 +1,6 @@
 //! Changes that happen by themselves: time runs out, kills take back, uses end, and an earlier process has left something.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, atomic::Ordering};
 
 use keepgate_store::approvals::{ApprovalRow, DatabaseError};
 
@@ -16,6 +16,8 @@ const BATCH: u32 = 500;
 const PAGE: u32 = 32;
 /// Time after its end for which a request is kept, in milliseconds: 90 days.
 const RETENTION_MS: u64 = 90 * 24 * 60 * 60 * 1000;
+/// Sealed bytes of requests that are over: what agents ask for must not fill the disk.
+const RETAINED_BYTES: u64 = 256 * 1024 * 1024;
 
 impl Approvals {
     /// Puts right, once, what an earlier process left: uses whose end nobody knows are alerted and never made again, and requests
@@ -62,8 +64,12 @@ impl Approvals {
         self.expire().await?;
         self.void().await?;
         let now = millis(self.now());
-        let before = now.saturating_sub(RETENTION_MS);
-        self.0.store.prune(before, BATCH).await?;
+        let minute = now / 60_000;
+        if self.0.pruned_minute.swap(minute, Ordering::Relaxed) != minute {
+            let before = now.saturating_sub(RETENTION_MS);
+            self.0.store.prune(before, BATCH).await?;
+            self.0.store.prune_to(RETAINED_BYTES).await?;
+        }
         Ok(())
     }
 

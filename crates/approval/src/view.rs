@@ -11,6 +11,9 @@ use serde::Serialize;
 
 use crate::{Approvals, FrozenCall, approvals::moment};
 
+/// Rows read at a time; each may hold a megabyte.
+const ROWS: u32 = 16;
+
 /// A request as operators see it. Texts come from agents and servers: whoever prints them escapes them.
 #[derive(Debug, Clone, Serialize)]
 pub struct View {
@@ -75,13 +78,34 @@ impl Approvals {
         Ok(found.map(|(row, decisions)| self.view(&row, &decisions)))
     }
 
-    /// One page of a tenant's requests, newest first.
+    /// One page of a tenant's requests, newest first. Without arguments, which [`Self::show`] has: a page of them may be hundreds
+    /// of megabytes.
     ///
     /// # Errors
     /// [`ViewError`] when the store does not answer.
     pub async fn page(&self, tenant: &Tenant, query: &PageQuery) -> Result<Vec<View>, ViewError> {
-        let rows = self.0.store.page(tenant, query).await?;
-        Ok(rows.iter().map(|row| self.view(row, &[])).collect())
+        let (mut query, mut views, limit) = (query.clone(), Vec::new(), query.limit);
+        loop {
+            let left = limit.saturating_sub(u32::try_from(views.len()).unwrap_or(u32::MAX));
+            query.limit = left.min(ROWS);
+            let rows = self.0.store.page(tenant, &query).await?;
+            let is_last = rows.len() < usize::try_from(query.limit).unwrap_or(usize::MAX);
+            views.extend(rows.iter().map(|row| self.outline(row)));
+            match rows.last() {
+                Some(last) if !is_last && left > query.limit => {
+                    query.after = Some((last.created_ms, Arc::clone(&last.id)));
+                }
+                Some(_) | None => return Ok(views),
+            }
+        }
+    }
+
+    fn outline(&self, row: &ApprovalRow) -> View {
+        let mut view = self.view(row, &[]);
+        if let Some(call) = &mut view.call {
+            (call.arguments, call.others, call.sent) = (None, None, None);
+        }
+        view
     }
 
     pub(crate) fn view(&self, row: &ApprovalRow, decisions: &[DecisionRow]) -> View {

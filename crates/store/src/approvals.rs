@@ -5,6 +5,7 @@
 //! its writes. Nothing of what was asked for can be read here: it is sealed by the crate `approval`.
 
 mod database;
+mod prune;
 mod rows;
 
 use std::{
@@ -426,6 +427,14 @@ impl ApprovalStore {
     /// [`DatabaseError`].
     pub async fn counts(&self) -> Result<(u64, u64), DatabaseError> {
         self.0.lock().await.database().await?.counts().await
+    }
+
+    /// Removes the oldest of what has ended until their sealed parts have at most `bytes`.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn prune_to(&self, bytes: u64) -> Result<u64, DatabaseError> {
+        self.0.lock().await.database().await?.prune_to(bytes).await
     }
 
     /// Removes what ended before `before_ms`, at most `limit` rows.

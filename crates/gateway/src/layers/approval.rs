@@ -76,13 +76,13 @@ impl RequireApproval {
         let approvals = self.approvals.as_ref().ok_or_else(cannot_ask)?;
         let request = frozen_request(&bound.call).ok_or_else(cannot_ask)?;
         let settings = approvals.settings();
-        let frozen = self.freeze(bound, request, decision, terms, &settings);
-        let entered = approvals.enter(&bound.call, frozen.clone()).await;
-        let entered = match entered {
+        // Made again after the wait: its arguments may be a megabyte, and a held call has them in its message already.
+        let frozen = || self.freeze(bound, request, decision, terms, &settings);
+        let entered = match approvals.enter(&bound.call, frozen()).await {
             Err(Denial::Pending { id, .. }) if !settings.hold.is_zero() => {
                 self.hold(approvals, &id, bound, settings.hold).await;
                 self.unchanged(bound, tool, request, decision)?;
-                approvals.enter(&bound.call, frozen).await
+                approvals.enter(&bound.call, frozen()).await
             }
             entered => entered,
         };
@@ -148,6 +148,7 @@ impl RequireApproval {
             method: request.method().as_str().into(),
             subject: subject(request),
             arguments: arguments(request),
+            others: others(request),
             sent: changed(call),
             fingerprint: None,
             caller: caller(call),
@@ -200,6 +201,18 @@ fn subject(request: &Request) -> Option<Box<str>> {
 fn arguments(request: &Request) -> Option<Box<str>> {
     let raw = request.param("arguments")?;
     Some(canonical(raw).into())
+}
+
+/// Parameters that the method does not define, in canonical form: a server may read them.
+fn others(request: &Request) -> Option<Box<str>> {
+    const KNOWN: [&str; 4] = ["_meta", "arguments", "name", "uri"];
+    let members = request.params()?.members();
+    let mut others: Vec<_> = members
+        .filter(|(name, _)| !KNOWN.iter().any(|known| name.is_text(known)))
+        .map(|(name, value)| format!("{}:{}", canonical(name), canonical(value)))
+        .collect();
+    others.sort_unstable();
+    (!others.is_empty()).then(|| format!("{{{}}}", others.join(",")).into())
 }
 
 /// The arguments that policy has set, where it has.

@@ -17,7 +17,7 @@ use crate::sql::{self, DatabaseError, failed, inode, soon};
 /// An open database.
 #[derive(Debug)]
 pub(super) struct Database {
-    connection: SqliteConnection,
+    pub(super) connection: SqliteConnection,
     path: std::path::PathBuf,
     inode: u64,
 }
@@ -51,7 +51,7 @@ impl Database {
     }
 
     /// Fails when the file was removed or replaced: writes to it would be lost.
-    fn check(&self) -> Result<(), DatabaseError> {
+    pub(super) fn check(&self) -> Result<(), DatabaseError> {
         if inode(&self.path)? == self.inode {
             return Ok(());
         }
@@ -415,38 +415,10 @@ impl Database {
         })
         .await
     }
-
-    pub(super) async fn prune(&mut self, before_ms: u64, limit: u32) -> Result<u64, DatabaseError> {
-        const PRUNE: &str = "DELETE FROM approvals WHERE (tenant, id) IN (SELECT tenant, id FROM approvals \
-                             WHERE state NOT IN ('pending', 'approved') \
-                             AND coalesce(usable_until_ms, decided_ms, expires_ms) < ? LIMIT ?)";
-        const DECISIONS: &str = "DELETE FROM approval_decisions WHERE (tenant, approval) NOT IN \
-                                 (SELECT tenant, id FROM approvals)";
-        const USES: &str = "DELETE FROM approval_uses WHERE (tenant, approval) NOT IN \
-                            (SELECT tenant, id FROM approvals)";
-        self.check()?;
-        soon(async {
-            let mut transaction = begin(&mut self.connection).await?;
-            let query = sqlx::query(PRUNE)
-                .bind(integer(before_ms))
-                .bind(i64::from(limit));
-            let pruned = query.execute(&mut *transaction).await;
-            let pruned = pruned.map_err(failed("write to"))?.rows_affected();
-            if pruned > 0 {
-                for rest in [DECISIONS, USES] {
-                    let removed = sqlx::query(rest).execute(&mut *transaction).await;
-                    removed.map_err(failed("write to"))?;
-                }
-            }
-            transaction.commit().await.map_err(failed("write to"))?;
-            Ok(pruned)
-        })
-        .await
-    }
 }
 
 /// A transaction that writes: SQLite locks at its first statement, which is a write or is followed by one.
-async fn begin(
+pub(super) async fn begin(
     connection: &mut SqliteConnection,
 ) -> Result<sqlx::Transaction<'_, sqlx::Sqlite>, DatabaseError> {
     let begun = connection.begin_with("BEGIN IMMEDIATE").await;

@@ -345,3 +345,24 @@ async fn what_is_over_is_removed_after_its_time() {
     assert_eq!(store.prune(1_101, 10).await.expect("pruned"), 1);
     assert_eq!(store.counts().await.expect("counts"), (1, 0));
 }
+
+#[tokio::test]
+async fn what_is_over_takes_so_much_room_and_the_oldest_goes_first() {
+    let rows = (0..3_u8).map(|number| {
+        let mut row = row(number);
+        row.created_ms = 1_000 + u64::from(number);
+        row
+    });
+    let rows: Vec<_> = rows.collect();
+    let (_directory, store) = store(&rows).await;
+    for id in ["ap_0", "ap_1"] {
+        store.end(&tenant(), id, 1_100).await.expect("ended");
+    }
+    // Each has three bytes, and one still waits.
+    assert_eq!(store.prune_to(6).await.expect("pruned"), 0);
+    assert_eq!(store.prune_to(5).await.expect("pruned"), 1);
+    let gone = store.get(&tenant(), "ap_0").await.expect("read");
+    assert!(gone.is_none());
+    assert_eq!(store.prune_to(0).await.expect("pruned"), 1);
+    assert_eq!(store.counts().await.expect("counts"), (1, 0));
+}

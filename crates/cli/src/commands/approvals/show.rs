@@ -54,7 +54,12 @@ pub(super) fn whole(approval: &Value) -> String {
         let decision = format!("{verdict} by {by} at {}: {}", part("/at"), part("/reason"));
         lines.add("decision", &decision);
     }
-    for (pointer, name) in [("/arguments", "arguments"), ("/sent", "sent instead")] {
+    let parts = [
+        ("/arguments", "arguments"),
+        ("/others", "parameters"),
+        ("/sent", "sent instead"),
+    ];
+    for (pointer, name) in parts {
         if let Some(arguments) = at(call, pointer).as_str() {
             lines.add(name, "");
             indented(arguments, &mut |row| lines.add("", row));
