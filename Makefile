@@ -62,7 +62,7 @@ SECONDS_EACH ?= 30
 fuzz:
 	for target in fuzz/fuzz_targets/*.rs; do fuzz/run.sh $$(basename $$target .rs) $(SECONDS_EACH); done
 
-## soak: what takes longer than CI has: ten minutes for each fuzz target, the whole benchmark, hundreds of crashes and disk faults
+## soak: what takes longer than CI has: ten minutes for each fuzz target, the whole benchmark, two thousand crashes and disk faults
 .PHONY: soak
 soak: peers system
 	$(MAKE) fuzz SECONDS_EACH=600
