@@ -194,7 +194,10 @@ fn refused(error: &DecideError, id: &str) -> Refused {
         }
         DecideError::NotShown => Refused::NotShown,
         DecideError::Ineligible(
-            Ineligible::NotNamed | Ineligible::Requester | Ineligible::Unrelated,
+            Ineligible::NotNamed
+            | Ineligible::Requester
+            | Ineligible::Nameless
+            | Ineligible::Unrelated,
         ) => Refused::Ineligible(error.to_string()),
         DecideError::Reason => Refused::Request(error.to_string()),
         DecideError::Store(_) => unavailable(error),

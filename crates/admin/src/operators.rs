@@ -318,10 +318,11 @@ impl Operators {
 
     /// The person of this name, if they may approve now; `bootstrap` is whoever holds the admin token.
     pub fn approver(&self, name: &str) -> Option<Person> {
-        if name == BOOTSTRAP {
+        let account = name.strip_prefix(BOOTSTRAP);
+        if let Some(account) = account.filter(|it| it.is_empty() || it.starts_with(':')) {
             return Some(Person {
                 name: BOOTSTRAP.into(),
-                account: None,
+                account: account.strip_prefix(':').map(Into::into),
                 groups: Vec::new(),
             });
         }

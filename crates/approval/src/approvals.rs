@@ -258,6 +258,13 @@ impl Approvals {
                 .map_err(unavailable)?;
             return Ok(None);
         }
+        // What the log lacks did not happen: it is written by the next look.
+        let on_record = records::REQUESTED | records::DECIDED;
+        if row.recorded & on_record != on_record {
+            return Err(Denial::Unavailable(
+                "the approval is not on record yet".into(),
+            ));
+        }
         let no_randomness = || Denial::Unavailable("no random bytes".into());
         let use_id = random_id("au_").ok_or_else(no_randomness)?;
         let decision_id = call.id.as_str();
@@ -302,6 +309,13 @@ impl Approvals {
             ));
         }
         let settings = self.settings();
+        // Uses and time by the terms of now, too: those of then are in the row.
+        let now_allows = &frozen.requirement;
+        let used = before.requirement.uses.saturating_sub(row.uses_left);
+        let age_ms = millis(self.now()).saturating_sub(row.decided_ms.unwrap_or_default());
+        if used >= now_allows.uses || age_ms >= now_allows.valid_for_s.saturating_mul(1000) {
+            return Err(("terms_changed", "policy grants less now".to_owned()));
+        }
         let people = self.agreed(decisions, frozen, &settings);
         // By the terms of then and of now: neither rules nor people may have become fewer.
         if [&before, frozen]

@@ -81,7 +81,7 @@ impl Approvals {
         let now = self.now();
         let approves = verdict == Verdict::Approve;
         let decision = DecisionRow {
-            operator: person.name.clone(),
+            operator: person.on_record().into(),
             approves,
             decided_ms: millis(now),
             shown: shown.into(),
@@ -112,7 +112,8 @@ impl Approvals {
             shown,
             reason,
         };
-        if records::decided(&self.0.log, &row, &frozen, note, now).await {
+        let is_recorded = records::decided(&self.0.log, &row, &frozen, note, now).await;
+        if is_recorded && row.state != ApprovalState::Pending {
             self.note_recorded(&row, records::DECIDED).await;
         }
         self.0.waiters.wake(id);

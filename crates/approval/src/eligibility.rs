@@ -18,6 +18,9 @@ pub struct Person {
 }
 
 impl Person {
+    /// Name of whoever holds the admin token.
+    pub const NAMELESS: &str = "bootstrap";
+
     /// The name with the claimed account, as records have it.
     pub(crate) fn on_record(&self) -> String {
         match &self.account {
@@ -36,6 +39,11 @@ pub enum Ineligible {
     /// The person made the request, or owns the key it was made with.
     #[error("nobody approves their own request")]
     Requester,
+    /// The admin token names nobody: it cannot be one of several.
+    #[error(
+        "the admin token names nobody: rules that need several people need operators, `keepgate operators add`"
+    )]
+    Nameless,
     /// Nothing shows that the person is not the caller.
     #[error(
         "nothing shows that you are not the caller: give its key an owner (`keepgate keys create --owner`), or set \
@@ -82,10 +90,17 @@ pub(crate) fn check(
     {
         return Err(Ineligible::NotNamed);
     }
+    // Whoever holds the admin token may be an operator as well, and would count twice.
+    let needs_several = call.requirement.duties.len() > 1
+        || call.requirement.duties.iter().any(|duty| duty.quorum > 1);
+    if needs_several && &*person.name == Person::NAMELESS {
+        return Err(Ineligible::Nameless);
+    }
     let caller = &call.caller;
     let own = [Some(&*caller.subject), caller.owner.as_deref()];
     let is_own = |own: &str| own == &*person.name || Some(own) == person.account.as_deref();
-    if caller.issuer.is_none() && own.into_iter().flatten().any(is_own) {
+    // Names of an issuer are not ours, but equal ones are more likely one person than two.
+    if own.into_iter().flatten().any(is_own) {
         return Err(Ineligible::Requester);
     }
     // One person may try everything out alone.
@@ -179,7 +194,6 @@ mod tests {
         own.caller.subject = "ann".into();
         low.requirement.risk = Risk::Low;
         anonymous.caller.kind = "anonymous".into();
-        // Of somebody else's namespace: equal names say nothing.
         issued.caller.owner = None;
         issued.caller.issuer = Some("https://idp.example".into());
         issued.caller.subject = "ann".into();
@@ -190,7 +204,7 @@ mod tests {
             (call(), Err(Incomparable)),
             (low, Ok(())),
             (anonymous, Ok(())),
-            (issued, Err(Incomparable)),
+            (issued, Err(Requester)),
             (named(&["group:crm"]), Ok(())),
             (named(&["user:ann"]), Ok(())),
             (named(&["user:zoe", "group:crm"]), Ok(())),
@@ -206,6 +220,17 @@ mod tests {
                 "{call:?}"
             );
         }
+    }
+
+    #[test]
+    fn the_admin_token_is_its_account_and_one_alone() {
+        use Ineligible::{Nameless, Requester};
+        let ann = person("ann", &["crm"]);
+        let owned = |owner: &'static str| {
+            let mut call = call();
+            call.caller.owner = Some(owner.into());
+            call
+        };
         // Whoever holds the admin token, under an account of the machine.
         let mut bootstrap = person("bootstrap", &[]);
         bootstrap.account = Some("bob".into());
@@ -216,6 +241,12 @@ mod tests {
         assert_eq!(
             check(&bootstrap, &owned("ann"), &Settings::default()),
             Ok(())
+        );
+        let mut several = owned("ann");
+        several.requirement.duties = vec![duty(&[], 2)];
+        assert_eq!(
+            check(&bootstrap, &several, &Settings::default()),
+            Err(Nameless)
         );
         let allow = Settings {
             unrelated: Unrelated::Allow,

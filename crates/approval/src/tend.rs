@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, PoisonError, atomic::Ordering};
 
-use keepgate_store::approvals::{ApprovalRow, DatabaseError};
+use keepgate_store::approvals::{ApprovalRow, ApprovalState, DatabaseError};
 
 use crate::{
-    Approvals,
+    Approvals, FrozenCall,
     approvals::{millis, moment},
-    records,
+    records::{self, DecisionNote},
 };
 
 /// Most rows changed in one look, so that a look holds up nobody.
@@ -61,6 +61,7 @@ impl Approvals {
     pub async fn tend(&self) -> Result<(), DatabaseError> {
         self.resume().await?;
         self.settle().await?;
+        self.record_late().await?;
         self.expire().await?;
         self.void().await?;
         let now = millis(self.now());
@@ -88,6 +89,50 @@ impl Approvals {
                 return Err(error);
             }
         }
+        Ok(())
+    }
+
+    /// Writes the records that the log has not taken at once: until then an approval is not used.
+    async fn record_late(&self) -> Result<(), DatabaseError> {
+        let (requested, decided) = (records::REQUESTED, records::DECIDED);
+        for row in self.0.store.unrecorded(requested, decided, PAGE).await? {
+            let Some(call) = self.opened(&row) else {
+                continue;
+            };
+            if row.recorded & requested == 0 {
+                let at = moment(row.created_ms);
+                if !records::requested(&self.0.log, &row, &call, at).await {
+                    return Ok(());
+                }
+                self.note_recorded(&row, requested).await;
+            }
+            if row.state == ApprovalState::Approved && row.recorded & decided == 0 {
+                self.record_decisions(&row, &call).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn record_decisions(
+        &self,
+        row: &ApprovalRow,
+        call: &FrozenCall,
+    ) -> Result<(), DatabaseError> {
+        let found = self.0.store.get(&row.tenant, &row.id).await?;
+        for decision in found.into_iter().flat_map(|(_, decisions)| decisions) {
+            let note = DecisionNote {
+                operator: &decision.operator,
+                approves: decision.approves,
+                may_be_caller: call.caller.owner.is_none(),
+                shown: &decision.shown,
+                reason: &decision.reason,
+            };
+            let at = moment(decision.decided_ms);
+            if !records::decided(&self.0.log, row, call, note, at).await {
+                return Ok(());
+            }
+        }
+        self.note_recorded(row, records::DECIDED).await;
         Ok(())
     }
 

@@ -102,6 +102,8 @@ impl Approvals {
 
     fn outline(&self, row: &ApprovalRow) -> View {
         let mut view = self.view(row, &[]);
+        // Who has not seen the arguments decides over nothing.
+        view.shown = None;
         if let Some(call) = &mut view.call {
             (call.arguments, call.others, call.sent) = (None, None, None);
         }

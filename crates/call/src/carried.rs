@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::{
     Arc, OnceLock,
-    atomic::{AtomicU8, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
 };
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ pub struct Carried {
     changed: OnceLock<Box<Changed>>,
     undeclared: OnceLock<Box<[Cow<'static, str>]>>,
     approval: OnceLock<Arc<str>>,
+    is_cancelled: AtomicBool,
     detail: AtomicU8,
     redacted: AtomicU64,
     cut: AtomicU64,
@@ -71,6 +72,16 @@ impl Carried {
     /// The call with the arguments that policy has set.
     pub fn set_by_policy(&self) -> Option<&Changed> {
         self.changed.get().map(|changed| &**changed)
+    }
+
+    /// Notes that its client has cancelled it before it was sent.
+    pub fn cancel(&self) {
+        self.is_cancelled.store(true, Ordering::Release);
+    }
+
+    /// Whether its client has cancelled it before it was sent.
+    pub fn is_cancelled(&self) -> bool {
+        self.is_cancelled.load(Ordering::Acquire)
     }
 
     /// Notes the approval it uses, or waits for. Once.

@@ -146,7 +146,8 @@ async fn serve(
         () = end => tracing::info!("ended"),
         () = signals.end() => tracing::warn!("ended by a second signal: calls that ran have no outcome on record, `keepgate audit verify` counts them"),
     }
-    for task in tasks.into_iter().chain(approving) {
+    approvals::end(approving).await;
+    for task in tasks {
         task.abort();
     }
     runtimes.within_data(bundles.close()).await;

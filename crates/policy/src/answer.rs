@@ -139,6 +139,8 @@ fn plain_terms() -> Approval {
             quorum: 1,
         }],
         uses: 1,
+        is_default_ttl: true,
+        is_default_valid_for: true,
         ..Approval::default()
     }
 }
@@ -155,8 +157,10 @@ fn terms(object: &Object) -> Result<Approval, Odd> {
         terms.quorum = quorum_of(quorum)?;
     }
     terms.ttl = field(object, "ttl").map(period).transpose()?;
+    terms.is_default_ttl = terms.ttl.is_none();
     if let Some(grant) = field(object, "grant") {
         (terms.uses, terms.valid_for) = grant_of(grant)?;
+        terms.is_default_valid_for = terms.valid_for.is_none();
     }
     terms.risk = match field(object, "risk") {
         None => Risk::High,

@@ -46,10 +46,14 @@ pub struct Approval {
     pub duties: Vec<ApprovalDuty>,
     /// Time the request stays open; `None` leaves it to the operator's default.
     pub ttl: Option<Duration>,
+    /// Whether a rule named no time: then the default is the longest.
+    pub is_default_ttl: bool,
     /// Uses of a yes; at least 1.
     pub uses: u32,
     /// Time a yes may be used; `None` leaves it to the operator's default.
     pub valid_for: Option<Duration>,
+    /// Whether a rule named no such time: then the default is the longest.
+    pub is_default_valid_for: bool,
     /// Risk of the call.
     pub risk: Risk,
 }
@@ -94,10 +98,29 @@ impl Approval {
         self.duties.sort();
         self.duties.dedup();
         self.ttl = shorter(self.ttl, other.ttl);
+        self.is_default_ttl |= other.is_default_ttl;
         self.uses = self.uses.min(other.uses);
         self.valid_for = shorter(self.valid_for, other.valid_for);
+        self.is_default_valid_for |= other.is_default_valid_for;
         self.risk = self.risk.max(other.risk);
     }
+}
+
+impl Approval {
+    /// Time the request stays open, where `default` is the operator's.
+    pub fn ttl_or(&self, default: Duration) -> Duration {
+        limited(self.ttl, self.is_default_ttl, default)
+    }
+
+    /// Time a yes may be used, where `default` is the operator's.
+    pub fn valid_for_or(&self, default: Duration) -> Duration {
+        limited(self.valid_for, self.is_default_valid_for, default)
+    }
+}
+
+fn limited(time: Option<Duration>, is_default: bool, default: Duration) -> Duration {
+    let time = time.unwrap_or(default);
+    if is_default { time.min(default) } else { time }
 }
 
 /// The shorter of two times, either of which may be missing.
@@ -195,17 +218,15 @@ mod tests {
                     }],
                     approvers,
                     quorum,
+                    is_default_ttl: ttl.is_none(),
                     ttl,
                     uses,
+                    is_default_valid_for: valid_for.is_none(),
                     valid_for,
                     risk,
                 }
             },
         )
-    }
-
-    fn is_at_most(one: Option<Duration>, other: Option<Duration>) -> bool {
-        other.is_none_or(|other| one.is_some_and(|one| one <= other))
     }
 
     proptest! {
@@ -219,8 +240,9 @@ mod tests {
                 prop_assert!(one.duties.iter().all(|duty| joined.duties.contains(duty)));
                 prop_assert!(joined.quorum >= one.quorum && joined.uses <= one.uses);
                 prop_assert!(joined.risk >= one.risk);
-                prop_assert!(is_at_most(joined.ttl, one.ttl));
-                prop_assert!(is_at_most(joined.valid_for, one.valid_for));
+                let default = Duration::from_secs(50);
+                prop_assert!(joined.ttl_or(default) <= one.ttl_or(default));
+                prop_assert!(joined.valid_for_or(default) <= one.valid_for_or(default));
             }
         }
     }

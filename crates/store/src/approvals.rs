@@ -5,8 +5,9 @@
 //! its writes. Nothing of what was asked for can be read here: it is sealed by the crate `approval`.
 
 mod database;
-mod prune;
 mod rows;
+mod transaction;
+mod upkeep;
 
 use std::{
     path::{Path, PathBuf},
@@ -194,7 +195,9 @@ impl Connection {
             Some(database) => database,
             None => Database::open(&self.directory).await?,
         };
-        Ok(self.database.insert(database))
+        let database = self.database.insert(database);
+        database.reset().await;
+        Ok(database)
     }
 }
 
@@ -419,6 +422,21 @@ impl ApprovalStore {
             .await?
             .note_recorded(tenant, id, bits)
             .await
+    }
+
+    /// Some open requests that lack one of these bits: pending ones the first, approved ones any.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn unrecorded(
+        &self,
+        requested: u32,
+        decided: u32,
+        limit: u32,
+    ) -> Result<Vec<ApprovalRow>, DatabaseError> {
+        let mut connection = self.0.lock().await;
+        let database = connection.database().await?;
+        database.unrecorded(requested, decided, limit).await
     }
 
     /// Number of pending and of approved requests.

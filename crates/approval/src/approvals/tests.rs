@@ -12,7 +12,7 @@ use keepgate_call::{
     UpstreamId,
 };
 use keepgate_mcp::{Body, Limits, decode, revision::Revision};
-use keepgate_store::kill::Facts;
+use keepgate_store::{approvals::PageQuery, kill::Facts};
 
 use super::{Approvals, Denial, Surroundings, Use};
 use crate::{
@@ -309,7 +309,12 @@ type Change = fn(&Around, &mut FrozenCall);
 /// An approval is checked against the facts of its use: each of these takes it back, and the call asks again.
 #[tokio::test]
 async fn everything_is_checked_again_when_it_is_used() {
-    let changes: [(&str, Change); 6] = [
+    let changes: [(&str, Change); 8] = [
+        ("terms_changed", |around, call| {
+            around.pass(Duration::from_secs(9));
+            call.requirement.valid_for_s = 10;
+        }),
+        ("terms_changed", |_, call| call.requirement.uses = 0),
         ("killed", |around, _| around.kill("crm")),
         ("approver_ineligible", |around, _| {
             around.gone.lock().expect("a lock").push("ann");
@@ -429,6 +434,49 @@ async fn a_decision_is_over_what_was_shown() {
     assert!(matches!(silent, Err(DecideError::Reason)), "{silent:?}");
     let foreign = decide(Tenant::new("b"), "looked", &shown).await;
     assert!(matches!(foreign, Err(DecideError::Unknown)), "{foreign:?}");
+}
+
+#[tokio::test]
+async fn the_admin_token_is_one_of_several_never() {
+    let gate = Gate::new();
+    let mut both = frozen();
+    both.requirement.duties[0].quorum = 2;
+    let id = gate.pending(both).await;
+    assert_eq!(
+        gate.decide(&id, "ann", Verdict::Approve)
+            .await
+            .expect("counts"),
+        "pending"
+    );
+    let bootstrap = gate.decide(&id, Person::NAMELESS, Verdict::Approve).await;
+    assert!(
+        matches!(
+            bootstrap,
+            Err(DecideError::Ineligible(Ineligible::Nameless))
+        ),
+        "{bootstrap:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_list_shows_nothing_to_decide_over() {
+    let gate = Gate::new();
+    gate.pending(frozen()).await;
+    let query = PageQuery {
+        states: Vec::new(),
+        after: None,
+        limit: 10,
+    };
+    let page = gate
+        .approvals
+        .page(&Tenant::new("a"), &query)
+        .await
+        .expect("a page");
+    let [view] = &page[..] else {
+        panic!("{page:?}");
+    };
+    let call = view.call.as_ref().expect("a call");
+    assert_eq!((&view.shown, &call.arguments), (&None, &None));
 }
 
 #[tokio::test]

@@ -21,6 +21,8 @@ use crate::failure::{Failure, chain};
 
 /// Interval of looks: a request expires, and is void after a kill, within this.
 const TEND: Duration = Duration::from_secs(1);
+/// Time of the last look.
+const LAST: Duration = Duration::from_secs(3);
 
 /// Facts of the running gateway for its approvals.
 pub(super) struct Around {
@@ -42,6 +44,9 @@ impl Surroundings for Around {
     }
 
     fn killed(&self, facts: &Facts<'_>, since: SystemTime) -> Option<Arc<str>> {
+        // Kills have the system's time, which may be behind ours.
+        let behind = self.clock.now().duration_since(SystemTime::now());
+        let since = since.checked_sub(behind.unwrap_or_default())?;
         self.kills.get()?.covering_since(facts, since)
     }
 
@@ -111,11 +116,12 @@ pub(super) fn open(
 }
 
 /// Looks after the approvals from now on, on the operators' runtime.
-pub(super) fn tend(opened: &Opened, operators: &Handle) -> Option<JoinHandle<()>> {
+pub(super) fn tend(opened: &Opened, operators: &Handle) -> Option<Tending> {
     let approvals = opened.shared.approvals.clone()?;
+    let tended = approvals.clone();
     let around = Arc::clone(&opened.around);
     let gauges = Gauges::new(opened.shared.meters.registry());
-    Some(operators.spawn(async move {
+    let task = operators.spawn(async move {
         loop {
             let looked = async {
                 approvals.tend().await?;
@@ -131,7 +137,30 @@ pub(super) fn tend(opened: &Opened, operators: &Handle) -> Option<JoinHandle<()>
             }
             tokio::time::sleep(TEND).await;
         }
-    }))
+    });
+    Some(Tending {
+        approvals: tended,
+        task,
+    })
+}
+
+/// Somebody who looks after the approvals.
+pub(super) struct Tending {
+    approvals: Approvals,
+    task: JoinHandle<()>,
+}
+
+/// A last look, after the last call: uses that are not settled would count as calls whose outcome nobody knows.
+pub(super) async fn end(tending: Option<Tending>) {
+    let Some(Tending { approvals, task }) = tending else {
+        return;
+    };
+    task.abort();
+    match tokio::time::timeout(LAST, approvals.tend()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(error = chain(&error), "approvals could not be settled"),
+        Err(_elapsed) => tracing::error!("approvals could not be settled in time"),
+    }
 }
 
 /// Approvals, as metrics show them: those that wait, those that may be used, and those that calls are held for.

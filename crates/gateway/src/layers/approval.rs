@@ -3,7 +3,11 @@
 //! An approval is used up here, before the intent is recorded; see `keepgate_approval`. Where there is none, the call is
 //! refused and waits for a decision, and the same call later uses it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use keepgate_approval::{
     Approvals, Denial, Duty, FrozenCall, FrozenCaller, Requirement, Risk, Settings as Terms, Use,
@@ -81,6 +85,7 @@ impl RequireApproval {
         let entered = match approvals.enter(&bound.call, frozen()).await {
             Err(Denial::Pending { id, .. }) if !settings.hold.is_zero() => {
                 self.hold(approvals, &id, bound, settings.hold).await;
+                still_wanted(&bound.call)?;
                 self.unchanged(bound, tool, request, decision)?;
                 approvals.enter(&bound.call, frozen()).await
             }
@@ -110,6 +115,7 @@ impl RequireApproval {
                 () = changed => {}
                 () = tokio::time::sleep_until(end) => return,
                 () = self.load.drained() => return,
+                () = unwanted(&bound.call) => return,
             }
         }
     }
@@ -129,6 +135,17 @@ impl RequireApproval {
         }
         Err(refused(Code::ApprovalUnavailable, &now)
             .detail("policy has changed meanwhile, call again"))
+    }
+
+    /// References of the credentials a call is sent with: the server's, and the one that policy chooses.
+    fn credentials(&self, call: &Call, decision: &Decision) -> Vec<Arc<str>> {
+        let own = self.references.get(&call.server);
+        let obligations = decision.obligations.as_deref();
+        let chosen = obligations.and_then(|obligations| obligations.credential.clone());
+        own.into_iter()
+            .flat_map(|own| own.iter().cloned())
+            .chain(chosen)
+            .collect()
     }
 
     /// The call as people are asked over it.
@@ -153,11 +170,7 @@ impl RequireApproval {
             fingerprint: None,
             caller: caller(call),
             session: session.map(|session| (*session.public).into()),
-            credentials: self
-                .references
-                .get(&call.server)
-                .map(|used| used.to_vec())
-                .unwrap_or_default(),
+            credentials: self.credentials(call, decision),
             client: client.map(|facts| {
                 let (name, version) = facts.name_and_version();
                 (name.into(), version.into())
@@ -165,6 +178,27 @@ impl RequireApproval {
             requirement: requirement(decision, terms, defaults),
             decision_id: call.id.as_str().into(),
         }
+    }
+}
+
+/// Interval of looks whether a held call is still wanted.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Waits until a held call is not wanted any more.
+async fn unwanted(call: &Call) {
+    while still_wanted(call).is_ok() {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Whether a call that was held may go on: its client has not cancelled it, and its credential has not ended.
+fn still_wanted(call: &Call) -> Result<(), Refusal> {
+    if call.carried.is_cancelled() {
+        return Err(Refusal::new(Code::Cancelled));
+    }
+    match call.caller.expires {
+        Some(end) if end <= SystemTime::now() => Err(Refusal::new(Code::AuthnInvalid)),
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -205,10 +239,14 @@ fn arguments(request: &Request) -> Option<Box<str>> {
 
 /// Parameters that the method does not define, in canonical form: a server may read them.
 fn others(request: &Request) -> Option<Box<str>> {
-    const KNOWN: [&str; 4] = ["_meta", "arguments", "name", "uri"];
+    let known: &[&str] = if *request.method() == Method::ResourcesRead {
+        &["_meta", "uri"]
+    } else {
+        &["_meta", "arguments", "name"]
+    };
     let members = request.params()?.members();
     let mut others: Vec<_> = members
-        .filter(|(name, _)| !KNOWN.iter().any(|known| name.is_text(known)))
+        .filter(|(name, _)| !known.iter().any(|known| name.is_text(known)))
         .map(|(name, value)| format!("{}:{}", canonical(name), canonical(value)))
         .collect();
     others.sort_unstable();
@@ -243,8 +281,8 @@ fn requirement(decision: &Decision, terms: &Approval, defaults: &Terms) -> Requi
         approvers: duty.approvers.clone(),
         quorum: duty.quorum,
     });
-    let ttl = terms.ttl.unwrap_or(defaults.ttl).min(Terms::MAX_TTL);
-    let valid_for = terms.valid_for.unwrap_or(defaults.valid_for);
+    let ttl = terms.ttl_or(defaults.ttl).min(Terms::MAX_TTL);
+    let valid_for = terms.valid_for_or(defaults.valid_for);
     Requirement {
         reasons: reasons
             .map(|reason| (Arc::clone(&reason.code), Arc::clone(&reason.message)))

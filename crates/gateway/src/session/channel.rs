@@ -11,6 +11,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use keepgate_call::{Call, Caller, Code, DecisionId, Refusal, ServerName};
@@ -23,6 +24,8 @@ use crate::{hash::HashMap, shards::Shards};
 
 /// Messages that wait between whoever answers and the stream. Who has more waits for the client to read.
 const QUEUE: usize = 1;
+/// Longest time a message waits for a client that reads nothing: as long as a socket may take nothing.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One event stream of a client.
 #[derive(Debug)]
@@ -39,6 +42,8 @@ pub struct Channel {
     opened_by: OnceLock<DecisionId>,
     /// Whether the server's own messages are on it.
     listens: AtomicBool,
+    /// Whether the client has read nothing for too long.
+    is_stalled: AtomicBool,
 }
 
 impl Channel {
@@ -63,9 +68,21 @@ impl Channel {
         let _all = self.unanswered.acquire_many(self.places).await.is_ok();
     }
 
-    /// Puts a message on the stream, once there is room. `false` if the stream is closed.
+    /// Puts a message on the stream, once there is room. `false` if the stream is closed, or its client has read nothing for
+    /// half a minute: its session must end then, since each answer that waits keeps a place among the calls of everybody.
     pub async fn send(&self, message: Message) -> bool {
-        self.sender.send(message).await.is_ok()
+        match tokio::time::timeout(PATIENCE, self.sender.send(message)).await {
+            Ok(sent) => sent.is_ok(),
+            Err(_elapsed) => {
+                self.is_stalled.store(true, Ordering::Release);
+                false
+            }
+        }
+    }
+
+    /// Whether the client has read nothing for too long.
+    pub fn is_stalled(&self) -> bool {
+        self.is_stalled.load(Ordering::Acquire)
     }
 
     /// Waits until the stream is closed.
@@ -161,6 +178,7 @@ impl Sessions {
             opening: Mutex::new(Some(opening)),
             opened_by: OnceLock::new(),
             listens: AtomicBool::new(false),
+            is_stalled: AtomicBool::new(false),
         });
         let mut shard = self
             .channels

@@ -49,7 +49,15 @@ pub(super) fn notified(bound: &Bound, notification: &Notification) -> Option<Not
         return None;
     };
     match session.calls.of_client(&client) {
-        Running::One(id) => Some(notification.clone().under("requestId", &id.id())),
+        Running::One(id) => {
+            let running = session.calls.running(id);
+            if let Some(waiting) = running.filter(|running| !running.call.is_dispatched()) {
+                // The server does not know it yet: held for a person, it ends here.
+                waiting.call.carried.cancel();
+                return None;
+            }
+            Some(notification.clone().under("requestId", &id.id()))
+        }
         Running::None => {
             debug!(%server, "a cancellation of no running call was not passed on");
             None

@@ -4,11 +4,12 @@ use std::{borrow::Cow, path::Path, sync::Arc};
 
 use keepgate_call::Tenant;
 use sqlx::{
-    Connection, Row, SqlStr, SqliteConnection,
+    Row, SqlStr, SqliteConnection,
     migrate::{Migration, MigrationType, Migrator},
 };
 
 use super::rows::{decision, integer, row, rows, small, unsigned};
+use super::transaction::begin;
 use super::{
     ApprovalRow, ApprovalState, Caps, Decided, DecisionRow, FILE, Insertion, PageQuery, Terms,
 };
@@ -48,6 +49,11 @@ impl Database {
             path,
             inode,
         })
+    }
+
+    /// Rolls back what an earlier operation left open: one that was refused, failed, or whose caller has gone.
+    pub(super) async fn reset(&mut self) {
+        let _none_is_open = sqlx::query("ROLLBACK").execute(&mut self.connection).await;
     }
 
     /// Fails when the file was removed or replaced: writes to it would be lost.
@@ -262,7 +268,9 @@ impl Database {
     ) -> Result<Option<ApprovalState>, DatabaseError> {
         const END: &str = "UPDATE approvals SET decided_ms = coalesce(decided_ms, ?), \
                            state = CASE state WHEN 'pending' THEN 'cancelled' ELSE 'revoked' END \
-                           WHERE tenant = ? AND id = ? AND state IN ('pending', 'approved') RETURNING state";
+                           WHERE tenant = ? AND id = ? AND (state IN ('pending', 'approved') OR (state = 'consumed' \
+                           AND EXISTS (SELECT 1 FROM approval_uses AS used WHERE used.tenant = approvals.tenant \
+                           AND used.approval = approvals.id AND used.state = 'consumed'))) RETURNING state";
         self.check()?;
         soon(async {
             let query = sqlx::query(END)
@@ -415,14 +423,6 @@ impl Database {
         })
         .await
     }
-}
-
-/// A transaction that writes: SQLite locks at its first statement, which is a write or is followed by one.
-pub(super) async fn begin(
-    connection: &mut SqliteConnection,
-) -> Result<sqlx::Transaction<'_, sqlx::Sqlite>, DatabaseError> {
-    let begun = connection.begin_with("BEGIN IMMEDIATE").await;
-    begun.map_err(failed("write to"))
 }
 
 async fn one(

@@ -42,6 +42,9 @@ pub(super) fn whole(approval: &Value) -> String {
     lines.of("about", call, "/subject");
     lines.add("caller", &caller(at(call, "/caller")));
     terms(&mut lines, at(call, "/requirement"));
+    for credential in items(call, "/credentials") {
+        lines.add("credential", &text(credential));
+    }
     lines.add("uses", &format!("{} left", at(approval, "/uses_left")));
     lines.of("asked", approval, "/created_at");
     lines.of("expires", approval, "/expires_at");
@@ -81,7 +84,13 @@ fn caller(caller: &Value) -> String {
         text(at(caller, "/subject")),
         text(at(caller, "/kind"))
     );
-    for (pointer, before) in [("/issuer", "from"), ("/key", "key"), ("/owner", "owner")] {
+    let parts = [
+        ("/issuer", "from"),
+        ("/client", "client"),
+        ("/key", "key"),
+        ("/owner", "owner"),
+    ];
+    for (pointer, before) in parts {
         if at(caller, pointer).is_string() {
             let _infallible = write!(who, ", {before} {}", text(at(caller, pointer)));
         }
@@ -103,6 +112,8 @@ fn terms(lines: &mut Lines, requirement: &Value) {
         lines.add("approvers", &format!("{} of {who}", at(duty, "/quorum")));
     }
     lines.of("risk", requirement, "/risk");
+    let seconds = at(requirement, "/valid_for_s");
+    lines.add("valid for", &format!("{seconds} s after the approval"));
 }
 
 /// Writes a JSON text on lines for people, with numbers and strings as they came.
@@ -192,6 +203,7 @@ mod tests {
             approvers    2 of group:crm
             approvers    1 of any operator who may approve
             risk         high
+            valid for    null s after the approval
             uses         1 left
             asked        -
             expires      -

@@ -260,6 +260,11 @@ impl Inner {
             answered = answered => self.settle(&call, channel, answered.is_err()).await,
             // Nobody can have the answer any more.
             () = channel.closed() => {}
+            // Nor here, however long a client keeps a stream that it does not read.
+            () = over(channel) => {}
+        }
+        if channel.is_stalled() {
+            end(&self.shared.sessions, &channel.session);
         }
     }
 
@@ -270,6 +275,12 @@ impl Inner {
             refuse(&Refusal::new(Code::Internal), call, channel).await;
         }
     }
+}
+
+/// Waits until a session has ended and the refusals of what ran in it had their time.
+async fn over(channel: &Channel) {
+    channel.session.ended.cancelled().await;
+    tokio::time::sleep(FAREWELL).await;
 }
 
 /// Puts the refusal of a request on its stream.

@@ -1,14 +1,36 @@
-//! Removal of what is over.
+//! Upkeep: what is over is removed, and what is not on record is found.
 
 use sqlx::{Sqlite, query::Query, sqlite::SqliteArguments};
 
 use super::{
-    database::{Database, begin},
-    rows::integer,
+    ApprovalRow,
+    database::Database,
+    rows::{integer, rows},
+    transaction::begin,
 };
 use crate::sql::{DatabaseError, failed, soon};
 
 impl Database {
+    pub(super) async fn unrecorded(
+        &mut self,
+        requested: u32,
+        decided: u32,
+        limit: u32,
+    ) -> Result<Vec<ApprovalRow>, DatabaseError> {
+        const LACKING: &str = "SELECT * FROM approvals WHERE (state IN ('pending', 'approved') AND (recorded & ?) = 0) \
+                               OR (state = 'approved' AND (recorded & ?) = 0) LIMIT ?";
+        let found = soon(async {
+            let query = sqlx::query(LACKING)
+                .bind(i64::from(requested))
+                .bind(i64::from(decided))
+                .bind(i64::from(limit));
+            let found = query.fetch_all(&mut self.connection).await;
+            found.map_err(failed("read"))
+        })
+        .await?;
+        rows(&found)
+    }
+
     pub(super) async fn prune(&mut self, before_ms: u64, limit: u32) -> Result<u64, DatabaseError> {
         const PRUNE: &str = "DELETE FROM approvals WHERE (tenant, id) IN (SELECT tenant, id FROM approvals \
                              WHERE state NOT IN ('pending', 'approved') \
