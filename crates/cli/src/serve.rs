@@ -175,6 +175,7 @@ async fn open(
     let kills = async move { kills::open(&own, &shared).await };
     let kills = on(runtimes.operators(), kills).await?;
     opened.around.knows_kills(kills.ledger());
+    approvals::first_look(&opened).await;
     let shared = Arc::clone(&opened.shared);
     let gateway = async move { Gateway::new(&configuration.gateway, shared) };
     let gateway = on(runtimes.data(), gateway).await?;

@@ -150,6 +150,20 @@ pub(super) struct Tending {
     task: JoinHandle<()>,
 }
 
+/// The first look, which makes the database: before anybody learns that the gateway is ready. A store that cannot be used ends
+/// no start.
+pub(super) async fn first_look(opened: &Opened) {
+    let Some(approvals) = &opened.shared.approvals else {
+        return;
+    };
+    let looked = tokio::time::timeout(LAST, approvals.tend()).await;
+    opened.around.note(match looked {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(chain(&error)),
+        Err(_elapsed) => Some("no answer in time".to_owned()),
+    });
+}
+
 /// A last look, after the last call: uses that are not settled would count as calls whose outcome nobody knows.
 pub(super) async fn end(tending: Option<Tending>) {
     let Some(Tending { approvals, task }) = tending else {
