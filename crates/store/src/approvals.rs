@@ -15,6 +15,7 @@ use std::{
 };
 
 use keepgate_call::Tenant;
+use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 
 use self::database::Database;
 pub use crate::sql::DatabaseError;
@@ -178,7 +179,7 @@ pub struct Terms {
 
 /// The store. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct ApprovalStore(Arc<tokio::sync::Mutex<Connection>>);
+pub struct ApprovalStore(Arc<Mutex<Connection>>);
 
 /// The database, once it could be opened.
 #[derive(Debug)]
@@ -187,17 +188,18 @@ struct Connection {
     database: Option<Database>,
 }
 
-impl Connection {
-    /// The open database. One that could not be opened is tried again each time: a full disk may have room again. One that
+impl ApprovalStore {
+    /// The open database, while nobody else uses it. One that could not be opened is tried again each time: a full disk may have room again. One that
     /// was removed or replaced while it was open is not: an older copy would bring back what was used.
-    async fn database(&mut self) -> Result<&mut Database, DatabaseError> {
-        let database = match self.database.take() {
-            Some(database) => database,
-            None => Database::open(&self.directory).await?,
-        };
-        let database = self.database.insert(database);
-        database.reset().await;
-        Ok(database)
+    async fn database(&self) -> Result<MappedMutexGuard<'_, Database>, DatabaseError> {
+        let mut connection = self.0.lock().await;
+        if let Some(database) = &mut connection.database {
+            database.reset().await;
+        } else {
+            connection.database = Some(Database::open(&connection.directory).await?);
+        }
+        let opened = MutexGuard::try_map(connection, |connection| connection.database.as_mut());
+        opened.map_err(|_never_closed| DatabaseError::Slow)
     }
 }
 
@@ -216,7 +218,7 @@ impl ApprovalStore {
     /// The store in `state_directory`. The database is opened, made when there is none, and brought up to date by the first
     /// use.
     pub fn new(state_directory: &Path) -> Self {
-        Self(Arc::new(tokio::sync::Mutex::new(Connection {
+        Self(Arc::new(Mutex::new(Connection {
             directory: state_directory.to_path_buf(),
             database: None,
         })))
@@ -233,13 +235,7 @@ impl ApprovalStore {
         digest: &[u8; 32],
         now_ms: u64,
     ) -> Result<Option<(ApprovalRow, Vec<DecisionRow>)>, DatabaseError> {
-        self.0
-            .lock()
-            .await
-            .database()
-            .await?
-            .find(tenant, digest, now_ms)
-            .await
+        self.database().await?.find(tenant, digest, now_ms).await
     }
 
     /// The row with this id, and the decisions on it.
@@ -251,7 +247,7 @@ impl ApprovalStore {
         tenant: &Tenant,
         id: &str,
     ) -> Result<Option<(ApprovalRow, Vec<DecisionRow>)>, DatabaseError> {
-        self.0.lock().await.database().await?.get(tenant, id).await
+        self.database().await?.get(tenant, id).await
     }
 
     /// Adds a request, unless an identical one is open or a limit is reached.
@@ -259,13 +255,7 @@ impl ApprovalStore {
     /// # Errors
     /// [`DatabaseError`].
     pub async fn insert(&self, row: &ApprovalRow, caps: &Caps) -> Result<Insertion, DatabaseError> {
-        self.0
-            .lock()
-            .await
-            .database()
-            .await?
-            .insert(row, caps)
-            .await
+        self.database().await?.insert(row, caps).await
     }
 
     /// Counts a decision; the request is approved once all decisions so far are enough, and denied with the first no.
@@ -280,9 +270,8 @@ impl ApprovalStore {
         terms: &Terms,
         is_enough: impl Fn(&[DecisionRow]) -> bool + Send,
     ) -> Result<Decided, DatabaseError> {
-        let mut connection = self.0.lock().await;
-        let database = connection.database().await?;
-        database
+        self.database()
+            .await?
             .decide(tenant, id, decision, terms, is_enough)
             .await
     }
@@ -299,9 +288,8 @@ impl ApprovalStore {
         decision_id: &str,
         now_ms: u64,
     ) -> Result<bool, DatabaseError> {
-        let mut connection = self.0.lock().await;
-        let database = connection.database().await?;
-        database
+        self.database()
+            .await?
             .consume(tenant, id, use_id, decision_id, now_ms)
             .await
     }
@@ -317,9 +305,10 @@ impl ApprovalStore {
         released: bool,
         now_ms: u64,
     ) -> Result<(), DatabaseError> {
-        let mut connection = self.0.lock().await;
-        let database = connection.database().await?;
-        database.settle(tenant, use_id, released, now_ms).await
+        self.database()
+            .await?
+            .settle(tenant, use_id, released, now_ms)
+            .await
     }
 
     /// Ends an open request: a pending one is cancelled, an approved one revoked. Its new state; `None` when it is not open.
@@ -332,13 +321,7 @@ impl ApprovalStore {
         id: &str,
         now_ms: u64,
     ) -> Result<Option<ApprovalState>, DatabaseError> {
-        self.0
-            .lock()
-            .await
-            .database()
-            .await?
-            .end(tenant, id, now_ms)
-            .await
+        self.database().await?.end(tenant, id, now_ms).await
     }
 
     /// Expires what is due, at most `limit` rows. Those that expired.
@@ -346,13 +329,7 @@ impl ApprovalStore {
     /// # Errors
     /// [`DatabaseError`].
     pub async fn expire(&self, now_ms: u64, limit: u32) -> Result<Vec<ApprovalRow>, DatabaseError> {
-        self.0
-            .lock()
-            .await
-            .database()
-            .await?
-            .expire(now_ms, limit)
-            .await
+        self.database().await?.expire(now_ms, limit).await
     }
 
     /// Some open requests, pending or approved, in the order of tenant and id, those that follow `after`.
@@ -364,13 +341,7 @@ impl ApprovalStore {
         after: Option<&(Tenant, Arc<str>)>,
         limit: u32,
     ) -> Result<Vec<ApprovalRow>, DatabaseError> {
-        self.0
-            .lock()
-            .await
-            .database()
-            .await?
-            .open_rows(after, limit)
-            .await
+        self.database().await?.open_rows(after, limit).await
     }
 
     /// One page of a tenant's requests, newest first.
@@ -382,13 +353,7 @@ impl ApprovalStore {
         tenant: &Tenant,
         query: &PageQuery,
     ) -> Result<Vec<ApprovalRow>, DatabaseError> {
-        self.0
-            .lock()
-            .await
-            .database()
-            .await?
-            .page(tenant, query)
-            .await
+        self.database().await?.page(tenant, query).await
     }
 
     /// Uses of an earlier process whose end is not known become indeterminate. Their requests.
@@ -396,13 +361,7 @@ impl ApprovalStore {
     /// # Errors
     /// [`DatabaseError`].
     pub async fn abandon_uses(&self, now_ms: u64) -> Result<Vec<ApprovalRow>, DatabaseError> {
-        self.0
-            .lock()
-            .await
-            .database()
-            .await?
-            .abandon_uses(now_ms)
-            .await
+        self.database().await?.abandon_uses(now_ms).await
     }
 
     /// Notes that transitions of a request are in the audit log.
@@ -415,13 +374,7 @@ impl ApprovalStore {
         id: &str,
         bits: u32,
     ) -> Result<(), DatabaseError> {
-        self.0
-            .lock()
-            .await
-            .database()
-            .await?
-            .note_recorded(tenant, id, bits)
-            .await
+        self.database().await?.note_recorded(tenant, id, bits).await
     }
 
     /// Some open requests that lack one of these bits: pending ones the first, approved ones any.
@@ -434,9 +387,10 @@ impl ApprovalStore {
         decided: u32,
         limit: u32,
     ) -> Result<Vec<ApprovalRow>, DatabaseError> {
-        let mut connection = self.0.lock().await;
-        let database = connection.database().await?;
-        database.unrecorded(requested, decided, limit).await
+        self.database()
+            .await?
+            .unrecorded(requested, decided, limit)
+            .await
     }
 
     /// Number of pending and of approved requests.
@@ -444,7 +398,7 @@ impl ApprovalStore {
     /// # Errors
     /// [`DatabaseError`].
     pub async fn counts(&self) -> Result<(u64, u64), DatabaseError> {
-        self.0.lock().await.database().await?.counts().await
+        self.database().await?.counts().await
     }
 
     /// Removes the oldest of what has ended until their sealed parts have at most `bytes`.
@@ -452,7 +406,7 @@ impl ApprovalStore {
     /// # Errors
     /// [`DatabaseError`].
     pub async fn prune_to(&self, bytes: u64) -> Result<u64, DatabaseError> {
-        self.0.lock().await.database().await?.prune_to(bytes).await
+        self.database().await?.prune_to(bytes).await
     }
 
     /// Removes what ended before `before_ms`, at most `limit` rows.
@@ -460,13 +414,7 @@ impl ApprovalStore {
     /// # Errors
     /// [`DatabaseError`].
     pub async fn prune(&self, before_ms: u64, limit: u32) -> Result<u64, DatabaseError> {
-        self.0
-            .lock()
-            .await
-            .database()
-            .await?
-            .prune(before_ms, limit)
-            .await
+        self.database().await?.prune(before_ms, limit).await
     }
 }
 

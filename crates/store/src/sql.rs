@@ -109,6 +109,11 @@ fn migrations() -> Migrator {
     }
 }
 
+/// A number as the database has it.
+pub(crate) fn integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
 pub(crate) fn failed(act: &'static str) -> impl FnOnce(sqlx::Error) -> DatabaseError {
     move |source| DatabaseError::Sql { act, source }
 }

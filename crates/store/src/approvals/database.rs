@@ -4,16 +4,18 @@ use std::{borrow::Cow, path::Path, sync::Arc};
 
 use keepgate_call::Tenant;
 use sqlx::{
-    Row, SqlStr, SqliteConnection,
+    Row, SqlStr, Sqlite, SqliteConnection,
     migrate::{Migration, MigrationType, Migrator},
+    query::Query,
+    sqlite::SqliteArguments,
 };
 
-use super::rows::{decision, integer, row, rows, small, unsigned};
+use super::rows::{decision, row, rows, small, unsigned};
 use super::transaction::begin;
 use super::{
     ApprovalRow, ApprovalState, Caps, Decided, DecisionRow, FILE, Insertion, PageQuery, Terms,
 };
-use crate::sql::{self, DatabaseError, failed, inode, soon};
+use crate::sql::{self, DatabaseError, failed, inode, integer, soon};
 
 /// An open database.
 #[derive(Debug)]
@@ -145,6 +147,10 @@ impl Database {
                               SELECT ?, ?, ?, ?, ?, ?, ? FROM approvals \
                               WHERE tenant = ? AND id = ? AND state = 'pending' AND expires_ms > ? \
                               ON CONFLICT DO NOTHING";
+        const APPROVE: &str = "UPDATE approvals SET state = 'approved', decided_ms = ?, usable_until_ms = ? \
+                               WHERE tenant = ? AND id = ? AND state = 'pending'";
+        const DENY: &str = "UPDATE approvals SET state = 'denied', decided_ms = ?, cooldown_until_ms = ? \
+                            WHERE tenant = ? AND id = ? AND state = 'pending'";
         self.check()?;
         let now = integer(decision.decided_ms);
         soon(async {
@@ -173,10 +179,13 @@ impl Database {
                     (false, state) => Decided::Closed(state),
                 });
             }
+            let after = |time_ms| (now, now.saturating_add(integer(time_ms)));
             if !decision.approves {
-                deny(&mut transaction, tenant, id, now, terms).await?;
+                let until = after(terms.cooldown_ms);
+                conclude(&mut transaction, DENY, (tenant, id), until).await?;
             } else if is_enough(&decisions(&mut transaction, tenant, id).await?) {
-                approve(&mut transaction, tenant, id, now, terms).await?;
+                let until = after(terms.valid_ms);
+                conclude(&mut transaction, APPROVE, (tenant, id), until).await?;
             }
             let after = one(&mut transaction, tenant, id).await?;
             transaction.commit().await.map_err(failed("write to"))?;
@@ -318,16 +327,11 @@ impl Database {
         const OPEN: &str = "SELECT * FROM approvals WHERE (tenant, id) > (?, ?) \
                             AND state IN ('pending', 'approved') ORDER BY tenant, id LIMIT ?";
         let (tenant, id) = after.map_or(("", ""), |(tenant, id)| (tenant.as_str(), id));
-        let open = soon(async {
-            let query = sqlx::query(OPEN)
-                .bind(tenant)
-                .bind(id)
-                .bind(i64::from(limit));
-            let open = query.fetch_all(&mut self.connection).await;
-            open.map_err(failed("read"))
-        })
-        .await?;
-        rows(&open)
+        let query = sqlx::query(OPEN)
+            .bind(tenant)
+            .bind(id)
+            .bind(i64::from(limit));
+        read(&mut self.connection, query).await
     }
 
     pub(super) async fn page(
@@ -353,18 +357,13 @@ impl Database {
             Some((created_ms, id)) => (integer(*created_ms), &**id),
             None => (i64::MAX, ""),
         };
-        let page = soon(async {
-            let query = sqlx::query(PAGE)
-                .bind(tenant.as_str())
-                .bind(words)
-                .bind(before)
-                .bind(id)
-                .bind(i64::from(query.limit));
-            let page = query.fetch_all(&mut self.connection).await;
-            page.map_err(failed("read"))
-        })
-        .await?;
-        rows(&page)
+        let query = sqlx::query(PAGE)
+            .bind(tenant.as_str())
+            .bind(words)
+            .bind(before)
+            .bind(id)
+            .bind(i64::from(query.limit));
+        read(&mut self.connection, query).await
     }
 
     pub(super) async fn abandon_uses(
@@ -530,38 +529,27 @@ async fn decisions(
     decisions.map_err(failed("understand"))
 }
 
-async fn approve(
+/// Concludes a request that is pending, by this statement: with the time of it, and the time that follows from it.
+async fn conclude(
     connection: &mut SqliteConnection,
-    tenant: &Tenant,
-    id: &str,
-    now: i64,
-    terms: &Terms,
+    statement: &'static str,
+    (tenant, id): (&Tenant, &str),
+    (now, until): (i64, i64),
 ) -> Result<(), DatabaseError> {
-    const APPROVE: &str = "UPDATE approvals SET state = 'approved', decided_ms = ?, usable_until_ms = ? \
-                           WHERE tenant = ? AND id = ? AND state = 'pending'";
-    let query = sqlx::query(APPROVE)
+    let query = sqlx::query(statement)
         .bind(now)
-        .bind(now.saturating_add(integer(terms.valid_ms)))
+        .bind(until)
         .bind(tenant.as_str())
         .bind(id);
-    let approved = query.execute(connection).await;
-    approved.map(|_done| ()).map_err(failed("write to"))
+    let concluded = query.execute(connection).await;
+    concluded.map(|_done| ()).map_err(failed("write to"))
 }
 
-async fn deny(
+/// The requests that a query finds.
+pub(super) async fn read(
     connection: &mut SqliteConnection,
-    tenant: &Tenant,
-    id: &str,
-    now: i64,
-    terms: &Terms,
-) -> Result<(), DatabaseError> {
-    const DENY: &str = "UPDATE approvals SET state = 'denied', decided_ms = ?, cooldown_until_ms = ? \
-                        WHERE tenant = ? AND id = ? AND state = 'pending'";
-    let query = sqlx::query(DENY)
-        .bind(now)
-        .bind(now.saturating_add(integer(terms.cooldown_ms)))
-        .bind(tenant.as_str())
-        .bind(id);
-    let denied = query.execute(connection).await;
-    denied.map(|_done| ()).map_err(failed("write to"))
+    query: Query<'_, Sqlite, SqliteArguments>,
+) -> Result<Vec<ApprovalRow>, DatabaseError> {
+    let found = soon(async { query.fetch_all(connection).await.map_err(failed("read")) });
+    rows(&found.await?)
 }

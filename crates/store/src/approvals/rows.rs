@@ -6,11 +6,6 @@ use sqlx::{Row, sqlite::SqliteRow};
 use super::{ApprovalRow, ApprovalState, DecisionRow};
 use crate::sql::{DatabaseError, failed};
 
-/// A number as the database has it.
-pub(super) fn integer(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
 pub(super) fn unsigned(row: &SqliteRow, column: &str) -> Result<u64, sqlx::Error> {
     let number: i64 = row.try_get(column)?;
     Ok(u64::try_from(number).unwrap_or_default())

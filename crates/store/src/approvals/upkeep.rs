@@ -4,11 +4,10 @@ use sqlx::{Sqlite, query::Query, sqlite::SqliteArguments};
 
 use super::{
     ApprovalRow,
-    database::Database,
-    rows::{integer, rows},
+    database::{Database, read},
     transaction::begin,
 };
-use crate::sql::{DatabaseError, failed, soon};
+use crate::sql::{DatabaseError, failed, integer, soon};
 
 impl Database {
     pub(super) async fn unrecorded(
@@ -19,16 +18,11 @@ impl Database {
     ) -> Result<Vec<ApprovalRow>, DatabaseError> {
         const LACKING: &str = "SELECT * FROM approvals WHERE (state IN ('pending', 'approved') AND (recorded & ?) = 0) \
                                OR (state = 'approved' AND (recorded & ?) = 0) LIMIT ?";
-        let found = soon(async {
-            let query = sqlx::query(LACKING)
-                .bind(i64::from(requested))
-                .bind(i64::from(decided))
-                .bind(i64::from(limit));
-            let found = query.fetch_all(&mut self.connection).await;
-            found.map_err(failed("read"))
-        })
-        .await?;
-        rows(&found)
+        let query = sqlx::query(LACKING)
+            .bind(i64::from(requested))
+            .bind(i64::from(decided))
+            .bind(i64::from(limit));
+        read(&mut self.connection, query).await
     }
 
     pub(super) async fn prune(&mut self, before_ms: u64, limit: u32) -> Result<u64, DatabaseError> {

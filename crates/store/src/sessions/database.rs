@@ -15,7 +15,7 @@ use sqlx::{
 };
 
 use super::{Batch, SessionDigest, SessionRow};
-use crate::sql::{self, DatabaseError, failed, inode, soon};
+use crate::sql::{self, DatabaseError, failed, inode, integer, soon};
 
 /// Longest sealed part that is read, in bytes: longer ones were not written by a gateway.
 pub(crate) const MAX_SEALED: usize = 64 * 1024;
@@ -67,11 +67,6 @@ impl<'a> Change<'a> {
                 .bind(&id[..]),
         }
     }
-}
-
-/// A number as the database has it.
-fn integer(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn row(row: &sqlx::sqlite::SqliteRow) -> Result<SessionRow, sqlx::Error> {
