@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::ConsoleUrl;
+
 /// Settings of approvals; [`Default`] has the documented defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -19,6 +21,8 @@ pub struct Settings {
     pub requests_per_minute: u32,
     /// Operators who cannot be compared with the caller (`approvals.unrelated`).
     pub unrelated: Unrelated,
+    /// The console that answers link to (`admin.public_url`); none where operators have no browser.
+    pub console: Option<ConsoleUrl>,
 }
 
 /// Whether an operator decides who may be the caller: nothing shows that the two differ.
@@ -54,6 +58,7 @@ impl Default for Settings {
             pending_per_caller: 20,
             requests_per_minute: 10,
             unrelated: Unrelated::default(),
+            console: None,
         }
     }
 }

@@ -26,6 +26,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use keepgate_approval::ConsoleUrl;
 use keepgate_audit::Durability;
 use keepgate_authn::oauth::{Algorithm, IssuerUrl, TokenKind};
 use keepgate_gateway::settings::Settings;
@@ -135,6 +136,8 @@ pub struct Tls {
 pub struct Admin {
     /// Its address.
     pub listen: SocketAddr,
+    /// Origin of the console in operators' browsers, for links.
+    pub public_url: Option<ConsoleUrl>,
     /// Names that a `Host` header may carry beside addresses and `localhost`, lower case.
     pub hosts: Vec<String>,
 }

@@ -107,6 +107,7 @@ impl Decode for Raw {
 #[derive(Debug)]
 pub(crate) struct Admin {
     pub(crate) listen: At<String>,
+    pub(crate) public_url: Option<At<String>>,
     pub(crate) hosts: Vec<At<String>>,
 }
 
@@ -116,6 +117,7 @@ impl Decode for Admin {
         fields.later(&["auth"]);
         let admin = Self {
             listen: fields.or("listen", standard("admin.listen", "127.0.0.1:9080")),
+            public_url: fields.optional("public_url"),
             hosts: fields.or("hosts", Vec::new()),
         };
         fields.finish();

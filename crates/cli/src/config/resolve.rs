@@ -1,5 +1,6 @@
 //! From what is written to what a run is told: the values are given their meaning and checked against each other.
 
+mod admin;
 mod approvals;
 mod auth;
 mod credentials;
@@ -27,11 +28,11 @@ use keepgate_telemetry::export;
 use super::decode::{At, Size};
 use super::definition;
 use super::egress::ProxyVariables;
-use super::fault::{Faults, Origin};
+use super::fault::Faults;
 use super::nearest::nearest;
 use super::raw::{self, Raw};
 use super::telemetry::{self, Places, Telemetry, Variables};
-use super::{Admin, AuthMode, Configuration, Log, Tls};
+use super::{AuthMode, Configuration, Log, Tls};
 
 /// The only version of the format.
 const VERSION: u64 = 1;
@@ -88,6 +89,7 @@ pub(crate) fn resolve(
         trusted_proxies: resolver.networks(&raw.trusted_proxies),
         public_url,
         tls,
+        approvals: resolver.approvals(&raw.approvals, admin.as_ref()),
         admin: admin?,
         auth: raw.auth.mode.value,
         oauth,
@@ -99,7 +101,6 @@ pub(crate) fn resolve(
         shadow: raw.shadow.as_ref().map(|raw| resolver.shadow(raw)),
         decisions,
         status,
-        approvals: resolver.approvals(&raw.approvals),
         durability: raw.audit.durability,
         header_timeout: raw.limits.header_timeout,
         connections: raw.limits.connections,
@@ -208,41 +209,6 @@ impl Resolver<'_> {
             addresses.push(address);
         }
         addresses
-    }
-
-    /// The operators' listener.
-    fn admin(&mut self, admin: &raw::Admin, data: &[At<SocketAddr>]) -> Option<Admin> {
-        let hosts: Vec<String> = admin
-            .hosts
-            .iter()
-            .filter_map(|host| self.host(host))
-            .collect();
-        let listen = self.address(&admin.listen)?;
-        if listen.value.port() != 0
-            && let Some(clash) = data.iter().find(|address| address.value == listen.value)
-        {
-            let message = format!(
-                "admin.listen and listen are the same address: `{}`",
-                clash.value
-            );
-            // Told at the one that is written down.
-            let written = if listen.origin == Origin::Whole {
-                clash
-            } else {
-                &listen
-            };
-            self.faults.push(written.fault(message));
-        }
-        if !listen.value.ip().is_loopback() {
-            self.warnings.push(format!(
-                "admin.listen is {}, reachable from other machines without TLS: anybody on the way can read the admin token",
-                listen.value
-            ));
-        }
-        Some(Admin {
-            listen: listen.value,
-            hosts,
-        })
     }
 
     /// `address:port`.

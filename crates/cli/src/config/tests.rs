@@ -157,7 +157,12 @@ fn every_key_arrives_where_it_belongs() {
         gateway.origins,
         ["https://app.example", "http://localhost:5173"]
     );
-    assert_eq!(configuration.admin.hosts, ["ops.internal"]);
+    assert_eq!(
+        configuration.admin.hosts,
+        ["ops.internal", "console.example:9443"]
+    );
+    let console = configuration.approvals.console.as_ref().unwrap();
+    assert_eq!(console.origin(), "https://console.example:9443");
     assert_eq!(configuration.durability, Durability::Synced);
     assert_eq!(
         configuration.log,

@@ -6,12 +6,13 @@ use std::time::Duration;
 use keepgate_approval::Settings;
 
 use super::Resolver;
+use crate::config::Admin;
 use crate::config::decode::At;
 use crate::config::raw::approvals::{Approvals, Hold};
 
 impl Resolver<'_> {
     /// The settings of approvals.
-    pub(super) fn approvals(&mut self, raw: &Approvals) -> Settings {
+    pub(super) fn approvals(&mut self, raw: &Approvals, admin: Option<&Admin>) -> Settings {
         let count = |count: NonZeroUsize| u32::try_from(count.get()).unwrap_or(u32::MAX);
         Settings {
             ttl: self.at_most(&raw.ttl, Settings::MAX_TTL, "24h"),
@@ -21,6 +22,7 @@ impl Resolver<'_> {
             pending_per_caller: count(raw.pending_per_caller),
             requests_per_minute: count(raw.requests_per_minute),
             unrelated: raw.unrelated,
+            console: admin.and_then(|admin| admin.public_url.clone()),
         }
     }
 

@@ -279,6 +279,21 @@ fn listeners() -> Vec<Case> {
 fn names() -> Vec<Case> {
     vec![
         (
+            "console below a path",
+            with("admin: { public_url: https://example.org/console }"),
+            &[],
+        ),
+        (
+            "console over http on another machine",
+            with("admin: { public_url: http://console.example }"),
+            &[],
+        ),
+        (
+            "console URL with a password",
+            with("admin: { public_url: 'https://kim:secret@console.example' }"),
+            &[],
+        ),
+        (
             "public URL with a path that has several spellings",
             with("public_url: https://gw.example/a//b"),
             &[],

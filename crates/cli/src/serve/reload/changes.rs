@@ -50,10 +50,12 @@ pub(super) fn merge(used: &Configuration, new: Configuration) -> Merged {
         trusted_proxies,
         public_url,
         tls,
-        admin: Admin {
-            listen: admin_listen,
-            hosts: admin_hosts,
-        },
+        admin:
+            Admin {
+                listen: admin_listen,
+                public_url: admin_public_url,
+                hosts: admin_hosts,
+            },
         auth,
         oauth,
         state,
@@ -64,7 +66,7 @@ pub(super) fn merge(used: &Configuration, new: Configuration) -> Merged {
         shadow,
         status,
         decisions,
-        approvals,
+        mut approvals,
         durability,
         header_timeout,
         connections,
@@ -112,6 +114,8 @@ pub(super) fn merge(used: &Configuration, new: Configuration) -> Merged {
         // The listeners speak TLS or they do not.
         (used, new) => restart.keep("tls", used, &new),
     };
+    // Links lead to where the listener in use takes them.
+    approvals.console.clone_from(&used.approvals.console);
     let configuration = Configuration {
         listen: restart.keep("listen", &used.listen, &listen),
         trusted_proxies: restart.keep("trusted_proxies", &used.trusted_proxies, &trusted_proxies),
@@ -120,6 +124,11 @@ pub(super) fn merge(used: &Configuration, new: Configuration) -> Merged {
         tls,
         admin: Admin {
             listen: restart.keep("admin.listen", &used.admin.listen, &admin_listen),
+            public_url: restart.keep(
+                "admin.public_url",
+                &used.admin.public_url,
+                &admin_public_url,
+            ),
             hosts: restart.keep("admin.hosts", &used.admin.hosts, &admin_hosts),
         },
         auth,

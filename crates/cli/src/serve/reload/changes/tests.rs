@@ -147,3 +147,18 @@ fn what_the_running_gateway_stands_on_stays_hidden_from_children() {
     let merged = merge(&used, read(&format!("{given}\nstate: {{ dir: new }}")));
     assert!(merged.conflict.is_some());
 }
+
+/// A link to where the listener in use answers no request would lead nowhere.
+#[test]
+fn links_lead_to_the_console_in_use_until_the_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |host: &str| {
+        let keys = format!("admin: {{ public_url: 'https://{host}' }}\napprovals: {{ ttl: 1m }}");
+        configuration(folder.path(), &keys)
+    };
+    let merged = merge(&at("old.example"), at("new.example"));
+    assert_eq!(merged.restart, ["admin.public_url", "admin.hosts"]);
+    let console = merged.configuration.approvals.console.unwrap();
+    assert_eq!(console.origin(), "https://old.example");
+    assert_eq!(merged.configuration.admin.hosts, ["old.example"]);
+}
