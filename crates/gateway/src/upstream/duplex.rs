@@ -293,7 +293,7 @@ pub(super) fn refused(error: DuplexError) -> Refusal {
         DuplexError::TooLarge { .. } => Code::BodyTooLarge,
         DuplexError::Foreign { .. } => Code::ResponseForeign,
         DuplexError::Cancelled => Code::Cancelled,
-        DuplexError::Post(failed) => http::code_of(failed),
+        DuplexError::Post(failed) => return http::refusal_of(failed).source(error),
         DuplexError::Rejected { status, .. } => {
             return Refusal::new(Code::UpstreamRefused).detail(format!("HTTP {status}"));
         }

@@ -458,17 +458,26 @@ pub(super) fn inflated() -> Refusal {
 }
 
 fn failed(error: UpstreamError) -> Refusal {
+    refusal_of(&error).source(error)
+}
+
+/// The refusal for a failed request to a server, without its cause. Names the limit or the status that it met.
+pub(super) fn refusal_of(error: &UpstreamError) -> Refusal {
     if matches!(error, UpstreamError::TooLarge { .. }) {
-        return too_long().source(error);
+        return too_long();
     }
     if matches!(error, UpstreamError::Inflated) {
-        return inflated().source(error);
+        return inflated();
     }
-    Refusal::new(code_of(&error)).source(error)
+    let refusal = Refusal::new(code_of(error));
+    match error.status() {
+        Some(status) => refusal.detail(format!("HTTP {status}")),
+        None => refusal,
+    }
 }
 
 /// The code of a failed request to a server.
-pub(super) fn code_of(error: &UpstreamError) -> Code {
+fn code_of(error: &UpstreamError) -> Code {
     match error {
         UpstreamError::NoMemory(_) => Code::MemoryFull,
         UpstreamError::Connect(_)

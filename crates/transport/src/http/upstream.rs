@@ -3,6 +3,8 @@
 //! What comes back is sorted into the few shapes MCP knows. Anything else (redirects, HTML, encoded other than as gzip,
 //! oversized or truncated bodies, 5xx) is an error of ours and none of the upstream's words.
 
+mod error;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -17,15 +19,16 @@ use http::{
 use http_body::Body;
 use http_body_util::Full;
 
+pub use self::error::UpstreamError;
 pub use super::stream::{Events, StreamError};
 use super::{
     client::Target,
-    decoded::{Decoded, InflateError, MAX_RATIO, UnknownCoding, is_gzip},
+    decoded::{Decoded, UnknownCoding, is_gzip},
     pool::{Pool, Received},
 };
 use crate::{
-    body::{BoxError, ReadError, read_capped, read_within},
-    memory::{Budget, Spent, Weighed},
+    body::{read_capped, read_within},
+    memory::{Budget, Weighed},
 };
 
 /// What an upstream's answer may cost.
@@ -109,97 +112,6 @@ pub enum Fetched {
         /// Its body.
         body: Bytes,
     },
-}
-
-/// Why an upstream gave no answer that can be used.
-#[derive(Debug, thiserror::Error)]
-pub enum UpstreamError {
-    /// No connection; nothing was sent.
-    #[error("could not connect to the upstream")]
-    Connect(#[source] BoxError),
-    /// No connection in time; nothing was sent.
-    #[error("could not connect to the upstream in time: `{after:?}`")]
-    ConnectTimeout {
-        /// The time it had.
-        after: Duration,
-    },
-    /// The connection broke after the request may have been sent.
-    #[error("the connection to the upstream broke")]
-    Broken(#[source] BoxError),
-    /// No head of an answer in time.
-    #[error("the upstream did not answer in time: `{after:?}`")]
-    HeadTimeout {
-        /// The time it had.
-        after: Duration,
-    },
-    /// The body did not come in time.
-    #[error("the upstream did not finish its answer in time: `{after:?}`")]
-    BodyTimeout {
-        /// The time it had.
-        after: Duration,
-    },
-    /// The body is longer than the cap.
-    #[error("the upstream's answer is longer than the cap in bytes: `{cap}`")]
-    TooLarge {
-        /// The cap, in bytes.
-        cap: usize,
-    },
-    /// The body ended before its announced length, or its framing broke.
-    #[error("the upstream's answer broke off")]
-    Truncated(#[source] BoxError),
-    /// A redirect, which is never followed.
-    #[error("the upstream redirects: `{status}`")]
-    Redirect {
-        /// The status.
-        status: u16,
-    },
-    /// A 5xx.
-    #[error("the upstream failed: `{status}`")]
-    Server {
-        /// The status.
-        status: u16,
-    },
-    /// A status MCP has no use for.
-    #[error("the upstream answered with a status of no use: `{status}`")]
-    Status {
-        /// The status.
-        status: u16,
-    },
-    /// Too much is held already, for all calls together.
-    #[error("there is no memory left for the upstream's answer")]
-    NoMemory(#[source] Spent),
-    /// A success whose body is neither JSON nor an event stream.
-    #[error("the upstream's answer is neither JSON nor an event stream")]
-    ContentType,
-    /// A compressed body that inflates to too much.
-    #[error("the upstream's answer inflates to more than {MAX_RATIO} times its size")]
-    Inflated,
-    /// A body with a content coding that is not read.
-    #[error("the upstream's answer has a content encoding that is not read (gzip is): `{name}`")]
-    ContentEncoding {
-        /// The name of the coding.
-        name: String,
-    },
-}
-
-impl UpstreamError {
-    fn of_body(error: ReadError) -> Self {
-        match error {
-            ReadError::TooLarge { cap } => Self::TooLarge { cap },
-            ReadError::TooSlow { deadline } => Self::BodyTimeout { after: deadline },
-            ReadError::NoMemory(full) => Self::NoMemory(full),
-            ReadError::Broken(source) => match source.downcast_ref::<InflateError>() {
-                Some(InflateError::Ratio) => Self::Inflated,
-                Some(InflateError::Malformed | InflateError::Truncated | InflateError::Barren)
-                | None => Self::Truncated(source),
-            },
-        }
-    }
-
-    /// Whether it is certain that no byte of the request left: the call did not happen.
-    pub fn is_before_sending(&self) -> bool {
-        matches!(self, Self::Connect(_) | Self::ConnectTimeout { .. })
-    }
 }
 
 /// One upstream address with its connections. Cheap to clone.

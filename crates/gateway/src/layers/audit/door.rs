@@ -11,6 +11,7 @@ use keepgate_audit::{Kind, Reason, Record};
 use keepgate_authn::AuthnError;
 use keepgate_call::{Code, DecisionId, Refusal};
 use keepgate_transport::{Body, http::server::Peer};
+use tracing::warn;
 
 use super::{
     Refusals,
@@ -37,13 +38,13 @@ impl Doorkeeper {
     }
 
     /// Notes that somebody at `source` was rejected; of a credential, the cause too. Returns the id under which the record is
-    /// found.
+    /// found, and whether that record is new.
     pub fn note(
         &self,
         code: Code,
         source: Option<IpAddr>,
         cause: Option<&AuthnError>,
-    ) -> DecisionId {
+    ) -> (DecisionId, bool) {
         self.meters.rejected(code.as_str());
         let now = SystemTime::now();
         let (id, _) = self.ids.next(now);
@@ -51,7 +52,7 @@ impl Doorkeeper {
         let repeat = match self.refusals.note(refused, id, now) {
             Written::Own => None,
             Written::First(repeat) => Some(repeat),
-            Written::Counted(id) => return id,
+            Written::Counted(id) => return (id, false),
         };
         let mut record = Record::new(Kind::AuthDenied, now);
         record.decision_id = Some(id.as_str());
@@ -72,8 +73,22 @@ impl Doorkeeper {
         let reasons: Vec<_> = reasons.into_iter().chain(key).collect();
         record.reasons = &reasons;
         self.refusals.log().post(&record);
-        id
+        (id, true)
     }
+}
+
+/// Logs a rejection whose cause is as likely a missing key of the configuration as a stranger: a proxy in front may send its
+/// own name, and the client sees none of that. As often as there are records, so nobody can fill the log.
+fn log(refusal: &Refusal, source: Option<IpAddr>, decision: DecisionId) {
+    let key = if refusal.code == Code::HostRefused {
+        "hosts"
+    } else if refusal.code == Code::OriginRefused {
+        "origins"
+    } else {
+        return;
+    };
+    let named = refusal.detail.as_deref();
+    warn!(code = %refusal.code, named, client = ?source, %decision, "rejected a request: add the name to `{key}` if it is yours");
 }
 
 /// Has the doorkeeper note every refusal of the edge.
@@ -108,7 +123,10 @@ impl Around<Request<Incoming>> for Door {
         next(request).await.map_err(|refusal| {
             let cause = refusal.source.as_deref();
             let cause = cause.and_then(|cause| cause.downcast_ref::<AuthnError>());
-            let id = self.0.note(refusal.code, source, cause);
+            let (id, is_new) = self.0.note(refusal.code, source, cause);
+            if is_new {
+                log(&refusal, source, id);
+            }
             refusal.decision(id)
         })
     }
