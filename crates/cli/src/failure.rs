@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 
+pub(crate) use keepgate_call::chain;
 use serde_json::{Value, json};
 
 use crate::exit::Exit;
@@ -89,16 +90,4 @@ impl From<io::Error> for Failure {
             ..Self::caused(Exit::State, &error)
         }
     }
-}
-
-/// The error and its causes, outermost first, in one line.
-pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

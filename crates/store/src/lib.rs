@@ -3,6 +3,7 @@
 //! The only crate that knows a database. It keeps the kill switch ([`kill`]), the sessions a restart resumes ([`sessions`]) and
 //! approvals ([`approvals`]), each in a file of its own; what has to last later (pins) joins them here.
 
+use keepgate_call::chain;
 use std::{
     path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -26,15 +27,4 @@ pub fn is_in_use(state_directory: &Path) -> bool {
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Holders leave plain data whole.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// An error with what caused it, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

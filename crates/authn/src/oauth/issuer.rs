@@ -270,7 +270,7 @@ impl Issuer {
                 Ok((keys, left_out)) => self.take(keys, left_out),
                 Err(error) => tracing::warn!(
                     issuer = self.settings.url.as_str(),
-                    error = chain(&error),
+                    error = keepgate_call::chain(&error),
                     "the keys of an issuer cannot be fetched; those known count for {OUTAGE:?} after their last fetch"
                 ),
             }
@@ -399,16 +399,4 @@ impl Issuer {
                 source,
             })
     }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut said = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        said.push_str(": ");
-        said.push_str(&error.to_string());
-        cause = error.source();
-    }
-    said
 }

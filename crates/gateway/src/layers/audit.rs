@@ -262,7 +262,10 @@ fn told(refusal: &Refusal, call: &Call, is_repeat: bool) {
     let (code, server) = (refusal.code, &call.server);
     let decision = refusal.decision.unwrap_or(call.id);
     // None leaves the field out.
-    let cause = refusal.source.as_ref().map(|source| chain(source));
+    let cause = refusal
+        .source
+        .as_ref()
+        .map(|source| keepgate_call::chain(source));
     let spans = call.trace.spans.as_ref();
     let trace_id = spans.map(|spans| spans.server.trace_id().to_string());
     match code.fault() {
@@ -273,17 +276,6 @@ fn told(refusal: &Refusal, call: &Call, is_repeat: bool) {
             debug!(%code, %server, %decision, trace_id, cause, "refused");
         }
     }
-}
-
-/// An error and what caused it, on one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line = format!("{line}: {error}");
-        cause = error.source();
-    }
-    line
 }
 
 /// How a call ended.

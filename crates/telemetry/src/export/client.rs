@@ -186,7 +186,7 @@ impl Client {
             .http
             .request(request)
             .await
-            .map_err(|error| SendError::new(chain(&error), true))?;
+            .map_err(|error| SendError::new(keepgate_call::chain(&error), true))?;
         let (head, body) = response.into_parts();
         #[expect(
             clippy::disallowed_methods,
@@ -199,15 +199,4 @@ impl Client {
         let trailers = collected.trailers().cloned().unwrap_or_default();
         Ok(Response::from_parts(head, (collected.to_bytes(), trailers)))
     }
-}
-
-/// An error and what caused it, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line = format!("{line}: {error}");
-        cause = error.source();
-    }
-    line
 }
