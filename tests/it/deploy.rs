@@ -282,6 +282,32 @@ fn the_manifests_are_put_together() {
     fits_kubernetes(&[file.path().to_owned()]);
 }
 
+/// With the console behind an ingress. The listener that others reach has a certificate, which the probes know.
+#[test]
+fn the_console_is_put_behind_an_ingress_with_tls_up_to_the_pod() {
+    let folder = deploy().join("kubernetes-console");
+    let built = run(
+        tool("kubectl"),
+        &[OsStr::new("kustomize"), folder.as_os_str()],
+    );
+    well(&built);
+    let text = String::from_utf8_lossy(&built.stdout).into_owned();
+    assert!(text.contains("\nkind: Ingress\n"));
+    assert_eq!(text.matches("\nkind: StatefulSet\n").count(), 1);
+    for needed in [
+        "KEEPGATE_ADMIN__TLS__CERTIFICATE",
+        "KEEPGATE_ADMIN__TLS__KEY",
+        "KEEPGATE_ADMIN__PUBLIC_URL",
+    ] {
+        assert!(text.contains(needed), "{needed}");
+    }
+    let probes = text.matches("- --certificate\n").count();
+    assert_eq!(probes, 3, "startup, liveness, readiness");
+    let file = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
+    fs::write(file.path(), text).unwrap();
+    fits_kubernetes(&[file.path().to_owned()]);
+}
+
 #[test]
 fn the_compose_file_fits_its_schema_and_binds_every_container() {
     let file = deploy().join("compose/compose.yaml");

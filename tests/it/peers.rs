@@ -11,6 +11,7 @@
     reason = "helpers of tests fail them by panicking and print what processes wrote; JSON values index without it"
 )]
 
+mod admin_tls;
 mod approvals;
 mod bridge;
 mod browser;

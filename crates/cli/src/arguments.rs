@@ -190,6 +190,9 @@ pub(crate) struct Health {
     /// The operators' listener; the configuration is then not read [default: admin.listen]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) address: Option<std::net::SocketAddr>,
+    /// File of the certificate (`admin.tls`) that the listener at ADDRESS shows [default: it speaks plain HTTP]
+    #[arg(long, value_name = "FILE", requires = "address")]
+    pub(crate) certificate: Option<std::path::PathBuf>,
 }
 
 /// What can be done with servers.

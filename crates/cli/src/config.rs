@@ -122,7 +122,14 @@ pub struct Configuration {
     pub digest: String,
 }
 
-/// Certificate and key of the data listeners, PEM files.
+impl Configuration {
+    /// The certificates of our listeners.
+    pub fn own_tls(&self) -> impl Iterator<Item = &Tls> {
+        self.tls.iter().chain(&self.admin.tls)
+    }
+}
+
+/// Certificate and key of listeners, PEM files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
     /// The certificate and its chain.
@@ -138,6 +145,8 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// Origin of the console in operators' browsers, for links.
     pub public_url: Option<ConsoleUrl>,
+    /// Its certificate; without one it speaks plain HTTP.
+    pub tls: Option<Tls>,
     /// Names that a `Host` header may carry beside addresses and `localhost`, lower case.
     pub hosts: Vec<String>,
 }

@@ -15,6 +15,9 @@ pub(crate) const FILE: &str = "run.json";
 pub(crate) struct RunFile {
     /// Address of the operators' listener.
     pub(crate) admin: SocketAddr,
+    /// File of the certificate the listener shows; none where it speaks plain HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) certificate: Option<PathBuf>,
     /// Number of the process.
     pub(crate) pid: u32,
     /// Start of the process in clock ticks since boot: distinguishes it from a later process with the same number.
@@ -66,12 +69,27 @@ impl RunFile {
         reachable
     }
 
+    /// URL of the listener.
+    pub(crate) fn url(&self) -> String {
+        let scheme = if self.certificate.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        format!("{scheme}://{}", self.reachable())
+    }
+
     /// Writes the file for this process. One that cannot be written costs convenience, not the gateway: it is logged.
-    pub(crate) fn announce(state: &Path, admin: SocketAddr) -> Option<Announced> {
+    pub(crate) fn announce(
+        state: &Path,
+        admin: SocketAddr,
+        certificate: Option<&Path>,
+    ) -> Option<Announced> {
         let path = state.join(FILE);
         let pid = std::process::id();
         let own = Self {
             admin,
+            certificate: certificate.map(Path::to_path_buf),
             pid,
             started: started(pid)?,
         };
@@ -126,25 +144,28 @@ mod tests {
         let state = home.path();
         assert_eq!(RunFile::find(state), Found::Absent);
         let address: SocketAddr = "0.0.0.0:9080".parse().unwrap();
-        let announced = RunFile::announce(state, address).unwrap();
+        let announced = RunFile::announce(state, address, Some(Path::new("/tls.crt"))).unwrap();
         let path = state.join(FILE);
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let Found::Running(own) = RunFile::find(state) else {
             panic!("not running");
         };
-        assert_eq!(own.reachable().to_string(), "127.0.0.1:9080");
+        assert_eq!(own.url(), "https://127.0.0.1:9080");
+        assert_eq!(own.certificate.as_deref(), Some(Path::new("/tls.crt")));
 
         // Another program under the same number, and a number nobody has.
         for other in [
             RunFile {
                 started: own.started + 1,
                 admin: own.admin,
+                certificate: own.certificate.clone(),
                 pid: own.pid,
             },
             RunFile {
                 pid: u32::MAX,
                 admin: own.admin,
+                certificate: None,
                 started: own.started,
             },
         ] {

@@ -65,6 +65,9 @@ pub struct ConnectorSettings {
     pub extra_roots: Vec<PathBuf>,
     /// Whether the system's certificate authorities are trusted too.
     pub native_roots: bool,
+    /// File of the one certificate (PEM, the first in it) that is trusted in place of all authorities; for a listener on this
+    /// machine, reached by its address. No `identity` is shown to it.
+    pub pinned: Option<PathBuf>,
     /// The certificate shown to servers that ask for one.
     pub identity: Option<TlsFiles>,
     /// The way to other machines.
@@ -79,6 +82,7 @@ impl Default for ConnectorSettings {
             timeout: Duration::from_secs(5),
             extra_roots: Vec::new(),
             native_roots: true,
+            pinned: None,
             identity: None,
             egress: Egress::Direct,
             versions: Versions::Both,

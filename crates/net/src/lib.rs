@@ -9,6 +9,7 @@ mod egress;
 mod exchange;
 mod handshake;
 mod network;
+mod pinned;
 mod roots;
 mod socket;
 mod target;

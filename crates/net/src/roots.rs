@@ -16,6 +16,7 @@ use rustls::{
 use crate::{
     certificate::{Certificate, read_certificates},
     connect::{ConnectorError, ConnectorSettings},
+    pinned,
 };
 
 /// Time for which the system's certificate authorities count as read.
@@ -61,19 +62,26 @@ fn roots(native: bool, extra: &[PathBuf]) -> Result<Arc<RootCertStore>, Connecto
 
 /// The TLS configuration of a client.
 pub(crate) fn client_config(settings: &ConnectorSettings) -> Result<ClientConfig, ConnectorError> {
+    let mut config = match &settings.pinned {
+        Some(path) => pinned::client_config(path)?,
+        None => by_authorities(settings)?,
+    };
+    config.alpn_protocols = settings.versions.alpn();
+    Ok(config)
+}
+
+fn by_authorities(settings: &ConnectorSettings) -> Result<ClientConfig, ConnectorError> {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(ConnectorError::Tls)?
         .with_root_certificates(roots(settings.native_roots, &settings.extra_roots)?);
-    let mut config = match &settings.identity {
+    Ok(match &settings.identity {
         None => builder.with_no_client_auth(),
         Some(files) => {
             let shown = Certificate::read(files.clone()).map_err(ConnectorError::Identity)?;
             builder.with_client_cert_resolver(resolver(&shown.certified_key()))
         }
-    };
-    config.alpn_protocols = settings.versions.alpn();
-    Ok(config)
+    })
 }
 
 fn resolver(shown: &CertifiedKey) -> Arc<dyn ResolvesClientCert> {

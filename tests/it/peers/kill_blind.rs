@@ -83,11 +83,12 @@ async fn what_was_not_cut_off_is_said_aloud() {
     let elsewhere = tempfile::tempdir().expect("a folder");
     let missing = elsewhere.path().join("missing").display().to_string();
     let set = ["kill", "set", "server", "up", "--reason", "why"];
-    let table: [(&[&str], i32); 6] = [
+    let table: [(&[&str], i32); 7] = [
         (&["--state", &missing], 10),
         (&["--config", &missing], 3),
         (&["--url", "http://127.0.0.1:9"], 11),
-        (&["--url", "https://127.0.0.1:9"], 2),
+        (&["--url", "https://127.0.0.1:9"], 11),
+        (&["--url", "ftp://127.0.0.1:9"], 2),
         (&["--expires", "366d", "--state", "/"], 2),
         (&["--nonsense"], 2),
     ];

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::Full;
-use keepgate_net::{Connector, ConnectorSettings, Target, exchange};
+use keepgate_net::{Connector, ConnectorSettings, Target, Versions, exchange};
 use serde_json::Value;
 
 use super::Context;
@@ -32,6 +32,8 @@ pub(super) struct Gateway {
     /// Its address, or why nobody knows one.
     url: Result<Uri, String>,
     token: Option<String>,
+    /// File of the certificate its listener shows; none where authorities vouch for it, or it speaks plain HTTP.
+    certificate: Option<PathBuf>,
     /// The file of the state directory in which the token was looked for, where nobody gave another.
     own_token: Option<PathBuf>,
     /// The state directory of this machine's gateway, unless another one was named.
@@ -70,14 +72,15 @@ impl Gateway {
             value.to_str().map(str::to_owned)
         };
         let (mut notes, mut may_make) = (Vec::new(), false);
-        let (url, local) = match (api.url.clone().or_else(|| variable(URL)), &api.state) {
-            (Some(url), state) => (Ok(url), state.clone()),
-            (None, state) => {
-                let (url, found) = find(state.as_deref(), context, &mut notes)?;
-                may_make = state.is_none() && notes.is_empty();
-                (url, Some(found))
-            }
-        };
+        let (url, certificate, local) =
+            match (api.url.clone().or_else(|| variable(URL)), &api.state) {
+                (Some(url), state) => (Ok(url), None, state.clone()),
+                (None, state) => {
+                    let found = find(state.as_deref(), context, &mut notes)?;
+                    may_make = state.is_none() && notes.is_empty();
+                    (found.url, found.certificate, Some(found.state))
+                }
+            };
         let url = match url {
             Ok(url) => Ok(parse(&url)?),
             Err(why) => Err(why),
@@ -94,6 +97,7 @@ impl Gateway {
         Ok(Self {
             url,
             token,
+            certificate,
             own_token,
             local,
             may_make,
@@ -172,7 +176,9 @@ impl Gateway {
         let target = Target::new(url.clone()).ok_or_else(|| failed("not a URL with a host"))?;
         let connector = Connector::new(&ConnectorSettings {
             timeout: CONNECT,
-            native_roots: false,
+            native_roots: self.certificate.is_none() && target.is_https(),
+            pinned: self.certificate.clone(),
+            versions: Versions::Http1,
             ..ConnectorSettings::default()
         })
         .map_err(|error| unreachable(&error))?;
@@ -197,13 +203,23 @@ impl Gateway {
     }
 }
 
+/// The gateway on this machine.
+struct Local {
+    /// URL of its operators' listener, or why there is none.
+    url: Result<String, String>,
+    /// File of the certificate the listener shows, if it speaks TLS.
+    certificate: Option<PathBuf>,
+    /// Its state directory.
+    state: PathBuf,
+}
+
 /// Address and state directory of the gateway on this machine: what it wrote into its state directory, else what the
 /// configuration has. A configuration that is not valid is enough as long as its `state.dir` can be read.
 fn find(
     named: Option<&Path>,
     context: &Context<'_>,
     notes: &mut Vec<String>,
-) -> Result<(Result<String, String>, PathBuf), Failure> {
+) -> Result<Local, Failure> {
     let configuration = context.configuration();
     let state = match (named, &configuration) {
         (Some(named), _) => named.to_path_buf(),
@@ -227,14 +243,26 @@ fn find(
         }
     };
     let found = RunFile::find(&state);
-    if let Found::Running(run) = &found {
-        return Ok((Ok(format!("http://{}", run.reachable())), state));
+    if let Found::Running(run) = found {
+        return Ok(Local {
+            url: Ok(run.url()),
+            certificate: run.certificate,
+            state,
+        });
     }
     // The address of another gateway's configuration would be asked with the token of this one.
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let mut certificate = None;
     let url = match (configuration, found) {
         (Ok(configuration), _) if real(&configuration.state) == real(&state) => {
-            Ok(format!("http://{}", configuration.admin.listen))
+            let admin = configuration.admin;
+            certificate = admin.tls.map(|tls| tls.certificate);
+            let scheme = if certificate.is_some() {
+                "https"
+            } else {
+                "http"
+            };
+            Ok(format!("{scheme}://{}", admin.listen))
         }
         (Ok(_) | Err(_), Found::Stale(run)) => Err(format!(
             "the gateway of `{}`, process {}, has ended",
@@ -246,7 +274,11 @@ fn find(
             state.display()
         )),
     };
-    Ok((url, state))
+    Ok(Local {
+        url,
+        certificate,
+        state,
+    })
 }
 
 /// A URL of an operators' listener.
@@ -254,10 +286,10 @@ fn parse(url: &str) -> Result<Uri, Failure> {
     let url: Uri = url
         .parse()
         .map_err(|error| Failure::new(Exit::Usage, format!("not a URL: {error}: `{url}`")))?;
-    if url.scheme_str() != Some("http") || url.host().is_none() {
-        let said = format!("the operators' listener speaks plain HTTP: `{url}`");
-        return Err(Failure::new(Exit::Usage, said)
-            .hint("reach it over a tunnel, `ssh -L 9080:127.0.0.1:9080 host`"));
+    if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none() {
+        let message = format!("not an http or https URL: `{url}`");
+        return Err(Failure::new(Exit::Usage, message)
+            .hint("without admin.tls, a tunnel reaches it: `ssh -L 9080:127.0.0.1:9080 host`"));
     }
     Ok(url)
 }

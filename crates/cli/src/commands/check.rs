@@ -42,12 +42,12 @@ pub(super) fn run(wish: &Check, context: &mut Context<'_>) -> Result<(), Failure
 
 /// Certificates and keys have to fit, of the listeners and for servers.
 fn tls(configuration: &Configuration) -> Result<(), Failure> {
-    let own = configuration.tls.as_ref().map(|files| TlsFiles {
+    let own = configuration.own_tls().map(|files| TlsFiles {
         certificate: files.certificate.clone(),
         key: files.key.clone(),
     });
     let shown = configuration.gateway.identities();
-    for files in own.into_iter().chain(shown.map(|(_, files)| files.clone())) {
+    for files in own.chain(shown.map(|(_, files)| files.clone())) {
         Certificate::read(files).map_err(|error| Failure::caused(Exit::Configuration, &error))?;
     }
     Ok(())

@@ -3,15 +3,19 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use http::Request;
+use http_body_util::Full;
+use keepgate_net::{Connector, ConnectorSettings, Target, Versions, exchange};
 use serde::Serialize;
 
 use super::Context;
 use crate::arguments::Health;
 use crate::config;
 use crate::exit::Exit;
-use crate::failure::Failure;
+use crate::failure::{Failure, chain};
 use crate::run_file::{Found, RunFile};
 
 /// How long each step may take: connecting, asking, hearing.
@@ -29,12 +33,16 @@ struct Said {
 
 /// `health`.
 pub(super) fn run(health: &Health, context: &mut Context<'_>) -> Result<(), Failure> {
-    let address = match health.address {
-        Some(address) => address,
-        None => address(context)?,
+    let (address, certificate) = match health.address {
+        Some(address) => (address, health.certificate.clone()),
+        None => listener(context)?,
     };
     let path = if health.ready { "/readyz" } else { "/livez" };
-    let (status, body) = ask(address, path).map_err(|error| {
+    let asked = match &certificate {
+        None => ask(address, path),
+        Some(certificate) => ask_over_tls(address, path, certificate),
+    };
+    let (status, body) = asked.map_err(|error| {
         let late = matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
         let why = match late {
             true => format!("for {} s", PATIENCE.as_secs()),
@@ -60,17 +68,18 @@ pub(super) fn run(health: &Health, context: &mut Context<'_>) -> Result<(), Fail
     Ok(context.output.print(&said, |_| "ok\n".to_owned())?)
 }
 
-/// The operators' listener of the gateway that runs with the state directory, else that of the configuration: an address
-/// that waits for a restart is not asked.
-fn address(context: &Context<'_>) -> Result<SocketAddr, Failure> {
+/// The operators' listener of the gateway that runs with the state directory, else that of the configuration, and the file of
+/// its certificate: an address that waits for a restart is not asked.
+fn listener(context: &Context<'_>) -> Result<(SocketAddr, Option<PathBuf>), Failure> {
     let state = config::state_directory(&context.config, &context.variables);
     if let Some(Found::Running(run)) = state.map(|state| RunFile::find(&state)) {
-        return Ok(run.reachable());
+        return Ok((run.reachable(), run.certificate));
     }
     let configuration = context.configuration();
     let failed =
         |failure: Failure| failure.hint("--address 127.0.0.1:9080 works without a configuration");
-    Ok(configuration.map_err(failed)?.admin.listen)
+    let admin = configuration.map_err(failed)?.admin;
+    Ok((admin.listen, admin.tls.map(|tls| tls.certificate)))
 }
 
 /// The status of the answer (RFC 9112 §4), and its body.
@@ -93,6 +102,35 @@ fn ask(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
     let body = String::from_utf8_lossy(&answer);
     let body = body.split_once("\r\n\r\n").map(|(_, body)| body);
     Ok((status, body.unwrap_or_default().to_owned()))
+}
+
+/// Status and body of the answer of a listener that shows this certificate.
+fn ask_over_tls(
+    address: SocketAddr,
+    path: &str,
+    certificate: &Path,
+) -> std::io::Result<(u16, String)> {
+    let other = |error: &(dyn std::error::Error + 'static)| std::io::Error::other(chain(error));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let connector = Connector::new(&ConnectorSettings {
+        timeout: PATIENCE,
+        native_roots: false,
+        pinned: Some(certificate.to_path_buf()),
+        versions: Versions::Http1,
+        ..ConnectorSettings::default()
+    })
+    .map_err(|error| other(&error))?;
+    let target = Target::parse(&format!("https://{address}"));
+    let target = target.ok_or_else(|| std::io::Error::other("not an address"))?;
+    let request = Request::get(path).body(Full::default());
+    let request = request.map_err(|error| other(&error))?;
+    let cap = usize::try_from(LONGEST).unwrap_or(usize::MAX);
+    let answered = exchange(&connector, &target, request, cap, PATIENCE * 2);
+    let answer = runtime.block_on(answered).map_err(|error| other(&error))?;
+    let body = String::from_utf8_lossy(answer.body()).into_owned();
+    Ok((answer.status().as_u16(), body))
 }
 
 #[cfg(test)]

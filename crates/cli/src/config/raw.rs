@@ -108,6 +108,7 @@ impl Decode for Raw {
 pub(crate) struct Admin {
     pub(crate) listen: At<String>,
     pub(crate) public_url: Option<At<String>>,
+    pub(crate) tls: Option<At<Tls>>,
     pub(crate) hosts: Vec<At<String>>,
 }
 
@@ -118,6 +119,7 @@ impl Decode for Admin {
         let admin = Self {
             listen: fields.or("listen", standard("admin.listen", "127.0.0.1:9080")),
             public_url: fields.optional("public_url"),
+            tls: fields.optional("tls"),
             hosts: fields.or("hosts", Vec::new()),
         };
         fields.finish();

@@ -24,6 +24,8 @@ fn directory() -> tempfile::TempDir {
     fs::create_dir(directory.path().join("policies")).unwrap();
     fs::write(directory.path().join("cert.pem"), "").unwrap();
     keepgate_files::replace(&directory.path().join("key.pem"), b"").unwrap();
+    fs::write(directory.path().join("admin.pem"), "").unwrap();
+    keepgate_files::replace(&directory.path().join("admin.key.pem"), b"").unwrap();
     directory
 }
 
@@ -375,8 +377,9 @@ fn every_path_of_the_configuration_is_hidden_from_child_processes() {
         "/run/credentials".into(),
     ];
     owned.extend(configuration.policy_directories());
-    let tls = configuration.tls.as_ref().unwrap();
-    owned.extend([tls.certificate.clone(), tls.key.clone()]);
+    for tls in configuration.own_tls() {
+        owned.extend([tls.certificate.clone(), tls.key.clone()]);
+    }
     for path in &owned {
         assert!(
             launch.rules.hidden.contains(path),

@@ -54,7 +54,7 @@ pub(super) const GROUP: Group = Group {
         },
         Item {
             id: "admin_apart",
-            title: "the operators' listener is on loopback",
+            title: "operators' tokens never travel in clear",
             look: admin_apart,
         },
         Item {
@@ -237,9 +237,12 @@ fn admin_apart(ground: &Ground<'_>) -> Finding {
     if listen.ip().is_loopback() {
         return Finding::done(format!("{listen}; operators come by ssh or kubectl"));
     }
+    if ground.configuration.admin.tls.is_some() {
+        return Finding::done(format!("{listen}, over TLS"));
+    }
     Finding::missing(
         format!("{listen} is reached from other machines, and operators' tokens go there in clear"),
-        "admin: { listen: 127.0.0.1:9080 }",
+        "admin: { listen: 127.0.0.1:9080 }, or admin: { tls: { certificate: ./admin.crt, key: ./admin.key } }",
     )
 }
 

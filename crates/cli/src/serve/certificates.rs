@@ -1,4 +1,4 @@
-//! The ends of the certificates in use: those of the data listeners, and those that servers are shown.
+//! The ends of the certificates in use: those of our listeners, and those that servers are shown.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -10,6 +10,8 @@ use keepgate_net::Certificate;
 use keepgate_telemetry::metrics::{About, Registry, Unit};
 use keepgate_transport::http::tls::Tls;
 
+use super::open::Opened;
+
 /// Remaining validity of a certificate below which readiness reports it.
 const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
@@ -18,15 +20,17 @@ type Shown = Vec<(String, SystemTime)>;
 
 /// The certificates in use.
 pub(super) struct Certificates {
-    own: Option<Tls>,
+    data: Option<Tls>,
+    admin: Option<Tls>,
     shown: Arc<ArcSwap<Shown>>,
 }
 
 impl Certificates {
     /// The listeners' and those of the settings.
-    pub(super) fn new(own: Option<Tls>, settings: &Settings) -> Self {
+    pub(super) fn new(opened: &Opened, settings: &Settings) -> Self {
         Self {
-            own,
+            data: opened.tls.clone(),
+            admin: opened.admin_tls.clone(),
             shown: Arc::new(ArcSwap::from_pointee(shown(settings))),
         }
     }
@@ -36,17 +40,14 @@ impl Certificates {
         self.shown.store(Arc::new(shown(settings)));
     }
 
-    /// The state of the listeners' certificate; `fresh` is whether its last reload was applied.
-    pub(super) fn own(&self, fresh: bool) -> &'static str {
-        let end = self.own.as_ref().map(|tls| tls.validity().not_after);
-        match (end.map(remaining), fresh) {
-            (Some(Duration::ZERO), true) => "EXPIRED",
-            (Some(Duration::ZERO), false) => "EXPIRED, last reload failed",
-            (Some(left), true) if left < SOON => "expires within 14 days",
-            (Some(left), false) if left < SOON => "expires within 14 days, last reload failed",
-            (_, true) => "ok",
-            (_, false) => "stale, last reload failed",
-        }
+    /// The state of the data listeners' certificate; `fresh` is whether its last reload was applied.
+    pub(super) fn data(&self, fresh: bool) -> &'static str {
+        own(self.data.as_ref(), fresh)
+    }
+
+    /// That of the operators' listener.
+    pub(super) fn admin(&self, fresh: bool) -> &'static str {
+        own(self.admin.as_ref(), fresh)
     }
 
     /// The state of the certificate that ends first of those that servers are shown.
@@ -70,19 +71,38 @@ impl Certificates {
             &["keepgate.certificate"],
         )
         .unit(Unit::Seconds);
-        let (own, shown) = (self.own.clone(), Arc::clone(&self.shown));
+        let own = [
+            ("tls.certificate", self.data.clone()),
+            ("admin.tls.certificate", self.admin.clone()),
+        ];
+        let shown = Arc::clone(&self.shown);
         registry.observe(about, move |out| {
             let mut add = |name: &str, end: SystemTime| {
                 let end = end.duration_since(SystemTime::UNIX_EPOCH);
                 out.add([name], end.unwrap_or_default().as_secs_f64());
             };
-            if let Some(tls) = &own {
-                add("tls.certificate", tls.validity().not_after);
+            for (name, tls) in &own {
+                if let Some(tls) = tls {
+                    add(name, tls.validity().not_after);
+                }
             }
             for (name, end) in shown.load().iter() {
                 add(name, *end);
             }
         });
+    }
+}
+
+/// The state of a listener's certificate.
+fn own(tls: Option<&Tls>, fresh: bool) -> &'static str {
+    let end = tls.map(|tls| tls.validity().not_after);
+    match (end.map(remaining), fresh) {
+        (Some(Duration::ZERO), true) => "EXPIRED",
+        (Some(Duration::ZERO), false) => "EXPIRED, last reload failed",
+        (Some(left), true) if left < SOON => "expires within 14 days",
+        (Some(left), false) if left < SOON => "expires within 14 days, last reload failed",
+        (_, true) => "ok",
+        (_, false) => "stale, last reload failed",
     }
 }
 

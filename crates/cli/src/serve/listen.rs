@@ -79,6 +79,7 @@ pub(super) async fn admin(
 ) -> Result<(JoinSet<Drained>, Option<Announced>), Failure> {
     let operators = &opened.operators;
     let settings = ListenerSettings {
+        tls: opened.admin_tls.clone(),
         max_connections: ADMIN_CONNECTIONS,
         drain: ADMIN_DRAIN,
         ..ListenerSettings::default()
@@ -97,9 +98,14 @@ pub(super) async fn admin(
         let answer = admin.clone().oneshot(request);
         async move { answer.await.map(|response| response.map(Body::full)) }
     });
+    let tls = configuration.admin.tls.as_ref();
+    let certificate = tls.map(|tls| tls.certificate.as_path());
     let mut serving = JoinSet::new();
     serving.spawn(serve(listener, service, stop.clone()));
-    Ok((serving, RunFile::announce(&configuration.state, address)))
+    Ok((
+        serving,
+        RunFile::announce(&configuration.state, address, certificate),
+    ))
 }
 
 /// Binds one address.

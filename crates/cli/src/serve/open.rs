@@ -39,6 +39,8 @@ pub(super) struct Opened {
     pub(super) operators: Arc<Operators>,
     /// The certificate of the data listeners.
     pub(super) tls: Option<Tls>,
+    /// The certificate of the operators' listener.
+    pub(super) admin_tls: Option<Tls>,
     /// Policies that are fetched, or lie in archives.
     pub(super) bundles: Arc<Bundles>,
     /// Sessions of an earlier process.
@@ -55,10 +57,8 @@ impl Opened {
         let live = Live::new();
         let (bundles, policy) = bundles::open(configuration, &live).await?;
         let state = &configuration.state;
-        let tls = configuration
-            .tls
-            .as_ref()
-            .map(|tls| Tls::load(files(tls)).map_err(|error| Failure::caused(Exit::Start, &error)));
+        let tls = load_tls(configuration.tls.as_ref())?;
+        let admin_tls = load_tls(configuration.admin.tls.as_ref())?;
         let authn = authenticator(configuration, None)?;
         let token = Token::open(state).map_err(|error| Failure::caused(Exit::State, &error))?;
         let operators = Operators::open(state, Arc::new(token))
@@ -85,7 +85,8 @@ impl Opened {
         Ok(Self {
             shared,
             operators,
-            tls: tls.transpose()?,
+            tls,
+            admin_tls,
             bundles,
             sessions,
             around,
@@ -139,6 +140,13 @@ fn check_state(state: &Path) -> Result<(), FileError> {
     private
         .map(|entry| entry.path())
         .try_for_each(|path| keepgate_files::check(&path))
+}
+
+/// The certificate of a listener, if it has one.
+fn load_tls(tls: Option<&config::Tls>) -> Result<Option<Tls>, Failure> {
+    let loaded = tls.map(|tls| Tls::load(files(tls)));
+    let loaded = loaded.transpose();
+    loaded.map_err(|error| Failure::caused(Exit::Start, &error))
 }
 
 /// The files of a certificate.

@@ -57,6 +57,7 @@ pub(super) struct Reloader {
     pub(super) shared: Arc<Shared>,
     operators: Arc<Operators>,
     tls: Option<Tls>,
+    admin_tls: Option<Tls>,
     gateway: Gateway,
     view: Arc<View>,
     bundles: Arc<Bundles>,
@@ -85,6 +86,7 @@ impl Reloader {
             shared,
             operators,
             tls,
+            admin_tls,
             bundles,
             sessions: _resumed,
             around: _shared,
@@ -99,6 +101,7 @@ impl Reloader {
             shared,
             operators,
             tls,
+            admin_tls,
             gateway,
             view,
             bundles,
@@ -124,7 +127,7 @@ impl Reloader {
         }
         configuration.extend(self.contents.paths().map(Path::to_path_buf));
         configuration.extend(self.rejected.iter().cloned());
-        let tls = self.configuration.tls.iter();
+        let tls = self.configuration.own_tls();
         let mut policies = self.configuration.policy_directories();
         policies.extend(self.bundles.files());
         let shadow = self.configuration.shadow.iter();
@@ -165,7 +168,7 @@ impl Reloader {
                 Subject::Policy => self.reload_policy().await,
                 Subject::Keys => self.reload_keys().await,
                 Subject::Token => self.reload_token(),
-                Subject::Certificate => self.reload_certificate(),
+                Subject::Certificate => self.reload_certificates(),
             }
         }
     }
@@ -309,9 +312,14 @@ impl Reloader {
         self.view.set_fresh(Reloaded::Operators, taken);
     }
 
-    /// The certificate of the data listeners.
-    fn reload_certificate(&self) {
-        let Some(tls) = &self.tls else { return };
+    /// The certificates of our listeners.
+    fn reload_certificates(&self) {
+        self.reload_certificate(self.tls.as_ref(), Reloaded::Certificate);
+        self.reload_certificate(self.admin_tls.as_ref(), Reloaded::AdminCertificate);
+    }
+
+    fn reload_certificate(&self, tls: Option<&Tls>, part: Reloaded) {
+        let Some(tls) = tls else { return };
         let taken = match tls.reload() {
             Ok(()) => {
                 tracing::info!("certificate reloaded");
@@ -325,7 +333,7 @@ impl Reloader {
                 false
             }
         };
-        self.view.set_fresh(Reloaded::Certificate, taken);
+        self.view.set_fresh(part, taken);
     }
 
     /// Puts on record which policies are in force, or that new ones were refused.

@@ -62,10 +62,19 @@ pub(super) struct View {
 }
 
 /// The parts that are reloaded, as readiness and meters name them.
-const FRESH: [&str; 5] = ["configuration", "policy", "keys", CERTIFICATE, "operators"];
+const FRESH: [&str; 6] = [
+    "configuration",
+    "policy",
+    "keys",
+    CERTIFICATE,
+    "operators",
+    ADMIN_CERTIFICATE,
+];
 
-/// The part of the certificate.
+/// The part of the data listeners' certificate.
 const CERTIFICATE: &str = "certificate";
+/// That of the operators' listener.
+const ADMIN_CERTIFICATE: &str = "admin_certificate";
 
 /// A part that is reloaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +84,7 @@ pub(super) enum Reloaded {
     Keys,
     Certificate,
     Operators,
+    AdminCertificate,
 }
 
 impl View {
@@ -92,7 +102,7 @@ impl View {
             fresh: [const { AtomicBool::new(true) }; FRESH.len()],
             restart: ArcSwap::default(),
             plaintext: AtomicBool::new(false),
-            certificates: Certificates::new(opened.tls.clone(), settings),
+            certificates: Certificates::new(opened, settings),
         });
         view.observe();
         view.observe_processes();
@@ -415,7 +425,8 @@ impl Source for View {
             // Stale is not unready: the last good one serves on.
             let state = match (self.gone(name), fresh.load(Ordering::Relaxed)) {
                 (Some(gone), _) => gone,
-                (None, fresh) if name == CERTIFICATE => self.certificates.own(fresh),
+                (None, fresh) if name == CERTIFICATE => self.certificates.data(fresh),
+                (None, fresh) if name == ADMIN_CERTIFICATE => self.certificates.admin(fresh),
                 (None, false) => "stale, last reload failed",
                 (None, true) if name == "keys" && self.has_no_key() => {
                     "none, no key lets anybody in"

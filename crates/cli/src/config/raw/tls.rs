@@ -4,7 +4,7 @@ use crate::config::decode::{At, Decode, Fields};
 use crate::config::document::Node;
 use crate::config::fault::{Fault, Faults};
 
-/// `tls`: the certificate the data listeners show.
+/// `tls`, `admin.tls`: the certificate that listeners show.
 #[derive(Debug)]
 pub(crate) struct Tls {
     pub(crate) certificate: Option<At<String>>,

@@ -14,6 +14,7 @@ impl Resolver<'_> {
     /// The operators' listener.
     pub(super) fn admin(&mut self, admin: &raw::Admin, data: &[At<SocketAddr>]) -> Option<Admin> {
         let public_url = self.console_url(admin);
+        let tls = admin.tls.as_ref().and_then(|tls| self.tls(tls));
         let hosts = self.console_hosts(admin, public_url.as_ref());
         let listen = self.address(&admin.listen)?;
         if listen.value.port() != 0
@@ -31,7 +32,7 @@ impl Resolver<'_> {
             };
             self.faults.push(written.fault(message));
         }
-        if !listen.value.ip().is_loopback() {
+        if !listen.value.ip().is_loopback() && admin.tls.is_none() {
             self.warnings.push(format!(
                 "admin.listen is {}, reachable from other machines without TLS: anybody on the way can read the admin token",
                 listen.value
@@ -40,6 +41,7 @@ impl Resolver<'_> {
         Some(Admin {
             listen: listen.value,
             public_url: public_url.map(|(url, _)| url),
+            tls,
             hosts,
         })
     }
@@ -58,6 +60,8 @@ impl Resolver<'_> {
         } else if url.scheme_str() != Some("https") && !is_here {
             let hint = "write https; http is for 127.0.0.1, [::1] and localhost";
             Some(("not an https URL", hint))
+        } else if url.scheme_str() != Some("https") && admin.tls.is_some() {
+            Some(("`admin.tls` makes the listener https", "write https"))
         } else {
             None
         };

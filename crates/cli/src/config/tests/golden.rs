@@ -19,6 +19,7 @@ fn reports_are_as_reviewed() {
         yaml(),
         listeners(),
         names(),
+        consoles(),
         servers(),
         expanded(),
         requests(),
@@ -276,7 +277,7 @@ fn listeners() -> Vec<Case> {
     ]
 }
 
-fn names() -> Vec<Case> {
+fn consoles() -> Vec<Case> {
     vec![
         (
             "console below a path",
@@ -289,10 +290,27 @@ fn names() -> Vec<Case> {
             &[],
         ),
         (
+            "console over http on a listener with TLS",
+            with(
+                "admin: { public_url: 'http://127.0.0.1:9080', tls: { certificate: keepgate.yaml, key: keepgate.yaml } }",
+            ),
+            &[],
+        ),
+        (
+            "certificate of the console without key",
+            with("admin: { tls: { certificate: cert.pem } }"),
+            &[],
+        ),
+        (
             "console URL with a password",
             with("admin: { public_url: 'https://kim:secret@console.example' }"),
             &[],
         ),
+    ]
+}
+
+fn names() -> Vec<Case> {
+    vec![
         (
             "public URL with a path that has several spellings",
             with("public_url: https://gw.example/a//b"),

@@ -34,6 +34,20 @@ impl Restart {
         used.clone()
     }
 
+    /// New files of a certificate are applied. Whether a listener has one is not: it speaks TLS or it does not.
+    fn keep_kind(
+        &mut self,
+        key: &'static str,
+        used: Option<&config::Tls>,
+        new: Option<config::Tls>,
+    ) -> Option<config::Tls> {
+        if used.is_some() == new.is_some() {
+            return new;
+        }
+        self.note(key);
+        used.cloned()
+    }
+
     fn note(&mut self, key: &'static str) {
         if !self.0.contains(&key) {
             self.0.push(key);
@@ -54,6 +68,7 @@ pub(super) fn merge(used: &Configuration, new: Configuration) -> Merged {
             Admin {
                 listen: admin_listen,
                 public_url: admin_public_url,
+                tls: admin_tls,
                 hosts: admin_hosts,
             },
         auth,
@@ -109,11 +124,8 @@ pub(super) fn merge(used: &Configuration, new: Configuration) -> Merged {
     if used.gateway.credentials != gateway.credentials && reads_vault(used) {
         restart.note("credentials");
     }
-    let tls = match (&used.tls, tls) {
-        (Some(_), Some(files)) => Some(files),
-        // The listeners speak TLS or they do not.
-        (used, new) => restart.keep("tls", used, &new),
-    };
+    let tls = restart.keep_kind("tls", used.tls.as_ref(), tls);
+    let admin_tls = restart.keep_kind("admin.tls", used.admin.tls.as_ref(), admin_tls);
     // Links lead to where the listener in use takes them.
     approvals.console.clone_from(&used.approvals.console);
     let configuration = Configuration {
@@ -129,6 +141,7 @@ pub(super) fn merge(used: &Configuration, new: Configuration) -> Merged {
                 &used.admin.public_url,
                 &admin_public_url,
             ),
+            tls: admin_tls,
             hosts: restart.keep("admin.hosts", &used.admin.hosts, &admin_hosts),
         },
         auth,

@@ -8,6 +8,7 @@ use keepgate_audit::{Kind, Reason, Record};
 use keepgate_authn::Authenticator;
 use keepgate_net::Certificate;
 use keepgate_policy::Sources;
+use keepgate_transport::http::tls::Tls;
 
 use super::Reloader;
 use super::changes::{Merged, merge};
@@ -24,6 +25,7 @@ type Applied = Result<(), &'static str>;
 struct Prepared {
     authn: Option<Arc<Authenticator>>,
     certificate: Option<Certificate>,
+    admin_certificate: Option<Certificate>,
 }
 
 impl Reloader {
@@ -112,7 +114,11 @@ impl Reloader {
         if has_sources {
             self.reload_sources(sources, has_policies).await?;
         }
-        let Prepared { authn, certificate } = prepared;
+        let Prepared {
+            authn,
+            certificate,
+            admin_certificate,
+        } = prepared;
         let is_authn = authn.is_some();
         let built = {
             let _within = self.data.enter();
@@ -125,11 +131,9 @@ impl Reloader {
             }
             return rejected("servers", &chain(&error));
         }
-        if let (Some(tls), Some(certificate)) = (&self.tls, certificate) {
-            tls.show(certificate);
-            self.view.set_fresh(Reloaded::Certificate, true);
-            tracing::info!("certificate reloaded");
-        }
+        self.show(self.tls.as_ref(), certificate, Reloaded::Certificate);
+        let admin_tls = self.admin_tls.as_ref();
+        self.show(admin_tls, admin_certificate, Reloaded::AdminCertificate);
         if is_authn {
             self.view.set_fresh(Reloaded::Keys, true);
             announce(&configuration);
@@ -153,6 +157,15 @@ impl Reloader {
         Ok(())
     }
 
+    /// Lets a listener show the certificate of other files, if there are.
+    fn show(&self, tls: Option<&Tls>, certificate: Option<Certificate>, part: Reloaded) {
+        if let (Some(tls), Some(certificate)) = (tls, certificate) {
+            tls.show(certificate);
+            self.view.set_fresh(part, true);
+            tracing::info!("certificate reloaded");
+        }
+    }
+
     /// Reads what a new configuration names, without using it. The error has the part that cannot be used.
     fn prepare(
         &self,
@@ -165,16 +178,14 @@ impl Reloader {
         let current = self.shared.authn.current();
         let authn = is_authn.then(|| authenticator(configuration, Some((used, &current))));
         let authn = authn.transpose().map_err(|failure| ("auth", failure))?;
-        let certificate = configuration.tls.as_ref().map(|tls| {
-            Certificate::read(files(tls))
-                .map_err(|error| ("tls", Failure::caused(crate::exit::Exit::Start, &error)))
-        });
         Ok(Prepared {
             authn: authn.map(Arc::new),
-            // Under the same paths it is shown by a reload of its own.
-            certificate: certificate
-                .transpose()?
-                .filter(|_| used.tls != configuration.tls),
+            certificate: replaced("tls", used.tls.as_ref(), configuration.tls.as_ref())?,
+            admin_certificate: replaced(
+                "admin.tls",
+                used.admin.tls.as_ref(),
+                configuration.admin.tls.as_ref(),
+            )?,
         })
     }
 
@@ -207,9 +218,21 @@ impl Reloader {
     }
 }
 
+/// The certificate of other files than those in use. Those under the same paths have to be usable too; they are shown by a
+/// reload of their own.
+fn replaced(
+    key: &'static str,
+    used: Option<&config::Tls>,
+    new: Option<&config::Tls>,
+) -> Result<Option<Certificate>, (&'static str, Failure)> {
+    let read = new.map(|tls| Certificate::read(files(tls))).transpose();
+    let read = read.map_err(|error| (key, Failure::caused(crate::exit::Exit::Start, &error)))?;
+    Ok(read.filter(|_| used != new))
+}
+
 /// The files a configuration names that can be the reason for its rejection.
 fn files_of(configuration: &Configuration, contents: &Contents) -> Vec<PathBuf> {
-    let tls = configuration.tls.iter();
+    let tls = configuration.own_tls();
     let tls = tls.flat_map(|tls| [tls.certificate.clone(), tls.key.clone()]);
     let named = contents.paths().map(Path::to_path_buf);
     let mut files = configuration.policy_directories();
