@@ -42,6 +42,15 @@ impl Id {
         })
     }
 
+    /// The id a peer spells that was given it: a number whose fraction is zero, as writers have that keep all numbers as doubles
+    /// (`7.0`, `1.2E7`), is the integer it equals. Anything else as [`Self::from_raw`].
+    pub fn from_echo(raw: Raw<'_>) -> Option<Self> {
+        Self::from_raw(raw).or_else(|| {
+            let text = (raw.kind() == Kind::Number).then_some(raw.as_bytes())?;
+            Some(Self::from_integer(integral(text)?))
+        })
+    }
+
     /// The id the JSON text `json` spells, or nothing if it is no id.
     pub fn from_json(json: &str) -> Option<Self> {
         Self::from_raw(parse(json.as_bytes(), &Limits::request()).ok()?)
@@ -147,4 +156,84 @@ fn is_integer(text: &[u8]) -> bool {
         && text
             .iter()
             .all(|byte| byte.is_ascii_digit() || *byte == b'-')
+}
+
+/// The integer that a decimal number equals, if it equals one that a double holds exactly.
+fn integral(text: &[u8]) -> Option<i64> {
+    /// Digits of the largest such integer.
+    const DIGITS: usize = 16;
+    let text = std::str::from_utf8(text).ok()?;
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let exponent: i32 = exponent.parse().ok()?;
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let (sign, whole) = match whole.strip_prefix('-') {
+        Some(whole) => (-1, whole),
+        None => (1, whole),
+    };
+    let fraction = fraction.trim_end_matches('0');
+    let zeros =
+        usize::try_from(exponent.checked_sub_unsigned(u32::try_from(fraction.len()).ok()?)?);
+    let zeros = zeros.ok().filter(|zeros| *zeros <= DIGITS)?;
+    let digits = [whole, fraction].concat();
+    let digits = digits.trim_start_matches('0');
+    if digits.is_empty() || digits.len() + zeros > DIGITS {
+        // Zero as well, whose sign readers lose.
+        return None;
+    }
+    let number: i64 = format!("{digits}{}", "0".repeat(zeros)).parse().ok()?;
+    Some(sign * number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Id;
+    use crate::{Limits, json::parse};
+
+    #[test]
+    fn an_echoed_number_is_the_integer_it_equals() {
+        for (text, expected) in [
+            ("7", Some("7")),
+            ("7.0", Some("7")),
+            ("-7.00", Some("-7")),
+            ("7e0", Some("7")),
+            ("1.20E1", Some("12")),
+            ("1.2345678E7", Some("12345678")),
+            ("1.2345678E+7", Some("12345678")),
+            ("5.123456789012345E15", Some("5123456789012345")),
+            ("70e-1", None),
+            ("7.5", None),
+            ("1.25e1", None),
+            ("0.0", None),
+            ("-0", None),
+            ("1e400", None),
+            ("1e-2147483648", None),
+            ("1e99999999999", None),
+            ("9007199254740993000.0", None),
+            (r#""7.0""#, Some(r#""7.0""#)),
+            ("null", None),
+            ("{}", None),
+        ] {
+            let raw = parse(text.as_bytes(), &Limits::request()).unwrap();
+            let id = Id::from_echo(raw);
+            assert_eq!(id.as_ref().map(Id::as_json), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn texts_of_digits_spell_integers_however_they_are_escaped() {
+        for (text, expected) in [
+            ("7", Some(7)),
+            (r#""7""#, Some(7)),
+            (r#""\u0037""#, Some(7)),
+            (r#""0""#, Some(0)),
+            (r#""07""#, None),
+            (r#""7.0""#, None),
+            (r#"" 7""#, None),
+            (r#""-7""#, None),
+            (r#""9223372036854775808""#, None),
+        ] {
+            let id = Id::from_json(text).unwrap();
+            assert_eq!(id.spelled_integer(), expected, "{text}");
+        }
+    }
 }

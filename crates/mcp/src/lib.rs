@@ -19,6 +19,7 @@ pub mod mirror;
 pub mod repair;
 pub mod revision;
 pub mod schema;
+pub mod skim;
 pub mod sse;
 mod steps;
 pub mod uri;

@@ -1,19 +1,23 @@
 //! Repair of a server's message that cannot be read. Half of a surrogate pair, as languages with UTF-16 strings write when they
 //! cut a text, becomes U+FFFD: no reader takes it for anything else, and the call was made. Items of a list that cannot be read
-//! are dropped: nobody sees or calls them. So are members that mean nothing, as `error: null` next to a result.
+//! are dropped: nobody sees or calls them. So are members that mean nothing, as `error: null` next to a result or
+//! `nextCursor: null` in one, and a byte order mark before the text.
 
 mod items;
 mod members;
+mod nulls;
 
 use std::fmt;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use memchr::memchr;
 
 use crate::{
     DecodeError, DecodeFault, Limits,
     message::{self, Body},
 };
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// One repair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +26,12 @@ pub enum Repair {
     Surrogates,
     /// So many items of a list were dropped.
     Items(usize),
-    /// Members that mean nothing were dropped.
+    /// Members that mean nothing were dropped, or the id of an answer was written as the integer it equals.
     Members,
+    /// Members that MCP has optional were dropped, since they were null.
+    Nulls,
+    /// A byte order mark was dropped.
+    ByteOrderMark,
 }
 
 impl fmt::Display for Repair {
@@ -36,8 +44,14 @@ impl fmt::Display for Repair {
                 formatter,
                 "dropped items of a list that cannot be read (nested too deeply, a key twice): {count}"
             ),
-            Self::Members => formatter
-                .write_str("dropped members of a message that are null or unknown to JSON-RPC"),
+            Self::Members => formatter.write_str(
+                "dropped members of a message that are null or unknown to JSON-RPC, or read its id as an integer",
+            ),
+            Self::Nulls => formatter
+                .write_str("dropped members of a message that are optional in MCP and null"),
+            Self::ByteOrderMark => {
+                formatter.write_str("dropped a byte order mark before a message")
+            }
         }
     }
 }
@@ -47,10 +61,40 @@ impl fmt::Display for Repair {
 /// # Errors
 /// As [`message::decode`], but for what can be repaired.
 pub fn decode(
-    mut bytes: Bytes,
+    bytes: Bytes,
     limits: &Limits,
     mut repaired: impl FnMut(Repair),
 ) -> Result<Body, DecodeError> {
+    let body = readable(bytes, limits, &mut repaired)?;
+    let mut is_changed = false;
+    let mut without_nulls = |message: message::Message| match nulls::without(&message) {
+        Some(changed) => {
+            is_changed = true;
+            changed
+        }
+        None => message,
+    };
+    let body = match body {
+        Body::Single(message) => Body::Single(without_nulls(message)),
+        Body::Batch(messages) => Body::Batch(messages.into_iter().map(without_nulls).collect()),
+    };
+    if is_changed {
+        repaired(Repair::Nulls);
+    }
+    Ok(body)
+}
+
+/// The messages of a text, repaired as far as reading needs it.
+fn readable(
+    mut bytes: Bytes,
+    limits: &Limits,
+    repaired: &mut impl FnMut(Repair),
+) -> Result<Body, DecodeError> {
+    // One alone: a second is no mark any more.
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        bytes.advance(BYTE_ORDER_MARK.len());
+        repaired(Repair::ByteOrderMark);
+    }
     let mut error = match message::decode_shared(&bytes, limits) {
         Ok(body) => return Ok(body),
         Err(error) => error,
@@ -83,18 +127,13 @@ pub fn decode(
     Ok(body)
 }
 
-/// Whether some reader could take a text that cannot be read for an answer. Whoever waits for one then learns at once that it
-/// cannot be read.
-pub fn may_answer(text: &[u8]) -> bool {
-    members::may_answer(text)
-}
-
 /// Whether the fault may be one of a member that means nothing.
 fn is_of_members(fault: DecodeFault) -> bool {
     matches!(
         fault,
         DecodeFault::UnknownMember
             | DecodeFault::Shape
+            | DecodeFault::InvalidId
             | DecodeFault::InvalidMethod
             | DecodeFault::InvalidParams
             | DecodeFault::InvalidResult
@@ -190,6 +229,59 @@ mod tests {
             let mut repaired = 0;
             let read = decode(text.into(), &Limits::reply(), |_| repaired += 1);
             assert_eq!((read.is_ok(), repaired), (is_read, repairs), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_changes_nothing_is_absorbed_and_said_once() {
+        for (text, kept, repairs) in [
+            (
+                "\u{feff}{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}",
+                Some(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#),
+                vec![Repair::ByteOrderMark],
+            ),
+            (
+                "\u{feff}\u{feff}{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}",
+                None,
+                vec![Repair::ByteOrderMark],
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1.0,"result":{}}"#,
+                Some(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#),
+                vec![Repair::Members],
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1.25E1,"error":{"code":1,"message":"a"}}"#,
+                None,
+                vec![],
+            ),
+            // A question is answered under the id it has.
+            (
+                r#"{"jsonrpc":"2.0","id":1.0,"method":"ping"}"#,
+                None,
+                vec![],
+            ),
+            (
+                r#"[{"jsonrpc":"2.0","id":1,"result":{"tools":[],"nextCursor":null}},{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1,"total":null}}]"#,
+                Some(
+                    r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[]}}{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}"#,
+                ),
+                vec![Repair::Nulls],
+            ),
+            // Neither result nor error, and a result that is none.
+            (r#"{"jsonrpc":"2.0","id":1}"#, None, vec![]),
+            (r#"{"jsonrpc":"2.0","id":1,"result":null}"#, None, vec![]),
+        ] {
+            let mut seen = Vec::new();
+            let read = decode(text.into(), &Limits::reply(), |repair| seen.push(repair));
+            let read = read.ok().map(|body| {
+                let texts = body
+                    .messages()
+                    .iter()
+                    .map(|message| message.bytes().to_vec());
+                String::from_utf8(texts.collect::<Vec<_>>().concat()).expect("text")
+            });
+            assert_eq!((read.as_deref(), seen), (kept, repairs), "{text}");
         }
     }
 

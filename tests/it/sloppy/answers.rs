@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{OPENED, error, session, works};
 
 /// Answers by the text of the id, and whether they are taken for one.
-const ANSWERS: [(&str, bool); 14] = [
+const ANSWERS: [(&str, bool); 19] = [
     (
         r#"{"jsonrpc":"2.0","id":ID,"result":RESULT,"error":null}"#,
         true,
@@ -28,6 +28,18 @@ const ANSWERS: [(&str, bool); 14] = [
         r#"{"jsonrpc":"2.0","id":"ID","result":RESULT,"error":null}"#,
         true,
     ),
+    (r#"{"jsonrpc":"2.0","id":ID.0,"result":RESULT}"#, true),
+    (
+        "\u{feff}{\"jsonrpc\":\"2.0\",\"id\":ID,\"result\":RESULT}",
+        true,
+    ),
+    (
+        r#"{"jsonrpc":"2.0","id":ID,"result":{"content":[],"structuredContent":null,"isError":null}}"#,
+        true,
+    ),
+    // Neither result nor error, or no JSON: refused at once, whatever brings it.
+    (r#"{"jsonrpc":"2.0","id":ID}"#, false),
+    (r#"{"jsonrpc":"2.0","id":ID,"result":{"a":NaN}}"#, false),
     // A reader may take these for another answer, or for another's.
     (
         r#"{"jsonrpc":"2.0","id":ID,"result":RESULT,"Result":RESULT}"#,
@@ -97,7 +109,9 @@ async fn an_event_that_is_no_message_costs_no_answer_unless_it_may_be_one() {
         (r#"{"jsonrpc":"2.0","id":1,"result":{"a":1,"a":2}}"#, false),
         (r#"{"jsonrpc":"2.0","id":1,"Error":{}}"#, false),
         (r#"{"jsonrpc":"2.0","id":1,"resu"#, false),
-        ("[1]", false),
+        (r#"{"jsonrpc":"2.0","id":1}"#, false),
+        (r#"[{"jsonrpc":"2.0","id":1,"result":{}}"#, false),
+        ("[1]", true),
     ] {
         let (_server, _gateway, client) = session(move |heard| {
             (heard.method() == "tools/call").then(|| {

@@ -8,7 +8,7 @@ use keepgate_call::{Answer, Ask, Code, Refusal, Reply, ServerName};
 use keepgate_credential::CredentialSet;
 use keepgate_mcp::{
     error,
-    message::{self, Body, Message, Request, Response},
+    message::{Body, Message, Request, Response},
     repair::{self, Repair},
 };
 use keepgate_net::ConnectorSettings;
@@ -400,13 +400,14 @@ fn rejected(
     let Some(body) = body else {
         return Err(refused());
     };
-    match message::decode(body.clone(), &http.decode) {
+    match repair::decode(body, &http.decode, |repair| repaired(http, repair)) {
         Ok(Body::Single(Message::Response(response)))
             if response.error().is_some()
                 // It asks for something, and passed on like this nobody would judge what.
                 && response.error_code() != Some(error::URL_ELICITATION_REQUIRED) =>
         {
             if response.id().is_none() {
+                let body = response.bytes().clone();
                 return Ok(Answer::Passed { status, body });
             }
             match Matching::new(bound).matched(Message::Response(response)) {
@@ -427,8 +428,8 @@ fn rejected(
 fn missing(http: &Http, bound: &Bound, body: Option<Bytes>) -> Result<Answer, Refusal> {
     let gone = || Refusal::new(Code::SessionUnknown);
     let body = body.ok_or_else(gone)?;
-    let Ok(Body::Single(message @ Message::Response(_))) = message::decode(body, &http.decode)
-    else {
+    let decoded = repair::decode(body, &http.decode, |repair| repaired(http, repair));
+    let Ok(Body::Single(message @ Message::Response(_))) = decoded else {
         return Err(gone());
     };
     match Matching::new(bound).matched(message) {

@@ -171,7 +171,7 @@ impl Matching {
         let own = owed.and_then(|owed| Some((owed.upstream_id, owed.request()?.id())));
         if *notification.method() == Method::Cancelled {
             // The one request a server may end is the subscription (2026-07-28 `basic/patterns/cancellation`).
-            let raw = notification.param("requestId").and_then(Id::from_raw);
+            let raw = notification.param("requestId").and_then(Id::from_echo);
             return match own {
                 Some((id, client)) if names(raw.as_ref(), Some(id)) => Matched::Other(
                     Message::Notification(notification.under("requestId", client)),
@@ -192,7 +192,7 @@ impl Matching {
     /// have.
     fn progress(&self, notification: Notification) -> Matched {
         const FOREIGN: Matched = Matched::Foreign("progress of no running call");
-        let token = notification.param("progressToken").and_then(Id::from_raw);
+        let token = notification.param("progressToken").and_then(Id::from_echo);
         let Some(id) = token.as_ref().and_then(UpstreamId::of) else {
             return FOREIGN;
         };

@@ -67,7 +67,7 @@ impl<'a> Meta<'a> {
 
     /// `io.modelcontextprotocol/subscriptionId`: the id of the `subscriptions/listen` request.
     pub fn subscription_id(self) -> Option<Id> {
-        Id::from_raw(self.member(super::SUBSCRIPTION)?)
+        Id::from_echo(self.member(super::SUBSCRIPTION)?)
     }
 
     /// `progressToken`: a string or an integer, like an id.

@@ -338,17 +338,23 @@ impl Core {
         self.unsolicited.end(Err(error));
     }
 
-    /// Ends the call whose answer is too long. The server and everybody else's calls go on. Returns how many calls ended.
-    pub(crate) fn fail_answered(&self, answers: Answers) -> usize {
+    /// Ends the call whose answer is too long; all that run where it is not known which, since it is lost. The server and
+    /// everybody else's calls go on. Returns how many calls ended.
+    pub(crate) fn fail_too_long(&self, answers: Answers) -> usize {
         let error = DuplexError::LineTooLong {
             cap: self.max_message,
         };
         self.state().routes.fail_answered(answers, &error)
     }
 
-    /// Ends the only call that runs: what may be its answer cannot be read. Of several nobody knows whose it is.
-    pub(crate) fn fail_only(&self) {
-        self.state().routes.fail_only(&DuplexError::Unreadable);
+    /// Ends the call whose answer cannot be read; the only one that runs where it is not known which: of several nobody knows
+    /// whose it is, nor whether it is an answer. Returns how many calls ended.
+    pub(crate) fn fail_unreadable(&self, answers: Answers) -> usize {
+        let mut state = self.state();
+        let answers = state.routes.narrowed(answers);
+        state
+            .routes
+            .fail_answered(answers, &DuplexError::Unreadable)
     }
 
     /// Hands the messages of the server to their owners.

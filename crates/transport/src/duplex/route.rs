@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use keepgate_mcp::{Id, Message, Method, Notification, Raw, Request, Response};
+use keepgate_mcp::{
+    Id, Message, Method, Notification, Raw, Request, Response,
+    skim::{Outline, OutlinedId},
+};
 
 use super::{DuplexError, queue::Queue};
 use crate::memory::Budget;
@@ -30,7 +33,7 @@ const CALL_QUEUE: usize = 256;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Owner(pub u64);
 
-/// The request that a line over the cap answers.
+/// The request that a message answers which is too long or cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answers {
     /// The one with this id.
@@ -39,6 +42,37 @@ pub(crate) enum Answers {
     Nothing,
     /// It cannot be known.
     Unknown,
+}
+
+impl Answers {
+    /// Of a text where nothing but messages comes.
+    pub(crate) fn among_messages(outline: &Outline) -> Self {
+        match outline.may_answer() {
+            true => Self::of(&outline.id),
+            false => Self::Nothing,
+        }
+    }
+
+    /// Of a text where lines come that are for people.
+    pub(crate) fn among_noise(outline: &Outline) -> Self {
+        match outline.may_answer_among_noise() {
+            true => Self::of(&outline.id),
+            false => Self::Nothing,
+        }
+    }
+
+    fn of(id: &OutlinedId) -> Self {
+        match id {
+            // Another id was given to no call.
+            OutlinedId::Read(id) => id.spelled_integer().map_or(Self::Nothing, Self::Call),
+            OutlinedId::Missing | OutlinedId::Unclear => Self::Unknown,
+        }
+    }
+}
+
+/// The id of a call as we have given it, however the server spells it.
+fn wire_of(id: &Id) -> Option<Id> {
+    id.spelled_integer().map(Id::from_integer)
 }
 
 /// A call on the wire.
@@ -183,16 +217,29 @@ impl Routes {
         }
     }
 
-    /// Ends the call that a line over the cap answers; all that run where it is not known which.
+    /// Of an answer to nobody known, the one to the only call that runs, or to none.
+    pub(super) fn narrowed(&self, answers: Answers) -> Answers {
+        match answers {
+            Answers::Call(_) | Answers::Nothing => answers,
+            Answers::Unknown => {
+                let only = self.only_running().and_then(|wire| wire.as_integer());
+                only.map_or(Answers::Nothing, Answers::Call)
+            }
+        }
+    }
+
+    /// Ends the call that a message answers which is lost; all that run where it is not known which.
     pub(super) fn fail_answered(&mut self, answers: Answers, error: &DuplexError) -> usize {
         let failed: Vec<Id> = match answers {
             Answers::Nothing => Vec::new(),
-            Answers::Call(wire) if self.calls.contains_key(&Id::from_integer(wire)) => {
-                vec![Id::from_integer(wire)]
+            // Otherwise the answer to a call that is over, or that never was.
+            Answers::Call(wire) => {
+                let wire = Some(Id::from_integer(wire));
+                wire.filter(|wire| self.calls.contains_key(wire))
+                    .into_iter()
+                    .collect()
             }
-            // The answer to a call that is over, whose client left.
-            Answers::Call(wire) if (1..=self.last).contains(&wire) => Vec::new(),
-            Answers::Call(_) | Answers::Unknown => {
+            Answers::Unknown => {
                 let running = self.calls.iter().filter(|(_, slot)| !slot.listens);
                 running.map(|(wire, _)| wire.clone()).collect()
             }
@@ -203,15 +250,6 @@ impl Routes {
             }
         }
         failed.len()
-    }
-
-    /// Ends the only call that runs.
-    pub(super) fn fail_only(&mut self, error: &DuplexError) {
-        let only = self.only_running();
-        let queue = only.and_then(|wire| self.take(&wire)?.queue);
-        if let Some(queue) = queue {
-            queue.end(Err(error.clone()));
-        }
     }
 
     /// A notification of a client, as it goes on the wire; `None` if what it speaks of is over, another client's, or
@@ -285,10 +323,14 @@ impl Routes {
 
     fn route_response(&mut self, response: &Response) -> Routed {
         let Some(id) = response.id() else {
-            return Routed::Dropped("an answer without an id");
+            // It could not read what it was sent, and will not answer that once more.
+            let only = self.narrowed(Answers::Unknown);
+            return match self.fail_answered(only, &DuplexError::Unreadable) {
+                0 => Routed::Dropped("an answer without an id"),
+                _ => Routed::Dropped("an answer without an id, taken for that to the only call,"),
+            };
         };
-        let wire = id.spelled_integer().map(Id::from_integer);
-        let Some(slot) = wire.and_then(|wire| self.take(&wire)) else {
+        let Some(slot) = wire_of(id).and_then(|wire| self.take(&wire)) else {
             return Routed::Dropped("an answer to no open request");
         };
         let Some(queue) = slot.queue else {
@@ -328,8 +370,9 @@ impl Routes {
         if *notification.method() == Method::Cancelled {
             return self.route_cancelled(notification);
         }
-        if let Some(wire) = notification.meta().subscription_id() {
-            let Some(slot) = self.calls.get(&wire) else {
+        if let Some(id) = notification.meta().subscription_id() {
+            let slot = wire_of(&id).and_then(|wire| Some((self.calls.get(&wire)?, wire)));
+            let Some((slot, wire)) = slot else {
                 return Routed::Dropped("a notification of no open subscription");
             };
             let raw = notification
@@ -349,10 +392,12 @@ impl Routes {
 
     fn route_progress(&self, notification: &Notification) -> Routed {
         let raw = notification.param("progressToken");
-        let Some((raw, token)) = raw.and_then(|raw| Some((raw, Id::from_raw(raw)?))) else {
+        let Some((raw, token)) = raw.and_then(|raw| Some((raw, Id::from_echo(raw)?))) else {
             return Routed::Dropped("progress without a token");
         };
-        let Some(wire) = self.tokens.get(&token) else {
+        // Clients have texts of digits as tokens, too: what was given comes before what it may spell.
+        let given = self.tokens.get(&token);
+        let Some(wire) = given.or_else(|| self.tokens.get(&wire_of(&token)?)) else {
             return Routed::Dropped("progress of no open request");
         };
         let theirs = self
@@ -375,20 +420,21 @@ impl Routes {
     /// The process takes back a request of its own, or ends a subscription.
     fn route_cancelled(&mut self, notification: Notification) -> Routed {
         let raw = notification.param("requestId");
-        let Some((raw, id)) = raw.and_then(|raw| Some((raw, Id::from_raw(raw)?))) else {
+        let Some((raw, id)) = raw.and_then(|raw| Some((raw, Id::from_echo(raw)?))) else {
             return Routed::Dropped("a cancellation without an id");
         };
         if let Some(owner) = self.asked.remove(&id) {
             return self.hand(owner.as_ref(), Message::Notification(notification));
         }
-        let Some(slot) = self.calls.get(&id) else {
+        let slot = wire_of(&id).and_then(|wire| Some((self.calls.get(&wire)?, wire)));
+        let Some((slot, wire)) = slot else {
             return Routed::Dropped("a cancellation of no open request");
         };
         let params = notification
             .params()
             .and_then(|params| replaced(params, raw, &slot.client));
         match params.and_then(|params| notification.with_params(&params).ok()) {
-            Some(restored) => self.hand(Some(&id), Message::Notification(restored)),
+            Some(restored) => self.hand(Some(&wire), Message::Notification(restored)),
             None => Routed::Dropped("a cancellation whose id could not be restored"),
         }
     }

@@ -14,7 +14,7 @@ use http::{
     header::{ACCEPT, CONTENT_TYPE},
     uri::PathAndQuery,
 };
-use keepgate_mcp::{Body, Message, repair, sse::Event};
+use keepgate_mcp::{Body, Message, skim::Outline, sse::Event};
 use std::{future::poll_fn, pin::Pin};
 use tokio::time::timeout;
 
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     body::BoxError,
-    duplex::{Connection, Core, DuplexError, Envelope, OwnEnvelope, Pipe, Posts, Sharing},
+    duplex::{Answers, Connection, Core, DuplexError, Envelope, OwnEnvelope, Pipe, Posts, Sharing},
     memory::{Charge, Spent},
 };
 
@@ -233,10 +233,10 @@ impl Reader {
             }
             Ok(body) => self.core.deliver(&body),
             Err(error) => {
-                tracing::warn!(server, %error, "dropped an event that is no message");
-                if repair::may_answer(&text) {
-                    self.core.fail_only();
-                }
+                let calls = self
+                    .core
+                    .fail_unreadable(Answers::among_messages(&Outline::of(&text)));
+                tracing::warn!(server, %error, calls, "dropped an event that is no message");
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use keepgate_mcp::{Limits, repair};
+use keepgate_mcp::{Limits, repair, skim::Outline};
 use tokio::{
     io::AsyncWriteExt,
     process::{ChildStdin, ChildStdout},
@@ -12,8 +12,8 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::line::{Lines, TooLong};
-use crate::duplex::{Core, DuplexError, OUTBOX};
+use super::line::Lines;
+use crate::duplex::{Answers, Core, DuplexError, OUTBOX};
 
 /// Writes lines until it is stopped; then stdin is closed by being dropped.
 pub(super) async fn write(
@@ -66,7 +66,7 @@ pub(super) async fn read_all(stdout: ChildStdout, _done: DropGuard, core: Arc<Co
     loop {
         match lines.next().await {
             Ok(Some(Ok(line))) => receive(&core, line),
-            Ok(Some(Err(line))) => skipped(&core, &line),
+            Ok(Some(Err(outline))) => skipped(&core, &outline),
             Ok(None) => return,
             Err(source) => {
                 core.end(DuplexError::Pipe(Arc::new(source)));
@@ -84,17 +84,29 @@ fn receive(core: &Core, line: Bytes) {
         ..Limits::reply()
     };
     let repaired = |repair| tracing::warn!(server, "{repair}");
+    // The client's id is written in place where nobody else has the bytes, so this is let go before.
+    let text = line.clone();
     match repair::decode(line, &limits, repaired) {
-        Ok(body) => core.deliver(&body),
+        Ok(body) => {
+            drop(text);
+            core.deliver(&body);
+        }
         Err(error) => {
-            tracing::warn!(server, %error, "a line on stdout is no message and was dropped");
+            // Whoever waits for what it answers would wait for nothing.
+            let calls = core.fail_unreadable(Answers::among_noise(&Outline::of(&text)));
+            tracing::warn!(
+                server,
+                %error,
+                calls,
+                "dropped a line on stdout that is no message"
+            );
         }
     }
 }
 
 /// Ends the call that a line over the cap answers.
-fn skipped(core: &Core, line: &TooLong) {
-    let calls = core.fail_answered(line.answers());
+fn skipped(core: &Core, outline: &Outline) {
+    let calls = core.fail_too_long(Answers::among_noise(outline));
     tracing::warn!(
         server = core.name,
         cap = core.max_message,

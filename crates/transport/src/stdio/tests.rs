@@ -64,6 +64,9 @@ for line in sys.stdin:
     elif what == "after":
         answer(id, done=True)
         for n in range(params["n"]): tell("notifications/message", level="info", data=n)
+    elif what == "raw":
+        line = bytes.fromhex(params["hex"]).replace(b"@", str(id).encode())
+        sys.stdout.buffer.write(line * params.get("times", 1) + b"\n"); sys.stdout.buffer.flush()
     elif what == "long": print("x" * params["n"], flush=True)
     elif what == "big": time.sleep(params.get("after", 0)); answer(id, text="x" * params["n"])
     elif what == "close": os.close(1); time.sleep(60)

@@ -14,6 +14,7 @@ use keepgate_call::{Cut, Item};
 use keepgate_mcp::{
     message::{Body, Message},
     repair,
+    skim::Outline,
     sse::{Event, SseError},
 };
 use keepgate_transport::http::upstream::{Events, StreamError};
@@ -134,7 +135,7 @@ fn item(
             Ok(Body::Single(message)) => matching.passed(message),
             // 2025-03-26 lets servers batch; we never send batches, so nobody has to understand one.
             Ok(Body::Batch(_)) => return Err(Cut::Upstream("a batch on a stream".to_owned())),
-            Err(error) if text.is_none_or(|text| repair::may_answer(&text)) => {
+            Err(error) if text.is_none_or(|text| Outline::of(&text).may_answer()) => {
                 return Err(Cut::Upstream(error.to_string()));
             }
             Err(error) => {

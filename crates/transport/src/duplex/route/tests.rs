@@ -185,3 +185,111 @@ fn a_client_cancels_its_own_calls_alone() {
         );
     }
 }
+
+/// Spellings of an id that was given out as an integer, and the one it is.
+fn spellings(wire: &Id) -> [String; 5] {
+    [
+        format!("{wire}"),
+        format!("\"{wire}\""),
+        format!("\"\\u003{wire}\""),
+        format!("{wire}.0"),
+        format!("{wire}e0"),
+    ]
+}
+
+#[test]
+fn an_id_is_one_id_however_a_server_spells_it() {
+    let subscription = |named: &str| {
+        format!(r#"{{"_meta":{{"io.modelcontextprotocol/subscriptionId":{named}}}}}"#)
+    };
+    for at in 0..5 {
+        let mut routes = Routes::new(false, Budget::default());
+        let call = r#"{"jsonrpc":"2.0","id":"c","method":"tools/call","params":{"_meta":{"progressToken":5}}}"#;
+        let called = routes.add(&request(call)).unwrap();
+        let listen = r#"{"jsonrpc":"2.0","id":"l","method":"subscriptions/listen"}"#;
+        let listening = routes.add(&request(listen)).unwrap();
+        let named = spellings(&listening.wire)[at].clone();
+        let token = spellings(&Id::from_integer(5))[at].clone();
+        for text in [
+            format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{token},"progress":1}}}}"#
+            ),
+            format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{}}}"#,
+                subscription(&named)
+            ),
+            format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{named}}}}}"#
+            ),
+        ] {
+            let routed = routes.route(message(&text));
+            assert!(matches!(routed, Routed::Call), "{routed:?}: {text}");
+        }
+        let heard = drain(&listening);
+        assert!(
+            heard.iter().all(|text| text.contains(r#":"l"}"#)),
+            "{heard:?}"
+        );
+        assert_eq!((heard.len(), drain(&called).len()), (2, 1));
+        // As a line is read, so that a double is an integer already.
+        let named = spellings(&called.wire)[at].clone();
+        let answer = format!(r#"{{"jsonrpc":"2.0","id":{named},"result":{{}}}}"#);
+        let repaired = keepgate_mcp::repair::decode(answer.into(), &Limits::reply(), |_| ());
+        let Ok(Body::Single(answer)) = repaired else {
+            panic!("{repaired:?}")
+        };
+        assert!(matches!(routes.route(answer), Routed::Call));
+        assert_eq!(
+            drain(&called),
+            [r#"{"jsonrpc":"2.0","id":"c","result":{}}"#]
+        );
+    }
+}
+
+/// The messages that wait for a call.
+fn drain(added: &Added) -> Vec<String> {
+    let mut seen = Vec::new();
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    while let std::task::Poll::Ready(Some(Ok(message))) = added.queue.poll(&mut context) {
+        seen.push(String::from_utf8(message.bytes().to_vec()).unwrap());
+    }
+    seen
+}
+
+#[test]
+fn a_token_that_a_client_chose_comes_before_an_id_it_may_spell() {
+    let mut routes = Routes::new(false, Budget::default());
+    let call = |token: &str| {
+        request(&format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"_meta":{{"progressToken":{token}}}}}}}"#
+        ))
+    };
+    let number = routes.add(&call("5")).unwrap();
+    let text = routes.add(&call("\"5\"")).unwrap();
+    for (token, heard) in [("\"5\"", (0, 1)), ("5", (1, 0))] {
+        let progress = format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{token},"progress":1}}}}"#
+        );
+        assert!(matches!(routes.route(message(&progress)), Routed::Call));
+        assert_eq!((drain(&number).len(), drain(&text).len()), heard);
+    }
+}
+
+#[test]
+fn an_error_without_an_id_is_for_the_only_call() {
+    let error = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"no"}}"#;
+    for (calls, failed) in [(1, true), (2, false)] {
+        let mut routes = Routes::new(false, Budget::default());
+        let added: Vec<_> = (0..calls).map(|_| add(&mut routes, "1")).collect();
+        assert!(matches!(routes.route(message(error)), Routed::Dropped(_)));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        for added in added {
+            let ended = added.queue.poll(&mut context);
+            let is_failed = matches!(
+                ended,
+                std::task::Poll::Ready(Some(Err(DuplexError::Unreadable)))
+            );
+            assert_eq!(is_failed, failed, "{ended:?}");
+        }
+    }
+}

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::duplex::Answers;
 
 fn flat(text: &str) -> Option<String> {
     flatten(&Bytes::copy_from_slice(text.as_bytes()))
@@ -78,7 +79,7 @@ async fn the_cap_holds_with_and_without_a_line_end() {
 #[tokio::test]
 async fn a_line_over_the_cap_names_the_call_it_answers() {
     let long = "x".repeat(3000);
-    for (text, answers) in [
+    for (text, answered) in [
         (
             format!(r#"{{"jsonrpc":"2.0","id":7,"result":{{"a":"{long}"}}}}"#),
             Answers::Call(7),
@@ -108,15 +109,63 @@ async fn a_line_over_the_cap_names_the_call_it_answers() {
             Answers::Nothing,
         ),
         (
-            format!(r#"{{"result":{{"a":"{long}"}},"x":"{long}"}}"#),
+            format!(r#"{{"jsonrpc":"2.0","result":{{"a":"{long}"}},"x":"{long}"}}"#),
             Answers::Unknown,
         ),
-        (long.clone(), Answers::Unknown),
     ] {
-        let source = Chunks([Bytes::from(format!("{text}\n"))].into());
-        let mut lines = Lines::new(source, 100);
-        let line = lines.next().await.unwrap().expect("a line");
-        assert_eq!(line.expect_err("over the cap").answers(), answers, "{text}");
+        assert_eq!(answers(&text).await, answered, "{text}");
+    }
+}
+
+/// The calls that a line over the cap answers.
+async fn answers(text: &str) -> Answers {
+    let source = Chunks([Bytes::from(format!("{text}\n"))].into());
+    let mut lines = Lines::new(source, 100);
+    let line = lines.next().await.unwrap().expect("a line");
+    Answers::among_noise(&line.expect_err("over the cap"))
+}
+
+#[tokio::test]
+async fn an_id_in_a_line_over_the_cap_is_read_as_in_any_other() {
+    let long = "x".repeat(3000);
+    for (text, answered) in [
+        // Texts, escapes and doubles, wherever they are; an id of the tool's own is none.
+        (
+            format!(r#"{{"jsonrpc":"2.0","id":"7","result":{{"a":"{long}","id":3}}}}"#),
+            Answers::Call(7),
+        ),
+        (
+            format!(r#"{{"jsonrpc":"2.0","id":"\u0037","result":{{"a":"{long}"}}}}"#),
+            Answers::Call(7),
+        ),
+        (
+            format!(r#"{{"jsonrpc":"2.0","i\u0064":7.0,"result":{{"a":"{long}"}}}}"#),
+            Answers::Call(7),
+        ),
+        (
+            format!(r#"{{"result":{{"a":"{long}"}},"id":7,"acme":"{long}","jsonrpc":"2.0"}}"#),
+            Answers::Call(7),
+        ),
+        (
+            format!(r#"{{"jsonrpc":"2.0","id":"a","result":{{"a":"{long}","id":3}}}}"#),
+            Answers::Nothing,
+        ),
+        (
+            format!(r#"{{"jsonrpc":"2.0","result":{{"a":"{long}","id":3}}}}"#),
+            Answers::Unknown,
+        ),
+        (
+            format!(r#"{{"id":7,"result":{{"a":"{long}"}},"id":8}}"#),
+            Answers::Unknown,
+        ),
+        // For people.
+        (
+            format!(r#"{{"level":"error","error":"{long}"}}"#),
+            Answers::Nothing,
+        ),
+        (long.clone(), Answers::Nothing),
+    ] {
+        assert_eq!(answers(&text).await, answered, "{text}");
     }
 }
 

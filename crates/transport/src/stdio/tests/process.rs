@@ -86,6 +86,115 @@ async fn a_process_that_closes_its_output_is_ended() {
     soon(connection.wait()).await;
 }
 
+/// A call on which the server writes `line` so many times over, in one line.
+fn raw(id: &str, line: &[u8], times: usize) -> Request {
+    let hex: String = line.iter().map(|byte| format!("{byte:02x}")).collect();
+    request(&format!(
+        r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"do":"raw","hex":"{hex}","times":{times}}}}}"#
+    ))
+}
+
+/// Lines (`@` is the call's id), and whether the call ends: next to another one, and alone.
+const UNREADABLE: [(&[u8], bool, bool); 17] = [
+    (
+        br#"{"jsonrpc":"2.0","id":@,"result":{"a":NaN}}"#,
+        true,
+        true,
+    ),
+    (br#"{"jsonrpc":"2.0","id":"@","result":{"a":}}"#, true, true),
+    (
+        b"{\"jsonrpc\":\"2.0\",\"id\":@.0,\"result\":{\"a\":\"\xff\"}}",
+        true,
+        true,
+    ),
+    (br#"{"jsonrpc":"2.0","id":@}"#, true, true),
+    (br#"{"jsonrpc":"2.0","id":@,"result":null}"#, true, true),
+    (
+        br#"{"jsonrpc":"2.0","id":@,"result":{},"error":{"code":1,"message":"a"}}"#,
+        true,
+        true,
+    ),
+    (br#"{"id":@,"result":{}}"#, true, true),
+    (br#"{"jsonrpc":"2.0","id":@,"result":{"cut":"#, true, true),
+    // Of a call that cannot be known.
+    (br#"{"jsonrpc":"2.0","result":{}}"#, false, true),
+    (
+        br#"{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":"a"}}"#,
+        false,
+        true,
+    ),
+    (
+        br#"{"jsonrpc":"2.0","id":@,"id":77,"result":{}}"#,
+        false,
+        true,
+    ),
+    // Of another one, or of none.
+    (
+        br#"{"jsonrpc":"2.0","id":977,"result":{"a":NaN}}"#,
+        false,
+        false,
+    ),
+    (
+        br#"{"jsonrpc":"2.0","id":"a","result":{"a":NaN}}"#,
+        false,
+        false,
+    ),
+    (
+        br#"{"jsonrpc":"2.0","method":"notifications/message","params":{"data":NaN}}"#,
+        false,
+        false,
+    ),
+    (
+        br#"{"level":"error","error":"boom","time":"}"#,
+        false,
+        false,
+    ),
+    (
+        br#"{'jsonrpc': '2.0', 'id': @, 'result': {}}"#,
+        false,
+        false,
+    ),
+    (b"[INFO] result: {\"id\":@,\"error\":1}", false, false),
+];
+
+#[tokio::test]
+async fn a_line_that_cannot_be_read_ends_the_call_it_answers_at_once() {
+    for (line, with_other, alone) in UNREADABLE {
+        let raw = raw("1", line, 1);
+        let connection = server(Sharing::Exclusive);
+        for (is_alone, ends) in [(true, alone), (false, with_other)] {
+            let line = String::from_utf8_lossy(line);
+            let mut other = None;
+            if !is_alone {
+                let hang = tool("2", "hang");
+                other = Some(connection.call(&hang, CallMode::KeepOnDrop).await.unwrap());
+            }
+            let mut replies = connection.call(&raw, CallMode::CancelOnDrop).await.unwrap();
+            if ends {
+                let error = soon(replies.next()).await.unwrap().unwrap_err();
+                assert!(matches!(error, DuplexError::Unreadable), "{error}: {line}");
+                drop(replies);
+                lives(&connection).await;
+            } else {
+                // What follows the line on the pipe has come, so the line has.
+                lives(&connection).await;
+                let next = replies.next().now_or_never();
+                assert!(next.is_none(), "{next:?}: {line}");
+            }
+            let other = other.as_mut().and_then(|other| other.next().now_or_never());
+            assert!(other.is_none(), "{other:?}: {line}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_line_with_a_byte_order_mark_is_read() {
+    let connection = server(Sharing::Exclusive);
+    let line = "\u{feff}{\"jsonrpc\":\"2.0\",\"id\":@,\"result\":{\"done\":true}}";
+    let raw = raw("1", line.as_bytes(), 1);
+    assert!(call(&connection, &raw).await.contains("done"));
+}
+
 /// The process answers still.
 async fn lives(connection: &Connection) {
     let empty = r#"{"jsonrpc":"2.0","id":2,"method":"m","params":{}}"#;
@@ -124,8 +233,17 @@ async fn a_line_over_the_cap_ends_the_call_it_answers() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     lives(&connection).await;
     assert!(others.next().now_or_never().is_none());
+    // What no message begins with is for people.
     let long = request(
         r#"{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"do":"long","n":100000}}"#,
+    );
+    let mut noise = connection.call(&long, CallMode::KeepOnDrop).await.unwrap();
+    lives(&connection).await;
+    assert!(noise.next().now_or_never().is_none());
+    let long = raw(
+        "3",
+        br#"{"jsonrpc":"2.0","result":{},"acme":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"#,
+        20,
     );
     let mut replies = connection.call(&long, CallMode::KeepOnDrop).await.unwrap();
     for replies in [&mut replies, &mut others] {
@@ -133,6 +251,10 @@ async fn a_line_over_the_cap_ends_the_call_it_answers() {
         assert!(matches!(error, DuplexError::LineTooLong { .. }), "{error}");
     }
     lives(&connection).await;
+}
+
+#[tokio::test]
+async fn a_message_over_the_cap_is_not_sent() {
     let big = format!(
         r#"{{"jsonrpc":"2.0","id":1,"method":"m","params":{{"x":"{}"}}}}"#,
         "x".repeat(1000)
