@@ -368,6 +368,7 @@ fn call() -> Arc<Call> {
         left: AtomicBool::new(false),
         resumes: Default::default(),
         handover: Default::default(),
+        wait: Default::default(),
         upstream_id: keepgate_call::UpstreamId::new(1),
         trace: keepgate_call::Trace::default(),
     })

@@ -45,6 +45,7 @@ mod reload;
 mod restarts;
 mod resume;
 mod reverse_proxy;
+mod rungs;
 mod sandbox;
 mod servers;
 mod shadow;

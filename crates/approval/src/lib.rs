@@ -25,5 +25,5 @@ pub use eligibility::{Ineligible, Person};
 pub use frozen::{Duty, FrozenCall, FrozenCaller, Requirement, Risk};
 pub use key::{KeyError, StoreKey};
 pub use link::{ConsoleUrl, push_encoded};
-pub use settings::{Settings, Unrelated};
+pub use settings::{HoldTimes, Settings, Unrelated};
 pub use view::{DecisionView, View, ViewError};

@@ -13,8 +13,8 @@ pub struct Settings {
     pub valid_for: Duration,
     /// Time after a no in which the same call is denied at once (`approvals.cooldown`).
     pub cooldown: Duration,
-    /// Time a call is held for a decision before it is answered (`approvals.hold`); zero for none.
-    pub hold: Duration,
+    /// Times for which calls are held (`approvals.hold`).
+    pub hold: HoldTimes,
     /// Open requests of one caller (`approvals.pending_per_caller`).
     pub pending_per_caller: u32,
     /// Requests of one caller a minute (`approvals.requests_per_minute`).
@@ -23,6 +23,42 @@ pub struct Settings {
     pub unrelated: Unrelated,
     /// The console that answers link to (`admin.public_url`); none where operators have no browser.
     pub console: Option<ConsoleUrl>,
+}
+
+/// Times for which a call is held for a decision before it is answered that it waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HoldTimes {
+    /// In one round of a call of 2026-07-28 (`approvals.hold.round`); zero for none.
+    pub round: Duration,
+    /// In all its rounds together (`approvals.hold.total`).
+    pub total: Duration,
+    /// In the revisions that have sessions (`approvals.hold.stream`); zero for none.
+    pub stream: Duration,
+}
+
+impl HoldTimes {
+    /// No call is held.
+    pub const OFF: Self = Self {
+        round: Duration::ZERO,
+        total: Duration::ZERO,
+        stream: Duration::ZERO,
+    };
+    /// Longest time in one round, and on the stream of a session: clients give up after a minute.
+    pub const MAX_ONCE: Duration = Duration::from_secs(50);
+    /// Longest time in all rounds: some clients give up after two minutes, whatever comes.
+    pub const MAX_TOTAL: Duration = Duration::from_secs(100);
+    /// Rounds of one call: clients give up after ten, and a gateway before this one may take one of its own.
+    pub const MAX_ROUNDS: u8 = 8;
+}
+
+impl Default for HoldTimes {
+    fn default() -> Self {
+        Self {
+            round: Duration::from_secs(20),
+            total: Self::MAX_TOTAL,
+            stream: Self::MAX_ONCE,
+        }
+    }
 }
 
 /// Whether an operator decides who may be the caller: nothing shows that the two differ.
@@ -40,8 +76,6 @@ impl Settings {
     pub const MAX_TTL: Duration = Duration::from_secs(24 * 60 * 60);
     /// Longest time a yes may be used.
     pub const MAX_VALID_FOR: Duration = Duration::from_secs(8 * 60 * 60);
-    /// Longest time a call is held: clients give up, some after a minute and most after two.
-    pub const MAX_HOLD: Duration = Duration::from_secs(100);
     /// Open requests of everybody: some megabytes for whoever looks through them.
     pub const MAX_PENDING: u32 = 10_000;
     /// Bytes of these in the store.
@@ -54,7 +88,7 @@ impl Default for Settings {
             ttl: Duration::from_secs(15 * 60),
             valid_for: Duration::from_secs(15 * 60),
             cooldown: Duration::from_secs(10 * 60),
-            hold: Duration::from_secs(50),
+            hold: HoldTimes::default(),
             pending_per_caller: 20,
             requests_per_minute: 10,
             unrelated: Unrelated::default(),

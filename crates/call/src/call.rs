@@ -19,7 +19,7 @@ use keepgate_mcp::{
 
 use crate::{
     BesideNote, Caller, Carried, CredentialNote, DecisionId, Handover, HttpTransport, ServerName,
-    Trace, UpstreamId,
+    Trace, UpstreamId, Wait,
 };
 
 impl Ask {
@@ -126,6 +126,8 @@ pub struct Call {
     pub resumes: OnceLock<Arc<Self>>,
     /// The streams that had its answer.
     pub handover: Handover,
+    /// Its wait for a person.
+    pub wait: Wait,
 }
 
 impl Call {

@@ -16,6 +16,7 @@ mod refusal;
 mod reply;
 mod target;
 pub mod trace;
+mod wait;
 
 pub use beside::{Beside, BesideNote};
 pub use call::{Ask, Call, Origin, Passed};
@@ -30,3 +31,4 @@ pub use refusal::{ApprovalNote, Code, Fault, Limit, Refusal};
 pub use reply::{Answer, Cut, Events, Follow, Item, Reply, Step};
 pub use target::{EndpointPath, HttpTransport, ServerName, Tenant};
 pub use trace::Trace;
+pub use wait::Wait;

@@ -13,6 +13,7 @@ use keepgate_mcp::{
     id::Id,
     message::{Message, Request},
     method::{Method, Reference, Subject},
+    revision::Revision,
 };
 use keepgate_transport::Body;
 
@@ -175,6 +176,24 @@ pub fn decoded(body: Bytes) -> Option<Message> {
     }
 }
 
+/// Progress of a call that is held for an approval: thousandths, so that whatever its server reports later is more.
+pub fn progress(call: &Call, token: &Id, thousandths: u32, approval: &str) -> Option<Message> {
+    let token = token.as_json();
+    // 2024-11-05 has no messages in it.
+    let words = match call.revision {
+        Revision::V2024_11_05 => String::new(),
+        Revision::V2025_03_26
+        | Revision::V2025_06_18
+        | Revision::V2025_11_25
+        | Revision::V2026_07_28 => {
+            let words = format!("not executed yet: approval {approval} waits for a person");
+            format!(",\"message\":{}", encode::escape(&words))
+        }
+    };
+    let params = format!("{{\"progressToken\":{token},\"progress\":0.{thousandths:03}{words}}}");
+    decoded(encode::notification(&Method::Progress, Some(&params)))
+}
+
 /// The `_meta` of every message of a subscription (2026-07-28 `basic/patterns/subscriptions`). `None` for every other request.
 pub fn subscription_meta(request: &Request) -> Option<String> {
     let subscribes = *request.method() == Method::SubscriptionsListen;
@@ -304,7 +323,7 @@ fn data(refusal: &Refusal) -> String {
         data.push_str(",\"effect\":\"possible\"");
     }
     if let Code::RevisionUnsupported = refusal.code {
-        let known: Vec<String> = keepgate_mcp::revision::Revision::ALL
+        let known: Vec<String> = Revision::ALL
             .iter()
             .map(|known| format!("\"{}\"", known.as_str()))
             .collect();

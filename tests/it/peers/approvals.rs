@@ -26,7 +26,7 @@ approve contains {"code": "payment"} if input.arguments.of == "payment"
 "#;
 
 /// A server whose tools say what they did.
-async fn server() -> FakeServer {
+pub(super) async fn server() -> FakeServer {
     FakeServer::with_tools(|heard| {
         let call = heard.json();
         let done = format!(
@@ -40,13 +40,23 @@ async fn server() -> FakeServer {
 
 /// A gateway before the server, with an approver and one of the group `dba`.
 async fn gate(server: &FakeServer) -> (Gate, People) {
-    holding(server, "off").await
+    holding(server, json!("off")).await
 }
 
 /// As [`gate`], with calls held so long.
-async fn holding(server: &FakeServer, hold: &str) -> (Gate, People) {
+async fn holding(server: &FakeServer, hold: Value) -> (Gate, People) {
+    holding_with(server, hold, |_| {}).await
+}
+
+/// As [`holding`], with any other change of the configuration.
+pub(super) async fn holding_with(
+    server: &FakeServer,
+    hold: Value,
+    change: impl FnOnce(&mut Value),
+) -> (Gate, People) {
     let home = Home::new().url("up", &server.url()).keys();
     let home = home.with(|it| it["approvals"] = json!({"hold": hold}));
+    let home = home.with(change);
     home.policy(POLICY);
     let key = home.key("agent").await.1;
     let owned = home
@@ -64,10 +74,10 @@ async fn holding(server: &FakeServer, hold: &str) -> (Gate, People) {
 }
 
 /// Keys of agents, and tokens of operators.
-struct People {
-    key: String,
+pub(super) struct People {
+    pub(super) key: String,
     owned: String,
-    ann: PathBuf,
+    pub(super) ann: PathBuf,
     dba: PathBuf,
     auditor: PathBuf,
 }
@@ -82,13 +92,13 @@ async fn operator(home: &Home, name: &str, words: &[&str]) -> PathBuf {
     path
 }
 
-fn agent(gate: &Gate, key: &str) -> Client {
+pub(super) fn agent(gate: &Gate, key: &str) -> Client {
     let client = gate.client("up");
     client.header("authorization", &format!("Bearer {key}"))
 }
 
 /// `keepgate approvals ..` or `grants ..` by whoever holds the token.
-async fn keepgate(gate: &Gate, token: &std::path::Path, words: &[&str]) -> Finished {
+pub(super) async fn keepgate(gate: &Gate, token: &std::path::Path, words: &[&str]) -> Finished {
     let url = format!("http://{}", gate.admin);
     let token = token.to_str().expect("a path");
     let words = [words, &["--url", &url, "--token-file", token]].concat();
@@ -96,7 +106,7 @@ async fn keepgate(gate: &Gate, token: &std::path::Path, words: &[&str]) -> Finis
 }
 
 /// The id of the approval a call waits for.
-fn waits(answer: &Answer) -> String {
+pub(super) fn waits(answer: &Answer) -> String {
     let result = &answer.json()["result"];
     assert_eq!(result["isError"], true, "{answer:?}");
     let refusal = &result["_meta"]["dev.keepgate/refusal"];
@@ -113,14 +123,19 @@ fn waits(answer: &Answer) -> String {
     id
 }
 
-fn ran(answer: &Answer) -> bool {
+pub(super) fn ran(answer: &Answer) -> bool {
     answer.json()["result"]["content"][0]["text"]
         .as_str()
         .is_some_and(|text| text.starts_with("did "))
 }
 
 /// Decides over an approval as it is shown now.
-async fn decide(gate: &Gate, token: &std::path::Path, verdict: &str, id: &str) -> Finished {
+pub(super) async fn decide(
+    gate: &Gate,
+    token: &std::path::Path,
+    verdict: &str,
+    id: &str,
+) -> Finished {
     let shown = keepgate(gate, token, &["approvals", "show", id])
         .await
         .json();
@@ -379,7 +394,7 @@ async fn a_store_that_cannot_be_used_refuses_only_what_needs_it() {
 }
 
 /// The id of the one approval that waits, once there is one.
-async fn waiting(gate: &Gate, token: &std::path::Path) -> String {
+pub(super) async fn waiting(gate: &Gate, token: &std::path::Path) -> String {
     let mut id = None;
     until("a call to wait", async || {
         let list = keepgate(gate, token, &["approvals", "list"]).await.json();
@@ -393,7 +408,7 @@ async fn waiting(gate: &Gate, token: &std::path::Path) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_held_call_runs_once_somebody_says_yes() {
     let server = server().await;
-    let (gate, people) = holding(&server, "60s").await;
+    let (gate, people) = holding(&server, json!({"round": "50s"})).await;
     for (number, verdict) in [(1, "approve"), (2, "deny")] {
         let client = agent(&gate, &people.key);
         let call =
@@ -418,7 +433,7 @@ async fn a_held_call_runs_once_somebody_says_yes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_held_call_ends_with_a_kill_its_client_and_the_gateway() {
     let server = server().await;
-    let (gate, people) = holding(&server, "100s").await;
+    let (gate, people) = holding(&server, json!({"round": "50s"})).await;
     let call = |number: u32| {
         let client = agent(&gate, &people.key);
         tokio::spawn(async move { client.call_modern("delete", json!({"id": number})).await })

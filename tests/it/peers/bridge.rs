@@ -1,6 +1,6 @@
 //! `keepgate stdio`: the stdio clients of the official SDKs, in every era, through the bridge and a gateway.
 
-mod scripted;
+pub(super) mod scripted;
 
 use keepgate_tests::free_port;
 use serde_json::json;

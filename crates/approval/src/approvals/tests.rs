@@ -100,6 +100,7 @@ fn call() -> Arc<Call> {
         left: AtomicBool::new(false),
         resumes: Default::default(),
         handover: Default::default(),
+        wait: Default::default(),
         upstream_id: UpstreamId::new(1),
         transport: keepgate_call::HttpTransport::Streamable,
     })

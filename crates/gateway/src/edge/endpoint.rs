@@ -3,8 +3,10 @@
 mod answer;
 mod batch;
 mod detach;
+mod held;
 mod narrow;
 mod post;
+mod run;
 mod sse;
 
 use std::{
@@ -19,19 +21,18 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use keepgate_call::{
-    Ask, Call, Caller, Code, HttpTransport, Origin, Passed, Refusal, Reply, ServerName, Trace,
+    Ask, Call, Caller, Code, HttpTransport, Origin, Passed, Refusal, ServerName, Trace, Wait,
     trace::Remote,
 };
 use keepgate_mcp::{Era, Mirrored, header::HeaderError, message::Message, revision::Revision};
 use keepgate_telemetry::trace::Carrier;
 use keepgate_transport::{Body, http::server::Peer};
-use tower::{Service, ServiceExt};
+use tower::Service;
 
-use self::detach::Detached;
 use super::authn::Identified;
 use crate::{
     layers::kill,
-    render::{self, Asked, challenge},
+    render::{self, Asked},
     session::{Definition, Session},
     settings::{Limits, Settings},
     shared::Shared,
@@ -242,42 +243,9 @@ impl Inner {
             left: AtomicBool::new(false),
             resumes: Default::default(),
             handover: Default::default(),
+            wait: Wait::new(stateful),
             trace,
         })
-    }
-
-    /// Runs a call. A client whose token lacks scopes is told how to come by them.
-    async fn run(&self, call: Arc<Call>) -> Result<Reply, Refusal> {
-        let asked = Arc::clone(&call);
-        let ran = self.carry(call).await;
-        ran.map_err(|mut refusal| {
-            if refusal.code == Code::InsufficientScope
-                && let authn = self.shared.authn.current()
-                && let Some(resource) = authn.resource()
-            {
-                let place = match asked.transport {
-                    HttpTransport::Streamable => "mcp",
-                    HttpTransport::Sse => "sse",
-                };
-                let path = format!("/{}/{place}", asked.server);
-                refusal.challenge = Some(challenge::scopes(resource, &path, &refusal));
-            }
-            refusal
-        })
-    }
-
-    /// Carries a call through the layers. A client of the stateful revisions that goes away does not take its call with it: there, a closed
-    /// connection is no cancellation (2025-11-25 `basic/transports`); in 2026-07-28 it is.
-    async fn carry(&self, call: Arc<Call>) -> Result<Reply, Refusal> {
-        let running = Calls::clone(&self.calls).oneshot(Arc::clone(&call));
-        if call.revision.facts().disconnect_cancels {
-            return running.await;
-        }
-        let tasks = self.shared.tasks.clone();
-        let detached = Arc::clone(&call);
-        // Within what is detached, so that a stream which begins when its client has gone is read to its end as well.
-        let kept = async move { running.await.map(|reply| answer::kept(&call, reply, tasks)) };
-        Detached::new(&detached, kept, &self.shared.tasks).await
     }
 }
 

@@ -3,14 +3,14 @@
 //! An approval is used up here, before the intent is recorded; see `keepgate_approval`. Where there is none, the call is
 //! refused and waits for a decision, and the same call later uses it.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+mod hold;
+mod ladder;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use keepgate_approval::{
-    Approvals, Denial, Duty, FrozenCall, FrozenCaller, Requirement, Risk, Settings as Terms, Use,
+    Approvals, Denial, Duty, FrozenCall, FrozenCaller, HoldTimes, Requirement, Risk,
+    Settings as Terms, Use,
 };
 use keepgate_call::{ApprovalNote, Call, Code, Refusal, ServerName};
 use keepgate_mcp::{
@@ -20,6 +20,10 @@ use keepgate_mcp::{
 };
 use keepgate_policy::{self as policy, Approval, Decision, Effect, ToolFacts};
 
+use self::{
+    hold::{hold, still_wanted},
+    ladder::{Rung, Situation},
+};
 use super::{
     policy::{Judge, Judged},
     session::Bound,
@@ -82,42 +86,49 @@ impl RequireApproval {
         let settings = approvals.settings();
         // Made again after the wait: its arguments may be a megabyte, and a held call has them in its message already.
         let frozen = || self.freeze(bound, request, decision, terms, &settings);
-        let entered = match approvals.enter(&bound.call, frozen()).await {
-            Err(Denial::Pending { id, .. }) if !settings.hold.is_zero() => {
-                self.hold(approvals, &id, bound, settings.hold).await;
-                still_wanted(&bound.call)?;
+        let call = &bound.call;
+        let entered = match approvals.enter(call, frozen()).await {
+            Err(Denial::Pending { id, expires_in }) => {
+                if !self.held(approvals, call, &id, &settings.hold).await? {
+                    return Err(denied(Denial::Pending { id, expires_in }, call, decision));
+                }
                 self.unchanged(bound, tool, request, decision)?;
-                approvals.enter(&bound.call, frozen()).await
+                approvals.enter(call, frozen()).await
             }
             entered => entered,
         };
         match entered {
             Ok(used) => {
-                bound.call.carried.note_approval(used.approval());
+                call.carried.note_approval(used.approval());
                 Ok(Box::new(used))
             }
-            Err(denial) => Err(denied(denial, &bound.call, decision)),
+            Err(denial) => Err(denied(denial, call, decision)),
         }
     }
 
-    /// Waits until somebody has decided, the time is over, or the gateway ends. Holds nothing but the call itself.
-    async fn hold(&self, approvals: &Approvals, id: &Arc<str>, bound: &Bound, time: Duration) {
-        let end = tokio::time::Instant::now() + time;
-        loop {
-            let transition = approvals.transition(id);
-            let mut changed = std::pin::pin!(transition.notified());
-            changed.as_mut().enable();
-            // It may have happened before this waited for it.
-            if !approvals.is_pending(&bound.call.caller.tenant, id).await {
-                return;
+    /// Holds a call that waits, as its client can take it. `false` when it is to be answered that it waits.
+    ///
+    /// # Errors
+    /// The refusal of a call that may not go on.
+    async fn held(
+        &self,
+        approvals: &Approvals,
+        call: &Call,
+        id: &Arc<str>,
+        times: &HoldTimes,
+    ) -> Result<bool, Refusal> {
+        let time = match Situation::of(call, times).rung() {
+            Rung::Rounds => times.round.min(times.total),
+            Rung::Stream => {
+                call.wait.hold(id);
+                times.stream
             }
-            tokio::select! {
-                () = changed => {}
-                () = tokio::time::sleep_until(end) => return,
-                () = self.load.drained() => return,
-                () = unwanted(&bound.call) => return,
-            }
-        }
+            Rung::Answer => return Ok(false),
+        };
+        hold(approvals, &self.load, (call, id), time).await;
+        still_wanted(call)?;
+        // Nobody would have the result: what was approved meanwhile is there for the next equal call.
+        Ok(!call.is_left())
     }
 
     /// Whether policy still has the same terms for a call that was held: else the client's next attempt meets the new ones.
@@ -178,27 +189,6 @@ impl RequireApproval {
             requirement: requirement(decision, terms, defaults),
             decision_id: call.id.as_str().into(),
         }
-    }
-}
-
-/// Interval of looks whether a held call is still wanted.
-const LOOK: Duration = Duration::from_millis(250);
-
-/// Waits until a held call is not wanted any more.
-async fn unwanted(call: &Call) {
-    while still_wanted(call).is_ok() {
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
-/// Whether a call that was held may go on: its client has not cancelled it, and its credential has not ended.
-fn still_wanted(call: &Call) -> Result<(), Refusal> {
-    if call.carried.is_cancelled() {
-        return Err(Refusal::new(Code::Cancelled));
-    }
-    match call.caller.expires {
-        Some(end) if end <= SystemTime::now() => Err(Refusal::new(Code::AuthnInvalid)),
-        Some(_) | None => Ok(()),
     }
 }
 

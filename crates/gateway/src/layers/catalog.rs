@@ -422,6 +422,7 @@ impl Lookup {
             left: AtomicBool::new(false),
             resumes: Default::default(),
             handover: Default::default(),
+            wait: Default::default(),
             trace: self.tracer.inner(&call.trace, random),
         })
     }

@@ -17,7 +17,7 @@ use super::super::process::{PATIENCE, Running, command, program};
 const SESSION: &str = "upstream-secret-session";
 
 /// A bridge and the client's ends of its streams.
-pub(super) struct Bridge {
+pub(in super::super) struct Bridge {
     child: Child,
     input: Option<ChildStdin>,
     output: Lines<BufReader<ChildStdout>>,
@@ -28,7 +28,7 @@ impl Bridge {
         Self::at(&server.url(), more)
     }
 
-    pub(super) fn at(url: &str, more: &[&str]) -> Self {
+    pub(in super::super) fn at(url: &str, more: &[&str]) -> Self {
         let words = [&["stdio", url], more].concat();
         let mut child = command(program("keepgate"), &words)
             .stdin(Stdio::piped())
@@ -71,12 +71,12 @@ impl Bridge {
         input.write_all(b"\n").await.expect("a reader");
     }
 
-    pub(super) async fn send(&mut self, message: &Value) {
+    pub(in super::super) async fn send(&mut self, message: &Value) {
         self.line(&message.to_string()).await;
     }
 
     /// The next message, which has a line of its own.
-    pub(super) async fn hear(&mut self) -> Value {
+    pub(in super::super) async fn hear(&mut self) -> Value {
         let line = tokio::time::timeout(PATIENCE, self.output.next_line()).await;
         let line = line
             .expect("a message in time")

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use keepgate_approval::{Settings, Unrelated};
+use keepgate_approval::{HoldTimes, Settings, Unrelated};
 
 use crate::config::decode::{At, Decode, Fields, choice, written};
 use crate::config::document::Node;
@@ -17,7 +17,7 @@ pub(crate) struct Approvals {
     pub(crate) ttl: At<Duration>,
     pub(crate) valid_for: At<Duration>,
     pub(crate) cooldown: Duration,
-    pub(crate) hold: At<Hold>,
+    pub(crate) hold: Hold,
     pub(crate) pending_per_caller: NonZeroUsize,
     pub(crate) requests_per_minute: NonZeroUsize,
     pub(crate) unrelated: Unrelated,
@@ -39,7 +39,7 @@ impl Decode for Approvals {
                 standard("approvals.valid_for", defaults.valid_for),
             ),
             cooldown: fields.or("cooldown", defaults.cooldown),
-            hold: fields.or("hold", standard("approvals.hold", Hold(defaults.hold))),
+            hold: fields.section("hold")?,
             pending_per_caller: fields.or("pending_per_caller", count(defaults.pending_per_caller)),
             requests_per_minute: fields
                 .or("requests_per_minute", count(defaults.requests_per_minute)),
@@ -50,16 +50,38 @@ impl Decode for Approvals {
     }
 }
 
-/// `approvals.hold`: a time, or `off`.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Hold(pub(crate) Duration);
+/// `approvals.hold`: times, or `off` for none.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    pub(crate) round: At<Duration>,
+    pub(crate) total: At<Duration>,
+    pub(crate) stream: At<Duration>,
+}
+
+impl Hold {
+    fn of(times: HoldTimes) -> Self {
+        Self {
+            round: standard("approvals.hold.round", times.round),
+            total: standard("approvals.hold.total", times.total),
+            stream: standard("approvals.hold.stream", times.stream),
+        }
+    }
+}
 
 impl Decode for Hold {
     fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
         if written(node) == Some("off") {
-            return Some(Self(Duration::ZERO));
+            return Some(Self::of(HoldTimes::OFF));
         }
-        Duration::decode(node, path, faults).map(Self)
+        let defaults = Self::of(HoldTimes::default());
+        let mut fields = Fields::new(node, path, faults)?;
+        let hold = Self {
+            round: fields.or("round", defaults.round),
+            total: fields.or("total", defaults.total),
+            stream: fields.or("stream", defaults.stream),
+        };
+        fields.finish();
+        Some(hold)
     }
 }
 

@@ -3,12 +3,12 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use keepgate_approval::Settings;
+use keepgate_approval::{HoldTimes, Settings};
 
 use super::Resolver;
 use crate::config::Admin;
 use crate::config::decode::At;
-use crate::config::raw::approvals::{Approvals, Hold};
+use crate::config::raw::approvals::Approvals;
 
 impl Resolver<'_> {
     /// The settings of approvals.
@@ -18,19 +18,16 @@ impl Resolver<'_> {
             ttl: self.at_most(&raw.ttl, Settings::MAX_TTL, "24h"),
             valid_for: self.at_most(&raw.valid_for, Settings::MAX_VALID_FOR, "8h"),
             cooldown: raw.cooldown,
-            hold: self.held_at_most(&raw.hold),
+            hold: HoldTimes {
+                round: self.at_most(&raw.hold.round, HoldTimes::MAX_ONCE, "50s"),
+                total: self.at_most(&raw.hold.total, HoldTimes::MAX_TOTAL, "100s"),
+                stream: self.at_most(&raw.hold.stream, HoldTimes::MAX_ONCE, "50s"),
+            },
             pending_per_caller: count(raw.pending_per_caller),
             requests_per_minute: count(raw.requests_per_minute),
             unrelated: raw.unrelated,
             console: admin.and_then(|admin| admin.public_url.clone()),
         }
-    }
-
-    fn held_at_most(&mut self, hold: &At<Hold>) -> Duration {
-        if hold.value.0 > Settings::MAX_HOLD {
-            self.faults.push(hold.fault("the longest is 100s"));
-        }
-        hold.value.0
     }
 
     fn at_most(&mut self, time: &At<Duration>, bound: Duration, name: &str) -> Duration {

@@ -52,6 +52,34 @@ fn streamed(inner: &Inner, call: &Call, events: Events) -> Response<Body> {
     sse_response(inner, finished(call, while_known(inner, call, events)))
 }
 
+/// Answer to a request on a stream.
+pub(super) enum Settled {
+    /// Its events.
+    Stream(Events),
+    /// The one message.
+    Message(Message),
+}
+
+/// The answer to a request as it goes on a stream, where a status means nothing. An error that names no request would leave its
+/// client waiting.
+pub(super) fn settled(answer: Answer) -> Result<Settled, Refusal> {
+    match answer {
+        Answer::Stream(events) => Ok(Settled::Stream(events)),
+        Answer::Message(message) => Ok(Settled::Message(message)),
+        Answer::Passed { status, body } => render::decoded(body)
+            .filter(|message| matches!(message, Message::Response(it) if it.id().is_some()))
+            .map(Settled::Message)
+            .ok_or_else(|| {
+                let refused = Refusal::new(Code::UpstreamRefused).dispatched();
+                refused.detail(format!("HTTP {status}"))
+            }),
+        Answer::Accepted => {
+            let invalid = Refusal::new(Code::UpstreamInvalid).dispatched();
+            Err(invalid.detail("no answer to a request"))
+        }
+    }
+}
+
 /// Keeps the stream of a reply alive when its client goes away, unless it only listens: that goes with its client.
 pub(super) fn kept(call: &Arc<Call>, reply: Reply, tasks: TaskTracker) -> Reply {
     match reply {

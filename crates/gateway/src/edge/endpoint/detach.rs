@@ -8,39 +8,32 @@ use std::{
 
 use futures_core::Stream;
 use futures_util::StreamExt;
-use keepgate_call::{Call, Cut, Events, Item};
+use keepgate_call::{Call, Cut, Events, Item, Refusal, Reply};
 use tokio_util::task::TaskTracker;
 
+use super::run::Running;
+
 /// A future that, dropped before its end, runs on in the background; the call notes that its client has left.
-pub(super) struct Detached<F>
-where
-    F: Future<Output: Send> + Send + 'static,
-{
-    running: Option<Pin<Box<F>>>,
+pub(super) struct Detached {
+    running: Option<Running>,
     call: Arc<Call>,
     tasks: TaskTracker,
 }
 
-impl<F> Detached<F>
-where
-    F: Future<Output: Send> + Send + 'static,
-{
-    pub(super) fn new(call: &Arc<Call>, running: F, tasks: &TaskTracker) -> Self {
+impl Detached {
+    pub(super) fn new(call: &Arc<Call>, running: Running, tasks: &TaskTracker) -> Self {
         Self {
-            running: Some(Box::pin(running)),
+            running: Some(running),
             call: Arc::clone(call),
             tasks: tasks.clone(),
         }
     }
 }
 
-impl<F> Future for Detached<F>
-where
-    F: Future<Output: Send> + Send + 'static,
-{
-    type Output = F::Output;
+impl Future for Detached {
+    type Output = Result<Reply, Refusal>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(running) = self.running.as_mut() else {
             return Poll::Pending;
         };
@@ -50,10 +43,7 @@ where
     }
 }
 
-impl<F> Drop for Detached<F>
-where
-    F: Future<Output: Send> + Send + 'static,
-{
+impl Drop for Detached {
     fn drop(&mut self) {
         if let Some(running) = self.running.take()
             && tokio::runtime::Handle::try_current().is_ok()

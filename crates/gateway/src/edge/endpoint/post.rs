@@ -17,7 +17,12 @@ use keepgate_transport::{
     body::{ReadError, read_within},
 };
 
-use super::{Arrived, Inner, accepts, answer, batch, mirrored, narrow::narrowed};
+use super::{
+    Arrived, Inner, accepts, answer, batch,
+    held::{self, Begun},
+    mirrored,
+    narrow::narrowed,
+};
 use crate::inspection::Inspection;
 use crate::render::{self, Asked};
 
@@ -78,7 +83,11 @@ impl Inner {
                     framing.revision,
                     Ask::Message(narrowed(message, framing.revision)?),
                 )?);
-                match self.run(Arc::clone(&call)).await {
+                let reply = match held::begun(self.begin(&call), &call).await {
+                    Begun::Held(run) => return Ok(held::respond(&self, &call, run)),
+                    Begun::Over(reply) => self.challenged(&call, reply),
+                };
+                match reply {
                     Ok(reply) => Ok(answer::respond(&self, &call, reply)),
                     Err(refusal) => Ok(render::in_band(&refusal, &Asked::of(&call))),
                 }
@@ -88,7 +97,11 @@ impl Inner {
                     .into_iter()
                     .map(|message: Message| {
                         let message = narrowed(message, framing.revision)?;
-                        self.call(&arrived, &mirrored, framing.revision, Ask::Message(message))
+                        let ask = Ask::Message(message);
+                        let mut call = self.call(&arrived, &mirrored, framing.revision, ask)?;
+                        // The answers of a batch go out together: one that is held would hold up all.
+                        call.wait.may_stream = false;
+                        Ok(call)
                     })
                     .collect();
                 batch::run(&self, calls?).await

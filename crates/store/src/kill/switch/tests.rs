@@ -50,6 +50,7 @@ fn call(caller: &str, tool: &str) -> Arc<Call> {
         left: AtomicBool::new(false),
         resumes: Default::default(),
         handover: Default::default(),
+        wait: Default::default(),
         upstream_id: keepgate_call::UpstreamId::new(1),
     })
 }

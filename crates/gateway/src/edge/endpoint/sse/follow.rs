@@ -1,19 +1,24 @@
 //! Replies on the way to a client's event stream. The client cannot resume one: where a client of Streamable HTTP would, it is done
 //! here, by the same `GET` through the same layers.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::poll_fn, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use keepgate_call::{Answer, Ask, Call, Code, Events, Refusal, Reply};
-use keepgate_mcp::{Mirrored, message::Message, revision::Revision};
+use keepgate_mcp::{Mirrored, revision::Revision};
 use tracing::debug;
 
 use super::{
-    super::{Inner, answer},
+    super::{
+        Inner,
+        answer::{self, Settled},
+        held::{self, Begun, Progress},
+        run::Run,
+    },
     Posted, refuse,
 };
-use crate::{render, session::Channel};
+use crate::session::Channel;
 
 /// Pauses before a stream is asked for again: the first, doubled until something comes, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -62,12 +67,36 @@ impl Inner {
     /// Runs a request and puts everything that answers it on the stream.
     pub(super) async fn answer(self: &Arc<Self>, posted: &Posted, call: &Arc<Call>) {
         let channel = &posted.channel;
-        let answered = match self.run(Arc::clone(call)).await {
-            Ok(reply) => self.replied(posted, call, reply).await,
+        let (reply, progress) = match held::begun(self.begin(call), call).await {
+            Begun::Over(reply) => (reply, None),
+            Begun::Held(run) => self.held(posted, call, run).await,
+        };
+        let answered = match self.challenged(call, reply) {
+            Ok(reply) => self.replied(posted, call, reply, progress).await,
             Err(refusal) => Err(refusal),
         };
         if let Err(refusal) = answered {
             refuse(&refusal, call, channel).await;
+        }
+    }
+
+    /// Reports on the stream that a call is held, until it is not.
+    async fn held(
+        &self,
+        posted: &Posted,
+        call: &Call,
+        mut run: Run,
+    ) -> (Result<Reply, Refusal>, Option<Progress>) {
+        let Some(mut progress) = Progress::of(call, self.limits.keep_alive) else {
+            return (run.await, None);
+        };
+        loop {
+            let report = tokio::select! {
+                biased;
+                reply = &mut run => return (reply, Some(progress)),
+                report = poll_fn(|context| progress.poll_next(call, context)) => report,
+            };
+            posted.channel.send(report).await;
         }
     }
 
@@ -76,22 +105,21 @@ impl Inner {
         posted: &Posted,
         call: &Arc<Call>,
         reply: Reply,
+        progress: Option<Progress>,
     ) -> Result<(), Refusal> {
-        let invalid = || Refusal::new(Code::UpstreamInvalid).dispatched();
-        let message = match reply.answer {
-            Answer::Stream(events) => return self.followed(posted, call, events).await,
-            Answer::Message(message) => message,
-            // A status means nothing on a stream. An error that names no request would leave its client waiting.
-            Answer::Passed { status, body } => render::decoded(body)
-                .filter(|message| matches!(message, Message::Response(it) if it.id().is_some()))
-                .ok_or_else(|| {
-                    let refused = Refusal::new(Code::UpstreamRefused).dispatched();
-                    refused.detail(format!("HTTP {status}"))
-                })?,
-            Answer::Accepted => return Err(invalid().detail("no answer to a request")),
-        };
-        posted.channel.send(message).await;
-        Ok(())
+        match answer::settled(reply.answer)? {
+            Settled::Stream(events) => {
+                let events = match progress {
+                    Some(progress) => progress.before(events),
+                    None => events,
+                };
+                self.followed(posted, call, events).await
+            }
+            Settled::Message(message) => {
+                posted.channel.send(message).await;
+                Ok(())
+            }
+        }
     }
 
     /// Follows the stream of a call to its answer, however often the server breaks it off.

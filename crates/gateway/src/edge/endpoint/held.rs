@@ -1,0 +1,195 @@
+//! Responses of calls that are held for a person: the stream begins before the answer is there, and shows meanwhile that the call
+//! lives. Comments come of themselves where a stream is silent; progress is for clients that asked for it.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures_core::Stream;
+use futures_util::{StreamExt, stream};
+use http::Response;
+use keepgate_call::{Call, Cut, Events, Item, Refusal, Reply};
+use keepgate_mcp::{
+    id::Id,
+    message::{Message, Notification},
+    method::Method,
+};
+use keepgate_transport::Body;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+
+use super::{
+    Inner,
+    answer::{self, Settled},
+    run::Run,
+};
+use crate::render::{self, Asked};
+
+/// A call that was begun.
+pub(super) enum Begun {
+    /// It is over.
+    Over(Result<Reply, Refusal>),
+    /// It is held, and its client may see that.
+    Held(Run),
+}
+
+/// Runs a call until it is over or held.
+pub(super) async fn begun(mut run: Run, call: &Call) -> Begun {
+    let over = poll_fn(|context| match Pin::new(&mut run).poll(context) {
+        Poll::Ready(reply) => Poll::Ready(Some(reply)),
+        // The layer that holds it runs within this very poll, so nobody else has to wake this.
+        Poll::Pending if call.wait.held().is_some() => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    });
+    match over.await {
+        Some(reply) => Begun::Over(reply),
+        None => Begun::Held(run),
+    }
+}
+
+/// Progress of a held call.
+pub(super) struct Progress {
+    token: Id,
+    count: u32,
+    ticks: Interval,
+}
+
+impl Progress {
+    /// The highest count: a thousandth each, so that nearly all that a server reports later is more.
+    const MAX_COUNT: u32 = 999;
+
+    /// Progress at each interval, for a client that has asked for it.
+    pub(super) fn of(call: &Call, interval: Duration) -> Option<Self> {
+        let token = call.request()?.meta().progress_token()?;
+        let mut ticks = interval_at(Instant::now() + interval, interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Some(Self {
+            token,
+            count: 0,
+            ticks,
+        })
+    }
+
+    /// Ready with the next report.
+    pub(super) fn poll_next(&mut self, call: &Call, context: &mut Context<'_>) -> Poll<Message> {
+        loop {
+            ready!(self.ticks.poll_tick(context));
+            if self.count == Self::MAX_COUNT {
+                continue;
+            }
+            self.count += 1;
+            let held = call.wait.held().unwrap_or_default();
+            if let Some(message) = render::progress(call, &self.token, self.count, held) {
+                return Poll::Ready(message);
+            }
+        }
+    }
+
+    /// The events of the answer, without progress that is not more than what was reported (2025-11-25 `basic/utilities/progress`:
+    /// it must increase).
+    pub(super) fn before(self, events: Events) -> Events {
+        if self.count == 0 {
+            return events;
+        }
+        let kept = events.filter(move |item| std::future::ready(self.is_less(item)));
+        Box::pin(kept)
+    }
+
+    fn is_less(&self, item: &Result<Item, Cut>) -> bool {
+        let Ok(Item {
+            message: Some(Message::Notification(note)),
+            ..
+        }) = item
+        else {
+            return true;
+        };
+        let token = note.param("progressToken").and_then(Id::from_raw);
+        let is_own = *note.method() == Method::Progress && token.as_ref() == Some(&self.token);
+        !is_own || reported(note).is_none_or(|value| value > f64::from(self.count) / 1000.0)
+    }
+}
+
+fn reported(note: &Notification) -> Option<f64> {
+    note.param("progress")?.as_str().trim().parse().ok()
+}
+
+/// The response of a call that is held.
+pub(super) fn respond(inner: &Arc<Inner>, call: &Arc<Call>, run: Run) -> Response<Body> {
+    let events = Held {
+        inner: Arc::clone(inner),
+        call: Arc::clone(call),
+        stage: Stage::Waiting {
+            run,
+            progress: Progress::of(call, inner.limits.keep_alive),
+        },
+    };
+    answer::sse_response(inner, Box::pin(events))
+}
+
+/// Events of a call that is held, to its end.
+struct Held {
+    inner: Arc<Inner>,
+    call: Arc<Call>,
+    stage: Stage,
+}
+
+enum Stage {
+    Waiting {
+        run: Run,
+        progress: Option<Progress>,
+    },
+    Answering(Events),
+}
+
+impl Held {
+    /// The events of the answer.
+    fn answer(&self, reply: Result<Reply, Refusal>) -> Events {
+        let (inner, call) = (&*self.inner, &*self.call);
+        let reply = inner.challenged(call, reply);
+        let refusal = match reply.and_then(|reply| answer::settled(reply.answer)) {
+            Ok(Settled::Stream(events)) => {
+                return answer::finished(call, answer::while_known(inner, call, events));
+            }
+            Ok(Settled::Message(message)) => return one(Some(message)),
+            Err(refusal) => refusal,
+        };
+        let asked = Asked::of(call);
+        let id = asked.id.as_ref();
+        one(id.and_then(|id| render::said(&refusal, &asked, id)))
+    }
+}
+
+fn one(message: Option<Message>) -> Events {
+    Box::pin(stream::iter(message.map(|message| Ok(Item::from(message)))))
+}
+
+impl Stream for Held {
+    type Item = Result<Item, Cut>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            let (reply, progress) = match &mut this.stage {
+                Stage::Answering(events) => return events.as_mut().poll_next(context),
+                Stage::Waiting { run, progress } => match Pin::new(run).poll(context) {
+                    Poll::Ready(reply) => (reply, progress.take()),
+                    Poll::Pending => {
+                        let Some(progress) = progress else {
+                            return Poll::Pending;
+                        };
+                        let report = ready!(progress.poll_next(&this.call, context));
+                        return Poll::Ready(Some(Ok(Item::from(report))));
+                    }
+                },
+            };
+            let events = this.answer(reply);
+            this.stage = Stage::Answering(match progress {
+                Some(progress) => progress.before(events),
+                None => events,
+            });
+        }
+    }
+}
