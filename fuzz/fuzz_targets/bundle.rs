@@ -6,20 +6,19 @@ use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use keepgate_jose::{Algorithm, MacAlgorithm, SigningKey};
 use keepgate_policy::Settings;
-use keepgate_policy::bundle::{
-    Algorithm, BundleSource, Root, SigningKey, Trusted, Verification, sign,
-};
+use keepgate_policy::bundle::{BundleSource, Root, Trusted, Verification, sign};
 use libfuzzer_sys::fuzz_target;
 
 const SECRET: &[u8] = b"a secret of the fuzz target, and nobody else's";
 
 fuzz_target!(|bytes: &[u8]| {
     let unsigned = BundleSource::held("b", None);
-    let key = SigningKey::read(Algorithm::Hs256, SECRET).expect("a key");
+    let key = SigningKey::read(Algorithm::Mac(MacAlgorithm::Hs256), SECRET).expect("a key");
     let trusted = Trusted {
         id: None,
-        key: key.public(),
+        key: key.verifying(),
         scope: None,
     };
     let signed = BundleSource::held("b", Verification::new(vec![trusted]));

@@ -12,11 +12,12 @@ use std::{
 use serde_json::Value;
 
 /// The floors of the house. A crate uses crates of lower floors only.
-const FLOORS: [(&str, u8); 16] = [
+const FLOORS: [(&str, u8); 17] = [
     ("keepgate-files", 0),
     ("keepgate-mcp", 0),
     ("keepgate-call", 1),
     ("keepgate-net", 1),
+    ("keepgate-jose", 1),
     ("keepgate-authn", 2),
     ("keepgate-policy", 2),
     ("keepgate-audit", 2),

@@ -1,32 +1,31 @@
 //! OAuth 2.1 resource server: callers who show access tokens of configured issuers (RFC 6750, RFC 9068, RFC 8707).
 //!
 //! A token is a signed JWT. Its first use costs a look at its claims and one signature; after that it is found again by a
-//! keyed hash until it ends, or until its issuer withdraws a key. The signatures are checked with `ring`, the crypto
-//! library the gateway has anyway, and everything around them is read by the strict JSON scanner: the JWT crates at hand
-//! bring a second crypto library and a parser that lets the last of two equal claims win.
+//! keyed hash until it ends, or until its issuer withdraws a key. Signatures are those of `keepgate-jose`, and everything
+//! around them is read by the strict JSON scanner: the JWT crates at hand have a parser that lets the last of two equal
+//! claims win.
 
 mod cache;
 mod claims;
 mod fetch;
 mod issuer;
-mod jwk;
 mod jwt;
 mod settings;
 
 use std::{sync::Arc, time::SystemTime};
 
 use keepgate_call::{Caller, Proof};
+use keepgate_jose::{Compact, MalformedToken};
 use tokio::task::JoinSet;
 
 use self::{
     cache::{Cache, Entry},
     claims::Verified,
     issuer::{Found, Issuer},
-    jwt::Parts,
+    jwt::Jwt,
 };
 pub use self::{
     fetch::{Fetch, FetchError, Fetching},
-    jwk::Algorithm,
     settings::{
         ClaimName, IssuerSettings, IssuerUrl, ResourceServer, TokenKind, TokenSettings,
         TokenSettingsError, is_fetchable,
@@ -225,8 +224,8 @@ impl Tokens {
     }
 
     async fn verify(&self, token: &[u8], now: SystemTime) -> Result<Entry, TokenError> {
-        let parts = Parts::of(token)?;
-        let jwt = parts.read()?;
+        let token = Compact::decode(token).map_err(|MalformedToken| TokenError::Malformed)?;
+        let jwt = Jwt::read(&token)?;
         let named = jwt.issuer().ok_or(TokenError::Issuer)?;
         let found = self
             .issuers
@@ -237,7 +236,7 @@ impl Tokens {
         let settings = issuer.settings();
         jwt.check_header(settings)?;
         let Found { keys, epoch } = issuer.keys(&jwt).await?;
-        if !keys.iter().any(|key| key.verifies(&jwt)) {
+        if !keys.iter().any(|key| jwt.is_signed_by(key)) {
             return Err(TokenError::Signature);
         }
         let Verified {

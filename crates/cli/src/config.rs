@@ -28,8 +28,9 @@ use std::time::Duration;
 
 use keepgate_approval::ConsoleUrl;
 use keepgate_audit::Durability;
-use keepgate_authn::oauth::{Algorithm, IssuerUrl, TokenKind};
+use keepgate_authn::oauth::{IssuerUrl, TokenKind};
 use keepgate_gateway::settings::Settings;
+use keepgate_jose::SignatureAlgorithm;
 use keepgate_net::{Egress, Network};
 use keepgate_policy::{Source, Sources};
 use keepgate_telemetry::export;
@@ -187,7 +188,7 @@ pub struct Issuer {
     /// Which of its tokens are access tokens.
     pub typ: TokenKind,
     /// The algorithms it may use.
-    pub algorithms: Vec<Algorithm>,
+    pub algorithms: Vec<SignatureAlgorithm>,
     /// The tenant its subjects belong to.
     pub tenant: Option<String>,
     /// The claim that holds roles; `None`: its tokens give none.

@@ -5,7 +5,6 @@
 
 mod archive;
 mod canonical;
-mod key;
 mod manifest;
 mod signature;
 mod write;
@@ -16,7 +15,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use regorus::Value;
 use regorus::unstable::Lexer;
 
-pub use key::{Algorithm, KeyError, PublicKey, SigningKey};
 pub use manifest::Root;
 pub use signature::{SignError, Signed, Trusted, Verification};
 #[doc(hidden)]

@@ -14,6 +14,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use keepgate_jose::{Jwk, KeySet, MAX_KEYS, MAX_SET_BYTES};
 use keepgate_mcp::json::{self, Limits};
 use tokio::{
     sync::{Notify, watch},
@@ -23,7 +24,6 @@ use tokio::{
 use super::{
     TokenError,
     fetch::{Fetch, FetchError},
-    jwk::{self, Key, LONGEST_SET, MAX_KEYS},
     jwt::Jwt,
     settings::{IssuerSettings, is_fetchable},
 };
@@ -67,7 +67,7 @@ pub(super) struct Issuer {
 /// The keys as they were last seen.
 #[derive(Debug, Default)]
 struct Keys {
-    keys: Vec<Key>,
+    keys: Vec<Jwk>,
     /// Whether the issuer has more than are taken: then an unknown one may be one of its own.
     is_cut: bool,
     /// Ids of keys the issuer has withdrawn, the latest last.
@@ -91,7 +91,7 @@ struct Said {
 #[derive(Debug)]
 pub(super) struct Found {
     /// Rarely more than one.
-    pub(super) keys: Vec<Key>,
+    pub(super) keys: Vec<Jwk>,
     /// The epoch they are of.
     pub(super) epoch: u64,
 }
@@ -124,10 +124,10 @@ impl Keys {
     }
 
     /// Ids that are withdrawn once the issuer's keys are `keys`.
-    fn withdrawn_by(&self, keys: &[Key]) -> Vec<String> {
+    fn withdrawn_by(&self, keys: &[Jwk]) -> Vec<String> {
         let before = self.withdrawn.iter().map(String::as_str);
-        let gone = before.chain(self.keys.iter().filter_map(Key::id));
-        let is_there = |id: &str| keys.iter().any(|key| key.is(id));
+        let gone = before.chain(self.keys.iter().filter_map(Jwk::id));
+        let is_there = |id: &str| keys.iter().any(|key| key.id() == Some(id));
         let gone = gone.filter(|id| !is_there(id)).map(str::to_owned);
         let mut gone: Vec<String> = gone.collect();
         let excess = gone.len().saturating_sub(MAX_WITHDRAWN);
@@ -136,11 +136,14 @@ impl Keys {
     }
 
     /// The keys that may have signed the token. One without `kid` is answered only where there is no choice.
-    fn of(&self, jwt: &Jwt<'_>) -> Result<Vec<Key>, TokenError> {
-        let fitting = self.keys.iter().filter(|key| key.fits(jwt.algorithm()));
-        let id = jwt.key_id()?;
-        let found: Vec<Key> = match &id {
-            Some(id) => fitting.filter(|key| key.is(id)).cloned().collect(),
+    fn of(&self, jwt: &Jwt<'_>) -> Result<Vec<Jwk>, TokenError> {
+        let fitting = self.keys.iter().filter(|key| jwt.fits(key));
+        let id = jwt.key_id();
+        let found: Vec<Jwk> = match id {
+            Some(id) => fitting
+                .filter(|key| key.id() == Some(id))
+                .cloned()
+                .collect(),
             None => fitting.cloned().collect(),
         };
         match (found.len(), id) {
@@ -217,12 +220,12 @@ impl Issuer {
 
     /// Whether the next fetch could bring the token's key: it names one that is neither known nor withdrawn.
     fn may_be_new(&self, jwt: &Jwt<'_>) -> bool {
-        let Ok(Some(id)) = jwt.key_id() else {
+        let Some(id) = jwt.key_id() else {
             return false;
         };
         let keys = self.keys.load();
         let mut withdrawn = keys.withdrawn.iter();
-        !keys.keys.iter().any(|key| key.is(&id)) && !withdrawn.any(|gone| *gone == *id)
+        !keys.keys.iter().any(|key| key.id() == Some(id)) && !withdrawn.any(|gone| gone == id)
     }
 
     fn known(&self, jwt: &Jwt<'_>) -> Result<Found, TokenError> {
@@ -267,7 +270,7 @@ impl Issuer {
             };
             let failed = fetched.is_err();
             match fetched {
-                Ok((keys, left_out)) => self.take(keys, left_out),
+                Ok(set) => self.take(set),
                 Err(error) => tracing::warn!(
                     issuer = self.settings.url.as_str(),
                     error = keepgate_call::chain(&error),
@@ -302,8 +305,8 @@ impl Issuer {
         }
     }
 
-    /// Puts freshly fetched keys into force.
-    fn take(&self, keys: Vec<Key>, left_out: usize) {
+    /// Activates freshly fetched keys.
+    fn take(&self, KeySet { keys, left_out }: KeySet) {
         let before = self.keys.load_full();
         let withdrawn = before.keys.iter().any(|key| !keys.contains(key));
         if left_out > 0 {
@@ -331,8 +334,7 @@ impl Issuer {
         }));
     }
 
-    /// The keys, and how many there are besides.
-    async fn fetch(&self) -> Result<(Vec<Key>, usize), RefreshError> {
+    async fn fetch(&self) -> Result<KeySet, RefreshError> {
         let url = match &self.settings.keys {
             Some(url) => url.clone(),
             None => self.discover().await?,
@@ -340,11 +342,10 @@ impl Issuer {
         if !is_fetchable(&url, self.settings.url.is_plain()) {
             return Err(RefreshError::Location { url });
         }
-        let document = self.document(&url, LONGEST_SET).await?;
-        match jwk::read(&document) {
-            Some((keys, left_out)) if !keys.is_empty() => Ok((keys, left_out)),
-            Some(_) | None => Err(RefreshError::Keys { url }),
-        }
+        let document = self.document(&url, MAX_SET_BYTES).await?;
+        KeySet::read(&document)
+            .filter(|set| !set.keys.is_empty())
+            .ok_or(RefreshError::Keys { url })
     }
 
     /// Where the issuer's metadata say that its keys are.

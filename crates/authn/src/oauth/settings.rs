@@ -5,7 +5,9 @@ use std::{fmt, net::IpAddr, sync::Arc};
 use http::Uri;
 use keepgate_call::Tenant;
 
-use super::{fetch::Fetch, jwk::Algorithm};
+use keepgate_jose::SignatureAlgorithm;
+
+use super::fetch::Fetch;
 
 /// Everything a resource server is told.
 #[derive(Debug)]
@@ -142,7 +144,7 @@ pub struct IssuerSettings {
     /// Which of its tokens are access tokens.
     pub kind: TokenKind,
     /// The algorithms it may use.
-    pub algorithms: Vec<Algorithm>,
+    pub algorithms: Vec<SignatureAlgorithm>,
     /// The tenant its subjects belong to.
     pub tenant: Tenant,
     /// The claim that holds roles; `None`: its tokens give none.
@@ -161,7 +163,7 @@ impl IssuerSettings {
             audience: None,
             keys: None,
             kind: TokenKind::AccessToken,
-            algorithms: Algorithm::ALL.to_vec(),
+            algorithms: SignatureAlgorithm::ALL.to_vec(),
             tenant: Tenant::default(),
             roles: Some(ClaimName::new("roles")),
             groups: Some(ClaimName::new("groups")),

@@ -11,6 +11,7 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use keepgate_call::CallerKind;
+use keepgate_jose::SignatureAlgorithm;
 use ring::{
     hmac,
     rand::SystemRandom,
@@ -302,7 +303,8 @@ async fn every_algorithm_of_the_list_works_and_no_other() {
         let token = world.keys.token(&header, &world.claims());
         assert!(world.ask(&token).await.is_ok(), "{algorithm}");
     }
-    let narrow = World::with(|issuer| issuer.algorithms = vec![Algorithm::EdDsa]).fetching();
+    let narrow =
+        World::with(|issuer| issuer.algorithms = vec![SignatureAlgorithm::EdDsa]).fetching();
     assert_eq!(
         narrow.ask(&narrow.minted(&json!({}))).await.err(),
         Some(TokenError::Algorithm)

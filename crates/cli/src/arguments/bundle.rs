@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use keepgate_policy::bundle::Algorithm;
+use keepgate_jose::Algorithm;
 
 /// What can be done with bundles.
 #[derive(Debug, Subcommand)]
@@ -80,7 +80,7 @@ pub(crate) struct Keys {
 
 fn algorithm(text: &str) -> Result<Algorithm, String> {
     Algorithm::parse(text).ok_or_else(|| {
-        let known: Vec<&str> = Algorithm::ALL.iter().map(|known| known.as_str()).collect();
+        let known: Vec<&str> = Algorithm::all().map(Algorithm::as_str).collect();
         format!("one of {}", known.join(", "))
     })
 }

@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use http::Uri;
 use keepgate_credential::Reference;
+use keepgate_jose::{Algorithm, KeyError, VerifyingKey};
 use keepgate_net::Egress;
 use keepgate_policy::Source;
-use keepgate_policy::bundle::{
-    Algorithm, BundleSource, KeyError, PublicKey, Trusted, Verification,
-};
+use keepgate_policy::bundle::{BundleSource, Trusted, Verification};
 
 /// Largest file of a secret key that is read, in bytes.
 const MAX_SECRET: u64 = 1 << 20;
@@ -101,17 +100,17 @@ impl Key {
     ///
     /// # Errors
     /// [`KeyFileError`].
-    pub fn read(&self) -> Result<PublicKey, KeyFileError> {
+    pub fn read(&self) -> Result<VerifyingKey, KeyFileError> {
         let path = || self.file.clone();
         let read = if self.algorithm.is_symmetric() {
             let secret = keepgate_files::read_secret(&self.file, MAX_SECRET);
-            PublicKey::read(self.algorithm, &secret.map_err(KeyFileError::Secret)?)
+            VerifyingKey::read(self.algorithm, &secret.map_err(KeyFileError::Secret)?)
         } else {
             let bytes = std::fs::read(&self.file).map_err(|source| KeyFileError::Read {
                 path: path(),
                 source,
             })?;
-            PublicKey::read(self.algorithm, &bytes)
+            VerifyingKey::read(self.algorithm, &bytes)
         };
         read.map_err(|source| KeyFileError::Key {
             path: path(),

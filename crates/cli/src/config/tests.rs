@@ -192,7 +192,10 @@ fn every_key_of_an_issuer_arrives_where_it_belongs() {
     assert_eq!(one.audience.as_deref(), Some("api://gateway"));
     assert_eq!(one.jwks_uri.as_deref(), Some("https://keys.example/acme"));
     assert_eq!(one.typ, TokenKind::Plain);
-    assert_eq!(one.algorithms, [Algorithm::Es256, Algorithm::EdDsa]);
+    assert_eq!(
+        one.algorithms,
+        [SignatureAlgorithm::Es256, SignatureAlgorithm::EdDsa]
+    );
     assert_eq!(one.tenant.as_deref(), Some("acme"));
     assert_eq!(one.roles_claim.as_deref(), Some("/realm_access/roles"));
     assert_eq!(
@@ -201,7 +204,7 @@ fn every_key_of_an_issuer_arrives_where_it_belongs() {
     );
     assert!(one.ca.as_ref().unwrap().ends_with("cert.pem"));
     assert_eq!(two.typ, TokenKind::AccessToken);
-    assert_eq!(two.algorithms, Algorithm::ALL);
+    assert_eq!(two.algorithms, SignatureAlgorithm::ALL);
     assert_eq!(two.audience, None);
 }
 

@@ -5,14 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use keepgate_jose::{Algorithm, Compact, KeyError, SigningKey, UnreadableHeader, VerifyingKey};
 use ring::digest;
 use serde::{Deserialize, Serialize};
 
 use super::archive::Entry;
 use super::canonical::{self, CanonicalError};
-use super::key::{self, Algorithm, KeyError, PublicKey, SigningKey};
 
 /// Name of the file with the signature.
 pub(crate) const FILE: &str = ".signatures.json";
@@ -25,7 +23,7 @@ pub struct Trusted {
     /// What the token's `kid` must say; a token without one is taken where this is `None`, and only the one key is there.
     pub id: Option<String>,
     /// The key.
-    pub key: PublicKey,
+    pub key: VerifyingKey,
     /// What the payload's `scope` must be; `None` for a token without one.
     pub scope: Option<String>,
 }
@@ -104,16 +102,13 @@ struct Written {
     plugin: Option<String>,
 }
 
-/// The token's head.
-#[derive(Debug, Serialize, Deserialize)]
-struct Head {
-    alg: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    kid: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    crit: Option<serde_json::Value>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    typ: Option<String>,
+/// The token's header, as it is written.
+#[derive(Debug, Serialize)]
+struct Head<'a> {
+    alg: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kid: Option<&'a str>,
+    typ: &'a str,
 }
 
 /// The token's payload; claims of the author's own are let be.
@@ -210,36 +205,22 @@ fn token(
     let [token] = written.signatures.as_slice() else {
         return Err(Form("expected one token"));
     };
-    let mut parts = token.split('.');
-    let (Some(head), Some(payload), Some(signature), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return Err(Form("no token of three parts"));
-    };
-    let signing = token.get(..head.len() + 1 + payload.len()).unwrap_or("");
-    let decode = |part: &str| {
-        URL_SAFE_NO_PAD
-            .decode(part)
-            .map_err(|_| Form("token is not base64url"))
-    };
-    let head: Head = object(&decode(head)?).ok_or(Form("head of the token"))?;
-    if head.crit.is_some() {
-        return Err(Form("token has critical extensions"));
-    }
-    let payload = decode(payload)?;
+    let token = Compact::decode(token.as_bytes())
+        .map_err(|_| Form("no token of three parts of base64url"))?;
+    let header = token.header().map_err(|unreadable| match unreadable {
+        UnreadableHeader::Malformed => Form("header of the token"),
+        UnreadableHeader::Critical => Form("token has critical extensions"),
+    })?;
     // Read before it is believed, only for how keys were named before `kid`.
-    let payload: Payload = object(&payload).ok_or(Form("payload of the token"))?;
-    let kid = head.kid.as_deref().or(payload.keyid.as_deref());
+    let payload: Payload = object(token.payload()).ok_or(Form("payload of the token"))?;
+    let kid = header.key_id.as_deref().or(payload.keyid.as_deref());
     let trusted = verification
         .key(kid)
         .ok_or_else(|| SignatureError::Kid(shown(kid.unwrap_or(""))))?;
-    if head.alg != trusted.key.algorithm().as_str() {
-        return Err(SignatureError::Algorithm(shown(&head.alg)));
+    if header.algorithm != trusted.key.algorithm().as_str() {
+        return Err(SignatureError::Algorithm(shown(&header.algorithm)));
     }
-    if !trusted
-        .key
-        .verifies(signing.as_bytes(), &decode(signature)?)
-    {
+    if !trusted.key.verifies(token.signed(), token.signature()) {
         return Err(SignatureError::Signature);
     }
     let scope = payload.scope.filter(|scope| !scope.is_empty());
@@ -247,7 +228,7 @@ fn token(
         return Err(SignatureError::Scope(shown(&scope.unwrap_or_default())));
     }
     let signed = Signed {
-        key: head.kid.or(payload.keyid),
+        key: kid.map(str::to_owned),
         algorithm: trusted.key.algorithm(),
         scope,
         issuer: payload.iss,
@@ -269,12 +250,23 @@ fn shown(text: &str) -> String {
 }
 
 fn check(entry: &Entry, listed: &Listed) -> Result<(), SignatureError> {
-    let algorithm = key::hasher(&listed.algorithm)
-        .ok_or_else(|| SignatureError::Hash(shown(&listed.algorithm)))?;
+    let algorithm =
+        hasher(&listed.algorithm).ok_or_else(|| SignatureError::Hash(shown(&listed.algorithm)))?;
     if hash(algorithm, entry)? == listed.hash.to_ascii_lowercase() {
         Ok(())
     } else {
         Err(SignatureError::Changed)
+    }
+}
+
+/// The hash of a name; weaker ones that OPA still knows are not accepted.
+fn hasher(name: &str) -> Option<&'static digest::Algorithm> {
+    match name {
+        "SHA-256" => Some(&digest::SHA256),
+        "SHA-384" => Some(&digest::SHA384),
+        "SHA-512" => Some(&digest::SHA512),
+        "SHA-512-256" => Some(&digest::SHA512_256),
+        _ => None,
     }
 }
 
@@ -319,10 +311,9 @@ pub(crate) fn sign(
         .map(listed)
         .collect::<Result<_, SignError>>()?;
     let head = Head {
-        alg: key.algorithm().as_str().to_owned(),
-        kid: id.map(str::to_owned),
-        crit: None,
-        typ: Some("JWT".to_owned()),
+        alg: key.algorithm().as_str(),
+        kid: id,
+        typ: "JWT",
     };
     let payload = Payload {
         files,
@@ -331,16 +322,14 @@ pub(crate) fn sign(
         iss: None,
         keyid: id.map(str::to_owned),
     };
-    let encode = |json: Vec<u8>| URL_SAFE_NO_PAD.encode(json);
     let json = |error: serde_json::Error| SignError::Json(error.to_string());
-    let signing = format!(
-        "{}.{}",
-        encode(serde_json::to_vec(&head).map_err(json)?),
-        encode(serde_json::to_vec(&payload).map_err(json)?)
+    let (head, payload) = (
+        serde_json::to_vec(&head).map_err(json)?,
+        serde_json::to_vec(&payload).map_err(json)?,
     );
-    let signature = URL_SAFE_NO_PAD.encode(key.sign(signing.as_bytes())?);
+    let token = keepgate_jose::encode(&head, &payload, |signed| key.sign(signed))?;
     let written = Written {
-        signatures: vec![format!("{signing}.{signature}")],
+        signatures: vec![token],
         plugin: None,
     };
     Ok(Entry {

@@ -8,13 +8,13 @@ use flate2::write::GzEncoder;
 use serde::Serialize;
 
 use super::archive::{self, Caps, Entry, MAX_NAME};
-use super::key::SigningKey;
 use super::manifest::Manifest;
 use super::signature::{self, SignError};
 use super::{MANIFEST, MAX_BYTES, MAX_ENTRIES, MAX_UNPACKED};
 use crate::load::files::{self, Kind};
 use crate::problem::{LoadErrors, Problem};
 use crate::settings::Settings;
+use keepgate_jose::SigningKey;
 
 /// What a new bundle says of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::oauth::issuer::{OUTAGE, PAUSE, REFRESH};
-use crate::oauth::jwk::MAX_KEYS;
+use keepgate_jose::MAX_KEYS;
 
 /// Longer than anything but a pause takes here.
 const MOMENT: Duration = Duration::from_secs(1);

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use keepgate_jose::{SigningKey, VerifyingKey};
 use keepgate_policy::Settings;
 use keepgate_policy::bundle::{
-    About, BundleSource, MAX_BYTES, Packing, PublicKey, SigningKey, Trusted, Verification,
-    WriteError, pack, sign,
+    About, BundleSource, MAX_BYTES, Packing, Trusted, Verification, WriteError, pack, sign,
 };
 use serde::Serialize;
 
@@ -71,7 +71,7 @@ fn verify(wish: &VerifyBundle, context: &mut Context<'_>) -> Result<(), Failure>
     let verification = match (&keys.key, keys.algorithm) {
         (Some(path), Some(algorithm)) => {
             let key =
-                PublicKey::read(algorithm, &read(path)?).map_err(|error| wrong(path, &error))?;
+                VerifyingKey::read(algorithm, &read(path)?).map_err(|error| wrong(path, &error))?;
             trusting(key, keys)
         }
         (None, _) | (_, None) => None,
@@ -100,10 +100,10 @@ fn signed(
         now,
     )
     .map_err(|error| unwritten(&error, context))?;
-    Ok((signed, trusting(key.public(), keys)))
+    Ok((signed, trusting(key.verifying(), keys)))
 }
 
-fn trusting(key: PublicKey, keys: &Keys) -> Option<Verification> {
+fn trusting(key: VerifyingKey, keys: &Keys) -> Option<Verification> {
     Verification::new(vec![Trusted {
         id: keys.id.clone(),
         key,

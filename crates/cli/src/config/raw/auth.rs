@@ -1,6 +1,7 @@
 //! `auth`: how callers prove who they are, as it is written.
 
-use keepgate_authn::oauth::{Algorithm, TokenKind};
+use keepgate_authn::oauth::TokenKind;
+use keepgate_jose::SignatureAlgorithm;
 
 use super::{ServerTls, standard};
 use crate::config::AuthMode;
@@ -73,7 +74,7 @@ pub(crate) struct Issuer {
     pub(crate) audience: Option<String>,
     pub(crate) jwks_uri: Option<At<String>>,
     pub(crate) typ: TokenKind,
-    pub(crate) algorithms: Vec<Algorithm>,
+    pub(crate) algorithms: Vec<SignatureAlgorithm>,
     pub(crate) tenant: Option<At<String>>,
     pub(crate) roles_claim: Option<String>,
     pub(crate) groups_claim: Option<String>,
@@ -91,7 +92,7 @@ impl Decode for Issuer {
             audience: fields.optional("audience"),
             jwks_uri: fields.optional("jwks_uri"),
             typ: fields.or("typ", TokenKind::AccessToken),
-            algorithms: fields.or("algorithms", Algorithm::ALL.to_vec()),
+            algorithms: fields.or("algorithms", SignatureAlgorithm::ALL.to_vec()),
             tenant: fields.optional("tenant"),
             roles_claim: fields.optional("roles_claim"),
             groups_claim: fields.optional("groups_claim"),
@@ -115,7 +116,7 @@ impl Decode for TokenKind {
     }
 }
 
-impl Decode for Algorithm {
+impl Decode for SignatureAlgorithm {
     fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
         let words: Vec<_> = Self::ALL
             .iter()

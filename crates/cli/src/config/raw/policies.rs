@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keepgate_policy::bundle::Algorithm;
+use keepgate_jose::Algorithm;
 
 use super::{ServerTls, standard};
 use crate::config::decode::{At, Decode, Fields, OneOrMany, choice, wrong};
@@ -155,9 +155,8 @@ impl Decode for Verify {
 
 impl Decode for Algorithm {
     fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
-        let words: Vec<_> = Self::ALL
-            .iter()
-            .map(|algorithm| (algorithm.as_str(), *algorithm))
+        let words: Vec<_> = Self::all()
+            .map(|algorithm| (algorithm.as_str(), algorithm))
             .collect();
         choice(node, path, faults, &words, &[])
     }

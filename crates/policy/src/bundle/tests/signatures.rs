@@ -3,25 +3,29 @@
 use super::super::archive::Entry;
 use super::super::canonical;
 use super::super::signature::{self, sign};
+use keepgate_jose::{Algorithm, MacAlgorithm, SignatureAlgorithm as A, SigningKey, VerifyingKey};
+
 use super::*;
+
+const ES256: Algorithm = Algorithm::Signature(A::Es256);
+const ES384: Algorithm = Algorithm::Signature(A::Es384);
+const RS256: Algorithm = Algorithm::Signature(A::Rs256);
+const HS256: Algorithm = Algorithm::Mac(MacAlgorithm::Hs256);
 
 /// Keys made for these tests alone, with `openssl genpkey`.
 const P256: &str = include_str!("p256.pem");
 const P384: &str = include_str!("p384.pem");
 const RSA: &str = include_str!("rsa.pem");
+const ED25519: &str = include_str!("ed25519.pem");
 const SECRET: &[u8] = include_bytes!("secret.txt");
 
 fn key(algorithm: Algorithm) -> SigningKey {
     let file = match algorithm {
-        Algorithm::Es256 => P256.as_bytes(),
-        Algorithm::Es384 => P384.as_bytes(),
-        Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512 => SECRET,
-        Algorithm::Rs256
-        | Algorithm::Rs384
-        | Algorithm::Rs512
-        | Algorithm::Ps256
-        | Algorithm::Ps384
-        | Algorithm::Ps512 => RSA.as_bytes(),
+        ES256 => P256.as_bytes(),
+        ES384 => P384.as_bytes(),
+        Algorithm::Signature(A::EdDsa) => ED25519.as_bytes(),
+        Algorithm::Mac(_) => SECRET,
+        Algorithm::Signature(_) => RSA.as_bytes(),
     };
     SigningKey::read(algorithm, file).unwrap()
 }
@@ -33,7 +37,7 @@ fn believes(algorithm: Algorithm, id: Option<&str>, scope: Option<&str>) -> Veri
 fn trusted(algorithm: Algorithm, id: Option<&str>, scope: Option<&str>) -> Trusted {
     Trusted {
         id: id.map(str::to_owned),
-        key: key(algorithm).public(),
+        key: key(algorithm).verifying(),
         scope: scope.map(str::to_owned),
     }
 }
@@ -49,7 +53,7 @@ fn entries() -> Vec<Entry> {
 /// The entries with a signature by ES256 that names the key `k` and has no scope.
 fn signed() -> Vec<Entry> {
     let mut entries = entries();
-    entries.push(sign(&entries, &key(Algorithm::Es256), Some("k"), None, Some(5)).unwrap());
+    entries.push(sign(&entries, &key(ES256), Some("k"), None, Some(5)).unwrap());
     entries
 }
 
@@ -67,11 +71,11 @@ fn verdict(entries: &[Entry], verification: Option<&Verification>) -> Result<boo
 
 #[test]
 fn every_algorithm_signs_for_itself_alone() {
-    for algorithm in Algorithm::ALL {
+    for algorithm in Algorithm::all() {
         let mut files = entries();
-        files.push(sign(&files, &key(*algorithm), None, Some("write"), None).unwrap());
-        for other in Algorithm::ALL {
-            let found = verdict(&files, Some(&believes(*other, None, Some("write"))));
+        files.push(sign(&files, &key(algorithm), None, Some("write"), None).unwrap());
+        for other in Algorithm::all() {
+            let found = verdict(&files, Some(&believes(other, None, Some("write"))));
             if other == algorithm {
                 assert_eq!(found, Ok(true), "{algorithm:?}");
             } else {
@@ -84,17 +88,17 @@ fn every_algorithm_signs_for_itself_alone() {
         }
         // What is handed on is the packed form.
         let packed = write::archive(&entries()).unwrap();
-        let packed = write::sign(&packed, &key(*algorithm), None, Some("write"), None).unwrap();
-        let again = write::sign(&packed, &key(*algorithm), None, Some("write"), None).unwrap();
-        let source = BundleSource::held("b", Some(believes(*algorithm, None, Some("write"))));
+        let packed = write::sign(&packed, &key(algorithm), None, Some("write"), None).unwrap();
+        let again = write::sign(&packed, &key(algorithm), None, Some("write"), None).unwrap();
+        let source = BundleSource::held("b", Some(believes(algorithm, None, Some("write"))));
         let about = source.examine(&again, &Settings::default()).unwrap();
-        assert_eq!(about.signed.unwrap().algorithm, *algorithm);
+        assert_eq!(about.signed.unwrap().algorithm, algorithm);
     }
 }
 
 #[test]
 fn signed_and_unsigned_are_not_the_same() {
-    let known = believes(Algorithm::Es256, Some("k"), None);
+    let known = believes(ES256, Some("k"), None);
     assert_eq!(verdict(&entries(), None), Ok(false));
     assert_eq!(verdict(&signed(), Some(&known)), Ok(true));
     assert_eq!(
@@ -111,8 +115,8 @@ fn signed_and_unsigned_are_not_the_same() {
 fn the_key_is_chosen_by_its_id() {
     let two = |first: &str, second: &str| {
         Verification::new(vec![
-            trusted(Algorithm::Rs256, Some(first), None),
-            trusted(Algorithm::Es256, Some(second), None),
+            trusted(RS256, Some(first), None),
+            trusted(ES256, Some(second), None),
         ])
         .unwrap()
     };
@@ -125,26 +129,20 @@ fn the_key_is_chosen_by_its_id() {
         Err(".signatures.json: signature is by a key that is not known, id `k`".to_owned());
     assert_eq!(verdict(&signed(), Some(&two("a", "b"))), unknown);
     assert_eq!(
-        verdict(
-            &signed(),
-            Some(&believes(Algorithm::Es256, Some("a"), None))
-        ),
+        verdict(&signed(), Some(&believes(ES256, Some("a"), None))),
         unknown
     );
     assert_eq!(
-        verdict(&signed(), Some(&believes(Algorithm::Es256, None, None))),
+        verdict(&signed(), Some(&believes(ES256, None, None))),
         Ok(true)
     );
     let mut nameless = entries();
-    nameless.push(sign(&nameless, &key(Algorithm::Es256), None, None, None).unwrap());
+    nameless.push(sign(&nameless, &key(ES256), None, None, None).unwrap());
     assert_eq!(
-        verdict(
-            &nameless,
-            Some(&believes(Algorithm::Es256, Some("k"), None))
-        ),
+        verdict(&nameless, Some(&believes(ES256, Some("k"), None))),
         Err(".signatures.json: signature is by a key that is not known, id ``".to_owned())
     );
-    let named = |id| trusted(Algorithm::Es256, id, None);
+    let named = |id| trusted(ES256, id, None);
     assert!(Verification::new(vec![]).is_none());
     assert!(Verification::new(vec![named(Some("a")), named(Some("a"))]).is_none());
     assert!(Verification::new(vec![named(Some("a")), named(None)]).is_none());
@@ -154,10 +152,10 @@ fn the_key_is_chosen_by_its_id() {
 fn the_scope_must_be_the_one() {
     let with = |scope: Option<&str>| {
         let mut files = entries();
-        files.push(sign(&files, &key(Algorithm::Es256), None, scope, None).unwrap());
+        files.push(sign(&files, &key(ES256), None, scope, None).unwrap());
         files
     };
-    let wants = |scope: Option<&str>| believes(Algorithm::Es256, None, scope);
+    let wants = |scope: Option<&str>| believes(ES256, None, scope);
     assert_eq!(verdict(&with(Some("a")), Some(&wants(Some("a")))), Ok(true));
     assert_eq!(verdict(&with(None), Some(&wants(None))), Ok(true));
     for (signed, wanted) in [(Some("a"), Some("b")), (Some("a"), None), (None, Some("a"))] {
@@ -171,7 +169,7 @@ fn the_scope_must_be_the_one() {
 
 #[test]
 fn the_set_of_files_must_match_exactly() {
-    let known = believes(Algorithm::Es256, Some("k"), None);
+    let known = believes(ES256, Some("k"), None);
     let mut more = signed();
     more.push(entry(
         "extra.rego",
@@ -234,10 +232,10 @@ fn the_set_of_files_must_match_exactly() {
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table of one case per row")]
 fn odd_signature_files_are_refused() {
-    let known = believes(Algorithm::Es256, None, None);
+    let known = believes(ES256, None, None);
     let token = |head: &str, payload: &str| {
         let signing = format!("{}.{}", base64(head), base64(payload));
-        let signature = key(Algorithm::Es256).sign(signing.as_bytes()).unwrap();
+        let signature = key(ES256).sign(signing.as_bytes()).unwrap();
         let token = format!("{signing}.{}", encoded(&signature));
         format!("{{\"signatures\": [\"{token}\"]}}")
     };
@@ -265,19 +263,19 @@ fn odd_signature_files_are_refused() {
         ),
         (
             r#"{"signatures": ["a.b"]}"#.to_owned(),
-            "signature file is not understood: no token of three parts",
+            "signature file is not understood: no token of three parts of base64url",
         ),
         (
             r#"{"signatures": ["a.b.c.d"]}"#.to_owned(),
-            "signature file is not understood: no token of three parts",
+            "signature file is not understood: no token of three parts of base64url",
         ),
         (
             r#"{"signatures": ["!.b.c"]}"#.to_owned(),
-            "signature file is not understood: token is not base64url",
+            "signature file is not understood: no token of three parts of base64url",
         ),
         (
             token("[]", "{}"),
-            "signature file is not understood: head of the token",
+            "signature file is not understood: header of the token",
         ),
         (
             token(es256, "{}"),
@@ -346,32 +344,27 @@ fn encoded(bytes: &[u8]) -> String {
 #[test]
 fn keys_are_what_they_are_said_to_be() {
     let public = include_bytes!("p256.pub.pem");
-    assert!(PublicKey::read(Algorithm::Es256, public).is_ok());
-    for algorithm in Algorithm::ALL {
-        if *algorithm != Algorithm::Es256 {
+    assert!(VerifyingKey::read(ES256, public).is_ok());
+    for algorithm in Algorithm::all() {
+        if algorithm != ES256 {
             // A public key is no secret: whoever has it could sign.
             assert!(
-                PublicKey::read(*algorithm, public).is_err(),
+                VerifyingKey::read(algorithm, public).is_err(),
                 "{algorithm:?}"
             );
         }
     }
-    let told = |algorithm, file: &[u8]| PublicKey::read(algorithm, file).unwrap_err().to_string();
+    let told =
+        |algorithm, file: &[u8]| VerifyingKey::read(algorithm, file).unwrap_err().to_string();
+    assert_eq!(told(ES256, P256.as_bytes()), "no PEM block `PUBLIC KEY`");
+    assert_eq!(told(ES384, public), "key is not one of ES384");
+    assert_eq!(told(HS256, b"short\n"), "secret is shorter than 32 bytes");
     assert_eq!(
-        told(Algorithm::Es256, P256.as_bytes()),
-        "no PEM block `PUBLIC KEY`"
-    );
-    assert_eq!(told(Algorithm::Es384, public), "key is not one of ES384");
-    assert_eq!(
-        told(Algorithm::Hs256, b"short\n"),
-        "secret is shorter than 32 bytes"
-    );
-    assert_eq!(
-        told(Algorithm::Rs256, include_bytes!("rsa1024.pub.pem")),
+        told(RS256, include_bytes!("rsa1024.pub.pem")),
         "key is not one of RS256"
     );
-    assert!(SigningKey::read(Algorithm::Es256, public).is_err());
-    assert!(SigningKey::read(Algorithm::Es384, P256.as_bytes()).is_err());
+    assert!(SigningKey::read(ES256, public).is_err());
+    assert!(SigningKey::read(ES384, P256.as_bytes()).is_err());
 }
 
 #[test]
