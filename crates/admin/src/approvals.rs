@@ -201,6 +201,7 @@ fn refused(error: &DecideError, id: &str) -> Refused {
         ) => Refused::Ineligible(error.to_string()),
         DecideError::Reason => Refused::Request(error.to_string()),
         DecideError::Store(_) => unavailable(error),
+        DecideError::OutcomeUnknown => Refused::OutcomeUnknown,
     }
 }
 

@@ -5,6 +5,7 @@
 //! everything, and is for the first minutes and for emergencies.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
     time::SystemTime,
@@ -114,6 +115,8 @@ impl Role {
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operator {
+    /// Id, which no other operator ever has, also of the same name.
+    pub id: Arc<str>,
     /// The name, as records have it.
     pub name: Arc<str>,
     /// The roles, sorted.
@@ -131,10 +134,15 @@ impl Operator {
     /// The operator as one who decides: by the proven name, and the claimed account for comparison alone.
     pub(crate) fn person(&self) -> Person {
         let (name, account) = match self.name.split_once(':') {
-            Some((name, account)) => (name, Some(account.into())),
+            Some((name, account)) => (name, Some(Box::<str>::from(account))),
             None => (&*self.name, None),
         };
+        let id = match &account {
+            Some(account) => format!("{}:{account}", self.id).into(),
+            None => (*self.id).into(),
+        };
         Person {
+            id,
             name: name.into(),
             account,
             groups: self.groups.to_vec(),
@@ -240,6 +248,16 @@ pub struct Entry {
     hash: String,
 }
 
+impl Entry {
+    /// The operator's id. Each has another token, also one who is added again under an old name, so it is made of the token's
+    /// hash, of which it gives nothing away.
+    pub fn id(&self) -> String {
+        let id = blake3::derive_key("keepgate 2026 id of an operator", self.hash.as_bytes());
+        let id = blake3::Hash::from_bytes(id).to_hex();
+        format!("op_{}", id.get(..24).unwrap_or_default())
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -258,7 +276,16 @@ struct Versioned {
 pub struct Operators {
     directory: PathBuf,
     bootstrap: Arc<Token>,
-    known: ArcSwap<Vec<([u8; 32], Operator)>>,
+    known: ArcSwap<KnownOperators>,
+}
+
+/// The operators of the file.
+#[derive(Debug, Default)]
+struct KnownOperators {
+    /// Those who are active, with the hash of their tokens.
+    active: Vec<([u8; 32], Operator)>,
+    /// Every name there is or was.
+    names: BTreeSet<Box<str>>,
 }
 
 impl Operators {
@@ -273,7 +300,7 @@ impl Operators {
     pub fn open(state_directory: &Path, bootstrap: Arc<Token>) -> Result<Self, OperatorError> {
         let known = match known(state_directory) {
             // Nobody but the admin token is known, and that is reported.
-            Err(OperatorError::Gone { .. }) => Vec::new(),
+            Err(OperatorError::Gone { .. }) => KnownOperators::default(),
             known => known?,
         };
         if !keepgate_store::is_in_use(state_directory) {
@@ -306,7 +333,7 @@ impl Operators {
             return Err(OperatorError::Gone { path });
         }
         let known = known(&self.directory)?;
-        let count = known.len();
+        let count = known.active.len();
         self.known.store(Arc::new(known));
         Ok(count)
     }
@@ -316,26 +343,33 @@ impl Operators {
         &self.bootstrap
     }
 
-    /// The person of this name, if they may approve now; `bootstrap` is whoever holds the admin token.
-    pub fn approver(&self, name: &str) -> Option<Person> {
-        let account = name.strip_prefix(BOOTSTRAP);
+    /// The person with this id, if they may approve now; `bootstrap` is whoever holds the admin token.
+    pub fn approver(&self, id: &str) -> Option<Person> {
+        let account = id.strip_prefix(BOOTSTRAP);
         if let Some(account) = account.filter(|it| it.is_empty() || it.starts_with(':')) {
             return Some(Person {
+                id: id.into(),
                 name: BOOTSTRAP.into(),
                 account: account.strip_prefix(':').map(Into::into),
                 groups: Vec::new(),
             });
         }
         let known = self.known.load();
-        let mut operators = known.iter().map(|(_, operator)| operator);
-        let found = operators.find(|operator| *operator.name == *name)?;
+        let mut operators = known.active.iter().map(|(_, operator)| operator);
+        let found = operators.find(|operator| *operator.id == *id)?;
         found.may(Permission::Approve).then(|| found.person())
+    }
+
+    /// Whether an operator has, or had, this name.
+    pub fn is_known(&self, name: &str) -> bool {
+        self.known.load().names.contains(name)
     }
 
     /// Who holds this token.
     pub(crate) fn who(&self, presented: &[u8]) -> Option<Operator> {
         if self.bootstrap.is(presented) {
             return Some(Operator {
+                id: BOOTSTRAP.into(),
                 name: BOOTSTRAP.into(),
                 roles: [Role::Admin].into(),
                 groups: Arc::from([]),
@@ -345,7 +379,7 @@ impl Operators {
         let known = self.known.load();
         // Every hash is looked at, each in time that does not depend on where it differs.
         let mut found = None;
-        for (known, operator) in known.iter() {
+        for (known, operator) in &known.active {
             if bool::from(known.ct_eq(hash.as_bytes())) {
                 found = Some(operator);
             }
@@ -354,21 +388,23 @@ impl Operators {
     }
 }
 
-/// The active operators of the file.
-fn known(directory: &Path) -> Result<Vec<([u8; 32], Operator)>, OperatorError> {
-    let active = read(directory)?
-        .into_iter()
-        .filter(|entry| entry.revoked.is_none());
+/// The operators of the file.
+fn known(directory: &Path) -> Result<KnownOperators, OperatorError> {
+    let entries = read(directory)?;
+    let names = entries.iter().map(|entry| (*entry.name).into()).collect();
+    let active = entries.into_iter().filter(|entry| entry.revoked.is_none());
     let hashed = active.filter_map(|entry| {
         let hash = blake3::Hash::from_hex(entry.hash.as_bytes()).ok()?;
         let operator = Operator {
+            id: entry.id().into(),
             name: entry.name.into(),
             roles: entry.roles.into(),
             groups: entry.groups.into_iter().map(Into::into).collect(),
         };
         Some((*hash.as_bytes(), operator))
     });
-    Ok(hashed.collect())
+    let active = hashed.collect();
+    Ok(KnownOperators { active, names })
 }
 
 /// Every operator of the file, revoked ones too.

@@ -44,6 +44,8 @@ pub(crate) enum Refused {
     Ineligible(String),
     /// Approvals cannot be read or written now.
     Unavailable,
+    /// The store does not answer, and may have done what it was asked.
+    OutcomeUnknown,
 }
 
 /// The body of a refusal.
@@ -81,6 +83,7 @@ impl Refused {
             Self::NotShown => "approval.not_shown",
             Self::Ineligible(_) => "approval.ineligible",
             Self::Unavailable => "approval.unavailable",
+            Self::OutcomeUnknown => "approval.outcome_unknown",
         }
     }
 
@@ -95,7 +98,7 @@ impl Refused {
             Self::Body => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Request(_) => StatusCode::BAD_REQUEST,
             Self::Over(_) | Self::Closed(_) | Self::NotShown => StatusCode::CONFLICT,
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::OutcomeUnknown => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -118,6 +121,10 @@ impl Refused {
             Self::NotShown => "what you were shown is not what waits".into(),
             Self::Unavailable => {
                 "approvals cannot be read or written now, nothing was decided".into()
+            }
+            Self::OutcomeUnknown => {
+                "the store of approvals has not answered: whether it was decided is not known yet"
+                    .into()
             }
         }
     }
@@ -143,6 +150,7 @@ impl Refused {
             Self::NotShown => "look again, and send the `shown` of what you see",
             Self::Ineligible(_) => "the approval names who may: call.requirement.duties",
             Self::Unavailable => "/readyz and the log have the cause",
+            Self::OutcomeUnknown => "GET /api/v1/approvals/{id} shows it once the store answers",
         }
     }
 
@@ -173,7 +181,8 @@ impl Refused {
             | Self::Closed(_)
             | Self::NotShown
             | Self::Ineligible(_)
-            | Self::Unavailable => None,
+            | Self::Unavailable
+            | Self::OutcomeUnknown => None,
         };
         (
             Content::json(self.status(), &Problem { error: words }),

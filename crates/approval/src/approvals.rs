@@ -1,26 +1,29 @@
 //! The one code path of every transition: asked for, decided, used, taken back.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwap;
 use keepgate_audit::Log;
-use keepgate_call::{Call, Tenant};
+use keepgate_call::{Call, Caller, Tenant};
 use keepgate_store::{
     approvals::{
-        ApprovalRow, ApprovalState, ApprovalStore, Caps, DatabaseError, DecisionRow, Insertion,
-        MAX_SEALED,
+        ApprovalRow, ApprovalState, ApprovalStore, Caps, DECISION_RECORDED, DatabaseError,
+        DecisionRow, END_RECORDED, Insertion, MAX_SEALED, REQUEST_RECORDED,
     },
     kill::Facts,
 };
 use tokio::sync::{Notify, OnceCell};
 
 use crate::{
-    CallDigest, FrozenCall, KeyError, Person, Settings, StoreKey, eligibility, records,
-    waiters::Waiters,
+    CallDigest, FrozenCall, HeldPlace, Person, Settings, eligibility,
+    keyring::KeyState,
+    outcome::{Denial, EndedUse, HeldEnd, Use},
+    records,
+    waiters::{HeldCalls, Waiters},
 };
 
 /// Longest frozen call, in bytes.
@@ -35,8 +38,11 @@ pub trait Surroundings: Send + Sync + 'static {
     /// The time, which does not go back.
     fn now(&self) -> SystemTime;
 
-    /// The operator of this name as of now; `None` for one who may not approve (any more).
-    fn person(&self, name: &str) -> Option<Person>;
+    /// The operator with this id as of now; `None` for one who may not approve (any more).
+    fn person(&self, id: &str) -> Option<Person>;
+
+    /// Whether an operator has, or had, this name.
+    fn is_operator(&self, name: &str) -> bool;
 
     /// The id of a kill of what `facts` name that was set at `since` or later, also of one that has ended.
     fn killed(&self, facts: &Facts<'_>, since: SystemTime) -> Option<Arc<str>>;
@@ -51,8 +57,11 @@ pub struct Approvals(pub(crate) Arc<Inner>);
 
 /// State shared by clones.
 pub(crate) struct Inner {
+    pub(crate) directory: PathBuf,
     pub(crate) store: ApprovalStore,
-    pub(crate) key: StoreKey,
+    pub(crate) key: Mutex<KeyState>,
+    /// Requests that were cancelled since their key is lost.
+    pub(crate) key_losses: AtomicU64,
     pub(crate) log: Log,
     pub(crate) surroundings: Arc<dyn Surroundings>,
     settings: ArcSwap<Settings>,
@@ -64,8 +73,10 @@ pub(crate) struct Inner {
     pub(crate) ended: Mutex<Vec<EndedUse>>,
     /// Minute of the last removal of what is over.
     pub(crate) pruned_minute: AtomicU64,
-    /// Calls that are held.
+    /// Those who wait for a transition.
     pub(crate) waiters: Waiters,
+    /// Calls that are held.
+    held: Arc<HeldCalls>,
 }
 
 impl std::fmt::Debug for Approvals {
@@ -74,65 +85,13 @@ impl std::fmt::Debug for Approvals {
     }
 }
 
-/// A use that has ended.
-#[derive(Debug, Clone)]
-pub(crate) struct EndedUse {
-    pub(crate) tenant: Tenant,
-    pub(crate) id: Box<str>,
-    pub(crate) was_sent: bool,
-}
-
-/// Answer to a call that has no approval to use.
-#[derive(Debug)]
-pub enum Denial {
-    /// A request waits for a decision.
-    Pending {
-        /// Its id.
-        id: Arc<str>,
-        /// Time until it expires.
-        expires_in: Duration,
-    },
-    /// The same call was denied a short time before.
-    Denied {
-        /// Id of the request that was denied.
-        id: Arc<str>,
-        /// Time until it may be asked for again.
-        again_in: Duration,
-    },
-    /// A limit is reached, named by its key.
-    Limit(&'static str, Duration),
-    /// The store or the audit log does not answer.
-    Unavailable(Box<dyn std::error::Error + Send + Sync>),
-}
-
-/// One use of an approval. The call it was taken for may be made once; dropped, it is settled: used when the call was sent,
-/// else given back.
-#[derive(Debug)]
-pub struct Use {
-    approvals: Approvals,
-    tenant: Tenant,
-    /// Id of the use.
-    id: Box<str>,
-    approval: Arc<str>,
-    call: Arc<Call>,
-}
-
-impl Use {
-    /// Id of the approval.
-    pub fn approval(&self) -> &Arc<str> {
-        &self.approval
-    }
-}
-
-impl Drop for Use {
-    fn drop(&mut self) {
-        let ended = EndedUse {
-            tenant: self.tenant.clone(),
-            id: std::mem::take(&mut self.id),
-            was_sent: self.call.is_dispatched(),
-        };
-        self.approvals.ended_uses().push(ended);
-    }
+/// Result of an attempt to use an approval.
+enum Taking {
+    Taken(Use),
+    /// It may not be used any more, and was taken back.
+    Revoked,
+    /// Another was quicker.
+    Lost,
 }
 
 /// Milliseconds of Unix time.
@@ -153,19 +112,19 @@ fn random_id(prefix: &str) -> Option<String> {
 }
 
 impl Approvals {
-    /// The approvals of `state_directory`. The store is opened by the first use, so that a full disk ends no start.
-    ///
-    /// # Errors
-    /// [`KeyError`] when there is no key to seal them with.
+    /// The approvals of `state_directory`. Store and key are opened by the first use, so that neither a full disk nor a key that
+    /// is gone ends a start.
     pub fn open(
         state_directory: &Path,
         log: Log,
         settings: Settings,
         surroundings: Arc<dyn Surroundings>,
-    ) -> Result<Self, KeyError> {
-        Ok(Self(Arc::new(Inner {
+    ) -> Self {
+        Self(Arc::new(Inner {
+            directory: state_directory.to_path_buf(),
             store: ApprovalStore::new(state_directory),
-            key: StoreKey::open(state_directory)?,
+            key: Mutex::default(),
+            key_losses: AtomicU64::new(0),
             log,
             surroundings,
             settings: ArcSwap::from_pointee(settings),
@@ -174,7 +133,8 @@ impl Approvals {
             ended: Mutex::default(),
             pruned_minute: AtomicU64::new(0),
             waiters: Waiters::default(),
-        })))
+            held: Arc::default(),
+        }))
     }
 
     /// Puts other settings in the place of those of now. Requests that wait keep their times.
@@ -188,13 +148,20 @@ impl Approvals {
     }
 
     /// Notified at the next transition of this approval: whoever waits gets this first and looks at the approval after.
-    pub fn transition(&self, id: &Arc<str>) -> Arc<Notify> {
-        self.0.waiters.of(id)
+    pub fn transition(&self, tenant: &Tenant, id: &Arc<str>) -> Arc<Notify> {
+        self.0.waiters.of(tenant, id)
     }
 
-    /// Number of approvals that calls are held for.
+    /// Place of a call that is to be held; `None` when as many are held as may be.
+    pub fn hold(&self, caller: &Caller) -> Option<HeldPlace> {
+        let settings = self.settings();
+        let limits = (settings.held_calls, settings.held_calls_per_caller);
+        self.0.held.enter(caller.principal(), limits)
+    }
+
+    /// Number of calls that are held.
     pub fn held(&self) -> usize {
-        self.0.waiters.count()
+        self.0.held.count()
     }
 
     pub(crate) fn now(&self) -> SystemTime {
@@ -212,7 +179,7 @@ impl Approvals {
     pub async fn enter(&self, call: &Arc<Call>, frozen: FrozenCall) -> Result<Use, Denial> {
         self.resume().await.map_err(unavailable)?;
         let tenant = &call.caller.tenant;
-        let digest = CallDigest::of(&self.0.key, tenant, &frozen);
+        let digest = CallDigest::of(&*self.usable_key()?, tenant, &frozen);
         for _ in 0..ATTEMPTS {
             let now = self.now();
             let found = self.0.store.find(tenant, &digest.0, millis(now)).await;
@@ -221,18 +188,15 @@ impl Approvals {
             };
             match row.state {
                 ApprovalState::Approved => {
-                    if let Some(taken) = self.take(&row, &decisions, call, &frozen, now).await? {
-                        return Ok(taken);
+                    match self.take(&row, &decisions, call, &frozen, now).await? {
+                        Taking::Taken(used) => return Ok(used),
+                        // It asks again.
+                        Taking::Revoked => {}
+                        Taking::Lost => self.is_over(tenant, &row.id).await?,
                     }
                 }
                 ApprovalState::Pending => return Err(pending(&row, now)),
-                ApprovalState::Denied => {
-                    let until = row.cooldown_until_ms.unwrap_or_default();
-                    return Err(Denial::Denied {
-                        id: row.id,
-                        again_in: Duration::from_millis(until.saturating_sub(millis(now))),
-                    });
-                }
+                ApprovalState::Denied => return Err(denied(&row, now)),
                 ApprovalState::Expired
                 | ApprovalState::Cancelled
                 | ApprovalState::Consumed
@@ -242,8 +206,68 @@ impl Approvals {
         Err(Denial::Unavailable("others use this approval".into()))
     }
 
-    /// Takes a use of an approved request, after everything was checked again with what holds now. `None` when it may not be
-    /// used: then it is taken back, and the call asks again.
+    /// Takes one use of the approval that a held call has waited for. Asks for no other: one that is over was decided, used
+    /// by an identical call or ended, and its caller has to learn that.
+    ///
+    /// # Errors
+    /// [`Denial`] when it cannot be used.
+    pub async fn enter_held(
+        &self,
+        call: &Arc<Call>,
+        frozen: FrozenCall,
+        id: &Arc<str>,
+    ) -> Result<Use, Denial> {
+        let tenant = &call.caller.tenant;
+        let digest = CallDigest::of(&*self.usable_key()?, tenant, &frozen);
+        let ended = |end| Denial::Ended {
+            id: Arc::clone(id),
+            end,
+        };
+        for _ in 0..ATTEMPTS {
+            let now = self.now();
+            let found = self.0.store.get(tenant, id).await.map_err(unavailable)?;
+            let (row, decisions) = found.ok_or_else(|| ended(HeldEnd::Expired))?;
+            if row.digest != digest.0 {
+                return Err(ended(HeldEnd::Changed));
+            }
+            match row.state {
+                ApprovalState::Approved => {
+                    match self.take(&row, &decisions, call, &frozen, now).await? {
+                        Taking::Taken(used) => return Ok(used),
+                        Taking::Revoked => return Err(ended(HeldEnd::Changed)),
+                        Taking::Lost => {}
+                    }
+                    if row.usable_until_ms.is_some_and(|end| end <= millis(now)) {
+                        return Err(ended(HeldEnd::Expired));
+                    }
+                }
+                ApprovalState::Pending if row.expires_ms > millis(now) => {
+                    return Err(pending(&row, now));
+                }
+                ApprovalState::Pending | ApprovalState::Expired => {
+                    return Err(ended(HeldEnd::Expired));
+                }
+                ApprovalState::Denied => return Err(denied(&row, now)),
+                ApprovalState::Consumed => return Err(ended(HeldEnd::Used)),
+                ApprovalState::Cancelled | ApprovalState::Revoked => {
+                    return Err(ended(HeldEnd::Withdrawn));
+                }
+            }
+        }
+        Err(Denial::Unavailable("others use this approval".into()))
+    }
+
+    /// Fails when the approval that another was quicker to take is used up: the loser of a race does not ask for another.
+    async fn is_over(&self, tenant: &Tenant, id: &Arc<str>) -> Result<(), Denial> {
+        let state = self.0.store.state(tenant, id).await.map_err(unavailable)?;
+        if state == Some(ApprovalState::Consumed) {
+            let (id, end) = (Arc::clone(id), HeldEnd::Used);
+            return Err(Denial::Ended { id, end });
+        }
+        Ok(())
+    }
+
+    /// Takes a use of an approved request, after everything was checked again with what holds now.
     async fn take(
         &self,
         row: &ApprovalRow,
@@ -251,15 +275,16 @@ impl Approvals {
         call: &Arc<Call>,
         frozen: &FrozenCall,
         now: SystemTime,
-    ) -> Result<Option<Use>, Denial> {
-        if let Err((code, message)) = self.still_holds(row, decisions, frozen) {
+    ) -> Result<Taking, Denial> {
+        let before = self.opened(row);
+        if let Err((code, message)) = self.still_holds(row, before.as_ref(), decisions, frozen) {
             self.finish(row, None, (code, &message))
                 .await
                 .map_err(unavailable)?;
-            return Ok(None);
+            return Ok(Taking::Revoked);
         }
         // What the log lacks did not happen: it is written by the next look.
-        let on_record = records::REQUESTED | records::DECIDED;
+        let on_record = REQUEST_RECORDED | DECISION_RECORDED;
         if row.recorded & on_record != on_record {
             return Err(Denial::Unavailable(
                 "the approval is not on record yet".into(),
@@ -273,23 +298,34 @@ impl Approvals {
             .consume(tenant, &row.id, &use_id, decision_id, millis(now))
             .await
             .map_err(unavailable)?;
-        Ok(taken.then(|| Use {
+        let Some(taken) = taken else {
+            return Ok(Taking::Lost);
+        };
+        let used = Use {
             approvals: self.clone(),
             tenant: tenant.clone(),
             id: use_id.into(),
             approval: Arc::clone(&row.id),
             call: Arc::clone(call),
-        }))
+        };
+        taken.claim();
+        // On record before it is made; else the use is given back as it is dropped.
+        let shown = before.as_ref().map(FrozenCall::shown).unwrap_or_default();
+        if !records::consumed(&self.0.log, row, frozen, (decision_id, &shown), now).await {
+            return Err(Denial::Unavailable("the use is not recorded".into()));
+        }
+        Ok(Taking::Taken(used))
     }
 
     /// Whether an approval may still be used: no kill since, approvers who still may, terms that are no stricter.
     fn still_holds(
         &self,
         row: &ApprovalRow,
+        before: Option<&FrozenCall>,
         decisions: &[DecisionRow],
         frozen: &FrozenCall,
     ) -> Result<(), (&'static str, String)> {
-        let Some(before) = self.opened(row) else {
+        let Some(before) = before else {
             return Err(("key_lost", String::new()));
         };
         let since = moment(row.created_ms);
@@ -298,6 +334,10 @@ impl Approvals {
             if let Some(kill) = surroundings.killed(&facts, since) {
                 return Err(("killed", kill.to_string()));
             }
+        }
+        if before.destination != frozen.destination {
+            let message = "the server of this name is reached in another way now";
+            return Err(("destination_changed", message.to_owned()));
         }
         if before.credentials != frozen.credentials {
             return Err(("credential_changed", String::new()));
@@ -318,7 +358,7 @@ impl Approvals {
         }
         let people = self.agreed(decisions, frozen, &settings);
         // By the terms of then and of now: neither rules nor people may have become fewer.
-        if [&before, frozen]
+        if [before, frozen]
             .iter()
             .all(|call| eligibility::is_enough(&people, call))
         {
@@ -336,9 +376,20 @@ impl Approvals {
         settings: &Settings,
     ) -> Vec<Person> {
         let yes = decisions.iter().filter(|decision| decision.approves);
-        yes.filter_map(|decision| self.0.surroundings.person(&decision.operator))
-            .filter(|person| eligibility::check(person, call, settings).is_ok())
+        yes.filter_map(|decision| self.0.surroundings.person(&decision.operator_id))
+            .filter(|person| self.may_decide(person, call, settings).is_ok())
             .collect()
+    }
+
+    /// Whether a person may decide over a call.
+    pub(crate) fn may_decide(
+        &self,
+        person: &Person,
+        call: &FrozenCall,
+        settings: &Settings,
+    ) -> Result<(), eligibility::Ineligible> {
+        let is_operator = |name: &str| self.0.surroundings.is_operator(name);
+        eligibility::check(person, call, settings, is_operator)
     }
 
     /// Adds a request.
@@ -361,7 +412,7 @@ impl Approvals {
             all: Settings::MAX_PENDING,
             bytes: Settings::MAX_PENDING_BYTES,
         };
-        let inserted = match self.0.store.insert(&row, &caps).await {
+        let inserted = match self.0.store.insert(row.clone(), &caps).await {
             Ok(inserted) => inserted,
             Err(error) => return unavailable(error),
         };
@@ -371,7 +422,7 @@ impl Approvals {
                 if !records::requested(&self.0.log, &row, frozen, now).await {
                     return Denial::Unavailable("the request is not recorded yet".into());
                 }
-                self.note_recorded(&row, records::REQUESTED).await;
+                self.note_recorded(&row, REQUEST_RECORDED).await;
                 pending(&row, now)
             }
             Insertion::Joined(id) => Denial::Pending {
@@ -394,20 +445,21 @@ impl Approvals {
         now: SystemTime,
     ) -> Result<ApprovalRow, Denial> {
         let failed = |what: &'static str| Denial::Unavailable(what.into());
+        let key = self.usable_key()?;
         let id = random_id("ap_").ok_or_else(|| failed("no random bytes"))?;
         let plain =
             serde_json::to_vec(frozen).map_err(|error| Denial::Unavailable(error.into()))?;
         if plain.len() > MAX_PLAIN {
             return Err(failed("the request is too long to be shown to anybody"));
         }
-        let sealed = self.0.key.seal(tenant, &id, &plain);
+        let sealed = key.seal(tenant, &id, &plain);
         let created_ms = millis(now);
         let requirement = &frozen.requirement;
         Ok(ApprovalRow {
             tenant: tenant.clone(),
             id: id.into(),
             digest: digest.0,
-            caller: CallDigest::of_caller(&self.0.key, tenant, frozen),
+            caller: CallDigest::of_caller(&key, tenant, frozen),
             state: ApprovalState::Pending,
             created_ms,
             expires_ms: created_ms.saturating_add(requirement.ttl_s.saturating_mul(1000)),
@@ -416,15 +468,14 @@ impl Approvals {
             uses_left: requirement.uses,
             cooldown_until_ms: None,
             recorded: 0,
-            key_id: self.0.key.id().into(),
+            key_id: key.id().into(),
             sealed: sealed.ok_or_else(|| failed("the request cannot be sealed"))?,
         })
     }
 
     /// The frozen call of a row; `None` when the key it was sealed with is lost.
     pub(crate) fn opened(&self, row: &ApprovalRow) -> Option<FrozenCall> {
-        let key = &self.0.key;
-        let plain = key.open_row(&row.tenant, &row.id, &row.sealed)?;
+        let plain = self.key()?.open_row(&row.tenant, &row.id, &row.sealed)?;
         serde_json::from_slice(&plain).ok()
     }
 
@@ -440,9 +491,9 @@ impl Approvals {
         if ended.is_some() {
             let call = self.opened(row);
             if records::ended(&self.0.log, row, call.as_ref(), by, why, now).await {
-                self.note_recorded(row, records::ENDED).await;
+                self.note_recorded(row, END_RECORDED).await;
             }
-            self.0.waiters.wake(&row.id);
+            self.0.waiters.wake(&row.tenant, &row.id);
         }
         Ok(ended)
     }
@@ -462,6 +513,14 @@ impl Approvals {
 
 fn unavailable(error: DatabaseError) -> Denial {
     Denial::Unavailable(error.into())
+}
+
+fn denied(row: &ApprovalRow, now: SystemTime) -> Denial {
+    let until = row.cooldown_until_ms.unwrap_or_default();
+    Denial::Denied {
+        id: Arc::clone(&row.id),
+        again_in: Duration::from_millis(until.saturating_sub(millis(now))),
+    }
 }
 
 fn pending(row: &ApprovalRow, now: SystemTime) -> Denial {

@@ -1,7 +1,11 @@
 //! Decisions of operators: counted once each, over what they were shown, by who may.
 
+use std::{sync::Arc, time::Duration};
+
 use keepgate_call::Tenant;
-use keepgate_store::approvals::{ApprovalState, DatabaseError, Decided, DecisionRow, Terms};
+use keepgate_store::approvals::{
+    ApprovalState, DECISION_RECORDED, DatabaseError, Decided, DecisionRow, Terms,
+};
 
 use crate::{
     Approvals, Ineligible, Person, View,
@@ -9,6 +13,9 @@ use crate::{
     eligibility,
     records::{self, DecisionNote},
 };
+
+/// Time an operator waits for the store and the audit log.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Longest reason of an operator, in bytes.
 const MAX_REASON: usize = 1024;
@@ -48,9 +55,32 @@ pub enum DecideError {
     /// The key it is sealed with is lost.
     #[error("the key it was sealed with is lost")]
     Sealed,
-    /// The store does not answer.
+    /// The store does not answer, and nothing was done.
     #[error("failed to decide")]
-    Store(#[from] DatabaseError),
+    Store(#[source] DatabaseError),
+    /// The store does not answer, and may have done it.
+    #[error("whether it was done is not known yet: look again")]
+    OutcomeUnknown,
+}
+
+impl From<DatabaseError> for DecideError {
+    fn from(error: DatabaseError) -> Self {
+        if matches!(error, DatabaseError::OutcomeUnknown) {
+            Self::OutcomeUnknown
+        } else {
+            Self::Store(error)
+        }
+    }
+}
+
+/// Runs a transition to its end, whether or not anybody waits for it: what was decided is recorded too.
+async fn to_the_end(
+    act: impl Future<Output = Result<View, DecideError>> + Send + 'static,
+) -> Result<View, DecideError> {
+    match tokio::time::timeout(PATIENCE, tokio::spawn(act)).await {
+        Ok(Ok(done)) => done,
+        Ok(Err(_)) | Err(_) => Err(DecideError::OutcomeUnknown),
+    }
 }
 
 impl Approvals {
@@ -70,53 +100,60 @@ impl Approvals {
         if !is_reason(reason) {
             return Err(DecideError::Reason);
         }
-        let found = self.0.store.get(tenant, id).await?;
-        let (row, _) = found.ok_or(DecideError::Unknown)?;
-        let frozen = self.opened(&row).ok_or(DecideError::Sealed)?;
-        if frozen.shown() != shown {
-            return Err(DecideError::NotShown);
-        }
-        let settings = self.settings();
-        eligibility::check(person, &frozen, &settings).map_err(DecideError::Ineligible)?;
-        let now = self.now();
-        let approves = verdict == Verdict::Approve;
         let decision = DecisionRow {
+            operator_id: person.id.clone(),
             operator: person.on_record().into(),
-            approves,
-            decided_ms: millis(now),
+            approves: verdict == Verdict::Approve,
+            decided_ms: 0,
             shown: shown.into(),
             reason: reason.into(),
         };
+        let (approvals, tenant, id) = (self.clone(), tenant.clone(), id.to_owned());
+        let person = person.clone();
+        to_the_end(async move { approvals.count(&tenant, &id, &person, decision).await }).await
+    }
+
+    async fn count(
+        &self,
+        tenant: &Tenant,
+        id: &str,
+        person: &Person,
+        mut decision: DecisionRow,
+    ) -> Result<View, DecideError> {
+        self.resume().await?;
+        let found = self.0.store.get(tenant, id).await?;
+        let (row, _) = found.ok_or(DecideError::Unknown)?;
+        let frozen = Arc::new(self.opened(&row).ok_or(DecideError::Sealed)?);
+        if frozen.shown() != *decision.shown {
+            return Err(DecideError::NotShown);
+        }
+        let settings = self.settings();
+        self.may_decide(person, &frozen, &settings)
+            .map_err(DecideError::Ineligible)?;
+        let now = self.now();
+        decision.decided_ms = millis(now);
         let terms = Terms {
             valid_ms: frozen.requirement.valid_for_s.saturating_mul(1000),
             cooldown_ms: u64::try_from(settings.cooldown.as_millis()).unwrap_or(u64::MAX),
         };
-        let is_enough = |decisions: &[DecisionRow]| {
-            eligibility::is_enough(&self.agreed(decisions, &frozen, &settings), &frozen)
+        let (approvals, call) = (self.clone(), Arc::clone(&frozen));
+        let is_enough = move |decisions: &[DecisionRow]| {
+            eligibility::is_enough(&approvals.agreed(decisions, &call, &settings), &call)
         };
-        let decided = self
-            .0
-            .store
-            .decide(tenant, id, &decision, &terms, is_enough);
+        let store = &self.0.store;
+        let decided = store.decide(tenant, id, decision.clone(), &terms, is_enough);
         let row = match decided.await? {
             Decided::Counted(row) => *row,
             Decided::Twice => return Err(DecideError::Twice),
             Decided::Closed(state) => return Err(DecideError::Closed(state)),
             Decided::Unknown => return Err(DecideError::Unknown),
         };
-        let by = person.on_record();
-        let note = DecisionNote {
-            operator: &by,
-            approves,
-            may_be_caller: frozen.caller.owner.is_none(),
-            shown,
-            reason,
-        };
+        let note = DecisionNote::of(&decision, &frozen);
         let is_recorded = records::decided(&self.0.log, &row, &frozen, note, now).await;
         if is_recorded && row.state != ApprovalState::Pending {
-            self.note_recorded(&row, records::DECIDED).await;
+            self.note_recorded(&row, DECISION_RECORDED).await;
         }
-        self.0.waiters.wake(id);
+        self.0.waiters.wake(tenant, &row.id);
         let found = self.0.store.get(tenant, id).await?;
         let (row, decisions) = found.ok_or(DecideError::Unknown)?;
         Ok(self.view(&row, &decisions))
@@ -136,6 +173,19 @@ impl Approvals {
         if !is_reason(reason) {
             return Err(DecideError::Reason);
         }
+        let (approvals, tenant, id) = (self.clone(), tenant.clone(), id.to_owned());
+        let (operator, reason) = (operator.to_owned(), reason.to_owned());
+        to_the_end(async move { approvals.withdraw(&tenant, &id, &operator, &reason).await }).await
+    }
+
+    async fn withdraw(
+        &self,
+        tenant: &Tenant,
+        id: &str,
+        operator: &str,
+        reason: &str,
+    ) -> Result<View, DecideError> {
+        self.resume().await?;
         let found = self.0.store.get(tenant, id).await?;
         let (row, _) = found.ok_or(DecideError::Unknown)?;
         let why = ("operator", reason);

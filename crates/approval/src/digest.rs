@@ -16,6 +16,11 @@ const VERSION: &[u8] = b"keepgate approval 1";
 pub struct CallDigest(pub(crate) [u8; 32]);
 
 impl CallDigest {
+    /// The digest as records have it.
+    pub(crate) fn text(digest: &[u8; 32]) -> String {
+        blake3::Hash::from_bytes(*digest).to_hex().to_string()
+    }
+
     /// Digest of `call` of a tenant.
     pub fn of(key: &StoreKey, tenant: &Tenant, call: &FrozenCall) -> Self {
         let caller = &call.caller;

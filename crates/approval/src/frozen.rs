@@ -22,8 +22,10 @@ pub struct FrozenCall {
     pub others: Option<Box<str>>,
     /// Arguments as policy has set them, in canonical form; none where it has set none.
     pub sent: Option<Box<str>>,
-    /// Fingerprint of the tool's definition.
+    /// Fingerprint of the tool's definition, where the server has shown it.
     pub fingerprint: Option<Box<str>>,
+    /// Place the call is sent to.
+    pub destination: Arc<Destination>,
     /// The caller.
     pub caller: FrozenCaller,
     /// Public id of the session the request was made in.
@@ -36,6 +38,18 @@ pub struct FrozenCall {
     pub requirement: Requirement,
     /// Id of the decision that asked for the approval, as the audit log has it.
     pub decision_id: Box<str>,
+}
+
+/// Place a call is sent to, as the configuration has it: another one under the same name is not what was shown.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Destination {
+    /// URL, or command with its arguments.
+    pub address: Box<str>,
+    /// Names of the variables that a process is given.
+    pub environment: Vec<Box<str>>,
+    /// Digest of all that decides where the call goes: header lines, certificates and values of variables, too.
+    pub digest: Box<str>,
 }
 
 /// The caller of a frozen call.
@@ -124,6 +138,8 @@ impl FrozenCall {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::sync::Arc;
+
     use keepgate_call::Tenant;
 
     use super::{Duty, FrozenCall, FrozenCaller, Requirement, Risk};
@@ -139,6 +155,7 @@ pub(crate) mod tests {
             others: None,
             sent: None,
             fingerprint: Some("f1".into()),
+            destination: Arc::default(),
             caller: FrozenCaller {
                 kind: "machine".into(),
                 subject: "agent".into(),
@@ -170,7 +187,7 @@ pub(crate) mod tests {
     #[test]
     fn the_digest_binds_what_a_call_does_and_for_whom() {
         let state = tempfile::tempdir().expect("a directory");
-        let key = StoreKey::open(state.path()).expect("a key");
+        let key = StoreKey::read_or_make(state.path()).expect("a key");
         let tenant = Tenant::new("a");
         let digest = |call: &FrozenCall| CallDigest::of(&key, &tenant, call);
         let own = digest(&call());

@@ -7,8 +7,12 @@ use keepgate_files::FileError;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use zeroize::Zeroizing;
 
-/// Path of the key in the state directory.
-const PATH: [&str; 2] = ["private", "store.key"];
+/// Directory of the key in the state directory.
+const DIRECTORY: &str = "private";
+/// Name of the key's file.
+pub(crate) const FILE: &str = "store.key";
+/// Name of the file of the key that is to follow, while rows are sealed again.
+const NEXT: &str = "store.key.next";
 /// Bytes of the key.
 const LENGTH: usize = 32;
 
@@ -42,13 +46,47 @@ impl fmt::Debug for StoreKey {
 }
 
 impl StoreKey {
+    /// Reads the key of `state_directory`; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub(crate) fn read(state_directory: &Path) -> Result<Option<Self>, KeyError> {
+        Self::read_file(&state_directory.join(DIRECTORY).join(FILE))
+    }
+
+    /// Reads the key that is to follow, if a change of keys has begun.
+    pub(crate) fn read_next(state_directory: &Path) -> Result<Option<Self>, KeyError> {
+        Self::read_file(&state_directory.join(DIRECTORY).join(NEXT))
+    }
+
+    fn read_file(path: &Path) -> Result<Option<Self>, KeyError> {
+        let Some(bytes) = keepgate_files::read(path)? else {
+            return Ok(None);
+        };
+        Self::parse(&bytes, path).map(Some)
+    }
+
+    fn parse(bytes: &[u8], path: &Path) -> Result<Self, KeyError> {
+        let malformed = || KeyError::Malformed(path.display().to_string().into());
+        let bytes: &[u8; LENGTH] = bytes.try_into().map_err(|_| malformed())?;
+        Self::new(bytes).ok_or_else(malformed)
+    }
+
     /// Reads the key of `state_directory`, or makes it.
     ///
     /// # Errors
     /// [`KeyError`].
-    pub fn open(state_directory: &Path) -> Result<Self, KeyError> {
-        let [directory, file] = PATH;
-        let directory = state_directory.join(directory);
+    pub(crate) fn read_or_make(state_directory: &Path) -> Result<Self, KeyError> {
+        Self::make_in(state_directory, FILE)
+    }
+
+    /// Makes the key that is to follow, unless an earlier change that was cut off has made it. Durable when this returns.
+    pub(crate) fn make_next(state_directory: &Path) -> Result<Self, KeyError> {
+        Self::make_in(state_directory, NEXT)
+    }
+
+    fn make_in(state_directory: &Path, file: &str) -> Result<Self, KeyError> {
+        let directory = state_directory.join(DIRECTORY);
         keepgate_files::create_directory(&directory)?;
         let path = directory.join(file);
         let bytes = keepgate_files::read_or_create(&path, || {
@@ -56,9 +94,19 @@ impl StoreKey {
             getrandom::fill(&mut bytes).map_err(KeyError::Random)?;
             Ok::<_, KeyError>(bytes)
         })?;
-        let malformed = || KeyError::Malformed(path.display().to_string().into());
-        let bytes: &[u8; LENGTH] = bytes.as_slice().try_into().map_err(|_| malformed())?;
-        Self::new(bytes).ok_or_else(malformed)
+        Self::parse(&bytes, &path)
+    }
+
+    /// Puts the key that is to follow in the place of the key. A crash leaves both or the new one.
+    pub(crate) fn promote_next(state_directory: &Path) -> Result<(), KeyError> {
+        let directory = state_directory.join(DIRECTORY);
+        let next = directory.join(NEXT);
+        let Some(bytes) = keepgate_files::read(&next)? else {
+            return Ok(());
+        };
+        keepgate_files::replace(&directory.join(FILE), &bytes)?;
+        std::fs::remove_file(&next).map_err(FileError::io("remove", &next))?;
+        Ok(())
     }
 
     fn new(bytes: &[u8; LENGTH]) -> Option<Self> {
@@ -129,7 +177,7 @@ mod tests {
     #[test]
     fn a_sealed_row_opens_only_as_itself() {
         let state = tempfile::tempdir().expect("a directory");
-        let key = StoreKey::open(state.path()).expect("a key");
+        let key = StoreKey::read_or_make(state.path()).expect("a key");
         let (tenant, other) = (Tenant::new("a"), Tenant::new("b"));
         let sealed = key.seal(&tenant, "ap_1", b"the call").expect("sealed");
         assert_eq!(
@@ -144,7 +192,7 @@ mod tests {
             assert_eq!(key.open_row(&tenant, "ap_1", &changed), None, "{at}");
             assert_eq!(key.open_row(&tenant, "ap_1", &sealed[..at]), None, "{at}");
         }
-        let again = StoreKey::open(state.path()).expect("the same");
+        let again = StoreKey::read_or_make(state.path()).expect("the same");
         assert_eq!(again.id(), key.id());
         assert!(again.open_row(&tenant, "ap_1", &sealed).is_some());
     }

@@ -3,14 +3,9 @@
 use std::time::SystemTime;
 
 use keepgate_audit::{Caller, Kind, Log, Reason, Record};
-use keepgate_store::approvals::ApprovalRow;
+use keepgate_store::approvals::{ApprovalRow, DecisionRow};
 
-use crate::FrozenCall;
-
-/// Transitions that are on record, as bits of [`ApprovalRow::recorded`].
-pub(crate) const REQUESTED: u32 = 0b001;
-pub(crate) const DECIDED: u32 = 0b010;
-pub(crate) const ENDED: u32 = 0b100;
+use crate::{CallDigest, FrozenCall};
 
 /// Writes that a call waits for a decision. Whether it is in the log.
 pub(crate) async fn requested(
@@ -33,6 +28,8 @@ pub(crate) async fn requested(
         }),
         policy_rev: Some(&call.requirement.policy),
         reasons: &reasons,
+        call_digest: Some(&CallDigest::text(&row.digest)),
+        shown: Some(&call.shown()),
         ..of(Kind::ApprovalRequested, row, Some(call), at)
     };
     append(log, &record).await
@@ -53,6 +50,19 @@ pub(crate) struct DecisionNote<'a> {
     pub(crate) reason: &'a str,
 }
 
+impl<'a> DecisionNote<'a> {
+    /// The note of a decision over a call.
+    pub(crate) fn of(decision: &'a DecisionRow, call: &FrozenCall) -> Self {
+        Self {
+            operator: &decision.operator,
+            approves: decision.approves,
+            may_be_caller: call.caller.owner.is_none(),
+            shown: &decision.shown,
+            reason: &decision.reason,
+        }
+    }
+}
+
 /// Writes a decision. Whether it is in the log.
 pub(crate) async fn decided(
     log: &Log,
@@ -65,10 +75,6 @@ pub(crate) async fn decided(
         Reason {
             code: if note.approves { "approve" } else { "deny" },
             message: note.reason,
-        },
-        Reason {
-            code: "shown",
-            message: note.shown,
         },
         Reason {
             code: "state",
@@ -84,7 +90,27 @@ pub(crate) async fn decided(
     let record = Record {
         caller: Some(operator(note.operator)),
         reasons: &reasons,
+        call_digest: Some(&CallDigest::text(&row.digest)),
+        shown: Some(note.shown),
         ..of(Kind::ApprovalDecided, row, Some(call), at)
+    };
+    append(log, &record).await
+}
+
+/// Writes that a call uses an approval, before it is made: `decision_id` names that call. Whether it is in the log.
+pub(crate) async fn consumed(
+    log: &Log,
+    row: &ApprovalRow,
+    call: &FrozenCall,
+    (decision_id, shown): (&str, &str),
+    at: SystemTime,
+) -> bool {
+    let record = Record {
+        decision_id: Some(decision_id),
+        call_digest: Some(&CallDigest::text(&row.digest)),
+        shown: Some(shown),
+        policy_rev: Some(&call.requirement.policy),
+        ..of(Kind::ApprovalConsumed, row, Some(call), at)
     };
     append(log, &record).await
 }
@@ -105,6 +131,7 @@ pub(crate) async fn ended(
     let record = Record {
         caller: by.map(operator),
         reasons: &reasons,
+        call_digest: Some(&CallDigest::text(&row.digest)),
         ..of(Kind::ApprovalEnded, row, call, at)
     };
     append(log, &record).await

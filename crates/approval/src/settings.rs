@@ -15,6 +15,10 @@ pub struct Settings {
     pub cooldown: Duration,
     /// Times for which calls are held (`approvals.hold`).
     pub hold: HoldTimes,
+    /// Calls that are held at once (`approvals.held_calls`); beyond it one is answered that it waits.
+    pub held_calls: u32,
+    /// Of these, of one caller (`approvals.held_calls_per_caller`).
+    pub held_calls_per_caller: u32,
     /// Open requests of one caller (`approvals.pending_per_caller`).
     pub pending_per_caller: u32,
     /// Requests of one caller a minute (`approvals.requests_per_minute`).
@@ -76,7 +80,7 @@ impl Settings {
     pub const MAX_TTL: Duration = Duration::from_secs(24 * 60 * 60);
     /// Longest time a yes may be used.
     pub const MAX_VALID_FOR: Duration = Duration::from_secs(8 * 60 * 60);
-    /// Open requests of everybody: some megabytes for whoever looks through them.
+    /// Open requests of one tenant: some megabytes for whoever looks through them.
     pub const MAX_PENDING: u32 = 10_000;
     /// Bytes of these in the store.
     pub const MAX_PENDING_BYTES: u64 = 256 * 1024 * 1024;
@@ -89,6 +93,8 @@ impl Default for Settings {
             valid_for: Duration::from_secs(15 * 60),
             cooldown: Duration::from_secs(10 * 60),
             hold: HoldTimes::default(),
+            held_calls: 256,
+            held_calls_per_caller: 32,
             pending_per_caller: 20,
             requests_per_minute: 10,
             unrelated: Unrelated::default(),

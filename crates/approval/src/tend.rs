@@ -2,16 +2,22 @@
 
 use std::sync::{Arc, PoisonError, atomic::Ordering};
 
-use keepgate_store::approvals::{ApprovalRow, ApprovalState, DatabaseError};
+use keepgate_call::Tenant;
+use keepgate_store::approvals::{
+    ApprovalRow, ApprovalState, DECISION_RECORDED, DatabaseError, END_RECORDED, REQUEST_RECORDED,
+};
 
 use crate::{
     Approvals, FrozenCall,
     approvals::{millis, moment},
+    outcome::EndedUse,
     records::{self, DecisionNote},
 };
 
-/// Most rows changed in one look, so that a look holds up nobody.
+/// Most rows removed at a time.
 const BATCH: u32 = 500;
+/// Most turns of one kind in a look, so that a look holds up nobody; the next one goes on.
+const TURNS: usize = 16;
 /// Rows looked through at a time; each may hold a megabyte.
 const PAGE: u32 = 32;
 /// Time after its end for which a request is kept, in milliseconds: 90 days.
@@ -23,35 +29,37 @@ impl Approvals {
     /// Puts right, once, what an earlier process left: uses whose end nobody knows are alerted and never made again, and requests
     /// sealed with a key that is lost end.
     pub(crate) async fn resume(&self) -> Result<(), DatabaseError> {
-        self.0.resumed.get_or_try_init(|| self.put_right()).await?;
+        let put_right = || async {
+            let approvals = self.clone();
+            // To its end, whoever waits: what was found is to be reported.
+            let task = tokio::spawn(async move { approvals.put_right().await });
+            task.await.unwrap_or(Err(DatabaseError::OutcomeUnknown))
+        };
+        self.0.resumed.get_or_try_init(put_right).await?;
         Ok(())
     }
 
     async fn put_right(&self) -> Result<(), DatabaseError> {
+        self.open_key().await?;
         let now = self.now();
-        for row in self.0.store.abandon_uses(millis(now)).await? {
+        let left = self.0.store.abandon_uses(millis(now)).await?;
+        self.report_indeterminate(left, "the gateway ended during the call")
+            .await;
+        Ok(())
+    }
+
+    /// Alerts that nobody knows whether calls were made.
+    async fn report_indeterminate(&self, rows: Vec<ApprovalRow>, why: &str) {
+        for row in rows {
             tracing::error!(
                 approval = &*row.id,
-                "a call that used this approval may have been made before the gateway ended: its outcome is not known"
+                why,
+                "a call that used this approval may have been made: its outcome is not known"
             );
             let call = self.opened(&row);
-            let why = ("indeterminate", "the gateway ended during the call");
+            let (why, now) = (("indeterminate", why), self.now());
             let _late = records::ended(&self.0.log, &row, call.as_ref(), None, why, now).await;
         }
-        let lost = self
-            .end_where(|row| {
-                self.opened(row)
-                    .is_none()
-                    .then_some(("key_lost", "".into()))
-            })
-            .await?;
-        if lost > 0 {
-            tracing::error!(
-                lost,
-                "approvals were sealed with a key that is gone: they are cancelled, agents have to ask again"
-            );
-        }
-        Ok(())
     }
 
     /// One look: settles uses, expires what is due, takes back what kills cut off. To be called every second.
@@ -60,25 +68,60 @@ impl Approvals {
     /// [`DatabaseError`]; the next look tries again.
     pub async fn tend(&self) -> Result<(), DatabaseError> {
         self.resume().await?;
+        self.open_key().await?;
         self.settle().await?;
-        self.record_late().await?;
-        self.expire().await?;
+        let tenants = self.tenants().await?;
+        for tenant in &tenants {
+            self.record_late(tenant).await?;
+            self.expire(tenant).await?;
+        }
         self.void().await?;
-        let now = millis(self.now());
-        let minute = now / 60_000;
+        let minute = millis(self.now()) / 60_000;
         if self.0.pruned_minute.swap(minute, Ordering::Relaxed) != minute {
-            let before = now.saturating_sub(RETENTION_MS);
-            self.0.store.prune(before, BATCH).await?;
-            self.0.store.prune_to(RETAINED_BYTES).await?;
+            for tenant in &tenants {
+                self.prune(tenant).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The tenants that have requests.
+    async fn tenants(&self) -> Result<Vec<Tenant>, DatabaseError> {
+        let totals = self.0.store.totals().await?.into_iter();
+        let mut tenants: Vec<_> = totals.map(|(tenant, _, _)| tenant).collect();
+        tenants.dedup();
+        Ok(tenants)
+    }
+
+    async fn prune(&self, tenant: &Tenant) -> Result<(), DatabaseError> {
+        let now = millis(self.now());
+        let before = now.saturating_sub(RETENTION_MS);
+        let store = &self.0.store;
+        store.prune(tenant, before, now, BATCH).await?;
+        for _ in 0..TURNS {
+            let removed = store.prune_to(tenant, RETAINED_BYTES, now, BATCH).await?;
+            if removed < u64::from(BATCH) {
+                break;
+            }
         }
         Ok(())
     }
 
     /// Ends the uses of calls that are over.
     async fn settle(&self) -> Result<(), DatabaseError> {
+        let now = millis(self.now());
+        let doubtful = self.0.store.abandon_doubtful(now).await?;
+        self.report_indeterminate(doubtful, "the store failed as the use was taken")
+            .await;
         let mut ended = std::mem::take(&mut *self.ended_uses());
+        let unclaimed = self.0.store.unclaimed().into_iter();
+        // Taken for calls that had ended before they were made.
+        ended.extend(unclaimed.map(|(tenant, id)| EndedUse {
+            tenant,
+            id,
+            was_sent: false,
+        }));
         while let Some(last) = ended.pop() {
-            let now = millis(self.now());
             let store = &self.0.store;
             let settled = store
                 .settle(&last.tenant, &last.id, last.was_sent, now)
@@ -93,20 +136,19 @@ impl Approvals {
     }
 
     /// Writes the records that the log has not taken at once: until then an approval is not used.
-    async fn record_late(&self) -> Result<(), DatabaseError> {
-        let (requested, decided) = (records::REQUESTED, records::DECIDED);
-        for row in self.0.store.unrecorded(requested, decided, PAGE).await? {
+    async fn record_late(&self, tenant: &Tenant) -> Result<(), DatabaseError> {
+        for row in self.0.store.unrecorded(tenant, PAGE).await? {
             let Some(call) = self.opened(&row) else {
                 continue;
             };
-            if row.recorded & requested == 0 {
+            if row.recorded & REQUEST_RECORDED == 0 {
                 let at = moment(row.created_ms);
                 if !records::requested(&self.0.log, &row, &call, at).await {
                     return Ok(());
                 }
-                self.note_recorded(&row, requested).await;
+                self.note_recorded(&row, REQUEST_RECORDED).await;
             }
-            if row.state == ApprovalState::Approved && row.recorded & decided == 0 {
+            if row.state != ApprovalState::Pending && row.recorded & DECISION_RECORDED == 0 {
                 self.record_decisions(&row, &call).await?;
             }
         }
@@ -120,34 +162,35 @@ impl Approvals {
     ) -> Result<(), DatabaseError> {
         let found = self.0.store.get(&row.tenant, &row.id).await?;
         for decision in found.into_iter().flat_map(|(_, decisions)| decisions) {
-            let note = DecisionNote {
-                operator: &decision.operator,
-                approves: decision.approves,
-                may_be_caller: call.caller.owner.is_none(),
-                shown: &decision.shown,
-                reason: &decision.reason,
-            };
+            let note = DecisionNote::of(&decision, call);
             let at = moment(decision.decided_ms);
             if !records::decided(&self.0.log, row, call, note, at).await {
                 return Ok(());
             }
         }
-        self.note_recorded(row, records::DECIDED).await;
+        self.note_recorded(row, DECISION_RECORDED).await;
         Ok(())
     }
 
-    async fn expire(&self) -> Result<(), DatabaseError> {
-        let now = self.now();
-        for row in self.0.store.expire(millis(now), BATCH).await? {
-            let call = self.opened(&row);
-            let why = match row.decided_ms {
-                None => ("expired", "nobody decided in time"),
-                Some(_) => ("expired", "approved, and not used in time"),
-            };
-            if records::ended(&self.0.log, &row, call.as_ref(), None, why, now).await {
-                self.note_recorded(&row, records::ENDED).await;
+    async fn expire(&self, tenant: &Tenant) -> Result<(), DatabaseError> {
+        for _ in 0..TURNS {
+            let now = self.now();
+            let expired = self.0.store.expire(tenant, millis(now), PAGE).await?;
+            let is_last = expired.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
+            for row in expired {
+                let call = self.opened(&row);
+                let why = match row.decided_ms {
+                    None => ("expired", "nobody decided in time"),
+                    Some(_) => ("expired", "approved, and not used in time"),
+                };
+                if records::ended(&self.0.log, &row, call.as_ref(), None, why, now).await {
+                    self.note_recorded(&row, END_RECORDED).await;
+                }
+                self.0.waiters.wake(&row.tenant, &row.id);
             }
-            self.0.waiters.wake(&row.id);
+            if is_last {
+                break;
+            }
         }
         Ok(())
     }
@@ -178,24 +221,26 @@ impl Approvals {
     }
 
     /// Ends the open requests for which there is a reason. Their number.
-    async fn end_where(
+    pub(crate) async fn end_where(
         &self,
         reason: impl Fn(&ApprovalRow) -> Option<(&'static str, Arc<str>)>,
     ) -> Result<usize, DatabaseError> {
-        let (mut after, mut count) = (None, 0);
-        loop {
-            let rows = self.0.store.open_rows(after.as_ref(), PAGE).await?;
-            let Some(last) = rows.last() else {
-                return Ok(count);
-            };
-            after = Some((last.tenant.clone(), Arc::clone(&last.id)));
-            for row in &rows {
-                if let Some((code, message)) = reason(row) {
-                    self.finish(row, None, (code, &message)).await?;
-                    count += 1;
+        let mut count = 0;
+        for tenant in self.tenants().await? {
+            let mut after: Box<str> = "".into();
+            loop {
+                let rows = self.0.store.open_rows(&tenant, &after, PAGE).await?;
+                let Some(last) = rows.last() else { break };
+                after = (*last.id).into();
+                for row in &rows {
+                    if let Some((code, message)) = reason(row) {
+                        self.finish(row, None, (code, &message)).await?;
+                        count += 1;
+                    }
                 }
             }
         }
+        Ok(count)
     }
 
     /// Number of requests that wait, and of approvals that may be used.
@@ -203,6 +248,18 @@ impl Approvals {
     /// # Errors
     /// [`DatabaseError`].
     pub async fn counts(&self) -> Result<(u64, u64), DatabaseError> {
-        self.0.store.counts().await
+        let (mut pending, mut approved) = (0_u64, 0_u64);
+        for (_, state, requests) in self.0.store.totals().await? {
+            match state {
+                ApprovalState::Pending => pending += requests,
+                ApprovalState::Approved => approved += requests,
+                ApprovalState::Denied
+                | ApprovalState::Expired
+                | ApprovalState::Cancelled
+                | ApprovalState::Consumed
+                | ApprovalState::Revoked => {}
+            }
+        }
+        Ok((pending, approved))
     }
 }

@@ -65,8 +65,8 @@ pub struct ViewError(#[from] DatabaseError);
 impl Approvals {
     /// Whether a request still waits for a decision. A store that does not answer is not waited for.
     pub async fn is_pending(&self, tenant: &Tenant, id: &str) -> bool {
-        let found = self.0.store.get(tenant, id).await;
-        matches!(found, Ok(Some((row, _))) if row.state == ApprovalState::Pending)
+        let state = self.0.store.state(tenant, id).await;
+        matches!(state, Ok(Some(ApprovalState::Pending)))
     }
 
     /// The request with this id.

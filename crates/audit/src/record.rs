@@ -92,6 +92,8 @@ words! {
         ApprovalRequested = "approval.requested",
         /// An operator has approved or denied a call that waits.
         ApprovalDecided = "approval.decided",
+        /// A call uses an approval. Durable before it is made.
+        ApprovalConsumed = "approval.consumed",
         /// An approval ended without a decision of its own: its time is over, or it was taken back.
         ApprovalEnded = "approval.ended",
         /// The wall clock has jumped, by the seconds in the reason.
@@ -126,6 +128,7 @@ impl Kind {
             | Self::KillPartial
             | Self::KillCompleted
             | Self::ApprovalDecided
+            | Self::ApprovalConsumed
             | Self::ApprovalEnded
             | Self::ClockJumped
             | Self::LogOpened
@@ -357,6 +360,10 @@ pub struct Record<'a> {
     pub protocol_version: Option<&'a str>,
     /// Keyed digest of the arguments, from [`crate::Log::digest`] (member `args_digest`).
     pub args_digest: Option<&'a str>,
+    /// Keyed digest that binds an approval to its call, with a key of the approvals' own (member `call_digest`).
+    pub call_digest: Option<&'a str>,
+    /// BLAKE3 of all that an operator was shown of the call (member `shown`).
+    pub shown: Option<&'a str>,
     /// The arguments in clear, the very JSON text that was judged, kept as a string (member `input_params`). Opt-in.
     pub input_params: Option<&'a str>,
     /// Names of the arguments the tool does not declare; left out when empty (member `undeclared`).
@@ -402,6 +409,8 @@ impl Record<'_> {
             prompt: None,
             protocol_version: None,
             args_digest: None,
+            call_digest: None,
+            shown: None,
             input_params: None,
             undeclared: &[],
             request_bytes: None,

@@ -120,6 +120,8 @@ codes! {
     ApprovalPending = "approval_pending", Policy;
     /// A person has denied this very call a short time ago.
     ApprovalDenied = "approval_denied", Policy;
+    /// The approval a call waited for ended before the call could use it.
+    ApprovalEnded = "approval_ended", Policy;
     /// Approvals cannot be looked up or recorded now.
     ApprovalUnavailable = "approval_unavailable", Gateway;
     /// The result is larger than a rule allows.

@@ -150,6 +150,9 @@ pub(crate) enum Command {
     /// List approvals that may be used, and take them back
     #[command(subcommand)]
     Grants(Grants),
+    /// The state directory of a gateway that does not run
+    #[command(subcommand)]
+    State(StateCommand),
     /// Who may work the kill switch and see the operators' pages
     #[command(subcommand)]
     Operators(Operators),
@@ -212,6 +215,19 @@ pub(crate) struct State {
     pub(crate) directory: Option<PathBuf>,
 }
 
+/// Acts on a state directory.
+#[derive(Debug, Subcommand)]
+pub(crate) enum StateCommand {
+    /// Change the key that approvals are sealed with; the gateway must not run
+    ///
+    /// Also the way on after store.key was lost: what it had sealed and still waits is cancelled. A change that is cut off is
+    /// brought to its end by the next try or the next start.
+    Rekey {
+        #[command(flatten)]
+        state: State,
+    },
+}
+
 /// What can be done with keys.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Keys {
@@ -237,7 +253,7 @@ pub(crate) struct CreateKey {
     /// Who will use it: the caller's name in policies and records
     #[arg(long, value_name = "NAME")]
     pub(crate) subject: String,
-    /// Person it belongs to, an operator's name if it is one: they cannot approve its calls
+    /// Person it belongs to: an operator's name, or ISSUER#SUBJECT of a sign-in; they cannot approve its calls
     #[arg(long, value_name = "NAME")]
     pub(crate) owner: Option<String>,
     /// A role that policies see; may be given several times

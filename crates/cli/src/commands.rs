@@ -13,6 +13,7 @@ mod policy;
 mod presence;
 mod readiness;
 mod servers;
+mod state;
 mod stdio;
 
 pub(crate) use kill::UNCUT;
@@ -86,6 +87,7 @@ pub(crate) fn run(command: Command, context: &mut Context<'_>) -> Result<(), Fai
         Command::Kill(command) => kill::run(command, context),
         Command::Approvals(command) => approvals::run(command, context),
         Command::Grants(command) => approvals::grants(command, context),
+        Command::State(command) => state::run(command, context),
         Command::Operators(command) => operators::run(command, context),
         Command::Version => version(context),
         Command::Launch(launch) => {

@@ -8,7 +8,7 @@ use std::{
 
 use keepgate_call::{Code, Refusal};
 use keepgate_mcp::{
-    json::Raw,
+    json::{Raw, canonical},
     list::{Item, Listing},
     schema::{
         InputSchema,
@@ -154,6 +154,8 @@ impl Tools {
         }
         let charged = self.part.add(bytes).and_then(|()| self.charge.add(bytes));
         charged.map_err(|spent| Refusal::new(Code::MemoryFull).source(spent))?;
+        let fingerprint = fingerprint(item.raw);
+        self.digest.update(&fingerprint);
         for part in [
             rules.as_ref().map(|_| "full"),
             Some(&*item.key),
@@ -177,11 +179,29 @@ impl Tools {
                 facts,
                 schema,
                 rules,
+                fingerprint,
             };
             self.by_name.insert(item.key.as_ref().into(), entry);
         }
         Ok(true)
     }
+}
+
+/// Digest of a tool's definition, whichever order its members come in. Without `_meta`, which may differ in each list.
+fn fingerprint(definition: Raw<'_>) -> [u8; 32] {
+    let members = definition
+        .members()
+        .filter(|(name, _)| !name.is_text("_meta"));
+    let mut members: Vec<_> = members
+        .map(|(name, value)| (canonical(name), canonical(value)))
+        .collect();
+    members.sort_unstable();
+    let mut digest = blake3::Hasher::new();
+    for text in members.iter().flat_map(|(name, value)| [name, value]) {
+        digest.update(&(text.len() as u64).to_le_bytes());
+        digest.update(text.as_bytes());
+    }
+    *digest.finalize().as_bytes()
 }
 
 /// Whether a tool can be called as a task only: tasks are not passed on yet, so nobody could call it.
@@ -219,6 +239,8 @@ pub struct CatalogEntry {
     pub facts: ToolFacts,
     /// The arguments it takes.
     pub schema: Arc<InputSchema>,
+    /// Digest of its whole definition.
+    pub fingerprint: [u8; 32],
     /// Its schema for validation; `None` if the list was read when none was asked for.
     pub rules: Option<Arc<Result<ValueRules, Unusable>>>,
 }

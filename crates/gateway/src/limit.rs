@@ -24,7 +24,7 @@ pub use self::{
     circuit::{Admitted, Circuits, Keys, LastCallers, Suspect},
     decided::{Decided, Share, TooMany},
     rate::{Limiter, Rate},
-    running::{Place, Running},
+    running::{LentPlace, Place, Running},
 };
 
 /// The most keys one rate remembers. A key takes some hundred bytes, so a full table stays below 16 MiB.

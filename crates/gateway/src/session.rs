@@ -29,7 +29,10 @@ pub use self::{
     seal::{EventKey, MAX_SEALED, Origin},
     table::{InUse, Opening, Seat, Sessions},
 };
-pub(crate) use self::{definition::Definition, restore::Restoring};
+pub(crate) use self::{
+    definition::{Definition, destinations},
+    restore::Restoring,
+};
 use crate::{
     catalog::Catalog,
     hash::HashMap,

@@ -3,22 +3,34 @@
 //! Every transition is one statement that names the state it starts from, so of two that race exactly one happens; it is
 //! durable (`synchronous=FULL`) when the function returns. The file is separate from that of the kills, since agents cause
 //! its writes. Nothing of what was asked for can be read here: it is sealed by the crate `approval`.
+//!
+//! An operation runs in a task of its own and always to its end: a caller that stops waiting, or is gone, must not leave a
+//! commit behind whose outcome nobody learns. [`DatabaseError::OutcomeUnknown`] is the answer until then.
 
 mod database;
+mod model;
 mod rows;
+mod statements;
 mod transaction;
 mod upkeep;
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    pin::Pin,
+    sync::{Arc, Mutex as StdMutex},
 };
 
 use keepgate_call::Tenant;
-use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use self::database::Database;
+pub use self::model::{
+    ActiveKey, ApprovalRow, ApprovalState, Caps, Decided, DecisionRow, Insertion, PageQuery,
+    Resealed, Terms,
+};
+use crate::locked;
 pub use crate::sql::DatabaseError;
+use crate::sql::PATIENCE;
 
 /// Name of the database in the state directory.
 pub const FILE: &str = "approvals.db";
@@ -26,160 +38,52 @@ pub const FILE: &str = "approvals.db";
 pub const FILES: [&str; 3] = ["approvals.db-shm", "approvals.db-wal", FILE];
 /// Longest sealed part of a row, in bytes: a request of 1 MiB, and as much again for its form.
 pub const MAX_SEALED: usize = 2 * 1024 * 1024;
-
-/// State of a request for approval.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ApprovalState {
-    /// Waits for a decision.
-    Pending,
-    /// May be used, until its time or its uses are over.
-    Approved,
-    /// Denied.
-    Denied,
-    /// Its time was over before a decision, or before the last use.
-    Expired,
-    /// Ended before a decision: by a kill, an operator, or because its key is lost.
-    Cancelled,
-    /// Used as often as it may be.
-    Consumed,
-    /// Taken back after it was approved.
-    Revoked,
-}
-
-impl ApprovalState {
-    /// Every state.
-    pub const ALL: [Self; 7] = [
-        Self::Pending,
-        Self::Approved,
-        Self::Denied,
-        Self::Expired,
-        Self::Cancelled,
-        Self::Consumed,
-        Self::Revoked,
-    ];
-
-    /// The word of the database, the API and the records.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Approved => "approved",
-            Self::Denied => "denied",
-            Self::Expired => "expired",
-            Self::Cancelled => "cancelled",
-            Self::Consumed => "consumed",
-            Self::Revoked => "revoked",
-        }
-    }
-
-    /// The state with this word.
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.as_str() == word)
-    }
-}
-
-/// A request as it is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ApprovalRow {
-    /// The tenant, first part of every key.
-    pub tenant: Tenant,
-    /// The id, `ap_` and random letters.
-    pub id: Arc<str>,
-    /// Digest of the call.
-    pub digest: [u8; 32],
-    /// Digest of the caller, by which limits are counted.
-    pub caller: [u8; 32],
-    /// The state.
-    pub state: ApprovalState,
-    /// Time of the request.
-    pub created_ms: u64,
-    /// End of the wait for a decision.
-    pub expires_ms: u64,
-    /// Time of the decision.
-    pub decided_ms: Option<u64>,
-    /// End of its use.
-    pub usable_until_ms: Option<u64>,
-    /// Uses that are left.
-    pub uses_left: u32,
-    /// End of the time in which an equal request is denied at once.
-    pub cooldown_until_ms: Option<u64>,
-    /// Transitions that are in the audit log; bits of the crate `approval`.
-    pub recorded: u32,
-    /// Id of the key it is sealed with.
-    pub key_id: Box<str>,
-    /// Everything else, sealed.
-    pub sealed: Box<[u8]>,
-}
-
-/// One operator's decision.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DecisionRow {
-    /// Name of the operator.
-    pub operator: Box<str>,
-    /// Whether it is a yes.
-    pub approves: bool,
-    /// Time of it.
-    pub decided_ms: u64,
-    /// Digest of what the operator was shown.
-    pub shown: Box<str>,
-    /// The operator's reason.
-    pub reason: Box<str>,
-}
-
-/// Limits under which a request is accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Caps {
-    /// Open requests of a caller.
-    pub pending: u32,
-    /// Requests of a caller in `window_ms`.
-    pub requests: u32,
-    /// Time in which they are counted, in milliseconds.
-    pub window_ms: u64,
-    /// Pending requests of everybody.
-    pub all: u32,
-    /// Sealed bytes of these.
-    pub bytes: u64,
-}
-
-/// Result of a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Insertion {
-    /// It waits for a decision now.
-    Inserted,
-    /// An identical one waits already, with this id.
-    Joined(Arc<str>),
-    /// The caller has as many open requests as it may.
-    PendingCap,
-    /// The caller made as many requests lately as it may.
-    RateCap,
-    /// As many requests are open as may be.
-    Full,
-}
-
-/// Result of a decision.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Decided {
-    /// It counts. The row as it is now.
-    Counted(Box<ApprovalRow>),
-    /// The operator has decided before.
-    Twice,
-    /// It is not pending any more: its state.
-    Closed(ApprovalState),
-    /// There is none with this id.
-    Unknown,
-}
-
-/// Terms of a decision, from the policy and the configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Terms {
-    /// Time for which a yes may be used, in milliseconds.
-    pub valid_ms: u64,
-    /// Time after a no in which an equal request is denied at once, in milliseconds.
-    pub cooldown_ms: u64,
-}
+/// Bit of [`ApprovalRow::recorded`]: the request is in the audit log.
+pub const REQUEST_RECORDED: u32 = 0b001;
+/// Bit of [`ApprovalRow::recorded`]: the decisions are in the audit log.
+pub const DECISION_RECORDED: u32 = 0b010;
+/// Bit of [`ApprovalRow::recorded`]: the end is in the audit log.
+pub const END_RECORDED: u32 = 0b100;
+/// Uses whose outcome is to be found out; beyond it the next start finds them.
+const MAX_DOUBTFUL: usize = 10_000;
 
 /// The store. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct ApprovalStore(Arc<Mutex<Connection>>);
+pub struct ApprovalStore {
+    connection: Arc<Mutex<Connection>>,
+    loose: Arc<StdMutex<LooseUses>>,
+}
+
+/// Uses of calls that are not made.
+#[derive(Debug, Default)]
+struct LooseUses {
+    /// Taken after the caller had gone.
+    unclaimed: Vec<(Tenant, Box<str>)>,
+    /// Taken or not: the store has failed.
+    doubtful: Vec<(Tenant, Box<str>)>,
+}
+
+/// A use that was taken. Unless it is claimed no call is made with it, and it is given back.
+#[derive(Debug)]
+pub struct TakenUse {
+    loose: Arc<StdMutex<LooseUses>>,
+    unclaimed: Option<(Tenant, Box<str>)>,
+}
+
+impl TakenUse {
+    /// Takes it over: from now on whoever makes the call settles it.
+    pub fn claim(mut self) {
+        self.unclaimed = None;
+    }
+}
+
+impl Drop for TakenUse {
+    fn drop(&mut self) {
+        if let Some(it) = self.unclaimed.take() {
+            locked(&self.loose).unclaimed.push(it);
+        }
+    }
+}
 
 /// The database, once it could be opened.
 #[derive(Debug)]
@@ -188,40 +92,60 @@ struct Connection {
     database: Option<Database>,
 }
 
-impl ApprovalStore {
-    /// The open database, while nobody else uses it. One that could not be opened is tried again each time: a full disk may have room again. One that
+impl Connection {
+    /// The open database. One that could not be opened is tried again each time: a full disk may have room again. One that
     /// was removed or replaced while it was open is not: an older copy would bring back what was used.
-    async fn database(&self) -> Result<MappedMutexGuard<'_, Database>, DatabaseError> {
-        let mut connection = self.0.lock().await;
-        if let Some(database) = &mut connection.database {
+    async fn database(&mut self) -> Result<&mut Database, DatabaseError> {
+        if let Some(database) = &mut self.database {
             database.reset().await;
         } else {
-            connection.database = Some(Database::open(&connection.directory).await?);
+            self.database = Some(Database::open(&self.directory).await?);
         }
-        let opened = MutexGuard::try_map(connection, |connection| connection.database.as_mut());
-        opened.map_err(|_never_closed| DatabaseError::Slow)
+        self.database.as_mut().ok_or(DatabaseError::Slow)
     }
 }
 
-/// Part of a list.
-#[derive(Debug, Clone)]
-pub struct PageQuery {
-    /// States that are wanted; empty for all.
-    pub states: Vec<ApprovalState>,
-    /// The last row of the page before: its time and id.
-    pub after: Option<(u64, Arc<str>)>,
-    /// Most rows.
-    pub limit: u32,
-}
+/// An operation on the open database.
+type Act<'a, T> = Pin<Box<dyn Future<Output = Result<T, DatabaseError>> + Send + 'a>>;
 
 impl ApprovalStore {
     /// The store in `state_directory`. The database is opened, made when there is none, and brought up to date by the first
     /// use.
     pub fn new(state_directory: &Path) -> Self {
-        Self(Arc::new(Mutex::new(Connection {
-            directory: state_directory.to_path_buf(),
-            database: None,
-        })))
+        Self {
+            connection: Arc::new(Mutex::new(Connection {
+                directory: state_directory.to_path_buf(),
+                database: None,
+            })),
+            loose: Arc::default(),
+        }
+    }
+
+    /// The connection, while nobody else uses it. Waited for in the caller's own task: behind a disk that hangs, calls must
+    /// not pile up.
+    async fn connection(&self) -> Result<OwnedMutexGuard<Connection>, DatabaseError> {
+        let waiting = Arc::clone(&self.connection).lock_owned();
+        let waited = tokio::time::timeout(PATIENCE, waiting).await;
+        waited.map_err(|_elapsed| DatabaseError::Slow)
+    }
+
+    /// Runs an operation to its end, whether or not anybody waits for it, and gives what came of it.
+    async fn run<T: Send + 'static>(
+        &self,
+        act: impl for<'a> FnOnce(&'a mut Database) -> Act<'a, T> + Send + 'static,
+    ) -> Result<T, DatabaseError> {
+        let mut connection = self.connection().await?;
+        let task = tokio::spawn(async move { act(connection.database().await?).await });
+        task.await.unwrap_or(Err(DatabaseError::OutcomeUnknown))
+    }
+
+    /// As [`Self::run`], and waited for a short time only.
+    async fn run_soon<T: Send + 'static>(
+        &self,
+        act: impl for<'a> FnOnce(&'a mut Database) -> Act<'a, T> + Send + 'static,
+    ) -> Result<T, DatabaseError> {
+        let done = tokio::time::timeout(PATIENCE, self.run(act)).await;
+        done.unwrap_or(Err(DatabaseError::OutcomeUnknown))
     }
 
     /// The row that decides over a call with this digest: one that may be used, else one that is pending, else a denial
@@ -235,7 +159,9 @@ impl ApprovalStore {
         digest: &[u8; 32],
         now_ms: u64,
     ) -> Result<Option<(ApprovalRow, Vec<DecisionRow>)>, DatabaseError> {
-        self.database().await?.find(tenant, digest, now_ms).await
+        let (tenant, digest) = (tenant.clone(), *digest);
+        self.run_soon(move |it| Box::pin(async move { it.find(&tenant, &digest, now_ms).await }))
+            .await
     }
 
     /// The row with this id, and the decisions on it.
@@ -247,18 +173,37 @@ impl ApprovalStore {
         tenant: &Tenant,
         id: &str,
     ) -> Result<Option<(ApprovalRow, Vec<DecisionRow>)>, DatabaseError> {
-        self.database().await?.get(tenant, id).await
+        let (tenant, id): (_, Box<str>) = (tenant.clone(), id.into());
+        self.run_soon(move |it| Box::pin(async move { it.get(&tenant, &id).await }))
+            .await
+    }
+
+    /// The state of the row with this id.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn state(
+        &self,
+        tenant: &Tenant,
+        id: &str,
+    ) -> Result<Option<ApprovalState>, DatabaseError> {
+        let (tenant, id): (_, Box<str>) = (tenant.clone(), id.into());
+        self.run_soon(move |it| Box::pin(async move { it.state(&tenant, &id).await }))
+            .await
     }
 
     /// Adds a request, unless an identical one is open or a limit is reached.
     ///
     /// # Errors
     /// [`DatabaseError`].
-    pub async fn insert(&self, row: &ApprovalRow, caps: &Caps) -> Result<Insertion, DatabaseError> {
-        self.database().await?.insert(row, caps).await
+    pub async fn insert(&self, row: ApprovalRow, caps: &Caps) -> Result<Insertion, DatabaseError> {
+        let caps = *caps;
+        self.run_soon(move |it| Box::pin(async move { it.insert(&row, &caps).await }))
+            .await
     }
 
-    /// Counts a decision; the request is approved once all decisions so far are enough, and denied with the first no.
+    /// Counts a decision; the request is approved once all decisions so far are enough, and denied with the first no. Waits
+    /// for as long as it takes: who must not wait so long runs it in a task.
     ///
     /// # Errors
     /// [`DatabaseError`].
@@ -266,20 +211,30 @@ impl ApprovalStore {
         &self,
         tenant: &Tenant,
         id: &str,
-        decision: &DecisionRow,
+        decision: DecisionRow,
         terms: &Terms,
-        is_enough: impl Fn(&[DecisionRow]) -> bool + Send,
+        is_enough: impl Fn(&[DecisionRow]) -> bool + Send + Sync + 'static,
     ) -> Result<Decided, DatabaseError> {
-        self.database()
-            .await?
-            .decide(tenant, id, decision, terms, is_enough)
-            .await
+        let (tenant, id, terms): (_, Box<str>, _) = (tenant.clone(), id.into(), *terms);
+        self.run(move |it| {
+            Box::pin(async move {
+                let decided = it.decide(&tenant, &id, &decision, &terms, &is_enough).await;
+                if let Err(error) = decided {
+                    // A commit that failed may have happened: the row knows.
+                    it.reset().await;
+                    return it.decided(&tenant, &id, &decision, error).await;
+                }
+                decided
+            })
+        })
+        .await
     }
 
-    /// Takes one use of an approved request. `false` when another was quicker, or its time is over.
+    /// Takes one use of an approved request. `None` when another was quicker, or its time is over.
     ///
     /// # Errors
-    /// [`DatabaseError`].
+    /// [`DatabaseError`]; the call must not be made then. A use that was taken all the same is found by
+    /// [`Self::abandon_doubtful`] where the store has failed, and by [`Self::unclaimed`] where it was slow.
     pub async fn consume(
         &self,
         tenant: &Tenant,
@@ -287,11 +242,31 @@ impl ApprovalStore {
         use_id: &str,
         decision_id: &str,
         now_ms: u64,
-    ) -> Result<bool, DatabaseError> {
-        self.database()
-            .await?
-            .consume(tenant, id, use_id, decision_id, now_ms)
-            .await
+    ) -> Result<Option<TakenUse>, DatabaseError> {
+        let (id, decision_id): (Box<str>, Box<str>) = (id.into(), decision_id.into());
+        let (tenant, use_id): (_, Box<str>) = (tenant.clone(), use_id.into());
+        let loose = Arc::clone(&self.loose);
+        self.run_soon(move |it| {
+            Box::pin(async move {
+                let taken = it
+                    .consume(&tenant, &id, &use_id, &decision_id, now_ms)
+                    .await;
+                if taken.is_err() {
+                    let mut loose = locked(&loose);
+                    if loose.doubtful.len() < MAX_DOUBTFUL {
+                        loose.doubtful.push((tenant.clone(), use_id.clone()));
+                    }
+                }
+                let unclaimed = Some((tenant, use_id));
+                Ok(taken?.then_some(TakenUse { loose, unclaimed }))
+            })
+        })
+        .await
+    }
+
+    /// Takes out the uses that were taken for callers who had gone.
+    pub fn unclaimed(&self) -> Vec<(Tenant, Box<str>)> {
+        std::mem::take(&mut locked(&self.loose).unclaimed)
     }
 
     /// Ends a use: `released` when the call was sent, else it is given back, as long as the request may be used.
@@ -305,13 +280,15 @@ impl ApprovalStore {
         released: bool,
         now_ms: u64,
     ) -> Result<(), DatabaseError> {
-        self.database()
-            .await?
-            .settle(tenant, use_id, released, now_ms)
-            .await
+        let (tenant, use_id): (_, Box<str>) = (tenant.clone(), use_id.into());
+        self.run_soon(move |it| {
+            Box::pin(async move { it.settle(&tenant, &use_id, released, now_ms).await })
+        })
+        .await
     }
 
     /// Ends an open request: a pending one is cancelled, an approved one revoked. Its new state; `None` when it is not open.
+    /// Waits for as long as it takes.
     ///
     /// # Errors
     /// [`DatabaseError`].
@@ -321,27 +298,39 @@ impl ApprovalStore {
         id: &str,
         now_ms: u64,
     ) -> Result<Option<ApprovalState>, DatabaseError> {
-        self.database().await?.end(tenant, id, now_ms).await
+        let (tenant, id): (_, Box<str>) = (tenant.clone(), id.into());
+        self.run(move |it| Box::pin(async move { it.end(&tenant, &id, now_ms).await }))
+            .await
     }
 
-    /// Expires what is due, at most `limit` rows. Those that expired.
+    /// Expires what is due of a tenant, at most `limit` rows of each state. Those that expired.
     ///
     /// # Errors
     /// [`DatabaseError`].
-    pub async fn expire(&self, now_ms: u64, limit: u32) -> Result<Vec<ApprovalRow>, DatabaseError> {
-        self.database().await?.expire(now_ms, limit).await
+    pub async fn expire(
+        &self,
+        tenant: &Tenant,
+        now_ms: u64,
+        limit: u32,
+    ) -> Result<Vec<ApprovalRow>, DatabaseError> {
+        let tenant = tenant.clone();
+        self.run(move |it| Box::pin(async move { it.expire(&tenant, now_ms, limit).await }))
+            .await
     }
 
-    /// Some open requests, pending or approved, in the order of tenant and id, those that follow `after`.
+    /// Some open requests of a tenant, pending or approved, in the order of their ids, those that follow `after`.
     ///
     /// # Errors
     /// [`DatabaseError`].
     pub async fn open_rows(
         &self,
-        after: Option<&(Tenant, Arc<str>)>,
+        tenant: &Tenant,
+        after: &str,
         limit: u32,
     ) -> Result<Vec<ApprovalRow>, DatabaseError> {
-        self.database().await?.open_rows(after, limit).await
+        let (tenant, after): (_, Box<str>) = (tenant.clone(), after.into());
+        self.run(move |it| Box::pin(async move { it.open_rows(&tenant, &after, limit).await }))
+            .await
     }
 
     /// One page of a tenant's requests, newest first.
@@ -353,7 +342,9 @@ impl ApprovalStore {
         tenant: &Tenant,
         query: &PageQuery,
     ) -> Result<Vec<ApprovalRow>, DatabaseError> {
-        self.database().await?.page(tenant, query).await
+        let (tenant, query) = (tenant.clone(), query.clone());
+        self.run_soon(move |it| Box::pin(async move { it.page(&tenant, &query).await }))
+            .await
     }
 
     /// Uses of an earlier process whose end is not known become indeterminate. Their requests.
@@ -361,7 +352,38 @@ impl ApprovalStore {
     /// # Errors
     /// [`DatabaseError`].
     pub async fn abandon_uses(&self, now_ms: u64) -> Result<Vec<ApprovalRow>, DatabaseError> {
-        self.database().await?.abandon_uses(now_ms).await
+        self.run(move |it| Box::pin(async move { it.abandon_uses(now_ms).await }))
+            .await
+    }
+
+    /// Looks at the uses that may have been taken although their call was refused: what was taken becomes indeterminate. The
+    /// requests of these.
+    ///
+    /// # Errors
+    /// [`DatabaseError`]; they are looked at again.
+    pub async fn abandon_doubtful(&self, now_ms: u64) -> Result<Vec<ApprovalRow>, DatabaseError> {
+        let mut found = Vec::new();
+        loop {
+            let Some((tenant, use_id)) = locked(&self.loose).doubtful.pop() else {
+                return Ok(found);
+            };
+            let (of, its) = (tenant.clone(), use_id.clone());
+            let abandoned = self
+                .run(move |it| Box::pin(async move { it.abandon_use(&of, &its, now_ms).await }))
+                .await;
+            match abandoned {
+                Ok(row) => found.extend(row),
+                Err(error) => {
+                    locked(&self.loose).doubtful.push((tenant, use_id));
+                    // What was found so far is reported first.
+                    return if found.is_empty() {
+                        Err(error)
+                    } else {
+                        Ok(found)
+                    };
+                }
+            }
+        }
     }
 
     /// Notes that transitions of a request are in the audit log.
@@ -374,49 +396,137 @@ impl ApprovalStore {
         id: &str,
         bits: u32,
     ) -> Result<(), DatabaseError> {
-        self.database().await?.note_recorded(tenant, id, bits).await
+        let (tenant, id): (_, Box<str>) = (tenant.clone(), id.into());
+        self.run_soon(move |it| Box::pin(async move { it.note_recorded(&tenant, &id, bits).await }))
+            .await
     }
 
-    /// Some open requests that lack one of these bits: pending ones the first, approved ones any.
+    /// Some requests of a tenant whose transitions so far are not all in the audit log.
     ///
     /// # Errors
     /// [`DatabaseError`].
     pub async fn unrecorded(
         &self,
-        requested: u32,
-        decided: u32,
+        tenant: &Tenant,
         limit: u32,
     ) -> Result<Vec<ApprovalRow>, DatabaseError> {
-        self.database()
-            .await?
-            .unrecorded(requested, decided, limit)
+        let tenant = tenant.clone();
+        self.run(move |it| Box::pin(async move { it.unrecorded(&tenant, limit).await }))
             .await
     }
 
-    /// Number of pending and of approved requests.
+    /// Number of requests by tenant and state.
     ///
     /// # Errors
     /// [`DatabaseError`].
-    pub async fn counts(&self) -> Result<(u64, u64), DatabaseError> {
-        self.database().await?.counts().await
+    pub async fn totals(&self) -> Result<Vec<(Tenant, ApprovalState, u64)>, DatabaseError> {
+        self.run_soon(move |it| {
+            Box::pin(async move {
+                let totals = it.totals().await?;
+                Ok(totals
+                    .into_iter()
+                    .map(|(tenant, state, requests, _bytes)| (tenant, state, requests))
+                    .collect())
+            })
+        })
+        .await
     }
 
-    /// Removes the oldest of what has ended until their sealed parts have at most `bytes`.
+    /// Removes the oldest of what has ended of a tenant until their sealed parts have at most `bytes`, at most `limit` rows. A
+    /// denial that still counts stays. Number of rows removed.
     ///
     /// # Errors
     /// [`DatabaseError`].
-    pub async fn prune_to(&self, bytes: u64) -> Result<u64, DatabaseError> {
-        self.database().await?.prune_to(bytes).await
+    pub async fn prune_to(
+        &self,
+        tenant: &Tenant,
+        bytes: u64,
+        now_ms: u64,
+        limit: u32,
+    ) -> Result<u64, DatabaseError> {
+        let tenant = tenant.clone();
+        self.run(move |it| {
+            Box::pin(async move { it.prune_to(&tenant, bytes, now_ms, limit).await })
+        })
+        .await
     }
 
-    /// Removes what ended before `before_ms`, at most `limit` rows.
+    /// Removes what ended of a tenant before `before_ms`, at most `limit` rows. Number of rows removed.
     ///
     /// # Errors
     /// [`DatabaseError`].
-    pub async fn prune(&self, before_ms: u64, limit: u32) -> Result<u64, DatabaseError> {
-        self.database().await?.prune(before_ms, limit).await
+    pub async fn prune(
+        &self,
+        tenant: &Tenant,
+        before_ms: u64,
+        now_ms: u64,
+        limit: u32,
+    ) -> Result<u64, DatabaseError> {
+        let tenant = tenant.clone();
+        self.run(move |it| {
+            Box::pin(async move { it.prune(&tenant, before_ms, now_ms, limit).await })
+        })
+        .await
+    }
+
+    /// The key that seals the rows; `None` before the first.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn active_key(&self) -> Result<Option<ActiveKey>, DatabaseError> {
+        self.run(move |it| Box::pin(async move { it.active_key().await }))
+            .await
+    }
+
+    /// Makes a key the one that seals.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn use_key(&self, id: &str) -> Result<(), DatabaseError> {
+        let id: Box<str> = id.into();
+        self.run(move |it| Box::pin(async move { it.use_key(Some(&id)).await }))
+            .await
+    }
+
+    /// Notes that the key is lost: another is used only when somebody makes one.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn lose_key(&self) -> Result<(), DatabaseError> {
+        self.run(move |it| Box::pin(async move { it.use_key(None).await }))
+            .await
+    }
+
+    /// Some requests of a tenant, in the order of their ids, that another key than this one has sealed.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn sealed_otherwise(
+        &self,
+        tenant: &Tenant,
+        after: &str,
+        key_id: &str,
+        limit: u32,
+    ) -> Result<Vec<ApprovalRow>, DatabaseError> {
+        let (after, key_id): (Box<str>, Box<str>) = (after.into(), key_id.into());
+        let tenant = tenant.clone();
+        self.run(move |it| {
+            Box::pin(async move { it.sealed_otherwise(&tenant, &after, &key_id, limit).await })
+        })
+        .await
+    }
+
+    /// Puts rows that were sealed again in the place of what they were, all or none.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn reseal(&self, rows: Vec<(ApprovalRow, Resealed)>) -> Result<(), DatabaseError> {
+        self.run(move |it| Box::pin(async move { it.reseal(&rows).await }))
+            .await
     }
 }
 
+#[cfg(test)]
+mod plans;
 #[cfg(test)]
 mod tests;

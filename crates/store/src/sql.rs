@@ -23,7 +23,7 @@ const BUSY: Duration = Duration::from_millis(500);
 /// Rows that are read or taken out at a time.
 const BATCH: usize = 5_000;
 /// How long one act may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why the database could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -48,9 +48,12 @@ pub enum DatabaseError {
     /// Its form could not be brought up to date.
     #[error("failed to bring the database up to date")]
     Migrate(#[source] sqlx::migrate::MigrateError),
-    /// It did not answer.
+    /// It did not answer, and nothing was asked of it.
     #[error("the database has not answered for `{PATIENCE:?}`")]
     Slow,
+    /// It was asked and has not answered: nobody knows yet whether it happened.
+    #[error("the database has not answered: whether it was done is not known yet")]
+    OutcomeUnknown,
     /// The file is not the one that was opened, or it is gone.
     #[error("the database file was replaced or removed: `{path}`")]
     Gone {

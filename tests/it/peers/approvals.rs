@@ -59,6 +59,7 @@ pub(super) async fn holding_with(
     let home = home.with(change);
     home.policy(POLICY);
     let key = home.key("agent").await.1;
+    let ann = operator(&home, "ann", &["--role", "approver"]).await;
     let owned = home
         .keepgate(&["keys", "create", "--subject", "robot", "--owner", "ann"])
         .await;
@@ -66,7 +67,7 @@ pub(super) async fn holding_with(
     let people = People {
         key,
         owned,
-        ann: operator(&home, "ann", &["--role", "approver"]).await,
+        ann,
         dba: operator(&home, "dora", &["--role", "approver", "--group", "dba"]).await,
         auditor: operator(&home, "olga", &["--role", "auditor"]).await,
     };

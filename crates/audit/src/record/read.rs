@@ -41,6 +41,8 @@ pub(crate) struct Parsed<'a> {
     #[serde(borrow)]
     boot_id: Cow<'a, str>,
     #[serde(borrow, default)]
+    call_digest: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
     caller_kind: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     client: Option<ParsedClient<'a>>,
@@ -97,6 +99,8 @@ pub(crate) struct Parsed<'a> {
     session_id: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     shadow: Option<ParsedShadow<'a>>,
+    #[serde(borrow, default)]
+    shown: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     src: Option<ParsedSource<'a>>,
     #[serde(borrow, default)]
@@ -375,6 +379,7 @@ fn line_of<'a>(parsed: &'a Parsed<'_>, kind: Kind) -> Result<Line<'a>, NotRecord
         approval: parsed.approval.as_deref(),
         args_digest: parsed.args_digest.as_deref(),
         boot_id: &parsed.boot_id,
+        call_digest: parsed.call_digest.as_deref(),
         caller_kind: parsed.caller_kind.as_deref(),
         client: parsed
             .client
@@ -405,6 +410,7 @@ fn line_of<'a>(parsed: &'a Parsed<'_>, kind: Kind) -> Result<Line<'a>, NotRecord
         server: parsed.server.as_deref(),
         session_id: parsed.session_id.as_deref(),
         shadow: parsed.shadow.as_ref().map(shadow_of),
+        shown: parsed.shown.as_deref(),
         source: parsed.src.as_ref().map(|source| &*source.ip),
         tenant: parsed.tenant.as_deref(),
         timestamp: &parsed.timestamp,

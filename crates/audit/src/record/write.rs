@@ -2,6 +2,7 @@
 
 mod moment;
 mod repeat;
+mod text;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -10,6 +11,7 @@ pub(crate) use self::moment::{EVENT_ID, TIMESTAMP, seconds};
 use self::moment::{event_id_text, timestamp_text};
 pub(crate) use self::repeat::RepeatLine;
 use self::repeat::{repeat_of, write_repeat};
+use self::text::write_string;
 use super::{Decision, Kind, Record, Status, VERSION};
 
 /// Longest record: what a tlog-tiles entry bundle can hold, a 16-bit length before each.
@@ -123,6 +125,7 @@ pub(crate) struct Line<'a> {
     pub(crate) approval: Option<&'a str>,
     pub(crate) args_digest: Option<&'a str>,
     pub(crate) boot_id: &'a str,
+    pub(crate) call_digest: Option<&'a str>,
     pub(crate) caller_kind: Option<&'a str>,
     /// Name and version.
     pub(crate) client: Option<(&'a str, &'a str)>,
@@ -151,6 +154,7 @@ pub(crate) struct Line<'a> {
     pub(crate) server: Option<&'a str>,
     pub(crate) session_id: Option<&'a str>,
     pub(crate) shadow: Option<ShadowLine<'a>>,
+    pub(crate) shown: Option<&'a str>,
     pub(crate) source: Option<&'a str>,
     pub(crate) tenant: Option<&'a str>,
     pub(crate) timestamp: &'a str,
@@ -246,6 +250,7 @@ fn line_of<'a>(record: &Record<'a>, stamp: &'a Stamp) -> Line<'a> {
         approval: record.approval,
         args_digest: record.args_digest,
         boot_id: &stamp.boot_id,
+        call_digest: record.call_digest,
         caller_kind: record.caller.map(|caller| caller.kind),
         client: record.client.map(|client| (client.name, client.version)),
         client_id: record.caller.and_then(|caller| caller.client_id),
@@ -293,6 +298,7 @@ fn line_of<'a>(record: &Record<'a>, stamp: &'a Stamp) -> Line<'a> {
             policy_rev: shadow.policy_rev,
             would: shadow.would,
         }),
+        shown: record.shown,
         source: None,
         tenant: record.tenant,
         timestamp: "",
@@ -318,6 +324,7 @@ pub(crate) fn write_line<'a>(
     object.optional("approval", line.approval);
     object.optional("args_digest", line.args_digest);
     object.string("boot_id", line.boot_id);
+    object.optional("call_digest", line.call_digest);
     object.optional("caller_kind", line.caller_kind);
     if let Some(client) = line.client {
         object.nested("client", |member| write_client(client, member));
@@ -350,6 +357,7 @@ pub(crate) fn write_line<'a>(
     object.optional("server", line.server);
     object.optional("session_id", line.session_id);
     object.part("shadow", line.shadow.as_ref(), write_shadow);
+    object.optional("shown", line.shown);
     if let Some(ip) = line.source {
         object.nested("src", |source| source.string("ip", ip));
     }
@@ -536,55 +544,6 @@ pub(crate) fn decision_id_member(value: &str) -> String {
     let mut text = b"\"decision_id\":".to_vec();
     write_string(value, &mut text);
     String::from_utf8(text).unwrap_or_default()
-}
-
-/// Writes `value` as a JSON string with no other escapes than RFC 8785 §3.2.2.2 demands.
-fn write_string(value: &str, buffer: &mut Vec<u8>) {
-    buffer.push(b'"');
-    let mut rest = value.as_bytes();
-    // Runs that need no escape, the rule, are copied whole.
-    while let Some(plain) = rest
-        .iter()
-        .position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\')
-    {
-        let (before, from) = rest.split_at(plain);
-        buffer.extend_from_slice(before);
-        if let Some((&byte, after)) = from.split_first() {
-            write_escape(byte, buffer);
-            rest = after;
-        }
-    }
-    buffer.extend_from_slice(rest);
-    buffer.push(b'"');
-}
-
-fn write_escape(byte: u8, buffer: &mut Vec<u8>) {
-    let short = match byte {
-        b'"' => b'"',
-        b'\\' => b'\\',
-        0x08 => b'b',
-        b'\t' => b't',
-        b'\n' => b'n',
-        0x0c => b'f',
-        b'\r' => b'r',
-        other => {
-            buffer.extend_from_slice(b"\\u00");
-            buffer.extend_from_slice(&hex(other));
-            return;
-        }
-    };
-    buffer.extend_from_slice(&[b'\\', short]);
-}
-
-fn hex(byte: u8) -> [u8; 2] {
-    let digit = |nibble: u8| {
-        if nibble < 10 {
-            b'0' + nibble
-        } else {
-            b'a' + (nibble - 10)
-        }
-    };
-    [digit(byte >> 4), digit(byte & 0xf)]
 }
 
 /// Spreads a counter over all 64 bits, each value to another (the finaliser of SplitMix64).

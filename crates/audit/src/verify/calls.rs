@@ -68,6 +68,7 @@ impl Calls {
                 | Kind::KillCompleted
                 | Kind::ApprovalRequested
                 | Kind::ApprovalDecided
+                | Kind::ApprovalConsumed
                 | Kind::ApprovalEnded
                 | Kind::ClockJumped
                 | Kind::LogClosed

@@ -1,8 +1,10 @@
 //! `keys create|list|revoke`: a running gateway sees the change as soon as the file is written.
 
+use std::path::Path;
 use std::time::SystemTime;
 
 use keepgate_authn::{ApiKey, ApiKeys, KeyRequest, StoreError};
+use keepgate_mcp::visible::visible;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -92,7 +94,11 @@ struct Created<'a> {
 /// `keys create`.
 fn create(wish: CreateKey, context: &mut Context<'_>) -> Result<(), Failure> {
     let now = SystemTime::now();
-    let keys = open(wish.state, context)?;
+    let state = context.known_state(wish.state.directory)?;
+    if let Some(owner) = &wish.owner {
+        check_owner(owner, &state)?;
+    }
+    let keys = ApiKeys::open(&state).map_err(|error| failed(&error))?;
     let request = KeyRequest {
         subject: wish.subject,
         owner: wish.owner,
@@ -119,6 +125,31 @@ fn create(wish: CreateKey, context: &mut Context<'_>) -> Result<(), Failure> {
             created.shown.expires.as_deref().unwrap_or("never")
         )
     })?)
+}
+
+/// Accepts owners that can be compared with who decides: an operator's name, or a person of a token issuer. Any other text
+/// would compare with nobody, and its owner could approve the key's calls.
+fn check_owner(owner: &str, state: &Path) -> Result<(), Failure> {
+    if let Some((issuer, subject)) = owner.split_once('#') {
+        let is_url = issuer
+            .strip_prefix("https://")
+            .is_some_and(|rest| !rest.is_empty());
+        if is_url && !subject.is_empty() {
+            return Ok(());
+        }
+    }
+    let operators = keepgate_admin::read(state);
+    let operators = operators.map_err(|error| Failure::caused(Exit::State, &error))?;
+    if operators.iter().any(|operator| operator.name == owner) {
+        return Ok(());
+    }
+    let message = format!(
+        "no operator has the name of this owner: `{}`",
+        visible(owner)
+    );
+    Err(Failure::new(Exit::Usage, message).hint(
+        "`keepgate operators add` first; a person of a token issuer is named https://ISSUER#SUBJECT",
+    ))
 }
 
 /// All keys.

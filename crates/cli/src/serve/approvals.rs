@@ -12,12 +12,12 @@ use keepgate_gateway::{Shared, wall_clock::WallClock};
 use keepgate_store::kill::{Facts, Ledger};
 use keepgate_telemetry::metrics::{About, Registry};
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::open::Opened;
 use crate::config::Configuration;
-use crate::exit::Exit;
-use crate::failure::{Failure, chain};
+use crate::failure::chain;
 
 /// Interval of looks: a request expires, and is void after a kill, within this.
 const TEND: Duration = Duration::from_secs(1);
@@ -39,8 +39,12 @@ impl Surroundings for Around {
         self.clock.now()
     }
 
-    fn person(&self, name: &str) -> Option<Person> {
-        self.operators.approver(name)
+    fn person(&self, id: &str) -> Option<Person> {
+        self.operators.approver(id)
+    }
+
+    fn is_operator(&self, name: &str) -> bool {
+        self.operators.is_known(name)
     }
 
     fn killed(&self, facts: &Facts<'_>, since: SystemTime) -> Option<Arc<str>> {
@@ -93,10 +97,10 @@ impl Around {
             (None, Some(error)) => {
                 tracing::error!(
                     error,
-                    "approvals.db cannot be used: calls that need an approval are refused"
+                    "approvals cannot be used: calls that need one are refused"
                 );
             }
-            (Some(_), None) => tracing::info!("approvals.db can be used again"),
+            (Some(_), None) => tracing::info!("approvals can be used again"),
             (None, None) | (Some(_), Some(_)) => {}
         }
         *known = problem;
@@ -108,11 +112,10 @@ pub(super) fn open(
     configuration: &Configuration,
     shared: &Shared,
     around: &Arc<Around>,
-) -> Result<Approvals, Failure> {
+) -> Approvals {
     let around: Arc<dyn Surroundings> = Arc::clone(around) as _;
     let settings = configuration.approvals.clone();
-    let opened = Approvals::open(&configuration.state, shared.log.clone(), settings, around);
-    opened.map_err(|error| Failure::caused(Exit::State, &error))
+    Approvals::open(&configuration.state, shared.log.clone(), settings, around)
 }
 
 /// Looks after the approvals from now on, on the operators' runtime.
@@ -121,6 +124,8 @@ pub(super) fn tend(opened: &Opened, operators: &Handle) -> Option<Tending> {
     let tended = approvals.clone();
     let around = Arc::clone(&opened.around);
     let gauges = Gauges::new(opened.shared.meters.registry());
+    let stop = Arc::new(Notify::new());
+    let stopped = Arc::clone(&stop);
     let task = operators.spawn(async move {
         loop {
             let looked = async {
@@ -130,16 +135,21 @@ pub(super) fn tend(opened: &Opened, operators: &Handle) -> Option<Tending> {
             match looked.await {
                 Ok((pending, approved)) => {
                     let held = u64::try_from(approvals.held()).unwrap_or(u64::MAX);
-                    gauges.set([pending, approved, held]);
-                    around.note(None);
+                    gauges.set([pending, approved, held, approvals.key_losses()]);
+                    around.note(approvals.key_problem().map(|problem| problem.to_string()));
                 }
                 Err(error) => around.note(Some(chain(&error))),
             }
-            tokio::time::sleep(TEND).await;
+            // Between two looks: what one has done it also records.
+            tokio::select! {
+                () = tokio::time::sleep(TEND) => {}
+                () = stopped.notified() => return,
+            }
         }
     });
     Some(Tending {
         approvals: tended,
+        stop,
         task,
     })
 }
@@ -147,6 +157,7 @@ pub(super) fn tend(opened: &Opened, operators: &Handle) -> Option<Tending> {
 /// Somebody who looks after the approvals.
 pub(super) struct Tending {
     approvals: Approvals,
+    stop: Arc<Notify>,
     task: JoinHandle<()>,
 }
 
@@ -158,7 +169,7 @@ pub(super) async fn first_look(opened: &Opened) {
     };
     let looked = tokio::time::timeout(LAST, approvals.tend()).await;
     opened.around.note(match looked {
-        Ok(Ok(())) => None,
+        Ok(Ok(())) => approvals.key_problem().map(|problem| problem.to_string()),
         Ok(Err(error)) => Some(chain(&error)),
         Err(_elapsed) => Some("no answer in time".to_owned()),
     });
@@ -166,10 +177,18 @@ pub(super) async fn first_look(opened: &Opened) {
 
 /// A last look, after the last call: uses that are not settled would count as calls whose outcome nobody knows.
 pub(super) async fn end(tending: Option<Tending>) {
-    let Some(Tending { approvals, task }) = tending else {
+    let Some(Tending {
+        approvals,
+        stop,
+        mut task,
+    }) = tending
+    else {
         return;
     };
-    task.abort();
+    stop.notify_one();
+    if tokio::time::timeout(LAST, &mut task).await.is_err() {
+        task.abort();
+    }
     match tokio::time::timeout(LAST, approvals.tend()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!(error = chain(&error), "approvals could not be settled"),
@@ -177,9 +196,10 @@ pub(super) async fn end(tending: Option<Tending>) {
     }
 }
 
-/// Approvals, as metrics show them: those that wait, those that may be used, and those that calls are held for.
+/// Approvals, as metrics show them: those that wait, those that may be used, the calls that are held, and those that were
+/// cancelled since their key is lost.
 #[derive(Clone, Default)]
-struct Gauges(Arc<[AtomicU64; 3]>);
+struct Gauges(Arc<[AtomicU64; 4]>);
 
 impl Gauges {
     #[expect(
@@ -191,18 +211,21 @@ impl Gauges {
         let shown = gauges.clone();
         let about = About::gauge(
             "keepgate.approvals",
-            "Approvals that wait for a decision, may be used, or that calls are held for",
+            "Approvals that wait for a decision or may be used, calls that are held, approvals whose key is lost",
             &["keepgate.state"],
         );
         registry.observe(about, move |out| {
-            for (state, count) in ["pending", "approved", "held"].into_iter().zip(&*shown.0) {
+            for (state, count) in ["pending", "approved", "held", "key_lost"]
+                .into_iter()
+                .zip(&*shown.0)
+            {
                 out.add([state], count.load(Ordering::Relaxed) as f64);
             }
         });
         gauges
     }
 
-    fn set(&self, counts: [u64; 3]) {
+    fn set(&self, counts: [u64; 4]) {
         for (shown, count) in self.0.iter().zip(counts) {
             shown.store(count, Ordering::Relaxed);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use keepgate_admin::{Operators, Token};
-use keepgate_audit::Log;
+use keepgate_audit::{Durability, Log};
 use keepgate_authn::{Authenticator, KeyState};
 use keepgate_credential::Live;
 use keepgate_files::FileError;
@@ -78,7 +78,7 @@ impl Opened {
             .with_session_store(event_key::open(state)?, store);
         let operators = Arc::new(operators);
         let around = Around::new(&shared.clock, &operators);
-        let approvals = approvals::open(configuration, &shared, &around)?;
+        let approvals = approvals::open(configuration, &shared, &around);
         let shared = Arc::new(shared.with_approvals(approvals));
         let sources = bundles.join(configuration.sources());
         shadow::start(configuration.shadow.as_ref(), sources, &shared).await;
@@ -172,9 +172,14 @@ pub(super) fn authenticator(
 
 /// Opens the audit log.
 fn open_log(configuration: &Configuration) -> Result<Log, Failure> {
-    let directory = configuration.state.join(AUDIT_DIRECTORY);
+    log_of(&configuration.state, Some(configuration.durability))
+}
+
+/// Opens the audit log of a state directory, which one process at a time can.
+pub(crate) fn log_of(state: &Path, durability: Option<Durability>) -> Result<Log, Failure> {
+    let directory = state.join(AUDIT_DIRECTORY);
     let mut settings = keepgate_audit::Settings::new(&directory, origin(&directory)?, node());
-    settings.durability = configuration.durability;
+    settings.durability = durability.unwrap_or(settings.durability);
     Log::open(settings).map_err(|error| {
         let failure = Failure::caused(Exit::State, &error);
         match error {

@@ -7,7 +7,7 @@ use super::{Bench, run_with};
 use crate::arguments::Arguments;
 
 /// A way to fail for each command, and the code it ends with.
-const TABLE: [(&[&str], u8); 39] = [
+const TABLE: [(&[&str], u8); 40] = [
     (&["serve"], 3),
     (&["check"], 3),
     (&["health"], 3),
@@ -50,6 +50,7 @@ const TABLE: [(&[&str], u8); 39] = [
     (&["approvals", "watch"], 3),
     (&["grants", "list"], 3),
     (&["grants", "revoke", "a", "--reason", "a"], 3),
+    (&["state", "rekey"], 3),
     (&["operators", "add", "a"], 2),
     (&["operators", "list"], 3),
     (&["operators", "revoke", "a"], 3),

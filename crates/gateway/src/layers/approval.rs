@@ -3,13 +3,14 @@
 //! An approval is used up here, before the intent is recorded; see `keepgate_approval`. Where there is none, the call is
 //! refused and waits for a decision, and the same call later uses it.
 
+mod held;
 mod hold;
 mod ladder;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use keepgate_approval::{
-    Approvals, Denial, Duty, FrozenCall, FrozenCaller, HoldTimes, Requirement, Risk,
+    Approvals, Denial, Destination, Duty, FrozenCall, FrozenCaller, HoldTimes, Requirement, Risk,
     Settings as Terms, Use,
 };
 use keepgate_call::{ApprovalNote, Call, Code, Refusal, ServerName};
@@ -21,15 +22,18 @@ use keepgate_mcp::{
 use keepgate_policy::{self as policy, Approval, Decision, Effect, ToolFacts};
 
 use self::{
+    held::{LentPlaces, ServerPlaces},
     hold::{hold, still_wanted},
     ladder::{Rung, Situation},
 };
 use super::{
+    catalog::Catalogs,
     policy::{Judge, Judged},
     session::Bound,
 };
 use crate::{
-    edge::room::Load, gate::Gate, knowledge::Knowledge, settings::Settings, shared::Shared,
+    edge::room::Load, gate::Gate, knowledge::Knowledge, session::destinations, settings::Settings,
+    shared::Shared,
 };
 
 /// Time after which a client should look whether somebody has decided.
@@ -41,7 +45,10 @@ pub struct RequireApproval {
     approvals: Option<Approvals>,
     policy: Judge,
     load: Arc<Load>,
+    catalogs: Arc<Catalogs>,
     references: BTreeMap<ServerName, Arc<[Arc<str>]>>,
+    destinations: BTreeMap<ServerName, Arc<Destination>>,
+    places: ServerPlaces,
 }
 
 /// A call that may be made. Only this file makes one.
@@ -68,7 +75,10 @@ impl RequireApproval {
             approvals: shared.approvals.clone(),
             policy: Judge::new(shared, knowledge),
             load: Arc::clone(&shared.load),
+            catalogs: Arc::clone(&shared.catalogs),
             references: settings.references(),
+            destinations: destinations(settings),
+            places: ServerPlaces::new(settings, &shared.budgets),
         }
     }
 
@@ -89,11 +99,13 @@ impl RequireApproval {
         let call = &bound.call;
         let entered = match approvals.enter(call, frozen()).await {
             Err(Denial::Pending { id, expires_in }) => {
-                if !self.held(approvals, call, &id, &settings.hold).await? {
+                let Some(lent) = self.held(approvals, call, &id, &settings.hold).await? else {
                     return Err(denied(Denial::Pending { id, expires_in }, call, decision));
-                }
+                };
                 self.unchanged(bound, tool, request, decision)?;
-                approvals.enter(call, frozen()).await
+                // Before the approval is used: a call without a place would use it up for nothing.
+                lent.take_back()?;
+                approvals.enter_held(call, frozen(), &id).await
             }
             entered => entered,
         };
@@ -106,7 +118,8 @@ impl RequireApproval {
         }
     }
 
-    /// Holds a call that waits, as its client can take it. `false` when it is to be answered that it waits.
+    /// Holds a call that waits, as its client can take it. Gives the places that others had meanwhile; `None` when the call is to
+    /// be answered that it waits.
     ///
     /// # Errors
     /// The refusal of a call that may not go on.
@@ -116,19 +129,26 @@ impl RequireApproval {
         call: &Call,
         id: &Arc<str>,
         times: &HoldTimes,
-    ) -> Result<bool, Refusal> {
-        let time = match Situation::of(call, times).rung() {
+    ) -> Result<Option<LentPlaces>, Refusal> {
+        let rung = Situation::of(call, times).rung();
+        let time = match rung {
             Rung::Rounds => times.round.min(times.total),
-            Rung::Stream => {
-                call.wait.hold(id);
-                times.stream
-            }
-            Rung::Answer => return Ok(false),
+            Rung::Stream => times.stream,
+            Rung::Answer => return Ok(None),
         };
+        // As many are held as may be: this one is answered that it waits.
+        let Some(place) = approvals.hold(&call.caller) else {
+            return Ok(None);
+        };
+        if matches!(rung, Rung::Stream) {
+            call.wait.hold(id);
+        }
+        let lent = self.places.lend(call);
         hold(approvals, &self.load, (call, id), time).await;
+        drop(place);
         still_wanted(call)?;
         // Nobody would have the result: what was approved meanwhile is there for the next equal call.
-        Ok(!call.is_left())
+        Ok((!call.is_left()).then_some(lent))
     }
 
     /// Whether policy still has the same terms for a call that was held: else the client's next attempt meets the new ones.
@@ -159,6 +179,16 @@ impl RequireApproval {
             .collect()
     }
 
+    /// The fingerprint of the tool as its server has shown it last: also after the wait of a held call.
+    fn fingerprint(&self, bound: &Bound, request: &Request) -> Option<Box<str>> {
+        if *request.method() != Method::ToolsCall {
+            return None;
+        }
+        let fingerprint = self.catalogs.fingerprint(bound)?;
+        let hex = blake3::Hash::from_bytes(fingerprint).to_hex();
+        Some(hex.as_str().into())
+    }
+
     /// The call as people are asked over it.
     fn freeze(
         &self,
@@ -178,7 +208,12 @@ impl RequireApproval {
             arguments: arguments(request),
             others: others(request),
             sent: changed(call),
-            fingerprint: None,
+            fingerprint: self.fingerprint(bound, request),
+            destination: self
+                .destinations
+                .get(&call.server)
+                .cloned()
+                .unwrap_or_default(),
             caller: caller(call),
             session: session.map(|session| (*session.public).into()),
             credentials: self.credentials(call, decision),
@@ -302,6 +337,15 @@ fn denied(denial: Denial, call: &Call, decision: &Decision) -> Refusal {
             noted(Code::ApprovalPending, id, RETRY.min(expires_in))
         }
         Denial::Denied { id, again_in } => noted(Code::ApprovalDenied, id, again_in),
+        Denial::Ended { id, end } => {
+            call.carried.note_approval(&id);
+            let mut refusal = Refusal::new(Code::ApprovalEnded).detail(format!(
+                "approval {id}: {}; the same call, made again, asks a person again",
+                end.as_str()
+            ));
+            refusal.policy = Some(Arc::clone(&decision.revision));
+            refusal
+        }
         Denial::Limit(name, wait) => refused(Code::RateLimited, decision).limit(name, wait),
         Denial::Unavailable(cause) => {
             let mut refusal = refused(Code::ApprovalUnavailable, decision);

@@ -142,6 +142,14 @@ impl Catalogs {
         catalog::names(stateless.chain(sessions.map(|session| &session.catalog)))
     }
 
+    /// The fingerprint of the tool of a call, as the server has shown it last.
+    pub fn fingerprint(&self, bound: &Bound) -> Option<[u8; 32]> {
+        match self.of(bound).knows(&bound.call.tool()?) {
+            catalog::Known::Yes(entry) => Some(entry.fingerprint),
+            catalog::Known::No | catalog::Known::Unsure => None,
+        }
+    }
+
     /// The arguments that the tool of a call takes.
     pub fn schema(&self, bound: &Bound) -> Option<Arc<InputSchema>> {
         match self.of(bound).knows(&bound.call.tool()?) {

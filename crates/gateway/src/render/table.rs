@@ -89,6 +89,7 @@ pub(super) const TABLE: &[Wording] = &[
     row(Code::ApprovalRequired, Way::Result, StatusCode::FORBIDDEN, -31003, "refused: this call needs an approval"),
     row(Code::ApprovalPending, Way::Result, StatusCode::FORBIDDEN, -31014, "not executed: the call waits for a person's approval"),
     row(Code::ApprovalDenied, Way::Result, StatusCode::FORBIDDEN, -31015, "not executed: a person has denied this call"),
+    row(Code::ApprovalEnded, Way::Result, StatusCode::CONFLICT, -31018, "not executed: the approval this call waited for is over"),
     row(Code::ApprovalUnavailable, Way::Result, StatusCode::SERVICE_UNAVAILABLE, -31016, "not executed: approvals cannot be asked for now"),
     row(Code::ResultTooLarge, Way::Result, StatusCode::FORBIDDEN, -31009, "withheld by policy: the result is too large"),
     row(Code::Killed, Way::Result, StatusCode::FORBIDDEN, -31007, "refused: an operator has cut this off"),

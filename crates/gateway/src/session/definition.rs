@@ -1,7 +1,9 @@
-//! Identity of a server: a session belongs to the server it was opened with, and not to another one under its name.
+//! Identity of a server: a session belongs to the server it was opened with, and not to another one under its name. So does an
+//! approval.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
+use keepgate_approval::Destination;
 use keepgate_call::ServerName;
 use keepgate_credential::{Form, Terms, Use, User};
 
@@ -22,9 +24,9 @@ impl Digest {
         self
     }
 
-    fn path(&mut self, path: Option<&PathBuf>) {
+    fn path(&mut self, path: Option<&PathBuf>) -> &mut Self {
         let bytes = path.map(|path| path.as_os_str().as_encoded_bytes());
-        self.text(bytes.unwrap_or_default());
+        self.text(bytes.unwrap_or_default())
     }
 
     fn user(&mut self, user: &User) {
@@ -112,3 +114,68 @@ impl Definition {
         self.0
     }
 }
+
+/// The places calls to servers are sent to.
+pub(crate) fn destinations(settings: &Settings) -> BTreeMap<ServerName, Arc<Destination>> {
+    let servers = settings.servers.iter();
+    servers
+        .map(|(name, server)| (name.clone(), Arc::new(destination(server))))
+        .collect()
+}
+
+fn destination(server: &Server) -> Destination {
+    let (address, names, digest) = match &server.upstream {
+        Upstream::Http { url, .. } => (
+            url.to_string(),
+            Vec::new(),
+            Definition::of(server).0.unwrap_or_default(),
+        ),
+        Upstream::Child {
+            program,
+            arguments,
+            environment,
+            directory,
+            // Whom it serves and what it may do on this machine is not where the call goes.
+            shared: _,
+            launch: _,
+        } => {
+            let mut digest = Digest(blake3::Hasher::new());
+            digest.text(program).path(directory.as_ref());
+            for argument in arguments {
+                digest.text("argument").text(argument);
+            }
+            for (name, value) in environment {
+                digest.text("variable").text(name).text(value);
+            }
+            for used in &server.credentials {
+                digest.credential(used);
+            }
+            let names = environment.keys().map(|name| name.as_str().into());
+            let words = std::iter::once(program).chain(arguments);
+            let words: Vec<_> = words.map(|word| word_of(word)).collect();
+            (
+                words.join(" "),
+                names.collect(),
+                *digest.0.finalize().as_bytes(),
+            )
+        }
+    };
+    Destination {
+        address: address.into(),
+        environment: names,
+        digest: blake3::Hash::from_bytes(digest).to_hex().as_str().into(),
+    }
+}
+
+/// A word of a command, in quotes where it would not be seen as one.
+fn word_of(word: &str) -> String {
+    let is_plain = |letter: char| letter.is_ascii_graphic() && !"\"'`\\$".contains(letter);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("{word:?}")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
-//! The statements of approvals for SQLite. PostgreSQL would be a second file like this one.
+//! The transitions of approvals in SQLite.
 
-use std::{borrow::Cow, path::Path, sync::Arc};
+use std::{borrow::Cow, path::Path};
 
 use keepgate_call::Tenant;
 use sqlx::{
@@ -11,11 +11,10 @@ use sqlx::{
 };
 
 use super::rows::{decision, row, rows, small, unsigned};
+use super::statements as sql;
 use super::transaction::begin;
-use super::{
-    ApprovalRow, ApprovalState, Caps, Decided, DecisionRow, FILE, Insertion, PageQuery, Terms,
-};
-use crate::sql::{self, DatabaseError, failed, inode, integer, soon};
+use super::{ApprovalRow, ApprovalState, Caps, Decided, DecisionRow, FILE, Insertion, Terms};
+use crate::sql::{DatabaseError, connect, failed, inode, integer};
 
 /// An open database.
 #[derive(Debug)]
@@ -45,7 +44,7 @@ fn migrations() -> Migrator {
 impl Database {
     pub(super) async fn open(state_directory: &Path) -> Result<Self, DatabaseError> {
         let path = state_directory.join(FILE);
-        let (connection, inode) = sql::connect(&path, &migrations()).await?;
+        let (connection, inode) = connect(&path, &migrations()).await?;
         Ok(Self {
             connection,
             path,
@@ -53,7 +52,7 @@ impl Database {
         })
     }
 
-    /// Rolls back what an earlier operation left open: one that was refused, failed, or whose caller has gone.
+    /// Rolls back what an earlier operation left open: one that was refused or failed.
     pub(super) async fn reset(&mut self) {
         let _none_is_open = sqlx::query("ROLLBACK").execute(&mut self.connection).await;
     }
@@ -73,25 +72,17 @@ impl Database {
         digest: &[u8; 32],
         now_ms: u64,
     ) -> Result<Option<(ApprovalRow, Vec<DecisionRow>)>, DatabaseError> {
-        const FIND: &str = "SELECT id FROM approvals WHERE tenant = ? AND digest = ? AND (\
-                            (state = 'approved' AND uses_left > 0 AND usable_until_ms > ?) \
-                            OR (state = 'pending' AND expires_ms > ?) \
-                            OR (state = 'denied' AND cooldown_until_ms > ?)) \
-                            ORDER BY CASE state WHEN 'approved' THEN 0 WHEN 'pending' THEN 1 ELSE 2 END, \
-                            created_ms DESC LIMIT 1";
         let now = integer(now_ms);
-        let found = soon(async {
-            let query = sqlx::query(FIND)
-                .bind(tenant.as_str())
-                .bind(&digest[..])
-                .bind(now)
-                .bind(now)
-                .bind(now);
-            let found = query.fetch_optional(&mut self.connection).await;
-            found.map_err(failed("read"))
-        })
-        .await?;
-        let Some(found) = found else { return Ok(None) };
+        let query = sqlx::query(sql::FIND)
+            .bind(tenant.as_str())
+            .bind(&digest[..])
+            .bind(now)
+            .bind(now)
+            .bind(now);
+        let found = query.fetch_optional(&mut self.connection).await;
+        let Some(found) = found.map_err(failed("read"))? else {
+            return Ok(None);
+        };
         let id: String = found.try_get("id").map_err(failed("understand"))?;
         self.get(tenant, &id).await
     }
@@ -101,14 +92,25 @@ impl Database {
         tenant: &Tenant,
         id: &str,
     ) -> Result<Option<(ApprovalRow, Vec<DecisionRow>)>, DatabaseError> {
-        soon(async {
-            let Some(found) = one(&mut self.connection, tenant, id).await? else {
-                return Ok(None);
-            };
-            let decisions = decisions(&mut self.connection, tenant, id).await?;
-            Ok(Some((found, decisions)))
-        })
-        .await
+        let Some(found) = one(&mut self.connection, tenant, id).await? else {
+            return Ok(None);
+        };
+        let decisions = decisions(&mut self.connection, tenant, id).await?;
+        Ok(Some((found, decisions)))
+    }
+
+    pub(super) async fn state(
+        &mut self,
+        tenant: &Tenant,
+        id: &str,
+    ) -> Result<Option<ApprovalState>, DatabaseError> {
+        let query = sqlx::query(sql::STATE).bind(tenant.as_str()).bind(id);
+        let found = query.fetch_optional(&mut self.connection).await;
+        let Some(found) = found.map_err(failed("read"))? else {
+            return Ok(None);
+        };
+        let word: String = found.try_get("state").map_err(failed("understand"))?;
+        Ok(ApprovalState::parse(&word))
     }
 
     pub(super) async fn insert(
@@ -117,21 +119,18 @@ impl Database {
         caps: &Caps,
     ) -> Result<Insertion, DatabaseError> {
         self.check()?;
-        soon(async {
-            let mut transaction = begin(&mut self.connection).await?;
-            if let Some(refused) = refusal(&mut transaction, row, caps).await? {
-                return Ok(refused);
-            }
-            let added = add(&mut transaction, row).await?;
-            if added == 0 {
-                // Its time may be over without anybody having noted it: then the next look expires it.
-                let open = open_with(&mut transaction, &row.tenant, &row.digest).await?;
-                return Ok(open.map_or(Insertion::Full, Insertion::Joined));
-            }
-            transaction.commit().await.map_err(failed("write to"))?;
-            Ok(Insertion::Inserted)
-        })
-        .await
+        let mut transaction = begin(&mut self.connection).await?;
+        if let Some(refused) = refusal(&mut transaction, row, caps).await? {
+            return Ok(refused);
+        }
+        let added = add(&mut transaction, row).await?;
+        if added == 0 {
+            // Its time may be over without anybody having noted it: then the next look expires it.
+            let open = open_with(&mut transaction, &row.tenant, &row.digest).await?;
+            return Ok(open.map_or(Insertion::Full, Insertion::Joined));
+        }
+        transaction.commit().await.map_err(failed("write to"))?;
+        Ok(Insertion::Inserted)
     }
 
     pub(super) async fn decide(
@@ -140,58 +139,51 @@ impl Database {
         id: &str,
         decision: &DecisionRow,
         terms: &Terms,
-        is_enough: impl Fn(&[DecisionRow]) -> bool + Send,
+        is_enough: &(impl Fn(&[DecisionRow]) -> bool + Send + Sync),
     ) -> Result<Decided, DatabaseError> {
-        const DECIDE: &str = "INSERT INTO approval_decisions \
-                              (tenant, approval, operator, approves, decided_ms, shown, reason) \
-                              SELECT ?, ?, ?, ?, ?, ?, ? FROM approvals \
-                              WHERE tenant = ? AND id = ? AND state = 'pending' AND expires_ms > ? \
-                              ON CONFLICT DO NOTHING";
-        const APPROVE: &str = "UPDATE approvals SET state = 'approved', decided_ms = ?, usable_until_ms = ? \
-                               WHERE tenant = ? AND id = ? AND state = 'pending'";
-        const DENY: &str = "UPDATE approvals SET state = 'denied', decided_ms = ?, cooldown_until_ms = ? \
-                            WHERE tenant = ? AND id = ? AND state = 'pending'";
         self.check()?;
         let now = integer(decision.decided_ms);
-        soon(async {
-            let mut transaction = begin(&mut self.connection).await?;
-            let Some(before) = one(&mut transaction, tenant, id).await? else {
-                return Ok(Decided::Unknown);
-            };
-            let query = sqlx::query(DECIDE)
-                .bind(tenant.as_str())
-                .bind(id)
-                .bind(&*decision.operator)
-                .bind(i64::from(decision.approves))
-                .bind(now)
-                .bind(&*decision.shown)
-                .bind(&*decision.reason)
-                .bind(tenant.as_str())
-                .bind(id)
-                .bind(now);
-            let counted = query.execute(&mut *transaction).await;
-            if counted.map_err(failed("write to"))?.rows_affected() == 0 {
-                let is_open = before.state == ApprovalState::Pending
-                    && before.expires_ms > decision.decided_ms;
-                return Ok(match (is_open, before.state) {
-                    (true, _) => Decided::Twice,
-                    (false, ApprovalState::Pending) => Decided::Closed(ApprovalState::Expired),
-                    (false, state) => Decided::Closed(state),
-                });
+        let mut transaction = begin(&mut self.connection).await?;
+        let Some(before) = one(&mut transaction, tenant, id).await? else {
+            return Ok(Decided::Unknown);
+        };
+        if !note_decision(&mut transaction, tenant, id, decision).await? {
+            let is_open =
+                before.state == ApprovalState::Pending && before.expires_ms > decision.decided_ms;
+            return Ok(match (is_open, before.state) {
+                (true, _) => Decided::Twice,
+                (false, ApprovalState::Pending) => Decided::Closed(ApprovalState::Expired),
+                (false, state) => Decided::Closed(state),
+            });
+        }
+        let after = |time_ms| (now, now.saturating_add(integer(time_ms)));
+        if !decision.approves {
+            let until = after(terms.cooldown_ms);
+            conclude(&mut transaction, sql::DENY, (tenant, id), until).await?;
+        } else if is_enough(&decisions(&mut transaction, tenant, id).await?) {
+            let until = after(terms.valid_ms);
+            conclude(&mut transaction, sql::APPROVE, (tenant, id), until).await?;
+        }
+        let after = one(&mut transaction, tenant, id).await?;
+        transaction.commit().await.map_err(failed("write to"))?;
+        Ok(after.map_or(Decided::Unknown, |row| Decided::Counted(Box::new(row))))
+    }
+
+    /// Outcome of a decision whose statement failed with `error`: it counts if it is there.
+    pub(super) async fn decided(
+        &mut self,
+        tenant: &Tenant,
+        id: &str,
+        decision: &DecisionRow,
+        error: DatabaseError,
+    ) -> Result<Decided, DatabaseError> {
+        match self.get(tenant, id).await {
+            Ok(Some((row, decisions))) if decisions.contains(decision) => {
+                Ok(Decided::Counted(Box::new(row)))
             }
-            let after = |time_ms| (now, now.saturating_add(integer(time_ms)));
-            if !decision.approves {
-                let until = after(terms.cooldown_ms);
-                conclude(&mut transaction, DENY, (tenant, id), until).await?;
-            } else if is_enough(&decisions(&mut transaction, tenant, id).await?) {
-                let until = after(terms.valid_ms);
-                conclude(&mut transaction, APPROVE, (tenant, id), until).await?;
-            }
-            let after = one(&mut transaction, tenant, id).await?;
-            transaction.commit().await.map_err(failed("write to"))?;
-            Ok(after.map_or(Decided::Unknown, |row| Decided::Counted(Box::new(row))))
-        })
-        .await
+            Ok(_) => Err(error),
+            Err(_) => Err(DatabaseError::OutcomeUnknown),
+        }
     }
 
     pub(super) async fn consume(
@@ -202,36 +194,27 @@ impl Database {
         decision_id: &str,
         now_ms: u64,
     ) -> Result<bool, DatabaseError> {
-        const CONSUME: &str = "UPDATE approvals SET uses_left = uses_left - 1, \
-                               state = CASE WHEN uses_left = 1 THEN 'consumed' ELSE state END \
-                               WHERE tenant = ? AND id = ? AND state = 'approved' AND uses_left > 0 \
-                               AND usable_until_ms > ? RETURNING uses_left";
-        const USE: &str = "INSERT INTO approval_uses (tenant, id, approval, state, decision_id, consumed_ms) \
-                           VALUES (?, ?, ?, 'consumed', ?, ?)";
         self.check()?;
         let now = integer(now_ms);
-        soon(async {
-            let mut transaction = begin(&mut self.connection).await?;
-            let query = sqlx::query(CONSUME)
-                .bind(tenant.as_str())
-                .bind(id)
-                .bind(now);
-            let taken = query.fetch_optional(&mut *transaction).await;
-            if taken.map_err(failed("write to"))?.is_none() {
-                return Ok(false);
-            }
-            let query = sqlx::query(USE)
-                .bind(tenant.as_str())
-                .bind(use_id)
-                .bind(id)
-                .bind(decision_id)
-                .bind(now);
-            let noted = query.execute(&mut *transaction).await;
-            noted.map_err(failed("write to"))?;
-            transaction.commit().await.map_err(failed("write to"))?;
-            Ok(true)
-        })
-        .await
+        let mut transaction = begin(&mut self.connection).await?;
+        let query = sqlx::query(sql::CONSUME)
+            .bind(tenant.as_str())
+            .bind(id)
+            .bind(now);
+        let taken = query.fetch_optional(&mut *transaction).await;
+        if taken.map_err(failed("write to"))?.is_none() {
+            return Ok(false);
+        }
+        let query = sqlx::query(sql::USE)
+            .bind(tenant.as_str())
+            .bind(use_id)
+            .bind(id)
+            .bind(decision_id)
+            .bind(now);
+        let noted = query.execute(&mut *transaction).await;
+        noted.map_err(failed("write to"))?;
+        transaction.commit().await.map_err(failed("write to"))?;
+        Ok(true)
     }
 
     pub(super) async fn settle(
@@ -241,32 +224,24 @@ impl Database {
         released: bool,
         now_ms: u64,
     ) -> Result<(), DatabaseError> {
-        const SETTLE: &str = "UPDATE approval_uses SET state = ?, ended_ms = ? \
-                              WHERE tenant = ? AND id = ? AND state = 'consumed' RETURNING approval";
-        // Not after it was revoked: then nothing is given back.
-        const RETURN: &str = "UPDATE approvals SET uses_left = uses_left + 1, state = 'approved' \
-                              WHERE tenant = ? AND id = ? AND state IN ('approved', 'consumed')";
         self.check()?;
         let word = if released { "released" } else { "returned" };
-        soon(async {
-            let mut transaction = begin(&mut self.connection).await?;
-            let query = sqlx::query(SETTLE)
-                .bind(word)
-                .bind(integer(now_ms))
-                .bind(tenant.as_str())
-                .bind(use_id);
-            let ended = query.fetch_optional(&mut *transaction).await;
-            if let Some(ended) = ended.map_err(failed("write to"))?
-                && !released
-            {
-                let id: String = ended.try_get("approval").map_err(failed("understand"))?;
-                let query = sqlx::query(RETURN).bind(tenant.as_str()).bind(id);
-                let returned = query.execute(&mut *transaction).await;
-                returned.map_err(failed("write to"))?;
-            }
-            transaction.commit().await.map_err(failed("write to"))
-        })
-        .await
+        let mut transaction = begin(&mut self.connection).await?;
+        let query = sqlx::query(sql::SETTLE)
+            .bind(word)
+            .bind(integer(now_ms))
+            .bind(tenant.as_str())
+            .bind(use_id);
+        let ended = query.fetch_optional(&mut *transaction).await;
+        if let Some(ended) = ended.map_err(failed("write to"))?
+            && !released
+        {
+            let id: String = ended.try_get("approval").map_err(failed("understand"))?;
+            let query = sqlx::query(sql::RETURN).bind(tenant.as_str()).bind(id);
+            let returned = query.execute(&mut *transaction).await;
+            returned.map_err(failed("write to"))?;
+        }
+        transaction.commit().await.map_err(failed("write to"))
     }
 
     pub(super) async fn end(
@@ -275,118 +250,17 @@ impl Database {
         id: &str,
         now_ms: u64,
     ) -> Result<Option<ApprovalState>, DatabaseError> {
-        const END: &str = "UPDATE approvals SET decided_ms = coalesce(decided_ms, ?), \
-                           state = CASE state WHEN 'pending' THEN 'cancelled' ELSE 'revoked' END \
-                           WHERE tenant = ? AND id = ? AND (state IN ('pending', 'approved') OR (state = 'consumed' \
-                           AND EXISTS (SELECT 1 FROM approval_uses AS used WHERE used.tenant = approvals.tenant \
-                           AND used.approval = approvals.id AND used.state = 'consumed'))) RETURNING state";
         self.check()?;
-        soon(async {
-            let query = sqlx::query(END)
-                .bind(integer(now_ms))
-                .bind(tenant.as_str())
-                .bind(id);
-            let ended = query.fetch_optional(&mut self.connection).await;
-            let Some(ended) = ended.map_err(failed("write to"))? else {
-                return Ok(None);
-            };
-            let word: String = ended.try_get("state").map_err(failed("understand"))?;
-            Ok(ApprovalState::parse(&word))
-        })
-        .await
-    }
-
-    pub(super) async fn expire(
-        &mut self,
-        now_ms: u64,
-        limit: u32,
-    ) -> Result<Vec<ApprovalRow>, DatabaseError> {
-        const EXPIRE: &str = "UPDATE approvals SET state = 'expired' WHERE (tenant, id) IN \
-                              (SELECT tenant, id FROM approvals WHERE (state = 'pending' AND expires_ms <= ?) \
-                              OR (state = 'approved' AND usable_until_ms <= ?) LIMIT ?) \
-                              AND state IN ('pending', 'approved') RETURNING *";
-        self.check()?;
-        let now = integer(now_ms);
-        let expired = soon(async {
-            let query = sqlx::query(EXPIRE)
-                .bind(now)
-                .bind(now)
-                .bind(i64::from(limit));
-            let expired = query.fetch_all(&mut self.connection).await;
-            expired.map_err(failed("write to"))
-        })
-        .await?;
-        rows(&expired)
-    }
-
-    pub(super) async fn open_rows(
-        &mut self,
-        after: Option<&(Tenant, Arc<str>)>,
-        limit: u32,
-    ) -> Result<Vec<ApprovalRow>, DatabaseError> {
-        const OPEN: &str = "SELECT * FROM approvals WHERE (tenant, id) > (?, ?) \
-                            AND state IN ('pending', 'approved') ORDER BY tenant, id LIMIT ?";
-        let (tenant, id) = after.map_or(("", ""), |(tenant, id)| (tenant.as_str(), id));
-        let query = sqlx::query(OPEN)
-            .bind(tenant)
-            .bind(id)
-            .bind(i64::from(limit));
-        read(&mut self.connection, query).await
-    }
-
-    pub(super) async fn page(
-        &mut self,
-        tenant: &Tenant,
-        query: &PageQuery,
-    ) -> Result<Vec<ApprovalRow>, DatabaseError> {
-        // Words of ours, between commas: a list cannot be bound.
-        const PAGE: &str = "SELECT * FROM approvals WHERE tenant = ? AND instr(?, ',' || state || ',') > 0 \
-                            AND (created_ms, id) < (?, ?) ORDER BY created_ms DESC, id DESC LIMIT ?";
-        let all = &ApprovalState::ALL[..];
-        let states = if query.states.is_empty() {
-            all
-        } else {
-            &query.states
-        };
-        let mut words = String::from(",");
-        for state in states {
-            words.push_str(state.as_str());
-            words.push(',');
-        }
-        let (before, id) = match &query.after {
-            Some((created_ms, id)) => (integer(*created_ms), &**id),
-            None => (i64::MAX, ""),
-        };
-        let query = sqlx::query(PAGE)
+        let query = sqlx::query(sql::END)
+            .bind(integer(now_ms))
             .bind(tenant.as_str())
-            .bind(words)
-            .bind(before)
-            .bind(id)
-            .bind(i64::from(query.limit));
-        read(&mut self.connection, query).await
-    }
-
-    pub(super) async fn abandon_uses(
-        &mut self,
-        now_ms: u64,
-    ) -> Result<Vec<ApprovalRow>, DatabaseError> {
-        const ABANDON: &str = "UPDATE approval_uses SET state = 'indeterminate', ended_ms = ? \
-                               WHERE state = 'consumed' RETURNING tenant, approval";
-        self.check()?;
-        soon(async {
-            let mut transaction = begin(&mut self.connection).await?;
-            let query = sqlx::query(ABANDON).bind(integer(now_ms));
-            let abandoned = query.fetch_all(&mut *transaction).await;
-            let mut found = Vec::new();
-            for use_row in abandoned.map_err(failed("write to"))? {
-                let tenant: String = use_row.try_get("tenant").map_err(failed("understand"))?;
-                let id: String = use_row.try_get("approval").map_err(failed("understand"))?;
-                found.extend(one(&mut transaction, &Tenant::new(tenant), &id).await?);
-            }
-            transaction.commit().await.map_err(failed("write to"))?;
-            Ok(found)
-        })
-        .await
+            .bind(id);
+        let ended = query.fetch_optional(&mut self.connection).await;
+        let Some(ended) = ended.map_err(failed("write to"))? else {
+            return Ok(None);
+        };
+        let word: String = ended.try_get("state").map_err(failed("understand"))?;
+        Ok(ApprovalState::parse(&word))
     }
 
     pub(super) async fn note_recorded(
@@ -395,43 +269,22 @@ impl Database {
         id: &str,
         bits: u32,
     ) -> Result<(), DatabaseError> {
-        const NOTE: &str =
-            "UPDATE approvals SET recorded = recorded | ? WHERE tenant = ? AND id = ?";
         self.check()?;
-        soon(async {
-            let query = sqlx::query(NOTE)
-                .bind(i64::from(bits))
-                .bind(tenant.as_str())
-                .bind(id);
-            let noted = query.execute(&mut self.connection).await;
-            noted.map(|_done| ()).map_err(failed("write to"))
-        })
-        .await
-    }
-
-    pub(super) async fn counts(&mut self) -> Result<(u64, u64), DatabaseError> {
-        const COUNTS: &str = "SELECT count(*) FILTER (WHERE state = 'pending') AS pending, \
-                              count(*) FILTER (WHERE state = 'approved') AS approved \
-                              FROM approvals WHERE state IN ('pending', 'approved')";
-        soon(async {
-            let counts = sqlx::query(COUNTS).fetch_one(&mut self.connection).await;
-            let counts = counts.map_err(failed("read"))?;
-            let pending = unsigned(&counts, "pending").map_err(failed("understand"))?;
-            let approved = unsigned(&counts, "approved").map_err(failed("understand"))?;
-            Ok((pending, approved))
-        })
-        .await
+        let query = sqlx::query(sql::NOTE)
+            .bind(i64::from(bits))
+            .bind(tenant.as_str())
+            .bind(id);
+        let noted = query.execute(&mut self.connection).await;
+        noted.map(|_done| ()).map_err(failed("write to"))
     }
 }
 
-async fn one(
+pub(super) async fn one(
     connection: &mut SqliteConnection,
     tenant: &Tenant,
     id: &str,
 ) -> Result<Option<ApprovalRow>, DatabaseError> {
-    let query = sqlx::query("SELECT * FROM approvals WHERE tenant = ? AND id = ?")
-        .bind(tenant.as_str())
-        .bind(id);
+    let query = sqlx::query(sql::ONE).bind(tenant.as_str()).bind(id);
     let found = query.fetch_optional(connection).await;
     let found = found.map_err(failed("read"))?;
     found
@@ -447,18 +300,11 @@ async fn refusal(
     row: &ApprovalRow,
     caps: &Caps,
 ) -> Result<Option<Insertion>, DatabaseError> {
-    const COUNTS: &str = "SELECT \
-        (SELECT count(*) FROM approvals WHERE state = 'pending') AS everybody, \
-        (SELECT coalesce(sum(length(sealed)), 0) FROM approvals WHERE state = 'pending') AS bytes, \
-        (SELECT count(*) FROM approvals WHERE tenant = ? AND caller = ? AND state = 'pending') AS pending, \
-        (SELECT count(*) FROM approvals WHERE tenant = ? AND caller = ? AND created_ms > ?) AS lately";
     if let Some(open) = open_with(connection, &row.tenant, &row.digest).await? {
         return Ok(Some(Insertion::Joined(open)));
     }
     let since = row.created_ms.saturating_sub(caps.window_ms);
-    let query = sqlx::query(COUNTS)
-        .bind(row.tenant.as_str())
-        .bind(&row.caller[..])
+    let query = sqlx::query(sql::COUNTS)
         .bind(row.tenant.as_str())
         .bind(&row.caller[..])
         .bind(integer(since));
@@ -482,10 +328,10 @@ async fn open_with(
     connection: &mut SqliteConnection,
     tenant: &Tenant,
     digest: &[u8; 32],
-) -> Result<Option<Arc<str>>, DatabaseError> {
-    const OPEN: &str =
-        "SELECT id FROM approvals WHERE tenant = ? AND digest = ? AND state = 'pending'";
-    let query = sqlx::query(OPEN).bind(tenant.as_str()).bind(&digest[..]);
+) -> Result<Option<std::sync::Arc<str>>, DatabaseError> {
+    let query = sqlx::query(sql::OPEN_WITH)
+        .bind(tenant.as_str())
+        .bind(&digest[..]);
     let open = query.fetch_optional(connection).await;
     let id = open
         .map_err(failed("read"))?
@@ -495,10 +341,7 @@ async fn open_with(
 }
 
 async fn add(connection: &mut SqliteConnection, row: &ApprovalRow) -> Result<u64, DatabaseError> {
-    const ADD: &str = "INSERT INTO approvals (tenant, id, digest, caller, state, created_ms, expires_ms, \
-                       uses_left, recorded, key_id, sealed) VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, 0, ?, ?) \
-                       ON CONFLICT DO NOTHING";
-    let query = sqlx::query(ADD)
+    let query = sqlx::query(sql::ADD)
         .bind(row.tenant.as_str())
         .bind(&*row.id)
         .bind(&row.digest[..])
@@ -514,15 +357,33 @@ async fn add(connection: &mut SqliteConnection, row: &ApprovalRow) -> Result<u64
         .map_err(failed("write to"))
 }
 
+/// Puts a decision on a request that is pending. `false` when it is not, or the operator has decided before.
+async fn note_decision(
+    connection: &mut SqliteConnection,
+    tenant: &Tenant,
+    id: &str,
+    decision: &DecisionRow,
+) -> Result<bool, DatabaseError> {
+    let query = sqlx::query(sql::DECIDE)
+        .bind(tenant.as_str())
+        .bind(id)
+        .bind(&*decision.operator_id)
+        .bind(&*decision.operator)
+        .bind(i64::from(decision.approves))
+        .bind(integer(decision.decided_ms))
+        .bind(&*decision.shown)
+        .bind(&*decision.reason);
+    let counted = query.execute(connection).await;
+    Ok(counted.map_err(failed("write to"))?.rows_affected() > 0)
+}
+
 /// The decisions on a request, oldest first.
 async fn decisions(
     connection: &mut SqliteConnection,
     tenant: &Tenant,
     id: &str,
 ) -> Result<Vec<DecisionRow>, DatabaseError> {
-    const DECISIONS: &str = "SELECT operator, approves, decided_ms, shown, reason \
-                             FROM approval_decisions WHERE tenant = ? AND approval = ? ORDER BY decided_ms, operator";
-    let query = sqlx::query(DECISIONS).bind(tenant.as_str()).bind(id);
+    let query = sqlx::query(sql::DECISIONS).bind(tenant.as_str()).bind(id);
     let found = query.fetch_all(connection).await;
     let found = found.map_err(failed("read"))?;
     let decisions: Result<_, _> = found.iter().map(decision).collect();
@@ -550,6 +411,5 @@ pub(super) async fn read(
     connection: &mut SqliteConnection,
     query: Query<'_, Sqlite, SqliteArguments>,
 ) -> Result<Vec<ApprovalRow>, DatabaseError> {
-    let found = soon(async { query.fetch_all(connection).await.map_err(failed("read")) });
-    rows(&found.await?)
+    rows(&query.fetch_all(connection).await.map_err(failed("read"))?)
 }

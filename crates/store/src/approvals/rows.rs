@@ -61,6 +61,7 @@ pub(super) fn rows(found: &[SqliteRow]) -> Result<Vec<ApprovalRow>, DatabaseErro
 pub(super) fn decision(row: &SqliteRow) -> Result<DecisionRow, sqlx::Error> {
     let text = |column| row.try_get::<String, _>(column).map(Into::into);
     Ok(DecisionRow {
+        operator_id: text("operator_id")?,
         operator: text("operator")?,
         approves: row.try_get::<i64, _>("approves")? != 0,
         decided_ms: unsigned(row, "decided_ms")?,

@@ -6,7 +6,7 @@ use keepgate_call::Tenant;
 
 use super::{
     ApprovalRow, ApprovalState, ApprovalStore, Caps, Decided, DecisionRow, Insertion, PageQuery,
-    Terms,
+    TakenUse, Terms,
 };
 
 const CAPS: Caps = Caps {
@@ -46,6 +46,7 @@ fn row(number: u8) -> ApprovalRow {
 
 fn decision(operator: &str, approves: bool, at: u64) -> DecisionRow {
     DecisionRow {
+        operator_id: operator.into(),
         operator: operator.into(),
         approves,
         decided_ms: at,
@@ -59,7 +60,7 @@ async fn store(rows: &[ApprovalRow]) -> (tempfile::TempDir, ApprovalStore) {
     let directory = tempfile::tempdir().expect("a directory");
     let store = ApprovalStore::new(directory.path());
     for row in rows {
-        let inserted = store.insert(row, &CAPS).await.expect("inserted");
+        let inserted = store.insert(row.clone(), &CAPS).await.expect("inserted");
         assert_eq!(inserted, Insertion::Inserted, "{row:?}");
     }
     (directory, store)
@@ -67,19 +68,27 @@ async fn store(rows: &[ApprovalRow]) -> (tempfile::TempDir, ApprovalStore) {
 
 async fn approve(store: &ApprovalStore, id: &str, at: u64) -> Decided {
     let (tenant, decision) = (tenant(), decision("ann", true, at));
-    let decided = store.decide(&tenant, id, &decision, &TERMS, |all| !all.is_empty());
+    let decided = store.decide(&tenant, id, decision, &TERMS, |all| !all.is_empty());
     decided.await.expect("decided")
 }
 
 async fn state(store: &ApprovalStore, id: &str) -> ApprovalState {
-    let found = store.get(&tenant(), id).await.expect("read");
-    found.expect("a row").0.state
+    let found = store.state(&tenant(), id).await.expect("read");
+    found.expect("a row")
+}
+
+/// Number of open requests.
+async fn open(store: &ApprovalStore) -> u64 {
+    let totals = store.totals().await.expect("totals").into_iter();
+    let open = totals.filter(|(_, state, _)| state.is_open());
+    open.map(|(_, _, requests)| requests).sum()
 }
 
 #[tokio::test]
 async fn an_identical_request_is_joined_and_limits_hold() {
     let (_directory, store) = store(&[row(1), row(2)]).await;
-    let insert = async |row: &ApprovalRow| store.insert(row, &CAPS).await.expect("inserted");
+    let insert =
+        async |row: &ApprovalRow| store.insert(row.clone(), &CAPS).await.expect("inserted");
     let mut twin = row(3);
     twin.digest = [1; 32];
     assert_eq!(insert(&twin).await, Insertion::Joined("ap_1".into()));
@@ -99,11 +108,16 @@ async fn an_identical_request_is_joined_and_limits_hold() {
     assert_eq!(insert(&later).await, Insertion::Inserted);
     let mut other = row(8);
     other.caller = [9; 32];
-    let full = Caps { all: 4, ..CAPS };
-    let refused = store.insert(&other, &full).await.expect("inserted");
+    let full = Caps { all: 3, ..CAPS };
+    let refused = store.insert(other.clone(), &full).await.expect("inserted");
     assert_eq!(refused, Insertion::Full);
+    // What one tenant has waiting takes nothing from another.
+    let mut foreign = other.clone();
+    (foreign.tenant, foreign.id) = (Tenant::new("c"), "ap_c".into());
+    let inserted = store.insert(foreign, &full).await.expect("inserted");
+    assert_eq!(inserted, Insertion::Inserted);
     let heavy = Caps { bytes: 9, ..CAPS };
-    let refused = store.insert(&other, &heavy).await.expect("inserted");
+    let refused = store.insert(other.clone(), &heavy).await.expect("inserted");
     assert_eq!(refused, Insertion::Full);
     assert_eq!(insert(&other).await, Insertion::Inserted);
 }
@@ -113,7 +127,9 @@ async fn decisions_count_once_while_the_request_waits() {
     let (_directory, store) = store(&[row(1), row(2), row(3)]).await;
     let decide = async |id: &str, operator: &str, approves, at, needed: usize| {
         let (tenant, decision) = (tenant(), decision(operator, approves, at));
-        let decided = store.decide(&tenant, id, &decision, &TERMS, |all| all.len() >= needed);
+        let decided = store.decide(&tenant, id, decision, &TERMS, move |all| {
+            all.len() >= needed
+        });
         decided.await.expect("decided")
     };
     let counted = |decided: Decided| match decided {
@@ -149,7 +165,7 @@ async fn decisions_count_once_while_the_request_waits() {
         Decided::Unknown
     );
     let (other, yes) = (Tenant::new("b"), decision("ann", true, 1_100));
-    let foreign = store.decide(&other, "ap_3", &yes, &TERMS, |_| true);
+    let foreign = store.decide(&other, "ap_3", yes, &TERMS, |_| true);
     assert_eq!(foreign.await.expect("decided"), Decided::Unknown);
 }
 
@@ -160,7 +176,7 @@ async fn a_use_is_taken_once_and_given_back_when_nothing_was_sent() {
     let (_directory, store) = store(&[row(1), two]).await;
     let consume = async |id: &str, use_id: &str, at| {
         let taken = store.consume(&tenant(), id, use_id, "d", at).await;
-        taken.expect("consumed")
+        taken.expect("consumed").map(TakenUse::claim).is_some()
     };
     assert!(!consume("ap_1", "au_0", 1_100).await, "nobody has decided");
     approve(&store, "ap_1", 1_200).await;
@@ -213,11 +229,11 @@ async fn of_two_that_race_one_wins() {
         racing.created_ms = u64::from(round) * 100_000;
         racing.expires_ms = racing.created_ms + 1_000;
         let (_directory, store) = store(&[racing.clone()]).await;
-        let (id, at) = (&*racing.id, racing.created_ms + 10);
+        let (id, at, of) = (&*racing.id, racing.created_ms + 10, tenant());
         let late = racing.expires_ms;
         // Expiry against a decision at the last moment.
         let (decided, expired) =
-            tokio::join!(approve(&store, id, late - 1), store.expire(late, 10));
+            tokio::join!(approve(&store, id, late - 1), store.expire(&of, late, 10));
         let (approved, expired) = (
             matches!(decided, Decided::Counted(_)),
             !expired.expect("expired").is_empty(),
@@ -232,7 +248,7 @@ async fn of_two_that_race_one_wins() {
                 tokio::spawn(async move {
                     let use_id = format!("au_{number}");
                     let taken = store.consume(&tenant(), &id, &use_id, "d", at).await;
-                    taken.expect("consumed")
+                    taken.expect("consumed").map(TakenUse::claim).is_some()
                 })
             })
             .collect();
@@ -251,7 +267,7 @@ async fn a_revocation_holds_for_a_use_under_way() {
     let (_directory, store) = store(&[row(1)]).await;
     approve(&store, "ap_1", 1_200).await;
     let taken = store.consume(&tenant(), "ap_1", "au_1", "d", 1_300).await;
-    assert!(taken.expect("consumed"));
+    taken.expect("consumed").expect("taken").claim();
     let ended = store.end(&tenant(), "ap_1", 1_400).await.expect("ended");
     assert_eq!(ended, Some(ApprovalState::Revoked));
     store
@@ -275,7 +291,7 @@ async fn what_is_found_is_what_decides() {
     assert_eq!(find(2_900).await, None, "it was not used in time");
     let foreign = store.find(&Tenant::new("b"), &[1; 32], 2_100).await;
     assert_eq!(foreign.expect("found"), None);
-    let expired = store.expire(2_900, 10).await.expect("expired");
+    let expired = store.expire(&tenant(), 2_900, 10).await.expect("expired");
     assert_eq!(expired.len(), 1);
     assert_eq!(state(&store, "ap_1").await, ApprovalState::Expired);
 }
@@ -325,7 +341,7 @@ async fn what_an_earlier_process_left_is_indeterminate() {
     let (directory, store) = store(&[row(1)]).await;
     approve(&store, "ap_1", 1_200).await;
     let taken = store.consume(&tenant(), "ap_1", "au_1", "d", 1_300).await;
-    assert!(taken.expect("consumed"));
+    taken.expect("consumed").expect("taken").claim();
     drop(store);
     let store = ApprovalStore::new(directory.path());
     let abandoned = store.abandon_uses(1_400).await.expect("abandoned");
@@ -344,7 +360,7 @@ async fn a_file_that_was_replaced_takes_nothing() {
     let (directory, store) = store(&[row(1)]).await;
     let path = directory.path().join(super::FILE);
     std::fs::rename(&path, directory.path().join("away")).expect("moved");
-    assert!(store.insert(&row(2), &CAPS).await.is_err());
+    assert!(store.insert(row(2), &CAPS).await.is_err());
     assert!(
         store
             .consume(&tenant(), "ap_1", "au_1", "d", 1_100)
@@ -357,9 +373,15 @@ async fn a_file_that_was_replaced_takes_nothing() {
 async fn what_is_over_is_removed_after_its_time() {
     let (_directory, store) = store(&[row(1), row(2)]).await;
     store.end(&tenant(), "ap_1", 1_100).await.expect("ended");
-    assert_eq!(store.prune(1_100, 10).await.expect("pruned"), 0);
-    assert_eq!(store.prune(1_101, 10).await.expect("pruned"), 1);
-    assert_eq!(store.counts().await.expect("counts"), (1, 0));
+    assert_eq!(
+        store.prune(&tenant(), 1_100, 0, 10).await.expect("pruned"),
+        0
+    );
+    assert_eq!(
+        store.prune(&tenant(), 1_101, 0, 10).await.expect("pruned"),
+        1
+    );
+    assert_eq!(open(&store).await, 1);
 }
 
 #[tokio::test]
@@ -375,10 +397,19 @@ async fn what_is_over_takes_so_much_room_and_the_oldest_goes_first() {
         store.end(&tenant(), id, 1_100).await.expect("ended");
     }
     // Each has three bytes, and one still waits.
-    assert_eq!(store.prune_to(6).await.expect("pruned"), 0);
-    assert_eq!(store.prune_to(5).await.expect("pruned"), 1);
+    assert_eq!(
+        store.prune_to(&tenant(), 6, 0, 10).await.expect("pruned"),
+        0
+    );
+    assert_eq!(
+        store.prune_to(&tenant(), 5, 0, 10).await.expect("pruned"),
+        1
+    );
     let gone = store.get(&tenant(), "ap_0").await.expect("read");
     assert!(gone.is_none());
-    assert_eq!(store.prune_to(0).await.expect("pruned"), 1);
-    assert_eq!(store.counts().await.expect("counts"), (1, 0));
+    assert_eq!(
+        store.prune_to(&tenant(), 0, 0, 10).await.expect("pruned"),
+        1
+    );
+    assert_eq!(open(&store).await, 1);
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use time::OffsetDateTime;
 
-use super::{hex, milliseconds};
+use super::{milliseconds, text::hex};
 
 /// Length of a timestamp, `2026-11-20T06:48:12.000000Z`.
 pub(crate) const TIMESTAMP: usize = 27;

@@ -40,6 +40,7 @@ pub(super) fn whole(approval: &Value) -> String {
     lines.of("server", call, "/server");
     lines.of("method", call, "/method");
     lines.of("about", call, "/subject");
+    destination(&mut lines, call);
     lines.add("caller", &caller(at(call, "/caller")));
     terms(&mut lines, at(call, "/requirement"));
     for credential in items(call, "/credentials") {
@@ -76,6 +77,16 @@ pub(super) fn whole(approval: &Value) -> String {
         lines.add("", &command);
     }
     lines.0
+}
+
+fn destination(lines: &mut Lines, call: &Value) {
+    lines.of("sent to", call, "/destination/address");
+    for name in items(call, "/destination/environment") {
+        lines.add("variable", &text(name));
+    }
+    if at(call, "/fingerprint").is_string() {
+        lines.of("definition", call, "/fingerprint");
+    }
 }
 
 fn caller(caller: &Value) -> String {
@@ -178,13 +189,12 @@ mod tests {
             "shown": "0123456789abcdef0123",
             "uses_left": 1,
             "call": {
-                "server": "crm", "method": "tools/call", "subject": "pay\u{202e}",
+                "server": "crm", "method": "tools/call", "subject": "pay\u{202e}", "destination": {"address": "npx pay\u{200b}", "environment": ["A\u{202e}"]},
                 "arguments": arguments.to_string(),
                 "caller": {"subject": "agent", "kind": "machine", "key": "k1"},
                 "requirement": {
                     "reasons": [["payment", "moves money"]],
-                    "duties": [{"approvers": ["group:crm"], "quorum": 2}, {"approvers": [], "quorum": 1}],
-                    "risk": "high",
+                    "duties": [{"approvers": ["group:crm"], "quorum": 2}, {"approvers": [], "quorum": 1}], "risk": "high",
                 },
             },
         });
@@ -198,6 +208,8 @@ mod tests {
             server       crm
             method       tools/call
             about        pay\u{202e}
+            sent to      npx pay\u{200b}
+            variable     A\u{202e}
             caller       agent (machine), key k1
             because      moves money (payment)
             approvers    2 of group:crm

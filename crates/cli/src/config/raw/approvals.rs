@@ -18,6 +18,8 @@ pub(crate) struct Approvals {
     pub(crate) valid_for: At<Duration>,
     pub(crate) cooldown: Duration,
     pub(crate) hold: Hold,
+    pub(crate) held_calls: NonZeroUsize,
+    pub(crate) held_calls_per_caller: NonZeroUsize,
     pub(crate) pending_per_caller: NonZeroUsize,
     pub(crate) requests_per_minute: NonZeroUsize,
     pub(crate) unrelated: Unrelated,
@@ -40,6 +42,11 @@ impl Decode for Approvals {
             ),
             cooldown: fields.or("cooldown", defaults.cooldown),
             hold: fields.section("hold")?,
+            held_calls: fields.or("held_calls", count(defaults.held_calls)),
+            held_calls_per_caller: fields.or(
+                "held_calls_per_caller",
+                count(defaults.held_calls_per_caller),
+            ),
             pending_per_caller: fields.or("pending_per_caller", count(defaults.pending_per_caller)),
             requests_per_minute: fields
                 .or("requests_per_minute", count(defaults.requests_per_minute)),

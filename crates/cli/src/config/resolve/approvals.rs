@@ -23,6 +23,8 @@ impl Resolver<'_> {
                 total: self.at_most(&raw.hold.total, HoldTimes::MAX_TOTAL, "100s"),
                 stream: self.at_most(&raw.hold.stream, HoldTimes::MAX_ONCE, "50s"),
             },
+            held_calls: count(raw.held_calls),
+            held_calls_per_caller: count(raw.held_calls_per_caller),
             pending_per_caller: count(raw.pending_per_caller),
             requests_per_minute: count(raw.requests_per_minute),
             unrelated: raw.unrelated,

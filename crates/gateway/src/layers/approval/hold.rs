@@ -23,7 +23,7 @@ pub(super) async fn hold(
 ) {
     let end = tokio::time::Instant::now() + time;
     loop {
-        let transition = approvals.transition(id);
+        let transition = approvals.transition(&call.caller.tenant, id);
         let mut changed = std::pin::pin!(transition.notified());
         changed.as_mut().enable();
         // It may have happened before this waited for it.

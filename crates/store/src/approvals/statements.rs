@@ -1,0 +1,114 @@
+//! Every statement of approvals for SQLite, so that a test can ask for the plan of each. PostgreSQL would be a second file like
+//! this one.
+
+/// Declares the statements, and the list of them for tests.
+macro_rules! statements {
+    ($($(#[$doc:meta])* $name:ident = $sql:literal;)+) => {
+        $($(#[$doc])* pub(super) const $name: &str = $sql;)+
+
+        /// The name and text of each.
+        #[cfg(test)]
+        pub(super) const ALL: &[(&str, &str)] = &[$((stringify!($name), $sql),)+];
+    };
+}
+
+statements! {
+    /// The request that decides over a digest.
+    FIND = "SELECT id FROM approvals WHERE tenant = ? AND digest = ? AND state IN ('pending', 'approved', 'denied') AND (\
+            (state = 'approved' AND uses_left > 0 AND usable_until_ms > ?) \
+            OR (state = 'pending' AND expires_ms > ?) \
+            OR (state = 'denied' AND cooldown_until_ms > ?)) \
+            ORDER BY CASE state WHEN 'approved' THEN 0 WHEN 'pending' THEN 1 ELSE 2 END, created_ms DESC LIMIT 1";
+    /// One request.
+    ONE = "SELECT * FROM approvals WHERE tenant = ? AND id = ?";
+    /// Its state alone: the sealed part may be a megabyte.
+    STATE = "SELECT state FROM approvals WHERE tenant = ? AND id = ?";
+    /// The pending request with a digest.
+    OPEN_WITH = "SELECT id FROM approvals WHERE tenant = ? AND digest = ? AND state = 'pending'";
+    /// Counts for the limits.
+    COUNTS = "SELECT \
+        coalesce((SELECT requests FROM approval_totals WHERE tenant = ?1 AND state = 'pending'), 0) AS everybody, \
+        coalesce((SELECT bytes FROM approval_totals WHERE tenant = ?1 AND state = 'pending'), 0) AS bytes, \
+        (SELECT count(*) FROM approvals INDEXED BY approvals_pending_of_caller \
+         WHERE tenant = ?1 AND caller = ?2 AND state = 'pending') AS pending, \
+        (SELECT count(*) FROM approvals WHERE tenant = ?1 AND caller = ?2 AND created_ms > ?3) AS lately";
+    /// Adds a request.
+    ADD = "INSERT INTO approvals (tenant, id, digest, caller, state, created_ms, expires_ms, uses_left, recorded, key_id, sealed) \
+           VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, 0, ?, ?) ON CONFLICT DO NOTHING";
+    /// Counts a decision.
+    DECIDE = "INSERT INTO approval_decisions (tenant, approval, operator_id, operator, approves, decided_ms, shown, reason) \
+              SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 FROM approvals \
+              WHERE tenant = ?1 AND id = ?2 AND state = 'pending' AND expires_ms > ?6 ON CONFLICT DO NOTHING";
+    /// Approves a pending request.
+    APPROVE = "UPDATE approvals SET state = 'approved', decided_ms = ?, usable_until_ms = ? \
+               WHERE tenant = ? AND id = ? AND state = 'pending'";
+    /// Denies a pending request.
+    DENY = "UPDATE approvals SET state = 'denied', decided_ms = ?, cooldown_until_ms = ? \
+            WHERE tenant = ? AND id = ? AND state = 'pending'";
+    /// The decisions on a request.
+    DECISIONS = "SELECT operator_id, operator, approves, decided_ms, shown, reason FROM approval_decisions \
+                 WHERE tenant = ? AND approval = ? ORDER BY decided_ms, operator_id";
+    /// Takes a use of an approved request.
+    CONSUME = "UPDATE approvals SET uses_left = uses_left - 1, \
+               state = CASE WHEN uses_left = 1 THEN 'consumed' ELSE state END \
+               WHERE tenant = ? AND id = ? AND state = 'approved' AND uses_left > 0 AND usable_until_ms > ? RETURNING uses_left";
+    /// Notes the use.
+    USE = "INSERT INTO approval_uses (tenant, id, approval, state, decision_id, consumed_ms) VALUES (?, ?, ?, 'consumed', ?, ?)";
+    /// Ends a use.
+    SETTLE = "UPDATE approval_uses SET state = ?, ended_ms = ? WHERE tenant = ? AND id = ? AND state = 'consumed' RETURNING approval";
+    /// Gives a use back; not after the request was revoked.
+    RETURN = "UPDATE approvals SET uses_left = uses_left + 1, state = 'approved' \
+              WHERE tenant = ? AND id = ? AND state IN ('approved', 'consumed')";
+    /// Cancels or revokes. A use under way is revoked with it.
+    END = "UPDATE approvals SET decided_ms = coalesce(decided_ms, ?), \
+           state = CASE state WHEN 'pending' THEN 'cancelled' ELSE 'revoked' END \
+           WHERE tenant = ? AND id = ? AND (state IN ('pending', 'approved') OR (state = 'consumed' \
+           AND EXISTS (SELECT 1 FROM approval_uses AS used WHERE used.tenant = approvals.tenant \
+           AND used.approval = approvals.id AND used.state = 'consumed'))) RETURNING state";
+    /// Tenants, and how much they have in each state.
+    TOTALS = "SELECT tenant, state, requests, bytes FROM approval_totals WHERE requests > 0";
+    /// Expires what nobody decided over.
+    EXPIRE_PENDING = "UPDATE approvals SET state = 'expired' WHERE (tenant, id) IN \
+                      (SELECT tenant, id FROM approvals WHERE tenant = ? AND state = 'pending' AND expires_ms <= ? LIMIT ?) \
+                      AND state = 'pending' RETURNING *";
+    /// Expires what was not used.
+    EXPIRE_APPROVED = "UPDATE approvals SET state = 'expired' WHERE (tenant, id) IN \
+                       (SELECT tenant, id FROM approvals WHERE tenant = ? AND state = 'approved' AND usable_until_ms <= ? LIMIT ?) \
+                       AND state = 'approved' RETURNING *";
+    /// Open requests of a tenant.
+    LIVE = "SELECT * FROM approvals WHERE tenant = ? AND id > ? AND state IN ('pending', 'approved') ORDER BY id LIMIT ?";
+    /// Requests of a tenant, sealed with another key than this one.
+    SEALED_OTHERWISE = "SELECT * FROM approvals WHERE tenant = ? AND id > ? AND key_id <> ? ORDER BY id LIMIT ?";
+    /// Seals a request again.
+    RESEAL = "UPDATE approvals SET digest = ?, caller = ?, key_id = ?, sealed = ? WHERE tenant = ? AND id = ? AND key_id = ?";
+    /// Places of a list, of one state; the rows are read one by one.
+    PAGE = "SELECT id, created_ms FROM approvals WHERE tenant = ? AND state = ? AND (created_ms, id) < (?, ?) \
+            ORDER BY created_ms DESC, id DESC LIMIT ?";
+    /// Uses of a tenant that an earlier process left.
+    ABANDON = "UPDATE approval_uses SET state = 'indeterminate', ended_ms = ? WHERE tenant = ? AND approval > '' AND state = 'consumed' \
+               RETURNING approval";
+    /// One use whose outcome nobody knows.
+    ABANDON_ONE = "UPDATE approval_uses SET state = 'indeterminate', ended_ms = ? WHERE tenant = ? AND id = ? AND state = 'consumed' \
+                   RETURNING approval";
+    /// Notes what is on record.
+    NOTE = "UPDATE approvals SET recorded = recorded | ? WHERE tenant = ? AND id = ?";
+    /// Requests of a tenant that the audit log lacks.
+    UNRECORDED = "SELECT * FROM approvals WHERE tenant = ? AND id > '' AND state IN ('pending', 'approved', 'denied') \
+                  AND recorded & 3 <> CASE state WHEN 'pending' THEN 1 ELSE 3 END LIMIT ?";
+    /// Oldest requests of a tenant that have ended, but for a denial that still counts and a use under way.
+    OVER = "SELECT id, length(sealed) AS bytes FROM approvals WHERE tenant = ? AND state NOT IN ('pending', 'approved') \
+            AND coalesce(usable_until_ms, decided_ms, expires_ms) < ? \
+            AND NOT (state = 'denied' AND coalesce(cooldown_until_ms, 0) > ?) \
+            AND NOT EXISTS (SELECT 1 FROM approval_uses AS used WHERE used.tenant = approvals.tenant \
+            AND used.approval = approvals.id AND used.state = 'consumed') \
+            ORDER BY coalesce(usable_until_ms, decided_ms, expires_ms), id LIMIT ?";
+    /// Removes one that has ended, and by a trigger what belongs to it.
+    REMOVE = "DELETE FROM approvals WHERE tenant = ? AND id = ? AND state NOT IN ('pending', 'approved')";
+    /// The key that seals.
+    KEY = "SELECT id, is_lost FROM approval_keys WHERE only = 1";
+    /// Makes a key the one that seals.
+    USE_KEY = "INSERT INTO approval_keys (only, id, is_lost) VALUES (1, ?, 0) \
+               ON CONFLICT (only) DO UPDATE SET id = excluded.id, is_lost = 0";
+    /// Notes that the key is lost.
+    LOSE_KEY = "UPDATE approval_keys SET is_lost = 1 WHERE only = 1";
+}
