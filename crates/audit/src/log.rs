@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, JoinHandle, Thread};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -505,11 +506,42 @@ fn lock(directory: &Path) -> Result<File, OpenError> {
         .mode(0o640)
         .open(&path);
     let file = file.map_err(recover::file("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::Locked {
-            directory: directory.into(),
-        }),
+    let mut tries = 0;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            // Whoever looks whether it is held has it for a moment.
+            Err(TryLockError::WouldBlock) if tries < LOOKS => tries += 1,
+            Err(TryLockError::WouldBlock) => {
+                return Err(OpenError::Locked {
+                    directory: directory.into(),
+                });
+            }
+            Err(TryLockError::Error(source)) => return Err(recover::file("lock", &path)(source)),
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+/// Tries to take the lock, and the time between two.
+const LOOKS: u32 = 5;
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Whether a process writes to the log of `directory`, in whichever namespace it runs. Takes the lock for a moment, which a start
+/// at that time waits for.
+///
+/// # Errors
+/// [`OpenError::File`] when the lock cannot be looked at: nobody knows then.
+pub fn is_in_use(directory: &Path) -> Result<bool, OpenError> {
+    let path = directory.join("lock");
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(recover::file("open", &path)(error)),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
         Err(TryLockError::Error(source)) => Err(recover::file("lock", &path)(source)),
     }
 }

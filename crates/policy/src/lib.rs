@@ -58,7 +58,7 @@ pub use method::is_judged;
 pub use obligations::{
     AuditLevel, LimitBy, Obligations, PatternClass, RateLimit, RecordCap, Redact, Redaction,
 };
-pub use policy::{Generation, Observer, Policy};
+pub use policy::{Generation, Kept, Observer, Policy};
 pub use problem::{Excerpt, LoadErrors, Problem};
 pub use query::QueryError;
 pub use recorded::Recorded;

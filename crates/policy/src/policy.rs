@@ -96,6 +96,34 @@ impl Policy {
         Ok(generation)
     }
 
+    /// The active policies and the places they are read from, to be put back by [`Self::restore`].
+    #[must_use]
+    pub fn keep(&self) -> Kept {
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        Kept {
+            sources: sources.clone(),
+            layers: self.current.load_full(),
+        }
+    }
+
+    /// Puts back what was kept. Nothing is read again: what is at those places by now may be something else, or broken.
+    pub fn restore(&self, kept: Kept) -> Generation {
+        let mut held = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.current.load_full();
+        *held = kept.sources;
+        if kept.layers.revision == current.revision {
+            return current.generation(false);
+        }
+        // A number of its own: whoever remembers something by the last one must not take it for this.
+        let layers = Layers {
+            number: current.number + 1,
+            ..Layers::clone(&kept.layers)
+        };
+        let generation = layers.generation(true);
+        self.current.store(Arc::new(layers));
+        generation
+    }
+
     fn replace(&self, sources: &Sources) -> Result<Generation, LoadErrors> {
         let current = self.current.load_full();
         let next = Layers::load(sources, &self.settings, current.number + 1)?;
@@ -274,7 +302,22 @@ impl Policy {
     }
 }
 
+/// Policies that were active, and the places they are read from.
+pub struct Kept {
+    sources: Sources,
+    layers: Arc<Layers>,
+}
+
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kept")
+            .field("revision", &self.layers.revision)
+            .finish_non_exhaustive()
+    }
+}
+
 /// All layers of one generation.
+#[derive(Clone)]
 struct Layers {
     number: u64,
     revision: Arc<str>,

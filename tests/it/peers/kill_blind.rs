@@ -257,6 +257,34 @@ async fn a_clear_does_not_go_around_a_gateway_that_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_clear_does_not_go_around_a_gateway_of_another_namespace() {
+    let home = Home::new().url("up", "http://127.0.0.1:9/mcp");
+    let gate = home.serve().await;
+    let home = gate.end_keeping().await.home;
+    let state = home.path("state").display().to_string();
+    let set = [
+        "kill", "set", "server", "up", "--reason", "why", "--state", &state,
+    ];
+    let set = home.keepgate(&set).await.json();
+    let id = set["kill"]["id"].as_str().expect("an id");
+    let file = || fs::read(home.path("state/kill.log")).expect("a file");
+    let before = file();
+    // A process whose number means nothing here holds the lock, as one in a container does.
+    let held = fs::File::open(home.path("state/audit/lock")).expect("a lock");
+    held.lock().expect("free");
+    let clear = ["kill", "clear", id, "--reason", "over", "--state", &state];
+    let ended = home.keepgate(&clear).await;
+    assert_eq!(ended.code, Some(11), "{}", ended.stderr);
+    for words in ["nothing was cleared", "in its container", "--url"] {
+        assert!(ended.stderr.contains(words), "{}", ended.stderr);
+    }
+    assert_eq!(file(), before);
+    drop(held);
+    home.keepgate(&clear).await.good();
+    assert_ne!(file(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_kill_of_what_was_never_seen_warns_without_a_gateway_too() {
     let home = Home::new().keys().url("up", "http://127.0.0.1:9/mcp");
     home.key("alice").await;

@@ -15,6 +15,7 @@ use crate::config;
 use crate::exit::Exit;
 use crate::failure::{Failure, chain};
 use crate::run_file::{Found, RunFile};
+use crate::serve::AUDIT_DIRECTORY;
 
 /// How long a gateway may take to be reached.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -105,10 +106,15 @@ impl Gateway {
         })
     }
 
-    /// Whether its process runs, as its state directory has it; one that is elsewhere is not known to.
+    /// Whether a gateway runs with the state directory, as that has it; one that is elsewhere is not known to.
     pub(super) fn runs(&self) -> bool {
-        let found = self.local.as_deref().map(RunFile::find);
-        matches!(found, Some(Found::Running(_)))
+        let Some(state) = self.local.as_deref() else {
+            return false;
+        };
+        // The number of a process means nothing in another namespace; the lock of the log is held in all of them. What cannot be
+        // looked at may be held.
+        matches!(RunFile::find(state), Found::Running(_))
+            || keepgate_audit::is_in_use(&state.join(AUDIT_DIRECTORY)).unwrap_or(true)
     }
 
     /// Where it is, for messages.

@@ -195,6 +195,15 @@ fn clear(wish: &ClearKill, context: &mut Context<'_>) -> Result<(), Failure> {
         (Err(Unanswered::Unreachable(why)), Some(state)) if !gateway.runs() => {
             file::clear(wish, state, &why, &gateway, context)
         }
+        (Err(Unanswered::Unreachable(why)), Some(state)) => {
+            let state = state.display();
+            let runs = format!(
+                "nothing was cleared: a gateway runs with the state directory `{state}` and is not reached from here ({why})"
+            );
+            Err(Failure::new(Exit::Unreachable, runs).hint(
+                "run the command where the gateway runs, such as in its container, or name its operators' listener: --url and --token-file",
+            ))
+        }
         (Err(unanswered), _) => Err(unanswered.into()),
     }
 }

@@ -320,7 +320,7 @@ impl Guard {
         let (id, repeat) = match noted {
             Written::Own => (self.call.id, None),
             Written::First(repeat) => (self.call.id, Some(repeat)),
-            Written::Counted(id) => {
+            Written::Counted(id) | Written::Cause { answered: id, .. } => {
                 self.open = false;
                 let refusal = refusal.decision(id);
                 told(&refusal, &self.call, true);
@@ -460,7 +460,7 @@ impl Drop for Guard {
             let repeat = match self.noted(None) {
                 Written::Own => None,
                 Written::First(repeat) => Some(repeat),
-                Written::Counted(_) => return,
+                Written::Counted(_) | Written::Cause { .. } => return,
             };
             self.written(Ended::Vanished, repeat, |log, record| log.post(record));
         }

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use keepgate_audit::{Kind, Reason, Record};
 use keepgate_authn::Authenticator;
 use keepgate_net::Certificate;
-use keepgate_policy::Sources;
+use keepgate_policy::{Kept, Sources};
 use keepgate_transport::http::tls::Tls;
 
 use super::Reloader;
@@ -100,15 +100,15 @@ impl Reloader {
             Ok(prepared) => prepared,
             Err((part, error)) => return rejected(part, &error.report()),
         };
-        let before = self.bundles.join(self.configuration.sources());
+        let before = self.shared.policy.keep();
         let sources = self.bundles.join(configuration.sources());
         let used = &self.configuration;
         let has_policies =
             used.policies != configuration.policies || used.tenants != configuration.tenants;
         // Also when those the last reload met under the same paths cannot be used: a start would fail.
-        let is_stale = !self.view.is_fresh(Reloaded::Policy);
+        let was_fresh = self.view.is_fresh(Reloaded::Policy);
         let has_sources = has_policies
-            || is_stale
+            || !was_fresh
             || used.gateway.definitions() != configuration.gateway.definitions();
         // First what is allowed, then who is reached: a server that is new is never without its definition.
         if has_sources {
@@ -126,8 +126,7 @@ impl Reloader {
         };
         if let Err(error) = built {
             if has_sources {
-                // Its own report is all that can be done.
-                let _reported = self.reload_sources(before, has_policies).await;
+                self.restore_sources(before, was_fresh).await;
             }
             return rejected("servers", &chain(&error));
         }
@@ -164,6 +163,17 @@ impl Reloader {
             self.view.set_fresh(part, true);
             tracing::info!("certificate reloaded");
         }
+    }
+
+    /// Puts back the policies that were active, as they were: their files may be others by now.
+    async fn restore_sources(&self, before: Kept, was_fresh: bool) {
+        let generation = self.shared.policy.restore(before);
+        if generation.changed {
+            self.shared.changes.all();
+            self.record(Kind::PolicyActivated).await;
+        }
+        self.view.set_fresh(Reloaded::Policy, was_fresh);
+        tracing::info!(revision = %generation.revision, "the policies before are active again");
     }
 
     /// Reads what a new configuration names, without using it. The error has the part that cannot be used.

@@ -49,13 +49,18 @@ impl Doorkeeper {
         let now = SystemTime::now();
         let (id, _) = self.ids.next(now);
         let refused = Refused::request(code, source, cause);
-        let repeat = match self.refusals.note(refused, id, now) {
-            Written::Own => None,
-            Written::First(repeat) => Some(repeat),
+        let (answered, named, repeat) = match self.refusals.note(refused, id, now) {
+            Written::Own => (id, id, None),
+            Written::First(repeat) => (id, id, Some(repeat)),
             Written::Counted(id) => return (id, false),
+            Written::Cause {
+                answered,
+                first,
+                repeat,
+            } => (answered, first, Some(repeat)),
         };
         let mut record = Record::new(Kind::AuthDenied, now);
-        record.decision_id = Some(id.as_str());
+        record.decision_id = Some(named.as_str());
         record.source = source;
         record.refusal = Some(code.as_str());
         record.repeat = repeat;
@@ -73,7 +78,7 @@ impl Doorkeeper {
         let reasons: Vec<_> = reasons.into_iter().chain(key).collect();
         record.reasons = &reasons;
         self.refusals.log().post(&record);
-        (id, true)
+        (answered, answered == named)
     }
 }
 

@@ -25,7 +25,7 @@ pub(in crate::layers) fn question(
     let repeat = match refusals.note(refused, call.id, now) {
         Written::Own => None,
         Written::First(repeat) => Some(repeat),
-        Written::Counted(_) => return,
+        Written::Counted(_) | Written::Cause { .. } => return,
     };
     let described = describe(call);
     let mut record = described.record(Kind::ServerRequest, now);

@@ -62,6 +62,7 @@ struct Table {
 struct Spent {
     own: Window,
     opened: Window,
+    causes: Window,
 }
 
 /// A number that begins again with each window of time.
@@ -114,6 +115,15 @@ pub(super) enum Written {
     First(Repeat),
     /// By being counted, under this id.
     Counted(DecisionId),
+    /// By being counted under the id `answered`, and by a record with the cause next to the one that opened the count.
+    Cause {
+        /// Id of the answer.
+        answered: DecisionId,
+        /// Id of the count.
+        first: DecisionId,
+        /// Relation of the record to equal ones.
+        repeat: Repeat,
+    },
 }
 
 impl<'a> Refused<'a> {
@@ -173,6 +183,19 @@ impl<'a> Refused<'a> {
             rule: cause.map(AuthnError::code),
             key: cause.and_then(AuthnError::key),
             source,
+        }
+    }
+
+    /// As much of it as whoever was rejected may learn from the ids of the answers: strangers must not see by them which key ids
+    /// there are, so the cause is none of it.
+    fn answered(self) -> Self {
+        if self.kind != Kind::AuthDenied {
+            return self;
+        }
+        Self {
+            rule: None,
+            key: None,
+            ..self
         }
     }
 
@@ -284,11 +307,15 @@ impl Refusals {
         {
             return Written::Own;
         }
+        let cause = (refused.kind == Kind::AuthDenied)
+            .then(|| self.hasher.hash_one((refused.rule, refused.key)));
+        let refused = refused.answered();
         let equal = self.key(refused, Scope::Equal);
         if let Some(counted) = table.count(equal, at, now, over) {
-            return counted;
+            let cause = cause.and_then(|cause| table.cause(equal, cause, counted, caller, now));
+            return cause.unwrap_or(counted);
         }
-        let opened = |scope| Group::new(refused.within(scope), scope, id, now + WITHIN);
+        let opened = |scope| Group::new(refused.within(scope), cause, scope, id, now + WITHIN);
         if table.may_open(caller, now, cost) {
             return table.open(equal, opened(Scope::Equal));
         }
@@ -392,6 +419,7 @@ impl Table {
         Some(self.callers.entry(key).or_insert_with(|| Spent {
             own: fresh(),
             opened: fresh(),
+            causes: fresh(),
         }))
     }
 
@@ -409,6 +437,34 @@ impl Table {
         }
         *over = self.groups.remove(&key);
         None
+    }
+
+    /// A record for a cause that the open count has not met yet, as long as there are few of them.
+    fn cause(
+        &mut self,
+        key: u64,
+        cause: u64,
+        counted: Written,
+        caller: Option<&Principal>,
+        now: Instant,
+    ) -> Option<Written> {
+        let Written::Counted(answered) = counted else {
+            return None;
+        };
+        if self.groups.get(&key)?.has_met(cause)
+            || !self
+                .spent(caller, now)?
+                .causes
+                .take(now, WITHIN, 1, OPENED_MOST)
+        {
+            return None;
+        }
+        let (first, repeat) = self.groups.get_mut(&key)?.meet(cause);
+        Some(Written::Cause {
+            answered,
+            first,
+            repeat,
+        })
     }
 
     /// Whether `caller` may open a count of its own for refusals that are equal in everything.

@@ -3,6 +3,36 @@
 use super::*;
 
 #[test]
+fn what_was_kept_is_put_back_without_its_files() {
+    let rules = |name: &str| {
+        format!("package mcp.authz\nallow contains \"x\" if input.tool.name == \"{name}\"\n")
+    };
+    let before = folder(&[("a.rego", &rules("old"))]);
+    let after = folder(&[("a.rego", &rules("new"))]);
+    let policy = Policy::load(&[before.path().to_owned()], &settings()).unwrap();
+    let (caller, server) = (caller(&[]), server("s"));
+    let judged = |tool| codes(&policy.judge(&facts(&caller, &server, tool)));
+    let (kept, first) = (policy.keep(), policy.revision());
+    let places = [after.path().to_owned()];
+    assert_eq!(policy.reload_from((&places).into()).unwrap().number, 2);
+    assert_eq!(judged("new"), "allow allowed");
+    std::fs::write(before.path().join("a.rego"), "broken").unwrap();
+    let restored = policy.restore(kept);
+    assert_eq!((restored.number, restored.changed), (3, true));
+    assert_eq!(
+        (judged("old").as_str(), policy.revision()),
+        ("allow allowed", first)
+    );
+    // The places are those of before as well.
+    assert!(policy.reload().is_err());
+    std::fs::write(before.path().join("a.rego"), rules("fixed")).unwrap();
+    assert!(policy.reload().unwrap().changed);
+    // Put back where nothing has changed, it changes nothing.
+    let kept = policy.keep();
+    assert!(!policy.restore(kept).changed);
+}
+
+#[test]
 fn a_reload_swaps_whole_and_a_bad_one_changes_nothing() {
     let rules = |name: &str| {
         format!("package mcp.authz\nallow contains \"x\" if input.tool.name == \"{name}\"\n")

@@ -31,11 +31,19 @@ pub(super) struct Group {
     resource: Option<Box<str>>,
     code: &'static str,
     source: Option<IpAddr>,
+    /// Causes of rejections that have a record.
+    causes: Vec<u64>,
 }
 
 impl Group {
     /// A count that the refusal `id` opens.
-    pub(super) fn new(refused: Refused<'_>, scope: Scope, id: DecisionId, until: Instant) -> Self {
+    pub(super) fn new(
+        refused: Refused<'_>,
+        cause: Option<u64>,
+        scope: Scope,
+        id: DecisionId,
+        until: Instant,
+    ) -> Self {
         let kept = |name: &str| {
             Box::from(
                 name.get(..name.floor_char_boundary(NAME_MOST))
@@ -56,15 +64,31 @@ impl Group {
             resource: refused.names.resource.map(kept),
             code: refused.code,
             source: refused.source,
+            causes: cause.into_iter().collect(),
+        }
+    }
+
+    /// Whether a record has that cause.
+    pub(super) fn has_met(&self, cause: u64) -> bool {
+        self.causes.contains(&cause)
+    }
+
+    /// Adds a cause. Returns the id its record has, and what that has to do with the others.
+    pub(super) fn meet(&mut self, cause: u64) -> (DecisionId, Repeat) {
+        self.causes.push(cause);
+        (self.id, self.opened())
+    }
+
+    fn opened(&self) -> Repeat {
+        Repeat::Opened {
+            within: WITHIN,
+            scope: self.scope,
         }
     }
 
     /// The way the refusal gets on record that opened it.
     pub(super) fn first(&self) -> Written {
-        Written::First(Repeat::Opened {
-            within: WITHIN,
-            scope: self.scope,
-        })
+        Written::First(self.opened())
     }
 
     /// Whether more may be counted.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use keepgate_audit::{Kind, Log, Reader, Repeat, Scope, Settings, Start, find};
+use keepgate_authn::AuthnError;
 use keepgate_call::{Caller, CallerKind, Code, DecisionId, Proof, ServerName, Tenant};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -73,7 +74,7 @@ impl Bench {
         match written {
             Written::Own => {}
             Written::First(repeat) => record.repeat = Some(repeat),
-            Written::Counted(id) => {
+            Written::Counted(id) | Written::Cause { answered: id, .. } => {
                 self.handed_out.push(id);
                 return written;
             }
@@ -276,6 +277,54 @@ fn the_door_counts_every_request() {
         counted += record["repeat"]["count"].as_u64().unwrap_or_default();
     }
     assert_eq!(firsts + counted, 10_000);
+}
+
+#[test]
+fn ids_of_rejections_do_not_depend_on_their_cause_and_each_cause_has_a_record() {
+    let source = Some(std::net::Ipv4Addr::LOCALHOST.into());
+    // What a stranger sees of three tries: whichever credentials they are of.
+    for causes in [
+        [
+            AuthnError::Invalid,
+            AuthnError::Invalid,
+            AuthnError::Invalid,
+        ],
+        [
+            AuthnError::Missing,
+            AuthnError::Invalid,
+            AuthnError::Missing,
+        ],
+        [
+            AuthnError::Invalid,
+            AuthnError::Missing,
+            AuthnError::Missing,
+        ],
+    ] {
+        let bench = Bench::new();
+        let mut records = 0;
+        let mut seen = Vec::new();
+        for (number, cause) in causes.iter().enumerate() {
+            let refused = Refused::request(Code::AuthnInvalid, source, Some(cause));
+            let id = DecisionId::new(1, number as u128);
+            let (answered, record) = match bench.refusals.note(refused, id, SystemTime::now()) {
+                Written::Own | Written::First(_) => (id, Some(id)),
+                Written::Counted(answered) => (answered, None),
+                Written::Cause {
+                    answered, first, ..
+                } => (answered, Some(first)),
+            };
+            records += usize::from(record.is_some());
+            assert!(record.is_none_or(|record| record == DecisionId::new(1, 0)));
+            seen.push(answered);
+        }
+        let first = DecisionId::new(1, 0);
+        assert_eq!(seen, [first, first.repeat(1), first.repeat(2)]);
+        let different = causes.iter().map(AuthnError::code);
+        assert_eq!(
+            records,
+            different.collect::<std::collections::HashSet<_>>().len()
+        );
+    }
 }
 
 #[test]
