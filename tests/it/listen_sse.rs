@@ -2,6 +2,9 @@
 
 mod ends;
 mod hostile;
+mod reloads;
+mod resumes;
+mod unread;
 
 use keepgate_gateway::settings::Settings;
 use keepgate_tests::{

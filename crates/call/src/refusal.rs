@@ -229,6 +229,8 @@ pub struct Parts {
     pub decision: Option<DecisionId>,
     /// Whether the call had been sent to its server: then it may have had its effect.
     pub dispatched: bool,
+    /// The HTTP status its server refused it with, if it did.
+    pub upstream_status: Option<u16>,
     /// The cause, for the log alone.
     pub source: Option<Arc<dyn Error + Send + Sync>>,
 }
@@ -265,6 +267,7 @@ impl Refusal {
             challenge: None,
             decision: None,
             dispatched: false,
+            upstream_status: None,
             source: None,
         }))
     }
@@ -297,6 +300,13 @@ impl Refusal {
     #[must_use]
     pub fn dispatched(mut self) -> Self {
         self.0.dispatched = true;
+        self
+    }
+
+    /// Adds the HTTP status its server refused it with.
+    #[must_use]
+    pub fn upstream_status(mut self, status: u16) -> Self {
+        self.0.upstream_status = Some(status);
         self
     }
 

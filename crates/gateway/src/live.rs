@@ -15,7 +15,7 @@ use futures_util::future::join_all;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use keepgate_authn::Authenticator;
-use keepgate_call::{HttpTransport, ServerName};
+use keepgate_call::{HttpTransport, Principal, ServerName};
 use keepgate_credential::{Scope as Ending, Use};
 use keepgate_store::{
     kill::{CallEnd, Kill, Remains, Running, Scope},
@@ -25,6 +25,7 @@ use keepgate_transport::Body;
 use tower::Service;
 
 use crate::{
+    processes,
     session::{Definition, Restored, Restoring, Session},
     settings::{Limits, Lives, Settings, Upstream},
     shared::Shared,
@@ -105,6 +106,13 @@ impl Built {
         })
     }
 
+    /// The servers of `before` that are gone, or others under their names.
+    fn changed_since(&self, before: &Self) -> BTreeSet<ServerName> {
+        let servers = before.servers.iter();
+        let changed = servers.filter(|(name, what)| self.servers.get(name) != Some(what));
+        changed.map(|(name, _)| name.clone()).collect()
+    }
+
     /// The references of a server's credentials.
     fn references(&self, server: &ServerName) -> &[Arc<str>] {
         self.references.get(server).map_or(&[], |all| all)
@@ -178,14 +186,21 @@ impl Gateway {
         if let Some(authn) = authn {
             self.shared.authn.replace(Arc::clone(authn));
         }
-        let before = self.built.swap(Arc::clone(&built));
+        let changed = built.changed_since(&self.built.load());
+        // Those that wait, for a person perhaps, would go to the server of before with the credential of before.
+        self.shared.kill.expire_calls(Duration::ZERO, |running, _| {
+            let is_over = changed.contains(&running.call.server) && !running.call.is_dispatched();
+            is_over.then_some(CallEnd::Redefined)
+        });
+        self.built.store(Arc::clone(&built));
         self.shared.changes.all();
         if authn.is_some() {
             self.end_unadmitted();
         }
-        let servers = before.servers.iter();
-        let changed = servers.filter(|(name, what)| built.servers.get(name) != Some(what));
-        let changed: BTreeSet<ServerName> = changed.map(|(name, _)| name.clone()).collect();
+        let processes = self
+            .shared
+            .processes
+            .retire(&changed, built.upstreams.stack());
         let listens =
             |name: &ServerName| settings.servers.get(name).is_some_and(|it| it.listen_sse);
         let sessions = self.end_sessions(|session| {
@@ -197,8 +212,7 @@ impl Gateway {
         }
         tracing::info!(servers = ?changed, sessions = sessions.len(), "the definitions of servers have changed: their sessions and processes end");
         self.shared.tasks.spawn(async move {
-            kill_processes(&sessions).await;
-            before.upstreams.end(&changed).await;
+            tokio::join!(kill_processes(&sessions), processes.done());
         });
         Ok(())
     }
@@ -223,11 +237,11 @@ impl Gateway {
                 );
             }
             kill_processes(&sessions).await;
-            let upstreams = gateway.built.load().upstreams.clone();
             let authn = &gateway.shared.authn;
-            upstreams
-                .end_callers(|principal| authn.admits_principal(principal))
-                .await;
+            let admits = |caller: &Principal| authn.admits_principal(caller);
+            let upstreams = gateway.built.load().upstreams.clone();
+            upstreams.forget_callers(|_, caller| !admits(caller));
+            let _left = gateway.shared.processes.end_callers(admits).done().await;
         });
     }
 
@@ -281,6 +295,8 @@ impl Gateway {
             }
         };
         let _in_time = tokio::time::timeout(ENDINGS, gone).await.is_ok();
+        // What is left is read by nobody, or holds what does not end.
+        self.shared.kill.end_unread(kill);
         let built = self.built.load_full();
         let sessions = self.end_sessions(|session| {
             let covered = kill.covers(&session.facts(built.references(&session.server)));
@@ -290,9 +306,16 @@ impl Gateway {
             }
             covered
         });
+        built.upstreams.forget_callers(|server, caller| {
+            kill.covers(&processes::facts(
+                server,
+                Some(caller),
+                built.references(server),
+            ))
+        });
         let (own, others) = tokio::join!(
             kill_processes(&sessions),
-            built.upstreams.stop(kill, &built.references)
+            self.shared.processes.stop(kill).done()
         );
         self.disarm(kill).await;
         self.complete(kill, own + others).await;
@@ -302,6 +325,7 @@ impl Gateway {
     async fn complete(&self, kill: &Kill, mut processes: usize) {
         let (mut pause, longest) = RETRY;
         loop {
+            self.shared.kill.end_unread(kill);
             let remains = Remains {
                 calls: self.shared.kill.lingering(kill),
                 processes,
@@ -372,6 +396,11 @@ impl Gateway {
                 }
             }
             built.upstreams.expire(built.idle);
+            // Of an `initialize` that was being answered in an earlier stack when its server became another one.
+            let others = self.end_sessions(|session| {
+                built.definitions.get(&session.server) != Some(&session.definition)
+            });
+            kill_processes(&others).await;
             // Of an `initialize` that was being answered when its caller was shut out.
             kill_processes(&self.end_unadmitted_sessions()).await;
             self.shared.history.expire();

@@ -66,7 +66,7 @@ pub struct Session {
     /// Its age when this process resumed it.
     aged: Duration,
     /// Identity of the server it was opened with.
-    definition: Definition,
+    pub(crate) definition: Definition,
     /// Whether a restart resumes it.
     is_kept: AtomicBool,
     /// The upstream's side; set when the upstream has accepted `initialize`.

@@ -17,7 +17,7 @@ use crate::{
     beside::Beside,
     changes::Changes,
     clock::Ids,
-    edge::room::Load,
+    edge::{endpoint::CurrentEndpoint, room::Load},
     history::Histories,
     inspection::Inspection,
     layers::audit::{Doorkeeper, Refusals},
@@ -65,6 +65,8 @@ pub struct Shared {
     pub beside: Arc<Beside>,
     /// Where traces begin and end.
     pub tracer: Arc<Tracer>,
+    /// The endpoint of the stack in use.
+    pub endpoint: Arc<CurrentEndpoint>,
     /// How many requests run.
     pub load: Arc<Load>,
     /// Where decision ids come from.
@@ -156,6 +158,7 @@ impl Shared {
             catalogs: Arc::new(Catalogs::new(&memory)),
             memory,
             tracer: Arc::default(),
+            endpoint: Arc::default(),
             load: Arc::default(),
             ids,
             clock: Arc::default(),

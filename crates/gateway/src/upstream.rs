@@ -7,7 +7,7 @@ pub mod http;
 mod matching;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -15,7 +15,6 @@ use std::{
 };
 
 use ::http::HeaderValue;
-use futures_util::future::join_all;
 use keepgate_call::{Code, Principal, Refusal, Reply, ServerName, UpstreamId};
 use keepgate_credential::CredentialSet;
 use keepgate_mcp::{
@@ -24,13 +23,13 @@ use keepgate_mcp::{
     message::{Message, Response},
     method::Method,
 };
-use keepgate_store::kill::Kill;
 use keepgate_transport::http::client::ClientError;
 use tower::Service;
 
 use crate::{
     hash::HashMap,
     layers::credential::Armed,
+    processes::ProcessOrigin,
     render,
     settings::{HttpTransport, Server, Settings, Upstream},
     shared::Shared,
@@ -38,7 +37,7 @@ use crate::{
 
 /// The servers, each with its connections or processes.
 #[derive(Debug, Clone)]
-pub struct Upstreams(Arc<HashMap<ServerName, Kind>>);
+pub struct Upstreams(Arc<HashMap<ServerName, Kind>>, u64);
 
 #[derive(Debug, Clone)]
 enum Kind {
@@ -70,6 +69,8 @@ impl Upstreams {
     /// # Errors
     /// [`SetUpError`] for a server whose certificates or address cannot be used.
     pub fn new(settings: &Settings, shared: &Shared) -> Result<Self, SetUpError> {
+        let stack = shared.processes.begin_stack();
+        let references = settings.references();
         let set_up = |(name, server): (&ServerName, &Server)| {
             let failed = |source| SetUpError::Server {
                 server: name.clone(),
@@ -86,12 +87,16 @@ impl Upstreams {
                         }
                     }
                 }
-                Upstream::Child { .. } => Kind::Child(Arc::new(child::Children::new(
-                    name,
-                    server,
-                    &settings.limits,
-                    shared,
-                ))),
+                Upstream::Child { .. } => {
+                    let origin = ProcessOrigin {
+                        server: name.clone(),
+                        stack,
+                        credentials: references.get(name).cloned().unwrap_or_default(),
+                    };
+                    let limits = &settings.limits;
+                    let children = child::Children::new(origin, server, limits, shared);
+                    Kind::Child(Arc::new(children))
+                }
             };
             Ok((name.clone(), kind))
         };
@@ -100,46 +105,23 @@ impl Upstreams {
             .iter()
             .map(set_up)
             .collect::<Result<_, _>>()
-            .map(|all| Self(Arc::new(all)))
+            .map(|all| Self(Arc::new(all), stack))
     }
 
-    /// Ends the processes `kill` cuts off. `references` are those of the servers' credentials.
-    ///
-    /// Returns how many processes could not be ended.
-    pub async fn stop(
-        &self,
-        kill: &Kill,
-        references: &BTreeMap<ServerName, Arc<[Arc<str>]>>,
-    ) -> usize {
-        let stopped = self.0.iter().filter_map(|(server, kind)| match kind {
-            Kind::Child(children) => {
-                let own = references.get(server).map_or(&[][..], |all| all);
-                Some(children.stop(Some(kill), server, own))
+    /// Number of the stack these are of.
+    pub(crate) fn stack(&self) -> u64 {
+        self.1
+    }
+
+    /// Forgets the processes of the callers that `covers` holds for, with the credentials they were started with; whoever ends
+    /// processes goes over [`crate::processes::Processes`].
+    pub(crate) fn forget_callers(&self, covers: impl Fn(&ServerName, &Principal) -> bool) {
+        for (server, kind) in self.0.iter() {
+            match kind {
+                Kind::Child(children) => children.forget_callers(|caller| covers(server, caller)),
+                Kind::Http(_) | Kind::Sse(_) => {}
             }
-            Kind::Http(_) | Kind::Sse(_) => None,
-        });
-        join_all(stopped).await.into_iter().sum()
-    }
-
-    /// Ends the processes of these servers.
-    pub async fn end(&self, servers: &BTreeSet<ServerName>) {
-        let stopped = servers
-            .iter()
-            .filter_map(|server| match self.0.get(server)? {
-                Kind::Child(children) => Some(children.stop(None, server, &[])),
-                Kind::Http(_) | Kind::Sse(_) => None,
-            });
-        join_all(stopped).await;
-    }
-
-    /// Ends the processes of callers that `admits` does not hold for; those that all callers share go on.
-    pub async fn end_callers(&self, admits: impl Fn(&Principal) -> bool) {
-        let unadmitted = |principal: Option<&Principal>| principal.is_some_and(|it| !admits(it));
-        let stopped = self.0.values().filter_map(|kind| match kind {
-            Kind::Child(children) => Some(children.stop_covered(unadmitted)),
-            Kind::Http(_) | Kind::Sse(_) => None,
-        });
-        join_all(stopped).await;
+        }
     }
 
     /// The side of `server` in a session of an earlier process. `None` for a process.

@@ -26,7 +26,7 @@ pub use keepgate_call::Tenant;
 pub(crate) use ledger::Acts;
 pub use ledger::{Act, ActError, Done, Durable, Event, Health, Ledger};
 use ledger::{EXPIRED, OURSELVES};
-pub use registry::{Age, Blast, CallEnd, Running};
+pub use registry::{Age, Blast, CallEnd, CutStream, Running};
 pub use remains::Remains;
 pub use scope::{CLIENT, Facts, GRANT, KEY, Scope, ScopeError, is_nameable};
 pub use switch::{Applied, Switch, Ticket};

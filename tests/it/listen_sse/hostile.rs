@@ -247,6 +247,52 @@ async fn a_client_that_does_not_read_its_stream_is_bounded() {
 }
 
 #[tokio::test]
+async fn each_opening_is_charged_to_its_caller_and_a_refused_one_recorded() {
+    let two = std::num::NonZeroU32::new(2).expect("2");
+    let rate = keepgate_gateway::limit::Rate::new(
+        std::num::NonZeroU32::MIN,
+        std::time::Duration::from_secs(86_400),
+        two,
+    );
+    let server = server().await;
+    let gateway = in_front_of(&server)
+        .keys()
+        .with(|settings| settings.limits.rate.caller = rate)
+        .start()
+        .await;
+    let alice = bearer(&gateway, &gateway.key("alice", &[]));
+    let bob = bearer(&gateway, &gateway.key("bob", &[]));
+    // A stream that was closed has been opened all the same.
+    for _ in 0..2 {
+        drop(Legacy::open(&alice).await);
+    }
+    let third = alice.clone().path("/up/sse").open("GET", "").await;
+    assert_eq!(third.status(), 429, "{third:?}");
+    let refused = alice.clone().path("/up/sse").send("GET", "").await;
+    assert_eq!(refused.code().as_deref(), Some("rate_limited"));
+    assert!(refused.header("retry-after").is_some());
+    let data = refused.json()["error"]["data"].clone();
+    assert_eq!(data["limit"], "limits.rate.caller");
+    // It is the rate of all that the caller asks for, and nobody else's.
+    let other = alice.call_modern("echo", json!({})).await;
+    assert_eq!(other.code().as_deref(), Some("rate_limited"));
+    let _other = Legacy::open(&bob).await;
+    let shared = gateway.gateway.shared();
+    until("nothing is held", || shared.sessions.count() == 1).await;
+    let records = gateway.records().await;
+    // Its record, and its number among those that share it.
+    let id = data["decision_id"]
+        .as_str()
+        .and_then(|id| id.split_once('.'));
+    let (id, _number) = id.expect("a number");
+    let record = records.iter().find(|record| record["decision_id"] == id);
+    let record = record.unwrap_or_else(|| panic!("{data}: {records:#?}"));
+    assert_eq!(record["kind"], "call.refused", "{record}");
+    assert_eq!(record["refusal"], "rate_limited", "{record}");
+    assert!(record.to_string().contains("alice"), "{record}");
+}
+
+#[tokio::test]
 async fn streams_take_the_places_of_sessions() {
     let server = server().await;
     let gateway = in_front_of(&server)

@@ -13,7 +13,7 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     pin::Pin,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, Mutex, PoisonError, Weak, atomic::AtomicBool},
     task::{Context, Poll},
     time::SystemTime,
 };
@@ -31,7 +31,7 @@ use tower::Service;
 
 use super::authn::Identified;
 use crate::{
-    layers::kill,
+    layers::{kill, limit::CallerRate},
     render::{self, Asked},
     session::{Definition, Session},
     settings::{Limits, Settings},
@@ -50,9 +50,30 @@ struct Inner {
     calls: Arc<Calls>,
     /// Registers the event streams of clients over HTTP+SSE, whose sessions begin later.
     kill: kill::Cut,
+    /// The rate that opening one of these is charged to.
+    rate: CallerRate,
     definitions: BTreeMap<ServerName, Definition>,
     /// The path under which clients find the gateway.
     path: Box<str>,
+}
+
+/// The endpoint of the stack in use, for what outlives the stack it came to: event streams of clients over HTTP+SSE. A stream
+/// that held a stack would run what comes on it by the policy's facts, the limits and the processes of before a reload.
+#[derive(Debug, Default)]
+pub struct CurrentEndpoint(Mutex<Weak<Inner>>);
+
+impl CurrentEndpoint {
+    fn replace(&self, inner: &Arc<Inner>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(inner);
+    }
+
+    /// The endpoint; `None` once the gateway is gone.
+    fn current(&self) -> Option<Arc<Inner>> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .upgrade()
+    }
 }
 
 /// Everything about one request but its body.
@@ -68,14 +89,17 @@ struct Arrived {
 impl Endpoint {
     /// An endpoint in front of `calls`.
     pub fn new(settings: &Settings, shared: &Arc<Shared>, calls: Arc<Calls>) -> Self {
-        Self(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             limits: settings.limits.clone(),
             shared: Arc::clone(shared),
             calls,
             kill: kill::Cut::new(settings, shared),
+            rate: CallerRate::new(settings, &shared.budgets),
             definitions: Definition::all(settings),
             path: settings.path.as_str().into(),
-        }))
+        });
+        shared.endpoint.replace(&inner);
+        Self(inner)
     }
 }
 
@@ -123,7 +147,7 @@ impl Service<Identified> for Endpoint {
                 (HttpTransport::Streamable, Method::DELETE, _) => {
                     inner.stream(arrived, Ask::End).await
                 }
-                (HttpTransport::Sse, Method::GET, None) => inner.open_stream(&arrived),
+                (HttpTransport::Sse, Method::GET, None) => inner.open_stream(&arrived).await,
                 (HttpTransport::Sse, Method::POST, Some(id)) => {
                     inner.post_to_stream(arrived, id, body).await
                 }

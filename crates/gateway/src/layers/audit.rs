@@ -4,6 +4,7 @@ mod credential;
 mod describe;
 mod door;
 mod question;
+mod rejected;
 mod repeat;
 mod shape;
 
@@ -30,6 +31,7 @@ use keepgate_mcp::{
 use tracing::{debug, warn};
 
 pub(super) use self::question::question;
+pub(crate) use self::rejected::rejected;
 use self::{
     describe::describe,
     repeat::{Refused, Written},

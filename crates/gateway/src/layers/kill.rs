@@ -9,8 +9,9 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError, TryLockError, Weak},
     task::{Context, Poll},
 };
 
@@ -18,7 +19,7 @@ use futures_core::Stream;
 use keepgate_call::{
     Answer, Ask, Call, Code, Cut as Broken, Events, Item, Refusal, Reply, ServerName,
 };
-use keepgate_store::kill::{CallEnd, Kill, Running, Switch, Ticket};
+use keepgate_store::kill::{CallEnd, CutStream, Kill, Running, Switch, Ticket};
 
 use super::session::Bound;
 use crate::{
@@ -70,12 +71,7 @@ impl Cut {
 
     /// The events of a stream that only listens, until what was registered is cut or over.
     pub(crate) fn held(ticket: Ticket, call: &Arc<Call>, events: Events) -> Events {
-        Box::pin(Held {
-            events: Some(events),
-            ticket: Some(ticket),
-            session: None,
-            call: Arc::clone(call),
-        })
+        Held::over(ticket, events, None, Arc::clone(call))
     }
 
     /// The kill that covers a session.
@@ -83,11 +79,6 @@ impl Cut {
         let references = self.references.get(&session.server);
         let references = references.map_or(&[][..], |all| all);
         self.switch.find(&session.facts(references))
-    }
-
-    /// Whether a caller is admitted still.
-    pub(crate) fn admits(&self, session: &Session) -> bool {
-        self.authn.admits(&session.caller)
     }
 }
 
@@ -118,12 +109,7 @@ impl Around<Bound> for Cut {
         };
         Ok(match reply.answer {
             Answer::Stream(events) => Reply {
-                answer: Answer::Stream(Box::pin(Held {
-                    events: Some(events),
-                    ticket: Some(ticket),
-                    session,
-                    call,
-                })),
+                answer: Answer::Stream(Held::over(ticket, events, session, call)),
                 session: reply.session,
             },
             answer @ (Answer::Accepted | Answer::Message(_) | Answer::Passed { .. }) => Reply {
@@ -158,6 +144,8 @@ fn ended(end: CallEnd) -> Refusal {
         CallEnd::Unadmitted => {
             Refusal::new(Code::AuthnInvalid).detail("the caller is not admitted any more")
         }
+        CallEnd::Redefined => Refusal::new(Code::UpstreamUnreachable)
+            .detail("the definition of the server has changed, call again"),
     }
 }
 
@@ -170,7 +158,7 @@ pub(super) fn refused(kill: &Kill) -> Refusal {
 }
 
 /// Tells the server of a session that nobody waits for its answer any more.
-fn unasked(session: &Session, call: &Call) {
+pub(crate) fn unasked(session: &Session, call: &Call) {
     if let Some(link) = session.link.get()
         && call.request().is_some()
         && call.is_intended()
@@ -180,50 +168,132 @@ fn unasked(session: &Session, call: &Call) {
 }
 
 /// A stream that can be cut. The cut is looked for before each event, so nothing comes after it.
-struct Held {
-    events: Option<Events>,
-    /// Given back with the stream's end.
-    ticket: Option<Ticket>,
+struct Held(Arc<HeldStream>);
+
+/// The stream and its ticket, for its reader and for whoever ends it when nobody reads.
+struct HeldStream {
+    progress: Mutex<Progress>,
     session: Option<Arc<Session>>,
     call: Arc<Call>,
+}
+
+enum Progress {
+    Open {
+        events: Events,
+        /// Given back with the stream's end.
+        ticket: Ticket,
+    },
+    /// Cut while nobody read; the last event is for whoever still reads.
+    Unread(Option<Result<Item, Broken>>),
+    Over,
+}
+
+impl Held {
+    fn over(
+        ticket: Ticket,
+        events: Events,
+        session: Option<Arc<Session>>,
+        call: Arc<Call>,
+    ) -> Events {
+        let held = Arc::new_cyclic(|stream: &Weak<HeldStream>| {
+            let stream: Weak<dyn CutStream> = stream.clone();
+            ticket.held_by(stream);
+            HeldStream {
+                progress: Mutex::new(Progress::Open { events, ticket }),
+                session,
+                call,
+            }
+        });
+        Box::pin(Self(held))
+    }
+}
+
+impl HeldStream {
+    /// The last event of a stream that was cut or has ended; `None` while it may go on. First its server's side ends, then its
+    /// place in the registry.
+    fn last(&self, ticket: &Ticket) -> Option<Option<Result<Item, Broken>>> {
+        if let Some(kill) = ticket.cut() {
+            return Some(Some(Err(Broken::Killed(Box::new(refused(kill))))));
+        }
+        let end = ticket.ended()?;
+        // Graceful where it only listens: its client opens another.
+        if self.call.listens() {
+            return Some(render::subscription_end(&self.call).map(|last| Ok(Item::from(last))));
+        }
+        Some(Some(Err(Broken::Ended(Box::new(ended(end))))))
+    }
+
+    /// Ends the stream if it was cut. Gives its last event.
+    fn end(&self, progress: &mut Progress) -> Option<Option<Result<Item, Broken>>> {
+        let Progress::Open { ticket, .. } = progress else {
+            return None;
+        };
+        let is_killed = ticket.cut().is_some();
+        let last = self.last(ticket)?;
+        if let Progress::Open { events, ticket } = std::mem::replace(progress, Progress::Over) {
+            drop(events);
+            drop(ticket);
+        }
+        if let Some(session) = &self.session
+            && (is_killed || !self.call.listens())
+        {
+            unasked(session, &self.call);
+        }
+        Some(last)
+    }
+}
+
+impl CutStream for HeldStream {
+    fn end_cut(&self) {
+        // Whoever reads at this moment sees the cut by itself.
+        let mut progress = match self.progress.try_lock() {
+            Ok(progress) => progress,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        if let Some(last) = self.end(&mut progress) {
+            *progress = Progress::Unread(last);
+        }
+    }
+}
+
+impl fmt::Debug for HeldStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HeldStream")
+            .field("call", &self.call.id)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Stream for Held {
     type Item = Result<Item, Broken>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = self.get_mut();
-        let (Some(events), Some(ticket)) = (this.events.as_mut(), this.ticket.as_ref()) else {
-            return Poll::Ready(None);
+        let held = &self.0;
+        let mut progress = held.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Progress::Open { ticket, .. } = &*progress {
+            // For its waker; the outcome is looked at below.
+            let _is_cut = ticket.poll_cut(context).is_ready();
+        }
+        if let Some(last) = held.end(&mut progress) {
+            return Poll::Ready(last);
+        }
+        let events = match &mut *progress {
+            Progress::Open { events, .. } => events,
+            Progress::Unread(last) => {
+                let last = last.take();
+                *progress = Progress::Over;
+                return Poll::Ready(last);
+            }
+            Progress::Over => return Poll::Ready(None),
         };
-        if let Poll::Ready(kill) = ticket.poll_cut(context) {
-            // First the server's side of the stream, then the place in the registry.
-            this.events = None;
-            this.ticket = None;
-            if let Some(session) = &this.session {
-                unasked(session, &this.call);
-            }
-            return Poll::Ready(Some(Err(Broken::Killed(Box::new(refused(&kill))))));
-        }
-        if let Some(end) = ticket.ended() {
-            this.events = None;
-            this.ticket = None;
-            // Graceful where it only listens: its client opens another.
-            if this.call.listens() {
-                return Poll::Ready(
-                    render::subscription_end(&this.call).map(|last| Ok(Item::from(last))),
-                );
-            }
-            if let Some(session) = &this.session {
-                unasked(session, &this.call);
-            }
-            return Poll::Ready(Some(Err(Broken::Ended(Box::new(ended(end))))));
-        }
         let item = std::task::ready!(events.as_mut().poll_next(context));
         if item.is_none() {
-            this.events = None;
-            this.ticket = None;
+            *progress = Progress::Over;
         }
         Poll::Ready(item)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -192,6 +192,29 @@ impl Quota {
     }
 }
 
+/// The rate of callers, for what a caller makes the gateway do without a call.
+#[derive(Debug)]
+pub(crate) struct CallerRate(Option<Arc<Limiter<Principal>>>);
+
+impl CallerRate {
+    /// That of the settings, over the budgets that outlive them.
+    pub(crate) fn new(settings: &Settings, budgets: &Budgets) -> Self {
+        let rate = settings.limits.rate.caller;
+        Self(rate.map(|rate| budgets.caller(rate)))
+    }
+
+    /// Takes one call from it.
+    ///
+    /// # Errors
+    /// `rate_limited`.
+    pub(crate) fn spend(&self, caller: &Principal) -> Result<(), Refusal> {
+        match &self.0 {
+            Some(limiter) => spend(limiter, caller, "limits.rate.caller"),
+            None => Ok(()),
+        }
+    }
+}
+
 fn full(name: &'static str) -> Refusal {
     Refusal::new(Code::ConcurrencyLimited).limit(name, PLACE)
 }

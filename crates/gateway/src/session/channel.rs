@@ -250,3 +250,6 @@ fn closed() -> Refusal {
     Refusal::new(Code::SessionUnknown)
         .detail("the event stream that named this address is closed: open another")
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use keepgate_credential::{Form, Terms, Use, User};
 use crate::settings::{HttpWay, Server, Settings, Upstream};
 
 /// Digest of how a server is reached and of which credentials it gets; `None` for a process, whose sessions end with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Definition(Option<[u8; 32]>);
 
 /// Digest of a list of texts, each with its length, so that no two lists have the same bytes.

@@ -17,11 +17,9 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use futures_util::future::join_all;
 use keepgate_call::{Answer, Ask, Code, Principal, Refusal, Reply, ServerName};
 use keepgate_credential::{Live, Tails};
 use keepgate_mcp::message::{Message, Request, Response};
-use keepgate_store::kill::{Facts, Kill};
 use keepgate_transport::{
     duplex::{CallMode, Connection, Owner, Reserve, Sharing},
     stdio::{ChildSettings, Launcher, Redact, Restart, Supervisor},
@@ -38,7 +36,7 @@ use crate::{
         credential::Credential,
         session::{Binding, Bound},
     },
-    processes::Processes,
+    processes::{ProcessOrigin, Processes},
     settings::{Limits, ProcessLimits, Server, Upstream},
     shared::Shared as Parts,
 };
@@ -49,7 +47,7 @@ pub(super) const RETRY: Duration = Duration::from_secs(5);
 /// The processes of one server.
 #[derive(Debug)]
 pub struct Children {
-    name: ServerName,
+    origin: ProcessOrigin,
     /// Numbers the clients of a process; the key is random, so that nobody makes up another's number.
     owners: RandomState,
     settings: ChildSettings,
@@ -111,13 +109,19 @@ fn generation(credential: Option<&Credential>) -> u64 {
 }
 
 impl Children {
-    pub(super) fn new(name: &ServerName, server: &Server, limits: &Limits, parts: &Parts) -> Self {
+    pub(super) fn new(
+        origin: ProcessOrigin,
+        server: &Server,
+        limits: &Limits,
+        parts: &Parts,
+    ) -> Self {
+        let name = &origin.server;
         let (mut settings, is_shared) = child_settings(name, server, limits);
         settings.redact = Some(redact(parts.credentials.live()));
-        let reserve = parts.processes.reserve(limits.processes, name, None);
+        let reserve = parts.processes.reserve(limits.processes, &origin, None);
         let shared = is_shared.then(|| ArcSwap::from_pointee(Shared::new(&settings, &reserve, 0)));
         Self {
-            name: name.clone(),
+            origin,
             owners: RandomState::new(),
             processes: Arc::clone(&parts.processes),
             places: limits.processes,
@@ -131,64 +135,15 @@ impl Children {
         }
     }
 
-    /// Ends the processes `kill` cuts off, or those of the callers it cuts off; all of them without one. What runs on them
-    /// was cut before.
-    ///
-    /// Returns how many processes could not be ended.
-    pub(super) async fn stop(
-        &self,
-        kill: Option<&Kill>,
-        server: &ServerName,
-        references: &[Arc<str>],
-    ) -> usize {
-        self.stop_covered(|principal| {
-            kill.is_none_or(|kill| {
-                kill.covers(&Facts {
-                    tenant: principal.map_or("", |principal| principal.tenant().as_str()),
-                    caller: principal.map_or("", |principal| principal.subject()),
-                    server: server.as_str(),
-                    tool: None,
-                    client: None,
-                    grant: None,
-                    key: None,
-                    session: None,
-                    credentials: references,
-                })
-            })
-        })
-        .await
-    }
-
-    /// Ends the processes of the callers that `covers` holds for, and the shared ones if it holds for none.
-    ///
-    /// Returns how many processes could not be ended.
-    pub(super) async fn stop_covered(&self, covers: impl Fn(Option<&Principal>) -> bool) -> usize {
-        let mut stopped: Vec<Arc<Supervisor>> = Vec::new();
-        {
-            let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
-            callers.retain(|principal, own| {
-                let covered = covers(Some(principal));
-                if covered {
-                    stopped.push(Arc::clone(&own.supervisor));
-                }
-                !covered
-            });
-        }
-        let own = join_all(stopped.iter().map(|supervisor| supervisor.kill())).await;
-        let mut left = own.into_iter().sum();
-        if let Some(shared) = &self.shared
-            && covers(None)
-        {
-            let shared = shared.load_full();
-            left += shared.stateful.kill().await + shared.stateless.kill().await;
-            *shared.greeted() = None;
-        }
-        left
+    /// Forgets the processes of the callers without sessions that `covers` holds for.
+    pub(super) fn forget_callers(&self, covers: impl Fn(&Principal) -> bool) {
+        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        callers.retain(|principal, _| !covers(principal));
     }
 
     pub(super) fn expire(&self, idle: Duration) {
         if let Some(rest) = self.rest {
-            self.processes.expire(&self.name, rest);
+            self.processes.expire(&self.origin.server, rest);
         }
         let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
         callers.retain(|_, own| own.used.elapsed() < idle || own.supervisor.seems_running());
@@ -208,7 +163,7 @@ impl Children {
 
     /// Takes the place of each process of a caller before its start.
     fn reserve(&self, caller: Option<&Principal>) -> Reserve {
-        self.processes.reserve(self.places, &self.name, caller)
+        self.processes.reserve(self.places, &self.origin, caller)
     }
 
     /// How a process is started that gets `credential`.

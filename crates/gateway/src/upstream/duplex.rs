@@ -295,7 +295,7 @@ pub(super) fn refused(error: DuplexError) -> Refusal {
         DuplexError::Cancelled => Code::Cancelled,
         DuplexError::Post(failed) => return http::refusal_of(failed).source(error),
         DuplexError::Rejected { status, .. } => {
-            return Refusal::new(Code::UpstreamRefused).detail(format!("HTTP {status}"));
+            return http::refused_with(*status);
         }
         DuplexError::Stream(failed) => return stream_refused(failed).source(error),
         DuplexError::Moved => Code::UpstreamEndpoint,

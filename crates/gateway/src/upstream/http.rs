@@ -380,7 +380,7 @@ fn rejected(
     status: u16,
     body: Option<Bytes>,
 ) -> Result<Answer, Refusal> {
-    let refused = || Refusal::new(Code::UpstreamRefused).detail(format!("HTTP {status}"));
+    let refused = || refused_with(status);
     let empty = |status| Answer::Passed {
         status,
         body: Bytes::new(),
@@ -472,9 +472,17 @@ pub(super) fn refusal_of(error: &UpstreamError) -> Refusal {
     }
     let refusal = Refusal::new(code_of(error));
     match error.status() {
-        Some(status) => refusal.detail(format!("HTTP {status}")),
+        Some(status) => refusal
+            .detail(format!("HTTP {status}"))
+            .upstream_status(status),
         None => refusal,
     }
+}
+
+/// The refusal of what a server refuses by an HTTP status.
+pub(crate) fn refused_with(status: u16) -> Refusal {
+    let refusal = Refusal::new(Code::UpstreamRefused).detail(format!("HTTP {status}"));
+    refusal.upstream_status(status)
 }
 
 /// The code of a failed request to a server.

@@ -2,8 +2,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -47,6 +48,14 @@ impl Running {
     }
 }
 
+/// The stream of a call, which holds its ticket. Only its reader looks whether it was cut, and a client that reads nothing
+/// never does.
+pub trait CutStream: Send + Sync + fmt::Debug {
+    /// Ends the stream if its call was cut or has ended: lets go of its server and of the ticket. Its reader still gets the
+    /// reason. Never waits for whoever reads at this moment.
+    fn end_cut(&self);
+}
+
 /// One registered call.
 #[derive(Debug)]
 pub(super) struct Slot {
@@ -55,6 +64,8 @@ pub(super) struct Slot {
     /// The end of it that is no kill.
     pub(super) ended: OnceLock<CallEnd>,
     pub(super) waker: AtomicWaker,
+    /// Its stream, once it has one.
+    pub(super) stream: OnceLock<Weak<dyn CutStream>>,
     /// Milliseconds it has run, and since its client left. Counted by who looks, so that a call reads no clock.
     age: AtomicU64,
     alone: AtomicU64,
@@ -67,6 +78,8 @@ pub enum CallEnd {
     Limit(&'static str),
     /// Its caller is not admitted any more.
     Unadmitted,
+    /// Its server is another one under the same name, or gone, and had not got it yet.
+    Redefined,
 }
 
 /// Age of a running call.
@@ -79,6 +92,13 @@ pub struct Age {
 }
 
 impl Slot {
+    /// Ends the stream of a call that was cut or has ended.
+    fn end_stream(&self) {
+        if let Some(stream) = self.stream.get().and_then(Weak::upgrade) {
+            stream.end_cut();
+        }
+    }
+
     fn cut(&self, kill: &Arc<Kill>) -> bool {
         let first = self.cut.set(Arc::clone(kill)).is_ok();
         self.running.call.kill();
@@ -165,6 +185,7 @@ impl Registry {
             cut: OnceLock::new(),
             ended: OnceLock::new(),
             waker: AtomicWaker::new(),
+            stream: OnceLock::new(),
             age: AtomicU64::new(0),
             alone: AtomicU64::new(0),
         });
@@ -209,6 +230,15 @@ impl Registry {
         cut
     }
 
+    /// Ends the streams of the calls that `kill` has cut.
+    pub(super) fn end_cut(&self, kill: &Kill) {
+        self.each(|slot| {
+            if slot.cut.get().is_some() && kill.covers(&slot.running.facts()) {
+                slot.end_stream();
+            }
+        });
+    }
+
     /// Calls that `kill` covers, were cut and have not ended.
     pub(super) fn lingering(&self, kill: &Kill) -> usize {
         let mut count = 0;
@@ -227,6 +257,10 @@ impl Registry {
         let elapsed = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         let mut over = 0;
         self.each(|slot| {
+            // It had the time since the look before: nobody reads it.
+            if elapsed > 0 && (slot.ended.get().is_some() || slot.cut.get().is_some()) {
+                slot.end_stream();
+            }
             let age = slot.grow(elapsed);
             if let Some(end) = look(&slot.running, age)
                 && slot.end(end)

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
@@ -17,7 +17,7 @@ use tokio::sync::{
 };
 
 use super::{
-    Age, Blast, CallEnd, Facts, Kill, Running,
+    Age, Blast, CallEnd, CutStream, Facts, Kill, Running,
     index::Index,
     registry::{Place, Registry, Slot, now},
     remains::{Partial, Remains},
@@ -187,6 +187,11 @@ impl Switch {
         self.partial.all()
     }
 
+    /// Ends the streams that `kill` has cut and nobody reads: they would linger for as long as their clients like.
+    pub fn end_unread(&self, kill: &Kill) {
+        self.registry.end_cut(kill);
+    }
+
     /// Calls and streams in the scope of `kill` that were cut and have not ended.
     pub fn lingering(&self, kill: &Kill) -> usize {
         self.registry.lingering(kill)
@@ -257,6 +262,12 @@ pub struct Ticket {
 }
 
 impl Ticket {
+    /// Names the stream that holds the ticket from now on, so that a cut does not wait for its reader.
+    pub fn held_by(&self, stream: Weak<dyn CutStream>) {
+        // Set once: a call has one stream.
+        let _first = self.slot.stream.set(stream);
+    }
+
     /// The kill that cut the call, if one did.
     pub fn cut(&self) -> Option<&Arc<Kill>> {
         self.slot.cut.get()

@@ -83,7 +83,7 @@ pub(crate) struct Core {
     /// Cancelled when a process is to end without being asked to.
     pub(crate) now: CancellationToken,
     /// Processes it started that could not be ended.
-    pub(crate) left: AtomicUsize,
+    pub(crate) left: Arc<AtomicUsize>,
     pub(crate) tasks: TaskTracker,
     pub(crate) usage: Arc<Usage>,
 }
@@ -233,12 +233,12 @@ impl Connection {
 
     /// Kills the process with everything it started, or closes the stream, and waits until that is done.
     ///
-    /// Returns how many processes could not be ended.
+    /// Returns how many processes could not be ended. Of several that wait one has the number, so that a sum is true.
     pub async fn kill(&self) -> usize {
         self.core.now.cancel();
         self.core.stop.cancel();
         self.wait().await;
-        self.core.left.load(Ordering::Relaxed)
+        self.core.left.swap(0, Ordering::Relaxed)
     }
 
     /// Ends the process and waits until nothing of it is left.
@@ -307,7 +307,7 @@ impl Core {
             over: CancellationToken::new(),
             stop: CancellationToken::new(),
             now: CancellationToken::new(),
-            left: AtomicUsize::new(0),
+            left: Arc::default(),
             tasks: TaskTracker::new(),
             usage: Arc::default(),
         })

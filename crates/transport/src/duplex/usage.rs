@@ -85,6 +85,12 @@ impl Drop for Busy {
 pub struct Handle {
     pub(crate) usage: Arc<Usage>,
     pub(crate) stop: CancellationToken,
+    /// Cancelled when it is to end without being asked to.
+    pub(crate) now: CancellationToken,
+    /// Cancelled once nothing of it is left.
+    pub(crate) over: CancellationToken,
+    /// Processes it started that could not be ended.
+    pub(crate) left: Arc<AtomicUsize>,
     pub(crate) pid: Option<u32>,
 }
 
@@ -118,6 +124,21 @@ impl Handle {
         self.pid
     }
 
+    /// Begins to kill the process with everything it started, whoever uses it.
+    pub fn begin_kill(&self) {
+        self.now.cancel();
+        self.stop.cancel();
+    }
+
+    /// Kills the process with everything it started, whoever uses it, and waits until that is done.
+    ///
+    /// Returns how many processes could not be ended. Of several that wait one has the number, so that a sum is true.
+    pub async fn kill(&self) -> usize {
+        self.begin_kill();
+        self.over.cancelled().await;
+        self.left.swap(0, Ordering::Relaxed)
+    }
+
     /// Ends the process unless it is in use. Whether it ends.
     pub fn end_if_idle(&self) -> bool {
         if self.idle().is_none() {
@@ -149,6 +170,9 @@ mod tests {
         Handle {
             usage: Arc::default(),
             stop: CancellationToken::new(),
+            now: CancellationToken::new(),
+            over: CancellationToken::new(),
+            left: Arc::default(),
             pid: None,
         }
     }

@@ -54,6 +54,9 @@ impl Connection {
             place.started(Handle {
                 usage: Arc::clone(&core.usage),
                 stop: stop.clone(),
+                now: core.now.clone(),
+                over: core.over.clone(),
+                left: Arc::clone(&core.left),
                 pid: child.pid(),
             });
         }

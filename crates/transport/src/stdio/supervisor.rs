@@ -122,18 +122,6 @@ impl Supervisor {
         self.state.lock().await.current = None;
     }
 
-    /// Kills the process with everything it started, whoever holds it.
-    ///
-    /// Returns how many processes could not be ended.
-    pub async fn kill(&self) -> usize {
-        // Taken out first: whoever asks for the process meanwhile gets another one.
-        let current = self.state.lock().await.current.take();
-        match current {
-            Some((connection, _)) => connection.kill().await,
-            None => 0,
-        }
-    }
-
     /// Whether a process is running now.
     pub async fn is_running(&self) -> bool {
         let state = self.state.lock().await;

@@ -17,7 +17,11 @@ use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use super::{Inner, detach::Drained, empty};
-use crate::render::{self, Asked, json};
+use crate::{
+    render::{self, Asked, json},
+    shared::Shared,
+    upstream::http::refused_with,
+};
 
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -49,7 +53,10 @@ fn streamed(inner: &Inner, call: &Call, events: Events) -> Response<Body> {
     } else {
         events
     };
-    sse_response(inner, finished(call, while_known(inner, call, events)))
+    sse_response(
+        inner,
+        finished(call, while_known(&inner.shared, call, events)),
+    )
 }
 
 /// Answer to a request on a stream.
@@ -69,10 +76,7 @@ pub(super) fn settled(answer: Answer) -> Result<Settled, Refusal> {
         Answer::Passed { status, body } => render::decoded(body)
             .filter(|message| matches!(message, Message::Response(it) if it.id().is_some()))
             .map(Settled::Message)
-            .ok_or_else(|| {
-                let refused = Refusal::new(Code::UpstreamRefused).dispatched();
-                refused.detail(format!("HTTP {status}"))
-            }),
+            .ok_or_else(|| refused_with(status).dispatched()),
         Answer::Accepted => {
             let invalid = Refusal::new(Code::UpstreamInvalid).dispatched();
             Err(invalid.detail("no answer to a request"))
@@ -95,13 +99,11 @@ pub(super) fn kept(call: &Arc<Call>, reply: Reply, tasks: TaskTracker) -> Reply 
 }
 
 /// A stream ends with the credential it was opened with: in order where it only listens, else with the reason.
-pub(super) fn while_known(inner: &Inner, call: &Call, events: Events) -> Events {
+pub(super) fn while_known(shared: &Shared, call: &Call, events: Events) -> Events {
     let Some(end) = call.caller.expires else {
         return events;
     };
-    let left = end
-        .duration_since(inner.shared.clock.now())
-        .unwrap_or_default();
+    let left = end.duration_since(shared.clock.now()).unwrap_or_default();
     let Some(end) = Instant::now().checked_add(left) else {
         return events;
     };

@@ -34,7 +34,7 @@ pub(super) async fn run(inner: &Arc<Inner>, calls: Vec<Call>) -> Result<Response
                 ..
             }) => streams.push(answer::finished(
                 call,
-                answer::while_known(inner, call, events),
+                answer::while_known(&inner.shared, call, events),
             )),
             Ok(Reply {
                 answer: Answer::Passed { body, .. },

@@ -119,7 +119,7 @@ fn reported(note: &Notification) -> Option<f64> {
 /// The response of a call that is held.
 pub(super) fn respond(inner: &Arc<Inner>, call: &Arc<Call>, run: Run) -> Response<Body> {
     let events = Held {
-        inner: Arc::clone(inner),
+        inner: Some(Arc::clone(inner)),
         call: Arc::clone(call),
         stage: Stage::Waiting {
             run,
@@ -131,7 +131,8 @@ pub(super) fn respond(inner: &Arc<Inner>, call: &Arc<Call>, run: Run) -> Respons
 
 /// Events of a call that is held, to its end.
 struct Held {
-    inner: Arc<Inner>,
+    /// The stack it runs in, until it is over: the stream of its answer outlives reloads.
+    inner: Option<Arc<Inner>>,
     call: Arc<Call>,
     stage: Stage,
 }
@@ -146,12 +147,15 @@ enum Stage {
 
 impl Held {
     /// The events of the answer.
-    fn answer(&self, reply: Result<Reply, Refusal>) -> Events {
-        let (inner, call) = (&*self.inner, &*self.call);
+    fn answer(&mut self, reply: Result<Reply, Refusal>) -> Events {
+        let call = &*self.call;
+        let Some(inner) = self.inner.take() else {
+            return one(None);
+        };
         let reply = inner.challenged(call, reply);
         let refusal = match reply.and_then(|reply| answer::settled(reply.answer)) {
             Ok(Settled::Stream(events)) => {
-                return answer::finished(call, answer::while_known(inner, call, events));
+                return answer::finished(call, answer::while_known(&inner.shared, call, events));
             }
             Ok(Settled::Message(message)) => return one(Some(message)),
             Err(refusal) => refusal,

@@ -38,9 +38,10 @@ use super::{
     post::{era_code, plain_json},
 };
 use crate::{
-    layers::kill,
+    layers::{audit, kill},
     render::{self, Asked},
     session::{Channel, Messages, Session, Sessions},
+    shared::Shared,
 };
 
 /// Places for requests on one stream where none are bounded by `limits.concurrency.session`.
@@ -58,6 +59,7 @@ struct Posted {
     arrived: Arc<Arrived>,
     id: Arc<str>,
     channel: Arc<Channel>,
+    shared: Arc<Shared>,
 }
 
 impl Posted {
@@ -76,43 +78,58 @@ impl Posted {
 
 impl Inner {
     /// `GET`: opens a stream and reserves the session that will begin on it.
-    pub(super) fn open_stream(
-        self: &Arc<Self>,
-        arrived: &Arrived,
-    ) -> Result<Response<Body>, Refusal> {
+    pub(super) async fn open_stream(&self, arrived: &Arrived) -> Result<Response<Body>, Refusal> {
         if !accepts(&arrived.headers, "text/event-stream")? {
             return Err(Refusal::new(Code::NotAcceptable));
         }
         let nothing = Mirrored::default();
         let call = self.call(arrived, &nothing, Revision::V2024_11_05, Ask::Listen)?;
         let call = Arc::new(call);
+        match self.opened(&call) {
+            Ok(response) => Ok(response),
+            Err(refusal) => {
+                self.shared.meters.rejected(refusal.code.as_str());
+                let refusal = audit::rejected(&self.shared.refusals, &call, refusal).await;
+                Ok(render::over_http(&refusal))
+            }
+        }
+    }
+
+    fn opened(&self, call: &Arc<Call>) -> Result<Response<Body>, Refusal> {
         // Before it takes a place, perhaps that of another session.
-        drop(self.kill.admit(&call, None)?);
-        let definition = self.definitions.get(&arrived.server);
+        drop(self.kill.admit(call, None)?);
+        self.rate.spend(call.caller.principal())?;
+        let definition = self.definitions.get(&call.server);
         let opening = self.shared.sessions.open(
             &self.limits,
-            &arrived.caller,
-            &arrived.server,
+            &call.caller,
+            &call.server,
             *definition.ok_or_else(|| Refusal::new(Code::PathUnknown))?,
             None,
             HttpTransport::Sse,
         )?;
-        let ticket = self.kill.admit(&call, Some(&opening.session))?;
+        let ticket = self.kill.admit(call, Some(&opening.session))?;
         // On whichever origin the client found the gateway, under the path it is found at.
-        let address = format!("{}/{}/sse/{}", self.path, arrived.server, opening.id);
-        let (channel, messages) = self.shared.sessions.attach(opening, self.places());
+        let address = format!("{}/{}/sse/{}", self.path, call.server, opening.id);
+        let shared = &self.shared;
+        let (channel, messages) = shared.sessions.attach(opening, self.places());
+        let end = ended(
+            Arc::clone(shared),
+            Arc::clone(&channel),
+            self.limits.session_idle,
+        );
         let events: Events = Box::pin(Delivery {
-            end: Box::pin(Arc::clone(self).over(Arc::clone(&channel))),
+            end: Box::pin(end),
             messages,
             is_over: false,
             _opened: Opened {
-                inner: Arc::clone(self),
+                shared: Arc::clone(shared),
                 channel,
             },
         });
         // Cut off by kills as calls are, and with the credential it was opened with.
-        let events = kill::Cut::held(ticket, &call, events);
-        let events = answer::while_known(self, &call, events);
+        let events = kill::Cut::held(ticket, call, events);
+        let events = answer::while_known(shared, call, events);
         let events = events.filter_map(|item| ready(item.ok().and_then(|item| item.message)));
         let named = stream::once(ready(event("endpoint", address.into())));
         let events = named.chain(events.map(|message| event("message", message.bytes().clone())));
@@ -125,27 +142,6 @@ impl Inner {
         let running = self.limits.concurrency.session;
         let places = running.map_or(PLACES, |most| most.get().saturating_mul(2));
         u32::try_from(places.min(tokio::sync::Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX)
-    }
-
-    /// Waits for the end of a stream: that of its session, a drain when everything is answered, or too long without `initialize`.
-    async fn over(self: Arc<Self>, channel: Arc<Channel>) {
-        let drained = async {
-            self.shared.load.drained().await;
-            channel.answered().await;
-        };
-        let unused = async {
-            tokio::time::sleep(self.limits.session_idle).await;
-            if !channel.is_waiting() {
-                pending::<()>().await;
-            }
-        };
-        tokio::select! {
-            () = channel.session.ended.cancelled() => {
-                let _in_time = tokio::time::timeout(FAREWELL, channel.answered()).await.is_ok();
-            }
-            () = drained => {}
-            () = unused => {}
-        }
     }
 
     /// `POST`: a message to the address that a stream named.
@@ -195,15 +191,14 @@ impl Inner {
             arrived: Arc::new(arrived.without_headers()),
             id: id.into(),
             channel,
+            shared: Arc::clone(&self.shared),
         };
         let response = match call.request() {
             Some(_) => self.on_stream(&posted, call)?,
             None => self.at_once(&call).await,
         };
         if posted.channel.begins_to_listen() {
-            self.shared
-                .tasks
-                .spawn(Arc::clone(&self).listen(posted.as_stream()));
+            self.shared.tasks.spawn(posted.as_stream().listen());
         }
         Ok(response)
     }
@@ -234,7 +229,7 @@ impl Inner {
             );
         };
         let held = (place, self.shared.load.enter());
-        let mut work = Box::pin(Arc::clone(self).deliver(posted.clone(), call, held));
+        let mut work = Box::pin(deliver(Arc::clone(self), posted.clone(), call, held));
         // Once before the client learns that it was accepted, so that what it sends next finds the call running.
         let mut context = Context::from_waker(std::task::Waker::noop());
         if work.as_mut().poll(&mut context).is_pending() {
@@ -242,38 +237,59 @@ impl Inner {
         }
         Ok(empty(StatusCode::ACCEPTED))
     }
+}
 
-    /// Runs a request to its end and puts what answers it on the stream.
-    async fn deliver(self: Arc<Self>, posted: Posted, call: Arc<Call>, _held: impl Send) {
-        let channel = &posted.channel;
-        let answered = AssertUnwindSafe(self.answer(&posted, &call)).catch_unwind();
-        if call.opens() {
-            // Also for a client that has gone: the session it opens has to end.
-            self.settle(&call, channel, answered.await.is_err()).await;
-            let is_left = channel.is_closed() || !channel.session.is_open();
-            if is_left && channel.is_opened_by(&call) {
-                end(&self.shared.sessions, &channel.session);
-            }
-            return;
+/// Waits for the end of a stream: that of its session, a drain when everything is answered, or `unused` without `initialize`.
+async fn ended(shared: Arc<Shared>, channel: Arc<Channel>, unused: Duration) {
+    let drained = async {
+        shared.load.drained().await;
+        channel.answered().await;
+    };
+    let unused = async {
+        tokio::time::sleep(unused).await;
+        if !channel.is_waiting() {
+            pending::<()>().await;
         }
-        tokio::select! {
-            answered = answered => self.settle(&call, channel, answered.is_err()).await,
-            // Nobody can have the answer any more.
-            () = channel.closed() => {}
-            // Nor here, however long a client keeps a stream that it does not read.
-            () = over(channel) => {}
+    };
+    tokio::select! {
+        () = channel.session.ended.cancelled() => {
+            let _in_time = tokio::time::timeout(FAREWELL, channel.answered()).await.is_ok();
         }
-        if channel.is_stalled() {
-            end(&self.shared.sessions, &channel.session);
-        }
+        () = drained => {}
+        () = unused => {}
     }
+}
 
-    /// A panic is a bug; the client must not wait for what it has ended.
-    async fn settle(&self, call: &Call, channel: &Channel, has_panicked: bool) {
-        if has_panicked {
-            error!("a request ended in a panic");
-            refuse(&Refusal::new(Code::Internal), call, channel).await;
+/// Runs a request to its end and puts what answers it on the stream.
+async fn deliver(inner: Arc<Inner>, posted: Posted, call: Arc<Call>, _held: impl Send) {
+    let (channel, sessions) = (&posted.channel, &posted.shared.sessions);
+    let answered = AssertUnwindSafe(posted.answer(inner, &call)).catch_unwind();
+    if call.opens() {
+        // Also for a client that has gone: the session it opens has to end.
+        settle(&call, channel, answered.await.is_err()).await;
+        let is_left = channel.is_closed() || !channel.session.is_open();
+        if is_left && channel.is_opened_by(&call) {
+            end(sessions, &channel.session);
         }
+        return;
+    }
+    tokio::select! {
+        answered = answered => settle(&call, channel, answered.is_err()).await,
+        // Nobody can have the answer any more.
+        () = channel.closed() => {}
+        // Nor here, however long a client keeps a stream that it does not read.
+        () = over(channel) => {}
+    }
+    if channel.is_stalled() {
+        end(sessions, &channel.session);
+    }
+}
+
+/// A panic is a bug; the client must not wait for what it has ended.
+async fn settle(call: &Call, channel: &Channel, has_panicked: bool) {
+    if has_panicked {
+        error!("a request ended in a panic");
+        refuse(Refusal::new(Code::Internal), call, channel).await;
     }
 }
 
@@ -283,11 +299,17 @@ async fn over(channel: &Channel) {
     tokio::time::sleep(FAREWELL).await;
 }
 
-/// Puts the refusal of a request on its stream.
-async fn refuse(refusal: &Refusal, call: &Call, channel: &Channel) {
+/// Puts the refusal of a request on its stream. Whatever refuses it: what its server has got may have had its effect, and the
+/// client must not take it for a call that can be made again.
+async fn refuse(refusal: Refusal, call: &Call, channel: &Channel) {
+    let refusal = if call.is_dispatched() {
+        refusal.dispatched()
+    } else {
+        refusal
+    };
     let asked = Asked::of(call);
     let message = asked.id.as_ref();
-    let message = message.and_then(|id| render::said(refusal, &asked, id));
+    let message = message.and_then(|id| render::said(&refusal, &asked, id));
     if let Some(message) = message {
         channel.send(message).await;
     }
@@ -318,24 +340,25 @@ impl Arrived {
     }
 }
 
-/// The session of a stream that is open; it ends with it.
+/// The session of a stream that is open; it ends with it. Holds no stack: the stream outlives reloads.
 struct Opened {
-    inner: Arc<Inner>,
+    shared: Arc<Shared>,
     channel: Arc<Channel>,
 }
 
 impl Drop for Opened {
     fn drop(&mut self) {
-        let (sessions, session) = (&self.inner.shared.sessions, &self.channel.session);
+        let (sessions, session) = (&self.shared.sessions, &self.channel.session);
         sessions.detach(&self.channel);
-        match self.inner.kill.covering(session) {
+        let current = self.shared.endpoint.current();
+        match current.and_then(|inner| inner.kill.covering(session)) {
             // Whoever enforces the kill ends its sessions and their processes, and remembers those that it names.
             Some(kill) => {
                 if !session.is_open() && matches!(kill.scope, Scope::Session(_)) {
                     sessions.end_killed(session);
                 }
             }
-            None if !self.inner.kill.admits(session) => {}
+            None if !self.shared.authn.admits(&session.caller) => {}
             None => end(sessions, session),
         }
     }

@@ -21,7 +21,7 @@ use super::{
         Link,
         duplex::{self, Attached, Failure, Terms},
     },
-    Http, failed, own, rejected, repaired, within,
+    Http, failed, own, refused_with, rejected, repaired, within,
 };
 use crate::{
     inspection::Inspection,
@@ -186,7 +186,7 @@ fn not_opened(error: OpenError, has_credential: bool) -> Refusal {
             Refusal::new(Code::CredentialRejected)
         }
         OpenError::Rejected { status } => {
-            return Refusal::new(Code::UpstreamRefused).detail(format!("HTTP {status}"));
+            return refused_with(*status);
         }
         OpenError::NotAStream => Refusal::new(Code::UpstreamInvalid)
             .detail("no event stream came: is the server one of HTTP+SSE?"),

@@ -1,0 +1,72 @@
+//! Streams that their clients do not read.
+
+use std::time::{Duration, SystemTime};
+
+use keepgate_store::kill::{Kill, Scope, Wish};
+
+use super::*;
+
+/// Shorter than any time for which a client may read nothing.
+const SOON: Duration = Duration::from_secs(20);
+
+/// A server whose answers are streams of messages without end.
+async fn flooding() -> FakeServer {
+    FakeServer::start(|heard| match heard.verb.as_str() {
+        "GET" => Say::http("405 Method Not Allowed", "text/plain", ""),
+        _ => behave(heard).unwrap_or_else(|| {
+            let text = "x".repeat(64 * 1024);
+            let note = json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": text}});
+            let event = format!("data: {note}\n\n");
+            vec![Say::sse(), Say::Flood(event.into_bytes())]
+        }),
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_kill_does_not_wait_for_a_client_that_reads_nothing() {
+    for (transport, word, target) in [
+        ("streamable", "tool", Some("up/echo")),
+        ("streamable", "server", Some("up")),
+        ("sse", "tool", Some("up/echo")),
+        ("sse", "server", Some("up")),
+    ] {
+        let server = flooding().await;
+        let gateway = in_front_of(&server).start().await;
+        let shared = gateway.gateway.shared();
+        let client = Client::new(gateway.addr);
+        let (mut legacy, mut unread) = (None, None);
+        if transport == "sse" {
+            let opened = Legacy::initialized(&client, OPENED).await;
+            opened.post(call(1, "echo"), 202).await;
+            legacy = Some(opened);
+        } else {
+            let session = client.initialize("2025-11-25").await;
+            unread = Some(session.open("POST", call(1, "echo")).await);
+        }
+        server.hears(|heard| heard.method() == "tools/call").await;
+        // No more goes on: whatever is between the server and the client is full.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let wish = Wish {
+            scope: Scope::parse(word, target).expect("a scope"),
+            tenant: None,
+            reason: "leaked".to_owned(),
+            by: "alice".to_owned(),
+            lasts: None,
+        };
+        let kill = Kill::new(wish, SystemTime::now()).expect("a kill");
+        let kill = shared.kill.set(kill).kill;
+        let remains = shared.kill.settled(&kill.id, SOON).await;
+        assert!(remains.is_complete(), "{transport} {word}: {remains:?}");
+        let there = async {
+            while shared.load.running() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if word == "server" {
+            let given_back = tokio::time::timeout(SOON, there).await;
+            assert!(given_back.is_ok(), "{transport}: places are kept");
+        }
+        drop((legacy, unread));
+    }
+}
