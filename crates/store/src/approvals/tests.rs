@@ -413,3 +413,17 @@ async fn what_is_over_takes_so_much_room_and_the_oldest_goes_first() {
     );
     assert_eq!(open(&store).await, 1);
 }
+
+#[tokio::test]
+async fn a_denial_stays_for_its_cooldown() {
+    let (_directory, store) = store(&[row(1)]).await;
+    let (tenant, no) = (tenant(), decision("ann", false, 1_100));
+    let denied = store.decide(&tenant, "ap_1", no, &TERMS, |_| false);
+    assert!(matches!(denied.await, Ok(Decided::Counted(_))));
+    // It counts until 1,600.
+    let prune = async |now| store.prune_to(&tenant, 0, now, 10).await.expect("pruned");
+    assert_eq!(prune(1_599).await, 0);
+    let early = store.prune(&tenant, u64::MAX, 1_599, 10).await;
+    assert_eq!(early.expect("pruned"), 0);
+    assert_eq!(prune(1_600).await, 1);
+}
