@@ -17,6 +17,7 @@ mod bridge;
 mod browser;
 mod bundles;
 mod conformance;
+mod console;
 mod crashes;
 mod credentials;
 mod decisions;

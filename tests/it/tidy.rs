@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 
 /// The floors of the house. A crate uses crates of lower floors only.
-const FLOORS: [(&str, u8); 17] = [
+const FLOORS: [(&str, u8); 18] = [
     ("keepgate-files", 0),
     ("keepgate-mcp", 0),
     ("keepgate-call", 1),
@@ -29,7 +29,8 @@ const FLOORS: [(&str, u8); 17] = [
     ("keepgate-approval", 3),
     ("keepgate-gateway", 4),
     ("keepgate-admin", 4),
-    ("keepgate-cli", 5),
+    ("keepgate-console", 5),
+    ("keepgate-cli", 6),
 ];
 /// The longest file, in lines, tests aside.
 const LONGEST: usize = 600;

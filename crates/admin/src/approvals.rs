@@ -1,12 +1,11 @@
 //! Approvals for operators: list, show, decide, take back. One way for every client of the API.
 
-use http::StatusCode;
 use keepgate_approval::{Approvals, DecideError, Ineligible, Verdict, View};
 use keepgate_call::Tenant;
 use keepgate_store::approvals::{ApprovalState, PageQuery};
 use serde::{Deserialize, Serialize};
 
-use crate::{operators::Operator, page::Content, refused::Refused};
+use crate::{operators::Operator, refused::Refused};
 
 /// Most requests of a page; each may show a megabyte of arguments.
 const MAX_PAGE: u32 = 200;
@@ -18,7 +17,7 @@ const QUERY: &str =
 
 /// The query of `GET /api/v1/approvals`.
 #[derive(Debug)]
-pub(crate) struct ApprovalListing {
+pub struct ApprovalListing {
     tenant: Tenant,
     states: Vec<ApprovalState>,
     after: Option<String>,
@@ -26,6 +25,16 @@ pub(crate) struct ApprovalListing {
 }
 
 impl ApprovalListing {
+    /// The page of `limit` requests in these states after the one with this id; without states, in all of them.
+    pub fn new(tenant: Tenant, states: &[ApprovalState], after: Option<&str>, limit: u32) -> Self {
+        Self {
+            tenant,
+            states: states.to_vec(),
+            after: after.map(str::to_owned),
+            limit: limit.clamp(1, MAX_PAGE),
+        }
+    }
+
     /// Reads a query, strictly.
     pub(crate) fn parse(query: Option<&str>) -> Result<Self, Refused> {
         let wrong = |message: &str| Refused::Request(message.to_owned());
@@ -80,10 +89,24 @@ pub(crate) fn tenant(query: Option<&str>) -> Result<Tenant, Refused> {
 /// The body of `POST /api/v1/approvals/{id}/decision`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Decision {
+pub struct Decision {
     verdict: Word,
     reason: String,
     shown: String,
+}
+
+impl Decision {
+    /// A verdict over what was shown, by its digest.
+    pub fn new(verdict: Verdict, reason: &str, shown: &str) -> Self {
+        Self {
+            verdict: match verdict {
+                Verdict::Approve => Word::Approve,
+                Verdict::Deny => Word::Deny,
+            },
+            reason: reason.to_owned(),
+            shown: shown.to_owned(),
+        }
+    }
 }
 
 /// A verdict as it is written.
@@ -97,16 +120,26 @@ enum Word {
 /// The body of `DELETE /api/v1/approvals/{id}`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Revocation {
+pub struct Revocation {
     reason: String,
+}
+
+impl Revocation {
+    /// The end of an approval, for a reason.
+    pub fn new(reason: &str) -> Self {
+        Self {
+            reason: reason.to_owned(),
+        }
+    }
 }
 
 /// A page of approvals.
 #[derive(Debug, Serialize)]
-struct List {
-    approvals: Vec<View>,
+pub struct ApprovalPage {
+    /// The approvals, newest first, without their arguments.
+    pub approvals: Vec<View>,
     /// The approval after which the next page begins; none at the end.
-    next: Option<String>,
+    pub next: Option<String>,
 }
 
 /// The approvals behind the listener; none where nobody can be asked.
@@ -118,8 +151,16 @@ impl Desk {
         self.0.as_ref().ok_or(Refused::Path)
     }
 
+    /// Number of those that wait, of all tenants; none while the store does not answer.
+    pub(crate) async fn pending(&self) -> u64 {
+        match &self.0 {
+            None => 0,
+            Some(approvals) => approvals.counts().await.map_or(0, |(pending, _)| pending),
+        }
+    }
+
     /// One page, newest first.
-    pub(crate) async fn list(&self, listing: &ApprovalListing) -> Result<Content, Refused> {
+    pub(crate) async fn list(&self, listing: &ApprovalListing) -> Result<ApprovalPage, Refused> {
         let approvals = self.approvals()?;
         let after = match &listing.after {
             None => None,
@@ -142,15 +183,14 @@ impl Desk {
         approvals.truncate(limit);
         let last = approvals.last().map(|last| last.id.to_string());
         let next = last.filter(|_| has_more);
-        Ok(Content::json(StatusCode::OK, &List { approvals, next }))
+        Ok(ApprovalPage { approvals, next })
     }
 
     /// One approval, whole.
-    pub(crate) async fn show(&self, tenant: &Tenant, id: &str) -> Result<Content, Refused> {
+    pub(crate) async fn show(&self, tenant: &Tenant, id: &str) -> Result<View, Refused> {
         let found = self.approvals()?.show(tenant, id).await;
         let found = found.map_err(|error| unavailable(&error))?;
-        let view = found.ok_or_else(|| Refused::NoApproval(id.to_owned()))?;
-        Ok(Content::json(StatusCode::OK, &view))
+        found.ok_or_else(|| Refused::NoApproval(id.to_owned()))
     }
 
     /// Counts a decision.
@@ -159,7 +199,7 @@ impl Desk {
         operator: &Operator,
         (tenant, id): (&Tenant, &str),
         decision: &Decision,
-    ) -> Result<Content, Refused> {
+    ) -> Result<View, Refused> {
         let verdict = match decision.verdict {
             Word::Approve => Verdict::Approve,
             Word::Deny => Verdict::Deny,
@@ -168,8 +208,7 @@ impl Desk {
         let decided = self
             .approvals()?
             .decide(tenant, id, &person, verdict, reason, shown);
-        let view = decided.await.map_err(|error| refused(&error, id))?;
-        Ok(Content::json(StatusCode::OK, &view))
+        decided.await.map_err(|error| refused(&error, id))
     }
 
     /// Takes an approval back.
@@ -178,11 +217,10 @@ impl Desk {
         operator: &Operator,
         (tenant, id): (&Tenant, &str),
         revocation: &Revocation,
-    ) -> Result<Content, Refused> {
+    ) -> Result<View, Refused> {
         let reason = &revocation.reason;
         let revoked = self.approvals()?.revoke(tenant, id, &operator.name, reason);
-        let view = revoked.await.map_err(|error| refused(&error, id))?;
-        Ok(Content::json(StatusCode::OK, &view))
+        revoked.await.map_err(|error| refused(&error, id))
     }
 }
 

@@ -12,19 +12,19 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use http::StatusCode;
 use keepgate_audit::{Caller, Kind, Log, Reason, Record};
 use keepgate_store::kill::{ActError, Done, Durable, Event, Kill, Ledger, Remains, Scope, text};
 use serde::Serialize;
 
 use crate::{
     operators::{Operator, Permission},
-    page::Content,
     refused::Refused,
     source::{Known, Session},
 };
+pub use drill::{DrillCut, DrillReport};
 use late::{Note, Recording};
-pub(crate) use request::{Clearing, Drilling, Listing, Setting, parse};
+pub(crate) use request::parse;
+pub use request::{KillClearing, KillDrill, KillListing, KillSetting};
 
 /// How long an act waits for its record before it says that there is none yet.
 const RECORD: Duration = Duration::from_secs(2);
@@ -46,33 +46,59 @@ const SETTLED: Duration = Duration::from_millis(1200);
 
 /// A kill as it is shown. Times are RFC 3339, UTC.
 #[derive(Debug, Serialize)]
-pub(crate) struct Shown {
-    id: String,
-    state: &'static str,
-    scope: &'static str,
-    target: Option<String>,
-    tenant: Option<String>,
-    reason: String,
-    by: String,
-    set_at: String,
-    expires_at: Option<String>,
-    cleared_at: Option<String>,
-    cleared_by: Option<String>,
-    cleared_reason: Option<String>,
+pub struct KillView {
+    /// Its id.
+    pub id: String,
+    /// `active`, or how it ended.
+    pub state: &'static str,
+    /// Word of its scope.
+    pub scope: &'static str,
+    /// Name of what it cuts off; none for everything.
+    pub target: Option<String>,
+    /// The only tenant, if it is for one.
+    pub tenant: Option<String>,
+    /// The operator's reason.
+    pub reason: String,
+    /// The operator.
+    pub by: String,
+    /// Time it was set.
+    pub set_at: String,
+    /// Time it ends by itself.
+    pub expires_at: Option<String>,
+    /// Time it was cleared.
+    pub cleared_at: Option<String>,
+    /// The operator who cleared it.
+    pub cleared_by: Option<String>,
+    /// Their reason.
+    pub cleared_reason: Option<String>,
     /// The rest it has not reached; none when it has reached everything.
-    remains: Option<Left>,
+    pub remains: Option<KillRemains>,
 }
 
 /// The rest a kill has not reached.
 #[derive(Debug, Serialize)]
-struct Left {
-    calls: usize,
-    processes: usize,
-    leases: Vec<Arc<str>>,
-    unconfirmed: bool,
+pub struct KillRemains {
+    /// Running calls and streams.
+    pub calls: usize,
+    /// Processes.
+    pub processes: usize,
+    /// Credentials that are not revoked.
+    pub leases: Vec<Arc<str>>,
+    /// Whether another replica has not answered.
+    pub unconfirmed: bool,
 }
 
-impl Left {
+impl KillRemains {
+    fn describe(&self) -> String {
+        Remains {
+            calls: self.calls,
+            processes: self.processes,
+            leases: self.leases.clone(),
+            unconfirmed: self.unconfirmed,
+        }
+        .describe()
+    }
+
     fn of(remains: Remains) -> Option<Self> {
         (!remains.is_complete()).then_some(Self {
             calls: remains.calls,
@@ -83,7 +109,12 @@ impl Left {
     }
 }
 
-impl Shown {
+impl KillView {
+    /// The rest it has not reached, in words.
+    pub fn remains(&self) -> Option<String> {
+        self.remains.as_ref().map(KillRemains::describe)
+    }
+
     fn of(kill: &Kill, remains: Remains) -> Self {
         let cleared = kill.cleared.as_ref();
         Self {
@@ -99,42 +130,48 @@ impl Shown {
             cleared_at: cleared.map(|cleared| text(cleared.at)),
             cleared_by: cleared.map(|cleared| cleared.by.to_string()),
             cleared_reason: cleared.map(|cleared| cleared.reason.to_string()),
-            remains: Left::of(remains),
+            remains: KillRemains::of(remains),
         }
     }
 }
 
 /// What an act did.
 #[derive(Debug, Serialize)]
-struct Acted {
-    kill: Shown,
+pub struct KillOutcome {
+    /// The kill.
+    pub kill: KillView,
     /// Whether it survives a restart.
-    durable: bool,
-    stored: Stored,
+    pub durable: bool,
+    /// Places it is kept in.
+    pub stored: KillPlaces,
     /// Whether it is on record.
-    recorded: bool,
+    pub recorded: bool,
     /// Whether something in its scope is not revoked, cut or ended yet.
-    partial: bool,
+    pub partial: bool,
     /// Running calls and streams it cut.
-    cut: usize,
+    pub cut: usize,
     /// What an operator should know.
-    warnings: Vec<String>,
+    pub warnings: Vec<String>,
 }
 
+/// Places a kill is kept in, beyond memory.
 #[derive(Debug, Serialize)]
-struct Stored {
-    file: bool,
-    database: bool,
+pub struct KillPlaces {
+    /// The file.
+    pub file: bool,
+    /// The database.
+    pub database: bool,
 }
 
 /// All kills.
 #[derive(Debug, Serialize)]
-struct List {
-    kills: Vec<Shown>,
+pub struct KillPage {
+    /// The kills, newest first.
+    pub kills: Vec<KillView>,
     /// The last of these, after which the next page begins; none when this is the last page.
-    next: Option<String>,
+    pub next: Option<String>,
     /// What is wrong with the places kills are kept in.
-    warnings: Vec<String>,
+    pub warnings: Vec<String>,
 }
 
 impl Kills {
@@ -155,7 +192,11 @@ impl Kills {
     }
 
     /// A page of the active kills, or of those that are over, too. `stray` are those that cut nothing.
-    pub(crate) fn list(&self, listing: &Listing, stray: &[Arc<Kill>]) -> Result<Content, Refused> {
+    pub(crate) fn list(
+        &self,
+        listing: &KillListing,
+        stray: &[Arc<Kill>],
+    ) -> Result<KillPage, Refused> {
         let now = Instant::now();
         let mut kills = self.ledger.list();
         if let Some(after) = &listing.after {
@@ -169,25 +210,25 @@ impl Kills {
             let remains = switch.remains(&kill.id);
             // One that is over and partial is not done with.
             let listed = listing.all || kill.is_in_force(now) || !remains.is_complete();
-            listed.then(|| Shown::of(kill, remains))
+            listed.then(|| KillView::of(kill, remains))
         });
-        let kills: Vec<Shown> = shown.by_ref().take(listing.limit).collect();
+        let kills: Vec<KillView> = shown.by_ref().take(listing.limit).collect();
         let last = kills.last().map(|kill| kill.id.clone());
-        let list = List {
+        let list = KillPage {
             next: last.filter(|_| shown.next().is_some()),
             kills,
             warnings: self.ill().into_iter().chain(strayed(stray)).collect(),
         };
-        Ok(Content::json(StatusCode::OK, &list))
+        Ok(list)
     }
 
     /// Sets a kill.
     pub(crate) async fn set(
         &self,
         operator: &Operator,
-        setting: &Setting,
+        setting: &KillSetting,
         knows: impl Fn(&Scope) -> Known,
-    ) -> Result<Content, Refused> {
+    ) -> Result<KillOutcome, Refused> {
         let wish = setting.wish(&operator.name).map_err(Refused::Request)?;
         let done = self
             .ledger
@@ -199,8 +240,7 @@ impl Kills {
         if done.cut == 0 {
             warnings.extend(knows(&done.kill.scope).warning(&done.kill.scope));
         }
-        self.acted(StatusCode::CREATED, Kind::KillSet, done, warnings)
-            .await
+        self.acted(Kind::KillSet, done, warnings).await
     }
 
     /// Clears a kill.
@@ -208,8 +248,8 @@ impl Kills {
         &self,
         operator: &Operator,
         id: &str,
-        clearing: &Clearing,
-    ) -> Result<Content, Refused> {
+        clearing: &KillClearing,
+    ) -> Result<KillOutcome, Refused> {
         let own = self
             .ledger
             .list()
@@ -225,8 +265,7 @@ impl Kills {
             .map_err(|error| refused(&error))?;
         let mut warnings = durability(&done.durable, "a restart brings this kill back");
         warnings.extend(self.still(&done.kill));
-        self.acted(StatusCode::OK, Kind::KillCleared, done, warnings)
-            .await
+        self.acted(Kind::KillCleared, done, warnings).await
     }
 
     /// Warns of each other active kill that still covers the same target.
@@ -247,15 +286,15 @@ impl Kills {
     pub(crate) async fn drill(
         &self,
         operator: &Operator,
-        drilling: &Drilling,
+        drilling: &KillDrill,
         knows: impl Fn(&Scope) -> Known,
         sessions: Vec<Session>,
-    ) -> Result<Content, Refused> {
+    ) -> Result<DrillReport, Refused> {
         let wish = drilling.wish(&operator.name).map_err(Refused::Request)?;
         let mut warnings = Vec::from_iter(knows(&wish.scope).warning(&wish.scope));
         let (kill, blast) = self.ledger.blast(wish).map_err(|error| refused(&error))?;
         let kill = Arc::new(kill);
-        let mut report = drill::Report::new(&kill, blast, sessions, self.ledger.switch());
+        let mut report = DrillReport::new(&kill, blast, sessions, self.ledger.switch());
         match drill::keep(&self.drills, &report).await {
             Ok(path) => report.path = Some(path),
             Err(why) => warnings.push(format!("the report could not be written: {why}")),
@@ -264,7 +303,7 @@ impl Kills {
             warnings.push(UNRECORDED.to_owned());
         }
         report.warnings = warnings;
-        Ok(Content::json(StatusCode::OK, &report))
+        Ok(report)
     }
 
     /// Puts on record what happened without an operator asking this listener for it.
@@ -321,11 +360,10 @@ impl Kills {
 
     async fn acted(
         &self,
-        status: StatusCode,
         kind: Kind,
         done: Done,
         mut warnings: Vec<String>,
-    ) -> Result<Content, Refused> {
+    ) -> Result<KillOutcome, Refused> {
         let Done {
             kill,
             cut,
@@ -351,10 +389,10 @@ impl Kills {
         if !recorded {
             warnings.push(UNRECORDED.to_owned());
         }
-        let acted = Acted {
-            kill: Shown::of(&kill, remains),
+        let acted = KillOutcome {
+            kill: KillView::of(&kill, remains),
             durable: durable.is_durable(),
-            stored: Stored {
+            stored: KillPlaces {
                 file: durable.file,
                 database: durable.database,
             },
@@ -363,7 +401,7 @@ impl Kills {
             cut,
             warnings,
         };
-        Ok(Content::json(status, &acted))
+        Ok(acted)
     }
 
     /// Writes an act's record aside, so that a disk that hangs holds up nobody but this answer, and that not for long.

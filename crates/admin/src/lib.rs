@@ -3,6 +3,7 @@
 //! What it shows comes from a [`Source`] the binary supplies, and what it does it does to the kill switch; nothing here
 //! knows the gateway, so nothing here can hold a call up, and a full or failing audit log does not keep an operator out.
 
+mod acts;
 mod approvals;
 mod kills;
 mod operators;
@@ -14,11 +15,17 @@ mod source;
 mod status;
 mod token;
 
-pub use kills::Kills;
-pub use operators::{
-    ACCOUNT, Entry, Operator, OperatorError, Operators, Permission, Role, add, begin, read, revoke,
+pub use approvals::{ApprovalListing, ApprovalPage, Decision, Revocation};
+pub use kills::{
+    DrillCut, DrillReport, KillClearing, KillDrill, KillListing, KillOutcome, KillPage, KillPlaces,
+    KillRemains, KillSetting, KillView, Kills,
 };
-pub use service::{Admin, Response};
+pub use operators::{
+    ACCOUNT, Entry, Operator, OperatorError, Operators, Permission, Role, TokenDigest, add, begin,
+    read, revoke,
+};
+pub use refused::Refused;
+pub use service::{Admin, Response, read_body};
 pub use source::{Known, Part, Process, Server, Session, Source};
 pub use status::{BundleStatus, InForce, Plugin, PolicyStatus};
 pub use token::{Token, TokenError};

@@ -271,6 +271,10 @@ struct Versioned {
     version: u32,
 }
 
+/// Digest of a token: its holder is found by it again, without the token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenDigest([u8; 32]);
+
 /// The operators of one state directory, as the listener asks for them.
 #[derive(Debug)]
 pub struct Operators {
@@ -365,9 +369,20 @@ impl Operators {
         self.known.load().names.contains(name)
     }
 
-    /// Who holds this token.
+    /// The operator who holds this token.
     pub(crate) fn who(&self, presented: &[u8]) -> Option<Operator> {
-        if self.bootstrap.is(presented) {
+        self.login(presented).map(|(operator, _)| operator)
+    }
+
+    /// The operator who holds this token, and what finds them again.
+    pub fn login(&self, presented: &[u8]) -> Option<(Operator, TokenDigest)> {
+        let digest = TokenDigest(*blake3::hash(presented).as_bytes());
+        self.holder(&digest).map(|operator| (operator, digest))
+    }
+
+    /// The operator who holds the token of this digest now, with the roles of now.
+    pub fn holder(&self, digest: &TokenDigest) -> Option<Operator> {
+        if self.bootstrap.has_digest(&digest.0) {
             return Some(Operator {
                 id: BOOTSTRAP.into(),
                 name: BOOTSTRAP.into(),
@@ -375,12 +390,11 @@ impl Operators {
                 groups: Arc::from([]),
             });
         }
-        let hash = blake3::hash(presented);
         let known = self.known.load();
         // Every hash is looked at, each in time that does not depend on where it differs.
         let mut found = None;
         for (known, operator) in &known.active {
-            if bool::from(known.ct_eq(hash.as_bytes())) {
+            if bool::from(known.ct_eq(&digest.0)) {
                 found = Some(operator);
             }
         }

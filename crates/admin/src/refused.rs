@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use crate::page::Content;
 
-/// Why a request is refused. Told as JSON.
+/// Reason a request is refused, by the API as JSON and by the console as a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Refused {
+pub enum Refused {
     /// The name does not lead here.
     Host,
     /// A page of another site asks.
@@ -64,7 +64,7 @@ struct Words {
 
 impl Refused {
     /// The stable code.
-    pub(crate) fn code(&self) -> &'static str {
+    pub fn code(&self) -> &'static str {
         match self {
             Self::Host => "admin.host",
             Self::Origin => "admin.origin",
@@ -87,7 +87,8 @@ impl Refused {
         }
     }
 
-    fn status(&self) -> StatusCode {
+    /// HTTP status.
+    pub fn status(&self) -> StatusCode {
         match self {
             Self::Host => StatusCode::MISDIRECTED_REQUEST,
             Self::Origin | Self::Role | Self::Own | Self::Ineligible(_) => StatusCode::FORBIDDEN,
@@ -102,7 +103,8 @@ impl Refused {
         }
     }
 
-    fn message(&self) -> Cow<'static, str> {
+    /// Message for people.
+    pub fn message(&self) -> Cow<'static, str> {
         match self {
             Self::Host => "this name does not lead here".into(),
             Self::Origin => "web pages of other sites may not ask".into(),

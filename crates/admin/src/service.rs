@@ -13,14 +13,13 @@ use http::uri::Authority;
 use http::{Method, Request, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use tower::Service;
 
 use keepgate_approval::Approvals;
-use keepgate_store::kill::Scope;
 
 use crate::approvals::{self, ApprovalListing, Desk};
-use crate::kills::{Kills, Listing, parse};
+use crate::kills::{KillListing, Kills, parse};
 use crate::operators::{ACCOUNT, Operator, Operators};
 use crate::page::{Content, Page};
 use crate::refused::Refused;
@@ -38,7 +37,7 @@ pub type Response = http::Response<Bytes>;
 /// The operators' service. Clones share everything.
 #[derive(Debug)]
 pub struct Admin<S> {
-    inner: Arc<Inner<S>>,
+    pub(crate) inner: Arc<Inner<S>>,
 }
 
 impl<S> Clone for Admin<S> {
@@ -51,11 +50,11 @@ impl<S> Clone for Admin<S> {
 
 /// What clones share.
 #[derive(Debug)]
-struct Inner<S> {
-    source: S,
-    operators: Arc<Operators>,
-    kills: Kills,
-    approvals: Desk,
+pub(crate) struct Inner<S> {
+    pub(crate) source: S,
+    pub(crate) operators: Arc<Operators>,
+    pub(crate) kills: Kills,
+    pub(crate) approvals: Desk,
     hosts: Vec<String>,
 }
 
@@ -81,7 +80,20 @@ impl<S: Source> Admin<S> {
     }
 }
 
-impl<S: Source> Inner<S> {
+impl<S: Source> Admin<S> {
+    /// The name a request is for, which has to be one of this listener.
+    ///
+    /// # Errors
+    /// [`Refused::Host`] for another one: DNS rebinding.
+    pub fn host_of<B>(&self, request: &Request<B>) -> Result<Authority, Refused> {
+        let host = host(request).ok_or(Refused::Host)?;
+        if self.is_ours(&host) {
+            Ok(host)
+        } else {
+            Err(Refused::Host)
+        }
+    }
+
     /// The answer to a request: host and origin first, then who asks, and only then whether there is such a page and
     /// whether the asker may.
     async fn answer<B>(&self, request: Request<B>) -> Response
@@ -106,10 +118,7 @@ impl<S: Source> Inner<S> {
 
     /// Where a request leads, and who may go there.
     fn admit<B>(&self, request: &Request<B>) -> Result<Admitted, Refused> {
-        let host = host(request).ok_or(Refused::Host)?;
-        if !self.is_ours(&host) {
-            return Err(Refused::Host);
-        }
+        let host = self.host_of(request)?;
         if !is_same_origin(request.headers(), &host) {
             return Err(Refused::Origin);
         }
@@ -137,51 +146,48 @@ impl<S: Source> Inner<S> {
         B::Data: Send,
     {
         let (operator, route) = match admitted {
-            Admitted::Public(page) => return Ok(page.content(&self.source)),
+            Admitted::Public(page) => return Ok(page.content(&self.inner.source)),
             Admitted::Operator(operator, route) => (operator, route),
         };
-        let kills = &self.kills;
         match route {
-            Route::Page(page) => Ok(page.content(&self.source)),
+            Route::Page(page) => Ok(page.content(&self.inner.source)),
             Route::Kills => {
-                let listing = Listing::parse(request.uri().query());
-                let stray = self.source.stray_kills();
-                kills.list(&listing.map_err(Refused::Request)?, &stray)
+                let listing = KillListing::parse(request.uri().query());
+                let listing = listing.map_err(Refused::Request)?;
+                shown(&self.list_kills(&operator, &listing)?)
             }
             Route::Set => {
                 let setting = read(request).await?;
-                let knows = |scope: &Scope| self.source.knows(scope);
-                kills.set(&operator, &setting, knows).await
+                let set = self.set_kill(&operator, &setting).await?;
+                Ok(Content::json(StatusCode::CREATED, &set))
             }
             Route::Clear(id) => {
                 let clearing = read(request).await?;
-                kills.clear(&operator, &id, &clearing).await
+                shown(&self.clear_kill(&operator, &id, &clearing).await?)
             }
             Route::Drill => {
-                let drilling = read(request).await?;
-                let knows = |scope: &Scope| self.source.knows(scope);
-                let sessions = self.source.sessions();
-                kills.drill(&operator, &drilling, knows, sessions).await
+                let drill = read(request).await?;
+                shown(&self.drill(&operator, &drill).await?)
             }
             Route::Approvals => {
                 let listing = ApprovalListing::parse(request.uri().query())?;
-                self.approvals.list(&listing).await
+                shown(&self.list_approvals(&operator, &listing).await?)
             }
             Route::Approval(id) => {
                 let tenant = approvals::tenant(request.uri().query())?;
-                self.approvals.show(&tenant, &id).await
+                shown(&self.show_approval(&operator, &tenant, &id).await?)
             }
             Route::Decide(id) => {
                 let tenant = approvals::tenant(request.uri().query())?;
                 let decision = read(request).await?;
                 let which = (&tenant, &*id);
-                self.approvals.decide(&operator, which, &decision).await
+                shown(&self.decide(&operator, which, &decision).await?)
             }
             Route::Revoke(id) => {
                 let tenant = approvals::tenant(request.uri().query())?;
                 let revocation = read(request).await?;
                 let which = (&tenant, &*id);
-                self.approvals.revoke(&operator, which, &revocation).await
+                shown(&self.revoke(&operator, which, &revocation).await?)
             }
         }
     }
@@ -196,6 +202,7 @@ impl<S: Source> Inner<S> {
         bare.parse::<IpAddr>().is_ok()
             || name == "localhost"
             || self
+                .inner
                 .hosts
                 .iter()
                 .any(|known| known == name || known == host.as_str())
@@ -211,7 +218,7 @@ impl<S: Source> Inner<S> {
         }
         let account = only(headers, &HeaderName::from_static(ACCOUNT));
         let account = account.and_then(|account| account.to_str().ok());
-        Some(self.operators.who(token)?.claiming(account))
+        Some(self.inner.operators.who(token)?.claiming(account))
     }
 }
 
@@ -223,6 +230,10 @@ enum Admitted {
     Operator(Operator, Route),
 }
 
+fn shown(value: &impl Serialize) -> Result<Content, Refused> {
+    Ok(Content::json(StatusCode::OK, value))
+}
+
 /// Reads a body: JSON by its type, short, soon, and nothing in it that is not known.
 async fn read<B, T>(request: Request<B>) -> Result<T, Refused>
 where
@@ -230,12 +241,26 @@ where
     B::Data: Send,
     T: DeserializeOwned,
 {
+    let bytes = read_body(request, "application/json").await?;
+    parse(&bytes).map_err(Refused::Request)
+}
+
+/// Reads a body of the media type `media`: at most 16 KiB of it, within ten seconds.
+///
+/// # Errors
+/// [`Refused::Media`] for another type or an encoded body, [`Refused::Body`] for one that is too long or too slow.
+pub async fn read_body<B>(request: Request<B>, media: &str) -> Result<Vec<u8>, Refused>
+where
+    B: Body + Send,
+    B::Data: Send,
+{
+    let expected = media;
     let media = only(request.headers(), &header::CONTENT_TYPE)
         .and_then(|line| line.to_str().ok())
         .and_then(|line| line.split(';').next())
         .map(str::trim);
     let encoded = request.headers().contains_key(header::CONTENT_ENCODING);
-    if encoded || !media.is_some_and(|media| media.eq_ignore_ascii_case("application/json")) {
+    if encoded || !media.is_some_and(|media| media.eq_ignore_ascii_case(expected)) {
         return Err(Refused::Media);
     }
     let mut body = std::pin::pin!(request.into_body());
@@ -257,11 +282,10 @@ where
         }
         Ok(bytes)
     };
-    let bytes = match tokio::time::timeout(READ, whole).await {
-        Ok(bytes) => bytes?,
-        Err(_elapsed) => return Err(Refused::Body),
-    };
-    parse(&bytes).map_err(Refused::Request)
+    match tokio::time::timeout(READ, whole).await {
+        Ok(bytes) => bytes,
+        Err(_elapsed) => Err(Refused::Body),
+    }
 }
 
 /// The name the request is for (RFC 9110 §7.2): of the target in HTTP/2, of the one `Host` line in HTTP/1.1.
@@ -335,10 +359,10 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let inner = Arc::clone(&self.inner);
+        let admin = self.clone();
         Box::pin(async move {
             // An act goes on when who asked for it has gone: it must not stop half way.
-            let acting = tokio::spawn(async move { inner.answer(request).await });
+            let acting = tokio::spawn(async move { admin.answer(request).await });
             Ok(acting.await.unwrap_or_else(|_bug| {
                 let mut response = Response::new(Bytes::new());
                 *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;

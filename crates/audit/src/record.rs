@@ -96,6 +96,8 @@ words! {
         ApprovalConsumed = "approval.consumed",
         /// An approval ended without a decision of its own: its time is over, or it was taken back.
         ApprovalEnded = "approval.ended",
+        /// An operator logged in to the console.
+        OperatorLogin = "operator.login",
         /// The wall clock has jumped, by the seconds in the reason.
         ClockJumped = "clock.jumped",
         /// The log was opened; says what was found.
@@ -130,6 +132,7 @@ impl Kind {
             | Self::ApprovalDecided
             | Self::ApprovalConsumed
             | Self::ApprovalEnded
+            | Self::OperatorLogin
             | Self::ClockJumped
             | Self::LogOpened
             | Self::LogClosed

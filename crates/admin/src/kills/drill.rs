@@ -16,42 +16,53 @@ const MOST: usize = 1000;
 /// A session is active that was used within this many seconds.
 const ACTIVE_S: u64 = 5 * 60;
 
-/// What a kill would cut.
+/// Report of a drill: the reach of a kill that was not set.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
-    at: String,
-    by: String,
-    scope: &'static str,
-    target: Option<String>,
-    tenant: Option<String>,
-    would_cut: Cut,
+pub struct DrillReport {
+    /// Time of it.
+    pub at: String,
+    /// The operator.
+    pub by: String,
+    /// Word of the scope.
+    pub scope: &'static str,
+    /// Name of what it would cut off.
+    pub target: Option<String>,
+    /// The only tenant, if it is for one.
+    pub tenant: Option<String>,
+    /// What it would cut.
+    pub would_cut: DrillCut,
     /// Kills that are in force now, whatever their scope.
-    kills_in_force: usize,
+    pub kills_in_force: usize,
     /// Where the report lies.
-    pub(super) path: Option<PathBuf>,
+    pub path: Option<PathBuf>,
     /// What an operator should know.
-    pub(super) warnings: Vec<String>,
+    pub warnings: Vec<String>,
 }
 
+/// Reach of a kill.
 #[derive(Debug, Serialize)]
-struct Cut {
+pub struct DrillCut {
     /// Calls and streams that run.
-    running: usize,
-    running_by_server: BTreeMap<String, usize>,
-    running_by_caller: BTreeMap<String, usize>,
-    running_by_tool: BTreeMap<String, usize>,
+    pub running: usize,
+    /// Of these, by server.
+    pub running_by_server: BTreeMap<String, usize>,
+    /// By caller.
+    pub running_by_caller: BTreeMap<String, usize>,
+    /// By tool.
+    pub running_by_tool: BTreeMap<String, usize>,
     /// Sessions that would end.
-    sessions: usize,
+    pub sessions: usize,
     /// Of these, used in the last five minutes.
-    sessions_active: usize,
+    pub sessions_active: usize,
     /// Everybody who has such a session or a running call.
-    callers: BTreeSet<String>,
+    pub callers: BTreeSet<String>,
     /// Every server they use.
-    servers: BTreeSet<String>,
-    session_list: Vec<Session>,
+    pub servers: BTreeSet<String>,
+    /// The first of these sessions.
+    pub session_list: Vec<Session>,
 }
 
-impl Report {
+impl DrillReport {
     /// The report of a kill that is not set.
     pub(super) fn new(kill: &Kill, blast: Blast, sessions: Vec<Session>, switch: &Switch) -> Self {
         let mut sessions: Vec<Session> = sessions
@@ -63,7 +74,7 @@ impl Report {
         callers.extend(sessions.iter().map(|session| session.caller.clone()));
         servers.extend(sessions.iter().map(|session| session.server.clone()));
         let active = sessions.iter().filter(|session| session.idle_s <= ACTIVE_S);
-        let would_cut = Cut {
+        let would_cut = DrillCut {
             running: blast.running,
             running_by_server: blast.servers,
             running_by_caller: blast.callers,
@@ -106,7 +117,7 @@ fn facts(session: &Session) -> Facts<'_> {
 }
 
 /// Writes the report into `directory`, 0600, and gives its path.
-pub(super) async fn keep(directory: &Path, report: &Report) -> Result<PathBuf, String> {
+pub(super) async fn keep(directory: &Path, report: &DrillReport) -> Result<PathBuf, String> {
     let bytes = serde_json::to_vec_pretty(report).map_err(|error| error.to_string())?;
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let name = format!("drill-{}.json", since.unwrap_or_default().as_millis());

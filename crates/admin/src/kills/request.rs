@@ -8,7 +8,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 /// The body of `POST /api/v1/kills`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Setting {
+pub struct KillSetting {
     /// Made by a command that may have to write the kill to the file, too.
     pub(crate) id: Option<String>,
     scope: String,
@@ -21,7 +21,7 @@ pub(crate) struct Setting {
 /// The body of `POST /api/v1/kills/drill`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Drilling {
+pub struct KillDrill {
     scope: String,
     target: Option<String>,
     tenant: Option<String>,
@@ -31,13 +31,13 @@ pub(crate) struct Drilling {
 /// The body of `DELETE /api/v1/kills/{id}`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Clearing {
+pub struct KillClearing {
     pub(crate) reason: String,
 }
 
 /// The query of `GET /api/v1/kills`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Listing {
+pub struct KillListing {
     /// Also those that are over.
     pub(crate) all: bool,
     /// The kill after which the page begins.
@@ -49,7 +49,16 @@ pub(crate) struct Listing {
 /// Most kills of a page: some megabytes, with the longest reasons.
 const MAX_PAGE: usize = 2_000;
 
-impl Listing {
+impl KillListing {
+    /// A page of `limit` kills after the one with this id; `all` also has those that are over.
+    pub fn new(all: bool, after: Option<&str>, limit: usize) -> Self {
+        Self {
+            all,
+            after: after.map(str::to_owned),
+            limit: limit.clamp(1, MAX_PAGE),
+        }
+    }
+
     /// Reads a query, strictly: each member known and there once.
     pub(crate) fn parse(query: Option<&str>) -> Result<Self, String> {
         let mut seen = Vec::new();
@@ -89,7 +98,25 @@ pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     serde_json::from_slice(body).map_err(|error| error.to_string())
 }
 
-impl Setting {
+impl KillSetting {
+    /// A kill of this scope.
+    pub fn new(
+        scope: &str,
+        target: Option<&str>,
+        tenant: Option<&str>,
+        reason: &str,
+        expires_in: Option<&str>,
+    ) -> Self {
+        Self {
+            id: None,
+            scope: scope.to_owned(),
+            target: target.map(str::to_owned),
+            tenant: tenant.map(str::to_owned),
+            reason: reason.to_owned(),
+            expires_in: expires_in.map(str::to_owned),
+        }
+    }
+
     /// The wish, in the operator's name.
     pub(crate) fn wish(&self, by: &Arc<str>) -> Result<Wish, String> {
         let scope = Scope::parse(&self.scope, self.target.as_deref());
@@ -109,7 +136,17 @@ impl Setting {
     }
 }
 
-impl Drilling {
+impl KillDrill {
+    /// A drill of a kill of this scope.
+    pub fn new(scope: &str, target: Option<&str>, tenant: Option<&str>) -> Self {
+        Self {
+            scope: scope.to_owned(),
+            target: target.map(str::to_owned),
+            tenant: tenant.map(str::to_owned),
+            reason: None,
+        }
+    }
+
     /// The wish, in the operator's name. A drill needs no reason: it cuts nothing.
     pub(crate) fn wish(&self, by: &Arc<str>) -> Result<Wish, String> {
         let scope = Scope::parse(&self.scope, self.target.as_deref());
@@ -120,6 +157,15 @@ impl Drilling {
             by: by.to_string(),
             lasts: None,
         })
+    }
+}
+
+impl KillClearing {
+    /// The end of a kill, for a reason.
+    pub fn new(reason: &str) -> Self {
+        Self {
+            reason: reason.to_owned(),
+        }
     }
 }
 

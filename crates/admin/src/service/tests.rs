@@ -161,7 +161,7 @@ impl Bench {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(body.into())).unwrap();
-        self.runtime.block_on(self.admin.inner.answer(request))
+        self.runtime.block_on(self.admin.answer(request))
     }
 
     /// The answer to a request with these header lines.

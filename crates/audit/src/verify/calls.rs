@@ -70,6 +70,7 @@ impl Calls {
                 | Kind::ApprovalDecided
                 | Kind::ApprovalConsumed
                 | Kind::ApprovalEnded
+                | Kind::OperatorLogin
                 | Kind::ClockJumped
                 | Kind::LogClosed
                 | Kind::LogLoss

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::Request;
 use hyper::body::Incoming;
 use keepgate_admin::{Admin, Kills};
+use keepgate_console::{Console, ConsoleSettings};
 use keepgate_gateway::Gateway;
 use keepgate_transport::Body;
 use keepgate_transport::http::server::{Drained, Listener, ListenerSettings, serve};
@@ -94,9 +95,21 @@ pub(super) async fn admin(
         opened.shared.approvals.clone(),
         configuration.admin.hosts.clone(),
     );
+    let console = ConsoleSettings {
+        public_url: configuration.admin.public_url.clone(),
+        has_tls: opened.admin_tls.is_some(),
+    };
+    let console = Console::new(admin.clone(), opened.shared.log.clone(), console);
     let service = service_fn(move |request: Request<Incoming>| {
-        let answer = admin.clone().oneshot(request);
-        async move { answer.await.map(|response| response.map(Body::full)) }
+        let (admin, console) = (admin.clone(), console.clone());
+        async move {
+            let response = if Console::<Arc<View>>::takes(request.uri().path()) {
+                console.oneshot(request).await
+            } else {
+                admin.oneshot(request).await
+            };
+            response.map(|response| response.map(Body::full))
+        }
     });
     let tls = configuration.admin.tls.as_ref();
     let certificate = tls.map(|tls| tls.certificate.as_path());

@@ -29,7 +29,7 @@ fn times_have_one_unit() {
 #[test]
 fn a_query_is_read_strictly() {
     let page = |all, after: Option<&str>, limit| {
-        Ok(Listing {
+        Ok(KillListing {
             all,
             after: after.map(str::to_owned),
             limit,
@@ -41,7 +41,7 @@ fn a_query_is_read_strictly() {
         (Some("after=k_1&limit=1"), page(false, Some("k_1"), 1)),
         (Some("limit=2000&all=true"), page(true, None, 2000)),
     ] {
-        assert_eq!(Listing::parse(query), expected, "{query:?}");
+        assert_eq!(KillListing::parse(query), expected, "{query:?}");
     }
     for query in [
         "",
@@ -57,14 +57,14 @@ fn a_query_is_read_strictly() {
         "ALL=true",
         "page=2",
     ] {
-        assert!(Listing::parse(Some(query)).is_err(), "{query}");
+        assert!(KillListing::parse(Some(query)).is_err(), "{query}");
     }
 }
 
 proptest! {
     #[test]
     fn any_bytes_are_refused_or_a_wish(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        if let Ok(setting) = parse::<Setting>(&bytes) {
+        if let Ok(setting) = parse::<KillSetting>(&bytes) {
             let _wish_or_not = setting.wish(&"op".into()).is_ok();
         }
     }
@@ -80,7 +80,7 @@ proptest! {
             "scope": "tool", "target": format!("{server}/{tool}"), "reason": reason,
             "expires_in": format!("{minutes}m"),
         });
-        let setting: Setting = parse(body.to_string().as_bytes()).unwrap();
+        let setting: KillSetting = parse(body.to_string().as_bytes()).unwrap();
         let wish = setting.wish(&"op".into()).unwrap();
         prop_assert_eq!(wish.scope.target().unwrap(), format!("{server}/{tool}"));
         prop_assert_eq!(wish.lasts, Some(Duration::from_secs(minutes * 60)));

@@ -1,0 +1,129 @@
+//! Acts and lists of operators: the one way to each of them, for the API and for the console. Each checks that the operator may.
+
+use keepgate_approval::View;
+use keepgate_call::Tenant;
+use keepgate_store::kill::Scope;
+
+use crate::{
+    approvals::{ApprovalListing, ApprovalPage, Decision, Revocation},
+    kills::{
+        DrillReport, KillClearing, KillDrill, KillListing, KillOutcome, KillPage, KillSetting,
+    },
+    operators::{Operator, Operators, Permission},
+    refused::Refused,
+    service::Admin,
+    source::Source,
+};
+
+/// Result of an act.
+type Acted<T> = Result<T, Refused>;
+
+fn check(operator: &Operator, permission: Permission) -> Acted<()> {
+    if operator.may(permission) {
+        Ok(())
+    } else {
+        Err(Refused::Role)
+    }
+}
+
+/// Every act that is refused is refused with [`Refused`].
+#[expect(
+    clippy::missing_errors_doc,
+    reason = "all of them refuse with the one type"
+)]
+impl<S: Source> Admin<S> {
+    /// The operators.
+    pub fn operators(&self) -> &Operators {
+        &self.inner.operators
+    }
+
+    /// The gateway, as far as operators see it.
+    pub fn source(&self) -> &S {
+        &self.inner.source
+    }
+
+    /// Number of approvals that wait.
+    pub async fn pending_approvals(&self) -> u64 {
+        self.inner.approvals.pending().await
+    }
+
+    /// A page of approvals.
+    pub async fn list_approvals(
+        &self,
+        operator: &Operator,
+        listing: &ApprovalListing,
+    ) -> Acted<ApprovalPage> {
+        check(operator, Permission::Read)?;
+        self.inner.approvals.list(listing).await
+    }
+
+    /// One approval, whole.
+    pub async fn show_approval(
+        &self,
+        operator: &Operator,
+        tenant: &Tenant,
+        id: &str,
+    ) -> Acted<View> {
+        check(operator, Permission::Read)?;
+        self.inner.approvals.show(tenant, id).await
+    }
+
+    /// Decides over an approval, by its tenant and id.
+    pub async fn decide(
+        &self,
+        operator: &Operator,
+        which: (&Tenant, &str),
+        decision: &Decision,
+    ) -> Acted<View> {
+        check(operator, Permission::Approve)?;
+        self.inner.approvals.decide(operator, which, decision).await
+    }
+
+    /// Takes an approval back, by its tenant and id.
+    pub async fn revoke(
+        &self,
+        operator: &Operator,
+        which: (&Tenant, &str),
+        revocation: &Revocation,
+    ) -> Acted<View> {
+        check(operator, Permission::Revoke)?;
+        let approvals = &self.inner.approvals;
+        approvals.revoke(operator, which, revocation).await
+    }
+
+    /// A page of kills.
+    pub fn list_kills(&self, operator: &Operator, listing: &KillListing) -> Acted<KillPage> {
+        check(operator, Permission::Read)?;
+        let stray = self.inner.source.stray_kills();
+        self.inner.kills.list(listing, &stray)
+    }
+
+    /// Sets a kill.
+    pub async fn set_kill(&self, operator: &Operator, setting: &KillSetting) -> Acted<KillOutcome> {
+        check(operator, Permission::Set)?;
+        let knows = |scope: &Scope| self.inner.source.knows(scope);
+        self.inner.kills.set(operator, setting, knows).await
+    }
+
+    /// Clears a kill.
+    pub async fn clear_kill(
+        &self,
+        operator: &Operator,
+        id: &str,
+        clearing: &KillClearing,
+    ) -> Acted<KillOutcome> {
+        check(operator, Permission::Clear)?;
+        self.inner.kills.clear(operator, id, clearing).await
+    }
+
+    /// Reports what a kill would cut.
+    pub async fn drill(&self, operator: &Operator, drill: &KillDrill) -> Acted<DrillReport> {
+        check(operator, Permission::Drill)?;
+        let knows = |scope: &Scope| self.inner.source.knows(scope);
+        let sessions = self.inner.source.sessions();
+        self.inner
+            .kills
+            .drill(operator, drill, knows, sessions)
+            .await
+    }
+}

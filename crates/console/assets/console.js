@@ -1,0 +1,48 @@
+// What a page does beyond HTML: times that count down, and forms that are sent once. Every page works without it.
+
+/** Writes the time that is left into each `<time data-until>`. */
+function countDown() {
+    for (const element of document.querySelectorAll('time[data-until]')) {
+        const seconds = Math.round((Date.parse(element.dateTime) - Date.now()) / 1000);
+        if (Number.isNaN(seconds)) {
+            continue;
+        }
+        element.textContent = left(seconds);
+        element.toggleAttribute('data-soon', seconds < 60);
+        element.title = new Date(element.dateTime).toLocaleString();
+    }
+}
+
+/** A number of seconds in words. */
+function left(seconds) {
+    if (seconds <= 0) {
+        return 'time is over';
+    }
+    if (seconds < 60) {
+        return `${seconds} s left`;
+    }
+    const minutes = Math.floor(seconds / 60);
+    return minutes < 60 ? `${minutes} min left` : `${Math.floor(minutes / 60)} h ${minutes % 60} min left`;
+}
+
+// A second click must not send a second request; the button is disabled after its value is taken.
+document.addEventListener('submit', (event) => {
+    if (event.target.dataset.sent) {
+        event.preventDefault();
+        return;
+    }
+    event.target.dataset.sent = 'true';
+    for (const button of event.target.querySelectorAll('button')) {
+        button.setAttribute('aria-disabled', 'true');
+    }
+});
+
+// A page that the browser kept shows the state of then; the form can be sent again after a return to it.
+window.addEventListener('pageshow', (event) => {
+    if (event.persisted) {
+        window.location.reload();
+    }
+});
+
+countDown();
+setInterval(countDown, 1000);

@@ -1,0 +1,135 @@
+//! Sessions of operators in a browser: ids kept hashed and in memory, so that a restart ends them all.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use keepgate_admin::{Operator, Operators, TokenDigest};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+/// Longest time a session lasts.
+pub(crate) const MAX_AGE: Duration = Duration::from_secs(8 * 60 * 60);
+/// Time without a request after which it ends.
+const MAX_IDLE: Duration = Duration::from_secs(30 * 60);
+/// Most sessions of one operator; the oldest ends for another.
+const MAX_OF_ONE: usize = 8;
+/// Most sessions in all: a login needs a token, so only operators can reach it.
+const MAX: usize = 1024;
+
+/// Hash of a session's id.
+type SessionKey = [u8; 32];
+
+/// One session.
+#[derive(Debug)]
+struct LoginSession {
+    holder: TokenDigest,
+    /// Key of the tokens in its forms.
+    form_key: Zeroizing<[u8; 32]>,
+    began: Instant,
+    used: Instant,
+}
+
+impl LoginSession {
+    fn is_over(&self, now: Instant) -> bool {
+        now.duration_since(self.began) >= MAX_AGE || now.duration_since(self.used) >= MAX_IDLE
+    }
+}
+
+/// Every session.
+#[derive(Debug, Default)]
+pub(crate) struct LoginSessions(Mutex<HashMap<SessionKey, LoginSession>>);
+
+/// A session that was found, with who its operator is now.
+#[derive(Debug)]
+pub(crate) struct Visitor {
+    /// The operator, with the roles of now.
+    pub(crate) operator: Operator,
+    session: SessionKey,
+    form_key: Zeroizing<[u8; 32]>,
+}
+
+impl LoginSessions {
+    fn all(&self) -> MutexGuard<'_, HashMap<SessionKey, LoginSession>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a session for the holder of a token, and gives its id, this once. `None` without random bytes, or when there are
+    /// too many sessions.
+    pub(crate) fn begin(&self, holder: TokenDigest, now: Instant) -> Option<Zeroizing<String>> {
+        let (mut id, mut form_key) = (Zeroizing::new([0; 32]), Zeroizing::new([0; 32]));
+        getrandom::fill(id.as_mut()).ok()?;
+        getrandom::fill(form_key.as_mut()).ok()?;
+        let id = Zeroizing::new(URL_SAFE_NO_PAD.encode(id.as_ref()));
+        let mut all = self.all();
+        all.retain(|_, session| !session.is_over(now));
+        let own = all.iter().filter(|(_, session)| session.holder == holder);
+        let own: Vec<_> = own.map(|(key, session)| (session.used, *key)).collect();
+        if own.len() >= MAX_OF_ONE
+            && let Some((_, oldest)) = own.iter().min()
+        {
+            all.remove(oldest);
+        }
+        if all.len() >= MAX {
+            return None;
+        }
+        let session = LoginSession {
+            holder,
+            form_key,
+            began: now,
+            used: now,
+        };
+        all.insert(key_of(&id), session);
+        Some(id)
+    }
+
+    /// The session with this id, if it still lasts and its operator is one still: whoever was removed, or got another token, is
+    /// out with the next request.
+    pub(crate) fn find(&self, id: &str, operators: &Operators, now: Instant) -> Option<Visitor> {
+        let key = key_of(id);
+        let mut all = self.all();
+        let session = all.get_mut(&key)?;
+        let operator = operators.holder(&session.holder);
+        let Some(operator) = operator.filter(|_| !session.is_over(now)) else {
+            all.remove(&key);
+            return None;
+        };
+        session.used = now;
+        Some(Visitor {
+            operator,
+            session: key,
+            form_key: session.form_key.clone(),
+        })
+    }
+
+    /// Ends a session.
+    pub(crate) fn end(&self, visitor: &Visitor) {
+        self.all().remove(&visitor.session);
+    }
+}
+
+impl Visitor {
+    /// Token of the form that is sent to `action`: no other session and no other form has the same.
+    pub(crate) fn form_token(&self, action: &str) -> String {
+        let tag = blake3::keyed_hash(&self.form_key, action.as_bytes());
+        URL_SAFE_NO_PAD.encode(tag.as_bytes())
+    }
+
+    /// Whether a token is that of the form for `action`.
+    pub(crate) fn sent_form(&self, action: &str, token: &str) -> bool {
+        self.form_token(action)
+            .as_bytes()
+            .ct_eq(token.as_bytes())
+            .into()
+    }
+}
+
+fn key_of(id: &str) -> SessionKey {
+    *blake3::hash(id.as_bytes()).as_bytes()
+}
+
+#[cfg(test)]
+mod tests;

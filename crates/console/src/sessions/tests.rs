@@ -1,0 +1,102 @@
+//! Sessions that last, end, and are somebody else's.
+
+use std::{sync::Arc, time::SystemTime};
+
+use keepgate_admin::{Role, Token, add, revoke};
+
+use super::*;
+
+struct Office {
+    state: tempfile::TempDir,
+    operators: Operators,
+}
+
+impl Office {
+    fn new() -> Self {
+        let state = tempfile::tempdir().unwrap();
+        let token = Arc::new(Token::open(state.path()).unwrap());
+        let operators = Operators::open(state.path(), token).unwrap();
+        Self { state, operators }
+    }
+
+    fn add(&self, name: &str) -> TokenDigest {
+        let roles = vec![Role::Approver];
+        let now = SystemTime::now();
+        let (_, token) = add(self.state.path(), name, roles, Vec::new(), now).unwrap();
+        self.operators.reload().unwrap();
+        let (operator, digest) = self.operators.login(token.as_bytes()).unwrap();
+        assert_eq!(&*operator.name, name);
+        digest
+    }
+}
+
+#[test]
+fn sessions_end_after_their_time_without_requests_and_with_their_operator() {
+    let office = Office::new();
+    let (ann, bob) = (office.add("ann"), office.add("bob"));
+    let sessions = LoginSessions::default();
+    let start = Instant::now();
+    let begin = |holder| sessions.begin(holder, start).unwrap();
+    let find = |id: &str, after: u64| {
+        let now = start + Duration::from_secs(after);
+        let found = sessions.find(id, &office.operators, now);
+        found.map(|visitor| visitor.operator.name.to_string())
+    };
+    let minutes = |minutes: u64| minutes * 60;
+
+    let id = begin(ann);
+    assert_eq!(find(&id, 0).as_deref(), Some("ann"));
+    assert_eq!(find("", 0), None);
+    assert_eq!(find(&id[1..], 0), None);
+    // Idle.
+    assert_eq!(find(&id, minutes(29)).as_deref(), Some("ann"));
+    assert_eq!(find(&id, minutes(58)).as_deref(), Some("ann"));
+    assert_eq!(find(&id, minutes(88)), None);
+    assert_eq!(find(&id, minutes(1)), None, "an end is one");
+    // Old, however often it is used.
+    let id = begin(ann);
+    for after in (0..minutes(480)).step_by(1200) {
+        assert!(find(&id, after).is_some(), "{after}");
+    }
+    assert_eq!(find(&id, minutes(480)), None);
+    // Its operator is removed.
+    let (ann, bob) = (begin(ann), begin(bob));
+    revoke(office.state.path(), "ann", SystemTime::now()).unwrap();
+    office.operators.reload().unwrap();
+    assert_eq!(find(&ann, 0), None);
+    assert_eq!(find(&bob, 0).as_deref(), Some("bob"));
+}
+
+#[test]
+fn an_operator_has_few_sessions_and_the_one_used_longest_ago_ends() {
+    let office = Office::new();
+    let ann = office.add("ann");
+    let sessions = LoginSessions::default();
+    let start = Instant::now();
+    let at = |seconds: usize| start + Duration::from_secs(seconds as u64);
+    let ids: Vec<_> = (0..=MAX_OF_ONE)
+        .map(|seconds| sessions.begin(ann, at(seconds)).unwrap())
+        .collect();
+    for (place, id) in ids.iter().enumerate() {
+        let found = sessions.find(id, &office.operators, at(60));
+        assert_eq!(found.is_some(), place > 0, "{place}");
+    }
+}
+
+#[test]
+fn a_form_token_is_of_one_session_and_one_action() {
+    let office = Office::new();
+    let ann = office.add("ann");
+    let sessions = LoginSessions::default();
+    let now = Instant::now();
+    let visit = || {
+        let id = sessions.begin(ann, now).unwrap();
+        sessions.find(&id, &office.operators, now).unwrap()
+    };
+    let (one, two) = (visit(), visit());
+    let token = one.form_token("/console/kills");
+    assert!(one.sent_form("/console/kills", &token));
+    assert!(!one.sent_form("/console/kills/preview", &token));
+    assert!(!one.sent_form("/console/kills", ""));
+    assert!(!two.sent_form("/console/kills", &token));
+}

@@ -1,0 +1,110 @@
+//! Hostile texts on pages.
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn markup_and_what_hides_are_shown_and_never_act() {
+    for (text, html) in [
+        ("plain", "plain"),
+        (
+            "<script>alert('1')</script>&\"",
+            "&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;&quot;",
+        ),
+        ("a\u{202e}b", "a<i class=\"esc\">\\u{202e}</i>b"),
+        ("\0\u{200b}", "<i class=\"esc\">\\u{0}\\u{200b}</i>"),
+        (
+            "a\nb\tc",
+            "a<i class=\"esc\">\\n</i>\nb<i class=\"esc\">\\t</i>c",
+        ),
+        // An escape that the text spells itself is not marked as one.
+        ("\\u{202e}", "\\u{202e}"),
+    ] {
+        let expected = format!("<bdi class=\"text\" dir=\"ltr\">{html}</bdi>");
+        assert_eq!(Hostile::whole(text).to_string(), expected, "{text:?}");
+    }
+    let brief = Hostile::brief("a\nb").to_string();
+    assert_eq!(brief, "<bdi dir=\"ltr\">a<i class=\"esc\">\\n</i>b</bdi>");
+}
+
+#[test]
+fn long_texts_are_folded_under_length_and_hash_and_never_cut() {
+    let text = "x".repeat(1 << 20);
+    let html = Hostile::whole(&text).to_string();
+    assert!(html.contains(&text));
+    assert!(
+        html.starts_with("<details class=\"fold\"><summary>"),
+        "{}",
+        &html[..80]
+    );
+    let digest = Sha256::digest(text.as_bytes());
+    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert!(html.contains(&format!("1,048,576 characters, SHA-256 {hex}")));
+    let brief = Hostile::brief(&text).to_string();
+    assert!(
+        brief.len() < 300 && brief.contains("1,048,576 characters"),
+        "{brief}"
+    );
+    assert!(
+        !Hostile::whole(&"x".repeat(FOLD))
+            .to_string()
+            .contains("details")
+    );
+}
+
+proptest! {
+    /// Whatever it is: no tag but our own, nothing hidden, and what was written can be read back.
+    #[test]
+    fn any_text_is_inert_and_whole(text in "\\PC*|.*|[<>&\"'\u{202a}-\u{202e}\u{2066}-\u{2069}\u{0}-\u{1f}\u{200b}-\u{200f}]{0,900}") {
+        for html in [Hostile::whole(&text).to_string(), Hostile::brief(&text).to_string()] {
+            let hidden = html.chars().find(|it| is_hidden(*it) && *it != '\n');
+            prop_assert_eq!(hidden, None);
+            prop_assert_eq!(without_our_tags(&html).find(['<', '>']), None);
+        }
+        let whole = Hostile::whole(&text).to_string();
+        let (_, body) = whole.rsplit_once("<bdi class=\"text\" dir=\"ltr\">").unwrap();
+        let shown = body.replace("</i>\n", "</i>").replace("</details>", "").replace("</bdi>", "");
+        prop_assert_eq!(without_our_tags(&shown), expected(&text));
+    }
+}
+
+fn without_our_tags(html: &str) -> String {
+    let tags = [
+        "<bdi class=\"text\" dir=\"ltr\">",
+        "<bdi dir=\"ltr\">",
+        "</bdi>",
+        "<i class=\"esc\">",
+        "</i>",
+        "<small>",
+        "</small>",
+        "<details class=\"fold\">",
+        "</details>",
+        "<summary>",
+        "</summary>",
+    ];
+    tags.iter()
+        .fold(html.to_owned(), |html, tag| html.replace(tag, ""))
+}
+
+/// The text as a reader sees it.
+fn expected(text: &str) -> String {
+    let mut out = String::new();
+    for character in text.chars() {
+        match character {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '&' => out.push_str("&amp;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            _ if is_hidden(character) => {
+                out.push_str(&format!("\\u{{{:x}}}", u32::from(character)))
+            }
+            _ => out.push(character),
+        }
+    }
+    out
+}
