@@ -72,13 +72,14 @@ impl Answer {
     /// The body as text, with the decision ids of refusals as `ID`: they differ where nothing else does.
     pub fn masked(&self) -> String {
         let mut text = String::from_utf8_lossy(&self.body).into_owned();
-        let member = "\"decision_id\":\"";
-        let mut from = 0;
-        while let Some(at) = text.get(from..).and_then(|rest| rest.find(member)) {
-            let begin = from + at + member.len();
-            let end = text[begin..].find('"').map_or(text.len(), |at| begin + at);
-            text.replace_range(begin..end, "ID");
-            from = begin;
+        for member in ["\"decision_id\":\"", "\"authorizationContextId\":\""] {
+            let mut from = 0;
+            while let Some(at) = text.get(from..).and_then(|rest| rest.find(member)) {
+                let begin = from + at + member.len();
+                let end = text[begin..].find('"').map_or(text.len(), |at| begin + at);
+                text.replace_range(begin..end, "ID");
+                from = begin;
+            }
         }
         text
     }

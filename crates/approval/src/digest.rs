@@ -21,6 +21,11 @@ impl CallDigest {
         blake3::Hash::from_bytes(*digest).to_hex().to_string()
     }
 
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Digest of `call` of a tenant.
     pub fn of(key: &StoreKey, tenant: &Tenant, call: &FrozenCall) -> Self {
         let caller = &call.caller;
@@ -59,7 +64,7 @@ impl CallDigest {
 }
 
 /// Hash of parts, each with its length before it, so that no two lists have the same bytes.
-fn hash(key: &StoreKey, tenant: &Tenant, parts: &[Option<&[u8]>]) -> [u8; 32] {
+pub(crate) fn hash(key: &StoreKey, tenant: &Tenant, parts: &[Option<&[u8]>]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new_keyed(&key.digest_key(tenant));
     for part in parts {
         match part {

@@ -118,6 +118,8 @@ codes! {
     ApprovalRequired = "approval_required", Policy;
     /// The call waits for a person's approval.
     ApprovalPending = "approval_pending", Policy;
+    /// The state that came with the call is not one of this gateway for this call, or is over.
+    RequestStateInvalid = "request_state_invalid", Client;
     /// A person has denied this very call a short time ago.
     ApprovalDenied = "approval_denied", Policy;
     /// The approval a call waited for ended before the call could use it.
@@ -197,6 +199,22 @@ pub struct ApprovalNote {
     pub id: Arc<str>,
     /// Time before another attempt may pass.
     pub retry: Duration,
+    /// Form of the answer.
+    pub answer: WaitAnswer,
+}
+
+/// Form of the answer to a call that waits for a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WaitAnswer {
+    /// A result that reports an error, or an error.
+    Plain,
+    /// A request for input: the client makes the call again by itself, with this state (2026-07-28 `basic/patterns/mrtr`).
+    Round {
+        /// The sealed state.
+        state: Box<str>,
+        /// The page its user can follow meanwhile.
+        link: Option<Box<str>>,
+    },
 }
 
 /// A call that was turned away. Its parts are read through it, as its fields.

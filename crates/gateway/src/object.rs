@@ -15,6 +15,14 @@ pub(crate) fn replaced(object: Raw<'_>, name: &str, by: Option<&str>) -> String 
     format!("{{{}}}", members.collect::<Vec<_>>().join(","))
 }
 
+/// An object's text without the members of these names.
+pub(crate) fn without(object: Raw<'_>, names: &[&str]) -> String {
+    let members = object.members();
+    let kept = members.filter(|(key, _)| !names.iter().any(|name| key.is_text(name)));
+    let kept = kept.map(|(key, value)| format!("{}:{}", key.as_str(), value.as_str()));
+    format!("{{{}}}", kept.collect::<Vec<_>>().join(","))
+}
+
 /// Capabilities without those of tasks, which are not passed on yet: the capability of 2025-11-25 and the extension of
 /// 2026-07-28. What the gateway would refuse must not be declared, to either side. `None` if they have none.
 pub(crate) fn without_tasks(capabilities: Raw<'_>) -> Option<String> {

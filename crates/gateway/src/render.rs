@@ -1,13 +1,14 @@
 //! How a refusal is worded. The only place that does; `docs/refusals.md` explains each code to the person who meets it.
 
 pub mod challenge;
+mod envelope;
 mod table;
 
 use std::fmt::Write as _;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use keepgate_call::{Ask, Call, Code, Refusal};
+use keepgate_call::{Ask, Call, Code, Refusal, WaitAnswer};
 use keepgate_mcp::{
     Era, EraError, encode, error,
     id::Id,
@@ -21,6 +22,9 @@ use self::table::{Way, Wording, wording};
 
 /// The member of `_meta` that names a subscription.
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
+
+/// Key of the request for input that has the link of an approval.
+pub(crate) const LINK_REQUEST: &str = "approval";
 
 /// What a refused message was, as far as its refusal must be shaped after it.
 #[derive(Debug, Clone)]
@@ -151,6 +155,7 @@ pub fn message(refusal: &Refusal, asked: &Asked, id: &Id) -> Bytes {
             let number = not_found_number(asked);
             encode::error(Some(id), number, &not_found(asked), Some(&data))
         }
+        Way::Result if let Some(round) = round(refusal) => encode::result(id, &round),
         Way::Result if matches!(asked.method, Some(Method::ToolsCall)) => {
             encode::result(id, &tool_refusal(refusal, asked.era))
         }
@@ -246,10 +251,41 @@ fn tool_refusal(refusal: &Refusal, era: Era) -> String {
     } else {
         ""
     };
-    let data = data(refusal);
+    let (data, envelope) = (data(refusal), envelope::member(refusal));
     format!(
-        "{{{kind}\"content\":[{{\"type\":\"text\",\"text\":{said}}}],\"isError\":true,\"_meta\":{{\"dev.keepgate/refusal\":{data}}}}}"
+        "{{{kind}\"content\":[{{\"type\":\"text\",\"text\":{said}}}],\"isError\":true,\"_meta\":{{\"dev.keepgate/refusal\":{data}{envelope}}}}}"
     )
+}
+
+/// The request for input that has the client of a call that waits make it again (2026-07-28 `basic/patterns/mrtr`).
+fn round(refusal: &Refusal) -> Option<String> {
+    let approval = refusal.approval.as_deref()?;
+    let WaitAnswer::Round { state, link } = &approval.answer else {
+        return None;
+    };
+    let mut result = format!(
+        r#"{{"resultType":"input_required","requestState":{}"#,
+        encode::escape(state)
+    );
+    if let Some(link) = link {
+        let message = format!(
+            "A person has to approve this call before it is made ({}): open the page to decide, or to see who may.",
+            approval.id
+        );
+        let _infallible = write!(
+            result,
+            r#","inputRequests":{{"{LINK_REQUEST}":{{"method":"elicitation/create","params":{{"mode":"url","message":{},"url":{}}}}}}}"#,
+            encode::escape(&message),
+            encode::escape(link)
+        );
+    }
+    let _infallible = write!(
+        result,
+        r#","_meta":{{"dev.keepgate/refusal":{}{}}}}}"#,
+        data(refusal),
+        envelope::member(refusal)
+    );
+    Some(result)
 }
 
 /// The sentence: the code's own words, then what the authors of the rules said, or the detail.

@@ -8,6 +8,7 @@ mod narrow;
 mod post;
 mod run;
 mod sse;
+mod state;
 
 use std::{
     collections::BTreeMap,
@@ -228,6 +229,7 @@ impl Inner {
         revision: Revision,
         ask: Ask,
     ) -> Result<Call, Refusal> {
+        let (ask, state) = state::taken(ask)?;
         let received = SystemTime::now();
         let (id, random) = self.shared.ids.next(received);
         let trace = match &ask {
@@ -267,7 +269,7 @@ impl Inner {
             left: AtomicBool::new(false),
             resumes: Default::default(),
             handover: Default::default(),
-            wait: Wait::new(stateful),
+            wait: Wait::new(stateful, state),
             trace,
         })
     }

@@ -6,15 +6,18 @@
 mod held;
 mod hold;
 mod ladder;
+mod pending;
+mod rounds;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use keepgate_approval::{
-    Approvals, Denial, Destination, Duty, FrozenCall, FrozenCaller, HoldTimes, Requirement, Risk,
+    Approvals, Denial, Destination, Duty, FrozenCall, FrozenCaller, Requirement, Risk,
     Settings as Terms, Use,
 };
-use keepgate_call::{ApprovalNote, Call, Code, Refusal, ServerName};
+use keepgate_call::{ApprovalNote, Call, CallState, Code, Refusal, ServerName, WaitAnswer};
 use keepgate_mcp::{
+    Era,
     json::canonical,
     message::{Message, Request},
     method::{Method, Subject},
@@ -23,8 +26,7 @@ use keepgate_policy::{self as policy, Approval, Decision, Effect, ToolFacts};
 
 use self::{
     held::{LentPlaces, ServerPlaces},
-    hold::{hold, still_wanted},
-    ladder::{Rung, Situation},
+    pending::{Held, PendingCall},
 };
 use super::{
     catalog::Catalogs,
@@ -97,58 +99,69 @@ impl RequireApproval {
         // Made again after the wait: its arguments may be a megabyte, and a held call has them in its message already.
         let frozen = || self.freeze(bound, request, decision, terms, &settings);
         let call = &bound.call;
-        let entered = match approvals.enter(call, frozen()).await {
+        let first = frozen();
+        let state = self.state(approvals, call, &first, decision).await?;
+        let entered = match approvals.enter(call, first).await {
             Err(Denial::Pending { id, expires_in }) => {
-                let Some(lent) = self.held(approvals, call, &id, &settings.hold).await? else {
-                    return Err(denied(Denial::Pending { id, expires_in }, call, decision));
+                let wait = PendingCall {
+                    gate: self,
+                    approvals,
+                    call,
+                    request,
+                    id: &id,
+                    settings: &settings,
+                    state: state.as_ref(),
                 };
-                self.unchanged(bound, tool, request, decision)?;
-                // Before the approval is used: a call without a place would use it up for nothing.
-                lent.take_back()?;
-                approvals.enter_held(call, frozen(), &id).await
+                match wait.held().await? {
+                    Held::Answered(answer) => {
+                        let denial = Denial::Pending { id, expires_in };
+                        return Err(denied(denial, call, decision, answer));
+                    }
+                    Held::Again(answer, lent) => {
+                        self.unchanged(bound, tool, request, decision)?;
+                        // Before the approval is used: a call without a place would use it up for nothing.
+                        lent.map_or(Ok(()), LentPlaces::take_back)?;
+                        let again = frozen();
+                        let answer = match answer {
+                            Some(round) => wait.round(round, &again, expires_in),
+                            None => WaitAnswer::Plain,
+                        };
+                        let entered = approvals.enter_held(call, again, &id).await;
+                        entered.map_err(|denial| denied(denial, call, decision, answer))
+                    }
+                }
             }
-            entered => entered,
+            entered => entered.map_err(|denial| denied(denial, call, decision, WaitAnswer::Plain)),
         };
-        match entered {
-            Ok(used) => {
-                call.carried.note_approval(used.approval());
-                Ok(Box::new(used))
-            }
-            Err(denial) => Err(denied(denial, call, decision)),
-        }
+        let used = entered?;
+        call.carried.note_approval(used.approval());
+        Ok(Box::new(used))
     }
 
-    /// Holds a call that waits, as its client can take it. Gives the places that others had meanwhile; `None` when the call is to
-    /// be answered that it waits.
+    /// The state of ours that the client has brought back, for this very call.
     ///
     /// # Errors
-    /// The refusal of a call that may not go on.
-    async fn held(
+    /// `request_state_invalid` for any other.
+    async fn state(
         &self,
         approvals: &Approvals,
         call: &Call,
-        id: &Arc<str>,
-        times: &HoldTimes,
-    ) -> Result<Option<LentPlaces>, Refusal> {
-        let rung = Situation::of(call, times).rung();
-        let time = match rung {
-            Rung::Rounds => times.round.min(times.total),
-            Rung::Stream => times.stream,
-            Rung::Answer => return Ok(None),
-        };
-        // As many are held as may be: this one is answered that it waits.
-        let Some(place) = approvals.hold(&call.caller) else {
+        frozen: &FrozenCall,
+        decision: &Decision,
+    ) -> Result<Option<CallState>, Refusal> {
+        let Some(brought) = &call.wait.state else {
             return Ok(None);
         };
-        if matches!(rung, Rung::Stream) {
-            call.wait.hold(id);
-        }
-        let lent = self.places.lend(call);
-        hold(approvals, &self.load, (call, id), time).await;
-        drop(place);
-        still_wanted(call)?;
-        // Nobody would have the result: what was approved meanwhile is there for the next equal call.
-        Ok((!call.is_left()).then_some(lent))
+        let (caller, server) = (&call.caller, &call.server);
+        let state = match call.revision.era() {
+            Era::Stateless => approvals.open_state(caller, server, &brought.text).await,
+            // These revisions have none.
+            Era::Stateful => None,
+        };
+        let digest = approvals.digest(&caller.tenant, frozen);
+        let own = state.filter(|state| digest.is_some_and(|own| *own.as_bytes() == state.digest));
+        let invalid = || refused(Code::RequestStateInvalid, decision);
+        own.map(Some).ok_or_else(invalid)
     }
 
     /// Whether policy still has the same terms for a call that was held: else the client's next attempt meets the new ones.
@@ -325,18 +338,20 @@ fn requirement(decision: &Decision, terms: &Approval, defaults: &Terms) -> Requi
 }
 
 /// The refusal of a call that has no approval to use.
-fn denied(denial: Denial, call: &Call, decision: &Decision) -> Refusal {
-    let noted = |code, id: Arc<str>, retry| {
+fn denied(denial: Denial, call: &Call, decision: &Decision, answer: WaitAnswer) -> Refusal {
+    let noted = |code, id: Arc<str>, retry, answer| {
         call.carried.note_approval(&id);
         let mut refusal = refused(code, decision);
-        refusal.approval = Some(Box::new(ApprovalNote { id, retry }));
+        refusal.approval = Some(Box::new(ApprovalNote { id, retry, answer }));
         refusal
     };
     match denial {
         Denial::Pending { id, expires_in } => {
-            noted(Code::ApprovalPending, id, RETRY.min(expires_in))
+            noted(Code::ApprovalPending, id, RETRY.min(expires_in), answer)
         }
-        Denial::Denied { id, again_in } => noted(Code::ApprovalDenied, id, again_in),
+        Denial::Denied { id, again_in } => {
+            noted(Code::ApprovalDenied, id, again_in, WaitAnswer::Plain)
+        }
         Denial::Ended { id, end } => {
             call.carried.note_approval(&id);
             let mut refusal = Refusal::new(Code::ApprovalEnded).detail(format!(

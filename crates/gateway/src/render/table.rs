@@ -88,6 +88,7 @@ pub(super) const TABLE: &[Wording] = &[
     row(Code::PolicyFailed, Way::Result, StatusCode::FORBIDDEN, -31002, "refused: policy could not be evaluated"),
     row(Code::ApprovalRequired, Way::Result, StatusCode::FORBIDDEN, -31003, "refused: this call needs an approval"),
     row(Code::ApprovalPending, Way::Result, StatusCode::FORBIDDEN, -31014, "not executed: the call waits for a person's approval"),
+    row(Code::RequestStateInvalid, Way::Result, StatusCode::BAD_REQUEST, -31017, "not executed: `requestState` is not one for this call, or is over: make the call again without it"),
     row(Code::ApprovalDenied, Way::Result, StatusCode::FORBIDDEN, -31015, "not executed: a person has denied this call"),
     row(Code::ApprovalEnded, Way::Result, StatusCode::CONFLICT, -31018, "not executed: the approval this call waited for is over"),
     row(Code::ApprovalUnavailable, Way::Result, StatusCode::SERVICE_UNAVAILABLE, -31016, "not executed: approvals cannot be asked for now"),

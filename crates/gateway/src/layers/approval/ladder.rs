@@ -1,12 +1,12 @@
 //! The ladder: how a call that waits for a person is answered, by what its client can take.
 
-use keepgate_approval::HoldTimes;
-use keepgate_call::Call;
-use keepgate_mcp::Era;
+use keepgate_mcp::{Era, message::Request};
 
 /// One rung, the best first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rung {
+    /// The client's user gets the link of the approval, and the client makes the call again; later rounds are held.
+    Link,
     /// The client makes the call again by itself; each round is held (2026-07-28 `basic/patterns/mrtr`).
     Rounds,
     /// The call is held, and its response stream shows that it lives.
@@ -20,35 +20,34 @@ pub(super) enum Rung {
 pub(super) struct Situation {
     /// Era of its revision.
     pub(super) era: Era,
+    /// Whether this request declares that its client sends users to URLs, and there is one to send them to.
+    pub(super) has_link: bool,
+    /// Whether it is the first round.
+    pub(super) is_first: bool,
     /// Whether the response may begin as a stream before its answer is there.
     pub(super) may_stream: bool,
-    /// Whether calls of its era are held.
+    /// Whether it may be held, now and by the settings.
     pub(super) is_held: bool,
 }
 
 impl Situation {
-    /// The situation of a call.
-    pub(super) fn of(call: &Call, times: &HoldTimes) -> Self {
-        let era = call.revision.era();
-        let time = match era {
-            Era::Stateless => times.round.min(times.total),
-            Era::Stateful => times.stream,
-        };
-        Self {
-            era,
-            may_stream: call.wait.may_stream,
-            is_held: !time.is_zero(),
-        }
-    }
-
     /// The best rung the client can take.
     pub(super) fn rung(self) -> Rung {
         match self.era {
+            Era::Stateless if self.is_first && self.has_link => Rung::Link,
             Era::Stateless if self.is_held => Rung::Rounds,
             Era::Stateful if self.is_held && self.may_stream => Rung::Stream,
             Era::Stateless | Era::Stateful => Rung::Answer,
         }
     }
+}
+
+/// Whether a request of 2026-07-28 declares that its client sends users to URLs.
+pub(super) fn declares_url(request: &Request) -> bool {
+    let capabilities = request.meta().client_capabilities();
+    let elicitation = capabilities.and_then(|all| all.member("elicitation"));
+    let url = elicitation.and_then(|elicitation| elicitation.member("url"));
+    url.is_some_and(|url| url.is_object())
 }
 
 #[cfg(test)]
@@ -59,24 +58,37 @@ mod tests {
 
     #[test]
     fn every_client_gets_the_best_rung_it_can_take() {
-        // Era, open stream, held, rung.
-        let table = [
-            (Era::Stateless, true, true, Rung::Rounds),
-            (Era::Stateless, false, true, Rung::Rounds),
-            (Era::Stateless, true, false, Rung::Answer),
-            (Era::Stateless, false, false, Rung::Answer),
-            (Era::Stateful, true, true, Rung::Stream),
-            (Era::Stateful, false, true, Rung::Answer),
-            (Era::Stateful, true, false, Rung::Answer),
-            (Era::Stateful, false, false, Rung::Answer),
-        ];
-        for (era, may_stream, is_held, rung) in table {
-            let situation = Situation {
-                era,
-                may_stream,
-                is_held,
-            };
-            assert_eq!(situation.rung(), rung, "{situation:?}");
+        let either = [false, true];
+        let mut seen = 0;
+        for era in [Era::Stateless, Era::Stateful] {
+            for has_link in either {
+                for is_first in either {
+                    for may_stream in either {
+                        for is_held in either {
+                            let situation = Situation {
+                                era,
+                                has_link,
+                                is_first,
+                                may_stream,
+                                is_held,
+                            };
+                            // Era, link in the first round, open stream, held.
+                            let row = (era, has_link && is_first, may_stream, is_held);
+                            let rung = match row {
+                                (Era::Stateless, true, _, _) => Rung::Link,
+                                (Era::Stateless, false, _, true) => Rung::Rounds,
+                                (Era::Stateless, false, _, false) => Rung::Answer,
+                                (Era::Stateful, _, true, true) => Rung::Stream,
+                                (Era::Stateful, _, false, _) => Rung::Answer,
+                                (Era::Stateful, _, true, false) => Rung::Answer,
+                            };
+                            assert_eq!(situation.rung(), rung, "{situation:?}");
+                            seen += 1;
+                        }
+                    }
+                }
+            }
         }
+        assert_eq!(seen, 32);
     }
 }
