@@ -1,6 +1,6 @@
 //! Rounds of 2026-07-28: the client makes the call again by itself, with a sealed state.
 
-use keepgate_tests::{Answer, Client, client::modern_meta};
+use keepgate_tests::{Answer, Client, FakeServer, Heard, Say, client::modern_meta};
 use serde_json::{Value, json};
 
 use super::super::approvals::{agent, decide, keepgate, ran, server, waiting, waits};
@@ -105,6 +105,34 @@ async fn a_state_is_worth_nothing_but_to_whom_and_for_what_it_was_given() {
     assert_eq!(heard["params"]["inputResponses"], json!({"a": {}}));
     // The call it was given for runs still.
     assert!(ran(&round(&client, 1, &given).await));
+    gate.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_yes_is_no_yes_to_what_the_server_asks_for_after() {
+    let server = FakeServer::with_tools(|heard: &Heard| {
+        let id = &heard.json()["id"];
+        let result = json!({"resultType": "input_required", "requestState": "of the server"});
+        Say::json(&json!({"jsonrpc": "2.0", "id": id, "result": result}))
+    })
+    .await;
+    let (gate, people) = gate(&server, json!({"round": "1s"})).await;
+    let client = agent(&gate, &people.key);
+    let given = state(&delete(&client, 1, &[]).await);
+    let id = waiting(&gate, &people.ann).await;
+    decide(&gate, &people.ann, "approve", &id).await;
+    let answer = round(&client, 1, &given).await;
+    let result = &answer.json()["result"];
+    assert_eq!(result["requestState"], "of the server", "{answer:?}");
+    // More than was shown: another request.
+    let more = json!({"q": {"action": "accept", "content": {"id": 2}}});
+    let more = [
+        ("requestState", json!("of the server")),
+        ("inputResponses", more),
+    ];
+    state(&delete(&client, 1, &more).await);
+    assert_ne!(waiting(&gate, &people.ann).await, id);
+    assert_eq!(sent(&server), 1);
     gate.end().await;
 }
 
