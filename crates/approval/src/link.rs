@@ -17,6 +17,13 @@ impl ConsoleUrl {
         &self.0
     }
 
+    /// Host and perhaps a port, as a `Host` header has them.
+    pub fn authority(&self) -> &str {
+        self.0
+            .split_once("://")
+            .map_or(&*self.0, |(_, authority)| authority)
+    }
+
     /// Whether browsers reach it over TLS.
     pub fn is_https(&self) -> bool {
         self.0.starts_with("https://")

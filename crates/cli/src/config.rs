@@ -148,8 +148,22 @@ pub struct Admin {
     pub public_url: Option<ConsoleUrl>,
     /// Its certificate; without one it speaks plain HTTP.
     pub tls: Option<Tls>,
-    /// Names that a `Host` header may carry beside addresses and `localhost`, lower case.
+    /// `admin.hosts`, lower case.
     pub hosts: Vec<String>,
+}
+
+impl Admin {
+    /// Names that a `Host` header may carry beside addresses and `localhost`: those of `admin.hosts`, and the console's.
+    #[must_use]
+    pub fn served_hosts(&self) -> Vec<String> {
+        let console = self.public_url.iter().map(ConsoleUrl::authority);
+        self.hosts
+            .iter()
+            .map(String::as_str)
+            .chain(console)
+            .map(str::to_owned)
+            .collect()
+    }
 }
 
 /// How callers prove who they are.

@@ -33,7 +33,7 @@ enum Effect {
 type Change = fn(&mut Value);
 
 /// The keys, and a change of each. A key stands for those below it.
-const KEYS: [(&str, Change, Effect); 38] = {
+const KEYS: [(&str, Change, Effect); 40] = {
     use Effect::{Applied, Restart, Taken};
     [
         (
@@ -76,6 +76,18 @@ const KEYS: [(&str, Change, Effect); 38] = {
         (
             "admin.hosts",
             |it| it["admin"]["hosts"] = json!(["admin.example"]),
+            Restart,
+        ),
+        (
+            "admin.public_url",
+            |it| it["admin"]["public_url"] = json!("https://console.example"),
+            Restart,
+        ),
+        (
+            "admin.tls",
+            |it| {
+                it["admin"]["tls"] = json!({"certificate": "certificate.pem", "key": "key.pem"});
+            },
             Restart,
         ),
         (

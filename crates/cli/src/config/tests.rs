@@ -160,7 +160,7 @@ fn every_key_arrives_where_it_belongs() {
         ["https://app.example", "http://localhost:5173"]
     );
     assert_eq!(
-        configuration.admin.hosts,
+        configuration.admin.served_hosts(),
         ["ops.internal", "console.example:9443"]
     );
     let console = configuration.approvals.console.as_ref().unwrap();

@@ -93,7 +93,7 @@ pub(super) async fn admin(
         Arc::clone(operators),
         kills.clone(),
         opened.shared.approvals.clone(),
-        configuration.admin.hosts.clone(),
+        configuration.admin.served_hosts(),
     );
     let console = ConsoleSettings {
         public_url: configuration.admin.public_url.clone(),

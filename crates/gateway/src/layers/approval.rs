@@ -35,7 +35,7 @@ use super::{
 };
 use crate::{
     edge::room::Load, gate::Gate, knowledge::Knowledge, session::destinations, settings::Settings,
-    shared::Shared,
+    shared::Shared, wall_clock::WallClock,
 };
 
 /// Time after which a client should look whether somebody has decided.
@@ -47,6 +47,7 @@ pub struct RequireApproval {
     approvals: Option<Approvals>,
     policy: Judge,
     load: Arc<Load>,
+    clock: Arc<WallClock>,
     catalogs: Arc<Catalogs>,
     references: BTreeMap<ServerName, Arc<[Arc<str>]>>,
     destinations: BTreeMap<ServerName, Arc<Destination>>,
@@ -77,6 +78,7 @@ impl RequireApproval {
             approvals: shared.approvals.clone(),
             policy: Judge::new(shared, knowledge),
             load: Arc::clone(&shared.load),
+            clock: Arc::clone(&shared.clock),
             catalogs: Arc::clone(&shared.catalogs),
             references: settings.references(),
             destinations: destinations(settings),

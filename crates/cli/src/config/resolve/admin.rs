@@ -15,7 +15,8 @@ impl Resolver<'_> {
     pub(super) fn admin(&mut self, admin: &raw::Admin, data: &[At<SocketAddr>]) -> Option<Admin> {
         let public_url = self.console_url(admin);
         let tls = admin.tls.as_ref().and_then(|tls| self.tls(tls));
-        let hosts = self.console_hosts(admin, public_url.as_ref());
+        let hosts = admin.hosts.iter();
+        let hosts = hosts.filter_map(|host| self.host(host)).collect();
         let listen = self.address(&admin.listen)?;
         if listen.value.port() != 0
             && let Some(clash) = data.iter().find(|address| address.value == listen.value)
@@ -40,15 +41,15 @@ impl Resolver<'_> {
         }
         Some(Admin {
             listen: listen.value,
-            public_url: public_url.map(|(url, _)| url),
+            public_url,
             tls,
             hosts,
         })
     }
 
-    /// `admin.public_url` and its authority: an origin of its own, since cookies and passkeys are bound to it, and https, since
+    /// `admin.public_url`: an origin of its own, since cookies and passkeys are bound to it, and https, since
     /// browsers want that for both. A URL of this machine may be http: there is no way on which to listen in.
-    fn console_url(&mut self, admin: &raw::Admin) -> Option<(ConsoleUrl, String)> {
+    fn console_url(&mut self, admin: &raw::Admin) -> Option<ConsoleUrl> {
         let text = admin.public_url.as_ref()?;
         let url = self.url(text)?;
         let is_origin = matches!(url.path(), "" | "/") && url.query().is_none();
@@ -72,25 +73,6 @@ impl Resolver<'_> {
         }
         let authority = url.authority().map(|it| it.as_str().to_ascii_lowercase())?;
         let scheme = url.scheme_str().unwrap_or_default();
-        Some((
-            ConsoleUrl::new(&format!("{scheme}://{authority}")),
-            authority,
-        ))
-    }
-
-    /// Names that a `Host` header may carry: those that are written, and the one of the console.
-    fn console_hosts(
-        &mut self,
-        admin: &raw::Admin,
-        public_url: Option<&(ConsoleUrl, String)>,
-    ) -> Vec<String> {
-        let written = admin.hosts.iter();
-        let mut hosts: Vec<String> = written.filter_map(|host| self.host(host)).collect();
-        if let Some((_, authority)) = public_url
-            && !hosts.contains(authority)
-        {
-            hosts.push(authority.clone());
-        }
-        hosts
+        Some(ConsoleUrl::new(&format!("{scheme}://{authority}")))
     }
 }

@@ -1,15 +1,12 @@
 //! Calls that are held until somebody has decided. A held call has nothing but itself: no worker, no lock, no connection to its
 //! server.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
 use keepgate_approval::Approvals;
 use keepgate_call::{Call, Code, Refusal};
 
-use crate::edge::room::Load;
+use crate::{edge::room::Load, wall_clock::WallClock};
 
 /// Interval of looks whether a held call is still wanted.
 const LOOK: Duration = Duration::from_millis(250);
@@ -18,6 +15,7 @@ const LOOK: Duration = Duration::from_millis(250);
 pub(super) async fn hold(
     approvals: &Approvals,
     load: &Load,
+    clock: &WallClock,
     (call, id): (&Call, &Arc<str>),
     time: Duration,
 ) {
@@ -34,25 +32,25 @@ pub(super) async fn hold(
             () = changed => {}
             () = tokio::time::sleep_until(end) => return,
             () = load.drained() => return,
-            () = unwanted(call) => return,
+            () = unwanted(call, clock) => return,
         }
     }
 }
 
 /// Waits until a held call is not wanted any more.
-async fn unwanted(call: &Call) {
-    while !call.is_left() && still_wanted(call).is_ok() {
+async fn unwanted(call: &Call, clock: &WallClock) {
+    while !call.is_left() && still_wanted(call, clock).is_ok() {
         tokio::time::sleep(LOOK).await;
     }
 }
 
 /// Whether a call that was held may go on: its client has not cancelled it, and its credential has not ended.
-pub(super) fn still_wanted(call: &Call) -> Result<(), Refusal> {
+pub(super) fn still_wanted(call: &Call, clock: &WallClock) -> Result<(), Refusal> {
     if call.carried.is_cancelled() {
         return Err(Refusal::new(Code::Cancelled));
     }
     match call.caller.expires {
-        Some(end) if end <= SystemTime::now() => Err(Refusal::new(Code::AuthnInvalid)),
+        Some(end) if end <= clock.now() => Err(Refusal::new(Code::AuthnInvalid)),
         Some(_) | None => Ok(()),
     }
 }

@@ -74,9 +74,10 @@ impl PendingCall<'_> {
             call.wait.hold(self.id);
         }
         let lent = self.gate.places.lend(call);
-        hold(self.approvals, &self.gate.load, (call, self.id), time).await;
+        let (load, clock) = (&self.gate.load, &self.gate.clock);
+        hold(self.approvals, load, clock, (call, self.id), time).await;
         drop(place);
-        still_wanted(call)?;
+        still_wanted(call, clock)?;
         if call.is_left() {
             // Nobody would have the result: what was approved meanwhile is there for the next equal call.
             return Ok(Held::Answered(WaitAnswer::Plain));

@@ -157,8 +157,8 @@ fn links_lead_to_the_console_in_use_until_the_restart() {
         configuration(folder.path(), &keys)
     };
     let merged = merge(&at("old.example"), at("new.example"));
-    assert_eq!(merged.restart, ["admin.public_url", "admin.hosts"]);
+    assert_eq!(merged.restart, ["admin.public_url"]);
     let console = merged.configuration.approvals.console.unwrap();
     assert_eq!(console.origin(), "https://old.example");
-    assert_eq!(merged.configuration.admin.hosts, ["old.example"]);
+    assert_eq!(merged.configuration.admin.served_hosts(), ["old.example"]);
 }
