@@ -2,7 +2,7 @@
 //!
 //! It stands on the operators' listener next to [`keepgate_admin::Admin`], whose functions it calls: what an operator may do, and
 //! what a decision is bound to, is decided there once. A page works without script and a GET changes nothing. What agents,
-//! callers and servers have written reaches a page as [`text::Hostile`] or [`tree::Tree`] alone.
+//! callers and servers have written reaches a page as `text::Hostile` or `tree::Tree` alone.
 
 mod arrival;
 mod assets;
