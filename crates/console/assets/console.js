@@ -1,4 +1,4 @@
-// What a page does beyond HTML: times that count down, and forms that are sent once. Every page works without it.
+// Beyond HTML: times that count down, forms that are sent once, and the current page in view in the navigation. Every page works without it.
 
 /** Writes the time that is left into each `<time data-until>`. */
 function countDown() {
@@ -24,6 +24,9 @@ function left(seconds) {
     const minutes = Math.floor(seconds / 60);
     return minutes < 60 ? `${minutes} min left` : `${Math.floor(minutes / 60)} h ${minutes % 60} min left`;
 }
+
+// On a phone the navigation is wider than the page.
+document.querySelector('nav [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' });
 
 // A second click must not send a second request; the button is disabled after its value is taken.
 document.addEventListener('submit', (event) => {

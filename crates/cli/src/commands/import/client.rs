@@ -84,8 +84,20 @@ fn change(edit: &Edit) -> Change {
     }
 }
 
-/// Puts the new text in place of the file, with its mode; the old one stays as `FILE.bak`, for its owner alone.
-fn replace(file: &Path, old: &str, new: &str) -> Result<String, FileError> {
+/// A client's file that was not written.
+#[derive(Debug, thiserror::Error)]
+enum ReplaceError {
+    /// Its client, or somebody in an editor, wrote it after it was read.
+    #[error("changed while it was edited, nothing was written; run this again: `{0}`")]
+    Changed(String),
+    /// The disk did not take it.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// Puts the new text in place of the file, with its mode; the old one stays as `FILE.bak`, for its owner alone. A file that is
+/// not as it was read stays as it is: clients write theirs whenever they like, and no lock is agreed on with them.
+fn replace(file: &Path, old: &str, new: &str) -> Result<String, ReplaceError> {
     // A link is followed: people keep such files elsewhere and link to them.
     let file = fs::canonicalize(file).map_err(FileError::io("find", file))?;
     let mode = fs::metadata(&file).map_err(FileError::io("inspect", &file))?;
@@ -97,12 +109,18 @@ fn replace(file: &Path, old: &str, new: &str) -> Result<String, FileError> {
         .chain(&mut numbered)
         .filter(|path| path.symlink_metadata().is_err());
     let kept = free.next().unwrap_or_else(|| backup(&file));
-    keepgate_files::replace(&kept, old.as_bytes())?;
     let mut replacement = Replacement::begin(&file)?;
     replacement.write(new.as_bytes())?;
     let mode = Permissions::from_mode(mode.permissions().mode() & 0o777);
     let set = replacement.file().set_permissions(mode);
     set.map_err(FileError::io("set the mode of", &file))?;
+    keepgate_files::replace(&kept, old.as_bytes())?;
+    // As late as can be: what is left is the time of a rename.
+    let now = fs::read(&file).map_err(FileError::io("read", &file))?;
+    if now != old.as_bytes() {
+        fs::remove_file(&kept).map_err(FileError::io("remove", &kept))?;
+        return Err(ReplaceError::Changed(file.display().to_string()));
+    }
     replacement.commit()?;
     Ok(kept.display().to_string())
 }
@@ -148,3 +166,6 @@ fn shown(changed: &Changed, target: Target<'_>) -> String {
     });
     text
 }
+
+#[cfg(test)]
+mod tests;
