@@ -21,6 +21,8 @@ pub(super) struct Group {
     scope: Scope,
     until: Instant,
     count: u32,
+    /// Number of those counted that have a record of their own.
+    recorded: u32,
     /// When the first and the last were that are counted.
     ends: Option<(SystemTime, SystemTime)>,
     caller: Option<Arc<Caller>>,
@@ -55,6 +57,7 @@ impl Group {
             scope,
             until,
             count: 0,
+            recorded: 0,
             ends: None,
             caller: refused.caller.cloned(),
             server: refused.server.cloned(),
@@ -76,6 +79,7 @@ impl Group {
     /// Adds a cause. Returns the id its record has, and what that has to do with the others.
     pub(super) fn meet(&mut self, cause: u64) -> (DecisionId, Repeat) {
         self.causes.push(cause);
+        self.recorded = self.recorded.saturating_add(1);
         (self.id, self.opened())
     }
 
@@ -106,7 +110,8 @@ impl Group {
 
     /// Writes the count, if there is one: the first has its record.
     pub(super) fn write(&self, log: &Log, at: SystemTime) {
-        let Some((first, last)) = self.ends else {
+        let count = self.count.saturating_sub(self.recorded);
+        let Some((first, last)) = self.ends.filter(|_| count > 0) else {
             return;
         };
         let mut record = Record::new(Kind::RecordRepeated, at);
@@ -123,7 +128,7 @@ impl Group {
         record.prompt = self.prompt.as_deref();
         record.resource = self.resource.as_deref();
         record.repeat = Some(Repeat::Counted {
-            count: u64::from(self.count),
+            count: u64::from(count),
             first,
             last,
             scope: self.scope,
