@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream as Blocking};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 use std::{fs, thread};
 
@@ -24,7 +24,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use keepgate_call::{
-    Ask, Call, Caller, CallerKind, DecisionId, Origin, Passed, Proof, ServerName, Tenant,
+    Ask, Call, Caller, CallerKind, DecisionId, Proof, ServerName, Tenant, UpstreamId,
 };
 use keepgate_mcp::{Body as Decoded, Limits, decode, revision::Revision};
 use keepgate_store::kill::{Kill, Running, Scope, Switch, Wish};
@@ -347,29 +347,13 @@ fn call() -> Arc<Call> {
         Ok(Decoded::Batch(_)) | Err(_) => Ask::Listen,
     };
     let proof = Proof::new(Tenant::default(), CallerKind::Machine, "bench");
-    Arc::new(Call {
-        id: DecisionId::new(0, 0),
-        received: SystemTime::now(),
-        origin: Origin::Client,
-        caller: Arc::new(Caller::new(proof)),
-        server: ServerName::parse("bench").unwrap_or_else(|| unreachable!()),
-        revision: Revision::LATEST_STATEFUL,
-        transport: keepgate_call::HttpTransport::Streamable,
-        session: None,
+    Arc::new(Call::new(
+        DecisionId::new(0, 0),
+        UpstreamId::new(1),
+        SystemTime::now(),
+        Arc::new(Caller::new(proof)),
+        ServerName::parse("bench").unwrap_or_else(|| unreachable!()),
+        Revision::LATEST_STATEFUL,
         ask,
-        passed: Passed::default(),
-        peer: None,
-        intended: AtomicBool::new(false),
-        dispatched: AtomicBool::new(false),
-        credential: Default::default(),
-        carried: Default::default(),
-        beside: Default::default(),
-        killed: AtomicBool::new(false),
-        left: AtomicBool::new(false),
-        resumes: Default::default(),
-        handover: Default::default(),
-        wait: Default::default(),
-        upstream_id: keepgate_call::UpstreamId::new(1),
-        trace: keepgate_call::Trace::default(),
-    })
+    ))
 }

@@ -6,7 +6,10 @@ mod reloads;
 mod resumes;
 mod unread;
 
+use std::time::SystemTime;
+
 use keepgate_gateway::settings::Settings;
+use keepgate_store::kill::{Applied, Kill, Scope, Wish};
 use keepgate_tests::{
     Answer, Client, Events, FakeServer, PATIENCE, Say, SseServer, TestGateway,
     client::field,
@@ -25,6 +28,19 @@ fn listening(settings: &mut Settings) {
 
 async fn server() -> FakeServer {
     FakeServer::with_tools(|heard| Say::json(&said(&heard.json()["id"], "hello"))).await
+}
+
+/// Sets a kill in a gateway.
+fn kill(gateway: &TestGateway, word: &str, target: Option<&str>) -> Applied {
+    let wish = Wish {
+        scope: Scope::parse(word, target).expect("a scope"),
+        tenant: None,
+        reason: "leaked".to_owned(),
+        by: "alice".to_owned(),
+        lasts: None,
+    };
+    let kill = Kill::new(wish, SystemTime::now()).expect("a kill");
+    gateway.gateway.shared().kill.set(kill)
 }
 
 /// A gateway in front of a server, for clients over HTTP+SSE too.

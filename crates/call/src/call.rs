@@ -131,6 +131,43 @@ pub struct Call {
 }
 
 impl Call {
+    /// A client's call of Streamable HTTP outside a session, of which nothing is noted yet.
+    pub fn new(
+        id: DecisionId,
+        upstream_id: UpstreamId,
+        received: SystemTime,
+        caller: Arc<Caller>,
+        server: ServerName,
+        revision: Revision,
+        ask: Ask,
+    ) -> Self {
+        Self {
+            id,
+            upstream_id,
+            received,
+            origin: Origin::Client,
+            caller,
+            server,
+            revision,
+            transport: HttpTransport::Streamable,
+            session: None,
+            ask,
+            passed: Passed::default(),
+            peer: None,
+            intended: AtomicBool::new(false),
+            dispatched: AtomicBool::new(false),
+            killed: AtomicBool::new(false),
+            left: AtomicBool::new(false),
+            trace: Trace::default(),
+            credential: CredentialNote::default(),
+            carried: Carried::default(),
+            beside: BesideNote::default(),
+            resumes: OnceLock::new(),
+            handover: Handover::default(),
+            wait: Wait::default(),
+        }
+    }
+
     /// The request, if it is one: what asks for an answer.
     pub fn request(&self) -> Option<&Request> {
         match &self.ask {

@@ -2,24 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use keepgate_store::kill::{Kill, Scope, Wish};
-
 use super::*;
 
 fn bearer(gateway: &TestGateway, key: &str) -> Client {
     Client::new(gateway.addr).header("authorization", &format!("Bearer {key}"))
-}
-
-fn kill(gateway: &TestGateway, word: &str, target: Option<&str>) {
-    let wish = Wish {
-        scope: Scope::parse(word, target).expect("a scope"),
-        tenant: None,
-        reason: "leaked".to_owned(),
-        by: "alice".to_owned(),
-        lasts: None,
-    };
-    let kill = Kill::new(wish, SystemTime::now()).expect("a kill");
-    gateway.gateway.shared().kill.set(kill);
 }
 
 /// The public id of the session with this id.

@@ -2,8 +2,6 @@
 
 use std::time::SystemTime;
 
-use keepgate_store::kill::{Applied, Kill, Scope, Wish};
-
 use super::*;
 
 /// A shared process that does not end with its input: whoever wants it gone has to wait for it.
@@ -21,18 +19,6 @@ fn other(builder: Builder) -> Settings {
 
 fn bearer(gateway: &TestGateway, key: &str) -> Client {
     Client::new(gateway.addr).header("authorization", &format!("Bearer {key}"))
-}
-
-fn kill(gateway: &TestGateway, word: &str, target: Option<&str>) -> Applied {
-    let wish = Wish {
-        scope: Scope::parse(word, target).expect("a scope"),
-        tenant: None,
-        reason: "leaked".to_owned(),
-        by: "alice".to_owned(),
-        lasts: None,
-    };
-    let kill = Kill::new(wish, SystemTime::now()).expect("a kill");
-    gateway.gateway.shared().kill.set(kill)
 }
 
 fn running(gateway: &TestGateway) -> Vec<u32> {

@@ -1,11 +1,9 @@
 //! Streams that are asked for again in the client's stead: pauses, limits, refusals, and what the client learns.
 
-use std::time::{Duration, SystemTime};
-
-use keepgate_gateway::limit::Rate;
-use keepgate_store::kill::{Kill, Scope, Wish};
+use std::time::Duration;
 
 use super::*;
+use keepgate_gateway::limit::Rate;
 
 /// A server that breaks off each answer behind an event, and answers the `GET` that resumes it with `resumed`.
 async fn breaking(resumed: impl Fn() -> Vec<Say> + Send + Sync + 'static) -> FakeServer {
@@ -23,18 +21,6 @@ async fn breaking(resumed: impl Fn() -> Vec<Say> + Send + Sync + 'static) -> Fak
 fn broken_off() -> Vec<Say> {
     let first = "id: 7\nretry: 10\ndata: \n\n";
     vec![Say::sse(), Say::text(first), Say::Close]
-}
-
-fn cut(gateway: &TestGateway) {
-    let wish = Wish {
-        scope: Scope::parse("tool", Some("up/echo")).expect("a scope"),
-        tenant: None,
-        reason: "leaked".to_owned(),
-        by: "alice".to_owned(),
-        lasts: None,
-    };
-    let kill = Kill::new(wish, SystemTime::now()).expect("a kill");
-    gateway.gateway.shared().kill.set(kill);
 }
 
 fn short_lived(settings: &mut Settings) {
@@ -79,7 +65,7 @@ async fn whatever_refuses_a_call_that_was_sent_admits_that_it_may_have_run() {
         legacy.post(call(5, "echo"), 202).await;
         server.hears(|heard| heard.method() == "tools/call").await;
         if what == "a kill" {
-            cut(&gateway);
+            kill(&gateway, "tool", Some("up/echo"));
         }
         let answer = legacy.next().await;
         assert_eq!(code(&answer), Some(expected), "{what}: {answer}");

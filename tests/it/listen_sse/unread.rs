@@ -1,8 +1,6 @@
 //! Streams that their clients do not read.
 
-use std::time::{Duration, SystemTime};
-
-use keepgate_store::kill::{Kill, Scope, Wish};
+use std::time::Duration;
 
 use super::*;
 
@@ -47,15 +45,7 @@ async fn a_kill_does_not_wait_for_a_client_that_reads_nothing() {
         server.hears(|heard| heard.method() == "tools/call").await;
         // No more goes on: whatever is between the server and the client is full.
         tokio::time::sleep(Duration::from_millis(500)).await;
-        let wish = Wish {
-            scope: Scope::parse(word, target).expect("a scope"),
-            tenant: None,
-            reason: "leaked".to_owned(),
-            by: "alice".to_owned(),
-            lasts: None,
-        };
-        let kill = Kill::new(wish, SystemTime::now()).expect("a kill");
-        let kill = shared.kill.set(kill).kill;
+        let kill = kill(&gateway, word, target).kill;
         let remains = shared.kill.settled(&kill.id, SOON).await;
         assert!(remains.is_complete(), "{transport} {word}: {remains:?}");
         let there = async {

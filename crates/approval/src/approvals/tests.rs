@@ -2,14 +2,13 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex, atomic::AtomicBool},
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
 
 use keepgate_audit::Log;
 use keepgate_call::{
-    Ask, Call, Caller, CallerKind, DecisionId, Origin, Passed, Proof, ServerName, Tenant,
-    UpstreamId,
+    Ask, Call, Caller, CallerKind, DecisionId, Proof, ServerName, Tenant, UpstreamId,
 };
 use keepgate_mcp::{Body, Limits, decode, revision::Revision};
 use keepgate_store::{approvals::PageQuery, kill::Facts};
@@ -85,31 +84,15 @@ fn call() -> Arc<Call> {
         panic!("a message");
     };
     let proof = Proof::new(Tenant::new("a"), CallerKind::Machine, "agent");
-    Arc::new(Call {
-        id: DecisionId::new(0, 0),
-        received: SystemTime::now(),
-        origin: Origin::Client,
-        caller: Arc::new(Caller::new(proof)),
-        server: ServerName::parse("crm").expect("a name"),
-        revision: Revision::LATEST_STATEFUL,
-        session: None,
-        ask: Ask::Message(message),
-        passed: Passed::default(),
-        peer: None,
-        intended: AtomicBool::new(false),
-        dispatched: AtomicBool::new(false),
-        trace: Default::default(),
-        credential: Default::default(),
-        carried: Default::default(),
-        beside: Default::default(),
-        killed: AtomicBool::new(false),
-        left: AtomicBool::new(false),
-        resumes: Default::default(),
-        handover: Default::default(),
-        wait: Default::default(),
-        upstream_id: UpstreamId::new(1),
-        transport: keepgate_call::HttpTransport::Streamable,
-    })
+    Arc::new(Call::new(
+        DecisionId::new(0, 0),
+        UpstreamId::new(1),
+        SystemTime::now(),
+        Arc::new(Caller::new(proof)),
+        ServerName::parse("crm").expect("a name"),
+        Revision::LATEST_STATEFUL,
+        Ask::Message(message),
+    ))
 }
 
 /// Approvals with what is around them.

@@ -14,7 +14,7 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError, Weak, atomic::AtomicBool},
+    sync::{Arc, Mutex, PoisonError, Weak},
     task::{Context, Poll},
     time::SystemTime,
 };
@@ -22,8 +22,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use keepgate_call::{
-    Ask, Call, Caller, Code, HttpTransport, Origin, Passed, Refusal, ServerName, Trace, Wait,
-    trace::Remote,
+    Ask, Call, Caller, Code, HttpTransport, Passed, Refusal, ServerName, Trace, Wait, trace::Remote,
 };
 use keepgate_mcp::{Era, Mirrored, header::HeaderError, message::Message, revision::Revision};
 use keepgate_telemetry::trace::Carrier;
@@ -244,33 +243,25 @@ impl Inner {
         };
         let stateful = revision.era() == Era::Stateful;
         Ok(Call {
-            id,
-            upstream_id: self.shared.ids.upstream(),
-            received,
-            origin: Origin::Client,
-            caller: Arc::clone(&arrived.caller),
-            server: arrived.server.clone(),
-            revision,
             transport: arrived.transport,
             // 2026-07-28 has no sessions: a session id means nothing there and is not looked at.
             session: mirrored
                 .session_id
                 .filter(|_| stateful)
                 .map(|id| Bytes::copy_from_slice(id.as_bytes())),
-            ask,
             passed: passed(&arrived.headers, mirrored, stateful),
             peer: arrived.peer,
-            intended: AtomicBool::new(false),
-            dispatched: AtomicBool::new(false),
-            credential: Default::default(),
-            carried: Default::default(),
-            beside: Default::default(),
-            killed: AtomicBool::new(false),
-            left: AtomicBool::new(false),
-            resumes: Default::default(),
-            handover: Default::default(),
             wait: Wait::new(stateful, state),
             trace,
+            ..Call::new(
+                id,
+                self.shared.ids.upstream(),
+                received,
+                Arc::clone(&arrived.caller),
+                arrived.server.clone(),
+                revision,
+                ask,
+            )
         })
     }
 }

@@ -6,14 +6,12 @@ mod arguments;
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    sync::{Arc, OnceLock, PoisonError, RwLock, Weak, atomic::AtomicBool},
+    sync::{Arc, OnceLock, PoisonError, RwLock, Weak},
     time::{Duration, SystemTime},
 };
 
 use futures_util::StreamExt;
-use keepgate_call::{
-    Answer, Ask, Call, Code, Origin, Passed, Refusal, Reply, ServerName, SessionKey,
-};
+use keepgate_call::{Answer, Ask, Call, Code, Origin, Refusal, Reply, ServerName, SessionKey};
 use keepgate_mcp::{
     Era, encode,
     id::Id,
@@ -409,29 +407,20 @@ impl Lookup {
             Err(error) => return Err(Refusal::new(Code::Internal).source(error)),
         };
         Ok(Call {
-            id: decision,
-            upstream_id: self.ids.upstream(),
-            received: now,
             origin: Origin::Gateway,
-            caller: Arc::clone(&call.caller),
-            server: call.server.clone(),
-            revision: call.revision,
             transport: call.transport,
             session: call.session.clone(),
-            ask: Ask::Message(message),
-            passed: Passed::default(),
             peer: call.peer,
-            intended: AtomicBool::new(false),
-            dispatched: AtomicBool::new(false),
-            credential: Default::default(),
-            carried: Default::default(),
-            beside: Default::default(),
-            killed: AtomicBool::new(false),
-            left: AtomicBool::new(false),
-            resumes: Default::default(),
-            handover: Default::default(),
-            wait: Default::default(),
             trace: self.tracer.inner(&call.trace, random),
+            ..Call::new(
+                decision,
+                self.ids.upstream(),
+                now,
+                Arc::clone(&call.caller),
+                call.server.clone(),
+                call.revision,
+                Ask::Message(message),
+            )
         })
     }
 }

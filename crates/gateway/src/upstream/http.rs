@@ -470,13 +470,9 @@ pub(super) fn refusal_of(error: &UpstreamError) -> Refusal {
     if matches!(error, UpstreamError::Inflated) {
         return inflated();
     }
-    let refusal = Refusal::new(code_of(error));
-    match error.status() {
-        Some(status) => refusal
-            .detail(format!("HTTP {status}"))
-            .upstream_status(status),
-        None => refusal,
-    }
+    error
+        .status()
+        .map_or_else(|| Refusal::new(code_of(error)), refused_with)
 }
 
 /// The refusal of what a server refuses by an HTTP status.

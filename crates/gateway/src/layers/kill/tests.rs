@@ -1,12 +1,12 @@
 //! Streams that nobody reads are cut all the same.
 
 use std::{
-    sync::{Weak, atomic::AtomicBool},
+    sync::Weak,
     time::{Duration, SystemTime},
 };
 
 use futures_util::{StreamExt, stream};
-use keepgate_call::{Caller, CallerKind, DecisionId, Origin, Passed, Proof, Tenant, UpstreamId};
+use keepgate_call::{Caller, CallerKind, DecisionId, Proof, Tenant, UpstreamId};
 use keepgate_mcp::{Body, Limits, decode, revision::Revision};
 use keepgate_store::kill::{Scope, Wish};
 
@@ -20,31 +20,15 @@ fn call(body: Option<&str>) -> Arc<Call> {
         Ask::Message(message)
     });
     let proof = Proof::new(Tenant::default(), CallerKind::Machine, "alice");
-    Arc::new(Call {
-        id: DecisionId::new(0, 0),
-        received: SystemTime::now(),
-        origin: Origin::Client,
-        caller: Arc::new(Caller::new(proof)),
-        server: ServerName::parse("crm").unwrap(),
-        revision: Revision::LATEST_STATEFUL,
-        transport: keepgate_call::HttpTransport::Streamable,
-        session: None,
+    Arc::new(Call::new(
+        DecisionId::new(0, 0),
+        UpstreamId::new(1),
+        SystemTime::now(),
+        Arc::new(Caller::new(proof)),
+        ServerName::parse("crm").unwrap(),
+        Revision::LATEST_STATEFUL,
         ask,
-        passed: Passed::default(),
-        peer: None,
-        intended: AtomicBool::new(false),
-        dispatched: AtomicBool::new(false),
-        trace: keepgate_call::Trace::default(),
-        credential: Default::default(),
-        carried: Default::default(),
-        beside: Default::default(),
-        killed: AtomicBool::new(false),
-        left: AtomicBool::new(false),
-        resumes: Default::default(),
-        handover: Default::default(),
-        wait: Default::default(),
-        upstream_id: UpstreamId::new(1),
-    })
+    ))
 }
 
 /// A registered stream of a silent call, and what its server's side holds.

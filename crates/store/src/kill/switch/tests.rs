@@ -10,7 +10,7 @@ use std::{
 };
 
 use keepgate_call::{
-    Ask, Call, Caller, CallerKind, DecisionId, Origin, Passed, Proof, ServerName, Tenant,
+    Ask, Call, Caller, CallerKind, DecisionId, Proof, ServerName, Tenant, UpstreamId,
 };
 use keepgate_mcp::{Body, Limits, decode, revision::Revision};
 
@@ -24,35 +24,16 @@ fn call(caller: &str, tool: &str) -> Arc<Call> {
     let Ok(Body::Single(message)) = decode(body.into(), &Limits::request()) else {
         panic!("a message");
     };
-    Arc::new(Call {
-        id: DecisionId::new(0, 0),
-        received: SystemTime::now(),
-        origin: Origin::Client,
-        caller: Arc::new(Caller::new(Proof::new(
-            Tenant::default(),
-            CallerKind::Machine,
-            caller,
-        ))),
-        server: ServerName::parse("crm").unwrap(),
-        revision: Revision::LATEST_STATEFUL,
-        transport: keepgate_call::HttpTransport::Streamable,
-        session: None,
-        ask: Ask::Message(message),
-        passed: Passed::default(),
-        peer: None,
-        intended: AtomicBool::new(false),
-        dispatched: AtomicBool::new(false),
-        trace: keepgate_call::Trace::default(),
-        credential: Default::default(),
-        carried: Default::default(),
-        beside: Default::default(),
-        killed: AtomicBool::new(false),
-        left: AtomicBool::new(false),
-        resumes: Default::default(),
-        handover: Default::default(),
-        wait: Default::default(),
-        upstream_id: keepgate_call::UpstreamId::new(1),
-    })
+    let proof = Proof::new(Tenant::default(), CallerKind::Machine, caller);
+    Arc::new(Call::new(
+        DecisionId::new(0, 0),
+        UpstreamId::new(1),
+        SystemTime::now(),
+        Arc::new(Caller::new(proof)),
+        ServerName::parse("crm").unwrap(),
+        Revision::LATEST_STATEFUL,
+        Ask::Message(message),
+    ))
 }
 
 fn running(caller: &str, tool: &str) -> Running {

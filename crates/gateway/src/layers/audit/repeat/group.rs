@@ -21,8 +21,6 @@ pub(super) struct Group {
     scope: Scope,
     until: Instant,
     count: u32,
-    /// Number of those counted that have a record of their own.
-    recorded: u32,
     /// When the first and the last were that are counted.
     ends: Option<(SystemTime, SystemTime)>,
     caller: Option<Arc<Caller>>,
@@ -57,7 +55,6 @@ impl Group {
             scope,
             until,
             count: 0,
-            recorded: 0,
             ends: None,
             caller: refused.caller.cloned(),
             server: refused.server.cloned(),
@@ -79,7 +76,6 @@ impl Group {
     /// Adds a cause. Returns the id its record has, and what that has to do with the others.
     pub(super) fn meet(&mut self, cause: u64) -> (DecisionId, Repeat) {
         self.causes.push(cause);
-        self.recorded = self.recorded.saturating_add(1);
         (self.id, self.opened())
     }
 
@@ -110,7 +106,9 @@ impl Group {
 
     /// Writes the count, if there is one: the first has its record.
     pub(super) fn write(&self, log: &Log, at: SystemTime) {
-        let count = self.count.saturating_sub(self.recorded);
+        // Each cause after the first was counted and has a record of its own.
+        let recorded = u32::try_from(self.causes.len().saturating_sub(1)).unwrap_or(u32::MAX);
+        let count = self.count.saturating_sub(recorded);
         let Some((first, last)) = self.ends.filter(|_| count > 0) else {
             return;
         };
