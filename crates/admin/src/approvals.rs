@@ -235,6 +235,8 @@ fn refused(error: &DecideError, id: &str) -> Refused {
             Ineligible::NotNamed
             | Ineligible::Requester
             | Ineligible::Nameless
+            | Ineligible::Unnamed
+            | Ineligible::Gone
             | Ineligible::Unrelated,
         ) => Refused::Ineligible(error.to_string()),
         DecideError::Reason => Refused::Request(error.to_string()),

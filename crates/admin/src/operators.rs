@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::token::Token;
+use crate::token::{Token, holder_id};
 
 /// Version of the file's form.
 const VERSION: u32 = 1;
@@ -252,9 +252,7 @@ impl Entry {
     /// The operator's id. Each has another token, also one who is added again under an old name, so it is made of the token's
     /// hash, of which it gives nothing away.
     pub fn id(&self) -> String {
-        let id = blake3::derive_key("keepgate 2026 id of an operator", self.hash.as_bytes());
-        let id = blake3::Hash::from_bytes(id).to_hex();
-        format!("op_{}", id.get(..24).unwrap_or_default())
+        holder_id("op_", self.hash.as_bytes())
     }
 }
 
@@ -347,9 +345,10 @@ impl Operators {
         &self.bootstrap
     }
 
-    /// The person with this id, if they may approve now; `bootstrap` is whoever holds the admin token.
+    /// The person with this id, if they may approve now: by a token that is known still, with the roles of now. Also whoever
+    /// holds the admin token, under an account or none.
     pub fn approver(&self, id: &str) -> Option<Person> {
-        let account = id.strip_prefix(BOOTSTRAP);
+        let account = id.strip_prefix(&*self.bootstrap.holder());
         if let Some(account) = account.filter(|it| it.is_empty() || it.starts_with(':')) {
             return Some(Person {
                 id: id.into(),
@@ -384,7 +383,7 @@ impl Operators {
     pub fn holder(&self, digest: &TokenDigest) -> Option<Operator> {
         if self.bootstrap.has_digest(&digest.0) {
             return Some(Operator {
-                id: BOOTSTRAP.into(),
+                id: self.bootstrap.holder().into(),
                 name: BOOTSTRAP.into(),
                 roles: [Role::Admin].into(),
                 groups: Arc::from([]),

@@ -84,6 +84,12 @@ impl Token {
         &self.path
     }
 
+    /// The id of whoever holds it: another for another token, so that what the holder of a replaced one has decided counts no more.
+    pub(crate) fn holder(&self) -> String {
+        let hash = blake3::hash(&self.value.load());
+        holder_id("bootstrap_", hash.to_hex().as_bytes())
+    }
+
     /// Whether the token has this digest, in time that does not depend on where they differ.
     pub(crate) fn has_digest(&self, digest: &[u8; 32]) -> bool {
         let own = blake3::hash(&self.value.load());
@@ -94,6 +100,13 @@ impl Token {
     fn is(&self, presented: &[u8]) -> bool {
         self.has_digest(blake3::hash(presented).as_bytes())
     }
+}
+
+/// The id of the holder of a token, made of the hexadecimal hash of the token, of which it gives nothing away.
+pub(crate) fn holder_id(prefix: &str, hash: &[u8]) -> String {
+    let id = blake3::derive_key("keepgate 2026 id of an operator", hash);
+    let id = blake3::Hash::from_bytes(id).to_hex();
+    format!("{prefix}{}", id.get(..24).unwrap_or_default())
 }
 
 /// The token in the file, made when there is none; white space around it does not count.

@@ -32,6 +32,8 @@ const MAX_PLAIN: usize = MAX_SEALED - 64;
 const WINDOW: Duration = Duration::from_secs(60);
 /// Attempts to use an approval that others use at the same time.
 const ATTEMPTS: usize = 4;
+/// Time a call waits for the use of an identical one to end: its client has the reply a moment before the use is given up.
+const END_OF_USE: Duration = Duration::from_millis(200);
 
 /// Facts that approvals need of the gateway around them.
 pub trait Surroundings: Send + Sync + 'static {
@@ -71,6 +73,10 @@ pub(crate) struct Inner {
     pub(crate) looked_through: Mutex<Option<(usize, Option<Arc<str>>)>>,
     /// Uses that have ended, until the store has them.
     pub(crate) ended: Mutex<Vec<EndedUse>>,
+    /// Held while these are put into the store: whoever gets it finds all of them there that ended before.
+    pub(crate) settling: tokio::sync::Mutex<()>,
+    /// Notified when a use ends.
+    pub(crate) use_ended: Notify,
     /// Minute of the last removal of what is over.
     pub(crate) pruned_minute: AtomicU64,
     /// Those who wait for a transition.
@@ -83,6 +89,16 @@ impl std::fmt::Debug for Approvals {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Approvals").finish_non_exhaustive()
     }
+}
+
+/// Result of a request for an approval.
+enum Asked {
+    /// The caller is answered so.
+    Answer(Denial),
+    /// Somebody has decided meanwhile: look again.
+    Decided,
+    /// A use of this approval of the same call is under way.
+    InUse(Arc<str>),
 }
 
 /// Result of an attempt to use an approval.
@@ -131,6 +147,8 @@ impl Approvals {
             resumed: OnceCell::new(),
             looked_through: Mutex::default(),
             ended: Mutex::default(),
+            settling: tokio::sync::Mutex::default(),
+            use_ended: Notify::new(),
             pruned_minute: AtomicU64::new(0),
             waiters: Waiters::default(),
             held: Arc::default(),
@@ -184,7 +202,12 @@ impl Approvals {
             let now = self.now();
             let found = self.0.store.find(tenant, &digest.0, millis(now)).await;
             let Some((row, decisions)) = found.map_err(unavailable)? else {
-                return Err(self.ask(tenant, digest, &frozen, now).await);
+                match self.ask(tenant, digest, &frozen, now).await {
+                    Asked::Answer(denial) => return Err(denial),
+                    Asked::Decided => {}
+                    Asked::InUse(id) => self.end_of_use(tenant, digest, id).await?,
+                }
+                continue;
             };
             match row.state {
                 ApprovalState::Approved => {
@@ -255,6 +278,33 @@ impl Approvals {
             }
         }
         Err(Denial::Unavailable("others use this approval".into()))
+    }
+
+    /// Waits a moment for the use of an identical call to end. While it may be given back nobody is asked: a yes and a no to the
+    /// same call would stand next to each other.
+    ///
+    /// # Errors
+    /// [`Denial::Ended`] when it goes on.
+    async fn end_of_use(
+        &self,
+        tenant: &Tenant,
+        digest: CallDigest,
+        id: Arc<str>,
+    ) -> Result<(), Denial> {
+        let end = tokio::time::Instant::now() + END_OF_USE;
+        loop {
+            let mut ended = std::pin::pin!(self.0.use_ended.notified());
+            ended.as_mut().enable();
+            self.settle_ended().await.map_err(unavailable)?;
+            let is_in_use = self.0.store.is_in_use(tenant, &digest.0).await;
+            if !is_in_use.map_err(unavailable)? {
+                return Ok(());
+            }
+            if tokio::time::timeout_at(end, ended).await.is_err() {
+                let end = HeldEnd::Used;
+                return Err(Denial::Ended { id, end });
+            }
+        }
     }
 
     /// Fails when the approval that another was quicker to take is used up: the loser of a race does not ask for another.
@@ -399,11 +449,11 @@ impl Approvals {
         digest: CallDigest,
         frozen: &FrozenCall,
         now: SystemTime,
-    ) -> Denial {
+    ) -> Asked {
         let settings = self.settings();
         let row = match self.row(tenant, digest, frozen, now) {
             Ok(row) => row,
-            Err(denial) => return denial,
+            Err(denial) => return Asked::Answer(denial),
         };
         let caps = Caps {
             pending: settings.pending_per_caller,
@@ -414,16 +464,19 @@ impl Approvals {
         };
         let inserted = match self.0.store.insert(row.clone(), &caps).await {
             Ok(inserted) => inserted,
-            Err(error) => return unavailable(error),
+            Err(error) => return Asked::Answer(unavailable(error)),
         };
-        match inserted {
+        Asked::Answer(match inserted {
+            Insertion::Decided => return Asked::Decided,
+            Insertion::InUse(id) => return Asked::InUse(id),
             Insertion::Inserted => {
                 // On record before anybody hears of it.
-                if !records::requested(&self.0.log, &row, frozen, now).await {
-                    return Denial::Unavailable("the request is not recorded yet".into());
+                if records::requested(&self.0.log, &row, frozen, now).await {
+                    self.note_recorded(&row, REQUEST_RECORDED).await;
+                    pending(&row, now)
+                } else {
+                    Denial::Unavailable("the request is not recorded yet".into())
                 }
-                self.note_recorded(&row, REQUEST_RECORDED).await;
-                pending(&row, now)
             }
             Insertion::Joined(id) => Denial::Pending {
                 id,
@@ -434,7 +487,7 @@ impl Approvals {
             }
             Insertion::RateCap => Denial::Limit("approvals.requests_per_minute", WINDOW),
             Insertion::Full => Denial::Limit("approvals.pending", WINDOW),
-        }
+        })
     }
 
     fn row(
@@ -489,13 +542,24 @@ impl Approvals {
         let now = self.now();
         let ended = self.0.store.end(&row.tenant, &row.id, millis(now)).await?;
         if ended.is_some() {
-            let call = self.opened(row);
-            if records::ended(&self.0.log, row, call.as_ref(), by, why, now).await {
-                self.note_recorded(row, END_RECORDED).await;
-            }
-            self.0.waiters.wake(&row.tenant, &row.id);
+            self.report_end(row, by, why, now).await;
         }
         Ok(ended)
+    }
+
+    /// Records an end that no decision on the request made, and wakes those who wait for it.
+    pub(crate) async fn report_end(
+        &self,
+        row: &ApprovalRow,
+        by: Option<&str>,
+        why: (&str, &str),
+        at: SystemTime,
+    ) {
+        let call = self.opened(row);
+        if records::ended(&self.0.log, row, call.as_ref(), by, why, at).await {
+            self.note_recorded(row, END_RECORDED).await;
+        }
+        self.0.waiters.wake(&row.tenant, &row.id);
     }
 
     pub(crate) async fn note_recorded(&self, row: &ApprovalRow, bits: u32) {

@@ -128,7 +128,10 @@ impl Approvals {
             return Err(DecideError::NotShown);
         }
         let settings = self.settings();
-        self.may_decide(person, &frozen, &settings)
+        // With the roles and groups of now, as at the use.
+        let person = self.0.surroundings.person(&person.id);
+        let person = person.ok_or(DecideError::Ineligible(Ineligible::Gone))?;
+        self.may_decide(&person, &frozen, &settings)
             .map_err(DecideError::Ineligible)?;
         let now = self.now();
         decision.decided_ms = millis(now);
@@ -142,8 +145,8 @@ impl Approvals {
         };
         let store = &self.0.store;
         let decided = store.decide(tenant, id, decision.clone(), &terms, is_enough);
-        let row = match decided.await? {
-            Decided::Counted(row) => *row,
+        let (row, overtaken) = match decided.await? {
+            Decided::Counted(row, overtaken) => (*row, overtaken),
             Decided::Twice => return Err(DecideError::Twice),
             Decided::Closed(state) => return Err(DecideError::Closed(state)),
             Decided::Unknown => return Err(DecideError::Unknown),
@@ -154,6 +157,11 @@ impl Approvals {
             self.note_recorded(&row, DECISION_RECORDED).await;
         }
         self.0.waiters.wake(tenant, &row.id);
+        for other in overtaken {
+            let why = ("denied", &*row.id);
+            self.report_end(&other, Some(&decision.operator), why, now)
+                .await;
+        }
         let found = self.0.store.get(tenant, id).await?;
         let (row, decisions) = found.ok_or(DecideError::Unknown)?;
         Ok(self.view(&row, &decisions))

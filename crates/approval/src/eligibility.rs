@@ -13,7 +13,8 @@ pub struct Person {
     pub id: Box<str>,
     /// Name, as operators are listed.
     pub name: Box<str>,
-    /// Account on the machine that whoever holds the admin token claims to be: no proof, but never somebody else's calls.
+    /// Account on the machine that whoever holds the admin token claims to be: no proof of being another than the caller, but
+    /// never the calls of that account.
     pub account: Option<Box<str>>,
     /// Groups.
     pub groups: Vec<Box<str>>,
@@ -46,6 +47,15 @@ pub enum Ineligible {
         "the admin token names nobody: rules that need several people need operators, `keepgate operators add`"
     )]
     Nameless,
+    /// Nothing shows that whoever holds the admin token is not the caller.
+    #[error(
+        "the admin token names nobody, so nothing shows that you are not the caller: decide as an operator (`keepgate \
+         operators add NAME --role approver`), or set `approvals.unrelated: allow`"
+    )]
+    Unnamed,
+    /// The role or the token that let the person decide is gone.
+    #[error("you are not an operator who may approve any more")]
+    Gone,
     /// Nothing shows that the person is not the caller.
     #[error(
         "nothing shows that you are not the caller: give its key an owner (`keepgate keys create --owner`), or set \
@@ -96,7 +106,8 @@ pub(crate) fn check(
     // Whoever holds the admin token may be an operator as well, and would count twice.
     let needs_several = call.requirement.duties.len() > 1
         || call.requirement.duties.iter().any(|duty| duty.quorum > 1);
-    if needs_several && &*person.name == Person::NAMELESS {
+    let is_nameless = &*person.name == Person::NAMELESS;
+    if needs_several && is_nameless {
         return Err(Ineligible::Nameless);
     }
     let caller = &call.caller;
@@ -108,14 +119,17 @@ pub(crate) fn check(
     }
     // One person may try everything out alone.
     // An owner who is no operator compares with nobody: a slip of the pen must not let its owner decide.
-    let is_compared =
-        &*caller.kind == "anonymous" || caller.owner.as_deref().is_some_and(is_operator);
+    // Whoever holds the admin token may be that owner, whatever account they name.
+    let is_compared = &*caller.kind == "anonymous"
+        || (!is_nameless && caller.owner.as_deref().is_some_and(is_operator));
     let is_allowed = match settings.unrelated {
         Unrelated::Allow => true,
         Unrelated::LowRisk => call.requirement.risk == Risk::Low,
     };
     if is_compared || is_allowed {
         Ok(())
+    } else if is_nameless {
+        Err(Ineligible::Unnamed)
     } else {
         Err(Ineligible::Unrelated)
     }
@@ -229,38 +243,44 @@ mod tests {
     }
 
     #[test]
-    fn the_admin_token_is_its_account_and_one_alone() {
-        use Ineligible::{Nameless, Requester};
+    fn the_admin_token_is_nobody_and_one_alone() {
+        use Ineligible::{Nameless, Requester, Unnamed};
         let ann = person("ann", &["crm"]);
         let owned = |owner: &'static str| {
             let mut call = call();
             call.caller.owner = Some(owner.into());
             call
         };
-        // Whoever holds the admin token, under an account of the machine.
-        let mut bootstrap = person("bootstrap", &[]);
-        bootstrap.account = Some("bob".into());
-        assert_eq!(
-            check(&bootstrap, &owned("bob"), &Settings::default(), |name| name
-                != "nobody"),
-            Err(Requester)
-        );
-        assert_eq!(
-            check(&bootstrap, &owned("ann"), &Settings::default(), |name| name
-                != "nobody"),
-            Ok(())
-        );
-        let mut several = owned("ann");
-        several.requirement.duties = vec![duty(&[], 2)];
-        assert_eq!(
-            check(&bootstrap, &several, &Settings::default(), |name| name
-                != "nobody"),
-            Err(Nameless)
-        );
         let allow = Settings {
             unrelated: Unrelated::Allow,
             ..Settings::default()
         };
+        // Whoever holds the admin token, under an account of the machine and in a browser, which names none.
+        let [mut bob, unnamed] = [person("bootstrap", &[]), person("bootstrap", &[])];
+        bob.account = Some("bob".into());
+        let (mut several, mut low, mut anonymous) = (owned("ann"), owned("ann"), call());
+        several.requirement.duties = vec![duty(&[], 2)];
+        low.requirement.risk = Risk::Low;
+        anonymous.caller.kind = "anonymous".into();
+        let cases = [
+            // Caller, by account, without one, and both where `approvals.unrelated` allows it.
+            (owned("bob"), Err(Requester), Err(Unnamed), Err(Requester)),
+            (owned("ann"), Err(Unnamed), Err(Unnamed), Ok(())),
+            (call(), Err(Unnamed), Err(Unnamed), Ok(())),
+            (low, Ok(()), Ok(()), Ok(())),
+            (anonymous, Ok(()), Ok(()), Ok(())),
+            (several, Err(Nameless), Err(Nameless), Err(Nameless)),
+        ];
+        for (call, account, none, allowed) in cases {
+            let settings = Settings::default();
+            assert_eq!(check(&bob, &call, &settings, |_| true), account, "{call:?}");
+            assert_eq!(
+                check(&unnamed, &call, &settings, |_| true),
+                none,
+                "{call:?}"
+            );
+            assert_eq!(check(&bob, &call, &allow, |_| true), allowed, "{call:?}");
+        }
         assert_eq!(check(&ann, &call(), &allow, |_| true), Ok(()));
         assert_eq!(check(&ann, &owned("ann"), &allow, |_| true), Err(Requester));
     }

@@ -96,5 +96,6 @@ impl Drop for Use {
             was_sent: self.call.is_dispatched(),
         };
         self.approvals.ended_uses().push(ended);
+        self.approvals.0.use_ended.notify_waiters();
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError, atomic::Ordering};
 
 use keepgate_call::Tenant;
 use keepgate_store::approvals::{
-    ApprovalRow, ApprovalState, DECISION_RECORDED, DatabaseError, END_RECORDED, REQUEST_RECORDED,
+    ApprovalRow, ApprovalState, DECISION_RECORDED, DatabaseError, REQUEST_RECORDED,
 };
 
 use crate::{
@@ -107,12 +107,25 @@ impl Approvals {
         Ok(())
     }
 
-    /// Ends the uses of calls that are over.
+    /// Ends the uses of calls that are over, and finds out about those that may have been taken.
     async fn settle(&self) -> Result<(), DatabaseError> {
         let now = millis(self.now());
         let doubtful = self.0.store.abandon_doubtful(now).await?;
         self.report_indeterminate(doubtful, "the store failed as the use was taken")
             .await;
+        self.settle_ended().await
+    }
+
+    /// Ends the uses of calls that are over. To its end, whoever waits: an end that is taken out must reach the store.
+    pub(crate) async fn settle_ended(&self) -> Result<(), DatabaseError> {
+        let approvals = self.clone();
+        let task = tokio::spawn(async move { approvals.settle_each().await });
+        task.await.unwrap_or(Err(DatabaseError::OutcomeUnknown))
+    }
+
+    async fn settle_each(&self) -> Result<(), DatabaseError> {
+        let _settling = self.0.settling.lock().await;
+        let now = millis(self.now());
         let mut ended = std::mem::take(&mut *self.ended_uses());
         let unclaimed = self.0.store.unclaimed().into_iter();
         // Taken for calls that had ended before they were made.
@@ -178,15 +191,11 @@ impl Approvals {
             let expired = self.0.store.expire(tenant, millis(now), PAGE).await?;
             let is_last = expired.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
             for row in expired {
-                let call = self.opened(&row);
                 let why = match row.decided_ms {
                     None => ("expired", "nobody decided in time"),
                     Some(_) => ("expired", "approved, and not used in time"),
                 };
-                if records::ended(&self.0.log, &row, call.as_ref(), None, why, now).await {
-                    self.note_recorded(&row, END_RECORDED).await;
-                }
-                self.0.waiters.wake(&row.tenant, &row.id);
+                self.report_end(&row, None, why, now).await;
             }
             if is_last {
                 break;

@@ -164,6 +164,20 @@ impl ApprovalStore {
             .await
     }
 
+    /// Whether a use of a request with this digest is under way and may be given back.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn is_in_use(
+        &self,
+        tenant: &Tenant,
+        digest: &[u8; 32],
+    ) -> Result<bool, DatabaseError> {
+        let (tenant, digest) = (tenant.clone(), *digest);
+        self.run_soon(move |it| Box::pin(async move { it.in_use(&tenant, &digest).await }))
+            .await
+    }
+
     /// The row with this id, and the decisions on it.
     ///
     /// # Errors
@@ -192,7 +206,7 @@ impl ApprovalStore {
             .await
     }
 
-    /// Adds a request, unless an identical one is open or a limit is reached.
+    /// Adds a request, unless an identical one is open, decided over or in use, or a limit is reached.
     ///
     /// # Errors
     /// [`DatabaseError`].
@@ -202,8 +216,8 @@ impl ApprovalStore {
             .await
     }
 
-    /// Counts a decision; the request is approved once all decisions so far are enough, and denied with the first no. Waits
-    /// for as long as it takes: who must not wait so long runs it in a task.
+    /// Counts a decision; the request is approved once all decisions so far are enough, and denied with the first no, which
+    /// takes back every yes to the same call. Waits for as long as it takes: who must not wait so long runs it in a task.
     ///
     /// # Errors
     /// [`DatabaseError`].

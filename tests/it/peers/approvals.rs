@@ -499,3 +499,32 @@ async fn other_settings_are_applied_without_a_restart() {
     assert_eq!(data["limit"], "approvals.pending_per_caller", "{full:?}");
     gate.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_token_is_nobody_and_its_yes_ends_with_it() {
+    let server = server().await;
+    let (mut gate, people) = gate(&server).await;
+    let admin = gate.home.path("state/admin-token");
+    // High risk: whoever holds it may be the owner of the key.
+    let robot = agent(&gate, &people.owned);
+    let id = waits(&robot.call_modern("delete", json!({"of": "payment"})).await);
+    let unnamed = decide(&gate, &admin, "approve", &id).await;
+    assert_eq!(unnamed.code, Some(12), "{}", unnamed.stderr);
+    let way_out = unnamed.stderr.contains("keepgate operators add");
+    assert!(way_out, "{}", unnamed.stderr);
+
+    let client = agent(&gate, &people.key);
+    let args = json!({"id": 1});
+    let id = waits(&client.call_modern("delete", args.clone()).await);
+    let done = decide(&gate, &admin, "approve", &id).await;
+    assert_eq!(done.json()["state"], "approved", "{}", done.stderr);
+    fs::write(&admin, "c".repeat(43)).expect("another token");
+    gate.says("admin token reloaded", 1).await;
+    let next = waits(&client.call_modern("delete", args).await);
+    assert_ne!(next, id, "the yes of a token that is gone");
+    let shown = keepgate(&gate, &people.auditor, &["approvals", "show", &id]).await;
+    assert_eq!(shown.json()["state"], "revoked", "{}", shown.stderr);
+    let records = gate.end().await;
+    let ended = of_kind(&records, "approval.ended");
+    assert_eq!(ended[0]["reasons"][0]["code"], "approver_ineligible");
+}

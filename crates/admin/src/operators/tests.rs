@@ -192,3 +192,63 @@ fn names_and_files_that_make_no_sense_are_refused() {
         Err(OperatorError::File(FileError::Exposed { .. }))
     ));
 }
+
+/// Something that ends a token or its role, in a state directory.
+type Ending = fn(&Path);
+
+/// A decision counts by the token and the roles of now: each of these ends what its holder has decided.
+#[test]
+fn a_decision_counts_by_the_token_and_the_roles_of_now() {
+    let ends: [(&str, Ending); 4] = [
+        ("admin", |directory| {
+            fs::write(directory.join(Token::FILE), "c".repeat(32)).unwrap();
+        }),
+        ("admin", |directory| {
+            fs::remove_file(directory.join(Token::FILE)).unwrap();
+        }),
+        ("alice", |directory| {
+            revoke(directory, "alice", SystemTime::now()).unwrap();
+            let roles = vec![Role::Approver];
+            add(directory, "alice", roles, Vec::new(), SystemTime::now()).unwrap();
+        }),
+        ("alice", |directory| {
+            let path = directory.join(Operators::FILE);
+            let text = fs::read_to_string(&path).unwrap();
+            assert!(text.contains("\"approver\""));
+            fs::write(&path, text.replace("\"approver\"", "\"auditor\"")).unwrap();
+        }),
+    ];
+    for (at, (who, end)) in ends.into_iter().enumerate() {
+        let directory = tempfile::tempdir().unwrap();
+        let operators = open(directory.path());
+        let roles = vec![Role::Approver];
+        let (_, token) = add(
+            directory.path(),
+            "alice",
+            roles,
+            Vec::new(),
+            SystemTime::now(),
+        )
+        .unwrap();
+        operators.reload().unwrap();
+        let admin = fs::read_to_string(directory.path().join(Token::FILE)).unwrap();
+        let token = if who == "admin" { admin.trim() } else { &token };
+        let holder = operators.who(token.as_bytes()).unwrap();
+        let mut ids = vec![holder.person().id];
+        ids.extend((who == "admin").then(|| holder.claiming(Some("bob")).person().id));
+        for id in &ids {
+            assert!(operators.approver(id).is_some(), "{at} {id}");
+        }
+        end(directory.path());
+        operators.reload().unwrap();
+        operators.bootstrap().reload().unwrap();
+        for id in &ids {
+            assert!(operators.approver(id).is_none(), "{at} {id}");
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let operators = open(directory.path());
+    for never in ["", "bootstrap", "bootstrap:bob", "bootstrap_", "op_"] {
+        assert!(operators.approver(never).is_none(), "{never}");
+    }
+}

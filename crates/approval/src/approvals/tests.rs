@@ -213,9 +213,14 @@ async fn the_call_that_was_shown_is_made_once_and_no_other() {
     assert_ne!(gate.pending(other).await, id);
     let used = gate.enter(retry).await.expect("approved");
     assert_eq!(*used.approval(), id);
-    assert_ne!(gate.pending(frozen()).await, id, "it is used up");
+    let meanwhile = gate.enter(frozen()).await;
+    assert!(
+        matches!(meanwhile, Err(Denial::Ended { id: ref by, .. }) if *by == id),
+        "{meanwhile:?}"
+    );
     used.call.dispatch();
     drop(used);
+    assert_ne!(gate.pending(frozen()).await, id, "it is used up");
     gate.approvals.tend().await.expect("tended");
     assert_eq!(gate.state(&id).await, "consumed");
     assert_eq!(
@@ -246,10 +251,13 @@ async fn several_uses_are_counted() {
     gate.decide(&id, "ann", Verdict::Approve)
         .await
         .expect("counts");
-    let _first = gate.enter(twice.clone()).await.expect("once");
+    let first = gate.enter(twice.clone()).await.expect("once");
     assert_eq!(gate.state(&id).await, "approved");
-    let _second = gate.enter(twice.clone()).await.expect("twice");
+    let second = gate.enter(twice.clone()).await.expect("twice");
     assert_eq!(gate.state(&id).await, "consumed");
+    for used in [first, second] {
+        used.call.dispatch();
+    }
     assert_ne!(gate.pending(twice).await, id);
 }
 
@@ -406,6 +414,11 @@ async fn only_those_who_may_decide() {
     assert!(matches!(
         decide("eve").await,
         Err(DecideError::Ineligible(Ineligible::NotNamed))
+    ));
+    gate.around.gone.lock().expect("a lock").push("yan");
+    assert!(matches!(
+        decide("yan").await,
+        Err(DecideError::Ineligible(Ineligible::Gone))
     ));
     assert!(matches!(
         decide("agent").await,

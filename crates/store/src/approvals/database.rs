@@ -72,19 +72,19 @@ impl Database {
         digest: &[u8; 32],
         now_ms: u64,
     ) -> Result<Option<(ApprovalRow, Vec<DecisionRow>)>, DatabaseError> {
-        let now = integer(now_ms);
-        let query = sqlx::query(sql::FIND)
-            .bind(tenant.as_str())
-            .bind(&digest[..])
-            .bind(now)
-            .bind(now)
-            .bind(now);
-        let found = query.fetch_optional(&mut self.connection).await;
-        let Some(found) = found.map_err(failed("read"))? else {
-            return Ok(None);
-        };
-        let id: String = found.try_get("id").map_err(failed("understand"))?;
-        self.get(tenant, &id).await
+        match decisive(&mut self.connection, tenant, digest, now_ms).await? {
+            Some(id) => self.get(tenant, &id).await,
+            None => Ok(None),
+        }
+    }
+
+    pub(super) async fn in_use(
+        &mut self,
+        tenant: &Tenant,
+        digest: &[u8; 32],
+    ) -> Result<bool, DatabaseError> {
+        let found = id_with(&mut self.connection, sql::IN_USE, (tenant, digest)).await?;
+        Ok(found.is_some())
     }
 
     pub(super) async fn get(
@@ -126,7 +126,8 @@ impl Database {
         let added = add(&mut transaction, row).await?;
         if added == 0 {
             // Its time may be over without anybody having noted it: then the next look expires it.
-            let open = open_with(&mut transaction, &row.tenant, &row.digest).await?;
+            let call = (&row.tenant, &row.digest);
+            let open = id_with(&mut transaction, sql::OPEN_WITH, call).await?;
             return Ok(open.map_or(Insertion::Full, Insertion::Joined));
         }
         transaction.commit().await.map_err(failed("write to"))?;
@@ -157,16 +158,20 @@ impl Database {
             });
         }
         let after = |time_ms| (now, now.saturating_add(integer(time_ms)));
+        let mut overtaken = Vec::new();
         if !decision.approves {
             let until = after(terms.cooldown_ms);
             conclude(&mut transaction, sql::DENY, (tenant, id), until).await?;
+            overtaken = overtake(&mut transaction, tenant, &before.digest).await?;
         } else if is_enough(&decisions(&mut transaction, tenant, id).await?) {
             let until = after(terms.valid_ms);
             conclude(&mut transaction, sql::APPROVE, (tenant, id), until).await?;
         }
         let after = one(&mut transaction, tenant, id).await?;
         transaction.commit().await.map_err(failed("write to"))?;
-        Ok(after.map_or(Decided::Unknown, |row| Decided::Counted(Box::new(row))))
+        Ok(after.map_or(Decided::Unknown, |row| {
+            Decided::Counted(Box::new(row), overtaken)
+        }))
     }
 
     /// Outcome of a decision whose statement failed with `error`: it counts if it is there.
@@ -179,7 +184,7 @@ impl Database {
     ) -> Result<Decided, DatabaseError> {
         match self.get(tenant, id).await {
             Ok(Some((row, decisions))) if decisions.contains(decision) => {
-                Ok(Decided::Counted(Box::new(row)))
+                Ok(Decided::Counted(Box::new(row), Vec::new()))
             }
             Ok(_) => Err(error),
             Err(_) => Err(DatabaseError::OutcomeUnknown),
@@ -300,8 +305,17 @@ async fn refusal(
     row: &ApprovalRow,
     caps: &Caps,
 ) -> Result<Option<Insertion>, DatabaseError> {
-    if let Some(open) = open_with(connection, &row.tenant, &row.digest).await? {
+    let call = (&row.tenant, &row.digest);
+    if let Some(open) = id_with(connection, sql::OPEN_WITH, call).await? {
         return Ok(Some(Insertion::Joined(open)));
+    }
+    // Decided after the caller looked: a request added now would outlive that decision.
+    let decided = decisive(connection, &row.tenant, &row.digest, row.created_ms).await?;
+    if decided.is_some() {
+        return Ok(Some(Insertion::Decided));
+    }
+    if let Some(used) = id_with(connection, sql::IN_USE, call).await? {
+        return Ok(Some(Insertion::InUse(used)));
     }
     let since = row.created_ms.saturating_sub(caps.window_ms);
     let query = sqlx::query(sql::COUNTS)
@@ -324,20 +338,55 @@ async fn refusal(
     })
 }
 
-async fn open_with(
+/// The request that a statement finds by tenant and digest.
+async fn id_with(
+    connection: &mut SqliteConnection,
+    statement: &'static str,
+    (tenant, digest): (&Tenant, &[u8; 32]),
+) -> Result<Option<std::sync::Arc<str>>, DatabaseError> {
+    let query = sqlx::query(statement)
+        .bind(tenant.as_str())
+        .bind(&digest[..]);
+    let found = query.fetch_optional(connection).await;
+    let id = found
+        .map_err(failed("read"))?
+        .map(|found| found.try_get::<String, _>("id"));
+    let id = id.transpose().map_err(failed("understand"))?;
+    Ok(id.map(Into::into))
+}
+
+/// The request that decides over a digest now.
+async fn decisive(
     connection: &mut SqliteConnection,
     tenant: &Tenant,
     digest: &[u8; 32],
-) -> Result<Option<std::sync::Arc<str>>, DatabaseError> {
-    let query = sqlx::query(sql::OPEN_WITH)
+    now_ms: u64,
+) -> Result<Option<String>, DatabaseError> {
+    let now = integer(now_ms);
+    let query = sqlx::query(sql::FIND)
+        .bind(tenant.as_str())
+        .bind(&digest[..])
+        .bind(now)
+        .bind(now)
+        .bind(now);
+    let found = query.fetch_optional(connection).await;
+    let id = found
+        .map_err(failed("read"))?
+        .map(|found| found.try_get("id"));
+    id.transpose().map_err(failed("understand"))
+}
+
+/// Takes back every yes to a call that was denied just now.
+async fn overtake(
+    connection: &mut SqliteConnection,
+    tenant: &Tenant,
+    digest: &[u8; 32],
+) -> Result<Vec<ApprovalRow>, DatabaseError> {
+    let query = sqlx::query(sql::OVERTAKE)
         .bind(tenant.as_str())
         .bind(&digest[..]);
-    let open = query.fetch_optional(connection).await;
-    let id = open
-        .map_err(failed("read"))?
-        .map(|open| open.try_get::<String, _>("id"));
-    let id = id.transpose().map_err(failed("understand"))?;
-    Ok(id.map(Into::into))
+    let overtaken = query.fetch_all(connection).await;
+    rows(&overtaken.map_err(failed("write to"))?)
 }
 
 async fn add(connection: &mut SqliteConnection, row: &ApprovalRow) -> Result<u64, DatabaseError> {

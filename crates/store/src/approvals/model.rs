@@ -136,6 +136,10 @@ pub enum Insertion {
     Inserted,
     /// An identical one waits already, with this id.
     Joined(Arc<str>),
+    /// Somebody has decided over an identical one meanwhile.
+    Decided,
+    /// A use of an identical one, with this id, is under way and may be given back.
+    InUse(Arc<str>),
     /// The caller has as many open requests as it may.
     PendingCap,
     /// The caller made as many requests lately as it may.
@@ -147,8 +151,8 @@ pub enum Insertion {
 /// Result of a decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decided {
-    /// It counts. The row as it is now.
-    Counted(Box<ApprovalRow>),
+    /// It counts. The row as it is now, and the rows that a no has taken back: a yes to the same call.
+    Counted(Box<ApprovalRow>, Vec<ApprovalRow>),
     /// The operator has decided before.
     Twice,
     /// It is not pending any more: its state.

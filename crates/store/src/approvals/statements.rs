@@ -1,9 +1,18 @@
 //! Every statement of approvals for SQLite, so that a test can ask for the plan of each. PostgreSQL would be a second file like
 //! this one.
 
+/// A condition on the row `approvals`: no later no to the same call. Cool-downs end, a yes from before stays overtaken.
+macro_rules! not_overtaken {
+    () => {
+        "NOT EXISTS (SELECT 1 FROM approvals AS newer WHERE newer.tenant = approvals.tenant AND newer.digest = approvals.digest \
+         AND newer.state IN ('pending', 'approved', 'denied') AND newer.state = 'denied' \
+         AND newer.decided_ms >= coalesce(approvals.decided_ms, 0))"
+    };
+}
+
 /// Declares the statements, and the list of them for tests.
 macro_rules! statements {
-    ($($(#[$doc:meta])* $name:ident = $sql:literal;)+) => {
+    ($($(#[$doc:meta])* $name:ident = $sql:expr;)+) => {
         $($(#[$doc])* pub(super) const $name: &str = $sql;)+
 
         /// The name and text of each.
@@ -14,11 +23,11 @@ macro_rules! statements {
 
 statements! {
     /// The request that decides over a digest.
-    FIND = "SELECT id FROM approvals WHERE tenant = ? AND digest = ? AND state IN ('pending', 'approved', 'denied') AND (\
-            (state = 'approved' AND uses_left > 0 AND usable_until_ms > ?) \
+    FIND = concat!("SELECT id FROM approvals WHERE tenant = ? AND digest = ? AND state IN ('pending', 'approved', 'denied') \
+            AND ((state = 'approved' AND uses_left > 0 AND usable_until_ms > ? AND ", not_overtaken!(), ") \
             OR (state = 'pending' AND expires_ms > ?) \
             OR (state = 'denied' AND cooldown_until_ms > ?)) \
-            ORDER BY CASE state WHEN 'approved' THEN 0 WHEN 'pending' THEN 1 ELSE 2 END, created_ms DESC LIMIT 1";
+            ORDER BY CASE state WHEN 'approved' THEN 0 WHEN 'pending' THEN 1 ELSE 2 END, created_ms DESC LIMIT 1");
     /// One request.
     ONE = "SELECT * FROM approvals WHERE tenant = ? AND id = ?";
     /// Its state alone: the sealed part may be a megabyte.
@@ -49,16 +58,28 @@ statements! {
     DECISIONS = "SELECT operator_id, operator, approves, decided_ms, shown, reason FROM approval_decisions \
                  WHERE tenant = ? AND approval = ? ORDER BY decided_ms, operator_id";
     /// Takes a use of an approved request.
-    CONSUME = "UPDATE approvals SET uses_left = uses_left - 1, \
+    CONSUME = concat!("UPDATE approvals SET uses_left = uses_left - 1, \
                state = CASE WHEN uses_left = 1 THEN 'consumed' ELSE state END \
-               WHERE tenant = ? AND id = ? AND state = 'approved' AND uses_left > 0 AND usable_until_ms > ? RETURNING uses_left";
+               WHERE tenant = ? AND id = ? AND state = 'approved' AND uses_left > 0 AND usable_until_ms > ? AND ",
+               not_overtaken!(), " RETURNING uses_left");
     /// Notes the use.
     USE = "INSERT INTO approval_uses (tenant, id, approval, state, decision_id, consumed_ms) VALUES (?, ?, ?, 'consumed', ?, ?)";
     /// Ends a use.
     SETTLE = "UPDATE approval_uses SET state = ?, ended_ms = ? WHERE tenant = ? AND id = ? AND state = 'consumed' RETURNING approval";
-    /// Gives a use back; not after the request was revoked.
-    RETURN = "UPDATE approvals SET uses_left = uses_left + 1, state = 'approved' \
-              WHERE tenant = ? AND id = ? AND state IN ('approved', 'consumed')";
+    /// Gives a use back; not after the request was revoked, or the same call was denied.
+    RETURN = concat!("UPDATE approvals SET uses_left = uses_left + 1, state = 'approved' \
+              WHERE tenant = ? AND id = ? AND state IN ('approved', 'consumed') AND ", not_overtaken!());
+    /// A request with this digest of which a use may yet be given back.
+    IN_USE = "SELECT used.approval AS id FROM approval_uses AS used \
+              CROSS JOIN approvals AS its ON its.tenant = used.tenant AND its.id = used.approval \
+              WHERE used.tenant = ? AND used.approval > '' AND used.state = 'consumed' AND its.digest = ? LIMIT 1";
+    /// Takes back what a no overtakes: a yes to the same call that may be used, or of which a use may yet be given back.
+    OVERTAKE = "UPDATE approvals SET state = 'revoked' WHERE tenant = ?1 AND id IN \
+                (SELECT id FROM approvals WHERE tenant = ?1 AND digest = ?2 AND state IN ('pending', 'approved', 'denied') \
+                AND state = 'approved' UNION ALL SELECT used.approval FROM approval_uses AS used \
+                CROSS JOIN approvals AS its ON its.tenant = used.tenant AND its.id = used.approval \
+                WHERE used.tenant = ?1 AND used.approval > '' AND used.state = 'consumed' AND its.digest = ?2) \
+                AND state IN ('approved', 'consumed') RETURNING *";
     /// Cancels or revokes. A use under way is revoked with it.
     END = "UPDATE approvals SET decided_ms = coalesce(decided_ms, ?), \
            state = CASE state WHEN 'pending' THEN 'cancelled' ELSE 'revoked' END \

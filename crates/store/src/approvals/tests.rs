@@ -133,7 +133,7 @@ async fn decisions_count_once_while_the_request_waits() {
         decided.await.expect("decided")
     };
     let counted = |decided: Decided| match decided {
-        Decided::Counted(row) => row,
+        Decided::Counted(row, _) => row,
         other @ (Decided::Twice | Decided::Closed(_) | Decided::Unknown) => panic!("{other:?}"),
     };
     assert_eq!(
@@ -235,7 +235,7 @@ async fn of_two_that_race_one_wins() {
         let (decided, expired) =
             tokio::join!(approve(&store, id, late - 1), store.expire(&of, late, 10));
         let (approved, expired) = (
-            matches!(decided, Decided::Counted(_)),
+            matches!(decided, Decided::Counted(..)),
             !expired.expect("expired").is_empty(),
         );
         assert!(approved != expired, "{round}");
@@ -294,6 +294,104 @@ async fn what_is_found_is_what_decides() {
     let expired = store.expire(&tenant(), 2_900, 10).await.expect("expired");
     assert_eq!(expired.len(), 1);
     assert_eq!(state(&store, "ap_1").await, ApprovalState::Expired);
+}
+
+/// Gives a row the digest of another, as of two replicas, or an earlier version, that asked twice.
+async fn same_call(store: &ApprovalStore, id: &str) {
+    let mut connection = store.connection().await.expect("free");
+    let database = connection.database().await.expect("open");
+    let query = sqlx::query("UPDATE approvals SET digest = ? WHERE id = ?");
+    let done = query.bind(&[1_u8; 32][..]).bind(id);
+    done.execute(&mut database.connection).await.expect("done");
+}
+
+async fn deny(store: &ApprovalStore, id: &str, at: u64) -> Decided {
+    let (tenant, decision) = (tenant(), decision("bob", false, at));
+    let decided = store.decide(&tenant, id, decision, &TERMS, |_| false);
+    decided.await.expect("decided")
+}
+
+/// A yes in each state it can be in when a no to the same call comes, and its state after.
+#[tokio::test]
+async fn a_no_takes_back_each_older_yes_to_the_same_call() {
+    use ApprovalState::{Approved, Consumed, Revoked};
+    // Uses, of these taken, whether the first was sent; is it denied with the digest, or has it been before.
+    let cases = [
+        (1, 0, false, Revoked, Approved),
+        (2, 1, false, Revoked, Approved),
+        (1, 1, false, Revoked, Consumed),
+        (1, 1, true, Consumed, Consumed),
+    ];
+    for (uses, taken, is_sent, by_a_no, after_a_no) in cases {
+        for is_before in [false, true] {
+            let case = (uses, taken, is_sent, is_before);
+            let mut older = row(1);
+            older.uses_left = uses;
+            let (_directory, store) = store(&[older, row(2)]).await;
+            approve(&store, "ap_1", 1_200).await;
+            if taken > 0 {
+                let taken = store.consume(&tenant(), "ap_1", "au_1", "d", 1_250).await;
+                taken.expect("consumed").expect("taken").claim();
+            }
+            let settle = async |sent| {
+                let settled = store.settle(&tenant(), "au_1", sent, 1_400).await;
+                settled.expect("settled");
+            };
+            if is_sent {
+                settle(true).await;
+            }
+            if !is_before {
+                same_call(&store, "ap_2").await;
+            }
+            let denied = deny(&store, "ap_2", 1_300).await;
+            same_call(&store, "ap_2").await;
+            let expected = if is_before { after_a_no } else { by_a_no };
+            assert_eq!(state(&store, "ap_1").await, expected, "{case:?}");
+            let Decided::Counted(_, overtaken) = denied else {
+                panic!("{case:?}: {denied:?}");
+            };
+            let was_taken_back = expected == Revoked;
+            assert_eq!(!overtaken.is_empty(), was_taken_back, "{case:?}");
+            // What was taken is given back, and is no yes any more: neither while the denial counts nor after.
+            settle(false).await;
+            assert_eq!(state(&store, "ap_1").await, expected, "{case:?}");
+            for (at, expected) in [(1_500, Some(ApprovalState::Denied)), (1_900, None)] {
+                let found = store.find(&tenant(), &[1; 32], at).await.expect("found");
+                assert_eq!(found.map(|(row, _)| row.state), expected, "{case:?} {at}");
+                let again = store.consume(&tenant(), "ap_1", "au_2", "d", at).await;
+                assert!(again.expect("answered").is_none(), "{case:?} {at}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_asked_while_a_decision_counts_or_a_use_may_come_back() {
+    let (_directory, store) = store(&[row(1)]).await;
+    let ask = async |number, at| {
+        let mut row = row(number);
+        (row.digest, row.created_ms, row.expires_ms) = ([1; 32], at, at + 1_000);
+        store.insert(row, &CAPS).await.expect("answered")
+    };
+    let joined = Insertion::Joined("ap_1".into());
+    assert_eq!(ask(2, 1_100).await, joined);
+    approve(&store, "ap_1", 1_200).await;
+    assert_eq!(ask(2, 1_300).await, Insertion::Decided);
+    let taken = store.consume(&tenant(), "ap_1", "au_1", "d", 1_300).await;
+    taken.expect("consumed").expect("taken").claim();
+    let in_use = Insertion::InUse("ap_1".into());
+    assert_eq!(ask(2, 1_400).await, in_use);
+    assert_eq!(ask(2, 2_500).await, in_use, "also when its time is over");
+    let mut other = row(3);
+    other.digest = [3; 32];
+    let other = store.insert(other, &CAPS).await.expect("answered");
+    assert_eq!(other, Insertion::Inserted, "another call");
+    let settled = store.settle(&tenant(), "au_1", true, 2_500).await;
+    settled.expect("settled");
+    assert_eq!(ask(2, 2_600).await, Insertion::Inserted);
+    deny(&store, "ap_2", 2_700).await;
+    assert_eq!(ask(4, 2_800).await, Insertion::Decided);
+    assert_eq!(ask(4, 3_200).await, Insertion::Inserted);
 }
 
 #[tokio::test]
@@ -419,7 +517,7 @@ async fn a_denial_stays_for_its_cooldown() {
     let (_directory, store) = store(&[row(1)]).await;
     let (tenant, no) = (tenant(), decision("ann", false, 1_100));
     let denied = store.decide(&tenant, "ap_1", no, &TERMS, |_| false);
-    assert!(matches!(denied.await, Ok(Decided::Counted(_))));
+    assert!(matches!(denied.await, Ok(Decided::Counted(..))));
     // It counts until 1,600.
     let prune = async |now| store.prune_to(&tenant, 0, now, 10).await.expect("pruned");
     assert_eq!(prune(1_599).await, 0);

@@ -43,6 +43,7 @@ async fn of_identical_held_calls_one_is_made_and_the_others_learn_it() {
     }
     assert_eq!(made.len(), 1);
     assert_eq!(gate.waiting().await, 0, "nobody is asked again by itself");
+    made.into_iter().for_each(|used| used.call.dispatch());
     // Called again, it asks again.
     assert_ne!(gate.pending(frozen()).await, id);
 }

@@ -38,7 +38,11 @@ async fn of_two_uses_one_is_made() {
             .expect("counts");
         let [one, two] = [(); 2].map(|()| {
             let gate = Arc::clone(&gate);
-            tokio::spawn(async move { gate.enter(numbered(round)).await })
+            tokio::spawn(async move {
+                let used = gate.enter(numbered(round)).await?;
+                used.call.dispatch();
+                Ok::<_, Denial>(())
+            })
         });
         let results = [one.await.expect("a task"), two.await.expect("a task")];
         let made = results.iter().filter(|it| it.is_ok()).count();
@@ -125,4 +129,58 @@ async fn of_a_kill_and_a_use_one_happens() {
         gate.around.pass(Duration::from_millis(1));
     }
     assert_eq!(used + voided, ROUNDS);
+}
+
+/// A use that is given back, and a no to the same call: the no stays, whichever comes first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_a_use_given_back_and_a_no_the_no_stays() {
+    let gate = gate();
+    let (mut denied, mut used) = (0, 0);
+    for round in 0..ROUNDS {
+        let id = gate.pending(numbered(round)).await;
+        gate.decide(&id, "ann", Verdict::Approve)
+            .await
+            .expect("counts");
+        let taken = gate.enter(numbered(round)).await.expect("approved");
+        if round % 2 == 0 {
+            taken.call.dispatch();
+        }
+        let of = Arc::clone(&gate);
+        let back = tokio::spawn(async move {
+            if round % 4 > 1 {
+                tokio::task::yield_now().await;
+            }
+            drop(taken);
+            of.approvals.tend().await.expect("tended");
+        });
+        let of = Arc::clone(&gate);
+        let no = tokio::spawn(async move {
+            match of.enter(numbered(round)).await {
+                Err(Denial::Pending { id, .. }) => {
+                    of.decide(&id, "bob", Verdict::Deny).await.expect("counts");
+                    true
+                }
+                Err(Denial::Ended { .. }) => false,
+                Ok(again) => {
+                    again.call.dispatch();
+                    false
+                }
+                Err(other) => panic!("{round}: {other:?}"),
+            }
+        });
+        back.await.expect("a task");
+        let is_denied = no.await.expect("a task");
+        gate.approvals.tend().await.expect("tended");
+        let next = gate.enter(numbered(round)).await;
+        if is_denied {
+            denied += 1;
+            assert!(
+                matches!(next, Err(Denial::Denied { .. })),
+                "{round}: {next:?}"
+            );
+        } else {
+            used += 1;
+        }
+    }
+    assert!(denied > 0 && used > 0, "{denied} {used}");
 }
