@@ -247,7 +247,9 @@ async fn imported_servers_of_several_secrets_get_each_of_them() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_probe_starts_nothing_without_consent() {
     let home = home_of(
-        &json!({ "touch": { "command": "sh", "args": ["-c", "touch \"$0\"", "started"], "env": {} } }),
+        &json!({ "touch": { "command": "sh", "args": ["-c", "touch \"$0\"", "started"], "env": {
+            "NODE_OPTIONS": "--require ./x.js", "SOME_TOKEN": "a-secret-of-mine",
+        } } }),
     );
     // Standard input is at its end: nobody is there to agree.
     let done = import(&home, &["--probe"], &[]).await;
@@ -255,4 +257,12 @@ async fn a_probe_starts_nothing_without_consent() {
     assert_eq!(table(&home)["grants"]["user"]["touch"], json!([]));
     let notes = done.json()["servers"][0]["notes"].to_string();
     assert!(notes.contains("not asked for its tools"), "{notes}");
+    // Whoever agrees has seen what it starts with, but for secrets.
+    let mut lines = done.stderr.lines();
+    let shown = lines.find_map(|line| line.strip_prefix("  with variables: "));
+    let shown: Vec<&str> = shown.expect(&done.stderr).split(", ").collect();
+    for name in ["NODE_OPTIONS", "SOME_TOKEN"] {
+        assert!(shown.contains(&name), "{shown:?}");
+    }
+    assert!(!done.stderr.contains("a-secret-of-mine"), "{}", done.stderr);
 }

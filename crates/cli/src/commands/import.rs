@@ -78,7 +78,7 @@ pub(super) fn run(wish: &ImportServers, context: &mut Context<'_>) -> Result<(),
     let mut tools = BTreeMap::new();
     let mut problems = Vec::new();
     if wish.probe {
-        (tools, problems) = probe::tools(&import, around, wish.yes, context)?;
+        (tools, problems) = probe::tools(&import, around, wish.yes)?;
     }
     let files = import.files(around, &tools);
     write::write(&files, wish.force).map_err(|error| {

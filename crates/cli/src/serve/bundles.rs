@@ -273,15 +273,17 @@ impl Bundles {
         }
     }
 
-    /// Notes what a load of everything came to, for the bundles in files; others are told apart by what they brought.
+    /// Notes what a load of everything came to, for the bundles in files; others are told apart by what they brought, and one
+    /// that waited for the other policies is asked for at once.
     pub(super) fn reloaded(&self, result: Result<(), &LoadErrors>) {
-        for held in self.all.iter().filter(|held| held.remote.is_none()) {
-            match result {
-                Ok(()) => held.in_force(),
-                Err(errors) if held.is_named_by(errors) => {
+        for held in &self.all {
+            match (&held.remote, result) {
+                (Some(_), Ok(())) if held.standing.retry() => self.look_now(),
+                (None, Ok(())) => held.in_force(),
+                (None, Err(errors)) if held.is_named_by(errors) => {
                     held.standing.rejected(None, errors, 0);
                 }
-                Err(_) => {}
+                (Some(_) | None, Ok(()) | Err(_)) => {}
             }
         }
     }

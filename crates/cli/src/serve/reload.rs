@@ -251,7 +251,15 @@ impl Reloader {
                     let errors = errors.unwrap_or_else(|| LoadErrors {
                         problems: Vec::new(),
                     });
-                    held.standing.rejected(Some(&fetched), &errors, generation);
+                    // Whose fault it is shows without the bundle: what then loads has nothing wrong with it.
+                    let others = self.load_policy().await.is_ok();
+                    self.view.set_fresh(Reloaded::Policy, others);
+                    if others {
+                        let generation = self.shared.policy.generation().number;
+                        held.standing.rejected(Some(&fetched), &errors, generation);
+                    } else {
+                        held.standing.deferred(&fetched, &errors, generation);
+                    }
                 }
             }
         }

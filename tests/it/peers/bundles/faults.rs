@@ -79,6 +79,63 @@ async fn an_active_bundle_that_could_not_be_kept_is_reported_and_kept_later() {
 }
 
 /// Holds the place of a server that takes connections and never answers.
+/// A folder whose policies do not load makes a new bundle wait; nothing is wrong with it, and it is activated with them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_is_not_blamed_for_the_policies_it_is_loaded_with() {
+    let up = upstream().await;
+    let shop = Shop::open(&[]).await;
+    let (signed, verify) = signing("ES256");
+    shop.stock("r1", &allows("echo"), &words(&signed)).await;
+    let mut policies = remote(&shop, &verify);
+    let home = Home::new().url("up", &up.url());
+    let folder = home.path("own");
+    std::fs::create_dir(&folder).expect("a folder");
+    let own = folder.join("own.rego");
+    let good = "package own.numbers\n\nnumber := 1\n";
+    std::fs::write(&own, good).expect("a file");
+    policies.as_array_mut().expect("a list").push(json!(folder));
+    let mut gate = home.with(|it| it["policies"] = policies).serve().await;
+    let client = gate.client("up");
+    assert!(allowed(&client, "echo").await);
+
+    std::fs::write(&own, "package own.numbers\n\nnumber :=\n").expect("a file");
+    gate.says("policies not taken", 1).await;
+    shop.stock("r2", &allows("delete"), &words(&signed)).await;
+    let bundle = || async { status(&gate).await["bundles"][shop.bundle()].clone() };
+    until("the bundle to wait", async || {
+        bundle().await["stale"] == true
+    })
+    .await;
+    let waiting = bundle().await;
+    let message = waiting["message"].as_str().expect("a message");
+    assert!(
+        message.contains("waits for the other policies"),
+        "{waiting}"
+    );
+    let error = waiting["errors"][0].as_str().expect("an error");
+    assert!(error.contains("own.rego"), "{waiting}");
+    assert_eq!(waiting["active_revision"], "r1", "{waiting}");
+    assert!(allowed(&client, "echo").await);
+    // It is not tried again at each look.
+    let (tries, looks) = (gate.said("policies not taken"), shop.answered(" 200"));
+    until("more looks", async || shop.answered(" 200") >= looks + 3).await;
+    assert_eq!(gate.said("policies not taken"), tries);
+
+    // The very policies of before, so that nothing but the bundle is new.
+    std::fs::write(&own, good).expect("a file");
+    until("the second bundle", async || {
+        allowed(&client, "delete").await
+    })
+    .await;
+    until("its revision", async || {
+        bundle().await["active_revision"] == "r2"
+    })
+    .await;
+    assert_eq!(bundle().await["stale"], false);
+    assert_eq!(gate.part("policy").await, "ok");
+    gate.end().await;
+}
+
 fn hang(shop: &mut Shop) -> TcpListener {
     shop.process = None;
     let address = shop.url.trim_start_matches("http://").to_owned();

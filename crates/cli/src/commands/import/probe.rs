@@ -2,6 +2,7 @@
 //! tools. Servers on the network are not asked.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,9 +11,9 @@ use keepgate_files::FileError;
 use keepgate_gateway::upstream::child::child_settings;
 use keepgate_mcp::{Body, Id, Limits, Message, Method, decode, encode};
 use keepgate_transport::duplex::{CallMode, Connection, Owner, Sharing};
+use keepgate_transport::stdio::ChildSettings;
 use serde_json::Value;
 
-use crate::commands::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::import::policy::Tool;
@@ -34,7 +35,6 @@ pub(super) fn tools(
     import: &Import,
     around: Surroundings<'_>,
     yes: bool,
-    context: &mut Context<'_>,
 ) -> Result<Probed, Failure> {
     // In place of the policies, which are not written yet: hidden from the processes like them.
     let policies = Scratch::new().map_err(|error| Failure::caused(Exit::State, &error))?;
@@ -59,14 +59,14 @@ pub(super) fn tools(
             ));
             continue;
         }
-        if !agreed(named, yes, context)? {
-            problems.push((named.name.clone(), "not asked for its tools".to_owned()));
-            continue;
-        }
         let (mut settings, _shared) = child_settings(name, server, &configuration.gateway.limits);
         settings
             .env
             .extend(named.secret_variables(around.variables));
+        if !agreed(named, &settings, yes)? {
+            problems.push((named.name.clone(), "not asked for its tools".to_owned()));
+            continue;
+        }
         let asked = async {
             match tokio::time::timeout(PATIENCE, ask(settings)).await {
                 Ok(found) => found,
@@ -117,22 +117,33 @@ fn is_child(server: &keepgate_gateway::settings::Server) -> bool {
     }
 }
 
-/// Shows the command and asks, unless the flag has answered.
-fn agreed(named: &Named, yes: bool, context: &mut Context<'_>) -> Result<bool, Failure> {
-    context
-        .output
-        .remark(&format!("{}: {}", named.name, named.target()))?;
+/// Shows the command with its surroundings and asks, unless the flag has answered. On standard error, where a person reads it
+/// whatever goes to standard output.
+fn agreed(named: &Named, settings: &ChildSettings, yes: bool) -> std::io::Result<bool> {
+    let mut person = std::io::stderr().lock();
+    writeln!(person, "{}: {}", named.name, named.target())?;
+    // A variable can make a program do anything. Only names: the values of some are secrets.
+    let inherited = settings.inherit.iter().map(String::as_str);
+    let set = settings.env.iter().map(|(name, _)| name.as_str());
+    let names: BTreeSet<&str> = inherited.chain(set).collect();
+    let names: Vec<&str> = names.into_iter().collect();
+    if !names.is_empty() {
+        writeln!(person, "  with variables: {}", names.join(", "))?;
+    }
+    if let Some(directory) = &settings.directory {
+        writeln!(person, "  in directory: {}", directory.display())?;
+    }
     if yes {
         return Ok(true);
     }
-    context.output.remark("start it, in the sandbox? [y/N]")?;
+    writeln!(person, "start it, in the sandbox? [y/N]")?;
     let mut line = String::new();
     std::io::stdin().read_line(&mut line)?;
     Ok(matches!(line.trim(), "y" | "Y" | "yes"))
 }
 
 /// Starts the process, lists its tools, and ends it.
-async fn ask(settings: keepgate_transport::stdio::ChildSettings) -> Result<BTreeSet<Tool>, String> {
+async fn ask(settings: ChildSettings) -> Result<BTreeSet<Tool>, String> {
     let problem = |error: &(dyn std::error::Error + 'static)| crate::failure::chain(error);
     let connection = Connection::start(settings, Sharing::Exclusive, None)
         .await

@@ -28,8 +28,8 @@ struct Facts {
     came: Option<SystemTime>,
     activated: Option<SystemTime>,
     trouble: Option<Trouble>,
-    /// What was not taken last, and under which policies: the same again would not be either.
-    rejected: Option<(Fetched, u64)>,
+    /// What was not taken last: the same again would not be either.
+    rejected: Option<Rejected>,
     failures: u64,
     /// Failures since the last success.
     streak: u32,
@@ -37,10 +37,33 @@ struct Facts {
     unkept: bool,
 }
 
+/// A bundle that was not taken.
+#[derive(Debug)]
+struct Rejected {
+    fetched: Fetched,
+    /// The policies it was tried with.
+    generation: u64,
+    /// Whether those do not load without it either.
+    is_deferred: bool,
+}
+
 #[derive(Debug)]
 struct Trouble {
     message: String,
     errors: Vec<String>,
+}
+
+impl Facts {
+    fn reject(&mut self, rejected: Option<Rejected>, message: &str, errors: &LoadErrors) {
+        self.failures += 1;
+        self.streak = self.streak.saturating_add(1);
+        self.rejected = rejected;
+        let errors = errors.problems.iter().take(MOST_ERRORS);
+        self.trouble = Some(Trouble {
+            message: message.to_owned(),
+            errors: errors.map(ToString::to_string).collect(),
+        });
+    }
 }
 
 impl Standing {
@@ -83,10 +106,9 @@ impl Standing {
     /// Whether what came is what was not taken before, under the policies of `generation`.
     pub(in crate::serve) fn knows_as_bad(&self, fetched: &Fetched, generation: u64) -> bool {
         let facts = self.lock();
-        facts
-            .rejected
-            .as_ref()
-            .is_some_and(|(known, under)| *under == generation && known.bytes == fetched.bytes)
+        facts.rejected.as_ref().is_some_and(|known| {
+            known.generation == generation && known.fetched.bytes == fetched.bytes
+        })
     }
 
     /// It could not be had. Gives how often in a row that was so.
@@ -108,19 +130,35 @@ impl Standing {
         errors: &LoadErrors,
         generation: u64,
     ) {
-        let mut facts = self.lock();
-        facts.failures += 1;
-        facts.streak = facts.streak.saturating_add(1);
-        facts.rejected = fetched.map(|fetched| (fetched.clone(), generation));
-        facts.trouble = Some(Trouble {
-            message: "the bundle was not taken, the last good one stays in force".to_owned(),
-            errors: errors
-                .problems
-                .iter()
-                .take(MOST_ERRORS)
-                .map(ToString::to_string)
-                .collect(),
+        let rejected = fetched.map(|fetched| Rejected {
+            fetched: fetched.clone(),
+            generation,
+            is_deferred: false,
         });
+        let message = "the bundle was not taken, the last good one stays in force";
+        self.lock().reject(rejected, message, errors);
+    }
+
+    /// It came while the other policies do not load, whether it is with them or not.
+    pub(in crate::serve) fn deferred(
+        &self,
+        fetched: &Fetched,
+        errors: &LoadErrors,
+        generation: u64,
+    ) {
+        let rejected = Rejected {
+            fetched: fetched.clone(),
+            generation,
+            is_deferred: true,
+        };
+        let message = "the bundle waits for the other policies, which do not load; the last good one is active";
+        self.lock().reject(Some(rejected), message, errors);
+    }
+
+    /// The other policies load: a bundle that waited for them is tried when it comes again. Gives whether one did.
+    pub(in crate::serve) fn retry(&self) -> bool {
+        let waited = self.lock().rejected.take_if(|it| it.is_deferred);
+        waited.is_some()
     }
 
     /// The same as before came again and is not tried.
