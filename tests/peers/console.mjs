@@ -42,6 +42,7 @@ for (const [at, way] of ways.entries()) {
     await fits();
     const shown = await tab.locator('.tree').first().innerText();
     await tab.getByLabel('Reason').fill('looked at it');
+    await tab.getByLabel('Operator token').fill(token);
     await tab.getByRole('button', { name: 'Approve once' }).click();
     await tab.getByText('approved', { exact: true }).first().waitFor();
     await fits();
@@ -51,6 +52,7 @@ for (const [at, way] of ways.entries()) {
     await tab.getByRole('button', { name: 'Show what it would cut' }).click();
     await fits();
     await tab.getByLabel('Reason').fill('trying it');
+    await tab.getByLabel('Operator token').fill(token);
     await tab.getByRole('button', { name: 'Cut off' }).click();
     const killed = await tab.locator('.cards').first().innerText();
     await tab.getByRole('button', { name: 'Sign out' }).click();

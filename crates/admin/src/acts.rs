@@ -1,5 +1,7 @@
 //! Acts and lists of operators: the one way to each of them, for the API and for the console. Each checks that the operator may.
 
+use std::collections::BTreeMap;
+
 use keepgate_approval::View;
 use keepgate_call::Tenant;
 use keepgate_store::kill::Scope;
@@ -8,6 +10,7 @@ use crate::{
     approvals::{ApprovalListing, ApprovalPage, Decision, Revocation},
     kills::{
         DrillReport, KillClearing, KillDrill, KillListing, KillOutcome, KillPage, KillSetting,
+        KillView,
     },
     operators::{Operator, Operators, Permission},
     refused::Refused,
@@ -42,8 +45,9 @@ impl<S: Source> Admin<S> {
         &self.inner.source
     }
 
-    /// Number of approvals that wait.
-    pub async fn pending_approvals(&self) -> u64 {
+    /// Numbers of approvals that wait, by tenant; `None` while their store does not answer. Takes as long as the store: whoever
+    /// acts does not ask first.
+    pub async fn pending_approvals(&self) -> Option<BTreeMap<Tenant, u64>> {
         self.inner.approvals.pending().await
     }
 
@@ -116,7 +120,22 @@ impl<S: Source> Admin<S> {
         self.inner.kills.clear(operator, id, clearing).await
     }
 
-    /// Reports what a kill would cut.
+    /// Reports what a kill would cut, without a record: for one who tried to set it.
+    pub fn kill_reach(&self, operator: &Operator, drill: &KillDrill) -> Acted<DrillReport> {
+        check(operator, Permission::Drill)?;
+        let knows = |scope: &Scope| self.inner.source.knows(scope);
+        let sessions = self.inner.source.sessions();
+        let reach = self.inner.kills.reach(operator, drill, knows, sessions);
+        reach.map(|(_, report)| report)
+    }
+
+    /// Whether the operator may clear this kill: one's own takes another permission.
+    pub fn may_clear(&self, operator: &Operator, kill: &KillView) -> bool {
+        let is_own = *kill.by == *operator.name;
+        operator.may(Permission::Clear) && (!is_own || operator.may(Permission::ClearOwn))
+    }
+
+    /// Reports what a kill would cut, on record and in a file.
     pub async fn drill(&self, operator: &Operator, drill: &KillDrill) -> Acted<DrillReport> {
         check(operator, Permission::Drill)?;
         let knows = |scope: &Scope| self.inner.source.knows(scope);

@@ -1,5 +1,7 @@
 //! Approvals for operators: list, show, decide, take back. One way for every client of the API.
 
+use std::collections::BTreeMap;
+
 use keepgate_approval::{Approvals, DecideError, Ineligible, Verdict, View};
 use keepgate_call::Tenant;
 use keepgate_store::approvals::{ApprovalState, PageQuery};
@@ -151,11 +153,11 @@ impl Desk {
         self.0.as_ref().ok_or(Refused::Path)
     }
 
-    /// Number of those that wait, of all tenants; none while the store does not answer.
-    pub(crate) async fn pending(&self) -> u64 {
+    /// Numbers of those that wait, by tenant; `None` while the store does not answer.
+    pub(crate) async fn pending(&self) -> Option<BTreeMap<Tenant, u64>> {
         match &self.0 {
-            None => 0,
-            Some(approvals) => approvals.counts().await.map_or(0, |(pending, _)| pending),
+            None => Some(BTreeMap::new()),
+            Some(approvals) => approvals.pending_by_tenant().await.ok(),
         }
     }
 

@@ -282,7 +282,23 @@ impl Kills {
             .collect()
     }
 
-    /// Tells what a kill would cut and writes it down. Changes nothing.
+    /// The kill and its reach. Changes nothing and writes nothing.
+    pub(crate) fn reach(
+        &self,
+        operator: &Operator,
+        drilling: &KillDrill,
+        knows: impl Fn(&Scope) -> Known,
+        sessions: Vec<Session>,
+    ) -> Result<(Arc<Kill>, DrillReport), Refused> {
+        let wish = drilling.wish(&operator.name).map_err(Refused::Request)?;
+        let warnings = Vec::from_iter(knows(&wish.scope).warning(&wish.scope));
+        let (kill, blast) = self.ledger.blast(wish).map_err(|error| refused(&error))?;
+        let mut report = DrillReport::new(&kill, blast, sessions, self.ledger.switch());
+        report.warnings = warnings;
+        Ok((Arc::new(kill), report))
+    }
+
+    /// Reports what a kill would cut and writes it down. Changes nothing.
     pub(crate) async fn drill(
         &self,
         operator: &Operator,
@@ -290,19 +306,17 @@ impl Kills {
         knows: impl Fn(&Scope) -> Known,
         sessions: Vec<Session>,
     ) -> Result<DrillReport, Refused> {
-        let wish = drilling.wish(&operator.name).map_err(Refused::Request)?;
-        let mut warnings = Vec::from_iter(knows(&wish.scope).warning(&wish.scope));
-        let (kill, blast) = self.ledger.blast(wish).map_err(|error| refused(&error))?;
-        let kill = Arc::new(kill);
-        let mut report = DrillReport::new(&kill, blast, sessions, self.ledger.switch());
+        let (kill, mut report) = self.reach(operator, drilling, knows, sessions)?;
         match drill::keep(&self.drills, &report).await {
             Ok(path) => report.path = Some(path),
-            Err(why) => warnings.push(format!("the report could not be written: {why}")),
+            Err(why) => {
+                let warning = format!("the report could not be written: {why}");
+                report.warnings.push(warning);
+            }
         }
         if !self.record(Kind::KillDrill, &kill).await {
-            warnings.push(UNRECORDED.to_owned());
+            report.warnings.push(UNRECORDED.to_owned());
         }
-        report.warnings = warnings;
         Ok(report)
     }
 

@@ -25,7 +25,7 @@ pub use operators::{
     read, revoke,
 };
 pub use refused::Refused;
-pub use service::{Admin, Response, read_body};
+pub use service::{Admin, BodyLimits, PeerConnection, Response, complete, read_body};
 pub use source::{Known, Part, Process, Server, Session, Source};
 pub use status::{BundleStatus, InForce, Plugin, PolicyStatus};
 pub use token::{Token, TokenError};

@@ -114,7 +114,7 @@ impl Refused {
             Self::Path => "there is no such page".into(),
             Self::Method(_) => "this page does not take this method".into(),
             Self::Media => "the body must be plain `application/json`".into(),
-            Self::Body => "the body is longer than 16 KiB or did not arrive in time".into(),
+            Self::Body => "the body is too long, or did not arrive in time".into(),
             Self::Request(why) | Self::Over(why) | Self::Closed(why) | Self::Ineligible(why) => {
                 why.clone().into()
             }

@@ -16,7 +16,7 @@ use http_body_util::BodyExt;
 use serde::{Serialize, de::DeserializeOwned};
 use tower::Service;
 
-use keepgate_approval::Approvals;
+use keepgate_approval::{Approvals, without_default_port};
 
 use crate::approvals::{self, ApprovalListing, Desk};
 use crate::kills::{KillListing, Kills, parse};
@@ -26,10 +26,41 @@ use crate::refused::Refused;
 use crate::route::Route;
 use crate::source::Source;
 
-/// The longest body, in bytes.
-const LONGEST_BODY: usize = 16 * 1024;
-/// How long a body may take.
-const READ: Duration = Duration::from_secs(10);
+/// Bounds of a body.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyLimits {
+    /// Most bytes.
+    pub bytes: usize,
+    /// Time for all of it.
+    pub time: Duration,
+}
+
+impl BodyLimits {
+    /// Bounds for an operator who is known.
+    pub const OPERATOR: Self = Self {
+        bytes: 16 * 1024,
+        time: Duration::from_secs(10),
+    };
+}
+
+/// The listener's connection of a request, in the request's extensions. Strangers' connections give way when places get scarce;
+/// an operator's does not.
+#[derive(Clone)]
+pub struct PeerConnection(Arc<dyn Fn() + Send + Sync>);
+
+impl PeerConnection {
+    /// A connection whose listener learns by this function that an operator is at its other end.
+    pub fn new(authenticated: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(authenticated))
+    }
+
+    /// Notes that the connection these extensions belong to is an operator's.
+    pub fn note_operator(extensions: &http::Extensions) {
+        if let Some(Self(authenticated)) = extensions.get() {
+            authenticated();
+        }
+    }
+}
 
 /// What the service answers with.
 pub type Response = http::Response<Bytes>;
@@ -132,6 +163,7 @@ impl<S: Source> Admin<S> {
             };
         }
         let operator = self.who(request.headers()).ok_or(Refused::Token)?;
+        PeerConnection::note_operator(request.extensions());
         let route = Route::at(request.method(), path)?;
         match route.needs() {
             Some(permission) if !operator.may(permission) => Err(Refused::Role),
@@ -241,15 +273,20 @@ where
     B::Data: Send,
     T: DeserializeOwned,
 {
-    let bytes = read_body(request, "application/json").await?;
+    let limits = BodyLimits::OPERATOR;
+    let bytes = read_body(request, "application/json", limits).await?;
     parse(&bytes).map_err(Refused::Request)
 }
 
-/// Reads a body of the media type `media`: at most 16 KiB of it, within ten seconds.
+/// Reads a body of the media type `media` within `limits`.
 ///
 /// # Errors
 /// [`Refused::Media`] for another type or an encoded body, [`Refused::Body`] for one that is too long or too slow.
-pub async fn read_body<B>(request: Request<B>, media: &str) -> Result<Vec<u8>, Refused>
+pub async fn read_body<B>(
+    request: Request<B>,
+    media: &str,
+    limits: BodyLimits,
+) -> Result<Vec<u8>, Refused>
 where
     B: Body + Send,
     B::Data: Send,
@@ -269,7 +306,7 @@ where
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_broken| Refused::Body)?;
             if let Ok(mut data) = frame.into_data() {
-                if bytes.len() + data.remaining() > LONGEST_BODY {
+                if bytes.len() + data.remaining() > limits.bytes {
                     return Err(Refused::Body);
                 }
                 while data.has_remaining() {
@@ -282,7 +319,7 @@ where
         }
         Ok(bytes)
     };
-    match tokio::time::timeout(READ, whole).await {
+    match tokio::time::timeout(limits.time, whole).await {
         Ok(bytes) => bytes,
         Err(_elapsed) => Err(Refused::Body),
     }
@@ -316,10 +353,12 @@ fn is_same_origin(headers: &HeaderMap, host: &Authority) -> bool {
         return true;
     }
     let origin = only(headers, &header::ORIGIN).and_then(|line| line.to_str().ok());
-    let authority = origin
-        .and_then(|origin| origin.split_once("://"))
-        .map(|(_, authority)| authority);
-    authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host.as_str()))
+    let parts = origin.and_then(|origin| origin.split_once("://"));
+    parts.is_some_and(|(scheme, authority)| {
+        // A proxy may write the port that browsers leave out.
+        let plain = |authority| without_default_port(scheme, authority);
+        plain(authority).eq_ignore_ascii_case(plain(host.as_str()))
+    })
 }
 
 /// The value of a header that stands there exactly once.
@@ -360,16 +399,20 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let admin = self.clone();
-        Box::pin(async move {
-            // An act goes on when who asked for it has gone: it must not stop half way.
-            let acting = tokio::spawn(async move { admin.answer(request).await });
-            Ok(acting.await.unwrap_or_else(|_bug| {
-                let mut response = Response::new(Bytes::new());
-                *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-                response
-            }))
-        })
+        Box::pin(complete(async move { admin.answer(request).await }))
     }
+}
+
+/// Answers a request to its end, also when who sent it has gone: an act must not stop half way. A bug is answered with 500.
+pub async fn complete(
+    answering: impl Future<Output = Response> + Send + 'static,
+) -> Result<Response, Infallible> {
+    let answered = tokio::spawn(answering).await;
+    Ok(answered.unwrap_or_else(|_bug| {
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        response
+    }))
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ pub use digest::CallDigest;
 pub use eligibility::{Ineligible, Person};
 pub use frozen::{Destination, Duty, FrozenCall, FrozenCaller, Requirement, Risk};
 pub use key::{KeyError, StoreKey};
-pub use link::{ConsoleUrl, push_encoded};
+pub use link::{ConsoleUrl, push_encoded, without_default_port};
 pub use outcome::{Denial, HeldEnd, Use};
 pub use rekey::{RekeyError, Rekeyed};
 pub use settings::{HoldTimes, Settings, Unrelated};

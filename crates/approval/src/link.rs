@@ -7,9 +7,18 @@ use keepgate_call::Tenant;
 pub struct ConsoleUrl(Box<str>);
 
 impl ConsoleUrl {
-    /// The console at `origin`: scheme, host and perhaps a port, which the configuration has checked.
+    /// The console at `origin`: scheme, host and perhaps a port, which the configuration has checked. The default port of the
+    /// scheme is left out, as browsers do.
     pub fn new(origin: &str) -> Self {
-        Self(origin.trim_end_matches('/').into())
+        let origin = origin.trim_end_matches('/');
+        let scheme = origin.split("://").next().unwrap_or_default();
+        Self(without_default_port(scheme, origin).into())
+    }
+
+    /// Whether a request for this authority is one for the console, whoever added the default port.
+    pub fn is_at(&self, authority: &str) -> bool {
+        let scheme = if self.is_https() { "https" } else { "http" };
+        self.authority() == without_default_port(scheme, authority)
     }
 
     /// The origin.
@@ -40,6 +49,16 @@ impl ConsoleUrl {
     }
 }
 
+/// An authority, or an origin, without the port that is the default of `scheme` (RFC 6454 §6.1).
+pub fn without_default_port<'a>(scheme: &str, authority: &'a str) -> &'a str {
+    let port = match scheme {
+        "https" => ":443",
+        "http" => ":80",
+        _ => return authority,
+    };
+    authority.strip_suffix(port).unwrap_or(authority)
+}
+
 /// Appends `text` as the value of a query: every byte but unreserved ones (RFC 3986 §2.3) encoded.
 pub fn push_encoded(link: &mut String, text: &str) {
     for byte in text.bytes() {
@@ -59,6 +78,31 @@ pub fn push_encoded(link: &mut String, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_default_port_is_the_same_place() {
+        for (origin, authority, is_there) in [
+            ("https://c.example", "c.example", true),
+            ("https://c.example", "c.example:443", true),
+            ("https://c.example:443/", "c.example", true),
+            ("https://c.example", "c.example:80", false),
+            ("https://c.example", "c.example:4443", false),
+            ("https://c.example:444", "c.example", false),
+            ("http://localhost:80", "localhost", true),
+            ("http://[::1]", "[::1]:80", true),
+            ("http://localhost", "localhost:443", false),
+        ] {
+            assert_eq!(
+                ConsoleUrl::new(origin).is_at(authority),
+                is_there,
+                "{origin} {authority}"
+            );
+        }
+        assert_eq!(
+            ConsoleUrl::new("https://c.example:443").origin(),
+            "https://c.example"
+        );
+    }
 
     #[test]
     fn links_to_an_approval_of_any_tenant() {

@@ -1,6 +1,9 @@
 //! Changes that happen by themselves: time runs out, kills take back, uses end, and an earlier process has left something.
 
-use std::sync::{Arc, PoisonError, atomic::Ordering};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, atomic::Ordering},
+};
 
 use keepgate_call::Tenant;
 use keepgate_store::approvals::{
@@ -250,6 +253,18 @@ impl Approvals {
             }
         }
         Ok(count)
+    }
+
+    /// Numbers of requests that wait, by tenant; a tenant without one is left out.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn pending_by_tenant(&self) -> Result<BTreeMap<Tenant, u64>, DatabaseError> {
+        let totals = self.0.store.totals().await?.into_iter();
+        let pending = totals.filter(|(_, state, _)| *state == ApprovalState::Pending);
+        Ok(pending
+            .map(|(tenant, _, requests)| (tenant, requests))
+            .collect())
     }
 
     /// Number of requests that wait, and of approvals that may be used.

@@ -1,9 +1,12 @@
 // Beyond HTML: times that count down, forms that are sent once, and the current page in view in the navigation. Every page works without it.
 
+// The browser's clock may be wrong by hours: times are counted by the server's, as it was when the page was written.
+const ahead = Date.now() - Number(document.documentElement.dataset.now ?? Date.now());
+
 /** Writes the time that is left into each `<time data-until>`. */
 function countDown() {
     for (const element of document.querySelectorAll('time[data-until]')) {
-        const seconds = Math.round((Date.parse(element.dateTime) - Date.now()) / 1000);
+        const seconds = Math.floor((Date.parse(element.dateTime) - Date.now() + ahead) / 1000);
         if (Number.isNaN(seconds)) {
             continue;
         }

@@ -10,6 +10,7 @@ mod form;
 mod login;
 mod moment;
 mod pages;
+mod pending;
 mod respond;
 mod route;
 mod service;

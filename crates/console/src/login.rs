@@ -14,7 +14,7 @@ use keepgate_admin::{Operator, Operators, TokenDigest};
 use keepgate_audit::{Caller, Kind, Log, Reason, Record};
 use zeroize::Zeroizing;
 
-use crate::sessions::LoginSessions;
+use crate::sessions::{Channel, LoginSessions, Visitor};
 
 /// Span over which logins are counted.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -36,6 +36,8 @@ pub(crate) enum LoginError {
     Limited,
     /// There are no random bytes, or too many sessions.
     Unavailable,
+    /// Too many logins are being sent at this moment.
+    Busy,
 }
 
 /// Counts of one span.
@@ -74,12 +76,30 @@ impl Logins {
         token: &str,
         operators: &Operators,
         sessions: &LoginSessions,
-        now: Instant,
+        (channel, now): (Channel, Instant),
     ) -> Result<Zeroizing<String>, LoginError> {
         let Some((operator, digest)) = operators.login(token.trim().as_bytes()) else {
             return Err(self.failed(now).await);
         };
-        self.begin(&operator, digest, sessions, now).await
+        self.begin(&operator, digest, sessions, (channel, now))
+            .await
+    }
+
+    /// Whether `token` is the one the visitor's session was begun with; another one is a login that failed.
+    pub(crate) async fn confirm(
+        &self,
+        token: &str,
+        visitor: &Visitor,
+        operators: &Operators,
+        now: Instant,
+    ) -> Result<(), LoginError> {
+        let known = operators.login(token.trim().as_bytes());
+        match known.filter(|(_, digest)| visitor.holds(*digest)) {
+            Some(_) => Ok(()),
+            // Nothing was typed: a mistake, not an attempt.
+            None if token.trim().is_empty() => Err(LoginError::Token),
+            None => Err(self.failed(now).await),
+        }
     }
 
     async fn begin(
@@ -87,7 +107,7 @@ impl Logins {
         operator: &Operator,
         holder: TokenDigest,
         sessions: &LoginSessions,
-        now: Instant,
+        (channel, now): (Channel, Instant),
     ) -> Result<Zeroizing<String>, LoginError> {
         if !self.counts(now, |counts| {
             let count = counts.of.entry(Arc::clone(&operator.name)).or_default();
@@ -109,7 +129,9 @@ impl Logins {
             tracing::error!(operator = %operator.name, "a login to the console is not on record");
         }
         tracing::info!(operator = %operator.name, "operator logged in to the console");
-        sessions.begin(holder, now).ok_or(LoginError::Unavailable)
+        sessions
+            .begin(holder, channel, now)
+            .ok_or(LoginError::Unavailable)
     }
 
     async fn failed(&self, now: Instant) -> LoginError {

@@ -39,13 +39,21 @@ pub(crate) fn ago(text: &str, now: SystemTime) -> String {
     }
 }
 
-/// A length of time, in its largest unit.
+/// A length of time, in its two largest units: what is left out is less than the smaller of them.
 pub(crate) fn length(seconds: u64) -> String {
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min", seconds / 60),
-        3600..86400 => format!("{} h", seconds / 3600),
-        86400.. => format!("{} d", seconds / 86400),
+    const MINUTE: u64 = 60;
+    const HOUR: u64 = 60 * MINUTE;
+    const DAY: u64 = 24 * HOUR;
+    let (large, small) = match seconds {
+        0..MINUTE => return format!("{seconds} s"),
+        MINUTE..HOUR => ((MINUTE, "min"), (1, "s")),
+        HOUR..DAY => ((HOUR, "h"), (MINUTE, "min")),
+        DAY.. => ((DAY, "d"), (HOUR, "h")),
+    };
+    let (count, left) = (seconds / large.0, seconds % large.0 / small.0);
+    match left {
+        0 => format!("{count} {}", large.1),
+        _ => format!("{count} {} {left} {}", large.1, small.1),
     }
 }
 
@@ -56,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_told_from_now() {
+    fn times_are_shown_from_now_and_lengths_to_their_smaller_unit() {
         let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let at = |seconds: i64| {
             let time = OffsetDateTime::from(now) + time::Duration::seconds(seconds);
@@ -75,10 +83,22 @@ mod tests {
             (5, "just now"),
             (-59, "just now"),
             (-120, "2 min ago"),
-            (-7_300, "2 h ago"),
-            (-90_000, "1 d ago"),
+            (-7_300, "2 h 1 min ago"),
+            (-90_000, "1 d 1 h ago"),
         ] {
             assert_eq!(ago(&at(seconds), now), expected);
+        }
+        for (seconds, expected) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (119, "1 min 59 s"),
+            (3_600, "1 h"),
+            (119 * 60, "1 h 59 min"),
+            (7_199, "1 h 59 min"),
+            (47 * 3_600, "1 d 23 h"),
+        ] {
+            assert_eq!(length(seconds), expected);
         }
         for bad in ["", "<x>", "\u{202e}"] {
             assert_eq!([left(bad, now), ago(bad, now), moment(bad)], [UNKNOWN; 3]);

@@ -100,6 +100,56 @@ impl Route {
     }
 }
 
+impl Route {
+    /// Whether it changes something. A preview of a kill is on record as a drill and changes nothing; a logout may come from
+    /// anybody who has the cookie.
+    pub(crate) fn is_act(&self) -> bool {
+        match self {
+            Self::Decide(_) | Self::Revoke(_) | Self::SetKill | Self::ClearKill(_) => true,
+            Self::Home
+            | Self::Style
+            | Self::Script
+            | Self::LoginPage
+            | Self::Login
+            | Self::Logout
+            | Self::Inbox
+            | Self::Approval(_)
+            | Self::Kills
+            | Self::Preview
+            | Self::Sessions
+            | Self::Servers
+            | Self::Readiness
+            | Self::Policy => false,
+        }
+    }
+
+    /// Path of the page that has the form of an act, with the query the form was sent with.
+    pub(crate) fn form_page(&self, query: Option<&str>) -> String {
+        let page = match self {
+            Self::Decide(id) | Self::Revoke(id) => format!("/console/approvals/{id}"),
+            Self::Kills | Self::Preview | Self::SetKill | Self::ClearKill(_) => {
+                "/console/kills".to_owned()
+            }
+            Self::Home
+            | Self::Style
+            | Self::Script
+            | Self::LoginPage
+            | Self::Login
+            | Self::Logout
+            | Self::Inbox
+            | Self::Approval(_)
+            | Self::Sessions
+            | Self::Servers
+            | Self::Readiness
+            | Self::Policy => "/console".to_owned(),
+        };
+        match query {
+            Some(query) => format!("{page}?{query}"),
+            None => page,
+        }
+    }
+}
+
 /// Whether a part of a path can be an id of ours.
 fn is_id(id: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';

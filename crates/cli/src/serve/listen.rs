@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use http::Request;
 use hyper::body::Incoming;
-use keepgate_admin::{Admin, Kills};
+use keepgate_admin::{Admin, Kills, PeerConnection};
 use keepgate_console::{Console, ConsoleSettings};
 use keepgate_gateway::Gateway;
 use keepgate_transport::Body;
-use keepgate_transport::http::server::{Drained, Listener, ListenerSettings, serve};
+use keepgate_transport::http::server::{Drained, Listener, ListenerSettings, Peer, serve};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::{ServiceExt, service_fn};
@@ -100,8 +100,12 @@ pub(super) async fn admin(
         has_tls: opened.admin_tls.is_some(),
     };
     let console = Console::new(admin.clone(), opened.shared.log.clone(), console);
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let (admin, console) = (admin.clone(), console.clone());
+        if let Some(peer) = request.extensions().get::<Peer>().cloned() {
+            let connection = PeerConnection::new(move || peer.authenticated());
+            request.extensions_mut().insert(connection);
+        }
         async move {
             let response = if Console::<Arc<View>>::takes(request.uri().path()) {
                 console.oneshot(request).await

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use keepgate_admin::{Decision, Permission, Refused, Revocation, Source};
 use keepgate_approval::{DecisionView, FrozenCall, Requirement, Risk, Verdict, View};
-use keepgate_call::Tenant;
 use keepgate_store::approvals::ApprovalState;
 
 use super::{Answered, Desk, Frame, Nav, Problem, path_with};
@@ -88,22 +87,33 @@ struct DecideForm {
 struct RevokeForm {
     action: String,
     token: String,
+    reason: String,
     covers: &'static str,
     name: &'static str,
+}
+
+/// A form of the page of an approval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ApprovalForm {
+    Decision,
+    Revocation,
 }
 
 /// A form that did not do what it should, and its reason, so that a person need not write it again.
 pub(crate) struct Failed<'a> {
     refused: Refused,
+    form: ApprovalForm,
     reason: &'a str,
 }
 
-impl<S: Source> Desk<'_, S> {
-    fn tenant(&self) -> Tenant {
-        let named = self.query.given("tenant");
-        named.map(Tenant::new).unwrap_or_default()
+impl Failed<'_> {
+    fn reason_of(failed: Option<&Self>, form: ApprovalForm) -> String {
+        let failed = failed.filter(|failed| failed.form == form);
+        failed.map_or("", |failed| failed.reason).to_owned()
     }
+}
 
+impl<S: Source> Desk<'_, S> {
     fn approval_path(&self, id: &str, act: &str) -> String {
         let tenant = self.query.given("tenant");
         path_with(&format!("{}{act}", own_path(id)), &[("tenant", tenant)])
@@ -120,8 +130,9 @@ impl<S: Source> Desk<'_, S> {
     /// Writes the page of one approval.
     pub(crate) async fn write_approval(&self, view: View, failed: Option<Failed<'_>>) -> Answered {
         // Megabytes each: a few at a time, on a thread of their own, so that a kill does not wait behind a page.
-        let _turn = self.rendering.acquire().await;
-        let template = self.approval_page(view, failed.as_ref());
+        let _turn = self.tools.rendering.acquire().await;
+        let frame = self.frame(Some(Nav::Approvals)).await;
+        let template = self.approval_page(frame, view, failed.as_ref());
         let status = failed.map_or(StatusCode::OK, |failed| failed.refused.status());
         let written = tokio::task::spawn_blocking(move || page(status, &template()));
         written.await.map_err(|_bug| Refused::Unavailable)
@@ -130,16 +141,18 @@ impl<S: Source> Desk<'_, S> {
     /// The function that writes the page, which may take a while.
     fn approval_page(
         &self,
+        frame: Frame,
         view: View,
         failed: Option<&Failed<'_>>,
     ) -> impl FnOnce() -> ApprovalPage + Send + 'static {
-        let (frame, now) = (self.frame(Nav::Approvals), self.now);
+        let now = self.now;
         let back = path_with(
             "/console/approvals",
             &[("tenant", self.query.given("tenant"))],
         );
-        let decide = self.decide_form(&view, failed.map_or("", |failed| failed.reason));
-        let revoke = self.revoke_form(&view);
+        let reason = |form| Failed::reason_of(failed, form);
+        let decide = self.decide_form(&view, reason(ApprovalForm::Decision));
+        let revoke = self.revoke_form(&view, reason(ApprovalForm::Revocation));
         let is_pending = view.state == ApprovalState::Pending.as_str();
         let undecidable =
             "You see this approval but do not decide: your roles do not include that.";
@@ -155,7 +168,7 @@ impl<S: Source> Desk<'_, S> {
             ApprovalPage {
                 frame,
                 back,
-                heading: Hostile::brief(subject),
+                heading: Hostile::title(subject),
                 subject: Hostile::brief(subject),
                 server: Hostile::brief(call.map_or("", |call| &call.server)),
                 state: view.state,
@@ -184,7 +197,7 @@ impl<S: Source> Desk<'_, S> {
         }
     }
 
-    fn decide_form(&self, view: &View, reason: &str) -> Option<DecideForm> {
+    fn decide_form(&self, view: &View, reason: String) -> Option<DecideForm> {
         let (call, shown) = (view.call.as_ref()?, view.shown.as_ref()?);
         let is_pending = view.state == ApprovalState::Pending.as_str();
         if !is_pending || !self.may(Permission::Approve) {
@@ -197,13 +210,13 @@ impl<S: Source> Desk<'_, S> {
             action: self.approval_path(&view.id, "/decision"),
             digest: shown.chars().take(SHORT).collect(),
             shown: shown.clone(),
-            reason: reason.to_owned(),
+            reason,
             covers,
             approve,
         })
     }
 
-    fn revoke_form(&self, view: &View) -> Option<RevokeForm> {
+    fn revoke_form(&self, view: &View, reason: String) -> Option<RevokeForm> {
         if !self.may(Permission::Revoke) {
             return None;
         }
@@ -225,6 +238,7 @@ impl<S: Source> Desk<'_, S> {
         Some(RevokeForm {
             token: self.visitor.form_token(&path),
             action: self.approval_path(&view.id, "/revocation"),
+            reason,
             covers,
             name,
         })
@@ -240,8 +254,10 @@ impl<S: Source> Desk<'_, S> {
         let reason = one_line(form.text("reason"));
         let decision = Decision::new(verdict, &reason, form.text("shown"));
         let which = (&self.tenant(), id);
-        let decided = self.admin.decide(self.operator(), which, &decision).await;
-        self.acted(id, decided, &reason).await
+        let deciding = self.admin.decide(self.operator(), which, &decision);
+        let decided = self.try_act(deciding).await;
+        self.acted(id, decided, ApprovalForm::Decision, &reason)
+            .await
     }
 
     /// The end of an approval.
@@ -249,20 +265,31 @@ impl<S: Source> Desk<'_, S> {
         let reason = one_line(form.text("reason"));
         let which = (&self.tenant(), id);
         let revocation = Revocation::new(&reason);
-        let revoked = self.admin.revoke(self.operator(), which, &revocation).await;
-        self.acted(id, revoked, &reason).await
+        let revoking = self.admin.revoke(self.operator(), which, &revocation);
+        let revoked = self.try_act(revoking).await;
+        self.acted(id, revoked, ApprovalForm::Revocation, &reason)
+            .await
     }
 
     async fn acted(
         &self,
         id: &str,
         acted: Result<View, Refused>,
+        form: ApprovalForm,
         reason: &str,
     ) -> Result<Response<Bytes>, Refused> {
-        match acted {
-            Ok(_view) => Ok(see(&self.approval_path(id, ""))),
-            Err(refused) => self.approval(id, Some(Failed { refused, reason })).await,
-        }
+        let refused = match acted {
+            Ok(_view) => return Ok(see(&self.approval_path(id, ""))),
+            Err(refused) => refused,
+        };
+        let failed = Failed {
+            refused: refused.clone(),
+            form,
+            reason,
+        };
+        // Where the page cannot be shown, the reason of the act is what matters, not that of the page.
+        let shown = self.approval(id, Some(failed)).await;
+        shown.map_err(|_page| refused)
     }
 }
 
@@ -289,15 +316,16 @@ fn covers(requirement: &Requirement) -> (String, String) {
             format!("run {uses} times"),
         ),
     };
-    let several = requirement.duties.len() > 1 || requirement.duties.iter().any(|it| it.quorum > 1);
-    let quorum = if several {
-        " Yours is one of several decisions that it needs."
-    } else {
-        ""
-    };
-    let covers = format!(
-        "A yes lets this very call {runs}, within {within} of the last decision. With other arguments it asks again.{quorum}"
-    );
+    let others = "With other arguments it asks again.";
+    let is_one_of_several =
+        requirement.duties.len() > 1 || requirement.duties.iter().any(|it| it.quorum > 1);
+    if is_one_of_several {
+        let covers = format!(
+            "Yours is one of several approvals. Once all that are needed are there, this very call may {runs}, within {within} of the last one. {others}"
+        );
+        return ("Add my approval".to_owned(), covers);
+    }
+    let covers = format!("A yes lets this very call {runs}, within {within}. {others}");
     (button, covers)
 }
 
@@ -311,11 +339,14 @@ fn reasons(call: &FrozenCall) -> Vec<ReasonLine> {
 
 fn duties(requirement: &Requirement) -> Vec<DutyLine> {
     let line = |duty: &keepgate_approval::Duty| DutyLine {
-        text: match (duty.approvers.is_empty(), duty.quorum.max(1)) {
-            (true, 1) => "One operator who may approve".to_owned(),
-            (true, count) => format!("{count} different operators who may approve"),
-            (false, 1) => "One of".to_owned(),
-            (false, count) => format!("{count} different people of"),
+        text: match (duty.approvers.len(), duty.quorum.max(1)) {
+            (0, 1) => "Needs one approval, of any operator who may approve".to_owned(),
+            (0, count) => {
+                format!("Needs approvals of {count} different operators who may approve")
+            }
+            (1, 1) => "Needs one approval, of".to_owned(),
+            (_, 1) => "Needs one approval, of any of".to_owned(),
+            (_, count) => format!("Needs approvals of {count} different people, of"),
         },
         approvers: duty.approvers.iter().map(|it| Hostile::brief(it)).collect(),
     };
@@ -345,33 +376,34 @@ fn facts(view: &View) -> Vec<FactLine> {
             facts.push(FactLine { name, value });
         }
     };
+    add("Tenant", Some(&view.tenant));
     if let Some(call) = &view.call {
         let caller = &call.caller;
         add("Caller", Some(&caller.subject));
         add("Kind", Some(&caller.kind));
         add("Issuer", caller.issuer.as_deref());
         add("OAuth client", caller.client.as_deref());
+        add("Sign-in", caller.grant.as_deref());
         add("API key", caller.key.as_deref());
         add("Key owner", caller.owner.as_deref());
+        // A line each: joined, one value could look like two.
         let client = call.client.as_ref();
-        let client = client.map(|(name, version)| format!("{name} {version} (claimed)"));
-        add("Client", client.as_deref());
+        add("Client (claimed)", client.map(|(name, _)| &**name));
+        add("Its version", client.map(|(_, version)| &**version));
         add("Server", Some(&call.server));
         let destination = &call.destination;
         let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         add("Sent to", given(&destination.address).as_deref());
-        let variables = destination.environment.join(", ");
-        add("Variables", given(&variables).as_deref());
+        for variable in &destination.environment {
+            add("Variable", Some(variable));
+        }
         add("Destination", given(&destination.digest).as_deref());
         add("Method", Some(&call.method));
         add("Subject", call.subject.as_deref());
         add("Session", call.session.as_deref());
-        let credentials: Vec<&str> = call.credentials.iter().map(|it| &**it).collect();
-        let credentials = credentials.join(", ");
-        add(
-            "Credentials",
-            (!call.credentials.is_empty()).then_some(&*credentials),
-        );
+        for credential in &call.credentials {
+            add("Credential", Some(credential));
+        }
         add("Tool definition", call.fingerprint.as_deref());
         add("Policy", Some(&call.requirement.policy));
         add("Decision id", Some(&call.decision_id));

@@ -1,12 +1,19 @@
 //! The frame around every page: navigation, who is logged in, and the way out.
 
-use keepgate_admin::Role;
+use std::{sync::Arc, time::SystemTime};
 
-use crate::{assets, sessions::Visitor, text::Hostile};
+use keepgate_admin::Role;
+use keepgate_call::Tenant;
+
+use super::path_with;
+use crate::{assets, pending::Counts, sessions::Visitor, text::Hostile};
+
+/// Other tenants that are named.
+const MAX_TENANTS: usize = 20;
 
 /// Pages of the navigation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Nav {
+pub(crate) enum Nav {
     Approvals,
     Kills,
     Sessions,
@@ -28,55 +35,83 @@ impl Nav {
 
 /// One entry.
 #[derive(Debug)]
-pub(super) struct NavItem {
+pub(crate) struct NavItem {
     pub(super) name: &'static str,
-    pub(super) path: &'static str,
+    pub(super) path: String,
     pub(super) is_current: bool,
     pub(super) count: u64,
 }
 
 /// The frame of a page.
 #[derive(Debug)]
-pub(super) struct Frame {
-    pub(super) style: &'static str,
+pub(crate) struct Frame {
     pub(super) script: &'static str,
     pub(super) items: Vec<NavItem>,
     pub(super) operator: Hostile,
     pub(super) roles: String,
     /// Token of the form that logs out.
     pub(super) logout: String,
+    /// Whether each act takes the operator's token.
+    pub(super) asks_token: bool,
+    /// Our time, in milliseconds since 1970: the browser's clock may be another.
+    pub(super) now_ms: u128,
     pending: u64,
+    others: Vec<(Tenant, u64)>,
 }
 
 impl Frame {
-    /// The frame of the page `current`; `pending` approvals wait.
-    pub(super) fn new(visitor: &Visitor, current: Nav, pending: u64) -> Self {
+    /// The frame of the page `current`, for one tenant; `counts` are the approvals that wait, if that is known.
+    pub(super) fn new(
+        visitor: &Visitor,
+        current: Option<Nav>,
+        tenant: &Tenant,
+        counts: Option<Arc<Counts>>,
+        now: SystemTime,
+    ) -> Self {
+        let counts = counts.unwrap_or_default();
+        let pending = counts.get(tenant).copied().unwrap_or_default();
+        let others = counts.iter().filter(|(other, _)| *other != tenant);
+        let others = others.map(|(other, count)| (other.clone(), *count));
         let items = Nav::ALL.map(|(nav, name, path)| NavItem {
             name,
-            path,
-            is_current: nav == current,
+            path: match nav {
+                Nav::Approvals => approvals_of(tenant),
+                Nav::Kills | Nav::Sessions | Nav::Servers | Nav::Policy | Nav::Readiness => {
+                    path.to_owned()
+                }
+            },
+            is_current: Some(nav) == current,
             count: if nav == Nav::Approvals { pending } else { 0 },
         });
-        let roles: Vec<_> = visitor
-            .operator
-            .roles
-            .iter()
-            .copied()
-            .map(Role::as_str)
-            .collect();
+        let roles = visitor.operator.roles.iter().copied();
+        let roles: Vec<_> = roles.map(Role::as_str).collect();
+        let since = now.duration_since(SystemTime::UNIX_EPOCH);
         Self {
-            style: assets::style(),
             script: assets::script(),
             items: items.into(),
             operator: Hostile::brief(&visitor.operator.name),
             roles: roles.join(", "),
             logout: visitor.form_token("/console/logout"),
+            asks_token: visitor.channel.asks_token(),
+            now_ms: since.unwrap_or_default().as_millis(),
             pending,
+            others: others.take(MAX_TENANTS).collect(),
         }
     }
 
-    /// Approvals that wait.
+    /// Approvals of this tenant that wait.
     pub(super) fn pending(&self) -> u64 {
         self.pending
     }
+
+    /// Other tenants with approvals that wait, and their numbers.
+    pub(super) fn others(&self) -> &[(Tenant, u64)] {
+        &self.others
+    }
+}
+
+/// Path of the approvals of a tenant.
+pub(super) fn approvals_of(tenant: &Tenant) -> String {
+    let named = (*tenant != Tenant::default()).then_some(tenant.as_str());
+    path_with("/console/approvals", &[("tenant", named)])
 }

@@ -8,7 +8,7 @@ use keepgate_approval::{Risk, View};
 use keepgate_call::Tenant;
 use keepgate_store::approvals::ApprovalState;
 
-use super::{Answered, Desk, Frame, Nav, approval::own_path, path_with};
+use super::{Answered, Desk, Frame, Nav, approval::own_path, frame::approvals_of, path_with};
 use crate::{
     moment::{ago, left, moment},
     respond::page,
@@ -69,8 +69,16 @@ const VIEWS: [InboxView; 6] = [
 struct InboxPage {
     frame: Frame,
     tenant: Option<Hostile>,
+    others: Vec<OtherTenant>,
     tabs: Vec<Tab>,
     lists: Vec<List>,
+}
+
+/// Another tenant in which approvals wait.
+struct OtherTenant {
+    name: Hostile,
+    path: String,
+    count: u64,
 }
 
 struct Tab {
@@ -102,6 +110,15 @@ struct Row {
     left: String,
     at: String,
     ago: String,
+}
+
+fn others(frame: &Frame) -> Vec<OtherTenant> {
+    let line = |(tenant, count): &(Tenant, u64)| OtherTenant {
+        name: Hostile::brief(tenant.as_str()),
+        path: approvals_of(tenant),
+        count: *count,
+    };
+    frame.others().iter().map(line).collect()
 }
 
 impl<S: Source> Desk<'_, S> {
@@ -143,9 +160,11 @@ impl<S: Source> Desk<'_, S> {
             ),
             is_current: view.word == word,
         });
+        let frame = self.frame(Some(Nav::Approvals)).await;
         let template = InboxPage {
-            frame: self.frame(Nav::Approvals),
-            tenant: tenant.map(Hostile::brief),
+            others: others(&frame),
+            frame,
+            tenant: tenant.map(Hostile::whole),
             tabs: tabs.collect(),
             lists,
         };
@@ -159,8 +178,7 @@ impl<S: Source> Desk<'_, S> {
         limit: u32,
     ) -> Result<List, keepgate_admin::Refused> {
         let tenant = self.query.given("tenant");
-        let of = tenant.map(Tenant::new).unwrap_or_default();
-        let listing = ApprovalListing::new(of, view.states, after, limit);
+        let listing = ApprovalListing::new(self.tenant(), view.states, after, limit);
         let found = self.admin.list_approvals(self.operator(), &listing).await?;
         let next = found.next.map(|next| {
             let members = [

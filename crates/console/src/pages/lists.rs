@@ -59,12 +59,12 @@ struct ServerRow {
 
 impl<S: Source> Desk<'_, S> {
     /// Open sessions, by their ids.
-    pub(super) fn sessions(&self) -> Response<Bytes> {
+    pub(super) async fn sessions(&self) -> Response<Bytes> {
         let all = self.admin.source().sessions();
         let count = all.len();
         let (rows, next) = paged(all, self.query.text("after"), |session| &*session.id);
         let template = SessionsPage {
-            frame: self.frame(Nav::Sessions),
+            frame: self.frame(Some(Nav::Sessions)).await,
             count,
             next: next.map(|next| path_with("/console/sessions", &[("after", Some(&next))])),
             rows: rows.iter().map(session_row).collect(),
@@ -74,7 +74,7 @@ impl<S: Source> Desk<'_, S> {
     }
 
     /// Servers of the configuration, by their names.
-    pub(super) fn servers(&self) -> Response<Bytes> {
+    pub(super) async fn servers(&self) -> Response<Bytes> {
         let mut counts = HashMap::<String, usize>::new();
         for session in self.admin.source().sessions() {
             *counts.entry(session.server).or_default() += 1;
@@ -86,7 +86,7 @@ impl<S: Source> Desk<'_, S> {
             server_row(server, sessions)
         });
         let template = ServersPage {
-            frame: self.frame(Nav::Servers),
+            frame: self.frame(Some(Nav::Servers)).await,
             rows: rows.collect(),
             may_cut: self.may(Permission::Drill),
             next: next.map(|next| path_with("/console/servers", &[("after", Some(&next))])),

@@ -48,14 +48,14 @@ struct PartLine {
 
 impl<S: Source> Desk<'_, S> {
     /// The active policy and its bundles.
-    pub(super) fn policy(&self) -> Response<Bytes> {
+    pub(super) async fn policy(&self) -> Response<Bytes> {
         let status = self.admin.source().policy();
         let plugins = status.plugins.iter().map(|(name, plugin)| PluginLine {
             name,
             value: Hostile::brief(plugin.state),
         });
         let template = PolicyPage {
-            frame: self.frame(Nav::Policy),
+            frame: self.frame(Some(Nav::Policy)).await,
             generation: status.policy.generation,
             files: status.policy.files,
             revision: Hostile::brief(&status.policy.revision),
@@ -66,10 +66,10 @@ impl<S: Source> Desk<'_, S> {
     }
 
     /// The parts of the gateway.
-    pub(super) fn readiness(&self) -> Response<Bytes> {
+    pub(super) async fn readiness(&self) -> Response<Bytes> {
         let parts = self.admin.source().parts();
         let template = ReadinessPage {
-            frame: self.frame(Nav::Readiness),
+            frame: self.frame(Some(Nav::Readiness)).await,
             is_ready: parts.iter().all(|part| part.ready),
             parts: parts.iter().map(part_line).collect(),
         };

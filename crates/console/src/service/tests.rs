@@ -1,5 +1,6 @@
 //! The console over HTTP: who gets in, what a page holds, and that hostile texts stay text.
 
+mod acts;
 mod hostile;
 
 use std::time::SystemTime;
@@ -16,6 +17,32 @@ use super::*;
 #[derive(Debug, Default)]
 struct Fake {
     text: String,
+}
+
+impl keepgate_approval::Surroundings for Fake {
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    fn person(&self, _id: &str) -> Option<keepgate_approval::Person> {
+        None
+    }
+
+    fn is_operator(&self, _name: &str) -> bool {
+        false
+    }
+
+    fn killed(
+        &self,
+        _facts: &keepgate_store::kill::Facts<'_>,
+        _since: SystemTime,
+    ) -> Option<Arc<str>> {
+        None
+    }
+
+    fn kills(&self) -> (usize, Option<Arc<str>>) {
+        (0, None)
+    }
 }
 
 impl Source for Fake {
@@ -84,6 +111,15 @@ struct Bench {
 
 impl Bench {
     async fn new(text: &str) -> Self {
+        Self::open(text, false).await
+    }
+
+    /// A console whose store of approvals cannot be opened.
+    async fn without_store() -> Self {
+        Self::open("x", true).await
+    }
+
+    async fn open(text: &str, has_approvals: bool) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let token = Arc::new(Token::open(directory.path()).unwrap());
         let operators = Arc::new(Operators::open(directory.path(), token).unwrap());
@@ -96,7 +132,14 @@ impl Bench {
             text: text.to_owned(),
         };
         let hosts = vec!["console.example".to_owned()];
-        let admin = Admin::new(source, Arc::clone(&operators), kills, None, hosts);
+        // A directory in the place of the database.
+        std::fs::create_dir(directory.path().join("approvals.db")).unwrap();
+        let approvals = has_approvals.then(|| {
+            let around = Arc::new(Fake::default());
+            let settings = keepgate_approval::Settings::default();
+            keepgate_approval::Approvals::open(directory.path(), log.clone(), settings, around)
+        });
+        let admin = Admin::new(source, Arc::clone(&operators), kills, approvals, hosts);
         let settings = ConsoleSettings {
             public_url: Some(ConsoleUrl::new("https://console.example")),
             has_tls: false,
@@ -117,8 +160,19 @@ impl Bench {
     }
 
     async fn send(&self, method: &str, path: &str, lines: &[(&str, &str)], body: &str) -> Answer {
+        let lines = [&[("host", "console.example")], lines].concat();
+        self.send_to(method, path, &lines, body).await
+    }
+
+    async fn send_to(
+        &self,
+        method: &str,
+        path: &str,
+        lines: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
         let mut request = Request::builder().method(method).uri(path);
-        for (name, value) in [("host", "console.example")].iter().chain(lines) {
+        for (name, value) in lines {
             request = request.header(*name, *value);
         }
         let request = request
@@ -174,6 +228,7 @@ impl Answer {
         let (_, form) = self
             .text()
             .split_once(&format!("action=\"{action}\""))
+            .or_else(|| self.text().split_once(&format!("action=\"{action}?")))
             .unwrap_or_else(|| panic!("no form: {action}: {}", self.text()));
         let (_, token) = form.split_once("name=\"token\" value=\"").unwrap();
         token.split('"').next().unwrap().to_owned()

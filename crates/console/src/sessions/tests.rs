@@ -36,10 +36,10 @@ fn sessions_end_after_their_time_without_requests_and_with_their_operator() {
     let (ann, bob) = (office.add("ann"), office.add("bob"));
     let sessions = LoginSessions::default();
     let start = Instant::now();
-    let begin = |holder| sessions.begin(holder, start).unwrap();
+    let begin = |holder| sessions.begin(holder, Channel::Tls, start).unwrap();
     let find = |id: &str, after: u64| {
         let now = start + Duration::from_secs(after);
-        let found = sessions.find(id, &office.operators, now);
+        let found = sessions.find(id, Channel::Tls, &office.operators, now);
         found.map(|visitor| visitor.operator.name.to_string())
     };
     let minutes = |minutes: u64| minutes * 60;
@@ -75,10 +75,10 @@ fn an_operator_has_few_sessions_and_the_one_used_longest_ago_ends() {
     let start = Instant::now();
     let at = |seconds: usize| start + Duration::from_secs(seconds as u64);
     let ids: Vec<_> = (0..=MAX_OF_ONE)
-        .map(|seconds| sessions.begin(ann, at(seconds)).unwrap())
+        .map(|seconds| sessions.begin(ann, Channel::Tls, at(seconds)).unwrap())
         .collect();
     for (place, id) in ids.iter().enumerate() {
-        let found = sessions.find(id, &office.operators, at(60));
+        let found = sessions.find(id, Channel::Tls, &office.operators, at(60));
         assert_eq!(found.is_some(), place > 0, "{place}");
     }
 }
@@ -90,8 +90,10 @@ fn a_form_token_is_of_one_session_and_one_action() {
     let sessions = LoginSessions::default();
     let now = Instant::now();
     let visit = || {
-        let id = sessions.begin(ann, now).unwrap();
-        sessions.find(&id, &office.operators, now).unwrap()
+        let id = sessions.begin(ann, Channel::Tls, now).unwrap();
+        sessions
+            .find(&id, Channel::Tls, &office.operators, now)
+            .unwrap()
     };
     let (one, two) = (visit(), visit());
     let token = one.form_token("/console/kills");
@@ -99,4 +101,51 @@ fn a_form_token_is_of_one_session_and_one_action() {
     assert!(!one.sent_form("/console/kills/preview", &token));
     assert!(!one.sent_form("/console/kills", ""));
     assert!(!two.sent_form("/console/kills", &token));
+}
+
+/// A cookie that every port of this machine sees is good for minutes, and for no other channel.
+#[test]
+fn a_session_over_http_is_short_and_of_its_channel() {
+    let office = Office::new();
+    let ann = office.add("ann");
+    let sessions = LoginSessions::default();
+    let start = Instant::now();
+    let find = |id: &str, channel, after: u64| {
+        let now = start + Duration::from_secs(after);
+        sessions.find(id, channel, &office.operators, now).is_some()
+    };
+    let (plain, tls) = (Channel::Loopback, Channel::Tls);
+    let id = sessions.begin(ann, plain, start).unwrap();
+    assert!(!find(&id, tls, 0) && find(&id, plain, 0));
+    assert!(find(&id, plain, 299) && !find(&id, plain, 599));
+    let id = sessions.begin(ann, plain, start).unwrap();
+    for after in (0..3600).step_by(240) {
+        assert!(find(&id, plain, after), "{after}");
+    }
+    assert!(!find(&id, plain, 3600));
+    let id = sessions.begin(ann, tls, start).unwrap();
+    assert!(!find(&id, plain, 0) && find(&id, tls, 0));
+}
+
+#[test]
+fn a_notice_is_for_its_session_and_is_shown_once() {
+    let office = Office::new();
+    let ann = office.add("ann");
+    let sessions = LoginSessions::default();
+    let now = Instant::now();
+    let visit = || {
+        let id = sessions.begin(ann, Channel::Tls, now).unwrap();
+        sessions
+            .find(&id, Channel::Tls, &office.operators, now)
+            .unwrap()
+    };
+    let (one, two) = (visit(), visit());
+    let notice = Notice {
+        is_warning: true,
+        text: "partial".to_owned(),
+    };
+    sessions.leave(&one, vec![notice.clone(); 2 * MAX_NOTICES]);
+    assert_eq!(sessions.take_notices(&two), []);
+    assert_eq!(sessions.take_notices(&one), vec![notice; MAX_NOTICES]);
+    assert_eq!(sessions.take_notices(&one), []);
 }

@@ -6,6 +6,7 @@ use keepgate_approval::{
 };
 
 use super::*;
+use crate::sessions::Channel;
 
 /// A policy in whose every text stands `text`.
 pub(super) fn policy(text: &str) -> PolicyStatus {
@@ -60,6 +61,10 @@ fn check(plain: &str, page: &str, what: &str) {
         .chars()
         .find(|it| *it != '\n' && keepgate_mcp::visible::is_hidden(*it));
     assert_eq!(hidden, None, "{what}");
+    let title = page.split("<title>").nth(1).unwrap();
+    let title = title.split("</title>").next().unwrap();
+    // A browser shows the source of an element in a title.
+    assert_eq!(title.find('<'), None, "{what}: {title}");
     // Attributes are set by templates alone, so that a text in a page adds elements of its own type and no others.
     let ours = [
         "<bdi",
@@ -177,23 +182,24 @@ async fn hostile_texts_stay_text_where_a_person_decides() {
     let cookie = bench.log_in(&bench.add("ann", &[Role::Admin])).await;
     let inner = &bench.console.inner;
     let id = cookie.split_once('=').unwrap().1;
-    let visitor = inner
+    let operators = inner.admin.operators();
+    let found = inner
         .sessions
-        .find(id, inner.admin.operators(), Instant::now());
-    let visitor = visitor.unwrap();
-    let desk = Desk::new(&inner.admin, &visitor, &inner.rendering, Form::default()).await;
+        .find(id, Channel::Tls, operators, Instant::now());
+    let visitor = found.unwrap();
+    let desk = Desk::new(&inner.admin, &visitor, inner.tools(), Form::default());
     let page = async |text: &str| Answer(desk.write_approval(view(text), None).await.unwrap());
     let plain = page("plain").await;
     // Button and sentence say what the yes is for.
     assert!(
-        plain.text().contains(">Approve once</button>"),
+        plain.text().contains(">Add my approval</button>"),
         "{}",
         plain.text()
     );
     assert!(
         plain
             .text()
-            .contains("lets this very call run once, within 15 min")
+            .contains("may run once, within 15 min of the last one")
     );
     for text in texts() {
         let hostile = page(&text).await;
