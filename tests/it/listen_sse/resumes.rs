@@ -95,10 +95,46 @@ async fn what_refuses_a_listening_stream_for_a_while_does_not_end_it() {
         .await;
         let gateway = in_front_of(&server).start().await;
         let mut legacy = Legacy::initialized(&Client::new(gateway.addr), "2025-11-25").await;
-        let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"});
-        let event = format!("data: {ping}\n\n");
+        let event = format!("data: {}\n\n", ping(1));
         sender.send(event.into_bytes()).expect("a stream");
         assert_eq!(legacy.next().await["method"], "ping", "{status}");
     });
     futures_util::future::join_all(over).await;
+}
+
+#[tokio::test]
+async fn a_server_that_has_forgotten_an_event_is_listened_to_without_it() {
+    let over = ["400 Bad Request", "404 Not Found", "410 Gone"].map(|status| async move {
+        let (sender, piped) = Piped::new();
+        let opened = std::sync::atomic::AtomicBool::new(false);
+        let server = FakeServer::start(move |heard| {
+            match (heard.verb.as_str(), heard.header("last-event-id")) {
+                ("GET", Some(_)) => Say::http(status, "text/plain", ""),
+                ("GET", None) if !opened.swap(true, std::sync::atomic::Ordering::SeqCst) => {
+                    let event = format!("id: e1\ndata: {}\n\n", ping(1));
+                    vec![Say::sse(), Say::text(&event), Say::Close]
+                }
+                ("GET", None) => vec![Say::sse(), Say::Piped(piped.clone())],
+                _ => behave(heard).unwrap_or_default(),
+            }
+        })
+        .await;
+        let gateway = in_front_of(&server).start().await;
+        let mut legacy = Legacy::initialized(&Client::new(gateway.addr), "2025-11-25").await;
+        assert_eq!(legacy.next().await["method"], "ping", "{status}");
+        sender
+            .send(format!("data: {}\n\n", ping(2)).into_bytes())
+            .expect("a stream");
+        assert_eq!(legacy.next().await["method"], "ping", "{status}");
+        let heard = server.heard();
+        let with_event = heard
+            .iter()
+            .filter(|heard| heard.header("last-event-id") == Some("e1"));
+        assert_eq!(with_event.count(), 1, "{status}");
+    });
+    futures_util::future::join_all(over).await;
+}
+
+fn ping(id: u32) -> Value {
+    json!({"jsonrpc": "2.0", "id": id, "method": "ping"})
 }

@@ -218,6 +218,12 @@ impl Posted {
                     pause
                 }
                 Err(refusal) if is_transient(&refusal) => attempts.refused(&refusal),
+                Err(refusal) if last.is_some() && is_for_the_event(&refusal) => {
+                    // Later messages are worth more than those between.
+                    info!(server = %self.arrived.server, "the server does not know the last event of a client's event stream; messages may be missing");
+                    last = None;
+                    attempts.refused(&refusal)
+                }
                 Err(refusal) => {
                     let (code, status) = (refusal.code, refusal.upstream_status);
                     info!(server = %self.arrived.server, %code, status, "no messages of the server's own on a client's event stream: it has none, or refuses them");
@@ -287,6 +293,15 @@ fn is_transient(refusal: &Refusal) -> bool {
                 | Code::AuditUnavailable
                 | Code::CredentialUnavailable
         ),
+    }
+}
+
+/// Whether what refused a stream may have been the event id it was asked for with: servers that have forgotten it answer any of
+/// these, the reference one 400.
+fn is_for_the_event(refusal: &Refusal) -> bool {
+    match refusal.upstream_status {
+        Some(status) => matches!(status, 400 | 404 | 405 | 409 | 410 | 422),
+        None => refusal.code == Code::EventUnknown,
     }
 }
 
