@@ -36,6 +36,7 @@ mod listen_sse;
 mod logs;
 mod matrix;
 mod mutual_tls;
+mod nulls;
 mod operations;
 mod overload;
 mod permissions;

@@ -1,6 +1,6 @@
 //! Members of MCP that are null although a message may leave them out and may not have them null, as serializers write that do
 //! not know the difference. Clients that hold to the schema lose the whole answer over one: they are dropped. The tables below
-//! say which, by the schemas of 2024-11-05 to 2026-07-28; a null anywhere else stays what it is.
+//! say which, by the schemas of 2024-11-05 to 2026-07-28 (a test compares them with an SDK's); a null anywhere else stays what it is.
 
 use std::sync::LazyLock;
 
@@ -26,6 +26,10 @@ const fn flat(optional: &'static [&'static str]) -> Shape {
     }
 }
 
+/// Metadata: what MCP itself defines of it. Any shape has it that lets `_meta` be left out.
+const META: Shape = flat(&["progressToken", "io.modelcontextprotocol/related-task"]);
+/// A tool's schemas. Within their properties null means what it says.
+const SCHEMA: Shape = flat(&["properties", "required"]);
 const ICON: Shape = flat(&["mimeType", "sizes", "theme"]);
 const ANNOTATIONS: Shape = flat(&["audience", "priority", "lastModified"]);
 const TOOL: Shape = Shape {
@@ -51,6 +55,8 @@ const TOOL: Shape = Shape {
         ),
         ("icons", &ICON),
         ("execution", &flat(&["taskSupport"])),
+        ("inputSchema", &SCHEMA),
+        ("outputSchema", &SCHEMA),
     ],
 };
 const PROMPT: Shape = Shape {
@@ -86,6 +92,27 @@ const CONTENT: Shape = Shape {
 const MESSAGE: Shape = Shape {
     optional: &["_meta"],
     within: &[("content", &CONTENT)],
+};
+/// A block of a message for a model: content, or the use or the result of a tool.
+const SAMPLED: Shape = Shape {
+    optional: &[
+        "title",
+        "description",
+        "mimeType",
+        "annotations",
+        "size",
+        "icons",
+        "content",
+        "isError",
+        "structuredContent",
+        "_meta",
+    ],
+    within: &[
+        ("annotations", &ANNOTATIONS),
+        ("icons", &ICON),
+        ("resource", &CONTENTS),
+        ("content", &CONTENT),
+    ],
 };
 const IMPLEMENTATION: Shape = Shape {
     optional: &["title", "description", "websiteUrl", "icons"],
@@ -183,14 +210,26 @@ const RESULTS: [(&[&str], Shape); 11] = [
     ),
 ];
 
+const PREFERENCES: Shape = Shape {
+    optional: &[
+        "hints",
+        "costPriority",
+        "speedPriority",
+        "intelligencePriority",
+    ],
+    within: &[("hints", &flat(&["name"]))],
+};
+const TASK: Shape = flat(&["ttl"]);
+
 /// Parameters of what servers send by themselves.
-const PARAMS: [(&str, Shape); 5] = [
+const PARAMS: [(&str, Shape); 6] = [
     (
         "notifications/progress",
         flat(&["total", "message", "_meta"]),
     ),
     ("notifications/message", flat(&["logger", "_meta"])),
     ("notifications/cancelled", flat(&["reason", "_meta"])),
+    ("notifications/resources/updated", flat(&["_meta"])),
     (
         "sampling/createMessage",
         Shape {
@@ -203,23 +242,31 @@ const PARAMS: [(&str, Shape); 5] = [
                 "metadata",
                 "tools",
                 "toolChoice",
+                "task",
                 "_meta",
             ],
             within: &[
-                ("messages", &MESSAGE),
                 (
-                    "modelPreferences",
-                    &flat(&[
-                        "hints",
-                        "costPriority",
-                        "speedPriority",
-                        "intelligencePriority",
-                    ]),
+                    "messages",
+                    &Shape {
+                        optional: &["_meta"],
+                        within: &[("content", &SAMPLED)],
+                    },
                 ),
+                ("modelPreferences", &PREFERENCES),
+                ("tools", &TOOL),
+                ("toolChoice", &flat(&["mode"])),
+                ("task", &TASK),
             ],
         },
     ),
-    ("elicitation/create", flat(&["mode", "_meta"])),
+    (
+        "elicitation/create",
+        Shape {
+            optional: &["mode", "task", "_meta"],
+            within: &[("requestedSchema", &flat(&["required"])), ("task", &TASK)],
+        },
+    ),
 ];
 
 /// The message without them; `None` where there are none.
@@ -268,6 +315,9 @@ fn is_idle(key: &str, value: Raw<'_>, shape: &Shape) -> bool {
 }
 
 fn inner(key: &str, shape: &Shape) -> Option<&'static Shape> {
+    if key == "_meta" && shape.optional.contains(&key) {
+        return Some(&META);
+    }
     let found = shape.within.iter().find(|(name, _)| *name == key);
     found.map(|(_, shape)| *shape)
 }
@@ -361,12 +411,9 @@ mod tests {
         with.push(r#""acme":null"#.to_owned());
         bare.push(r#""acme":null"#.to_owned());
         let is_there = |key: &&&str| !shape.within.iter().any(|(name, _)| name == *key);
-        for key in shape
-            .optional
-            .iter()
-            .filter(is_there)
-            .filter(|key| **key != "_meta")
-        {
+        // A `_meta` of null is dropped before: it keeps a message from being decoded.
+        let keys = shape.optional.iter().filter(is_there);
+        for key in keys.filter(|key| **key != "_meta") {
             with.push(format!(r#""{key}":null"#));
         }
         (
@@ -385,6 +432,9 @@ mod tests {
         }
         for (method, shape) in &PARAMS {
             let (with, bare) = example(shape, &[]);
+            if with == bare {
+                continue;
+            }
             for id in ["", r#""id":1,"#] {
                 let sent = |params: &str| {
                     format!(r#"{{"jsonrpc":"2.0",{id}"method":"{method}","params":{params}}}"#)
