@@ -1,4 +1,4 @@
-//! Nulls of servers that an SDK's schemas do not take: each member they let be left out is dropped when it is null.
+//! Nulls of servers where an SDK's schemas take none: each member that is optional in them and null is dropped.
 
 use keepgate_mcp::{Body, Limits, Message, repair};
 use serde_json::{Value, json};

@@ -28,7 +28,7 @@ const fn flat(optional: &'static [&'static str]) -> Shape {
 
 /// Metadata: what MCP itself defines of it. Any shape has it that lets `_meta` be left out.
 const META: Shape = flat(&["progressToken", "io.modelcontextprotocol/related-task"]);
-/// A tool's schemas. Within their properties null means what it says.
+/// A tool's schemas. Within their properties null is a value.
 const SCHEMA: Shape = flat(&["properties", "required"]);
 const ICON: Shape = flat(&["mimeType", "sizes", "theme"]);
 const ANNOTATIONS: Shape = flat(&["audience", "priority", "lastModified"]);
