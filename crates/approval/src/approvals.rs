@@ -11,8 +11,8 @@ use keepgate_audit::Log;
 use keepgate_call::{Call, Caller, Tenant};
 use keepgate_store::{
     approvals::{
-        ApprovalRow, ApprovalState, ApprovalStore, Caps, DECISION_RECORDED, DatabaseError,
-        DecisionRow, END_RECORDED, Insertion, MAX_SEALED, REQUEST_RECORDED,
+        ApprovalRow, ApprovalState, ApprovalStore, Caps, DatabaseError, DecisionRow, Insertion,
+        MAX_SEALED, REQUEST_RECORDED, Transition,
     },
     kill::Facts,
 };
@@ -75,6 +75,8 @@ pub(crate) struct Inner {
     pub(crate) ended: Mutex<Vec<EndedUse>>,
     /// Held while these are put into the store: whoever gets it finds all of them there that ended before.
     pub(crate) settling: tokio::sync::Mutex<()>,
+    /// Held while the records of a request are written.
+    pub(crate) recording: tokio::sync::Mutex<()>,
     /// Notified when a use ends.
     pub(crate) use_ended: Notify,
     /// Minute of the last removal of what is over.
@@ -148,6 +150,7 @@ impl Approvals {
             looked_through: Mutex::default(),
             ended: Mutex::default(),
             settling: tokio::sync::Mutex::default(),
+            recording: tokio::sync::Mutex::default(),
             use_ended: Notify::new(),
             pruned_minute: AtomicU64::new(0),
             waiters: Waiters::default(),
@@ -334,8 +337,8 @@ impl Approvals {
             return Ok(Taking::Revoked);
         }
         // What the log lacks did not happen: it is written by the next look.
-        let on_record = REQUEST_RECORDED | DECISION_RECORDED;
-        if row.recorded & on_record != on_record {
+        let has_request = row.recorded & REQUEST_RECORDED != 0;
+        if !has_request || !decisions.iter().all(|it| it.is_recorded) {
             return Err(Denial::Unavailable(
                 "the approval is not on record yet".into(),
             ));
@@ -461,6 +464,7 @@ impl Approvals {
             window_ms: u64::try_from(WINDOW.as_millis()).unwrap_or(u64::MAX),
             all: Settings::MAX_PENDING,
             bytes: Settings::MAX_PENDING_BYTES,
+            caller_bytes: Settings::MAX_PENDING_BYTES_PER_CALLER,
         };
         let inserted = match self.0.store.insert(row.clone(), &caps).await {
             Ok(inserted) => inserted,
@@ -471,8 +475,8 @@ impl Approvals {
             Insertion::InUse(id) => return Asked::InUse(id),
             Insertion::Inserted => {
                 // On record before anybody hears of it.
-                if records::requested(&self.0.log, &row, frozen, now).await {
-                    self.note_recorded(&row, REQUEST_RECORDED).await;
+                if records::requested(&self.0.log, &row, Some(frozen), now).await {
+                    self.note_recorded(&row, &Transition::Requested).await;
                     pending(&row, now)
                 } else {
                     Denial::Unavailable("the request is not recorded yet".into())
@@ -485,6 +489,7 @@ impl Approvals {
             Insertion::PendingCap => {
                 Denial::Limit("approvals.pending_per_caller", Duration::from_secs(60))
             }
+            Insertion::BytesCap => Denial::Limit("approvals.pending_bytes_per_caller", WINDOW),
             Insertion::RateCap => Denial::Limit("approvals.requests_per_minute", WINDOW),
             Insertion::Full => Denial::Limit("approvals.pending", WINDOW),
         })
@@ -520,6 +525,7 @@ impl Approvals {
             usable_until_ms: None,
             uses_left: requirement.uses,
             cooldown_until_ms: None,
+            end: None,
             recorded: 0,
             key_id: key.id().into(),
             sealed: sealed.ok_or_else(|| failed("the request cannot be sealed"))?,
@@ -530,48 +536,6 @@ impl Approvals {
     pub(crate) fn opened(&self, row: &ApprovalRow) -> Option<FrozenCall> {
         let plain = self.key()?.open_row(&row.tenant, &row.id, &row.sealed)?;
         serde_json::from_slice(&plain).ok()
-    }
-
-    /// Ends an open request that nobody decided over, and records why.
-    pub(crate) async fn finish(
-        &self,
-        row: &ApprovalRow,
-        by: Option<&str>,
-        why: (&str, &str),
-    ) -> Result<Option<ApprovalState>, DatabaseError> {
-        let now = self.now();
-        let ended = self.0.store.end(&row.tenant, &row.id, millis(now)).await?;
-        if ended.is_some() {
-            self.report_end(row, by, why, now).await;
-        }
-        Ok(ended)
-    }
-
-    /// Records an end that no decision on the request made, and wakes those who wait for it.
-    pub(crate) async fn report_end(
-        &self,
-        row: &ApprovalRow,
-        by: Option<&str>,
-        why: (&str, &str),
-        at: SystemTime,
-    ) {
-        let call = self.opened(row);
-        if records::ended(&self.0.log, row, call.as_ref(), by, why, at).await {
-            self.note_recorded(row, END_RECORDED).await;
-        }
-        self.0.waiters.wake(&row.tenant, &row.id);
-    }
-
-    pub(crate) async fn note_recorded(&self, row: &ApprovalRow, bits: u32) {
-        let noted = self.0.store.note_recorded(&row.tenant, &row.id, bits).await;
-        if let Err(error) = noted {
-            // It is recorded once more, then.
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                approval = &*row.id,
-                "failed to note a record"
-            );
-        }
     }
 }
 

@@ -3,16 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use keepgate_call::Tenant;
-use keepgate_store::approvals::{
-    ApprovalState, DECISION_RECORDED, DatabaseError, Decided, DecisionRow, Terms,
-};
+use keepgate_store::approvals::{ApprovalState, DatabaseError, Decided, DecisionRow, Terms};
 
-use crate::{
-    Approvals, Ineligible, Person, View,
-    approvals::millis,
-    eligibility,
-    records::{self, DecisionNote},
-};
+use crate::{Approvals, Ineligible, Person, View, approvals::millis, eligibility};
 
 /// Time an operator waits for the store and the audit log.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -107,6 +100,8 @@ impl Approvals {
             decided_ms: 0,
             shown: shown.into(),
             reason: reason.into(),
+            state: None,
+            is_recorded: false,
         };
         let (approvals, tenant, id) = (self.clone(), tenant.clone(), id.to_owned());
         let person = person.clone();
@@ -151,16 +146,9 @@ impl Approvals {
             Decided::Closed(state) => return Err(DecideError::Closed(state)),
             Decided::Unknown => return Err(DecideError::Unknown),
         };
-        let note = DecisionNote::of(&decision, &frozen);
-        let is_recorded = records::decided(&self.0.log, &row, &frozen, note, now).await;
-        if is_recorded && row.state != ApprovalState::Pending {
-            self.note_recorded(&row, DECISION_RECORDED).await;
-        }
-        self.0.waiters.wake(tenant, &row.id);
+        self.report(tenant, &row.id).await;
         for other in overtaken {
-            let why = ("denied", &*row.id);
-            self.report_end(&other, Some(&decision.operator), why, now)
-                .await;
+            self.report(tenant, &other).await;
         }
         let found = self.0.store.get(tenant, id).await?;
         let (row, decisions) = found.ok_or(DecideError::Unknown)?;

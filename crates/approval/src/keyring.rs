@@ -45,7 +45,7 @@ fn look(state_directory: &Path, active: Option<&str>) -> Found {
 }
 
 impl Approvals {
-    fn key_state(&self) -> KeyState {
+    pub(crate) fn key_state(&self) -> KeyState {
         let state = self.0.key.lock().unwrap_or_else(PoisonError::into_inner);
         state.clone()
     }

@@ -14,6 +14,7 @@ mod key;
 mod keyring;
 mod link;
 mod outcome;
+mod recording;
 mod records;
 mod rekey;
 mod settings;

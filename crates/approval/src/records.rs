@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use keepgate_audit::{Caller, Kind, Log, Reason, Record};
-use keepgate_store::approvals::{ApprovalRow, DecisionRow};
+use keepgate_store::approvals::{ApprovalRow, ApprovalState, DecisionRow};
 
 use crate::{CallDigest, FrozenCall};
 
@@ -11,26 +11,27 @@ use crate::{CallDigest, FrozenCall};
 pub(crate) async fn requested(
     log: &Log,
     row: &ApprovalRow,
-    call: &FrozenCall,
+    call: Option<&FrozenCall>,
     at: SystemTime,
 ) -> bool {
-    let reasons = call.requirement.reasons.iter();
+    let reasons = call.into_iter().flat_map(|call| &call.requirement.reasons);
     let reasons: Vec<_> = reasons
         .map(|(code, message)| Reason { code, message })
         .collect();
+    let shown = call.map(FrozenCall::shown);
     let record = Record {
-        caller: Some(Caller {
+        caller: call.map(|call| Caller {
             kind: &call.caller.kind,
             user_id: &call.caller.subject,
             issuer: call.caller.issuer.as_deref(),
             client_id: call.caller.client.as_deref(),
             key_id: call.caller.key.as_deref(),
         }),
-        policy_rev: Some(&call.requirement.policy),
+        policy_rev: call.map(|call| &*call.requirement.policy),
         reasons: &reasons,
         call_digest: Some(&CallDigest::text(&row.digest)),
-        shown: Some(&call.shown()),
-        ..of(Kind::ApprovalRequested, row, Some(call), at)
+        shown: shown.as_deref(),
+        ..of(Kind::ApprovalRequested, row, call, at)
     };
     append(log, &record).await
 }
@@ -42,6 +43,8 @@ pub(crate) struct DecisionNote<'a> {
     pub(crate) operator: &'a str,
     /// Whether it is a yes.
     pub(crate) approves: bool,
+    /// State of the request after it.
+    pub(crate) state: ApprovalState,
     /// Whether the operator may be the caller.
     pub(crate) may_be_caller: bool,
     /// Digest of what was shown.
@@ -52,11 +55,16 @@ pub(crate) struct DecisionNote<'a> {
 
 impl<'a> DecisionNote<'a> {
     /// The note of a decision over a call.
-    pub(crate) fn of(decision: &'a DecisionRow, call: &FrozenCall) -> Self {
+    pub(crate) fn of(
+        decision: &'a DecisionRow,
+        row: &ApprovalRow,
+        call: Option<&FrozenCall>,
+    ) -> Self {
         Self {
             operator: &decision.operator,
             approves: decision.approves,
-            may_be_caller: call.caller.owner.is_none(),
+            state: decision.state.unwrap_or(row.state),
+            may_be_caller: call.is_none_or(|call| call.caller.owner.is_none()),
             shown: &decision.shown,
             reason: &decision.reason,
         }
@@ -67,7 +75,7 @@ impl<'a> DecisionNote<'a> {
 pub(crate) async fn decided(
     log: &Log,
     row: &ApprovalRow,
-    call: &FrozenCall,
+    call: Option<&FrozenCall>,
     note: DecisionNote<'_>,
     at: SystemTime,
 ) -> bool {
@@ -78,7 +86,7 @@ pub(crate) async fn decided(
         },
         Reason {
             code: "state",
-            message: row.state.as_str(),
+            message: note.state.as_str(),
         },
     ];
     if note.may_be_caller {
@@ -92,7 +100,7 @@ pub(crate) async fn decided(
         reasons: &reasons,
         call_digest: Some(&CallDigest::text(&row.digest)),
         shown: Some(note.shown),
-        ..of(Kind::ApprovalDecided, row, Some(call), at)
+        ..of(Kind::ApprovalDecided, row, call, at)
     };
     append(log, &record).await
 }

@@ -84,6 +84,8 @@ impl Settings {
     pub const MAX_PENDING: u32 = 10_000;
     /// Bytes of these in the store.
     pub const MAX_PENDING_BYTES: u64 = 256 * 1024 * 1024;
+    /// Of these, of one caller: several have room, whatever one asks for.
+    pub const MAX_PENDING_BYTES_PER_CALLER: u64 = Self::MAX_PENDING_BYTES / 8;
 }
 
 impl Default for Settings {

@@ -6,15 +6,12 @@ use std::{
 };
 
 use keepgate_call::Tenant;
-use keepgate_store::approvals::{
-    ApprovalRow, ApprovalState, DECISION_RECORDED, DatabaseError, REQUEST_RECORDED,
-};
+use keepgate_store::approvals::{ApprovalRow, ApprovalState, DatabaseError};
 
 use crate::{
-    Approvals, FrozenCall,
+    Approvals,
     approvals::{millis, moment},
     outcome::EndedUse,
-    records::{self, DecisionNote},
 };
 
 /// Most rows removed at a time.
@@ -44,25 +41,7 @@ impl Approvals {
 
     async fn put_right(&self) -> Result<(), DatabaseError> {
         self.open_key().await?;
-        let now = self.now();
-        let left = self.0.store.abandon_uses(millis(now)).await?;
-        self.report_indeterminate(left, "the gateway ended during the call")
-            .await;
-        Ok(())
-    }
-
-    /// Alerts that nobody knows whether calls were made.
-    async fn report_indeterminate(&self, rows: Vec<ApprovalRow>, why: &str) {
-        for row in rows {
-            tracing::error!(
-                approval = &*row.id,
-                why,
-                "a call that used this approval may have been made: its outcome is not known"
-            );
-            let call = self.opened(&row);
-            let (why, now) = (("indeterminate", why), self.now());
-            let _late = records::ended(&self.0.log, &row, call.as_ref(), None, why, now).await;
-        }
+        self.0.store.abandon_uses(millis(self.now())).await
     }
 
     /// One look: settles uses, expires what is due, takes back what kills cut off. To be called every second.
@@ -113,9 +92,7 @@ impl Approvals {
     /// Ends the uses of calls that are over, and finds out about those that may have been taken.
     async fn settle(&self) -> Result<(), DatabaseError> {
         let now = millis(self.now());
-        let doubtful = self.0.store.abandon_doubtful(now).await?;
-        self.report_indeterminate(doubtful, "the store failed as the use was taken")
-            .await;
+        self.0.store.abandon_doubtful(now).await?;
         self.settle_ended().await
     }
 
@@ -151,54 +128,13 @@ impl Approvals {
         Ok(())
     }
 
-    /// Writes the records that the log has not taken at once: until then an approval is not used.
-    async fn record_late(&self, tenant: &Tenant) -> Result<(), DatabaseError> {
-        for row in self.0.store.unrecorded(tenant, PAGE).await? {
-            let Some(call) = self.opened(&row) else {
-                continue;
-            };
-            if row.recorded & REQUEST_RECORDED == 0 {
-                let at = moment(row.created_ms);
-                if !records::requested(&self.0.log, &row, &call, at).await {
-                    return Ok(());
-                }
-                self.note_recorded(&row, REQUEST_RECORDED).await;
-            }
-            if row.state != ApprovalState::Pending && row.recorded & DECISION_RECORDED == 0 {
-                self.record_decisions(&row, &call).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn record_decisions(
-        &self,
-        row: &ApprovalRow,
-        call: &FrozenCall,
-    ) -> Result<(), DatabaseError> {
-        let found = self.0.store.get(&row.tenant, &row.id).await?;
-        for decision in found.into_iter().flat_map(|(_, decisions)| decisions) {
-            let note = DecisionNote::of(&decision, call);
-            let at = moment(decision.decided_ms);
-            if !records::decided(&self.0.log, row, call, note, at).await {
-                return Ok(());
-            }
-        }
-        self.note_recorded(row, DECISION_RECORDED).await;
-        Ok(())
-    }
-
     async fn expire(&self, tenant: &Tenant) -> Result<(), DatabaseError> {
         for _ in 0..TURNS {
             let now = self.now();
             let expired = self.0.store.expire(tenant, millis(now), PAGE).await?;
             let is_last = expired.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
-            for row in expired {
-                let why = match row.decided_ms {
-                    None => ("expired", "nobody decided in time"),
-                    Some(_) => ("expired", "approved, and not used in time"),
-                };
-                self.report_end(&row, None, why, now).await;
+            for id in expired {
+                self.report(tenant, &id).await;
             }
             if is_last {
                 break;

@@ -9,7 +9,9 @@
 
 mod database;
 mod model;
+mod recorded;
 mod rows;
+mod shares;
 mod statements;
 mod transaction;
 mod upkeep;
@@ -25,8 +27,8 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use self::database::Database;
 pub use self::model::{
-    ActiveKey, ApprovalRow, ApprovalState, Caps, Decided, DecisionRow, Insertion, PageQuery,
-    Resealed, Terms,
+    ActiveKey, ApprovalEnd, ApprovalRow, ApprovalState, Caps, Decided, DecisionRow, Doubt,
+    Insertion, PageQuery, Resealed, Terms, Transition,
 };
 use crate::locked;
 pub use crate::sql::DatabaseError;
@@ -40,10 +42,12 @@ pub const FILES: [&str; 3] = ["approvals.db-shm", "approvals.db-wal", FILE];
 pub const MAX_SEALED: usize = 2 * 1024 * 1024;
 /// Bit of [`ApprovalRow::recorded`]: the request is in the audit log.
 pub const REQUEST_RECORDED: u32 = 0b001;
-/// Bit of [`ApprovalRow::recorded`]: the decisions are in the audit log.
-pub const DECISION_RECORDED: u32 = 0b010;
 /// Bit of [`ApprovalRow::recorded`]: the end is in the audit log.
 pub const END_RECORDED: u32 = 0b100;
+/// Reason the outcome of a use is not known that an earlier process left.
+const LEFT: &str = "the gateway ended during the call";
+/// Reason the outcome of a use is not known that was taken or not.
+const FAILED: &str = "the store failed as the use was taken";
 /// Uses whose outcome is to be found out; beyond it the next start finds them.
 const MAX_DOUBTFUL: usize = 10_000;
 
@@ -310,14 +314,14 @@ impl ApprovalStore {
         &self,
         tenant: &Tenant,
         id: &str,
-        now_ms: u64,
+        end: ApprovalEnd,
     ) -> Result<Option<ApprovalState>, DatabaseError> {
         let (tenant, id): (_, Box<str>) = (tenant.clone(), id.into());
-        self.run(move |it| Box::pin(async move { it.end(&tenant, &id, now_ms).await }))
+        self.run(move |it| Box::pin(async move { it.end(&tenant, &id, &end).await }))
             .await
     }
 
-    /// Expires what is due of a tenant, at most `limit` rows of each state. Those that expired.
+    /// Expires what is due of a tenant, at most `limit` rows of each state. The ids of those that expired.
     ///
     /// # Errors
     /// [`DatabaseError`].
@@ -326,7 +330,7 @@ impl ApprovalStore {
         tenant: &Tenant,
         now_ms: u64,
         limit: u32,
-    ) -> Result<Vec<ApprovalRow>, DatabaseError> {
+    ) -> Result<Vec<Arc<str>>, DatabaseError> {
         let tenant = tenant.clone();
         self.run(move |it| Box::pin(async move { it.expire(&tenant, now_ms, limit).await }))
             .await
@@ -361,46 +365,37 @@ impl ApprovalStore {
             .await
     }
 
-    /// Uses of an earlier process whose end is not known become indeterminate. Their requests.
+    /// Uses of an earlier process whose end is not known become indeterminate; [`Self::unrecorded`] has them until they are
+    /// reported.
     ///
     /// # Errors
     /// [`DatabaseError`].
-    pub async fn abandon_uses(&self, now_ms: u64) -> Result<Vec<ApprovalRow>, DatabaseError> {
-        self.run(move |it| Box::pin(async move { it.abandon_uses(now_ms).await }))
+    pub async fn abandon_uses(&self, now_ms: u64) -> Result<(), DatabaseError> {
+        self.run(move |it| Box::pin(async move { it.abandon_uses(LEFT, now_ms).await }))
             .await
     }
 
-    /// Looks at the uses that may have been taken although their call was refused: what was taken becomes indeterminate. The
-    /// requests of these.
+    /// Looks at the uses that may have been taken although their call was refused: what was taken becomes indeterminate.
     ///
     /// # Errors
     /// [`DatabaseError`]; they are looked at again.
-    pub async fn abandon_doubtful(&self, now_ms: u64) -> Result<Vec<ApprovalRow>, DatabaseError> {
-        let mut found = Vec::new();
+    pub async fn abandon_doubtful(&self, now_ms: u64) -> Result<(), DatabaseError> {
         loop {
             let Some((tenant, use_id)) = locked(&self.loose).doubtful.pop() else {
-                return Ok(found);
+                return Ok(());
             };
             let (of, its) = (tenant.clone(), use_id.clone());
-            let abandoned = self
-                .run(move |it| Box::pin(async move { it.abandon_use(&of, &its, now_ms).await }))
-                .await;
-            match abandoned {
-                Ok(row) => found.extend(row),
-                Err(error) => {
-                    locked(&self.loose).doubtful.push((tenant, use_id));
-                    // What was found so far is reported first.
-                    return if found.is_empty() {
-                        Err(error)
-                    } else {
-                        Ok(found)
-                    };
-                }
+            let abandoned = self.run(move |it| {
+                Box::pin(async move { it.abandon_use(&of, &its, FAILED, now_ms).await })
+            });
+            if let Err(error) = abandoned.await {
+                locked(&self.loose).doubtful.push((tenant, use_id));
+                return Err(error);
             }
         }
     }
 
-    /// Notes that transitions of a request are in the audit log.
+    /// Notes that a transition of a request is in the audit log.
     ///
     /// # Errors
     /// [`DatabaseError`].
@@ -408,14 +403,27 @@ impl ApprovalStore {
         &self,
         tenant: &Tenant,
         id: &str,
-        bits: u32,
+        transition: &Transition,
     ) -> Result<(), DatabaseError> {
         let (tenant, id): (_, Box<str>) = (tenant.clone(), id.into());
-        self.run_soon(move |it| Box::pin(async move { it.note_recorded(&tenant, &id, bits).await }))
+        let transition = transition.clone();
+        self.run_soon(move |it| {
+            Box::pin(async move { it.note_recorded(&tenant, &id, &transition).await })
+        })
+        .await
+    }
+
+    /// Uses of a request whose outcome nobody knows, and which are not in the audit log.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn doubts(&self, tenant: &Tenant, id: &str) -> Result<Vec<Doubt>, DatabaseError> {
+        let (tenant, id): (_, Box<str>) = (tenant.clone(), id.into());
+        self.run(move |it| Box::pin(async move { it.doubts(&tenant, &id).await }))
             .await
     }
 
-    /// Some requests of a tenant whose transitions so far are not all in the audit log.
+    /// Ids of some requests of a tenant whose transitions so far are not all in the audit log.
     ///
     /// # Errors
     /// [`DatabaseError`].
@@ -423,7 +431,7 @@ impl ApprovalStore {
         &self,
         tenant: &Tenant,
         limit: u32,
-    ) -> Result<Vec<ApprovalRow>, DatabaseError> {
+    ) -> Result<Vec<Arc<str>>, DatabaseError> {
         let tenant = tenant.clone();
         self.run(move |it| Box::pin(async move { it.unrecorded(&tenant, limit).await }))
             .await
@@ -446,8 +454,8 @@ impl ApprovalStore {
         .await
     }
 
-    /// Removes the oldest of what has ended of a tenant until their sealed parts have at most `bytes`, at most `limit` rows. A
-    /// denial that still counts stays. Number of rows removed.
+    /// Removes what has ended of a tenant, the oldest of the callers with most, until their sealed parts have at most `bytes`, at
+    /// most `limit` rows. A denial that still counts stays. Number of rows removed.
     ///
     /// # Errors
     /// [`DatabaseError`].

@@ -592,3 +592,4 @@ async fn of_many_retries_at_once_one_is_made() {
 mod held;
 mod keys;
 mod races;
+mod recorded;

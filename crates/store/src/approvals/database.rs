@@ -10,10 +10,12 @@ use sqlx::{
     sqlite::SqliteArguments,
 };
 
-use super::rows::{decision, row, rows, small, unsigned};
+use super::rows::{decision, ids, row, rows, small, unsigned};
 use super::statements as sql;
 use super::transaction::begin;
-use super::{ApprovalRow, ApprovalState, Caps, Decided, DecisionRow, FILE, Insertion, Terms};
+use super::{
+    ApprovalEnd, ApprovalRow, ApprovalState, Caps, Decided, DecisionRow, FILE, Insertion, Terms,
+};
 use crate::sql::{DatabaseError, connect, failed, inode, integer};
 
 /// An open database.
@@ -35,8 +37,15 @@ fn migrations() -> Migrator {
         )),
         false,
     );
+    let recorded = Migration::new(
+        3,
+        Cow::Borrowed("recorded"),
+        MigrationType::Simple,
+        SqlStr::from_static(include_str!("../../migrations/approvals/0003_recorded.sql")),
+        false,
+    );
     Migrator {
-        migrations: Cow::Owned(vec![approvals]),
+        migrations: Cow::Owned(vec![approvals, recorded]),
         ..Migrator::DEFAULT
     }
 }
@@ -148,7 +157,14 @@ impl Database {
         let Some(before) = one(&mut transaction, tenant, id).await? else {
             return Ok(Decided::Unknown);
         };
-        if !note_decision(&mut transaction, tenant, id, decision).await? {
+        let mut all = decisions(&mut transaction, tenant, id).await?;
+        all.push(decision.clone());
+        let state = match decision.approves {
+            false => ApprovalState::Denied,
+            true if is_enough(&all) => ApprovalState::Approved,
+            true => ApprovalState::Pending,
+        };
+        if !note_decision(&mut transaction, (tenant, id), decision, state).await? {
             let is_open =
                 before.state == ApprovalState::Pending && before.expires_ms > decision.decided_ms;
             return Ok(match (is_open, before.state) {
@@ -159,11 +175,11 @@ impl Database {
         }
         let after = |time_ms| (now, now.saturating_add(integer(time_ms)));
         let mut overtaken = Vec::new();
-        if !decision.approves {
+        if state == ApprovalState::Denied {
             let until = after(terms.cooldown_ms);
             conclude(&mut transaction, sql::DENY, (tenant, id), until).await?;
-            overtaken = overtake(&mut transaction, tenant, &before.digest).await?;
-        } else if is_enough(&decisions(&mut transaction, tenant, id).await?) {
+            overtaken = overtake(&mut transaction, &before, decision).await?;
+        } else if state == ApprovalState::Approved {
             let until = after(terms.valid_ms);
             conclude(&mut transaction, sql::APPROVE, (tenant, id), until).await?;
         }
@@ -183,7 +199,16 @@ impl Database {
         error: DatabaseError,
     ) -> Result<Decided, DatabaseError> {
         match self.get(tenant, id).await {
-            Ok(Some((row, decisions))) if decisions.contains(decision) => {
+            Ok(Some((row, decisions)))
+                if decisions.iter().any(|it| {
+                    (&it.operator_id, it.approves, it.decided_ms)
+                        == (
+                            &decision.operator_id,
+                            decision.approves,
+                            decision.decided_ms,
+                        )
+                }) =>
+            {
                 Ok(Decided::Counted(Box::new(row), Vec::new()))
             }
             Ok(_) => Err(error),
@@ -253,11 +278,15 @@ impl Database {
         &mut self,
         tenant: &Tenant,
         id: &str,
-        now_ms: u64,
+        end: &ApprovalEnd,
     ) -> Result<Option<ApprovalState>, DatabaseError> {
         self.check()?;
         let query = sqlx::query(sql::END)
-            .bind(integer(now_ms))
+            .bind(integer(end.at_ms))
+            .bind(integer(end.at_ms))
+            .bind(end.by.as_deref())
+            .bind(&*end.code)
+            .bind(&*end.message)
             .bind(tenant.as_str())
             .bind(id);
         let ended = query.fetch_optional(&mut self.connection).await;
@@ -266,21 +295,6 @@ impl Database {
         };
         let word: String = ended.try_get("state").map_err(failed("understand"))?;
         Ok(ApprovalState::parse(&word))
-    }
-
-    pub(super) async fn note_recorded(
-        &mut self,
-        tenant: &Tenant,
-        id: &str,
-        bits: u32,
-    ) -> Result<(), DatabaseError> {
-        self.check()?;
-        let query = sqlx::query(sql::NOTE)
-            .bind(i64::from(bits))
-            .bind(tenant.as_str())
-            .bind(id);
-        let noted = query.execute(&mut self.connection).await;
-        noted.map(|_done| ()).map_err(failed("write to"))
     }
 }
 
@@ -325,13 +339,14 @@ async fn refusal(
     let counts = query.fetch_one(connection).await;
     let counts = counts.map_err(failed("read"))?;
     let count = |column| small(&counts, column).map_err(failed("understand"));
+    let bytes = |column| unsigned(&counts, column).map_err(failed("understand"));
     Ok(if count("pending")? >= caps.pending {
         Some(Insertion::PendingCap)
+    } else if bytes("share")? >= caps.caller_bytes {
+        Some(Insertion::BytesCap)
     } else if count("lately")? >= caps.requests {
         Some(Insertion::RateCap)
-    } else if count("everybody")? >= caps.all
-        || unsigned(&counts, "bytes").map_err(failed("understand"))? >= caps.bytes
-    {
+    } else if count("everybody")? >= caps.all || bytes("bytes")? >= caps.bytes {
         Some(Insertion::Full)
     } else {
         None
@@ -379,14 +394,17 @@ async fn decisive(
 /// Takes back every yes to a call that was denied just now.
 async fn overtake(
     connection: &mut SqliteConnection,
-    tenant: &Tenant,
-    digest: &[u8; 32],
-) -> Result<Vec<ApprovalRow>, DatabaseError> {
+    denied: &ApprovalRow,
+    no: &DecisionRow,
+) -> Result<Vec<std::sync::Arc<str>>, DatabaseError> {
     let query = sqlx::query(sql::OVERTAKE)
-        .bind(tenant.as_str())
-        .bind(&digest[..]);
+        .bind(denied.tenant.as_str())
+        .bind(&denied.digest[..])
+        .bind(integer(no.decided_ms))
+        .bind(&*no.operator)
+        .bind(&*denied.id);
     let overtaken = query.fetch_all(connection).await;
-    rows(&overtaken.map_err(failed("write to"))?)
+    ids(&overtaken.map_err(failed("write to"))?)
 }
 
 async fn add(connection: &mut SqliteConnection, row: &ApprovalRow) -> Result<u64, DatabaseError> {
@@ -409,9 +427,9 @@ async fn add(connection: &mut SqliteConnection, row: &ApprovalRow) -> Result<u64
 /// Puts a decision on a request that is pending. `false` when it is not, or the operator has decided before.
 async fn note_decision(
     connection: &mut SqliteConnection,
-    tenant: &Tenant,
-    id: &str,
+    (tenant, id): (&Tenant, &str),
     decision: &DecisionRow,
+    after: ApprovalState,
 ) -> Result<bool, DatabaseError> {
     let query = sqlx::query(sql::DECIDE)
         .bind(tenant.as_str())
@@ -421,7 +439,8 @@ async fn note_decision(
         .bind(i64::from(decision.approves))
         .bind(integer(decision.decided_ms))
         .bind(&*decision.shown)
-        .bind(&*decision.reason);
+        .bind(&*decision.reason)
+        .bind(after.as_str());
     let counted = query.execute(connection).await;
     Ok(counted.map_err(failed("write to"))?.rows_affected() > 0)
 }

@@ -89,12 +89,57 @@ pub struct ApprovalRow {
     pub uses_left: u32,
     /// End of the time in which an equal request is denied at once.
     pub cooldown_until_ms: Option<u64>,
-    /// Transitions that are in the audit log; bits of the crate `approval`.
+    /// The end that no decision on the request made, once it has ended so.
+    pub end: Option<ApprovalEnd>,
+    /// Transitions that are in the audit log: [`super::REQUEST_RECORDED`] and [`super::END_RECORDED`].
     pub recorded: u32,
     /// Id of the key it is sealed with.
     pub key_id: Box<str>,
     /// Everything else, sealed.
     pub sealed: Box<[u8]>,
+}
+
+/// An end that no decision on the request made: of time, by a kill, by an operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApprovalEnd {
+    /// Time of it.
+    pub at_ms: u64,
+    /// The operator who ended it.
+    pub by: Option<Box<str>>,
+    /// Code of the reason.
+    pub code: Box<str>,
+    /// The reason.
+    pub message: Box<str>,
+}
+
+/// A transition that is in the audit log now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Transition {
+    /// The request.
+    Requested,
+    /// The decision of an operator.
+    Decided {
+        /// Id of the operator.
+        operator_id: Box<str>,
+    },
+    /// The end.
+    Ended,
+    /// A use without a known outcome.
+    Doubted {
+        /// Id of the use.
+        use_id: Box<str>,
+    },
+}
+
+/// A use whose outcome nobody knows, which the audit log lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doubt {
+    /// Id of the use.
+    pub use_id: Box<str>,
+    /// Id of the decision over the call that used it.
+    pub decision_id: Box<str>,
+    /// Reason its outcome is not known.
+    pub reason: Box<str>,
 }
 
 /// One operator's decision.
@@ -112,6 +157,10 @@ pub struct DecisionRow {
     pub shown: Box<str>,
     /// The operator's reason.
     pub reason: Box<str>,
+    /// State of the request after it; none before it was counted.
+    pub state: Option<ApprovalState>,
+    /// Whether it is in the audit log.
+    pub is_recorded: bool,
 }
 
 /// Limits under which a request is accepted, each of one tenant.
@@ -127,6 +176,8 @@ pub struct Caps {
     pub all: u32,
     /// Sealed bytes of these.
     pub bytes: u64,
+    /// Sealed bytes of a caller's open requests.
+    pub caller_bytes: u64,
 }
 
 /// Result of a request.
@@ -142,6 +193,8 @@ pub enum Insertion {
     InUse(Arc<str>),
     /// The caller has as many open requests as it may.
     PendingCap,
+    /// The caller's open requests have as many bytes as they may.
+    BytesCap,
     /// The caller made as many requests lately as it may.
     RateCap,
     /// As many requests of the tenant are open as may be.
@@ -151,8 +204,8 @@ pub enum Insertion {
 /// Result of a decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decided {
-    /// It counts. The row as it is now, and the rows that a no has taken back: a yes to the same call.
-    Counted(Box<ApprovalRow>, Vec<ApprovalRow>),
+    /// It counts. The row as it is now, and the ids of what a no has taken back: a yes to the same call.
+    Counted(Box<ApprovalRow>, Vec<Arc<str>>),
     /// The operator has decided before.
     Twice,
     /// It is not pending any more: its state.

@@ -6,12 +6,17 @@ use sqlx::Row;
 use super::{ApprovalStore, statements};
 
 /// The partial index by which each of these finds its rows: by the key of the table it would look through all of a tenant.
-const INDEXES: [(&str, &str); 7] = [
+const INDEXES: [(&str, &str); 12] = [
     ("COUNTS", "approvals_pending_of_caller"),
     ("EXPIRE_PENDING", "approvals_pending"),
     ("EXPIRE_APPROVED", "approvals_approved"),
     ("LIVE", "approvals_live"),
     ("UNRECORDED", "approvals_unrecorded"),
+    ("UNRECORDED", "approval_decisions_unrecorded"),
+    ("UNRECORDED", "approval_uses_unrecorded"),
+    ("DOUBTS", "approval_uses_unrecorded"),
+    ("SHARES", "approval_shares_ended"),
+    ("OVER_OF_CALLER", "approvals_over_of_caller"),
     ("OVER", "approvals_over"),
     ("ABANDON", "approval_uses_open"),
 ];

@@ -1,9 +1,11 @@
 //! Rows of the database, read.
 
+use std::sync::Arc;
+
 use keepgate_call::Tenant;
 use sqlx::{Row, sqlite::SqliteRow};
 
-use super::{ApprovalRow, ApprovalState, DecisionRow};
+use super::{ApprovalEnd, ApprovalRow, ApprovalState, DecisionRow};
 use crate::sql::{DatabaseError, failed};
 
 pub(super) fn unsigned(row: &SqliteRow, column: &str) -> Result<u64, sqlx::Error> {
@@ -33,6 +35,16 @@ pub(super) fn row(row: &SqliteRow) -> Result<ApprovalRow, sqlx::Error> {
         row.try_get("id")?,
         row.try_get("state")?,
     );
+    let text = |column| row.try_get::<Option<String>, _>(column);
+    let end = match (maybe(row, "ended_ms")?, text("end_code")?) {
+        (Some(at_ms), Some(code)) => Some(ApprovalEnd {
+            at_ms,
+            by: text("ended_by")?.map(Into::into),
+            code: code.into(),
+            message: text("end_message")?.unwrap_or_default().into(),
+        }),
+        (Some(_) | None, _) => None,
+    };
     let (key_id, sealed): (String, Vec<u8>) = (row.try_get("key_id")?, row.try_get("sealed")?);
     Ok(ApprovalRow {
         tenant: Tenant::new(tenant),
@@ -47,6 +59,7 @@ pub(super) fn row(row: &SqliteRow) -> Result<ApprovalRow, sqlx::Error> {
         usable_until_ms: maybe(row, "usable_until_ms")?,
         uses_left: small(row, "uses_left")?,
         cooldown_until_ms: maybe(row, "cooldown_until_ms")?,
+        end,
         recorded: small(row, "recorded")?,
         key_id: key_id.into(),
         sealed: sealed.into(),
@@ -60,6 +73,7 @@ pub(super) fn rows(found: &[SqliteRow]) -> Result<Vec<ApprovalRow>, DatabaseErro
 
 pub(super) fn decision(row: &SqliteRow) -> Result<DecisionRow, sqlx::Error> {
     let text = |column| row.try_get::<String, _>(column).map(Into::into);
+    let state: Option<String> = row.try_get("state")?;
     Ok(DecisionRow {
         operator_id: text("operator_id")?,
         operator: text("operator")?,
@@ -67,5 +81,14 @@ pub(super) fn decision(row: &SqliteRow) -> Result<DecisionRow, sqlx::Error> {
         decided_ms: unsigned(row, "decided_ms")?,
         shown: text("shown")?,
         reason: text("reason")?,
+        state: state.as_deref().and_then(ApprovalState::parse),
+        is_recorded: unsigned(row, "recorded")? != 0,
     })
+}
+
+/// The ids of requests.
+pub(super) fn ids(found: &[SqliteRow]) -> Result<Vec<Arc<str>>, DatabaseError> {
+    let id = |row: &SqliteRow| row.try_get::<String, _>("id").map(Into::into);
+    let ids: Result<_, _> = found.iter().map(id).collect();
+    ids.map_err(failed("understand"))
 }

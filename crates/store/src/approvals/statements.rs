@@ -40,13 +40,14 @@ statements! {
         coalesce((SELECT bytes FROM approval_totals WHERE tenant = ?1 AND state = 'pending'), 0) AS bytes, \
         (SELECT count(*) FROM approvals INDEXED BY approvals_pending_of_caller \
          WHERE tenant = ?1 AND caller = ?2 AND state = 'pending') AS pending, \
+        coalesce((SELECT pending_bytes FROM approval_shares WHERE tenant = ?1 AND caller = ?2), 0) AS share, \
         (SELECT count(*) FROM approvals WHERE tenant = ?1 AND caller = ?2 AND created_ms > ?3) AS lately";
     /// Adds a request.
     ADD = "INSERT INTO approvals (tenant, id, digest, caller, state, created_ms, expires_ms, uses_left, recorded, key_id, sealed) \
            VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, 0, ?, ?) ON CONFLICT DO NOTHING";
     /// Counts a decision.
-    DECIDE = "INSERT INTO approval_decisions (tenant, approval, operator_id, operator, approves, decided_ms, shown, reason) \
-              SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 FROM approvals \
+    DECIDE = "INSERT INTO approval_decisions (tenant, approval, operator_id, operator, approves, decided_ms, shown, reason, state) \
+              SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 FROM approvals \
               WHERE tenant = ?1 AND id = ?2 AND state = 'pending' AND expires_ms > ?6 ON CONFLICT DO NOTHING";
     /// Approves a pending request.
     APPROVE = "UPDATE approvals SET state = 'approved', decided_ms = ?, usable_until_ms = ? \
@@ -55,7 +56,7 @@ statements! {
     DENY = "UPDATE approvals SET state = 'denied', decided_ms = ?, cooldown_until_ms = ? \
             WHERE tenant = ? AND id = ? AND state = 'pending'";
     /// The decisions on a request.
-    DECISIONS = "SELECT operator_id, operator, approves, decided_ms, shown, reason FROM approval_decisions \
+    DECISIONS = "SELECT operator_id, operator, approves, decided_ms, shown, reason, state, recorded FROM approval_decisions \
                  WHERE tenant = ? AND approval = ? ORDER BY decided_ms, operator_id";
     /// Takes a use of an approved request.
     CONSUME = concat!("UPDATE approvals SET uses_left = uses_left - 1, \
@@ -74,28 +75,32 @@ statements! {
               CROSS JOIN approvals AS its ON its.tenant = used.tenant AND its.id = used.approval \
               WHERE used.tenant = ? AND used.approval > '' AND used.state = 'consumed' AND its.digest = ? LIMIT 1";
     /// Takes back what a no overtakes: a yes to the same call that may be used, or of which a use may yet be given back.
-    OVERTAKE = "UPDATE approvals SET state = 'revoked' WHERE tenant = ?1 AND id IN \
+    OVERTAKE = "UPDATE approvals SET state = 'revoked', ended_ms = ?3, ended_by = ?4, end_code = 'denied', end_message = ?5 \
+                WHERE tenant = ?1 AND id IN \
                 (SELECT id FROM approvals WHERE tenant = ?1 AND digest = ?2 AND state IN ('pending', 'approved', 'denied') \
                 AND state = 'approved' UNION ALL SELECT used.approval FROM approval_uses AS used \
                 CROSS JOIN approvals AS its ON its.tenant = used.tenant AND its.id = used.approval \
                 WHERE used.tenant = ?1 AND used.approval > '' AND used.state = 'consumed' AND its.digest = ?2) \
-                AND state IN ('approved', 'consumed') RETURNING *";
+                AND state IN ('approved', 'consumed') RETURNING id";
     /// Cancels or revokes. A use under way is revoked with it.
     END = "UPDATE approvals SET decided_ms = coalesce(decided_ms, ?), \
-           state = CASE state WHEN 'pending' THEN 'cancelled' ELSE 'revoked' END \
+           state = CASE state WHEN 'pending' THEN 'cancelled' ELSE 'revoked' END, \
+           ended_ms = ?, ended_by = ?, end_code = ?, end_message = ? \
            WHERE tenant = ? AND id = ? AND (state IN ('pending', 'approved') OR (state = 'consumed' \
            AND EXISTS (SELECT 1 FROM approval_uses AS used WHERE used.tenant = approvals.tenant \
            AND used.approval = approvals.id AND used.state = 'consumed'))) RETURNING state";
     /// Tenants, and how much they have in each state.
     TOTALS = "SELECT tenant, state, requests, bytes FROM approval_totals WHERE requests > 0";
     /// Expires what nobody decided over.
-    EXPIRE_PENDING = "UPDATE approvals SET state = 'expired' WHERE (tenant, id) IN \
-                      (SELECT tenant, id FROM approvals WHERE tenant = ? AND state = 'pending' AND expires_ms <= ? LIMIT ?) \
-                      AND state = 'pending' RETURNING *";
+    EXPIRE_PENDING = "UPDATE approvals SET state = 'expired', ended_ms = ?2, end_code = 'expired', \
+                      end_message = 'nobody decided in time' WHERE (tenant, id) IN \
+                      (SELECT tenant, id FROM approvals WHERE tenant = ?1 AND state = 'pending' AND expires_ms <= ?2 LIMIT ?3) \
+                      AND state = 'pending' RETURNING id";
     /// Expires what was not used.
-    EXPIRE_APPROVED = "UPDATE approvals SET state = 'expired' WHERE (tenant, id) IN \
-                       (SELECT tenant, id FROM approvals WHERE tenant = ? AND state = 'approved' AND usable_until_ms <= ? LIMIT ?) \
-                       AND state = 'approved' RETURNING *";
+    EXPIRE_APPROVED = "UPDATE approvals SET state = 'expired', ended_ms = ?2, end_code = 'expired', \
+                       end_message = 'approved, and not used in time' WHERE (tenant, id) IN \
+                       (SELECT tenant, id FROM approvals WHERE tenant = ?1 AND state = 'approved' AND usable_until_ms <= ?2 LIMIT ?3) \
+                       AND state = 'approved' RETURNING id";
     /// Open requests of a tenant.
     LIVE = "SELECT * FROM approvals WHERE tenant = ? AND id > ? AND state IN ('pending', 'approved') ORDER BY id LIMIT ?";
     /// Requests of a tenant, sealed with another key than this one.
@@ -106,20 +111,38 @@ statements! {
     PAGE = "SELECT id, created_ms FROM approvals WHERE tenant = ? AND state = ? AND (created_ms, id) < (?, ?) \
             ORDER BY created_ms DESC, id DESC LIMIT ?";
     /// Uses of a tenant that an earlier process left.
-    ABANDON = "UPDATE approval_uses SET state = 'indeterminate', ended_ms = ? WHERE tenant = ? AND approval > '' AND state = 'consumed' \
-               RETURNING approval";
+    ABANDON = "UPDATE approval_uses SET state = 'indeterminate', ended_ms = ?, doubt = ? \
+               WHERE tenant = ? AND approval > '' AND state = 'consumed'";
     /// One use whose outcome nobody knows.
-    ABANDON_ONE = "UPDATE approval_uses SET state = 'indeterminate', ended_ms = ? WHERE tenant = ? AND id = ? AND state = 'consumed' \
-                   RETURNING approval";
+    ABANDON_ONE = "UPDATE approval_uses SET state = 'indeterminate', ended_ms = ?, doubt = ? \
+                   WHERE tenant = ? AND id = ? AND state = 'consumed'";
+    /// Uses of a request whose outcome nobody knows, which the audit log lacks.
+    DOUBTS = "SELECT id, decision_id, doubt FROM approval_uses \
+              WHERE tenant = ? AND approval = ? AND state = 'indeterminate' AND recorded = 0 ORDER BY consumed_ms, id";
+    /// Notes that a decision is on record.
+    NOTE_DECISION = "UPDATE approval_decisions SET recorded = 1 WHERE tenant = ? AND approval = ? AND operator_id = ?";
+    /// Notes that a use without a known outcome is on record.
+    NOTE_USE = "UPDATE approval_uses SET recorded = 1 WHERE tenant = ? AND id = ?";
     /// Notes what is on record.
     NOTE = "UPDATE approvals SET recorded = recorded | ? WHERE tenant = ? AND id = ?";
-    /// Requests of a tenant that the audit log lacks.
-    UNRECORDED = "SELECT * FROM approvals WHERE tenant = ? AND id > '' AND state IN ('pending', 'approved', 'denied') \
-                  AND recorded & 3 <> CASE state WHEN 'pending' THEN 1 ELSE 3 END LIMIT ?";
+    /// Requests of a tenant that the audit log lacks, or of which it lacks a decision, an end or a use without a known outcome.
+    UNRECORDED = "SELECT id FROM approvals WHERE tenant = ?1 AND id > '' \
+                  AND (recorded & 1 = 0 OR (state IN ('expired', 'cancelled', 'revoked') AND recorded & 4 = 0)) \
+                  UNION SELECT approval FROM approval_decisions WHERE tenant = ?1 AND approval > '' AND recorded = 0 \
+                  UNION SELECT approval FROM approval_uses \
+                  WHERE tenant = ?1 AND approval > '' AND state = 'indeterminate' AND recorded = 0 LIMIT ?2";
     /// Oldest requests of a tenant that have ended, but for a denial that still counts and a use under way.
-    OVER = "SELECT id, length(sealed) AS bytes FROM approvals WHERE tenant = ? AND state NOT IN ('pending', 'approved') \
+    OVER = "SELECT id FROM approvals WHERE tenant = ? AND state NOT IN ('pending', 'approved') \
             AND coalesce(usable_until_ms, decided_ms, expires_ms) < ? \
             AND NOT (state = 'denied' AND coalesce(cooldown_until_ms, 0) > ?) \
+            AND NOT EXISTS (SELECT 1 FROM approval_uses AS used WHERE used.tenant = approvals.tenant \
+            AND used.approval = approvals.id AND used.state = 'consumed') \
+            ORDER BY coalesce(usable_until_ms, decided_ms, expires_ms), id LIMIT ?";
+    /// Callers with most that has ended, of a tenant.
+    SHARES = "SELECT caller, ended_bytes FROM approval_shares WHERE tenant = ? AND ended_bytes > 0 ORDER BY ended_bytes DESC LIMIT ?";
+    /// As OVER, of one caller.
+    OVER_OF_CALLER = "SELECT id, length(sealed) AS bytes FROM approvals WHERE tenant = ? AND caller = ? \
+            AND state NOT IN ('pending', 'approved') AND NOT (state = 'denied' AND coalesce(cooldown_until_ms, 0) > ?) \
             AND NOT EXISTS (SELECT 1 FROM approval_uses AS used WHERE used.tenant = approvals.tenant \
             AND used.approval = approvals.id AND used.state = 'consumed') \
             ORDER BY coalesce(usable_until_ms, decided_ms, expires_ms), id LIMIT ?";

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use keepgate_call::Tenant;
 
 use super::{
-    ApprovalRow, ApprovalState, ApprovalStore, Caps, Decided, DecisionRow, Insertion, PageQuery,
-    TakenUse, Terms,
+    ApprovalEnd, ApprovalRow, ApprovalState, ApprovalStore, Caps, Decided, DecisionRow, Insertion,
+    PageQuery, TakenUse, Terms,
 };
 
 const CAPS: Caps = Caps {
@@ -15,6 +15,7 @@ const CAPS: Caps = Caps {
     window_ms: 60_000,
     all: 100,
     bytes: 1_000,
+    caller_bytes: 1_000,
 };
 const TERMS: Terms = Terms {
     valid_ms: 1_000,
@@ -38,6 +39,7 @@ fn row(number: u8) -> ApprovalRow {
         usable_until_ms: None,
         uses_left: 1,
         cooldown_until_ms: None,
+        end: None,
         recorded: 0,
         key_id: "k".into(),
         sealed: Box::from([1, 2, 3]),
@@ -52,6 +54,17 @@ fn decision(operator: &str, approves: bool, at: u64) -> DecisionRow {
         decided_ms: at,
         shown: "s".into(),
         reason: "r".into(),
+        state: None,
+        is_recorded: false,
+    }
+}
+
+fn ended_at(at_ms: u64) -> ApprovalEnd {
+    ApprovalEnd {
+        at_ms,
+        by: Some("ann".into()),
+        code: "operator".into(),
+        message: "looked".into(),
     }
 }
 
@@ -98,7 +111,10 @@ async fn an_identical_request_is_joined_and_limits_hold() {
     assert_eq!(insert(&row(4)).await, Insertion::Inserted);
     assert_eq!(insert(&row(5)).await, Insertion::PendingCap);
     for id in ["ap_1", "ap_2", "ap_4"] {
-        store.end(&tenant(), id, 1_100).await.expect("ended");
+        store
+            .end(&tenant(), id, ended_at(1_100))
+            .await
+            .expect("ended");
     }
     assert_eq!(insert(&row(5)).await, Insertion::Inserted);
     assert_eq!(insert(&row(6)).await, Insertion::Inserted);
@@ -206,7 +222,10 @@ async fn a_use_is_taken_once_and_given_back_when_nothing_was_sent() {
     assert!(consume("ap_2", "au_5", 1_300).await);
     assert_eq!(state(&store, "ap_2").await, ApprovalState::Approved);
     assert_eq!(
-        store.end(&tenant(), "ap_2", 1_400).await.expect("ended"),
+        store
+            .end(&tenant(), "ap_2", ended_at(1_400))
+            .await
+            .expect("ended"),
         Some(ApprovalState::Revoked)
     );
     store
@@ -252,7 +271,11 @@ async fn of_two_that_race_one_wins() {
                 })
             })
             .collect();
-        let revoked = store.end(&tenant(), id, at).await.expect("ended").is_some();
+        let revoked = store
+            .end(&tenant(), id, ended_at(at))
+            .await
+            .expect("ended")
+            .is_some();
         let mut taken = 0;
         for task in tasks {
             taken += usize::from(task.await.expect("a task"));
@@ -268,7 +291,10 @@ async fn a_revocation_holds_for_a_use_under_way() {
     approve(&store, "ap_1", 1_200).await;
     let taken = store.consume(&tenant(), "ap_1", "au_1", "d", 1_300).await;
     taken.expect("consumed").expect("taken").claim();
-    let ended = store.end(&tenant(), "ap_1", 1_400).await.expect("ended");
+    let ended = store
+        .end(&tenant(), "ap_1", ended_at(1_400))
+        .await
+        .expect("ended");
     assert_eq!(ended, Some(ApprovalState::Revoked));
     store
         .settle(&tenant(), "au_1", false, 1_500)
@@ -442,9 +468,14 @@ async fn what_an_earlier_process_left_is_indeterminate() {
     taken.expect("consumed").expect("taken").claim();
     drop(store);
     let store = ApprovalStore::new(directory.path());
-    let abandoned = store.abandon_uses(1_400).await.expect("abandoned");
-    assert_eq!(abandoned.len(), 1);
-    assert!(store.abandon_uses(1_500).await.expect("none").is_empty());
+    for at in [1_400, 1_500] {
+        store.abandon_uses(at).await.expect("abandoned");
+        let doubts = store.doubts(&tenant(), "ap_1").await.expect("read");
+        let [doubt] = &doubts[..] else {
+            panic!("{doubts:?}");
+        };
+        assert_eq!((&*doubt.use_id, &*doubt.decision_id), ("au_1", "d"));
+    }
     // It is not given back: the call may have been made.
     store
         .settle(&tenant(), "au_1", false, 1_500)
@@ -470,7 +501,10 @@ async fn a_file_that_was_replaced_takes_nothing() {
 #[tokio::test]
 async fn what_is_over_is_removed_after_its_time() {
     let (_directory, store) = store(&[row(1), row(2)]).await;
-    store.end(&tenant(), "ap_1", 1_100).await.expect("ended");
+    store
+        .end(&tenant(), "ap_1", ended_at(1_100))
+        .await
+        .expect("ended");
     assert_eq!(
         store.prune(&tenant(), 1_100, 0, 10).await.expect("pruned"),
         0
@@ -492,7 +526,10 @@ async fn what_is_over_takes_so_much_room_and_the_oldest_goes_first() {
     let rows: Vec<_> = rows.collect();
     let (_directory, store) = store(&rows).await;
     for id in ["ap_0", "ap_1"] {
-        store.end(&tenant(), id, 1_100).await.expect("ended");
+        store
+            .end(&tenant(), id, ended_at(1_100))
+            .await
+            .expect("ended");
     }
     // Each has three bytes, and one still waits.
     assert_eq!(
@@ -525,3 +562,6 @@ async fn a_denial_stays_for_its_cooldown() {
     assert_eq!(early.expect("pruned"), 0);
     assert_eq!(prune(1_600).await, 1);
 }
+
+mod recorded;
+mod shares;

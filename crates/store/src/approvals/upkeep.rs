@@ -1,4 +1,4 @@
-//! Upkeep, a tenant at a time: what is due expires, what is over is removed, and what is not on record is found. Lists and the
+//! Upkeep, a tenant at a time: what is due expires, and what is over is removed. Lists and the
 //! change of the key, too.
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use sqlx::{Row, sqlite::SqliteRow};
 use super::{
     ActiveKey, ApprovalRow, ApprovalState, PageQuery, Resealed,
     database::{Database, one, read},
-    rows::{rows, unsigned},
+    rows::{ids, unsigned},
     statements as sql,
     transaction::begin,
 };
@@ -36,7 +36,7 @@ impl Database {
     }
 
     /// The tenants that have requests.
-    async fn tenants(&mut self) -> Result<Vec<Tenant>, DatabaseError> {
+    pub(super) async fn tenants(&mut self) -> Result<Vec<Tenant>, DatabaseError> {
         let totals = self.totals().await?.into_iter();
         let mut tenants: Vec<_> = totals.map(|(tenant, _, _, _)| tenant).collect();
         tenants.dedup();
@@ -48,7 +48,7 @@ impl Database {
         tenant: &Tenant,
         now_ms: u64,
         limit: u32,
-    ) -> Result<Vec<ApprovalRow>, DatabaseError> {
+    ) -> Result<Vec<Arc<str>>, DatabaseError> {
         self.check()?;
         let mut all = Vec::new();
         for statement in [sql::EXPIRE_PENDING, sql::EXPIRE_APPROVED] {
@@ -57,7 +57,7 @@ impl Database {
                 .bind(integer(now_ms))
                 .bind(i64::from(limit));
             let expired = query.fetch_all(&mut self.connection).await;
-            all.extend(rows(&expired.map_err(failed("write to"))?)?);
+            all.extend(ids(&expired.map_err(failed("write to"))?)?);
         }
         Ok(all)
     }
@@ -126,57 +126,6 @@ impl Database {
         places.map_err(failed("understand"))
     }
 
-    pub(super) async fn abandon_uses(
-        &mut self,
-        now_ms: u64,
-    ) -> Result<Vec<ApprovalRow>, DatabaseError> {
-        self.check()?;
-        let mut found = Vec::new();
-        for tenant in self.tenants().await? {
-            let mut transaction = begin(&mut self.connection).await?;
-            let query = sqlx::query(sql::ABANDON)
-                .bind(integer(now_ms))
-                .bind(tenant.as_str());
-            let abandoned = query.fetch_all(&mut *transaction).await;
-            for used in abandoned.map_err(failed("write to"))? {
-                let id: String = used.try_get("approval").map_err(failed("understand"))?;
-                found.extend(one(&mut transaction, &tenant, &id).await?);
-            }
-            transaction.commit().await.map_err(failed("write to"))?;
-        }
-        Ok(found)
-    }
-
-    pub(super) async fn abandon_use(
-        &mut self,
-        tenant: &Tenant,
-        use_id: &str,
-        now_ms: u64,
-    ) -> Result<Option<ApprovalRow>, DatabaseError> {
-        self.check()?;
-        let query = sqlx::query(sql::ABANDON_ONE)
-            .bind(integer(now_ms))
-            .bind(tenant.as_str())
-            .bind(use_id);
-        let abandoned = query.fetch_optional(&mut self.connection).await;
-        let Some(used) = abandoned.map_err(failed("write to"))? else {
-            return Ok(None);
-        };
-        let id: String = used.try_get("approval").map_err(failed("understand"))?;
-        one(&mut self.connection, tenant, &id).await
-    }
-
-    pub(super) async fn unrecorded(
-        &mut self,
-        tenant: &Tenant,
-        limit: u32,
-    ) -> Result<Vec<ApprovalRow>, DatabaseError> {
-        let query = sqlx::query(sql::UNRECORDED)
-            .bind(tenant.as_str())
-            .bind(i64::from(limit));
-        read(&mut self.connection, query).await
-    }
-
     pub(super) async fn prune(
         &mut self,
         tenant: &Tenant,
@@ -185,57 +134,30 @@ impl Database {
         limit: u32,
     ) -> Result<u64, DatabaseError> {
         let over = self.over(tenant, before_ms, now_ms, limit).await?;
-        self.remove(tenant, over.iter().map(|(id, _)| &**id)).await
+        self.remove(tenant, over.iter().map(|id| &**id)).await
     }
 
-    pub(super) async fn prune_to(
-        &mut self,
-        tenant: &Tenant,
-        bytes: u64,
-        now_ms: u64,
-        limit: u32,
-    ) -> Result<u64, DatabaseError> {
-        let totals = self.totals().await?.into_iter();
-        let ended = totals.filter(|(of, state, _, _)| of == tenant && !state.is_open());
-        let mut excess = ended
-            .fold(0_u64, |sum, (_, _, _, bytes)| sum.saturating_add(bytes))
-            .saturating_sub(bytes);
-        if excess == 0 {
-            return Ok(0);
-        }
-        let over = self.over(tenant, u64::MAX, now_ms, limit).await?;
-        let first = over.iter().take_while(|(_, bytes)| {
-            let is_over = excess > 0;
-            excess = excess.saturating_sub(*bytes);
-            is_over
-        });
-        self.remove(tenant, first.map(|(id, _)| &**id)).await
-    }
-
-    /// Oldest requests of a tenant that have ended and may go, with their bytes.
+    /// Oldest requests of a tenant that have ended and may go.
     async fn over(
         &mut self,
         tenant: &Tenant,
         before_ms: u64,
         now_ms: u64,
         limit: u32,
-    ) -> Result<Vec<(Box<str>, u64)>, DatabaseError> {
+    ) -> Result<Vec<Box<str>>, DatabaseError> {
         let query = sqlx::query(sql::OVER)
             .bind(tenant.as_str())
             .bind(integer(before_ms))
             .bind(integer(now_ms))
             .bind(i64::from(limit));
         let found = query.fetch_all(&mut self.connection).await;
-        let over = |row: &SqliteRow| {
-            let id: String = row.try_get("id")?;
-            Ok((id.into(), unsigned(row, "bytes")?))
-        };
-        let all: Result<_, _> = found.map_err(failed("read"))?.iter().map(over).collect();
+        let id = |row: &SqliteRow| row.try_get::<String, _>("id").map(Into::into);
+        let all: Result<_, _> = found.map_err(failed("read"))?.iter().map(id).collect();
         all.map_err(failed("understand"))
     }
 
     /// Removes requests, and what belongs to them.
-    async fn remove(
+    pub(super) async fn remove(
         &mut self,
         tenant: &Tenant,
         ids: impl Iterator<Item = &str>,
