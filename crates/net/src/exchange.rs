@@ -13,7 +13,7 @@ use tokio::{task::JoinSet, time::timeout};
 use zeroize::Zeroizing;
 
 use crate::{
-    connect::{ConnectError, Connector},
+    connect::{ConnectError, Connector, ConnectorError, ConnectorSettings, Versions},
     target::Target,
 };
 
@@ -43,13 +43,31 @@ pub enum ExchangeError {
     },
 }
 
+/// A connector for single requests: HTTP/1.1 is all it offers, since it is what [`exchange`] speaks.
+#[derive(Debug, Clone)]
+pub struct OneShot(Connector);
+
+impl OneShot {
+    /// Reads certificates; connects to nobody. The versions of the settings have no meaning here.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] when a file cannot be used.
+    pub fn new(settings: ConnectorSettings) -> Result<Self, ConnectorError> {
+        let connector = Connector::new(&ConnectorSettings {
+            versions: Versions::Http1,
+            ..settings
+        });
+        connector.map(Self)
+    }
+}
+
 /// Sends `request` to `target` and reads the whole answer: at most `cap` bytes, connecting and all within `patience`. The request
 /// has its path; `Host` is added.
 ///
 /// # Errors
 /// [`ExchangeError`].
 pub async fn exchange(
-    connector: &Connector,
+    OneShot(connector): &OneShot,
     target: &Target,
     mut request: Request<Full<Bytes>>,
     cap: usize,

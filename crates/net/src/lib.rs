@@ -20,7 +20,7 @@ pub use connect::{
     ConnectError, Connected, Connector, ConnectorError, ConnectorSettings, Versions,
 };
 pub use egress::{Authorize, Egress, Exempt, Proxy, ProxyError, ProxyLogin, Route};
-pub use exchange::{ExchangeError, exchange};
+pub use exchange::{ExchangeError, OneShot, exchange};
 pub use handshake::HandshakeError;
 pub use network::{Network, NetworkError};
 pub use socket::Socket;

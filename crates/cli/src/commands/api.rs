@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::Full;
-use keepgate_net::{Connector, ConnectorSettings, Target, Versions, exchange};
+use keepgate_net::{ConnectorSettings, OneShot, Target, exchange};
 use serde_json::Value;
 
 use super::Context;
@@ -180,11 +180,10 @@ impl Gateway {
         };
         let failed = |said: &str| Unanswered::Failed(Failure::new(Exit::Usage, said));
         let target = Target::new(url.clone()).ok_or_else(|| failed("not a URL with a host"))?;
-        let connector = Connector::new(&ConnectorSettings {
+        let connector = OneShot::new(ConnectorSettings {
             timeout: CONNECT,
             native_roots: self.certificate.is_none() && target.is_https(),
             pinned: self.certificate.clone(),
-            versions: Versions::Http1,
             ..ConnectorSettings::default()
         })
         .map_err(|error| unreachable(&error))?;

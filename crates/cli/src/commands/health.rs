@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::Request;
 use http_body_util::Full;
-use keepgate_net::{Connector, ConnectorSettings, Target, Versions, exchange};
+use keepgate_net::{ConnectorSettings, OneShot, Target, exchange};
 use serde::Serialize;
 
 use super::Context;
@@ -114,11 +114,10 @@ fn ask_over_tls(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let connector = Connector::new(&ConnectorSettings {
+    let connector = OneShot::new(ConnectorSettings {
         timeout: PATIENCE,
         native_roots: false,
         pinned: Some(certificate.to_path_buf()),
-        versions: Versions::Http1,
         ..ConnectorSettings::default()
     })
     .map_err(|error| other(&error))?;

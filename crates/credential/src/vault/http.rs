@@ -8,8 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::Full;
 use keepgate_net::{
-    ConnectError, Connector, ConnectorError, ConnectorSettings, ExchangeError, Target, Versions,
-    exchange,
+    ConnectError, ConnectorError, ConnectorSettings, ExchangeError, OneShot, Target, exchange,
 };
 use zeroize::Zeroizing;
 
@@ -39,7 +38,7 @@ pub(crate) enum WayError {
 /// The way to one Vault.
 pub(super) struct Way {
     target: Target,
-    connector: Connector,
+    connector: OneShot,
     headers: HeaderMap,
     timeout: Duration,
 }
@@ -56,11 +55,10 @@ impl Way {
     pub(super) fn new(settings: &VaultSettings) -> Result<Self, WayError> {
         let target = Target::new(settings.address.clone())
             .ok_or_else(|| WayError::Address(settings.address.clone()))?;
-        let connector = Connector::new(&ConnectorSettings {
+        let connector = OneShot::new(ConnectorSettings {
             timeout: settings.timeout,
             extra_roots: settings.ca.iter().cloned().collect(),
             egress: settings.egress.clone(),
-            versions: Versions::Http1,
             ..ConnectorSettings::default()
         })
         .map_err(WayError::Connector)?;
