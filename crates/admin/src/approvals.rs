@@ -229,7 +229,7 @@ impl Desk {
 fn refused(error: &DecideError, id: &str) -> Refused {
     match error {
         DecideError::Unknown => Refused::NoApproval(id.to_owned()),
-        DecideError::Closed(_) | DecideError::Twice | DecideError::Sealed => {
+        DecideError::Closed(_) | DecideError::Sent | DecideError::Twice | DecideError::Sealed => {
             Refused::Closed(error.to_string())
         }
         DecideError::NotShown => Refused::NotShown,

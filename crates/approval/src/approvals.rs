@@ -351,19 +351,13 @@ impl Approvals {
             .consume(tenant, &row.id, &use_id, decision_id, millis(now))
             .await
             .map_err(unavailable)?;
-        let Some(taken) = taken else {
+        let Some((taken, before)) = taken.zip(before) else {
             return Ok(Taking::Lost);
         };
-        let used = Use {
-            approvals: self.clone(),
-            tenant: tenant.clone(),
-            id: use_id.into(),
-            approval: Arc::clone(&row.id),
-            call: Arc::clone(call),
-        };
+        let shown = before.shown();
+        let used = Use::new(self, row, &use_id, call, before.outline());
         taken.claim();
         // On record before it is made; else the use is given back as it is dropped.
-        let shown = before.as_ref().map(FrozenCall::shown).unwrap_or_default();
         if !records::consumed(&self.0.log, row, frozen, (decision_id, &shown), now).await {
             return Err(Denial::Unavailable("the use is not recorded".into()));
         }
@@ -539,7 +533,7 @@ impl Approvals {
     }
 }
 
-fn unavailable(error: DatabaseError) -> Denial {
+pub(crate) fn unavailable(error: DatabaseError) -> Denial {
     Denial::Unavailable(error.into())
 }
 

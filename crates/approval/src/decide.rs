@@ -31,6 +31,9 @@ pub enum DecideError {
     /// It is not open any more.
     #[error("it is {} already", .0.as_str())]
     Closed(ApprovalState),
+    /// Its call has gone to the server: too late to take it back.
+    #[error("its call was sent to the server already, and cannot be taken back")]
+    Sent,
     /// The operator has decided before.
     #[error("you have decided already")]
     Twice,
@@ -186,10 +189,12 @@ impl Approvals {
         let (row, _) = found.ok_or(DecideError::Unknown)?;
         let why = ("operator", reason);
         if self.finish(&row, Some(operator), why).await?.is_none() {
-            let found = self.0.store.get(tenant, id).await?;
-            return Err(found.map_or(DecideError::Unknown, |(row, _)| {
-                DecideError::Closed(row.state)
-            }));
+            return Err(match self.0.store.state(tenant, id).await? {
+                // As long as a use of it was not sent, this would have ended it.
+                Some(ApprovalState::Consumed) => DecideError::Sent,
+                Some(state) => DecideError::Closed(state),
+                None => DecideError::Unknown,
+            });
         }
         let found = self.0.store.get(tenant, id).await?;
         let (row, decisions) = found.ok_or(DecideError::Unknown)?;

@@ -129,6 +129,16 @@ impl FrozenCall {
         }
     }
 
+    /// The call without what it is made with: that may be a megabyte.
+    pub(crate) fn outline(self) -> Self {
+        Self {
+            arguments: None,
+            others: None,
+            sent: None,
+            ..self
+        }
+    }
+
     /// Digest of what an operator is shown: of everything here.
     pub fn shown(&self) -> String {
         let bytes = serde_json::to_vec(self).unwrap_or_default();

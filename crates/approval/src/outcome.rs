@@ -3,8 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use keepgate_call::{Call, Tenant};
+use keepgate_store::approvals::{ApprovalRow, ApprovalState};
 
-use crate::Approvals;
+use crate::{
+    Approvals, FrozenCall,
+    approvals::{millis, moment, unavailable},
+};
 
 /// A use that has ended.
 #[derive(Debug, Clone)]
@@ -69,8 +73,8 @@ impl HeldEnd {
     }
 }
 
-/// One use of an approval. The call it was taken for may be made once; dropped, it is settled: used when the call was sent,
-/// else given back.
+/// One use of an approval. The call it was taken for may be made once, after [`Self::release`]; dropped, it is settled: used when
+/// the call was sent, else given back.
 #[derive(Debug)]
 pub struct Use {
     pub(crate) approvals: Approvals,
@@ -79,12 +83,71 @@ pub struct Use {
     pub(crate) id: Box<str>,
     pub(crate) approval: Arc<str>,
     pub(crate) call: Arc<Call>,
+    /// The request as it was made, without its arguments: a kill of its scope since then takes the approval back.
+    asked: Box<FrozenCall>,
+    /// Time of the request.
+    created_ms: u64,
 }
 
 impl Use {
+    /// The use of the request in `row` with this id, which was made for the call `asked`, for a call like it.
+    pub(crate) fn new(
+        approvals: &Approvals,
+        row: &ApprovalRow,
+        id: &str,
+        call: &Arc<Call>,
+        asked: FrozenCall,
+    ) -> Self {
+        Self {
+            approvals: approvals.clone(),
+            tenant: row.tenant.clone(),
+            id: id.into(),
+            approval: Arc::clone(&row.id),
+            call: Arc::clone(call),
+            asked: Box::new(asked),
+            created_ms: row.created_ms,
+        }
+    }
+
     /// Id of the approval.
     pub fn approval(&self) -> &Arc<str> {
         &self.approval
+    }
+
+    /// Lets the call go to its server. For the last moment before anything of it leaves: whoever takes the approval back until
+    /// now has stopped the call, and whoever comes later learns that it was sent.
+    ///
+    /// # Errors
+    /// [`Denial`] when it was taken back or its time is over; the call must not be sent then.
+    pub async fn release(&self) -> Result<(), Denial> {
+        let (inner, tenant) = (&*self.approvals.0, &self.tenant);
+        let ended = |end| Denial::Ended {
+            id: Arc::clone(&self.approval),
+            end,
+        };
+        // Here too, and not by the registry of running calls alone: a kill may cover the request, and not this attempt.
+        let facts = self.asked.facts(tenant);
+        let since = moment(self.created_ms);
+        if inner.surroundings.killed(&facts, since).is_some() {
+            return Err(ended(HeldEnd::Withdrawn));
+        }
+        let now = millis(self.approvals.now());
+        let sent = inner.store.send(tenant, &self.id, now).await;
+        if sent.map_err(unavailable)? {
+            self.call.dispatch();
+            return Ok(());
+        }
+        let state = inner.store.state(tenant, &self.approval).await;
+        Err(ended(match state.map_err(unavailable)? {
+            Some(ApprovalState::Approved | ApprovalState::Consumed | ApprovalState::Expired)
+            | None => HeldEnd::Expired,
+            Some(
+                ApprovalState::Pending
+                | ApprovalState::Denied
+                | ApprovalState::Cancelled
+                | ApprovalState::Revoked,
+            ) => HeldEnd::Withdrawn,
+        }))
     }
 }
 

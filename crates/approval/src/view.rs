@@ -104,9 +104,7 @@ impl Approvals {
         let mut view = self.view(row, &[]);
         // Who has not seen the arguments decides over nothing.
         view.shown = None;
-        if let Some(call) = &mut view.call {
-            (call.arguments, call.others, call.sent) = (None, None, None);
-        }
+        view.call = view.call.map(FrozenCall::outline);
         view
     }
 

@@ -298,16 +298,19 @@ impl Service<Armed> for Router {
     }
 
     fn call(&mut self, armed: Armed) -> Self::Future {
-        let (bound, headers, credential) = armed.into_parts();
+        let (bound, headers, credential, clearance) = armed.into_parts();
         match self.upstreams.0.get(&bound.call.server) {
             Some(Kind::Http(http)) => {
-                Box::pin(http::send(Arc::clone(http), bound, headers, credential))
+                let sent = http::send(Arc::clone(http), bound, headers, (credential, clearance));
+                Box::pin(sent)
             }
             Some(Kind::Sse(sse)) => {
-                Box::pin(http::sse::send(Arc::clone(sse), bound, headers, credential))
+                let terms = (credential, clearance);
+                Box::pin(http::sse::send(Arc::clone(sse), bound, headers, terms))
             }
             Some(Kind::Child(children)) => {
-                Box::pin(child::send(Arc::clone(children), bound, credential))
+                let terms = (credential, clearance);
+                Box::pin(child::send(Arc::clone(children), bound, terms))
             }
             None => Box::pin(std::future::ready(Err(Refusal::new(Code::PathUnknown)))),
         }

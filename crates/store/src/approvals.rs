@@ -287,6 +287,22 @@ impl ApprovalStore {
         std::mem::take(&mut locked(&self.loose).unclaimed)
     }
 
+    /// Lets the call of a use go to its server: whoever takes the request back after this is too late. `false` when that, or the
+    /// end of its time, has come first.
+    ///
+    /// # Errors
+    /// [`DatabaseError`]; the call must not be sent then.
+    pub async fn send(
+        &self,
+        tenant: &Tenant,
+        use_id: &str,
+        now_ms: u64,
+    ) -> Result<bool, DatabaseError> {
+        let (tenant, use_id): (_, Box<str>) = (tenant.clone(), use_id.into());
+        self.run_soon(move |it| Box::pin(async move { it.send(&tenant, &use_id, now_ms).await }))
+            .await
+    }
+
     /// Ends a use: `released` when the call was sent, else it is given back, as long as the request may be used.
     ///
     /// # Errors

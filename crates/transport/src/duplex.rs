@@ -60,6 +60,9 @@ pub enum DuplexError {
     /// The client cancelled the call; no answer will come.
     #[error("the client cancelled the call")]
     Cancelled,
+    /// The [`Clearance`](crate::Clearance) of the message was refused; nothing of it was sent.
+    #[error("the message was stopped before it was sent")]
+    NotCleared,
     /// We ended the process or the stream.
     #[error("the connection to the server was closed")]
     Closed,
@@ -127,6 +130,7 @@ impl DuplexError {
             | Self::Full { .. }
             | Self::TooLarge { .. }
             | Self::Unframeable
+            | Self::NotCleared
             | Self::Foreign { .. } => true,
             Self::Post(error) => error.is_before_sending(),
             Self::Exited { .. }

@@ -8,6 +8,7 @@
 
 mod alarm;
 pub mod body;
+mod clearance;
 pub mod descriptors;
 pub mod duplex;
 #[cfg(test)]
@@ -19,3 +20,4 @@ pub mod stdio;
 mod turn;
 
 pub use body::Body;
+pub use clearance::{Clearance, Cleared};

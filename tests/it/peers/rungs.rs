@@ -1,6 +1,7 @@
 //! Rungs of the ladder: what clients of each era get while a call waits for a person, and what runs in the end.
 
 mod rounds;
+mod sent;
 mod stream;
 
 use std::time::Duration;

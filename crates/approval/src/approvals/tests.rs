@@ -593,3 +593,4 @@ mod held;
 mod keys;
 mod races;
 mod recorded;
+mod release;

@@ -7,13 +7,14 @@ mod held;
 mod hold;
 mod ladder;
 mod pending;
+mod release;
 mod rounds;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use keepgate_approval::{
-    Approvals, Denial, Destination, Duty, FrozenCall, FrozenCaller, Requirement, Risk,
-    Settings as Terms, Use,
+    Approvals, Denial, Destination, Duty, FrozenCall, FrozenCaller, HeldEnd, Requirement, Risk,
+    Settings as Terms,
 };
 use keepgate_call::{ApprovalNote, Call, CallState, Code, Refusal, ServerName, WaitAnswer};
 use keepgate_mcp::{
@@ -24,6 +25,7 @@ use keepgate_mcp::{
 };
 use keepgate_policy::{self as policy, Approval, Decision, Effect, ToolFacts};
 
+pub use self::release::Release;
 use self::{
     held::{LentPlaces, ServerPlaces},
     pending::{Held, PendingCall},
@@ -60,14 +62,14 @@ pub struct Permitted {
     bound: Bound,
     tool: Option<ToolFacts>,
     decision: Decision,
-    used: Option<Box<Use>>,
+    release: Option<Arc<Release>>,
 }
 
 impl Permitted {
     /// The call, the definition of its tool, the decision that permits it, and the use of an approval it was permitted by,
-    /// which is to be held to its end.
-    pub fn into_parts(self) -> (Bound, Option<ToolFacts>, Decision, Option<Box<Use>>) {
-        (self.bound, self.tool, self.decision, self.used)
+    /// which lets it leave and is to be held to its end.
+    pub fn into_parts(self) -> (Bound, Option<ToolFacts>, Decision, Option<Arc<Release>>) {
+        (self.bound, self.tool, self.decision, self.release)
     }
 }
 
@@ -93,7 +95,7 @@ impl RequireApproval {
         tool: Option<&ToolFacts>,
         decision: &Decision,
         terms: &Approval,
-    ) -> Result<Box<Use>, Refusal> {
+    ) -> Result<Arc<Release>, Refusal> {
         let cannot_ask = || refused(Code::ApprovalRequired, decision);
         let approvals = self.approvals.as_ref().ok_or_else(cannot_ask)?;
         let request = frozen_request(&bound.call).ok_or_else(cannot_ask)?;
@@ -137,7 +139,7 @@ impl RequireApproval {
         };
         let used = entered?;
         call.carried.note_approval(used.approval());
-        Ok(Box::new(used))
+        Ok(Release::new(used, decision))
     }
 
     /// The state of ours that the client has brought back, for this very call.
@@ -356,12 +358,7 @@ fn denied(denial: Denial, call: &Call, decision: &Decision, answer: WaitAnswer) 
         }
         Denial::Ended { id, end } => {
             call.carried.note_approval(&id);
-            let mut refusal = Refusal::new(Code::ApprovalEnded).detail(format!(
-                "approval {id}: {}; the same call, made again, asks a person again",
-                end.as_str()
-            ));
-            refusal.policy = Some(Arc::clone(&decision.revision));
-            refusal
+            ended(&id, end, decision)
         }
         Denial::Limit(name, wait) => refused(Code::RateLimited, decision).limit(name, wait),
         Denial::Unavailable(cause) => {
@@ -370,6 +367,16 @@ fn denied(denial: Denial, call: &Call, decision: &Decision, answer: WaitAnswer) 
             refusal
         }
     }
+}
+
+/// The refusal of a call whose approval ended before it could be used.
+fn ended(id: &str, end: HeldEnd, decision: &Decision) -> Refusal {
+    let mut refusal = Refusal::new(Code::ApprovalEnded).detail(format!(
+        "approval {id}: {}; the same call, made again, asks a person again",
+        end.as_str()
+    ));
+    refusal.policy = Some(Arc::clone(&decision.revision));
+    refusal
 }
 
 fn refused(code: Code, decision: &Decision) -> Refusal {
@@ -384,7 +391,7 @@ impl Gate<Judged> for RequireApproval {
 
     async fn pass(&self, judged: Judged) -> Result<Permitted, Refusal> {
         let (bound, tool, decision) = judged.into_parts();
-        let used = match &decision.effect {
+        let release = match &decision.effect {
             Effect::Allow => None,
             // Boxed: most calls need none of it, and their futures are moved often.
             Effect::Approve(terms) => {
@@ -398,7 +405,7 @@ impl Gate<Judged> for RequireApproval {
             bound,
             tool,
             decision,
-            used,
+            release,
         })
     }
 }

@@ -41,7 +41,7 @@ pub use self::{
     door::{Door, Doorkeeper},
     repeat::Refusals,
 };
-use super::{obligation::Obliged, session::Bound};
+use super::{approval::Release, obligation::Obliged, session::Bound};
 use crate::{around::Around, gate::Gate, settings::Settings};
 
 /// The reason under which the intent of a `GET` names the call whose stream it resumes, by its decision id.
@@ -59,12 +59,14 @@ pub struct Intent {
 pub struct Recorded {
     bound: Bound,
     credential: Option<Arc<CredentialSet>>,
+    release: Option<Arc<Release>>,
 }
 
 impl Recorded {
-    /// The call, and the credentials it is to be armed with instead of its server's own.
-    pub fn into_parts(self) -> (Bound, Option<Arc<CredentialSet>>) {
-        (self.bound, self.credential)
+    /// The call, the credentials it is to be armed with instead of its server's own, and the use of an approval that lets it
+    /// leave.
+    pub fn into_parts(self) -> (Bound, Option<Arc<CredentialSet>>, Option<Arc<Release>>) {
+        (self.bound, self.credential, self.release)
     }
 }
 
@@ -89,7 +91,7 @@ impl Gate<Obliged> for Intent {
     type Out = Recorded;
 
     async fn pass(&self, obliged: Obliged) -> Result<Recorded, Refusal> {
-        let (bound, decision, credential) = obliged.into_parts();
+        let (bound, decision, credential, release) = obliged.into_parts();
         let written = {
             let call = &*bound.call;
             let described = describe(call);
@@ -128,7 +130,11 @@ impl Gate<Obliged> for Intent {
             bound.call.renounce();
             return Err(unavailable(error));
         }
-        Ok(Recorded { bound, credential })
+        Ok(Recorded {
+            bound,
+            credential,
+            release,
+        })
     }
 }
 

@@ -15,13 +15,15 @@ use keepgate_credential::{Acquired, CredentialSet, Live};
 use keepgate_mcp::{Era, header as mirror, message::Message};
 use keepgate_store::kill::Switch;
 
+use keepgate_transport::Clearance;
+
 use keepgate_telemetry::{
     metrics::{Counter, Family, Registry},
     trace::Tracer,
 };
 
 use self::echo::Echo;
-use super::{audit::Recorded, session::Bound};
+use super::{approval::Release, audit::Recorded, session::Bound};
 use crate::{around::Around, inspection::Inspection, shared::Shared};
 
 const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -46,6 +48,7 @@ pub struct Armed {
     bound: Bound,
     headers: HeaderMap,
     credential: Option<Credential>,
+    release: Option<Arc<Release>>,
 }
 
 /// What a call is sent with, and where others come from for what is said to the server later.
@@ -63,9 +66,23 @@ impl Armed {
         &self.bound.call
     }
 
-    /// The call, every header line that goes with it, and the credential for what is no header line.
-    pub fn into_parts(self) -> (Bound, HeaderMap, Option<Credential>) {
-        (self.bound, self.headers, self.credential)
+    /// The use of an approval that lets it leave, where one is needed.
+    pub fn release(&self) -> Option<&Arc<Release>> {
+        self.release.as_ref()
+    }
+
+    /// The call, every header line that goes with it, the credential for what is no header line, and what is asked before
+    /// anything of it leaves.
+    pub fn into_parts(
+        self,
+    ) -> (
+        Bound,
+        HeaderMap,
+        Option<Credential>,
+        Option<Arc<dyn Clearance>>,
+    ) {
+        let clearance = self.release.map(|release| release as Arc<dyn Clearance>);
+        (self.bound, self.headers, self.credential, clearance)
     }
 }
 
@@ -155,7 +172,7 @@ impl Around<Recorded> for Attach {
         N: FnOnce(Armed) -> F + Send,
         F: Future<Output = Result<Reply, Refusal>> + Send,
     {
-        let (bound, instead) = recorded.into_parts();
+        let (bound, instead, release) = recorded.into_parts();
         let mut headers = headers(&bound.call)?;
         if let Some(id) = &bound.resume {
             headers.insert(LAST_EVENT_ID, value(id.clone())?);
@@ -170,6 +187,7 @@ impl Around<Recorded> for Attach {
             bound,
             headers,
             credential: credential.clone(),
+            release,
         };
         let Reply { answer, session } = next(armed).await.inspect_err(|refusal| {
             // Never this call again: the next one fetches anew.

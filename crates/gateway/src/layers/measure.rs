@@ -19,7 +19,7 @@ use keepgate_telemetry::{
 use opentelemetry::trace::SpanKind;
 
 use self::{ended::Ended, stream::Timed};
-use super::credential::Armed;
+use super::{approval::Release, credential::Armed};
 use crate::{
     around::Around,
     hash::HashMap,
@@ -143,8 +143,32 @@ impl Around<Armed> for Depart {
             // The router will say that there is no such server.
             None => return next(armed).await,
         };
-        call.dispatch();
-        running.watch(next(armed).await)
+        let reply = match armed.release().cloned() {
+            None => {
+                call.dispatch();
+                next(armed).await
+            }
+            Some(release) => released(Arc::clone(call), &release, next(armed)).await,
+        };
+        running.watch(reply)
+    }
+}
+
+/// Runs a call that a person agreed to: it notes by itself that it leaves, when its server's side asks for clearance.
+async fn released(
+    call: Arc<Call>,
+    release: &Release,
+    running: impl Future<Output = Result<Reply, Refusal>>,
+) -> Result<Reply, Refusal> {
+    let reply = running.await;
+    match (release.refusal(), reply) {
+        (Some(refusal), _) => Err(refusal.clone()),
+        (None, Ok(reply)) => {
+            // It was answered, so it was sent: never again with this use, whoever failed to ask.
+            call.dispatch();
+            Ok(reply)
+        }
+        (None, Err(refusal)) => Err(refusal),
     }
 }
 

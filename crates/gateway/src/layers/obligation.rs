@@ -19,7 +19,6 @@ use std::{
     time::Duration,
 };
 
-use keepgate_approval::Use;
 use keepgate_call::{Answer, Call, Code, Detail, Origin, Refusal, Reply, ServerName};
 use keepgate_credential::CredentialSet;
 use keepgate_mcp::message::Message;
@@ -31,7 +30,7 @@ use keepgate_store::kill::{Running, Switch, Ticket};
 use self::stream::Carried;
 pub(crate) use self::{duty::Duty, standing::Standing};
 use super::{
-    approval::Permitted,
+    approval::{Permitted, Release},
     policy::{Respond, unsupported},
     session::{Binding, Bound},
 };
@@ -86,12 +85,21 @@ pub struct Obliged {
     bound: Bound,
     decision: Decision,
     credential: Option<Arc<CredentialSet>>,
+    release: Option<Arc<Release>>,
 }
 
 impl Obliged {
-    /// The call, the decision that permits it, and the credentials it is to be armed with instead of its server's own.
-    pub fn into_parts(self) -> (Bound, Decision, Option<Arc<CredentialSet>>) {
-        (self.bound, self.decision, self.credential)
+    /// The call, the decision that permits it, the credentials it is to be armed with instead of its server's own, and the use
+    /// of an approval that lets it leave.
+    pub fn into_parts(
+        self,
+    ) -> (
+        Bound,
+        Decision,
+        Option<Arc<CredentialSet>>,
+        Option<Arc<Release>>,
+    ) {
+        (self.bound, self.decision, self.credential, self.release)
     }
 }
 
@@ -271,7 +279,7 @@ impl Around<Permitted> for Carry {
         N: FnOnce(Obliged) -> F + Send,
         F: Future<Output = Result<Reply, Refusal>> + Send,
     {
-        let (bound, tool, decision, used) = permitted.into_parts();
+        let (bound, tool, decision, release) = permitted.into_parts();
         self.0.before(&bound, &decision)?;
         let (credential, ticket) = self.0.credential(&bound, &decision)?.unzip();
         let way = match bound.resumed() {
@@ -293,7 +301,7 @@ impl Around<Permitted> for Carry {
                 Way {
                     duty,
                     ticket,
-                    used,
+                    release: release.clone(),
                     limit: timeout.map(|limit| (tokio::time::Instant::now() + limit, limit)),
                     ..Way::of(&bound)
                 }
@@ -310,6 +318,7 @@ impl Around<Permitted> for Carry {
             bound,
             decision,
             credential,
+            release,
         }));
         let reply = match way.limit {
             None => running.await?,
@@ -340,7 +349,7 @@ struct Way {
         dead_code,
         reason = "held to the end of the call: dropped, it is settled"
     )]
-    used: Option<Box<Use>>,
+    release: Option<Arc<Release>>,
     /// When it ends at the latest.
     limit: Option<(tokio::time::Instant, Duration)>,
 }
@@ -355,7 +364,7 @@ impl Way {
             binding: bound.session.clone(),
             duty: None,
             ticket: None,
-            used: None,
+            release: None,
             limit: None,
         }
     }

@@ -21,7 +21,8 @@ use keepgate_call::{Answer, Ask, Code, Principal, Refusal, Reply, ServerName};
 use keepgate_credential::{Live, Tails};
 use keepgate_mcp::message::{Message, Request, Response};
 use keepgate_transport::{
-    duplex::{CallMode, Connection, Owner, Reserve, Sharing},
+    Clearance,
+    duplex::{CallMode, Connection, Dispatch, Envelope, Owner, Reserve, Sharing},
     stdio::{ChildSettings, Launcher, Redact, Restart, Supervisor},
 };
 use tokio_util::task::TaskTracker;
@@ -282,13 +283,19 @@ pub fn child_settings(
 pub(super) async fn send(
     children: Arc<Children>,
     bound: Bound,
-    credential: Option<Credential>,
+    (credential, clearance): (Option<Credential>, Option<Arc<dyn Clearance>>),
 ) -> Result<Reply, Refusal> {
     let credential = credential.as_ref();
+    let sender = Dispatch {
+        owner: children.owner(&bound),
+        envelope: Envelope {
+            clearance,
+            ..Envelope::default()
+        },
+    };
     match &bound.session {
         Binding::Stateless => {
             let connection = children.stateless(&bound, credential).await?;
-            let sender = children.owner(&bound).into();
             let answer = duplex::message(
                 &connection,
                 &bound,
@@ -316,7 +323,6 @@ pub(super) async fn send(
             if past && !matches!(bound.call.ask, Ask::End) {
                 return Err(Refusal::new(Code::SessionUnknown));
             }
-            let sender = children.owner(&bound).into();
             Ok(attached.send(&bound, sender, &children.terms).await?.into())
         }
     }

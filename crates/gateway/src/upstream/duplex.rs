@@ -279,6 +279,7 @@ pub(super) fn refused(error: DuplexError) -> Refusal {
         | DuplexError::Silent
         | DuplexError::Pipe(_)
         | DuplexError::StreamEnded
+        | DuplexError::NotCleared
         | DuplexError::Closed => Code::UpstreamUnreachable,
         DuplexError::LineTooLong { .. } => {
             return too_long().source(error);

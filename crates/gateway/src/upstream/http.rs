@@ -14,6 +14,7 @@ use keepgate_mcp::{
 use keepgate_net::ConnectorSettings;
 use keepgate_store::kill::Switch;
 use keepgate_transport::{
+    Clearance,
     http::{
         client::{Client, ClientError, ClientSettings},
         upstream::{Answer as Received, Endpoint, Limits as Bounds, UpstreamError},
@@ -192,12 +193,15 @@ pub(super) async fn send(
     http: Arc<Http>,
     bound: Bound,
     mut headers: HeaderMap,
-    credential: Option<Credential>,
+    (credential, clearance): (Option<Credential>, Option<Arc<dyn Clearance>>),
 ) -> Result<Reply, Refusal> {
     let call = Arc::clone(&bound.call);
     within(&bound, &mut headers);
     let is_in_session = headers.contains_key(SESSION_ID);
-    let endpoint = http.armed(credential.as_ref());
+    let mut endpoint = http.armed(credential.as_ref());
+    if let Some(clearance) = clearance {
+        endpoint = Cow::Owned(endpoint.cleared_by(clearance));
+    }
     let (received, request) = match &call.ask {
         Ask::Message(judged) => {
             // The evaluated bytes, but for a trace context and ids of ours.
@@ -485,7 +489,9 @@ pub(crate) fn refused_with(status: u16) -> Refusal {
 fn code_of(error: &UpstreamError) -> Code {
     match error {
         UpstreamError::NoMemory(_) => Code::MemoryFull,
-        UpstreamError::Connect(_)
+        // Of no consequence: whoever refused the clearance has the reason.
+        UpstreamError::NotCleared
+        | UpstreamError::Connect(_)
         | UpstreamError::ConnectTimeout { .. }
         | UpstreamError::Broken(_) => Code::UpstreamUnreachable,
         UpstreamError::HeadTimeout { .. } | UpstreamError::BodyTimeout { .. } => {

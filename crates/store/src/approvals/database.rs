@@ -37,6 +37,13 @@ fn migrations() -> Migrator {
         )),
         false,
     );
+    let sent = Migration::new(
+        2,
+        Cow::Borrowed("sent"),
+        MigrationType::Simple,
+        SqlStr::from_static(include_str!("../../migrations/approvals/0002_sent.sql")),
+        false,
+    );
     let recorded = Migration::new(
         3,
         Cow::Borrowed("recorded"),
@@ -45,7 +52,7 @@ fn migrations() -> Migrator {
         false,
     );
     Migrator {
-        migrations: Cow::Owned(vec![approvals, recorded]),
+        migrations: Cow::Owned(vec![approvals, sent, recorded]),
         ..Migrator::DEFAULT
     }
 }
@@ -247,6 +254,21 @@ impl Database {
         Ok(true)
     }
 
+    pub(super) async fn send(
+        &mut self,
+        tenant: &Tenant,
+        use_id: &str,
+        now_ms: u64,
+    ) -> Result<bool, DatabaseError> {
+        self.check()?;
+        let query = sqlx::query(sql::SEND)
+            .bind(tenant.as_str())
+            .bind(use_id)
+            .bind(integer(now_ms));
+        let sent = query.fetch_optional(&mut self.connection).await;
+        sent.map(|sent| sent.is_some()).map_err(failed("write to"))
+    }
+
     pub(super) async fn settle(
         &mut self,
         tenant: &Tenant,
@@ -264,7 +286,7 @@ impl Database {
             .bind(use_id);
         let ended = query.fetch_optional(&mut *transaction).await;
         if let Some(ended) = ended.map_err(failed("write to"))?
-            && !released
+            && unsigned(&ended, "is_returned").map_err(failed("understand"))? != 0
         {
             let id: String = ended.try_get("approval").map_err(failed("understand"))?;
             let query = sqlx::query(sql::RETURN).bind(tenant.as_str()).bind(id);

@@ -65,8 +65,15 @@ statements! {
                not_overtaken!(), " RETURNING uses_left");
     /// Notes the use.
     USE = "INSERT INTO approval_uses (tenant, id, approval, state, decision_id, consumed_ms) VALUES (?, ?, ?, 'consumed', ?, ?)";
-    /// Ends a use.
-    SETTLE = "UPDATE approval_uses SET state = ?, ended_ms = ? WHERE tenant = ? AND id = ? AND state = 'consumed' RETURNING approval";
+    /// Lets the call of a use go to its server, unless its request was taken back or its time is over: of this and END exactly one
+    /// happens.
+    SEND = "UPDATE approval_uses SET sent_ms = ?3 WHERE tenant = ?1 AND id = ?2 AND state = 'consumed' AND sent_ms IS NULL \
+            AND EXISTS (SELECT 1 FROM approvals AS given WHERE given.tenant = ?1 AND given.id = approval_uses.approval \
+            AND given.state IN ('approved', 'consumed') AND given.usable_until_ms > ?3) RETURNING approval";
+    /// Ends a use. One that was let go counts as made, also when its call was cut before anything of it left: whoever wanted to
+    /// take it back meanwhile was answered that it was sent.
+    SETTLE = "UPDATE approval_uses SET state = CASE WHEN sent_ms IS NULL THEN ? ELSE 'released' END, ended_ms = ? \
+              WHERE tenant = ? AND id = ? AND state = 'consumed' RETURNING approval, state = 'returned' AS is_returned";
     /// Gives a use back; not after the request was revoked, or the same call was denied.
     RETURN = concat!("UPDATE approvals SET uses_left = uses_left + 1, state = 'approved' \
               WHERE tenant = ? AND id = ? AND state IN ('approved', 'consumed') AND ", not_overtaken!());
@@ -80,15 +87,15 @@ statements! {
                 (SELECT id FROM approvals WHERE tenant = ?1 AND digest = ?2 AND state IN ('pending', 'approved', 'denied') \
                 AND state = 'approved' UNION ALL SELECT used.approval FROM approval_uses AS used \
                 CROSS JOIN approvals AS its ON its.tenant = used.tenant AND its.id = used.approval \
-                WHERE used.tenant = ?1 AND used.approval > '' AND used.state = 'consumed' AND its.digest = ?2) \
+                WHERE used.tenant = ?1 AND used.approval > '' AND used.state = 'consumed' AND used.sent_ms IS NULL AND its.digest = ?2) \
                 AND state IN ('approved', 'consumed') RETURNING id";
-    /// Cancels or revokes. A use under way is revoked with it.
+    /// Cancels or revokes. A use under way is revoked with it, as long as its call was not sent.
     END = "UPDATE approvals SET decided_ms = coalesce(decided_ms, ?), \
            state = CASE state WHEN 'pending' THEN 'cancelled' ELSE 'revoked' END, \
            ended_ms = ?, ended_by = ?, end_code = ?, end_message = ? \
            WHERE tenant = ? AND id = ? AND (state IN ('pending', 'approved') OR (state = 'consumed' \
            AND EXISTS (SELECT 1 FROM approval_uses AS used WHERE used.tenant = approvals.tenant \
-           AND used.approval = approvals.id AND used.state = 'consumed'))) RETURNING state";
+           AND used.approval = approvals.id AND used.state = 'consumed' AND used.sent_ms IS NULL))) RETURNING state";
     /// Tenants, and how much they have in each state.
     TOTALS = "SELECT tenant, state, requests, bytes FROM approval_totals WHERE requests > 0";
     /// Expires what nobody decided over.

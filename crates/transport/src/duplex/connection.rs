@@ -27,7 +27,7 @@ use super::{
     route::{Added, Routed, Routes},
     usage::{Busy, Usage},
 };
-use crate::{memory::Budget, stdio::flatten};
+use crate::{Clearance, memory::Budget, stdio::flatten};
 
 /// Messages that wait to be written; a caller beyond waits itself.
 pub(crate) const OUTBOX: usize = 64;
@@ -141,7 +141,10 @@ impl Connection {
         match &self.pipe {
             Pipe::Lines(outbox) => {
                 let line = self.core.framed(request.bytes())?;
-                self.write(outbox, line).await?;
+                match envelope.clearance {
+                    Some(clearance) => self.write_cleared(outbox, line, &*clearance).await?,
+                    None => self.write(outbox, line).await?,
+                }
             }
             // Sent by whoever waits for the replies: an answer may come before the server has accepted the request.
             Pipe::Posts(posts) => {
@@ -268,6 +271,23 @@ impl Connection {
                     .await
             }
         }
+    }
+
+    /// Asks for clearance when there is room for the line.
+    async fn write_cleared(
+        &self,
+        outbox: &mpsc::Sender<Bytes>,
+        line: Bytes,
+        clearance: &dyn Clearance,
+    ) -> Result<(), DuplexError> {
+        let Ok(room) = outbox.reserve().await else {
+            return Err(self.ended().unwrap_or(DuplexError::Closed));
+        };
+        if !clearance.ask().await {
+            return Err(DuplexError::NotCleared);
+        }
+        room.send(line);
+        Ok(())
     }
 
     async fn write(&self, outbox: &mpsc::Sender<Bytes>, line: Bytes) -> Result<(), DuplexError> {

@@ -8,18 +8,21 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use super::{DuplexError, Owner};
+use crate::Clearance;
 use crate::http::upstream::{Answer, Endpoint, Limits, UpstreamError};
 
 /// Time in which a server notes what is posted without anybody waiting for it.
 const COURTESY: Duration = Duration::from_secs(5);
 
-/// Header lines and parameters that go with a message to a server over HTTP. A child process gets none of it.
+/// Header lines and parameters that go with a message to a server over HTTP, of which a child process gets none; and its clearance.
 #[derive(Debug, Clone, Default)]
 pub struct Envelope {
     /// Header lines.
     pub headers: HeaderMap,
     /// Part of a credential that is sent in the URL, encoded, without `?`.
     pub query: Option<Arc<str>>,
+    /// Asked before the message leaves, to a child process too.
+    pub clearance: Option<Arc<dyn Clearance>>,
 }
 
 /// Envelope of what is sent by ourselves. `None` where no credential may be used.
@@ -73,7 +76,11 @@ impl Posts {
         message: Bytes,
         head: Duration,
     ) -> Result<(), DuplexError> {
-        let Envelope { headers, query } = envelope;
+        let Envelope {
+            headers,
+            query,
+            clearance,
+        } = envelope;
         let limits = Limits {
             head,
             ..self.limits.clone()
@@ -87,6 +94,10 @@ impl Posts {
         let endpoint = match missing {
             Some(query) => self.endpoint.with_query(&query),
             None => self.endpoint.clone(),
+        };
+        let endpoint = match clearance {
+            Some(clearance) => endpoint.cleared_by(clearance),
+            None => endpoint,
         };
         let failed = |error: UpstreamError| DuplexError::Post(Arc::new(error));
         match endpoint.notify(headers, message, &limits).await {

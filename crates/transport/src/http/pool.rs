@@ -36,7 +36,7 @@ use keepgate_net::{ConnectError, Connected, Connector};
 use tokio::time::{Instant, timeout};
 use tokio_util::{either::Either, task::TaskTracker};
 
-use crate::{alarm::Alarm, descriptors::Descriptor};
+use crate::{alarm::Alarm, clearance::Carried, descriptors::Descriptor};
 
 use self::shared::{Driver, Shared, StreamPlace, Streams};
 use super::{
@@ -192,14 +192,17 @@ impl Pool {
         self.maker.connect().await.map(drop)
     }
 
-    /// Sends one request, once, and waits up to `head` for the head of its response. The address is the pool's.
+    /// Sends one request, once, and waits up to `head` for the head of its response. The address is the pool's. Its clearance is
+    /// asked for once there is a connection.
     pub(super) async fn send(
         self: &Arc<Self>,
         mut request: Request<Out>,
+        mut clearance: Option<Carried>,
         head: Duration,
     ) -> Result<Response<Received>, UpstreamError> {
         let target = &*self.maker.target;
         if let Some((sender, place)) = self.shared_sender() {
+            cleared(&mut clearance).await?;
             request = match send_h2(sender, place, to_h2(request, target), head).await? {
                 Sent::Answered(response) => return Ok(response),
                 Sent::NotTaken(request) => request,
@@ -207,13 +210,16 @@ impl Pool {
         }
         request = to_h1(request, target);
         while let Some(connection) = self.take_resting() {
+            cleared(&mut clearance).await?;
             request = match self.send_h1(connection, request, head).await? {
                 Sent::Answered(response) => return Ok(response),
                 Sent::NotTaken(request) => request,
             };
         }
         // Boxed because it is large and rare: every call would carry and copy the space for it.
-        let sent = match Box::pin(self.maker.make()).await? {
+        let made = Box::pin(self.maker.make()).await?;
+        cleared(&mut clearance).await?;
+        let sent = match made {
             Made::H1(connection) => self.send_h1(connection, request, head).await?,
             Made::H2(sender, streams) => {
                 let place = self.shared.add(&sender, &streams);
@@ -381,6 +387,14 @@ impl H1 {
     fn lives(&mut self) -> bool {
         let mut nobody = Context::from_waker(Waker::noop());
         Pin::new(&mut self.driver).poll(&mut nobody).is_pending() && self.sender.is_ready()
+    }
+}
+
+/// Asks for clearance, unless that was done.
+async fn cleared(clearance: &mut Option<Carried>) -> Result<(), UpstreamError> {
+    match clearance.take() {
+        Some(Carried(clearance)) if !clearance.ask().await => Err(UpstreamError::NotCleared),
+        Some(_) | None => Ok(()),
     }
 }
 

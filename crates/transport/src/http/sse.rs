@@ -135,7 +135,11 @@ async fn open(
     envelope: Envelope,
     limits: &Limits,
 ) -> Result<(Events, PathAndQuery), OpenError> {
-    let Envelope { mut headers, query } = envelope;
+    let Envelope {
+        mut headers,
+        query,
+        clearance: _,
+    } = envelope;
     headers.remove(CONTENT_TYPE);
     headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
     let limits = Limits {

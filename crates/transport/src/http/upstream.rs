@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     body::{read_capped, read_within},
+    clearance::{Carried, Clearance},
     memory::{Budget, Weighed},
 };
 
@@ -122,6 +123,8 @@ pub struct Endpoint {
     place: Place,
     /// Lines that a request carries which has none of that name. A later one replaces an earlier one.
     lines: Arc<[(HeaderName, HeaderValue)]>,
+    /// Asked before a request leaves.
+    clearance: Option<Carried>,
 }
 
 /// Difference of a request's URL from the address. It may be secret, so it shows nothing of itself.
@@ -144,6 +147,7 @@ impl Endpoint {
             pool,
             place: Place::default(),
             lines,
+            clearance: None,
         }
     }
 
@@ -153,6 +157,14 @@ impl Endpoint {
     pub fn with_query(&self, query: &str) -> Self {
         let mut other = self.clone();
         other.place.query = Some(query.into());
+        other
+    }
+
+    /// The same endpoint, whose requests leave with the consent of `clearance`; connections are shared.
+    #[must_use]
+    pub fn cleared_by(&self, clearance: Arc<dyn Clearance>) -> Self {
+        let mut other = self.clone();
+        other.clearance = Some(Carried(clearance));
         other
     }
 
@@ -357,7 +369,8 @@ impl Endpoint {
         if self.place.path.is_some() || self.place.query.is_some() {
             request.extensions_mut().insert(self.place.clone());
         }
-        self.pool.send(request, limits.head).await
+        let clearance = self.clearance.clone();
+        self.pool.send(request, clearance, limits.head).await
     }
 }
 

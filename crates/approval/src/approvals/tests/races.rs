@@ -184,3 +184,43 @@ async fn of_a_use_given_back_and_a_no_the_no_stays() {
     }
     assert!(denied > 0 && used > 0, "{denied} {used}");
 }
+
+/// An approval that is taken back, and the call that uses it on the way to its server.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_a_revocation_and_a_release_one_happens() {
+    let gate = gate();
+    let (mut sent, mut stopped) = (0, 0);
+    for round in 0..ROUNDS {
+        let id = gate.pending(numbered(round)).await;
+        gate.decide(&id, "ann", Verdict::Approve)
+            .await
+            .expect("counts");
+        let used = Arc::new(gate.enter(numbered(round)).await.expect("approved"));
+        let (of, its) = (Arc::clone(&used), Arc::clone(&id));
+        let released = tokio::spawn(async move { of.release().await });
+        if round % 2 == 0 {
+            tokio::task::yield_now().await;
+        }
+        let tenant = keepgate_call::Tenant::new("a");
+        let revoked = gate.approvals.revoke(&tenant, &its, "ann", "no").await;
+        let released = released.await.expect("a task");
+        let is_sent = used.call.is_dispatched();
+        drop(used);
+        gate.approvals.tend().await.expect("tended");
+        let state = gate.state(&id).await;
+        match (released, revoked) {
+            (Ok(()), Err(DecideError::Sent)) => {
+                sent += 1;
+                assert!(is_sent, "{round}");
+                assert_eq!(state, "consumed", "{round}");
+            }
+            (Err(Denial::Ended { .. }), Ok(_)) => {
+                stopped += 1;
+                assert!(!is_sent, "{round}");
+                assert_eq!(state, "revoked", "{round}: not given back");
+            }
+            other => panic!("{round}: {other:?}"),
+        }
+    }
+    assert_eq!(sent + stopped, ROUNDS);
+}

@@ -1,5 +1,8 @@
 //! Responses of calls that are held for a person: the stream begins before the answer is there, and shows meanwhile that the call
 //! lives. Comments come of themselves where a stream is silent; progress is for clients that asked for it.
+//!
+//! The call itself runs in a task of its own: a body is polled only as fast as its client reads, and the time of a hold, a drain,
+//! a kill and the way from a yes to the server must not wait for that.
 
 use std::{
     future::poll_fn,
@@ -12,14 +15,20 @@ use std::{
 use futures_core::Stream;
 use futures_util::{StreamExt, stream};
 use http::Response;
-use keepgate_call::{Call, Cut, Events, Item, Refusal, Reply};
+use keepgate_call::{Call, Code, Cut, Events, Item, Refusal, Reply};
 use keepgate_mcp::{
     id::Id,
     message::{Message, Notification},
     method::Method,
 };
 use keepgate_transport::Body;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tokio::{
+    sync::oneshot,
+    task::AbortHandle,
+    time::{Instant, Interval, MissedTickBehavior, interval_at},
+};
+use tokio_util::task::TaskTracker;
+use tracing::error;
 
 use super::{
     Inner,
@@ -33,11 +42,63 @@ pub(super) enum Begun {
     /// It is over.
     Over(Result<Reply, Refusal>),
     /// It is held, and its client may see that.
-    Held(Run),
+    Held(HeldRun),
+}
+
+/// A held call, in its task. Dropped before its end, it is cancelled where a closed connection means that; else it learns that
+/// its client has left.
+pub(super) struct HeldRun {
+    /// A place for one: what comes before the reply is made by whoever reads this.
+    reply: oneshot::Receiver<Result<Reply, Refusal>>,
+    task: AbortHandle,
+    call: Arc<Call>,
+    is_over: bool,
+}
+
+impl HeldRun {
+    fn new(run: Run, call: &Arc<Call>, tasks: &TaskTracker) -> Self {
+        let (sender, reply) = oneshot::channel();
+        let task = tasks.spawn(async move {
+            // A reply that nobody takes is dropped, and with it whatever reads it to its end.
+            drop(sender.send(run.await));
+        });
+        Self {
+            reply,
+            task: task.abort_handle(),
+            call: Arc::clone(call),
+            is_over: false,
+        }
+    }
+}
+
+impl Future for HeldRun {
+    type Output = Result<Reply, Refusal>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let reply = ready!(Pin::new(&mut self.reply).poll(context));
+        self.is_over = true;
+        Poll::Ready(reply.unwrap_or_else(|_gone| {
+            error!("a held request ended in a panic");
+            Err(Refusal::new(Code::Internal))
+        }))
+    }
+}
+
+impl Drop for HeldRun {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        if self.call.revision.facts().disconnect_cancels {
+            self.task.abort();
+        } else {
+            self.call.leave();
+        }
+    }
 }
 
 /// Runs a call until it is over or held.
-pub(super) async fn begun(mut run: Run, call: &Call) -> Begun {
+pub(super) async fn begun(mut run: Run, call: &Arc<Call>, tasks: &TaskTracker) -> Begun {
     let over = poll_fn(|context| match Pin::new(&mut run).poll(context) {
         Poll::Ready(reply) => Poll::Ready(Some(reply)),
         // The layer that holds it runs within this very poll, so nobody else has to wake this.
@@ -46,7 +107,7 @@ pub(super) async fn begun(mut run: Run, call: &Call) -> Begun {
     });
     match over.await {
         Some(reply) => Begun::Over(reply),
-        None => Begun::Held(run),
+        None => Begun::Held(HeldRun::new(run, call, tasks)),
     }
 }
 
@@ -117,7 +178,7 @@ fn reported(note: &Notification) -> Option<f64> {
 }
 
 /// The response of a call that is held.
-pub(super) fn respond(inner: &Arc<Inner>, call: &Arc<Call>, run: Run) -> Response<Body> {
+pub(super) fn respond(inner: &Arc<Inner>, call: &Arc<Call>, run: HeldRun) -> Response<Body> {
     let events = Held {
         inner: Some(Arc::clone(inner)),
         call: Arc::clone(call),
@@ -139,7 +200,7 @@ struct Held {
 
 enum Stage {
     Waiting {
-        run: Run,
+        run: HeldRun,
         progress: Option<Progress>,
     },
     Answering(Events),
@@ -194,6 +255,82 @@ impl Stream for Held {
                 Some(progress) => progress.before(events),
                 None => events,
             });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicBool, Ordering},
+        },
+        time::{Duration, SystemTime},
+    };
+
+    use keepgate_call::{
+        Answer, Ask, Call, Caller, CallerKind, DecisionId, Proof, ServerName, Tenant, UpstreamId,
+    };
+    use keepgate_mcp::revision::Revision;
+    use tokio::time::sleep;
+    use tokio_util::task::TaskTracker;
+
+    use super::{HeldRun, Run};
+
+    /// Time the call takes.
+    const TIME: Duration = Duration::from_secs(50);
+
+    fn call(revision: Revision) -> Arc<Call> {
+        let proof = Proof::new(Tenant::new("a"), CallerKind::Machine, "agent");
+        Arc::new(Call::new(
+            DecisionId::new(0, 0),
+            UpstreamId::new(1),
+            SystemTime::now(),
+            Arc::new(Caller::new(proof)),
+            ServerName::parse("crm").unwrap(),
+            revision,
+            Ask::Listen,
+        ))
+    }
+
+    /// A held call, and whether it has run to its end.
+    fn held(call: &Arc<Call>) -> (HeldRun, Arc<AtomicBool>) {
+        let ran = Arc::new(AtomicBool::new(false));
+        let mark = Arc::clone(&ran);
+        let run = Run::Tied(Box::pin(async move {
+            sleep(TIME).await;
+            mark.store(true, Ordering::Relaxed);
+            Ok(Answer::Accepted.into())
+        }));
+        (HeldRun::new(run, call, &TaskTracker::new()), ran)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_held_call_goes_on_while_nobody_reads_and_ends_with_its_client_where_that_cancels() {
+        for (revision, is_dropped, goes_on) in [
+            (Revision::LATEST_STATEFUL, false, true),
+            (Revision::LATEST_STATEFUL, true, true),
+            (Revision::V2024_11_05, true, true),
+            (Revision::V2026_07_28, false, true),
+            (Revision::V2026_07_28, true, false),
+        ] {
+            let call = call(revision);
+            let (run, ran) = held(&call);
+            // Never polled: its client reads nothing.
+            let mut run = Some(run);
+            if is_dropped {
+                tokio::task::yield_now().await;
+                run = None;
+            }
+            sleep(TIME * 2).await;
+            let what = format!("{revision:?} {is_dropped}");
+            assert_eq!(ran.load(Ordering::Relaxed), goes_on, "{what}");
+            assert_eq!(call.is_left(), is_dropped && goes_on, "{what}");
+            if let Some(run) = run {
+                assert!(run.await.is_ok(), "{what}");
+                assert!(!call.is_left(), "{what}");
+            }
         }
     }
 }

@@ -83,7 +83,7 @@ impl Inner {
                     framing.revision,
                     Ask::Message(narrowed(message, framing.revision)?),
                 )?);
-                let reply = match held::begun(self.begin(&call), &call).await {
+                let reply = match held::begun(self.begin(&call), &call, &self.shared.tasks).await {
                     Begun::Held(run) => return Ok(held::respond(&self, &call, run)),
                     Begun::Over(reply) => self.challenged(&call, reply),
                 };

@@ -120,6 +120,7 @@ fn cut(error: DuplexError) -> Cut {
         | DuplexError::Exited { .. }
         | DuplexError::Silent
         | DuplexError::Pipe(_)
+        | DuplexError::NotCleared
         | DuplexError::Closed
         | DuplexError::LineTooLong { .. }
         | DuplexError::Unframeable

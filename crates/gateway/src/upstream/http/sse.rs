@@ -11,6 +11,7 @@ use keepgate_mcp::{
     repair,
 };
 use keepgate_transport::{
+    Clearance,
     duplex::{CallMode, Connection, Dispatch, DuplexError, Envelope, OwnEnvelope, Owner},
     http::sse::{AddressError, Decode, OpenError, SseSettings},
 };
@@ -107,6 +108,7 @@ fn envelope(headers: HeaderMap, credential: Option<&Credential>) -> Envelope {
     Envelope {
         headers,
         query: query.map(|query| Arc::from(&*query)),
+        clearance: None,
     }
 }
 
@@ -115,11 +117,14 @@ pub(in crate::upstream) async fn send(
     sse: Arc<Sse>,
     bound: Bound,
     mut headers: HeaderMap,
-    credential: Option<Credential>,
+    (credential, clearance): (Option<Credential>, Option<Arc<dyn Clearance>>),
 ) -> Result<Reply, Refusal> {
     within(&bound, &mut headers);
     let credential = credential.as_ref();
-    let envelope = envelope(headers, credential);
+    let envelope = Envelope {
+        clearance,
+        ..envelope(headers, credential)
+    };
     let answered = match &bound.session {
         // Clients of both eras begin with `initialize` then.
         Binding::Stateless => {

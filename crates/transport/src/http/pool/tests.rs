@@ -59,7 +59,7 @@ async fn connections_that_rest_too_long_or_too_many_are_closed() {
         ..ClientSettings::default()
     };
     let pool = pool(&server.uri(), settings);
-    let answers = (0..5).map(|_| pool.send(request(), HEAD));
+    let answers = (0..5).map(|_| pool.send(request(), None, HEAD));
     let answers = futures_util::future::join_all(answers).await;
     assert_eq!(server.connections(), 5);
     for answer in answers {
@@ -87,7 +87,7 @@ async fn a_server_that_says_how_long_it_waits_is_believed() {
     .await;
     let pool = pool(&server.uri(), ClientSettings::default());
     for _ in 0..2 {
-        soon(pool.send(request(), HEAD)).await.unwrap();
+        soon(pool.send(request(), None, HEAD)).await.unwrap();
     }
     // One second less one for the way is no rest at all.
     assert_eq!((server.connections(), ASKED.load(Ordering::SeqCst)), (2, 2));
@@ -105,4 +105,61 @@ fn hints_of_keep_alive_are_read_as_they_are_written() {
     assert_eq!(hint("timeout=0"), Some(Duration::ZERO));
     assert_eq!(hint("timeout=soon"), None);
     assert_eq!(hint("max=3"), None);
+}
+
+/// Gives one answer, and counts.
+#[derive(Debug, Default)]
+struct Counted(bool, AtomicUsize);
+
+impl crate::Clearance for Counted {
+    fn ask(&self) -> crate::Cleared<'_> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        Box::pin(std::future::ready(self.0))
+    }
+}
+
+#[tokio::test]
+async fn clearance_is_asked_for_once_there_is_a_connection() {
+    let server = FakeServer::start(
+        response("200 OK", "application/json", "{}"),
+        Then::KeepAlive,
+    )
+    .await;
+    let dead = format!("http://127.0.0.1:{}/", unused_port().await);
+    // (address, connection in the pool, clearance, times it is asked for)
+    for (uri, is_pooled, is_cleared, asked) in [
+        (server.uri(), false, true, 1),
+        (server.uri(), false, false, 1),
+        (server.uri(), true, true, 1),
+        (server.uri(), true, false, 1),
+        (dead, false, true, 0),
+    ] {
+        let pool = pool(&uri, ClientSettings::default());
+        if is_pooled {
+            let answer = soon(pool.send(request(), None, HEAD)).await.unwrap();
+            let body = crate::body::read_capped(answer.into_body(), 9, HEAD);
+            body.await.unwrap();
+        }
+        let before = server.requests().len();
+        let clearance = Arc::new(Counted(is_cleared, AtomicUsize::new(0)));
+        let carried = Some(Carried(Arc::clone(&clearance) as _));
+        let sent = soon(pool.send(request(), carried, HEAD)).await.map(drop);
+        let what = format!("{uri} {is_pooled} {is_cleared}: {sent:?}");
+        assert_eq!(clearance.1.load(Ordering::Relaxed), asked, "{what}");
+        let is_sent = asked == 1 && is_cleared;
+        assert_eq!(
+            server.requests().len() - before,
+            usize::from(is_sent),
+            "{what}"
+        );
+        match sent {
+            Ok(_) => assert!(is_sent, "{what}"),
+            Err(error) => assert!(error.is_before_sending(), "{what}"),
+        }
+    }
+}
+
+async fn unused_port() -> u16 {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap().port()
 }

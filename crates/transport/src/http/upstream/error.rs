@@ -20,6 +20,9 @@ pub enum UpstreamError {
         /// The time it had.
         after: Duration,
     },
+    /// Its [`Clearance`](crate::Clearance) was refused; nothing was sent.
+    #[error("the request was stopped before it was sent")]
+    NotCleared,
     /// The connection broke after the request may have been sent.
     #[error("the connection to the upstream broke")]
     Broken(#[source] BoxError),
@@ -88,6 +91,7 @@ impl UpstreamError {
             }
             Self::Connect(_)
             | Self::ConnectTimeout { .. }
+            | Self::NotCleared
             | Self::Broken(_)
             | Self::HeadTimeout { .. }
             | Self::BodyTimeout { .. }
@@ -115,6 +119,9 @@ impl UpstreamError {
 
     /// Whether it is certain that no byte of the request left: the call did not happen.
     pub fn is_before_sending(&self) -> bool {
-        matches!(self, Self::Connect(_) | Self::ConnectTimeout { .. })
+        matches!(
+            self,
+            Self::Connect(_) | Self::ConnectTimeout { .. } | Self::NotCleared
+        )
     }
 }

@@ -410,3 +410,36 @@ async fn a_stable_run_is_forgiven() {
         soon(connection.wait()).await;
     }
 }
+
+/// Refuses every message.
+#[derive(Debug)]
+struct Never;
+
+impl crate::Clearance for Never {
+    fn ask(&self) -> crate::Cleared<'_> {
+        Box::pin(std::future::ready(false))
+    }
+}
+
+#[tokio::test]
+async fn a_call_without_clearance_is_not_written() {
+    let connection = server(Sharing::Exclusive);
+    let sender = crate::duplex::Dispatch {
+        owner: Owner(0),
+        envelope: Envelope {
+            clearance: Some(Arc::new(Never)),
+            ..Envelope::default()
+        },
+    };
+    let stopped = connection
+        .call_for(sender, &tool("1", "unwanted"), CallMode::CancelOnDrop)
+        .await;
+    let error = stopped.map(drop).unwrap_err();
+    assert!(matches!(error, DuplexError::NotCleared), "{error}");
+    assert!(error.is_before_sending());
+    let seen = call(&connection, &tool("2", "seen")).await;
+    assert!(
+        !seen.contains("unwanted") && !seen.contains("cancelled"),
+        "{seen}"
+    );
+}

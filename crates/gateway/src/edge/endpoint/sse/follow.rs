@@ -17,8 +17,7 @@ use super::{
     super::{
         Inner,
         answer::{self, Settled},
-        held::{self, Begun, Progress},
-        run::Run,
+        held::{self, Begun, HeldRun, Progress},
     },
     Posted, end, refuse,
 };
@@ -97,7 +96,8 @@ impl Posted {
     /// Runs a request in the stack it came to and puts everything that answers it on the stream.
     pub(super) async fn answer(&self, inner: Arc<Inner>, call: &Arc<Call>) {
         let end = Instant::now().checked_add(inner.limits.lives.call);
-        let (reply, progress) = match held::begun(inner.begin(call), call).await {
+        let (reply, progress) = match held::begun(inner.begin(call), call, &self.shared.tasks).await
+        {
             Begun::Over(reply) => (reply, None),
             Begun::Held(run) => self.held(call, run, inner.limits.keep_alive).await,
         };
@@ -117,7 +117,7 @@ impl Posted {
     async fn held(
         &self,
         call: &Call,
-        mut run: Run,
+        mut run: HeldRun,
         interval: Duration,
     ) -> (Result<Reply, Refusal>, Option<Progress>) {
         let Some(mut progress) = Progress::of(call, interval) else {
