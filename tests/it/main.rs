@@ -29,6 +29,7 @@ mod peers;
 mod phases;
 mod processes;
 mod records;
+mod reloads;
 mod sessions;
 mod sloppy;
 mod spine;

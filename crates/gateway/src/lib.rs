@@ -2,6 +2,7 @@
 //!
 //! Start with [`stack`].
 
+pub mod active;
 pub mod admission;
 pub mod around;
 pub mod beside;

@@ -16,7 +16,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use keepgate_authn::Authenticator;
 use keepgate_call::{HttpTransport, Principal, ServerName};
-use keepgate_credential::{Scope as Ending, Use};
+use keepgate_credential::Scope as Ending;
 use keepgate_store::{
     kill::{CallEnd, Kill, Remains, Running, Scope},
     sessions::SessionRow,
@@ -25,9 +25,10 @@ use keepgate_transport::Body;
 use tower::Service;
 
 use crate::{
+    active::StackServers,
     processes,
     session::{Definition, Restored, Restoring, Session},
-    settings::{Limits, Lives, Settings, Upstream},
+    settings::{Limits, Lives, Settings},
     shared::Shared,
     stack::{self, Calls, Edge},
     upstream::{Link, SetUpError, Upstreams},
@@ -66,8 +67,7 @@ struct Built {
     references: BTreeMap<ServerName, Arc<[Arc<str>]>>,
     limits: Limits,
     definitions: BTreeMap<ServerName, Definition>,
-    /// Identity of each server: how it is reached, and with which credentials.
-    servers: BTreeMap<ServerName, (Upstream, Vec<Use>)>,
+    servers: StackServers,
     // Held for the gateway's own calls, which find it by a weak reference.
     _calls: Arc<Calls>,
 }
@@ -84,8 +84,9 @@ impl Built {
         shared
             .credentials
             .configure(&settings.credentials, &uses.collect())?;
-        let calls = stack::calls(settings, shared, &upstreams);
-        let edge = stack::edge(settings, shared, authn, Arc::clone(&calls));
+        let servers = StackServers::new(settings, &shared.active, upstreams.stack());
+        let calls = stack::calls(settings, shared, &upstreams, &servers);
+        let edge = stack::edge(settings, shared, authn, &servers, Arc::clone(&calls));
         Ok(Self {
             edge,
             upstreams,
@@ -94,23 +95,18 @@ impl Built {
             references: settings.references(),
             limits: settings.limits.clone(),
             definitions: Definition::all(settings),
-            servers: settings
-                .servers
-                .iter()
-                .map(|(name, server)| {
-                    let what = (server.upstream.clone(), server.credentials.clone());
-                    (name.clone(), what)
-                })
-                .collect(),
+            servers,
             _calls: calls,
         })
     }
 
-    /// The servers of `before` that are gone, or others under their names.
-    fn changed_since(&self, before: &Self) -> BTreeSet<ServerName> {
-        let servers = before.servers.iter();
-        let changed = servers.filter(|(name, what)| self.servers.get(name) != Some(what));
-        changed.map(|(name, _)| name.clone()).collect()
+    /// The references of credentials in `before` that no server has any more.
+    fn gone_since(&self, before: &Self) -> BTreeSet<Arc<str>> {
+        let all = |built: &Self| -> BTreeSet<Arc<str>> {
+            let references = built.references.values();
+            references.flat_map(|all| all.iter().cloned()).collect()
+        };
+        all(before).difference(&all(self)).cloned().collect()
     }
 
     /// The references of a server's credentials.
@@ -126,6 +122,7 @@ impl Gateway {
     /// [`SetUpError`] for a server that cannot be set up.
     pub fn new(settings: &Settings, shared: Arc<Shared>) -> Result<Self, SetUpError> {
         let built = Built::new(settings, &shared, &shared.authn.current())?;
+        built.servers.activate();
         Ok(Self {
             built: Arc::new(ArcSwap::from_pointee(built)),
             shared,
@@ -186,11 +183,18 @@ impl Gateway {
         if let Some(authn) = authn {
             self.shared.authn.replace(Arc::clone(authn));
         }
-        let changed = built.changed_since(&self.built.load());
-        // Those that wait, for a person perhaps, would go to the server of before with the credential of before.
+        let before = self.built.load();
+        let changed = built.servers.changed_since(&before.servers);
+        let changed: BTreeSet<ServerName> = changed.cloned().collect();
+        let gone = built.gone_since(&before);
+        built.servers.activate();
+        // Those that wait, for a person perhaps, would go to the server of before with the credential of before. Who registers
+        // after this sees the servers that are active now.
         self.shared.kill.expire_calls(Duration::ZERO, |running, _| {
-            let is_over = changed.contains(&running.call.server) && !running.call.is_dispatched();
-            is_over.then_some(CallEnd::Redefined)
+            let mut credentials = running.credentials.iter().flat_map(|all| all.iter());
+            let is_other = changed.contains(&running.call.server)
+                || credentials.any(|reference| gone.contains(reference));
+            (is_other && !running.call.is_dispatched()).then_some(CallEnd::Redefined)
         });
         self.built.store(Arc::clone(&built));
         self.shared.changes.all();

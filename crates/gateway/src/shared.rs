@@ -13,6 +13,7 @@ use keepgate_transport::memory::Budget;
 use tokio_util::task::TaskTracker;
 
 use crate::{
+    active::ActiveServers,
     admission::Admission,
     beside::Beside,
     changes::Changes,
@@ -65,6 +66,8 @@ pub struct Shared {
     pub beside: Arc<Beside>,
     /// Where traces begin and end.
     pub tracer: Arc<Tracer>,
+    /// The servers of the stack in use.
+    pub active: Arc<ActiveServers>,
     /// The endpoint of the stack in use.
     pub endpoint: Arc<CurrentEndpoint>,
     /// How many requests run.
@@ -158,6 +161,7 @@ impl Shared {
             catalogs: Arc::new(Catalogs::new(&memory)),
             memory,
             tracer: Arc::default(),
+            active: Arc::default(),
             endpoint: Arc::default(),
             load: Arc::default(),
             ids,

@@ -14,6 +14,7 @@ use tower::{ServiceBuilder, util::BoxCloneSyncService};
 use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
 use crate::{
+    active::StackServers,
     around::around,
     edge::{authn, cors, endpoint, location, metadata, origin, render, room},
     gate::gate,
@@ -37,6 +38,7 @@ pub fn edge(
     settings: &Settings,
     shared: &Arc<Shared>,
     authn: &Arc<Authenticator>,
+    servers: &StackServers,
     calls: Arc<Calls>,
 ) -> Edge {
     let place = location::Location::new(settings);
@@ -55,7 +57,7 @@ pub fn edge(
         .layer(gate(origin::Origin::new(settings))) // Host and Origin allow-lists
         .layer(around(metadata::Metadata::new(authn, settings))) // what a token must be for; asked without one
         .layer(gate(authn::Identify::new(authn, settings, &shared.clock))) // header -> Caller; path -> server
-        .service(endpoint::Endpoint::new(settings, shared, calls)); // bytes -> Message -> Call; Reply -> bytes
+        .service(endpoint::Endpoint::new(settings, shared, servers, calls)); // bytes -> Message -> Call; Reply -> bytes
     Edge::new(stack)
 }
 
@@ -65,14 +67,15 @@ pub fn calls(
     settings: &Settings,
     shared: &Arc<Shared>,
     upstreams: &upstream::Upstreams,
+    servers: &StackServers,
 ) -> Arc<Calls> {
     let whole = Arc::new(OnceLock::new());
     let known = Arc::new(Knowledge::new(settings, shared));
     let stack = ServiceBuilder::new()
         .layer(around(measure::Measure::new(shared))) // takes Call
         .layer(around(audit::Outcome::new(&shared.refusals))) // one last record per call, always
-        .layer(around(session::Bind::new(settings, shared))) // Call      -> Bound
-        .layer(around(kill::Cut::new(settings, shared))) // what is cut off, or not admitted any more, is refused; what runs can be cut
+        .layer(around(session::Bind::new(settings, shared, servers))) // Call      -> Bound
+        .layer(around(kill::Cut::new(settings, shared, servers))) // what is cut off, not admitted any more, or for a server of before is refused; what runs can be cut
         .layer(around(breaker::Breaker::new(settings, shared, upstreams))) // circuits of what fails
         .layer(around(limit::Quota::new(settings, &shared.budgets))) // rates, and calls at once
         .layer(around(policy::Screen::new(settings, shared, &known)))
@@ -81,7 +84,9 @@ pub fn calls(
         .layer(gate(approval::RequireApproval::new(
             settings, shared, &known,
         ))) // Judged    -> Permitted: a person agreed, where policy wants that
-        .layer(around(obligation::Carry::new(settings, shared, &known))) // Permitted -> Obliged: what policy asks for is done
+        .layer(around(obligation::Carry::new(
+            settings, shared, &known, servers,
+        ))) // Permitted -> Obliged: what policy asks for is done
         .layer(gate(audit::Intent::new(settings, &shared.log))) // Obliged   -> Recorded: no log, no call
         .layer(around(credential::Attach::new(shared))) // Recorded  -> Armed; a secret that comes back is masked
         .layer(around(measure::Depart::new(settings, shared))) // times the server

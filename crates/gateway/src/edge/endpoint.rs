@@ -31,6 +31,7 @@ use tower::Service;
 
 use super::authn::Identified;
 use crate::{
+    active::StackServers,
     layers::{kill, limit::CallerRate},
     render::{self, Asked},
     session::{Definition, Session},
@@ -88,12 +89,17 @@ struct Arrived {
 
 impl Endpoint {
     /// An endpoint in front of `calls`.
-    pub fn new(settings: &Settings, shared: &Arc<Shared>, calls: Arc<Calls>) -> Self {
+    pub fn new(
+        settings: &Settings,
+        shared: &Arc<Shared>,
+        servers: &StackServers,
+        calls: Arc<Calls>,
+    ) -> Self {
         let inner = Arc::new(Inner {
             limits: settings.limits.clone(),
             shared: Arc::clone(shared),
             calls,
-            kill: kill::Cut::new(settings, shared),
+            kill: kill::Cut::new(settings, shared, servers),
             rate: CallerRate::new(settings, &shared.budgets),
             definitions: Definition::all(settings),
             path: settings.path.as_str().into(),

@@ -23,7 +23,12 @@ use keepgate_store::kill::{CallEnd, CutStream, Kill, Running, Switch, Ticket};
 
 use super::session::Bound;
 use crate::{
-    admission::Admission, around::Around, render, session::Session, settings::Settings,
+    active::{StackServers, redefined},
+    admission::Admission,
+    around::Around,
+    render,
+    session::Session,
+    settings::Settings,
     shared::Shared,
 };
 
@@ -33,15 +38,17 @@ pub struct Cut {
     switch: Arc<Switch>,
     authn: Arc<Admission>,
     references: BTreeMap<ServerName, Arc<[Arc<str>]>>,
+    servers: StackServers,
 }
 
 impl Cut {
-    /// An around that asks the kill switch.
-    pub fn new(settings: &Settings, shared: &Shared) -> Self {
+    /// An around that asks the kill switch, for the stack with these servers.
+    pub fn new(settings: &Settings, shared: &Shared, servers: &StackServers) -> Self {
         Self {
             switch: Arc::clone(&shared.kill),
             authn: Arc::clone(&shared.authn),
             references: settings.references(),
+            servers: servers.clone(),
         }
     }
 }
@@ -50,7 +57,8 @@ impl Cut {
     /// Registers what is about to run.
     ///
     /// # Errors
-    /// `killed`, or `authn_invalid` where the caller is not admitted any more.
+    /// `killed`, `authn_invalid` where the caller is not admitted any more, or `upstream_unreachable` where the server is another
+    /// one now.
     pub(crate) fn admit(
         &self,
         call: &Arc<Call>,
@@ -66,6 +74,7 @@ impl Cut {
         if !self.authn.admits(&call.caller) {
             return Err(ended(CallEnd::Unadmitted));
         }
+        self.servers.check(&call.server)?;
         Ok(ticket)
     }
 
@@ -144,8 +153,7 @@ fn ended(end: CallEnd) -> Refusal {
         CallEnd::Unadmitted => {
             Refusal::new(Code::AuthnInvalid).detail("the caller is not admitted any more")
         }
-        CallEnd::Redefined => Refusal::new(Code::UpstreamUnreachable)
-            .detail("the definition of the server has changed, call again"),
+        CallEnd::Redefined => redefined(),
     }
 }
 

@@ -20,7 +20,7 @@ use std::{
 };
 
 use keepgate_call::{Answer, Call, Code, Detail, Origin, Refusal, Reply, ServerName};
-use keepgate_credential::CredentialSet;
+use keepgate_credential::{CredentialSet, Use};
 use keepgate_mcp::message::Message;
 use keepgate_policy::{
     AuditLevel, Decision, LimitBy, Obligations, Phase, Policy, RateLimit, ToolFacts, is_judged,
@@ -35,6 +35,7 @@ use super::{
     session::{Binding, Bound},
 };
 use crate::{
+    active::StackServers,
     around::Around,
     hash::HashMap,
     history::Histories,
@@ -68,6 +69,7 @@ struct Parts {
     /// The servers that cannot be given another for one call: a process gets its own when it starts, and what is sent to
     /// others could be read on the way.
     closed: HashSet<ServerName>,
+    servers: StackServers,
 }
 
 /// A credential that policy may choose.
@@ -77,6 +79,8 @@ struct Choice {
     set: Arc<CredentialSet>,
     /// Its reference, for the kill switch.
     references: Arc<[Arc<str>]>,
+    /// Its use at the server it is of.
+    wanted: Use,
 }
 
 /// A call whose obligations are seen to. Only this file makes one.
@@ -105,7 +109,12 @@ impl Obliged {
 
 impl Carry {
     /// An around over the parts of `shared`; the servers and their credentials are those of `settings`.
-    pub fn new(settings: &Settings, shared: &Shared, knowledge: &Arc<Knowledge>) -> Self {
+    pub fn new(
+        settings: &Settings,
+        shared: &Shared,
+        knowledge: &Arc<Knowledge>,
+        servers: &StackServers,
+    ) -> Self {
         let own = shared.credentials.sets();
         let sources = own.values().flat_map(|set| set.sources());
         let sources = sources.filter(|source| !source.wanted().form.is_environment());
@@ -115,11 +124,12 @@ impl Carry {
             let choice = Choice {
                 set: Arc::new(set),
                 references: [Arc::clone(&reference)].into(),
+                wanted: source.wanted().clone(),
             };
             Some((reference, choice))
         });
-        let servers = settings.servers.iter();
-        let closed = servers.filter_map(|(name, server)| {
+        let closed = settings.servers.iter();
+        let closed = closed.filter_map(|(name, server)| {
             let is_closed = match server.upstream {
                 Upstream::Child { .. } => true,
                 Upstream::Http { .. } => server.upstream.travels_clear() && !server.plaintext,
@@ -137,6 +147,7 @@ impl Carry {
             credentials: credentials.collect(),
             own,
             closed: closed.collect(),
+            servers: servers.clone(),
         }))
     }
 }
@@ -226,6 +237,8 @@ impl Parts {
         };
         let ticket = self.kill.admit(running);
         let ticket = ticket.map_err(|kill| super::kill::refused(&kill))?;
+        // Registered first, looked up after: it may be another server's, and gone with it.
+        self.servers.check_credential(&choice.wanted)?;
         Ok(Some((set, ticket)))
     }
 

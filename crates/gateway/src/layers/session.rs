@@ -16,6 +16,7 @@ use tracing::{debug, warn};
 use self::announce::Announcing;
 pub(crate) use self::announce::{Announced, Lists};
 use crate::{
+    active::StackServers,
     around::Around,
     changes::Changes,
     session::{Definition, InUse, Opening, Origin, Session, Sessions, TrackedCall},
@@ -101,11 +102,12 @@ pub struct Bind {
     changes: Arc<Changes>,
     references: BTreeMap<ServerName, Arc<[Arc<str>]>>,
     definitions: BTreeMap<ServerName, Definition>,
+    servers: StackServers,
 }
 
 impl Bind {
     /// A layer over the table of sessions. What it refuses is asked for at the kill switch first.
-    pub fn new(settings: &Settings, shared: &Shared) -> Self {
+    pub fn new(settings: &Settings, shared: &Shared, servers: &StackServers) -> Self {
         Self {
             sessions: Arc::clone(&shared.sessions),
             limits: settings.limits.clone(),
@@ -113,6 +115,7 @@ impl Bind {
             changes: Arc::clone(&shared.changes),
             references: settings.references(),
             definitions: Definition::all(settings),
+            servers: servers.clone(),
         }
     }
 
@@ -229,7 +232,13 @@ impl Around<Arc<Call>> for Bind {
                     tracked: None,
                     resume: None,
                 };
-                return open::finish((&self.sessions, &self.changes), opening, bound, next).await;
+                return open::finish(
+                    (&self.sessions, &self.changes, &self.servers),
+                    opening,
+                    bound,
+                    next,
+                )
+                .await;
             }
             Found::Held(in_use) => in_use,
         };

@@ -14,6 +14,7 @@ use tracing::debug;
 
 use super::{Binding, Bound, announce::Lists};
 use crate::{
+    active::StackServers,
     changes::Changes,
     session::{Definition, Opening, Sessions},
     settings::Limits,
@@ -88,7 +89,7 @@ fn client(call: &Call) -> Result<Option<ClientFacts>, Refusal> {
 
 /// Runs `initialize` and keeps the session if the server accepted it.
 pub(super) async fn finish<N, F>(
-    (sessions, changes): (&Sessions, &Changes),
+    (sessions, changes, servers): (&Sessions, &Changes, &StackServers),
     opening: Opening,
     bound: Bound,
     next: N,
@@ -122,6 +123,14 @@ where
         && !write.is_durable(DURABLE).await
     {
         debug!(server = %session.server, "a session is not durable yet");
+    }
+    // In the table first, compared after: a reload that made the server another one meanwhile has ended what was there then.
+    if let Err(refusal) = servers.check(&session.server) {
+        let _write = sessions.end(&session);
+        if let Some(link) = session.link.get() {
+            link.end();
+        }
+        return Err(refusal);
     }
     Ok(Reply {
         answer: Answer::Message(Message::Response(response)),
