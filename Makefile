@@ -10,11 +10,11 @@ include tests/peers.mk
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
-## demo: Keepgate in front of two real servers, an agent that uses them, and the verified log (STAY=1 stays up)
+## demo: Keepgate in front of two real servers, an agent that uses them, and the verified log (STAY=1 stays up, YES=1 approves)
 .PHONY: demo
 demo:
 	cargo build --locked -p keepgate-cli -p keepgate-demo
-	target/debug/keepgate-demo $(if $(STAY),--stay)
+	target/debug/keepgate-demo $(if $(STAY),--stay) $(if $(YES),--yes)
 
 ## test: every test, with real peers from npm and PyPI (into .peers/); skips are listed and fail it (ALLOW_SKIPS=1)
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
@@ -28,6 +28,14 @@ test: peers deploy-tools system
 	cargo build --locked --workspace --bins --tests
 	cargo test --locked --workspace --no-fail-fast || { tests/peers/skipped.sh; exit 1; }
 	@tests/peers/skipped.sh
+
+## shots: picture every page of the console, in both sizes and schemes, and renew those of docs/console.md
+SHOTS := $(TARGET)/console-shots
+.PHONY: shots
+shots: peers
+	cargo build --locked -p keepgate-cli -p keepgate-tests --bins
+	SHOTS=$(SHOTS) cargo test --locked -p keepgate-tests --test it every_page_of_the_console
+	cp $(addprefix $(SHOTS)/,$(notdir $(wildcard docs/console/*.png))) docs/console/
 
 ## golden: rewrite the golden files, to be read in review
 .PHONY: golden

@@ -54,6 +54,21 @@ visible contains "support may query" if {
 	input.tool.name == "query_database"
 }
 
+# Deleting an account takes a person's yes, each time.
+senior if "senior" in input.caller.roles
+
+allow contains "senior support may ask to delete an account" if {
+	senior
+	input.server.name == "crm"
+	input.tool.name == "delete_account"
+}
+
+approve contains {"code": "deletes_account", "message": "deletes a customer's account for good"} if {
+	senior
+	input.server.name == "crm"
+	input.tool.name == "delete_account"
+}
+
 # The notebook: read all of it, write under agent/ only.
 allow contains "support reads notes" if {
 	support

@@ -85,6 +85,14 @@ test_nobody_deletes_accounts if {
 	count(authz.visible) == 0 with input as listing(support, "crm", "delete_account")
 }
 
+test_deleting_an_account_takes_a_person if {
+	senior := object.union(support, {"roles": ["senior"]})
+	asked := tool_call(senior, "crm", "delete_account", {"id": "A-77"})
+	count(authz.approve) == 1 with input as asked
+	count(authz.approve) == 0 with input as tool_call(support, "crm", "delete_account", {"id": "A-77"})
+	count(authz.approve) == 0 with input as tool_call(senior, "crm", "search_cases", {})
+}
+
 test_tools_with_rules_on_arguments_are_visible if {
 	count(authz.visible) > 0 with input as listing(support, "crm", "query_database")
 	count(authz.visible) > 0 with input as listing(support, "notes", "write_note")

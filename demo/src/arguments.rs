@@ -35,6 +35,9 @@ struct SceneArguments {
     /// Stay up afterwards and say how to connect a client of your own.
     #[arg(long)]
     stay: bool,
+    /// Approve the deletion of an account without waiting for somebody at the terminal.
+    #[arg(long)]
+    yes: bool,
     /// Port agents connect to [default: 8080, or any free one].
     #[arg(long)]
     port: Option<u16>,
@@ -198,6 +201,7 @@ async fn play(arguments: SceneArguments) -> Done {
         port: arguments.port,
         admin_port: arguments.admin_port,
         stay: arguments.stay,
+        yes: arguments.yes,
         keepgate: arguments.keepgate,
     };
     Ok(scene::play(&options, &signal::stop()).await?)

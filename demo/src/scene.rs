@@ -3,6 +3,7 @@
 //! It is also a test: [`play`] gives `false` when anything was not as it should be. Whatever it
 //! started, it ends, however it ends.
 
+mod approval;
 pub mod attend;
 mod child;
 mod gate;
@@ -40,6 +41,8 @@ pub struct Options {
     pub admin_port: Option<u16>,
     /// Stay up after the agent is done, until told to stop.
     pub stay: bool,
+    /// Let the demo decide over the account, also where somebody sits at the terminal.
+    pub yes: bool,
     /// The `keepgate` program; `None` for the one beside this program.
     pub keepgate: Option<PathBuf>,
 }
@@ -93,14 +96,20 @@ pub async fn play(options: &Options, stop: &CancellationToken) -> Result<bool, S
     introduce(&console, &stage)?;
     let tested = test_policy(&console, &gate).await?;
 
-    let played = acts(&console, &stage, &gate, &desk, &own, stop).await;
-    if played.is_ok() && options.stay {
-        visit::invite(&console, &stage, gate.key())?;
+    let played = async {
+        let acted = acts(&console, &stage, &gate, &desk, &own, stop).await?;
+        let (decided, approver) = approval::act(&console, &stage, &gate, options.yes, stop).await?;
+        let once = deleted_once(&console, &desk).await?;
+        Ok::<_, SceneError>((acted && decided && once, approver))
+    };
+    let played = played.await;
+    if let (Ok((_, approver)), true) = (&played, options.stay) {
+        visit::invite(&console, &stage, gate.key(), &approver.token)?;
         stop.cancelled().await;
     }
     // Also after a failure: the record of what did happen is then worth most.
     gate.close().await?;
-    let played = played?;
+    let (played, _approver) = played?;
     let traced = trace::show(&console, &stage.traces())?;
     let explained = why::show(&console, &stage.decisions(), &gate).await?;
     let recorded = record::show(&console, &stage, &gate).await?;
@@ -213,6 +222,26 @@ async fn acts(
     };
     console.line(mark, "the agent, past the gate, without the token", "401")?;
     Ok(worked && operated && good && turned_away)
+}
+
+/// The call somebody agreed to reached the support desk, and no other of its kind.
+async fn deleted_once(console: &Console, desk: &Desk) -> Result<bool, SceneError> {
+    let target = Target::http(desk.url.clone(), Some(&desk.token))?;
+    let ledger = visit::ledger(&target)
+        .await
+        .map_err(|error| SceneError::Ledger(Box::new(error)))?;
+    let calls = ledger.lines();
+    let count = calls
+        .filter(|line| line.starts_with("delete_account"))
+        .count();
+    let mark = if count == 1 {
+        Mark::Through
+    } else {
+        Mark::Wrong
+    };
+    let found = format!("{count} call of delete_account");
+    console.line(mark, "what reached the support desk", &found)?;
+    Ok(count == 1)
 }
 
 fn last(text: &str, count: usize) -> impl Iterator<Item = &str> {

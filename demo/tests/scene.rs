@@ -68,6 +68,8 @@ async fn the_demo_plays_to_its_end() {
         "rate limit exceeded",
         "KILLED tool crm/search_cases",
         "an operator has cut this off",
+        "approval.consumed",
+        "1 call of delete_account",
         "12 calls, 0 of them refused ones",
         "└─ client tools/call query_database",
         "All as it should be.",

@@ -44,6 +44,8 @@ pub enum Refused {
     Ineligible(String),
     /// Approvals cannot be read or written now.
     Unavailable,
+    /// The audit log cannot be read now.
+    Log,
     /// The store does not answer, and may have done what it was asked.
     OutcomeUnknown,
 }
@@ -83,6 +85,7 @@ impl Refused {
             Self::NotShown => "approval.not_shown",
             Self::Ineligible(_) => "approval.ineligible",
             Self::Unavailable => "approval.unavailable",
+            Self::Log => "audit.unreadable",
             Self::OutcomeUnknown => "approval.outcome_unknown",
         }
     }
@@ -99,7 +102,7 @@ impl Refused {
             Self::Body => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Request(_) => StatusCode::BAD_REQUEST,
             Self::Over(_) | Self::Closed(_) | Self::NotShown => StatusCode::CONFLICT,
-            Self::Unavailable | Self::OutcomeUnknown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::Log | Self::OutcomeUnknown => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -124,6 +127,7 @@ impl Refused {
             Self::Unavailable => {
                 "approvals cannot be read or written now, nothing was decided".into()
             }
+            Self::Log => "the audit log cannot be read now".into(),
             Self::OutcomeUnknown => {
                 "the store of approvals has not answered: whether it was decided is not known yet"
                     .into()
@@ -152,6 +156,7 @@ impl Refused {
             Self::NotShown => "look again, and send the `shown` of what you see",
             Self::Ineligible(_) => "the approval names who may: call.requirement.duties",
             Self::Unavailable => "/readyz and the log have the cause",
+            Self::Log => "/readyz and the log have the cause",
             Self::OutcomeUnknown => "GET /api/v1/approvals/{id} shows it once the store answers",
         }
     }
@@ -184,6 +189,7 @@ impl Refused {
             | Self::NotShown
             | Self::Ineligible(_)
             | Self::Unavailable
+            | Self::Log
             | Self::OutcomeUnknown => None,
         };
         (

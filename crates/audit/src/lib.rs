@@ -28,6 +28,7 @@ mod verify;
 pub use health::{Health, State};
 pub use key::{KeyError, PUBLIC_KEY_FILE, PublicKey, origin_of};
 pub use log::{Append, AppendError, Log, OpenError, Position, is_in_use};
+pub use reader::search::{Found, SearchBounds, search};
 pub use reader::{Entry, ReadError, Reader, Start, find, look_back};
 pub use record::{
     Caller, Client, Credential, Decision, Kind, Outcome, Reason, Record, Repeat, Scope, Shadow,

@@ -1,5 +1,7 @@
 //! Reads a log from its files, also while it grows.
 
+pub(crate) mod search;
+
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;

@@ -1,13 +1,14 @@
 //! The pages: each a template, and what it shows.
 
 mod approval;
+mod audit;
 mod frame;
 mod inbox;
 mod kills;
 mod lists;
 mod policy;
 
-use std::{sync::Arc, time::SystemTime};
+use std::{path::Path, sync::Arc, time::SystemTime};
 
 use askama::Template;
 use bytes::Bytes;
@@ -38,6 +39,9 @@ pub(crate) struct Tools<'a> {
     pub(crate) sessions: &'a LoginSessions,
     /// Turns of pages that may be megabytes.
     pub(crate) rendering: &'a Semaphore,
+    /// Directory of the audit log, and turns of searches in it.
+    pub(crate) audit: &'a Path,
+    pub(crate) searching: &'a Semaphore,
     /// Numbers of approvals that wait.
     pub(crate) pending: &'a PendingCounts,
 }
@@ -105,6 +109,8 @@ impl<'a, S: Source> Desk<'a, S> {
             Route::Servers => Ok(self.servers().await),
             Route::Readiness => Ok(self.readiness().await),
             Route::Policy => Ok(self.policy().await),
+            Route::Audit => self.audit().await,
+            Route::Decisions => self.decisions().await,
             // Answered before anybody is asked who they are, or with the end of it.
             Route::Style | Route::Script | Route::LoginPage | Route::Login | Route::Logout => {
                 Err(Refused::Path)
@@ -152,7 +158,15 @@ impl<'a, S: Source> Desk<'a, S> {
         // Other pages have queries of their own, in which a tenant is that of a kill.
         let tenant = match current {
             Some(Nav::Approvals) => self.tenant(),
-            Some(Nav::Kills | Nav::Sessions | Nav::Servers | Nav::Policy | Nav::Readiness)
+            Some(
+                Nav::Kills
+                | Nav::Decisions
+                | Nav::Audit
+                | Nav::Sessions
+                | Nav::Servers
+                | Nav::Policy
+                | Nav::Readiness,
+            )
             | None => Tenant::default(),
         };
         Frame::new(self.visitor, current, &tenant, counts, self.now)
@@ -202,6 +216,9 @@ fn hint(refused: &Refused) -> &'static str {
         Refused::Ineligible(_) => "The section on decisions names who may.",
         Refused::Unavailable => {
             "Readiness and the log have the cause. The kill switch works without it."
+        }
+        Refused::Log => {
+            "Readiness and the log have the cause; `keepgate audit verify` finds damage."
         }
         Refused::OutcomeUnknown => "Open the page again: it shows whether it was decided.",
         Refused::Role => "An admin may give you another role.",

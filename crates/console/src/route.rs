@@ -41,6 +41,10 @@ pub(crate) enum Route {
     Readiness,
     /// Policy.
     Policy,
+    /// A search in the audit log.
+    Audit,
+    /// Decisions as they are made.
+    Decisions,
 }
 
 /// Reason there is nothing at a path by a method.
@@ -83,6 +87,8 @@ impl Route {
             "/servers" => read(Self::Servers),
             "/readiness" => read(Self::Readiness),
             "/policy" => read(Self::Policy),
+            "/audit" => read(Self::Audit),
+            "/decisions" => read(Self::Decisions),
             _ => {
                 let mut parts = inner.split('/').skip(1);
                 let (kind, id, act) = (parts.next(), parts.next(), parts.next());
@@ -119,7 +125,9 @@ impl Route {
             | Self::Sessions
             | Self::Servers
             | Self::Readiness
-            | Self::Policy => false,
+            | Self::Policy
+            | Self::Audit
+            | Self::Decisions => false,
         }
     }
 
@@ -141,7 +149,9 @@ impl Route {
             | Self::Sessions
             | Self::Servers
             | Self::Readiness
-            | Self::Policy => "/console".to_owned(),
+            | Self::Policy
+            | Self::Audit
+            | Self::Decisions => "/console".to_owned(),
         };
         match query {
             Some(query) => format!("{page}?{query}"),

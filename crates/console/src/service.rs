@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    path::PathBuf,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -48,6 +49,8 @@ pub struct ConsoleSettings {
     pub public_url: Option<ConsoleUrl>,
     /// Whether the listener speaks TLS (`admin.tls`).
     pub has_tls: bool,
+    /// Directory of the audit log, which is searched.
+    pub audit: PathBuf,
 }
 
 /// The console. Clones share everything.
@@ -72,6 +75,7 @@ struct Inner<S> {
     logins: Logins,
     reading: Semaphore,
     rendering: Semaphore,
+    searching: Semaphore,
     pending: PendingCounts,
 }
 
@@ -85,6 +89,7 @@ impl<S> Console<S> {
                 sessions: LoginSessions::default(),
                 logins: Logins::new(log),
                 reading: Semaphore::new(MAX_LOGINS),
+                searching: Semaphore::new(1),
                 pending: PendingCounts::default(),
                 rendering: Semaphore::new(MAX_RENDERING),
             }),
@@ -150,7 +155,9 @@ impl<S: Source> Inner<S> {
         if route == Ok(Route::Login) {
             return self.log_in(arrival, request).await;
         }
-        let Some(visitor) = self.visitor(arrival, &request)? else {
+        // A page that is read again by itself is nobody's presence.
+        let is_again = route == Ok(Route::Decisions) && query.given("again").is_some();
+        let Some(visitor) = self.visitor(arrival, &request, !is_again)? else {
             return Ok(match route {
                 Err(missing) => missing_page(missing, None),
                 Ok(Route::Logout) => to_login("/console"),
@@ -193,13 +200,19 @@ impl<S: Source> Inner<S> {
         &self,
         arrival: &Arrival,
         request: &Request<B>,
+        is_present: bool,
     ) -> Result<Option<Visitor>, Early> {
         match arrival.session(request.headers()) {
             SessionCookie::Missing => Ok(None),
             SessionCookie::Several(name) => Err(Box::new(pages::two_cookies(name))),
             SessionCookie::Id(id) => {
                 let (operators, now) = (self.admin.operators(), Instant::now());
-                Ok(self.sessions.find(id, arrival.channel(), operators, now))
+                let channel = arrival.channel();
+                Ok(if is_present {
+                    self.sessions.find(id, channel, operators, now)
+                } else {
+                    self.sessions.peek(id, channel, operators, now)
+                })
             }
         }
     }
@@ -208,6 +221,8 @@ impl<S: Source> Inner<S> {
         pages::Tools {
             sessions: &self.sessions,
             rendering: &self.rendering,
+            audit: &self.settings.audit,
+            searching: &self.searching,
             pending: &self.pending,
         }
     }

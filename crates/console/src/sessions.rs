@@ -153,15 +153,29 @@ impl LoginSessions {
         operators: &Operators,
         now: Instant,
     ) -> Option<Visitor> {
+        let visitor = self.peek(id, channel, operators, now)?;
+        if let Some(session) = self.all().get_mut(&visitor.session) {
+            session.used = now;
+        }
+        Some(visitor)
+    }
+
+    /// The same, for a request that nobody made: it keeps no session from its end.
+    pub(crate) fn peek(
+        &self,
+        id: &str,
+        channel: Channel,
+        operators: &Operators,
+        now: Instant,
+    ) -> Option<Visitor> {
         let key = key_of(id);
         let mut all = self.all();
-        let session = all.get_mut(&key).filter(|it| it.channel == channel)?;
+        let session = all.get(&key).filter(|it| it.channel == channel)?;
         let operator = operators.holder(&session.holder);
         let Some(operator) = operator.filter(|_| !session.is_over(now)) else {
             all.remove(&key);
             return None;
         };
-        session.used = now;
         Some(Visitor {
             operator,
             channel,
@@ -169,6 +183,12 @@ impl LoginSessions {
             holder: session.holder,
             form_key: session.form_key.clone(),
         })
+    }
+
+    /// Time of the last request of the session with this id.
+    #[cfg(test)]
+    pub(crate) fn used(&self, id: &str) -> Instant {
+        self.all().get(&key_of(id)).unwrap().used
     }
 
     /// Leaves notices for the page that comes next.

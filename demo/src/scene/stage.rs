@@ -105,6 +105,7 @@ impl Stage {
              listen: {listen}\n\
              admin: {{ listen: {admin} }}\n\
              auth: {{ mode: keys }}\n\
+             approvals: {{ hold: \"off\" }}\n\
              state: {{ dir: {state} }}\n\
              policies: [{policies}]\n\
              decisions: {{ file: {{}}, content: true }}\n\
@@ -168,6 +169,11 @@ impl Stage {
     /// Where agents connect, without a path.
     pub(super) fn base(&self) -> String {
         format!("http://{}", self.listen)
+    }
+
+    /// Where operators' browsers go, without a path.
+    pub(super) fn console(&self) -> String {
+        format!("http://{}", self.admin)
     }
 
     pub(super) fn admin(&self) -> SocketAddr {
@@ -252,6 +258,7 @@ mod tests {
             port: None,
             admin_port: None,
             stay: false,
+            yes: true,
             keepgate: None,
         }
     }

@@ -251,3 +251,101 @@ async fn a_browser_works_the_console_on_a_desktop_and_on_a_phone_without_script(
     }
     gate.end().await;
 }
+
+/// Texts that break a page that does not expect them.
+fn hostile() -> Value {
+    json!({
+        "id": 2,
+        "why": "<img src=x onerror=alert(1)> \u{202e}gone  ",
+        "path": format!("/srv/{}/../../etc/shadow", "x".repeat(600)),
+        "code": "if a:\n    b()\n",
+        "empty": "",
+        "list": [1.50, true, null, {"a": {"b": []}}],
+    })
+}
+
+/// Every page, in both schemes and sizes, full, empty and failed: no complaint of the browser, nothing that scrolls sideways. With
+/// `SHOTS` the pictures are kept there, for the documentation and for those who look at them.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_of_the_console_is_pictured_without_a_complaint() {
+    let Some(chromium) = keepgate_machine::installed("chromium") else {
+        return;
+    };
+    let server = FakeServer::with_tools(|heard| {
+        let call = heard.json();
+        Say::json(&said(&call["id"], "did it"))
+    })
+    .await;
+    let home = Home::new().url("crm", &server.url()).keys();
+    let home = home.with(|it| {
+        it["approvals"] = json!({"hold": "off"});
+        it["servers"]["crm"]["owner"] = json!("team-support");
+        it["servers"]["crm"]["environment"] = json!("production");
+    });
+    home.policy(POLICY);
+    let key = home.key("support-agent").await.1;
+    let words = ["operators", "add", "ann@example.com", "--role", "admin"];
+    let token = home.keepgate(&words).await.json()["token"].clone();
+    let token = token.as_str().expect("a token");
+    let gate = home.serve().await;
+    let agent = gate
+        .client("crm")
+        .header("authorization", &format!("Bearer {key}"));
+    let plain = json!({"id": 4711, "reason": "asked by the customer", "notify": true});
+    let plain = approval(&agent.call_modern("delete", plain).await);
+    let bad = approval(&agent.call_modern("delete", hostile()).await);
+    let session = agent.initialize("2025-11-25").await;
+    session.call("echo", json!({})).await;
+    let target = "\u{202e}nobody<b>".to_owned() + &"y".repeat(300);
+    for words in [
+        &[
+            "kill",
+            "set",
+            "caller",
+            "runaway-agent",
+            "--reason",
+            "calls in a loop",
+        ][..],
+        &[
+            "kill",
+            "set",
+            "session",
+            &target,
+            "--tenant",
+            "acme",
+            "--reason",
+            "<script>\u{202e}",
+        ],
+    ] {
+        let set = gate.home.keepgate(words).await;
+        assert_eq!(set.code, Some(0), "{}", set.stderr);
+    }
+    let folder = std::env::var_os("SHOTS").map_or_else(|| gate.home.path("shots"), Into::into);
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let (chromium, folder) = (chromium.display().to_string(), folder.display().to_string());
+    let url = format!("http://{}", gate.admin);
+    let pages = [
+        "inbox=/console/approvals".to_owned(),
+        "empty=/console/approvals?state=denied".to_owned(),
+        format!("approval=/console/approvals/{plain}"),
+        format!("hostile=/console/approvals/{bad}"),
+        "kills=/console/kills".to_owned(),
+        "decisions=/console/decisions".to_owned(),
+        "audit=/console/audit".to_owned(),
+        "search=/console/audit?kind=kills&text=nobody%3Cb%3E".to_owned(),
+        "sessions=/console/sessions".to_owned(),
+        "servers=/console/servers".to_owned(),
+        "policy=/console/policy".to_owned(),
+        "readiness=/console/readiness".to_owned(),
+        "missing=/console/none".to_owned(),
+    ];
+    let words = [chromium.as_str(), &url, token, &folder];
+    let words: Vec<&str> = words
+        .into_iter()
+        .chain(pages.iter().map(|it| &**it))
+        .collect();
+    let found = run("console-shots.mjs", &words, &[]).await.json();
+    assert_eq!(found["complaints"], json!([]), "{found}");
+    assert_eq!(found["shots"], json!(4 * (pages.len() + 4)), "{found}");
+    gate.end().await;
+}

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tower::{ServiceExt, service_fn};
 
 use super::descriptors::Descriptors;
-use super::open::Opened;
+use super::open::{AUDIT_DIRECTORY, Opened};
 use super::source::View;
 use crate::config::Configuration;
 use crate::exit::Exit;
@@ -98,6 +98,7 @@ pub(super) async fn admin(
     let console = ConsoleSettings {
         public_url: configuration.admin.public_url.clone(),
         has_tls: opened.admin_tls.is_some(),
+        audit: configuration.state.join(AUDIT_DIRECTORY),
     };
     let console = Console::new(admin.clone(), opened.shared.log.clone(), console);
     let service = service_fn(move |mut request: Request<Incoming>| {

@@ -42,6 +42,7 @@ struct ApprovalPage {
     sent: Option<Tree>,
     others: Option<Tree>,
     facts: Vec<FactLine>,
+    identifiers: Vec<FactLine>,
     duties: Vec<DutyLine>,
     decisions: Vec<DecisionLine>,
     decide: Option<DecideForm>,
@@ -186,6 +187,7 @@ impl<S: Source> Desk<'_, S> {
                 sent: call.and_then(|call| tree(&call.sent)),
                 others: call.and_then(|call| tree(&call.others)),
                 facts: facts(&view),
+                identifiers: identifiers(&view),
                 duties: call
                     .map(|call| duties(&call.requirement))
                     .unwrap_or_default(),
@@ -367,7 +369,7 @@ fn decision(decision: &DecisionView, now: std::time::SystemTime) -> DecisionLine
     }
 }
 
-/// Everything else an approval is bound to, or was recorded with.
+/// Everything else a person decides over: who asks, where it goes, and with which credentials.
 fn facts(view: &View) -> Vec<FactLine> {
     let mut facts = Vec::new();
     let mut add = |name: &'static str, value: Option<&str>| {
@@ -392,18 +394,35 @@ fn facts(view: &View) -> Vec<FactLine> {
         add("Its version", client.map(|(_, version)| &**version));
         add("Server", Some(&call.server));
         let destination = &call.destination;
-        let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-        add("Sent to", given(&destination.address).as_deref());
+        let address = Some(&*destination.address).filter(|it| !it.is_empty());
+        add("Sent to", address);
         for variable in &destination.environment {
             add("Variable", Some(variable));
         }
-        add("Destination", given(&destination.digest).as_deref());
         add("Method", Some(&call.method));
         add("Subject", call.subject.as_deref());
-        add("Session", call.session.as_deref());
         for credential in &call.credentials {
             add("Credential", Some(credential));
         }
+    }
+    let uses = view.uses_left.to_string();
+    add("Uses left", view.usable_until.as_ref().map(|_| &*uses));
+    facts
+}
+
+/// What the rest of the product knows it by: digests, ids, times.
+fn identifiers(view: &View) -> Vec<FactLine> {
+    let mut facts = Vec::new();
+    let mut add = |name: &'static str, value: Option<&str>| {
+        if let Some(value) = value {
+            let value = Hostile::whole(value);
+            facts.push(FactLine { name, value });
+        }
+    };
+    if let Some(call) = &view.call {
+        let digest = Some(&*call.destination.digest).filter(|it| !it.is_empty());
+        add("Destination", digest);
+        add("Session", call.session.as_deref());
         add("Tool definition", call.fingerprint.as_deref());
         add("Policy", Some(&call.requirement.policy));
         add("Decision id", Some(&call.decision_id));
@@ -413,7 +432,5 @@ fn facts(view: &View) -> Vec<FactLine> {
     add("Waits until", Some(&view.expires_at));
     add("Decided", view.decided_at.as_deref());
     add("Usable until", view.usable_until.as_deref());
-    let uses = view.uses_left.to_string();
-    add("Uses left", view.usable_until.as_ref().map(|_| &*uses));
     facts
 }

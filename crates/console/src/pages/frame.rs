@@ -16,6 +16,8 @@ const MAX_TENANTS: usize = 20;
 pub(crate) enum Nav {
     Approvals,
     Kills,
+    Decisions,
+    Audit,
     Sessions,
     Servers,
     Policy,
@@ -23,9 +25,11 @@ pub(crate) enum Nav {
 }
 
 impl Nav {
-    const ALL: [(Self, &'static str, &'static str); 6] = [
+    const ALL: [(Self, &'static str, &'static str); 8] = [
         (Self::Approvals, "Approvals", "/console/approvals"),
         (Self::Kills, "Kill switch", "/console/kills"),
+        (Self::Decisions, "Decisions", "/console/decisions"),
+        (Self::Audit, "Audit log", "/console/audit"),
         (Self::Sessions, "Sessions", "/console/sessions"),
         (Self::Servers, "Servers", "/console/servers"),
         (Self::Policy, "Policy", "/console/policy"),
@@ -76,9 +80,13 @@ impl Frame {
             name,
             path: match nav {
                 Nav::Approvals => approvals_of(tenant),
-                Nav::Kills | Nav::Sessions | Nav::Servers | Nav::Policy | Nav::Readiness => {
-                    path.to_owned()
-                }
+                Nav::Kills
+                | Nav::Decisions
+                | Nav::Audit
+                | Nav::Sessions
+                | Nav::Servers
+                | Nav::Policy
+                | Nav::Readiness => path.to_owned(),
             },
             is_current: Some(nav) == current,
             count: if nav == Nav::Approvals { pending } else { 0 },

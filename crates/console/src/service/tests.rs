@@ -143,6 +143,7 @@ impl Bench {
         let settings = ConsoleSettings {
             public_url: Some(ConsoleUrl::new("https://console.example")),
             has_tls: false,
+            audit: directory.path().join("audit"),
         };
         Self {
             console: Console::new(admin, log, settings),
@@ -236,13 +237,15 @@ impl Answer {
 }
 
 /// Every page that an operator reads.
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 8] = [
     "/console/approvals",
     "/console/kills",
     "/console/sessions",
     "/console/servers",
     "/console/policy",
     "/console/readiness",
+    "/console/audit",
+    "/console/decisions",
 ];
 
 #[tokio::test]

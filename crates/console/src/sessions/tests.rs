@@ -103,6 +103,23 @@ fn a_form_token_is_of_one_session_and_one_action() {
     assert!(!two.sent_form("/console/kills", &token));
 }
 
+/// A page that is read again by itself does not keep its session from the end.
+#[test]
+fn a_look_that_nobody_made_is_no_presence() {
+    let office = Office::new();
+    let ann = office.add("ann");
+    let sessions = LoginSessions::default();
+    let start = Instant::now();
+    let id = sessions.begin(ann, Channel::Tls, start).unwrap();
+    let peek = |minutes: u64| {
+        let now = start + Duration::from_secs(60 * minutes);
+        sessions
+            .peek(&id, Channel::Tls, &office.operators, now)
+            .is_some()
+    };
+    assert!(peek(10) && peek(29) && !peek(30));
+}
+
 /// A cookie that every port of this machine sees is good for minutes, and for no other channel.
 #[test]
 fn a_session_over_http_is_short_and_of_its_channel() {

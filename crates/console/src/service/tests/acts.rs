@@ -433,3 +433,60 @@ async fn slow_logins_take_few_places_and_operators_connections_are_known() {
     assert_eq!(let_in.status(), 303);
     assert_eq!(known.load(Ordering::Relaxed), 1);
 }
+
+/// Decisions are read again by a page that nobody looks at: that is no request of a person.
+#[tokio::test]
+async fn a_page_that_reads_itself_again_is_answered_and_is_no_presence() {
+    let bench = Bench::new("x").await;
+    let cookie = bench.log_in(&bench.add("ann", &[Role::Auditor])).await;
+    let page = bench.get("/console/decisions", &cookie).await;
+    let again = "/console/decisions?again=true";
+    assert!(page.text().contains(&format!("content=\"5;url={again}\"")));
+    let inner = &bench.console.inner;
+    let used = || {
+        let (_, id) = cookie.split_once('=').unwrap();
+        inner.sessions.used(id)
+    };
+    let before = used();
+    assert_eq!(bench.get(again, &cookie).await.status(), 200);
+    assert_eq!(used(), before);
+    assert_eq!(bench.get("/console/audit", &cookie).await.status(), 200);
+    assert!(used() > before);
+}
+
+#[tokio::test]
+async fn the_log_is_searched_and_a_log_that_cannot_be_read_is_reported() {
+    let bench = Bench::new("x").await;
+    let cookie = bench.log_in(&bench.add("ann", &[Role::Auditor])).await;
+    let bob = bench.log_in(&bench.add("bob", &[Role::Auditor])).await;
+    for (query, ann, bob) in [
+        ("", true, true),
+        ("?kind=logins&text=BOB", false, true),
+        ("?text=ann+operator.login", true, false),
+        ("?kind=kills", false, false),
+        ("?before=0", false, false),
+    ] {
+        let page = bench.get(&format!("/console/audit{query}"), &cookie).await;
+        assert_eq!(page.status(), 200, "{query}");
+        let rows = page
+            .text()
+            .split("<ol class=\"rows")
+            .nth(1)
+            .unwrap_or_default();
+        let has =
+            |name: &str| rows.contains(&format!("<span class=\"from\"><bdi dir=\"ltr\">{name}"));
+        assert_eq!((has("ann"), has("bob")), (ann, bob), "{query}: {rows}");
+    }
+    for query in ["?kind=none", "?before=x", "?before=-1"] {
+        let page = bench.get(&format!("/console/audit{query}"), &bob).await;
+        assert_eq!(page.status(), 404, "{query}");
+    }
+    std::fs::remove_dir_all(bench.directory.path().join("audit")).unwrap();
+    let page = bench.get("/console/audit", &cookie).await;
+    let text = page.text();
+    assert!(
+        page.status() == 503 && text.contains("audit.unreadable"),
+        "{text}"
+    );
+    assert!(text.contains("href=\"/console/kills\""), "{text}");
+}
