@@ -20,8 +20,8 @@ const WIDTH: usize = 90;
 /// Time a visitor has to decide: as long as the request waits.
 const PATIENCE: Duration = Duration::from_mins(15);
 const LOOK: Duration = Duration::from_secs(1);
-/// Time until the gate knows a new key.
-const KEYS: Duration = Duration::from_secs(15);
+/// Time until the gate knows a new key and a new operator.
+const RELOAD: Duration = Duration::from_secs(15);
 
 /// The one who decides, and their login to the console.
 #[derive(Debug)]
@@ -79,7 +79,8 @@ pub(super) async fn act(
         stage.console()
     ))?;
     let decided = if yes || !io::stdin().is_terminal() || !io::stdout().is_terminal() {
-        decide(console, gate, &id).await?
+        let file = stage.secret("dana.token", &token)?.display().to_string();
+        decide(console, gate, &id, &file).await?
     } else {
         console.remark(&format!("sign in with dana's token: {token}"))?;
         console.remark("approve it there; with --yes the demo does")?;
@@ -100,7 +101,7 @@ async fn ask(agent: &Target) -> Result<Asked, SceneError> {
 
 /// The first call: the gate reads keys again by itself, which takes a moment.
 async fn admitted(agent: &Target) -> Result<Asked, SceneError> {
-    let end = tokio::time::Instant::now() + KEYS;
+    let end = tokio::time::Instant::now() + RELOAD;
     loop {
         match ask(agent).await {
             Err(_unknown_key) if tokio::time::Instant::now() < end => {
@@ -125,7 +126,7 @@ fn line(console: &Console, asked: &Asked, expected: bool) -> io::Result<bool> {
 }
 
 /// The demo decides, over what it was shown.
-async fn decide(console: &Console, gate: &Gate, id: &str) -> Result<bool, SceneError> {
+async fn decide(console: &Console, gate: &Gate, id: &str, token: &str) -> Result<bool, SceneError> {
     let shown = gate
         .command(&["approvals", "show", id, "--output", "json"])
         .await?;
@@ -139,8 +140,16 @@ async fn decide(console: &Console, gate: &Gate, id: &str) -> Result<bool, SceneE
         &shown,
         "--reason",
         reason,
+        "--token-file",
+        token,
     ];
-    let decided = gate.command(&words).await?;
+    let end = tokio::time::Instant::now() + RELOAD;
+    let mut decided = gate.command(&words).await?;
+    // A new operator is known within moments.
+    while !decided.good && tokio::time::Instant::now() < end {
+        tokio::time::sleep(LOOK).await;
+        decided = gate.command(&words).await?;
+    }
     let mark = if decided.good {
         Mark::Fact
     } else {
@@ -176,7 +185,11 @@ async fn record(console: &Console, gate: &Gate, id: &str) -> Result<bool, SceneE
         let kind = member(&record, "/kind");
         if kind.starts_with("approval.") {
             let who = member(&record, "/user_id");
-            console.line(Mark::Fact, &kind, &format!("by {who}"))?;
+            let by = match &*who {
+                "" => "by the call that ran".to_owned(),
+                who => format!("by {who}"),
+            };
+            console.line(Mark::Fact, &kind, &by)?;
             kinds.push(kind);
         }
     }

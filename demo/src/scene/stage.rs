@@ -171,7 +171,14 @@ impl Stage {
         format!("http://{}", self.listen)
     }
 
-    /// Where operators' browsers go, without a path.
+    /// Writes a secret that a command reads.
+    pub(super) fn secret(&self, name: &str, text: &str) -> Result<PathBuf, StageError> {
+        let path = self.directory.join(name);
+        write_secret(&path, text)?;
+        Ok(path)
+    }
+
+    /// Address of the console, without a path.
     pub(super) fn console(&self) -> String {
         format!("http://{}", self.admin)
     }

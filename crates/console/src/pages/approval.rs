@@ -410,7 +410,7 @@ fn facts(view: &View) -> Vec<FactLine> {
     facts
 }
 
-/// What the rest of the product knows it by: digests, ids, times.
+/// Digests, ids and times, by which logs and other pages know it.
 fn identifiers(view: &View) -> Vec<FactLine> {
     let mut facts = Vec::new();
     let mut add = |name: &'static str, value: Option<&str>| {
