@@ -235,6 +235,7 @@ fn refused(error: &DecideError, id: &str) -> Refused {
         DecideError::NotShown => Refused::NotShown,
         DecideError::Ineligible(
             Ineligible::NotNamed
+            | Ineligible::NotYet
             | Ineligible::Requester
             | Ineligible::Nameless
             | Ineligible::Unnamed

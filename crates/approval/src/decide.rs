@@ -120,7 +120,7 @@ impl Approvals {
     ) -> Result<View, DecideError> {
         self.resume().await?;
         let found = self.0.store.get(tenant, id).await?;
-        let (row, _) = found.ok_or(DecideError::Unknown)?;
+        let (row, before) = found.ok_or(DecideError::Unknown)?;
         let frozen = Arc::new(self.opened(&row).ok_or(DecideError::Sealed)?);
         if frozen.shown() != *decision.shown {
             return Err(DecideError::NotShown);
@@ -131,6 +131,14 @@ impl Approvals {
         let person = person.ok_or(DecideError::Ineligible(Ineligible::Gone))?;
         self.may_decide(&person, &frozen, &settings)
             .map_err(DecideError::Ineligible)?;
+        // A no is a no at any time.
+        if decision.approves && row.state == ApprovalState::Pending {
+            let agreed = self.agreed(&before, &frozen, &settings);
+            let has_decided = before.iter().any(|it| it.operator_id == person.id);
+            let turn = eligibility::check_turn(&person, &agreed, &frozen);
+            turn.or_else(|early| if has_decided { Ok(()) } else { Err(early) })
+                .map_err(DecideError::Ineligible)?;
+        }
         let now = self.now();
         decision.decided_ms = millis(now);
         let terms = Terms {

@@ -39,6 +39,9 @@ pub enum Ineligible {
     /// The rule names others.
     #[error("the rule names other approvers")]
     NotNamed,
+    /// The person's step has not come yet.
+    #[error("the rules ask others first: your step has not come yet")]
+    NotYet,
     /// The person made the request, or owns the key it was made with.
     #[error("nobody approves their own request")]
     Requester,
@@ -75,14 +78,58 @@ fn names(duty: &Duty, person: &Person) -> bool {
         })
 }
 
-/// Whether these people, each eligible and there once, meet every duty of `call`.
-pub(crate) fn is_enough(people: &[Person], call: &FrozenCall) -> bool {
+/// The step whose turn it is once these people have agreed, each eligible, there once, and in this order; none when all duties are
+/// met. A yes counts in the step it was given in, so who agreed to one step has not agreed to the next.
+fn step_after(people: &[Person], call: &FrozenCall) -> Option<u32> {
     let duties = &call.requirement.duties;
-    !duties.is_empty()
-        && duties.iter().all(|duty| {
-            let named = people.iter().filter(|person| names(duty, person)).count();
-            u32::try_from(named).unwrap_or(u32::MAX) >= duty.quorum.max(1)
-        })
+    let mut counts = vec![0_u32; duties.len()];
+    let turn = |counts: &[u32]| {
+        let unmet = duties.iter().zip(counts);
+        let unmet = unmet.filter(|(duty, count)| **count < duty.quorum.max(1));
+        unmet.map(|(duty, _)| duty.step).min()
+    };
+    for person in people {
+        let step = turn(&counts)?;
+        for (duty, count) in duties.iter().zip(&mut counts) {
+            if duty.step == step && names(duty, person) {
+                *count = count.saturating_add(1);
+            }
+        }
+    }
+    turn(&counts)
+}
+
+/// Whether these people, in this order, meet every duty of `call`.
+pub(crate) fn is_enough(people: &[Person], call: &FrozenCall) -> bool {
+    !call.requirement.duties.is_empty() && step_after(people, call).is_none()
+}
+
+/// Whether it is the turn of `person` to agree, after these people have.
+///
+/// # Errors
+/// [`Ineligible::NotYet`] when a step before theirs is not done.
+pub(crate) fn check_turn(
+    person: &Person,
+    people: &[Person],
+    call: &FrozenCall,
+) -> Result<(), Ineligible> {
+    let Some(step) = step_after(people, call) else {
+        return Ok(());
+    };
+    let mut duties = call.requirement.duties.iter();
+    if duties.any(|duty| duty.step == step && names(duty, person)) {
+        Ok(())
+    } else if call
+        .requirement
+        .duties
+        .iter()
+        .any(|duty| duty.step > step && names(duty, person))
+    {
+        Err(Ineligible::NotYet)
+    } else {
+        // Of a step that is done: one more yes to it changes nothing.
+        Ok(())
+    }
 }
 
 /// Whether `person` may decide over `call`.
@@ -137,7 +184,7 @@ pub(crate) fn check(
 
 #[cfg(test)]
 mod tests {
-    use super::{Ineligible, Person, check, is_enough};
+    use super::{Ineligible, Person, check, check_turn, is_enough};
     use crate::{
         frozen::{Duty, Risk, tests::call},
         settings::{Settings, Unrelated},
@@ -145,7 +192,11 @@ mod tests {
 
     fn duty(approvers: &[&'static str], quorum: u32) -> Duty {
         let approvers = approvers.iter().map(|it| (*it).into()).collect();
-        Duty { approvers, quorum }
+        Duty {
+            approvers,
+            quorum,
+            step: 1,
+        }
     }
 
     fn person(name: &str, groups: &[&str]) -> Person {
@@ -193,6 +244,43 @@ mod tests {
             call.requirement.duties = duties.to_vec();
             let agreed: Vec<_> = agreed.iter().map(|at| people[*at].clone()).collect();
             assert_eq!(is_enough(&agreed, &call), expected, "{duties:?} {agreed:?}");
+        }
+    }
+
+    #[test]
+    fn steps_are_met_in_their_order() {
+        let step = |approvers, quorum, step| Duty {
+            step,
+            ..duty(approvers, quorum)
+        };
+        let people = [
+            person("ann", &["crm"]),
+            person("bob", &["security"]),
+            person("zoe", &["crm", "security"]),
+        ];
+        let two = [step(&["group:crm"], 1, 1), step(&["group:security"], 1, 2)];
+        let wide = [step(&["group:crm"], 2, 1), step(&["group:security"], 1, 4)];
+        // Duties, those who have agreed, in order, whether that is enough, and who may agree next.
+        type Case<'a> = (&'a [Duty], &'a [usize], bool, &'a [usize]);
+        let cases: [Case<'_>; 8] = [
+            (&two, &[], false, &[0, 2]),
+            (&two, &[0], false, &[0, 1, 2]),
+            (&two, &[0, 1], true, &[0, 1, 2]),
+            (&two, &[1, 0], false, &[0, 1, 2]),
+            // One yes is one step, whatever else its giver may decide over.
+            (&two, &[2], false, &[0, 1, 2]),
+            (&two, &[2, 1], true, &[0, 1, 2]),
+            (&wide, &[0], false, &[0, 2]),
+            (&wide, &[0, 2, 1], true, &[0, 1, 2]),
+        ];
+        for (duties, agreed, is_met, next) in cases {
+            let mut call = call();
+            call.requirement.duties = duties.to_vec();
+            let agreed: Vec<_> = agreed.iter().map(|at| people[*at].clone()).collect();
+            assert_eq!(is_enough(&agreed, &call), is_met, "{duties:?} {agreed:?}");
+            let may = |person| check_turn(person, &agreed, &call).is_ok();
+            let turn: Vec<_> = (0..3).filter(|at| may(&people[*at])).collect();
+            assert_eq!(turn, next, "{duties:?} {agreed:?}");
         }
     }
 

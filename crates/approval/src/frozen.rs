@@ -100,6 +100,19 @@ pub struct Duty {
     pub approvers: Vec<Arc<str>>,
     /// Different people of these who must agree.
     pub quorum: u32,
+    /// Place in the order of duties, from 1: those of a step are asked once all before it are met.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    pub step: u32,
+}
+
+/// The step of a rule that names none. It is not written: what was shown by an earlier version has the same digest.
+const fn first() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_first(step: &u32) -> bool {
+    *step == 1
 }
 
 /// Risk of a call, as its rule names it.
@@ -183,6 +196,7 @@ pub(crate) mod tests {
                 duties: vec![Duty {
                     approvers: Vec::new(),
                     quorum: 1,
+                    step: 1,
                 }],
                 uses: 1,
                 ttl_s: 900,

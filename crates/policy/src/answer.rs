@@ -27,6 +27,8 @@ const MAX_SCOPES: u64 = 16;
 const MAX_SCOPE: usize = 128;
 /// Largest quorum and list of approvers.
 const MAX_PEOPLE: u64 = 100;
+/// Most steps of an approval.
+const MAX_STEPS: u64 = 10;
 /// Most uses of one approval; whoever needs more means a rule that allows.
 const MAX_USES: u64 = 1_000;
 
@@ -125,6 +127,7 @@ pub(crate) const APPROVE_KEYS: &[&str] = &[
     "message",
     "approvers",
     "quorum",
+    "step",
     "ttl",
     "grant",
     "risk",
@@ -135,6 +138,7 @@ fn plain_terms() -> Approval {
     Approval {
         quorum: 1,
         duties: vec![ApprovalDuty {
+            step: 1,
             approvers: Vec::new(),
             quorum: 1,
         }],
@@ -168,7 +172,13 @@ fn terms(object: &Object) -> Result<Approval, Odd> {
         Some(Value::String(word)) if **word == *"high" => Risk::High,
         Some(_) => return Err("`risk` is neither low nor high"),
     };
+    let step = match field(object, "step").map(Value::as_u64) {
+        None => 1,
+        Some(Ok(step @ 1..=MAX_STEPS)) => u32::try_from(step).unwrap_or(1),
+        Some(Ok(_) | Err(_)) => return Err("`step` is out of range"),
+    };
     terms.duties = vec![ApprovalDuty {
+        step,
         approvers: terms.approvers.clone(),
         quorum: terms.quorum,
     }];

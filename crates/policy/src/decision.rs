@@ -61,6 +61,8 @@ pub struct Approval {
 /// What one `approve` rule demands.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ApprovalDuty {
+    /// Place in the order of duties, from 1: those of a step are asked once all before it are met.
+    pub step: u32,
     /// `group:<name>` or `user:<name>`, sorted, without repetition; empty means whoever the operator appointed.
     pub approvers: Vec<Arc<str>>,
     /// How many different people of these must agree; at least 1.
@@ -208,11 +210,13 @@ mod tests {
         let approvers = proptest::collection::vec("(group|user):[ab]", 0..3);
         let time = || proptest::option::of((1..100_u64).prop_map(Duration::from_secs));
         let risk = prop_oneof![Just(Risk::Low), Just(Risk::High)];
-        (approvers, 1..4_u32, time(), 1..5_u32, time(), risk).prop_map(
-            |(approvers, quorum, ttl, uses, valid_for, risk)| {
+        let steps = 1..3_u32;
+        (approvers, 1..4_u32, time(), 1..5_u32, time(), risk, steps).prop_map(
+            |(approvers, quorum, ttl, uses, valid_for, risk, step)| {
                 let approvers: Vec<Arc<str>> = approvers.into_iter().map(Into::into).collect();
                 Approval {
                     duties: vec![ApprovalDuty {
+                        step,
                         approvers: approvers.clone(),
                         quorum,
                     }],

@@ -234,6 +234,9 @@ pub(crate) fn result(decision: &Decision) -> Value {
             let mut members = Members::default();
             members.value("approvers", texts(&duty.approvers));
             members.value("quorum", Value::from(u64::from(duty.quorum)));
+            if duty.step > 1 {
+                members.value("step", Value::from(u64::from(duty.step)));
+            }
             members.done()
         };
         // One is what stands above already.

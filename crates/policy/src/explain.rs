@@ -163,8 +163,15 @@ fn summary(decision: &Decision, layers: &[LayerReport]) -> String {
                 [] => String::new(),
                 those => format!(" from {}", those.join(", ")),
             };
+            let mut steps: Vec<_> = approval.duties.iter().map(|duty| duty.step).collect();
+            steps.sort_unstable();
+            steps.dedup();
+            let steps = match steps.len() {
+                0 | 1 => String::new(),
+                more => format!(" in {more} steps"),
+            };
             let places = places(layers, &["approve"]);
-            format!("Needs {how_many}{who}: {reasons}{places}")
+            format!("Needs {how_many}{who}{steps}: {reasons}{places}")
         }
         Effect::Deny => {
             let first = decision.reasons.first();

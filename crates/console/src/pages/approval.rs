@@ -62,6 +62,8 @@ pub(super) struct FactLine {
 }
 
 struct DutyLine {
+    /// Its step, where there are several.
+    step: Option<u32>,
     text: String,
     approvers: Vec<Hostile>,
 }
@@ -340,6 +342,7 @@ fn reasons(call: &FrozenCall) -> Vec<ReasonLine> {
 }
 
 fn duties(requirement: &Requirement) -> Vec<DutyLine> {
+    let has_steps = requirement.duties.iter().any(|duty| duty.step > 1);
     let line = |duty: &keepgate_approval::Duty| DutyLine {
         text: match (duty.approvers.len(), duty.quorum.max(1)) {
             (0, 1) => "Needs one approval, of any operator who may approve".to_owned(),
@@ -350,6 +353,7 @@ fn duties(requirement: &Requirement) -> Vec<DutyLine> {
             (_, 1) => "Needs one approval, of any of".to_owned(),
             (_, count) => format!("Needs approvals of {count} different people, of"),
         },
+        step: has_steps.then_some(duty.step),
         approvers: duty.approvers.iter().map(|it| Hostile::brief(it)).collect(),
     };
     requirement.duties.iter().map(line).collect()

@@ -322,6 +322,7 @@ fn requirement(decision: &Decision, terms: &Approval, defaults: &Terms) -> Requi
     let duties = terms.duties.iter().map(|duty| Duty {
         approvers: duty.approvers.clone(),
         quorum: duty.quorum,
+        step: duty.step,
     });
     let ttl = terms.ttl_or(defaults.ttl).min(Terms::MAX_TTL);
     let valid_for = terms.valid_for_or(defaults.valid_for);

@@ -104,7 +104,7 @@ fn long_messages_are_cut_at_a_character() {
 fn questions_join() {
     let (approval, reasons) = approval(&set(
         r#"[{"code": "a", "approvers": ["group:x", "user:y"], "ttl": "2h"},
-            {"code": "b", "approvers": ["group:x"], "quorum": 3, "ttl": "15m"}, "plain"]"#,
+            {"code": "b", "approvers": ["group:x"], "quorum": 3, "ttl": "15m", "step": 2}, "plain"]"#,
     ))
     .unwrap();
     assert_eq!(approval.approvers, ["group:x".into(), "user:y".into()]);
@@ -113,12 +113,17 @@ fn questions_join() {
         (3, Some(Duration::from_secs(900)))
     );
     assert_eq!(reasons.len(), 3);
+    let steps: Vec<_> = approval.duties.iter().map(|duty| duty.step).collect();
+    assert_eq!(steps, [1, 1, 2]);
 }
 
 #[test]
 fn questions_that_cannot_be_put_are_odd() {
     for json in [
         r#"[{"code": "a", "quorum": 0}]"#,
+        r#"[{"code": "a", "step": 0}]"#,
+        r#"[{"code": "a", "step": 11}]"#,
+        r#"[{"code": "a", "step": "1"}]"#,
         r#"[{"code": "a", "quorum": -1}]"#,
         r#"[{"code": "a", "quorum": 1.5}]"#,
         r#"[{"code": "a", "ttl": "15"}]"#,

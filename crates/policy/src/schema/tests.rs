@@ -56,6 +56,8 @@ fn an_entry_is_one_for_the_schema_when_it_is_one_for_the_gateway() {
         ),
         ("approve", json!({"code": "x", "approvers": ["sec"]}), false),
         ("approve", json!({"code": "x", "quorum": 0}), false),
+        ("approve", json!({"code": "x", "step": 2}), true),
+        ("approve", json!({"code": "x", "step": 11}), false),
         ("approve", json!({"code": "x", "ttl": "15 minutes"}), false),
         ("approve", json!({"code": "x", "ttl": "0s"}), false),
         ("redact", json!({"result": "/items/*/ssn"}), true),

@@ -57,7 +57,7 @@ statements! {
             WHERE tenant = ? AND id = ? AND state = 'pending'";
     /// The decisions on a request.
     DECISIONS = "SELECT operator_id, operator, approves, decided_ms, shown, reason, state, recorded FROM approval_decisions \
-                 WHERE tenant = ? AND approval = ? ORDER BY decided_ms, operator_id";
+                 WHERE tenant = ? AND approval = ? ORDER BY decided_ms, rowid";
     /// Takes a use of an approved request.
     CONSUME = concat!("UPDATE approvals SET uses_left = uses_left - 1, \
                state = CASE WHEN uses_left = 1 THEN 'consumed' ELSE state END \
@@ -80,7 +80,8 @@ statements! {
     /// A request with this digest of which a use may yet be given back.
     IN_USE = "SELECT used.approval AS id FROM approval_uses AS used \
               CROSS JOIN approvals AS its ON its.tenant = used.tenant AND its.id = used.approval \
-              WHERE used.tenant = ? AND used.approval > '' AND used.state = 'consumed' AND its.digest = ? LIMIT 1";
+              WHERE used.tenant = ? AND used.approval > '' AND used.state = 'consumed' AND used.sent_ms IS NULL \
+              AND its.digest = ? LIMIT 1";
     /// Takes back what a no overtakes: a yes to the same call that may be used, or of which a use may yet be given back.
     OVERTAKE = "UPDATE approvals SET state = 'revoked', ended_ms = ?3, ended_by = ?4, end_code = 'denied', end_message = ?5 \
                 WHERE tenant = ?1 AND id IN \

@@ -418,6 +418,12 @@ async fn nothing_is_asked_while_a_decision_counts_or_a_use_may_come_back() {
     deny(&store, "ap_2", 2_700).await;
     assert_eq!(ask(4, 2_800).await, Insertion::Decided);
     assert_eq!(ask(4, 3_200).await, Insertion::Inserted);
+    // One that was sent comes back no more, however long its call takes.
+    approve(&store, "ap_4", 3_300).await;
+    let taken = store.consume(&tenant(), "ap_4", "au_2", "d", 3_400).await;
+    taken.expect("consumed").expect("taken").claim();
+    assert!(store.send(&tenant(), "au_2", 3_500).await.expect("sent"));
+    assert_eq!(ask(5, 3_600).await, Insertion::Inserted);
 }
 
 #[tokio::test]

@@ -120,7 +120,15 @@ fn terms(lines: &mut Lines, requirement: &Value) {
             [] => "any operator who may approve".to_owned(),
             named => named.join(", "),
         };
-        lines.add("approvers", &format!("{} of {who}", at(duty, "/quorum")));
+        // The first step is not written.
+        let step = match at(duty, "/step").as_u64() {
+            None => String::new(),
+            Some(step) => format!(", in step {step}"),
+        };
+        lines.add(
+            "approvers",
+            &format!("{} of {who}{step}", at(duty, "/quorum")),
+        );
     }
     lines.of("risk", requirement, "/risk");
     let seconds = at(requirement, "/valid_for_s");
@@ -194,7 +202,7 @@ mod tests {
                 "caller": {"subject": "agent", "kind": "machine", "key": "k1"},
                 "requirement": {
                     "reasons": [["payment", "moves money"]],
-                    "duties": [{"approvers": ["group:crm"], "quorum": 2}, {"approvers": [], "quorum": 1}], "risk": "high",
+                    "duties": [{"approvers": ["group:crm"], "quorum": 2}, {"approvers": [], "quorum": 1, "step": 2}], "risk": "high",
                 },
             },
         });
@@ -213,7 +221,7 @@ mod tests {
             caller       agent (machine), key k1
             because      moves money (payment)
             approvers    2 of group:crm
-            approvers    1 of any operator who may approve
+            approvers    1 of any operator who may approve, in step 2
             risk         high
             valid for    null s after the approval
             uses         1 left

@@ -116,6 +116,15 @@ async fn hostile_texts_stay_text_on_every_page() {
 fn view(text: &str) -> View {
     let string = serde_json::to_string(text).unwrap();
     let json = format!("{{{string}:{{\"a\":[{string},1.50,true,null,{{}}],{string}:{string}}}}}");
+    let duty = Duty {
+        approvers: vec![text.into()],
+        quorum: 2,
+        step: 2,
+    };
+    view_of(text, &json, duty)
+}
+
+fn view_of(text: &str, json: &str, duty: Duty) -> View {
     let some = || Some(text.into());
     View {
         id: text.into(),
@@ -131,8 +140,8 @@ fn view(text: &str) -> View {
             server: text.into(),
             method: text.into(),
             subject: some(),
-            arguments: Some(json.clone().into()),
-            others: Some(json.clone().into()),
+            arguments: Some(json.into()),
+            others: Some(json.into()),
             sent: Some(json.into()),
             fingerprint: some(),
             destination: Arc::new(Destination {
@@ -154,10 +163,7 @@ fn view(text: &str) -> View {
             client: Some((text.into(), text.into())),
             requirement: Requirement {
                 reasons: vec![(text.into(), text.into())],
-                duties: vec![Duty {
-                    approvers: vec![text.into()],
-                    quorum: 2,
-                }],
+                duties: vec![duty],
                 uses: 1,
                 ttl_s: 900,
                 valid_for_s: 900,
