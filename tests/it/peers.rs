@@ -37,6 +37,7 @@ mod logs;
 mod matrix;
 mod mutual_tls;
 mod nulls;
+mod opa;
 mod operations;
 mod overload;
 mod permissions;

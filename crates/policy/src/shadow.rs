@@ -3,15 +3,17 @@
 //! The clock of an evaluation is looked at between steps, never inside a built-in function: one that can be made to
 //! answer something huge, or to panic, is covered by one of the same name that looks at what it is given first.
 
-use std::collections::HashMap;
-use std::num::NonZeroUsize;
-use std::sync::Arc;
+mod answers;
+mod re2;
+mod regexes;
 
-use regex::{Regex, RegexBuilder};
+use std::num::NonZeroUsize;
+
 use regorus::unstable::{BUILTINS, BuiltinFcn, Expr, Ref, Span};
 use regorus::{Engine, Source, Value};
 
-use crate::functions;
+pub(crate) use self::regexes::Patterns;
+use crate::functions::{self, network};
 
 /// Largest text a function may make, in bytes.
 const MAX_TEXT: usize = 4 * 1024 * 1024;
@@ -23,18 +25,10 @@ const MAX_SHIFT: u64 = 256;
 /// Largest YAML document read from a text, in bytes.
 const MAX_YAML: usize = 64 * 1024;
 
-/// The function that is covered for its speed alone: the one below copies the compiled pattern for each use, and with
-/// it makes anew what a search works in, under a lock all threads share.
-const MATCH: &str = "regex.match";
-/// Most patterns an engine keeps compiled; a pattern may come out of the arguments.
-const MAX_PATTERNS: usize = 512;
-/// Largest compiled pattern, in bytes: the bound of the function below.
-const MAX_PATTERN: usize = 100 * 1024;
-
 type Guard = fn(&[Value]) -> Result<(), &'static str>;
 
 /// The functions that are covered, with their number of parameters and what is looked at.
-const SHADOWS: [(&str, u8, Guard); 15] = [
+const SHADOWS: [(&str, u8, Guard); 26] = [
     ("numbers.range", 2, range),
     ("numbers.range_step", 3, stepped_range),
     ("strings.replace_n", 2, replace_many),
@@ -44,26 +38,66 @@ const SHADOWS: [(&str, u8, Guard); 15] = [
     ("sprintf", 2, sprintf),
     ("bits.lsh", 2, shift),
     ("to_number", 1, number),
-    ("units.parse", 1, number),
-    ("units.parse_bytes", 1, number),
+    ("units.parse", 1, unit),
+    ("units.parse_bytes", 1, byte_unit),
     ("json.unmarshal", 1, document),
     ("yaml.unmarshal", 1, small_document),
     ("net.cidr_expand", 1, addresses),
     ("json.patch", 2, patch),
+    ("object.subset", 2, alike),
+    // These are undefined where OPA fails, or where the number is too large for them.
+    ("array.slice", 3, anything),
+    ("bits.and", 2, anything),
+    ("bits.negate", 1, anything),
+    ("bits.or", 2, anything),
+    ("bits.rsh", 2, anything),
+    ("bits.xor", 2, anything),
+    ("time.parse_ns", 2, anything),
+    ("time.parse_rfc3339_ns", 1, timestamp),
+    ("indexof", 2, needle),
+    ("indexof_n", 2, needle),
+];
+
+type Replacement = fn(&[Value], &mut Patterns) -> Result<Value, String>;
+
+/// The functions that are replaced, since the evaluator's own answer differs from OPA's.
+const REPLACED: [(&str, u8, Replacement); 16] = [
+    ("count", 1, answers::count),
+    ("lower", 1, answers::lower),
+    ("upper", 1, answers::upper),
+    ("net.cidr_contains", 2, |values, _| {
+        network::contains(values)
+    }),
+    ("net.cidr_expand", 1, |values, _| network::expand(values)),
+    ("net.cidr_is_valid", 1, |values, _| {
+        network::is_valid(values)
+    }),
+    ("regex.find_all_string_submatch_n", 3, regexes::find_groups),
+    ("regex.find_n", 3, regexes::find),
+    ("regex.is_valid", 1, regexes::is_valid),
+    ("regex.match", 2, regexes::matches),
+    ("regex.replace", 3, regexes::replace),
+    ("regex.split", 2, regexes::split),
+    ("regex.template_match", 4, regexes::template),
+    ("time.add_date", 4, answers::add_date),
+    ("urlquery.decode", 1, answers::query),
+    ("urlquery.decode_object", 1, answers::query_members),
 ];
 
 /// Whether a function is covered: such a one has no form with an output parameter.
 pub(crate) fn covers(name: &str) -> bool {
-    name == MATCH || SHADOWS.iter().any(|(covered, _, _)| *covered == name)
+    covered().any(|(covered, _)| covered == name)
+}
+
+/// All of them with their number of parameters; some are in both lists.
+fn covered() -> impl Iterator<Item = (&'static str, u8)> {
+    let looked_at = SHADOWS.iter().map(|(name, arity, _)| (*name, *arity));
+    looked_at.chain(REPLACED.iter().map(|(name, arity, _)| (*name, *arity)))
 }
 
 /// Covers the functions in an engine.
 pub(crate) fn install(engine: &mut Engine) -> Result<(), String> {
-    for (name, arity) in SHADOWS
-        .iter()
-        .map(|(name, arity, _)| (*name, *arity))
-        .chain([(MATCH, 2)])
-    {
+    for (name, arity) in covered().collect::<std::collections::BTreeSet<_>>() {
         let function = Function::new(name, usize::from(arity))
             .ok_or_else(|| format!("no function `{name}`"))?;
         let mut patterns = Patterns::default();
@@ -78,36 +112,13 @@ pub(crate) fn install(engine: &mut Engine) -> Result<(), String> {
     Ok(())
 }
 
-/// Compiled patterns of `regex.match`, owned by one evaluator.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Patterns(HashMap<Arc<str>, Regex>);
-
-impl Patterns {
-    fn matches(&mut self, values: &[Value]) -> Result<Value, String> {
-        let (Some(Value::String(pattern)), Some(Value::String(subject))) =
-            (values.first(), values.get(1))
-        else {
-            return Err(format!("`{MATCH}` expects texts"));
-        };
-        if let Some(regex) = self.0.get(pattern) {
-            return Ok(Value::Bool(regex.is_match(subject)));
-        }
-        let built = RegexBuilder::new(pattern).size_limit(MAX_PATTERN).build();
-        let regex = built.map_err(|_| format!("`{MATCH}`: no valid pattern"))?;
-        let matches = regex.is_match(subject);
-        if self.0.len() < MAX_PATTERNS {
-            self.0.insert(Arc::clone(pattern), regex);
-        }
-        Ok(Value::Bool(matches))
-    }
-}
-
 /// A built-in function as it may be called: with what is looked at first, where it is covered.
 #[derive(Clone)]
 pub(crate) struct Function {
     name: &'static str,
     function: BuiltinFcn,
     guard: Option<Guard>,
+    replacement: Option<Replacement>,
     place: Span,
     parameters: Vec<Ref<Expr>>,
 }
@@ -132,6 +143,10 @@ impl Function {
             .iter()
             .find(|(covered, _, _)| covered == name)
             .map(|(_, _, guard)| *guard);
+        let replacement = REPLACED
+            .iter()
+            .find(|(replaced, _, _)| replaced == name)
+            .map(|(_, _, replacement)| *replacement);
         let (length, lines) = (NonZeroUsize::MIN, NonZeroUsize::MIN);
         let source =
             Source::from_contents_with_limits((*name).to_owned(), String::new(), length, lines)
@@ -155,6 +170,7 @@ impl Function {
             name,
             function: *function,
             guard,
+            replacement,
             place,
             parameters,
         })
@@ -166,14 +182,18 @@ impl Function {
 
     /// Calls it strictly: a wrong type is an error. No value may be undefined.
     pub(crate) fn call(&self, values: &[Value], patterns: &mut Patterns) -> Result<Value, String> {
-        if self.name == MATCH {
-            return patterns.matches(values);
-        }
+        let named = |why: &str| format!("`{}`: {why}", self.name);
         if let Some(guard) = self.guard {
-            guard(values).map_err(|why| format!("`{}`: {why}", self.name))?;
+            guard(values).map_err(named)?;
         }
-        (self.function.0)(&self.place, &self.parameters, values, true)
-            .map_err(|error| error.to_string())
+        if let Some(replacement) = self.replacement {
+            return replacement(values, patterns).map_err(|why| named(&why));
+        }
+        match (self.function.0)(&self.place, &self.parameters, values, true) {
+            // Under `not` it would let a call pass.
+            Ok(Value::Undefined) if self.guard.is_some() => Err(named("no answer")),
+            answer => answer.map_err(|error| error.to_string()),
+        }
     }
 }
 
@@ -303,11 +323,76 @@ fn shift(values: &[Value]) -> Result<(), &'static str> {
 fn number(values: &[Value]) -> Result<(), &'static str> {
     match text(values, 0) {
         Some(text) if text.len() > 64 => Err("the number is too long"),
+        Some(text) if text.contains(char::is_whitespace) => Err("a number has no spaces"),
         Some(text) if text.contains(['e', 'E']) && !small_exponent(text) => {
             Err("the exponent is out of range")
         }
         Some(_) | None => Ok(()),
     }
+}
+
+/// Units that OPA knows, in lower case; the evaluator knows more, with meanings of their own.
+const UNITS: [&str; 13] = [
+    "", "m", "k", "g", "t", "p", "e", "ki", "mi", "gi", "ti", "pi", "ei",
+];
+
+/// A number with a unit, and nothing that only the evaluator takes for one.
+fn suffixed(values: &[Value], known: impl Fn(&str) -> bool) -> Result<(), &'static str> {
+    number(values)?;
+    let Some(text) = text(values, 0) else {
+        return Ok(());
+    };
+    let text = text.trim_matches('"');
+    let digits = |letter: char| letter.is_ascii_digit() || letter == '.';
+    let suffix = text.rfind(digits).and_then(|at| text.get(at + 1..));
+    let suffix = suffix.ok_or("no number")?.to_ascii_lowercase();
+    if text.contains('_') || !known(&suffix) {
+        Err("no known unit")
+    } else {
+        Ok(())
+    }
+}
+
+fn unit(values: &[Value]) -> Result<(), &'static str> {
+    suffixed(values, |suffix| UNITS.contains(&suffix))
+}
+
+fn byte_unit(values: &[Value]) -> Result<(), &'static str> {
+    suffixed(values, |suffix| {
+        UNITS.contains(&suffix.strip_suffix('b').unwrap_or(suffix)) && suffix != "b"
+    })
+}
+
+/// Two collections of which the one can be a part of the other.
+fn alike(values: &[Value]) -> Result<(), &'static str> {
+    match (values.first(), values.get(1)) {
+        (Some(Value::Object(_)), Some(Value::Object(_)))
+        | (Some(Value::Set(_)), Some(Value::Set(_)))
+        | (Some(Value::Array(_)), Some(Value::Array(_) | Value::Set(_))) => Ok(()),
+        _ => Err("the arguments must be collections of one kind"),
+    }
+}
+
+/// Upper-case letters between date, time and zone, and no leap second.
+fn timestamp(values: &[Value]) -> Result<(), &'static str> {
+    match text(values, 0) {
+        Some(text) if text.contains([' ', 't', 'z']) || text.get(17..19) == Some("60") => {
+            Err("no time in the form of RFC 3339")
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// An empty text is at no place.
+fn needle(values: &[Value]) -> Result<(), &'static str> {
+    match text(values, 1) {
+        Some("") => Err("an empty text is looked for"),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn anything(_: &[Value]) -> Result<(), &'static str> {
+    Ok(())
 }
 
 /// Looks behind every `e`: a unit may be spelled with one too.

@@ -10,6 +10,8 @@ use super::{Answer, text_at};
 
 /// Longest notation of a network, with room to spare.
 const MAX_NOTATION: usize = 64;
+/// Most addresses of a network that is expanded.
+const MAX_ADDRESSES: u128 = 4_096;
 /// Most networks in one call; of `net.cidr_contains_matches` most pairs that are compared.
 const MAX_NETWORKS: usize = 10_000;
 
@@ -23,7 +25,15 @@ struct Range {
 }
 
 impl Range {
+    /// An IPv4 address in the form of IPv6 is one of IPv4, and so is a network of such: a list of what is denied holds
+    /// whichever way a listener writes its peers.
     fn new(address: IpAddr, prefix: u32) -> Option<Self> {
+        let (address, prefix) = match (address, prefix.checked_sub(96)) {
+            (IpAddr::V6(six), Some(below)) => six
+                .to_ipv4_mapped()
+                .map_or((address, prefix), |four| (IpAddr::V4(four), below)),
+            (IpAddr::V4(_) | IpAddr::V6(_), _) => (address, prefix),
+        };
         let (six, bits, address): (bool, u32, u128) = match address {
             IpAddr::V4(address) => (false, 32, u128::from(u32::from(address))),
             IpAddr::V6(address) => (true, 128, u128::from(address)),
@@ -38,8 +48,7 @@ impl Range {
 
     fn network(text: &str) -> Result<Self, String> {
         let parsed = text.split_once('/').and_then(|(address, prefix)| {
-            let digits = prefix.bytes().all(|byte| byte.is_ascii_digit());
-            let plain = digits && (prefix == "0" || !prefix.starts_with('0'));
+            let plain = prefix.bytes().all(|byte| byte.is_ascii_digit());
             Self::new(
                 address.parse().ok()?,
                 prefix.parse().ok().filter(|_| plain)?,
@@ -70,6 +79,14 @@ impl Range {
         self.six == other.six && self.first <= other.last && other.first <= self.last
     }
 
+    fn address_at(&self, number: u128) -> IpAddr {
+        if self.six {
+            IpAddr::V6(Ipv6Addr::from(number))
+        } else {
+            IpAddr::V4(Ipv4Addr::from(u32::try_from(number).unwrap_or(u32::MAX)))
+        }
+    }
+
     /// The fewest networks that are this range, in order.
     fn networks(&self) -> Vec<String> {
         let bits: u32 = if self.six { 128 } else { 32 };
@@ -85,11 +102,7 @@ impl Range {
                         .is_some_and(|last| last <= self.last)
                 })
                 .unwrap_or(0);
-            let address = if self.six {
-                IpAddr::V6(Ipv6Addr::from(first))
-            } else {
-                IpAddr::V4(Ipv4Addr::from(u32::try_from(first).unwrap_or(u32::MAX)))
-            };
+            let address = self.address_at(first);
             found.push(format!("{address}/{}", bits - size));
             let last = first | ones(size);
             next = last.checked_add(1).filter(|_| last < self.last);
@@ -104,6 +117,32 @@ const fn ones(count: u32) -> u128 {
         Some(ones) => ones,
         None => 0,
     }
+}
+
+/// `net.cidr_contains`: whether a network contains another, or an address.
+pub(crate) fn contains(values: &[Value]) -> Answer {
+    let network = Range::network(text_at(values, 0, MAX_NOTATION)?)?;
+    let other = Range::either(text_at(values, 1, MAX_NOTATION)?)?;
+    Ok(Value::Bool(network.contains(&other)))
+}
+
+/// `net.cidr_is_valid`: whether something is the notation of a network.
+pub(crate) fn is_valid(values: &[Value]) -> Answer {
+    let network = text_at(values, 0, MAX_NOTATION).and_then(Range::network);
+    Ok(Value::Bool(network.is_ok()))
+}
+
+/// `net.cidr_expand`: all addresses of a network.
+pub(crate) fn expand(values: &[Value]) -> Answer {
+    let range = Range::network(text_at(values, 0, MAX_NOTATION)?)?;
+    if range.last - range.first >= MAX_ADDRESSES {
+        return Err("the network is too large".to_owned());
+    }
+    let mut set = Set::new();
+    for address in range.first..=range.last {
+        set.insert(Value::from(range.address_at(address).to_string().as_str()));
+    }
+    Ok(Value::Set(set.into()))
 }
 
 /// `net.cidr_intersects`: whether two networks have an address in common.

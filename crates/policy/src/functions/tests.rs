@@ -131,3 +131,35 @@ fn facts_about_arguments() {
     }
     assert!(evaluated("facts.mentions(`x`, [5])", Value::Null).is_err());
 }
+
+/// With a listener for both families every IPv4 peer is in the form of IPv6.
+#[test]
+fn mapped_addresses_are_those_of_ipv4() {
+    for (expression, answer) in [
+        ("net.cidr_contains(`10.0.0.0/8`, `::ffff:10.1.2.3`)", "true"),
+        (
+            "net.cidr_contains(`::ffff:10.0.0.0/104`, `10.1.2.3`)",
+            "true",
+        ),
+        ("net.cidr_contains(`::/0`, `::ffff:10.1.2.3`)", "false"),
+        (
+            "net.cidr_contains_matches([`10.0.0.0/8`], [`::ffff:10.1.2.3`])",
+            "[[0,0]]",
+        ),
+        (
+            "net.cidr_intersects(`10.0.0.0/8`, `::ffff:10.1.0.0/112`)",
+            "true",
+        ),
+        (
+            "net.cidr_merge([`::ffff:10.0.0.0/104`])",
+            "[\"10.0.0.0/8\"]",
+        ),
+        (
+            "net.cidr_expand(`::ffff:10.0.0.0/127`)",
+            "[\"10.0.0.0\",\"10.0.0.1\"]",
+        ),
+    ] {
+        let found = evaluated(expression, Value::Null).unwrap();
+        assert_eq!(found.to_string(), answer, "{expression}");
+    }
+}

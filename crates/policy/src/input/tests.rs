@@ -83,7 +83,8 @@ fn documents() -> Vec<(&'static str, Value)> {
         id: "",
         request: RequestFacts {
             unix_nanos: 1_795_170_600_123_456_789,
-            ip: Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1))),
+            // As a listener for both families has it; a rule sees the form of IPv4.
+            ip: Some(IpAddr::V6(Ipv4Addr::new(10, 0, 0, 1).to_ipv6_mapped())),
             size: 321,
             trace: None,
         },

@@ -64,7 +64,7 @@ fn every_outcome_is_told_with_its_place() {
         [
             "5 test_passes passed 0",
             "6 test_fails failed 0",
-            "7 test_breaks a_test.rego:7:22: `lower` expects string argument. Got `5` instead 0",
+            "7 test_breaks a_test.rego:7:21: `lower`: argument 1 must be a text 0",
             "8 todo_test_later skipped 0",
             "9 test_cases failed 2",
         ]

@@ -107,6 +107,50 @@ fn patterns_match_as_before() {
     assert!(evaluated(r"regex.match(`(\\w{1000}){1000}`, `a`)", "{}").is_err());
 }
 
+/// A pattern written for RE2 takes no more here.
+#[test]
+fn patterns_are_read_as_in_re2() {
+    for (pattern, subject, answer) in [
+        (r"^\w+@acme\.example$", "é@acme.example", "false"),
+        (r"^\w+@acme\.example$", "e@acme.example", "true"),
+        (r"^\d+$", "٣", "false"),
+        (r"\s", "\u{2003}", "false"),
+        (r"\bé", "é", "false"),
+        (r"^[\w.]+$", "é", "false"),
+        (r"^[^\W]+$", "é", "false"),
+        (r"(?i)^\w$", "\u{212a}", "true"),
+        ("^[a&&b]$", "&", "true"),
+        ("^[[a]$", "[", "true"),
+        (r"\<b", "a<b", "true"),
+        ("^a{,2}$", "aa", "false"),
+        (r"^\Qa.b\E$", "axb", "false"),
+        (r"^\101$", "A", "true"),
+    ] {
+        let input = serde_json::json!({ "p": pattern, "s": subject }).to_string();
+        for call in [
+            "regex.match(input.p, input.s)",
+            "count(regex.find_n(input.p, input.s, 1)) == 1",
+        ] {
+            assert_eq!(
+                evaluated(call, &input).as_deref(),
+                Ok(answer),
+                "{pattern} {subject}"
+            );
+        }
+    }
+    for pattern in [
+        r"\u0041", "(?x) a", "(?=a)", "a**", r"(a)\1", r"\b{", "x{1001}", "[[:no:]]", r"\", "[a",
+        r"\x{", r"\p{", "(?",
+    ] {
+        let input = serde_json::json!({ "p": pattern }).to_string();
+        let answer = evaluated("regex.match(input.p, `a`)", &input);
+        assert!(
+            answer.is_err() || pattern == r"\b{",
+            "{pattern}: {answer:?}"
+        );
+    }
+}
+
 #[test]
 fn undefined_stays_undefined() {
     assert_eq!(
