@@ -365,7 +365,7 @@ fn decode_root(root: &Node, faults: &mut Faults) -> Option<Raw> {
 fn read_lossy(path: &Path) -> Option<String> {
     use std::io::Read;
     let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).ok()?;
+    let file = keepgate_files::open(path).ok()?;
     let read = file.take(document::MAX_SIZE as u64).read_to_end(&mut bytes);
     read.ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
@@ -375,7 +375,7 @@ fn read_lossy(path: &Path) -> Option<String> {
 fn read(path: &Path) -> Result<String, String> {
     use std::io::Read;
     let mut bytes = Vec::new();
-    let opened = std::fs::File::open(path);
+    let opened = keepgate_files::open(path);
     // One byte more than is allowed tells a file that is too large from one that just fits.
     let cap = document::MAX_SIZE as u64 + 1;
     let outcome = opened.and_then(|file| file.take(cap).read_to_end(&mut bytes));

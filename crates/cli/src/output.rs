@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use clap::ValueEnum;
+use keepgate_mcp::visible::visible;
 use serde::Serialize;
 
 /// For whom answers are printed.
@@ -34,13 +35,28 @@ impl<'a> Output<'a> {
         text: impl FnOnce(&T) -> String,
     ) -> io::Result<()> {
         match self.format {
-            Format::Text => self.place.write_all(text(value).as_bytes())?,
+            Format::Text => self.place.write_all(on_terminal(&text(value)).as_bytes())?,
             Format::Json => {
                 serde_json::to_writer(&mut self.place, value)?;
                 self.place.write_all(b"\n")?;
             }
         }
         self.place.flush()
+    }
+
+    /// Prints an act that is done. What standard output does not take goes to standard error, and is no failure: it would read as
+    /// if nothing had been done.
+    pub(crate) fn report<T: Serialize>(&mut self, value: &T, text: impl FnOnce(&T) -> String) {
+        let text = text(value);
+        if let Err(error) = self.print(value, |_| text.clone()) {
+            let said = writeln!(
+                io::stderr(),
+                "{}It is done. It could not be printed on standard output: {error}",
+                on_terminal(&text)
+            );
+            // The code to end with is all that is left then.
+            drop(said);
+        }
     }
 
     /// The form that was asked for.
@@ -70,6 +86,12 @@ impl<'a> Output<'a> {
     }
 }
 
+/// A text of ours with texts of others in it: line by line, so that none of them acts on the terminal or begins a line.
+fn on_terminal(text: &str) -> String {
+    let lines: Vec<String> = text.split('\n').map(visible).collect();
+    lines.join("\n")
+}
+
 /// Rows under their headings, columns as wide as they need to be.
 pub(crate) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
     let mut widths = headings.map(|heading| heading.chars().count());
@@ -95,7 +117,41 @@ pub(crate) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -
 
 #[cfg(test)]
 mod tests {
-    use super::table;
+    use std::io::{self, Write};
+
+    use super::{Format, Output, table};
+
+    /// A place that takes nothing, as a full disk.
+    struct Full;
+
+    impl Write for Full {
+        fn write(&mut self, _bytes: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn texts_of_others_do_not_act_on_the_terminal() {
+        let mut printed = Vec::new();
+        let mut output = Output::new(Format::Text, &mut printed);
+        let text = "call a\u{1b}[31m\r\u{202e}b\tc\nid 1\n";
+        output.print(&(), |()| text.to_owned()).unwrap();
+        let expected = "call a\\u{1b}[31m\\u{d}\\u{202e}b\tc\nid 1\n";
+        assert_eq!(String::from_utf8(printed).unwrap(), expected);
+    }
+
+    #[test]
+    fn an_act_that_cannot_be_printed_is_done_all_the_same() {
+        let mut full = Full;
+        let mut output = Output::new(Format::Text, &mut full);
+        assert!(output.print(&(), |()| "KILLED".to_owned()).is_err());
+        // Returns: there is no failure to end with.
+        output.report(&(), |()| "KILLED\n".to_owned());
+    }
 
     #[test]
     fn columns_are_as_wide_as_they_need_to_be() {

@@ -95,12 +95,11 @@ async fn serve(
     // Before the first of them is opened.
     let descriptors = Descriptors::raise();
     // A disk, a policy or a bundle's server may hold the start up for long, and somebody else decides to wait no longer.
-    let opened = tokio::select! {
+    let (opened, kills, gateway) = tokio::select! {
         biased;
         opened = open(&configuration, runtimes) => opened?,
         () = signals.end() => return ended_early(),
     };
-    let (opened, kills, gateway) = opened;
     let bundles = Arc::clone(&opened.bundles);
     let exporter = telemetry::start(&configuration.telemetry, &opened.shared)?;
     let log = decisions::start(&configuration, &opened.shared, &open::node())?;
@@ -127,6 +126,7 @@ async fn serve(
     reloader.record_start().await;
     // Before anybody is told that it is ready: what changes from then on is noticed.
     let mut changes = watch::Watch::start(reloader.watched());
+    let access = runtimes.operators().spawn(reloader.follow_access());
     let mut looking = runtimes
         .within_data(async { bundles.start(&reloader.shared) })
         .await;
@@ -147,7 +147,7 @@ async fn serve(
         () = signals.end() => tracing::warn!("ended by a second signal: calls that ran have no outcome on record, `keepgate audit verify` counts them"),
     }
     approvals::end(approving).await;
-    for task in tasks {
+    for task in tasks.into_iter().chain([access]) {
         task.abort();
     }
     runtimes.within_data(bundles.close()).await;

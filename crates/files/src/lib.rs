@@ -10,6 +10,6 @@ mod rule;
 
 pub use error::FileError;
 pub use lock::{Lock, lock};
-pub use read::{check, check_directory, read, read_or_create, read_secret};
+pub use read::{check, check_directory, open, read, read_or_create, read_secret};
 pub use replace::{Replacement, create_directory, replace, replace_public};
 pub use rotate::Rotated;

@@ -19,6 +19,22 @@ use crate::{
 /// Largest file of ours that is read, in bytes: some hundred thousand keys.
 const MAX_SIZE: u64 = 64 << 20;
 
+/// Opens a file for reading that may be anybody's to read. Not blocking, so that a named pipe or a device in its place cannot
+/// hold the caller up.
+///
+/// # Errors
+/// Those of the system; [`io::ErrorKind::InvalidInput`] for what is no plain file.
+pub fn open(path: &Path) -> io::Result<File> {
+    let file = open_unchecked(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "not a plain file",
+        ));
+    }
+    Ok(file)
+}
+
 /// Reads a whole file of the state directory; `None` when there is none. The bytes are wiped when dropped.
 ///
 /// # Errors
@@ -89,17 +105,20 @@ pub fn check_directory(path: &Path) -> Result<(), FileError> {
     Us::now().check_directory(path, &metadata, Place::State)
 }
 
+fn open_unchecked(path: &Path) -> io::Result<File> {
+    File::options()
+        .read(true)
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(path)
+}
+
 fn read_checked(
     path: &Path,
     limit: u64,
     place: impl FnOnce(&File) -> Place,
 ) -> Result<Zeroizing<Vec<u8>>, FileError> {
-    // Not blocking, so that a named pipe in its place cannot hold us up; the opened file counts, not the path.
-    let mut file = File::options()
-        .read(true)
-        .custom_flags(OFlag::O_NONBLOCK.bits())
-        .open(path)
-        .map_err(FileError::io("open", path))?;
+    // The opened file counts, not the path.
+    let mut file = open_unchecked(path).map_err(FileError::io("open", path))?;
     let metadata = file.metadata().map_err(FileError::io("inspect", path))?;
     if !metadata.is_file() {
         return Err(FileError::Kind { path: path.into() });

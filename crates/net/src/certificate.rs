@@ -3,6 +3,7 @@
 mod validity;
 
 use std::{
+    io::BufReader,
     path::{Path, PathBuf},
     sync::Arc,
     time::SystemTime,
@@ -13,7 +14,10 @@ use rustls::{
     crypto::{CryptoProvider, ring},
     sign::CertifiedKey,
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls_pki_types::{
+    CertificateDer, PrivateKeyDer,
+    pem::{self, PemObject},
+};
 
 pub use self::validity::Validity;
 
@@ -161,8 +165,8 @@ pub(crate) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'stati
         path: path.to_owned(),
         source,
     };
-    let chain = CertificateDer::pem_file_iter(path)
-        .map_err(failed)?
+    let file = keepgate_files::open(path).map_err(|error| failed(pem::Error::Io(error)))?;
+    let chain = CertificateDer::pem_reader_iter(BufReader::new(file))
         .collect::<Result<Vec<_>, _>>()
         .map_err(failed)?;
     if chain.is_empty() {

@@ -264,6 +264,46 @@ fn hostile() -> Value {
     })
 }
 
+/// Kills with a plain target, and with one that breaks a page that does not expect it.
+async fn kill_a_few(gate: &Gate) {
+    let target = "\u{202e}nobody<b>".to_owned() + &"y".repeat(300);
+    for (kind, target, more) in [
+        (
+            "caller",
+            "runaway-agent",
+            &["--reason", "calls in a loop"][..],
+        ),
+        (
+            "session",
+            &target,
+            &["--tenant", "acme", "--reason", "<script>\u{202e}"],
+        ),
+    ] {
+        let words = [&["kill", "set", kind, target], more].concat();
+        let set = gate.home.keepgate(&words).await;
+        assert_eq!(set.code, Some(0), "{}", set.stderr);
+    }
+}
+
+/// Name and path of each page that is pictured.
+fn pages(plain: &str, hostile: &str) -> Vec<String> {
+    vec![
+        "inbox=/console/approvals".to_owned(),
+        "empty=/console/approvals?state=denied".to_owned(),
+        format!("approval=/console/approvals/{plain}"),
+        format!("hostile=/console/approvals/{hostile}"),
+        "kills=/console/kills".to_owned(),
+        "decisions=/console/decisions".to_owned(),
+        "audit=/console/audit".to_owned(),
+        "search=/console/audit?kind=kills&text=nobody%3Cb%3E".to_owned(),
+        "sessions=/console/sessions".to_owned(),
+        "servers=/console/servers".to_owned(),
+        "policy=/console/policy".to_owned(),
+        "readiness=/console/readiness".to_owned(),
+        "missing=/console/none".to_owned(),
+    ]
+}
+
 /// Every page, in both schemes and sizes, full, empty and failed: no complaint of the browser, nothing that scrolls sideways. With
 /// `SHOTS` the pictures are kept there, for the documentation and for those who look at them.
 #[tokio::test(flavor = "multi_thread")]
@@ -296,49 +336,12 @@ async fn every_page_of_the_console_is_pictured_without_a_complaint() {
     let bad = approval(&agent.call_modern("delete", hostile()).await);
     let session = agent.initialize("2025-11-25").await;
     session.call("echo", json!({})).await;
-    let target = "\u{202e}nobody<b>".to_owned() + &"y".repeat(300);
-    for words in [
-        &[
-            "kill",
-            "set",
-            "caller",
-            "runaway-agent",
-            "--reason",
-            "calls in a loop",
-        ][..],
-        &[
-            "kill",
-            "set",
-            "session",
-            &target,
-            "--tenant",
-            "acme",
-            "--reason",
-            "<script>\u{202e}",
-        ],
-    ] {
-        let set = gate.home.keepgate(words).await;
-        assert_eq!(set.code, Some(0), "{}", set.stderr);
-    }
+    kill_a_few(&gate).await;
     let folder = std::env::var_os("SHOTS").map_or_else(|| gate.home.path("shots"), Into::into);
     std::fs::create_dir_all(&folder).expect("a folder");
     let (chromium, folder) = (chromium.display().to_string(), folder.display().to_string());
     let url = format!("http://{}", gate.admin);
-    let pages = [
-        "inbox=/console/approvals".to_owned(),
-        "empty=/console/approvals?state=denied".to_owned(),
-        format!("approval=/console/approvals/{plain}"),
-        format!("hostile=/console/approvals/{bad}"),
-        "kills=/console/kills".to_owned(),
-        "decisions=/console/decisions".to_owned(),
-        "audit=/console/audit".to_owned(),
-        "search=/console/audit?kind=kills&text=nobody%3Cb%3E".to_owned(),
-        "sessions=/console/sessions".to_owned(),
-        "servers=/console/servers".to_owned(),
-        "policy=/console/policy".to_owned(),
-        "readiness=/console/readiness".to_owned(),
-        "missing=/console/none".to_owned(),
-    ];
+    let pages = pages(&plain, &bad);
     let words = [chromium.as_str(), &url, token, &folder];
     let words: Vec<&str> = words
         .into_iter()

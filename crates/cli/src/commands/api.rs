@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::Full;
-use keepgate_net::{ConnectorSettings, OneShot, Target, exchange};
+use keepgate_net::{ConnectorSettings, ExchangeError, OneShot, Target, exchange};
 use serde_json::Value;
 
 use super::Context;
@@ -47,8 +47,10 @@ pub(super) struct Gateway {
 
 /// Why there is no answer.
 pub(super) enum Unanswered {
-    /// Nobody listens there.
+    /// Nobody listens there: nothing was sent.
     Unreachable(String),
+    /// Something was sent that may change something, and nothing came back: it may have been done, or be done yet.
+    Silent(String),
     /// Anything else.
     Failed(Failure),
 }
@@ -58,6 +60,11 @@ impl From<Unanswered> for Failure {
         match unanswered {
             Unanswered::Unreachable(why) => Self::new(Exit::Unreachable, why)
                 .hint("does the gateway run? --url or admin.listen names its operators' listener"),
+            Unanswered::Silent(why) => Self::new(
+                Exit::Unreachable,
+                format!("IT IS NOT KNOWN WHETHER IT WAS DONE: the gateway has the request and has not answered: {why}"),
+            )
+            .hint("look before you ask again: the request may be answered yet"),
             Unanswered::Failed(failure) => failure,
         }
     }
@@ -202,8 +209,22 @@ impl Gateway {
         let request = request
             .body(Full::new(Bytes::from(bytes)))
             .map_err(|_error| failed("the token is not one line of text"))?;
+        let changes = *request.method() != Method::GET;
         let answer = exchange(&connector, &target, request, LONGEST, ANSWER).await;
-        let (head, mut body) = answer.map_err(|error| unreachable(&error))?.into_parts();
+        let answer = answer.map_err(|error| match error {
+            ExchangeError::TimedOut { .. }
+            | ExchangeError::Broken(_)
+            | ExchangeError::TooLarge { .. }
+                if changes =>
+            {
+                Unanswered::Silent(format!("`{url}`: {}", chain(&error)))
+            }
+            ExchangeError::Connect(_)
+            | ExchangeError::TimedOut { .. }
+            | ExchangeError::Broken(_)
+            | ExchangeError::TooLarge { .. } => unreachable(&error),
+        });
+        let (head, mut body) = answer?.into_parts();
         Ok((head.status, std::mem::take(&mut *body)))
     }
 }
@@ -218,6 +239,17 @@ struct Local {
     state: PathBuf,
 }
 
+impl Local {
+    /// The one that runs with this state directory.
+    fn of(run: RunFile, state: PathBuf) -> Self {
+        Self {
+            url: Ok(run.url()),
+            certificate: run.certificate,
+            state,
+        }
+    }
+}
+
 /// Address and state directory of the gateway on this machine: what it wrote into its state directory, else what the
 /// configuration has. A configuration that is not valid is enough as long as its `state.dir` can be read.
 fn find(
@@ -225,6 +257,12 @@ fn find(
     context: &Context<'_>,
     notes: &mut Vec<String>,
 ) -> Result<Local, Failure> {
+    if let Some(named) = named
+        && let Found::Running(run) = RunFile::find(named)
+    {
+        // Without a look at the configuration, which may be on a disk that does not answer.
+        return Ok(Local::of(run, named.to_path_buf()));
+    }
     let configuration = context.configuration();
     let state = match (named, &configuration) {
         (Some(named), _) => named.to_path_buf(),
@@ -249,11 +287,7 @@ fn find(
     };
     let found = RunFile::find(&state);
     if let Found::Running(run) = found {
-        return Ok(Local {
-            url: Ok(run.url()),
-            certificate: run.certificate,
-            state,
-        });
+        return Ok(Local::of(run, state));
     }
     // The address of another gateway's configuration would be asked with the token of this one.
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
@@ -262,11 +296,7 @@ fn find(
         (Ok(configuration), _) if real(&configuration.state) == real(&state) => {
             let admin = configuration.admin;
             certificate = admin.tls.map(|tls| tls.certificate);
-            let scheme = if certificate.is_some() {
-                "https"
-            } else {
-                "http"
-            };
+            let scheme = certificate.as_ref().map_or("http", |_| "https");
             Ok(format!("{scheme}://{}", admin.listen))
         }
         (Ok(_) | Err(_), Found::Stale(run)) => Err(format!(

@@ -57,7 +57,7 @@ fn list(wish: &ListApprovals, context: &mut Context<'_>) -> Result<(), Failure> 
 }
 
 fn print(answer: &Value, none: &str, context: &mut Context<'_>) -> Result<(), Failure> {
-    Ok(context.output.print(answer, |answer| {
+    context.output.report(answer, |answer| {
         let approvals = members(answer);
         if approvals.is_empty() {
             return none.to_owned();
@@ -67,7 +67,8 @@ fn print(answer: &Value, none: &str, context: &mut Context<'_>) -> Result<(), Fa
             ["ID", "STATE", "SERVER", "CALL", "CALLER", "RISK", "UNTIL"],
             &rows,
         )
-    })?)
+    });
+    Ok(())
 }
 
 fn members(answer: &Value) -> &[Value] {
@@ -161,7 +162,7 @@ fn decide(wish: &Verdict, verdict: &str, context: &mut Context<'_>) -> Result<()
     let path = format!("{APPROVALS}/{id}/decision?tenant={tenant}");
     let body = json!({"verdict": verdict, "reason": wish.reason, "shown": shown});
     let answer = gateway.ask(Method::POST, &path, Some(&body))?;
-    Ok(context.output.print(&answer, |answer| {
+    context.output.report(&answer, |answer| {
         let state = text(at(answer, "/state"));
         match state.as_str() {
             "pending" => format!(
@@ -174,7 +175,8 @@ fn decide(wish: &Verdict, verdict: &str, context: &mut Context<'_>) -> Result<()
             ),
             state => format!("{state}\n"),
         }
-    })?)
+    });
+    Ok(())
 }
 
 /// `grants revoke`.
@@ -182,9 +184,10 @@ fn revoke(wish: &RevokeGrant, context: &mut Context<'_>) -> Result<(), Failure> 
     let gateway = Gateway::of(&wish.place.api, context)?;
     let body = json!({"reason": wish.reason});
     let answer = gateway.ask(Method::DELETE, &path(&wish.id, &wish.place)?, Some(&body))?;
-    Ok(context.output.print(&answer, |answer| {
+    context.output.report(&answer, |answer| {
         format!("{}\n", text(at(answer, "/state")))
-    })?)
+    });
+    Ok(())
 }
 
 /// `approvals watch`: a line for each call that comes to wait.

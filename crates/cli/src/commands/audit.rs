@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use keepgate_audit::{Against, Entry, PublicKey, Reader, Report, Start, Verdict, find, verify};
+use keepgate_mcp::visible::visible;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -262,14 +263,9 @@ fn print(entry: &Entry, context: &mut Context<'_>) -> Result<(), Failure> {
 /// A record in one line: when, what, who, where, what came of it.
 fn sentence(entry: &Entry) -> String {
     let Ok(record) = serde_json::from_str::<Value>(&entry.json) else {
-        return format!("{} (damaged) {}", entry.index, printable(&entry.json));
+        return format!("{} (damaged) {}", entry.index, visible(&entry.json));
     };
-    let word = |pointer: &str| {
-        record
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .map(printable)
-    };
+    let word = |pointer: &str| record.pointer(pointer).and_then(Value::as_str).map(visible);
     let named = |name: &str, pointer: &str| word(pointer).map(|value| format!("{name}={value}"));
     let target = match (
         word("/server"),
@@ -299,17 +295,4 @@ fn sentence(entry: &Entry) -> String {
             .map(|count| format!("repeated={count}")),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
-}
-
-/// Names come from clients and servers: none may write to the operator's terminal.
-fn printable(text: &str) -> String {
-    text.chars()
-        .flat_map(|letter| {
-            if letter.is_control() {
-                letter.escape_default().collect()
-            } else {
-                vec![letter]
-            }
-        })
-        .collect()
 }

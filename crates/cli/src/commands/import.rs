@@ -111,7 +111,7 @@ fn read(path: &Path) -> Result<String, Failure> {
         let message = format!("failed to read `{}`: {error}", path.display());
         Failure::new(Exit::Usage, message)
     };
-    let file = std::fs::File::open(path).map_err(|error| failed(&error))?;
+    let file = keepgate_files::open(path).map_err(|error| failed(&error))?;
     let mut bytes = Vec::new();
     let read = file.take(MAX_FILE + 1).read_to_end(&mut bytes);
     read.map_err(|error| failed(&error))?;

@@ -208,10 +208,11 @@ fn revoke(id: &str, state: State, context: &mut Context<'_>) -> Result<(), Failu
         .revoke(id, now)
         .map_err(|error| failed(&error))?;
     let shown = Shown::new(key, now);
-    Ok(context.output.print(&shown, |key| {
+    context.output.report(&shown, |key| {
         format!(
             "revoked {} of {}; running gateways refuse it within seconds\n",
             key.id, key.subject
         )
-    })?)
+    });
+    Ok(())
 }

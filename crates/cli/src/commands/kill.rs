@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
 
 use http::Method;
+use keepgate_mcp::visible::visible;
 use keepgate_store::kill::{Kill as Cut, Scope, Set, Tenant, Wish};
 use serde_json::{Value, json};
 
@@ -57,6 +58,7 @@ fn set(wish: &SetKill, context: &mut Context<'_>) -> Result<(), Failure> {
         Ok(Outcome::Answer(Ok(answer))) => return say(&answer, context),
         Ok(Outcome::Answer(Err(Unanswered::Failed(failure)))) => return Err(failure.before(UNCUT)),
         Ok(Outcome::Answer(Err(Unanswered::Unreachable(why)))) => Why::Unreachable(why),
+        Ok(Outcome::Answer(Err(Unanswered::Silent(why)))) => Why::Silent(why),
         Ok(Outcome::Written(_)) | Err(_) => Why::Silent(format!(
             "no answer for {ANSWERS:?} from `{}`",
             gateway.place()
@@ -156,7 +158,7 @@ fn last(outcome: &mpsc::Receiver<Outcome>, context: &mut Context<'_>) -> Result<
     match outcome.recv_timeout(WRITES) {
         Ok(Outcome::Answer(Ok(answer))) => say(&answer, context),
         Ok(Outcome::Answer(Err(Unanswered::Failed(failure)))) => Err(failure.before(UNCUT)),
-        Ok(Outcome::Answer(Err(Unanswered::Unreachable(why)))) => {
+        Ok(Outcome::Answer(Err(Unanswered::Unreachable(why) | Unanswered::Silent(why)))) => {
             Err(Failure::from(Unanswered::Unreachable(why)).before(UNKNOWN))
         }
         Ok(Outcome::Written(_)) | Err(_) => {
@@ -167,7 +169,7 @@ fn last(outcome: &mpsc::Receiver<Outcome>, context: &mut Context<'_>) -> Result<
 
 /// Prints an act; one that would not outlive the gateway's process is no success.
 fn say(answer: &Value, context: &mut Context<'_>) -> Result<(), Failure> {
-    context.output.print(answer, told)?;
+    context.output.report(answer, told);
     if answer["durable"] != true {
         return Err(Failure::told(Exit::Fleeting));
     }
@@ -195,6 +197,9 @@ fn clear(wish: &ClearKill, context: &mut Context<'_>) -> Result<(), Failure> {
         (Err(Unanswered::Unreachable(why)), Some(state)) if !gateway.runs() => {
             file::clear(wish, state, &why, &gateway, context)
         }
+        (Err(Unanswered::Silent(why)), _) => Err(Failure::new(Exit::Unreachable, why)
+            .before("IT IS NOT KNOWN WHETHER THE KILL WAS CLEARED: the gateway has the request and has not answered")
+            .hint("it may be cleared yet: keepgate kill list")),
         (Err(Unanswered::Unreachable(why)), Some(state)) => {
             let state = state.display();
             let runs = format!(
@@ -268,7 +273,7 @@ fn every_page(gateway: &Gateway, all: bool) -> Result<Value, Failure> {
 }
 
 fn row(kill: &Value) -> [String; 9] {
-    let text = |name: &str| printable(kill[name].as_str().unwrap_or("-"));
+    let text = |name: &str| visible(kill[name].as_str().unwrap_or("-"));
     let moment = |name: &str| {
         let text = text(name);
         text.split_once('.')
@@ -291,19 +296,6 @@ fn row(kill: &Value) -> [String; 9] {
     ]
 }
 
-/// Text of others as it can stand on a terminal.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|letter| {
-            if letter.is_control() {
-                '\u{fffd}'
-            } else {
-                letter
-            }
-        })
-        .collect()
-}
-
 /// `kill drill`.
 fn drill(wish: &DrillKill, context: &mut Context<'_>) -> Result<(), Failure> {
     let what = &wish.what;
@@ -319,7 +311,7 @@ fn drill(wish: &DrillKill, context: &mut Context<'_>) -> Result<(), Failure> {
         let cut = &report["would_cut"];
         let names = |value: &Value| {
             let names = value.as_array().map(Vec::as_slice).unwrap_or_default();
-            let names: Vec<String> = names.iter().filter_map(Value::as_str).map(printable).collect();
+            let names: Vec<String> = names.iter().filter_map(Value::as_str).map(visible).collect();
             if names.is_empty() { "-".to_owned() } else { names.join(", ") }
         };
         let mut said = format!(
@@ -338,7 +330,7 @@ fn drill(wish: &DrillKill, context: &mut Context<'_>) -> Result<(), Failure> {
 
 /// What is cut off, in words.
 fn title(kill: &Value) -> String {
-    let text = |name: &str| kill[name].as_str().map(printable);
+    let text = |name: &str| kill[name].as_str().map(visible);
     let mut said = text("scope").unwrap_or_default();
     if let Some(target) = text("target") {
         said = format!("{said} {target}");
@@ -382,6 +374,6 @@ fn warnings(answer: &Value) -> String {
         .unwrap_or_default();
     let lines = warnings.iter().filter_map(Value::as_str);
     lines
-        .map(|line| format!("WARNING: {}\n", printable(line)))
+        .map(|line| format!("WARNING: {}\n", visible(line)))
         .collect()
 }

@@ -149,10 +149,11 @@ fn revoke(name: &str, state: State, context: &mut Context<'_>) -> Result<(), Fai
     let entry = keepgate_admin::revoke(&directory, name, SystemTime::now())
         .map_err(|error| failed(&error))?;
     let shown = Shown::from(entry);
-    Ok(context.output.print(&shown, |shown| {
+    context.output.report(&shown, |shown| {
         format!(
             "revoked the token of {}; running gateways refuse it within seconds\n",
             shown.name
         )
-    })?)
+    });
+    Ok(())
 }

@@ -65,10 +65,11 @@ fn rekey(state: State, context: &mut Context<'_>) -> Result<(), Failure> {
     runtime.shutdown_timeout(LAST);
     log.close();
     let done = done.map_err(|error| Failure::caused(Exit::State, &error))?;
-    Ok(context.output.print(&done, |done| {
+    context.output.report(&done, |done| {
         format!(
             "key {} seals approvals from now on: {} sealed again, {} cancelled, {} that have ended cannot be read\n",
             done.key, done.resealed, done.cancelled, done.unreadable
         )
-    })?)
+    });
+    Ok(())
 }

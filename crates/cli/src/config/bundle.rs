@@ -1,5 +1,6 @@
 //! Bundles as a run is told of them.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,10 +107,13 @@ impl Key {
             let secret = keepgate_files::read_secret(&self.file, MAX_SECRET);
             VerifyingKey::read(self.algorithm, &secret.map_err(KeyFileError::Secret)?)
         } else {
-            let bytes = std::fs::read(&self.file).map_err(|source| KeyFileError::Read {
-                path: path(),
-                source,
-            })?;
+            let mut bytes = Vec::new();
+            keepgate_files::open(&self.file)
+                .and_then(|file| file.take(MAX_SECRET).read_to_end(&mut bytes))
+                .map_err(|source| KeyFileError::Read {
+                    path: path(),
+                    source,
+                })?;
             VerifyingKey::read(self.algorithm, &bytes)
         };
         read.map_err(|source| KeyFileError::Key {

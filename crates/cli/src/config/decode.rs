@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use super::document::{Entry, Node, Scalar, Value, join};
-use super::fault::{Fault, Faults, Origin};
+use super::fault::{Fault, Faults, Origin, shown};
 use super::nearest::nearest;
 
 /// What is said of a key that a later version will have.
@@ -160,6 +160,8 @@ impl<'a> Fields<'a> {
             if self.known.contains(&entry.key.as_str()) {
                 continue;
             }
+            // Nobody knows what its value is.
+            self.faults.hide(&entry.origin);
             let fault = Fault::new(
                 entry.origin.clone(),
                 &join(self.path, &entry.key),
@@ -183,7 +185,7 @@ impl<'a> Fields<'a> {
 /// "Expected this, found that".
 pub(crate) fn wrong(node: &Node, path: &str, expected: &str) -> Fault {
     let found = match &node.value {
-        Value::Scalar(Scalar { text, .. }) => format!("found `{}`", shortened(text)),
+        Value::Scalar(Scalar { text, .. }) => format!("found {}", shown(path, text)),
         value @ (Value::Null | Value::List(_) | Value::Map(_)) => {
             format!("found {}", value.describe())
         }
@@ -202,15 +204,6 @@ pub(crate) fn wrong_plain(node: &Node, path: &str, expected: &str) -> Fault {
         Value::Scalar(Scalar { plain: false, .. }) => fault.hint("write it without quotes"),
         Value::Scalar(_) | Value::Null | Value::List(_) | Value::Map(_) => fault,
     }
-}
-
-/// Enough of a value to recognise it.
-fn shortened(text: &str) -> String {
-    let mut shown: String = text.chars().take(80).collect();
-    if shown.len() < text.len() {
-        shown.push_str("..");
-    }
-    shown
 }
 
 impl<T: Decode> Decode for At<T> {
@@ -329,7 +322,7 @@ pub(crate) fn length(duration: Duration) -> String {
     }
 }
 
-/// The duration that `text` spells; `None` for other text. Also used for flags.
+/// The duration that `text` spells, of at most a hundred years; `None` for other text. Also used for flags.
 pub(crate) fn duration(text: &str) -> Option<Duration> {
     let (number, unit) = number_and_unit(text)?;
     let milliseconds: u64 = match unit {
@@ -341,7 +334,11 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
         _ => return None,
     };
     let total = number.checked_mul(milliseconds)?;
-    (total > 0).then(|| Duration::from_millis(total))
+    // Later than anything here lives, and near enough that every moment it leads to has a date.
+    const LONGEST: u64 = 100 * 366 * 86_400_000;
+    (1..=LONGEST)
+        .contains(&total)
+        .then(|| Duration::from_millis(total))
 }
 
 /// A number of bytes: `65536`, `64KiB`, `1MiB`.

@@ -117,7 +117,7 @@ fn file(path: PathBuf) -> File {
 fn text(path: &Path) -> Result<String, String> {
     use std::io::Read;
     let mut text = String::new();
-    std::fs::File::open(path)
+    keepgate_files::open(path)
         .and_then(|file| {
             file.take(document::MAX_SIZE as u64 + 1)
                 .read_to_string(&mut text)

@@ -10,6 +10,52 @@ const MOST: usize = 50;
 /// Longest part of a line that is shown, in characters.
 const LONGEST_LINE: usize = 120;
 
+/// Sections of a configuration in which no value can be a secret. Everywhere else, in a section that nobody knows, and where a
+/// file cannot be read as YAML, values stay out of reports: those end up in logs.
+const OPEN: [&str; 18] = [
+    "admin",
+    "approvals",
+    "audit",
+    "auth",
+    "definitions",
+    "hosts",
+    "limits",
+    "listen",
+    "log",
+    "mcp_server.name",
+    "mcp_server.permissions",
+    "origins",
+    "public_url",
+    "shadow",
+    "state",
+    "tls",
+    "trusted_proxies",
+    "version",
+];
+/// Longest value that is shown nevertheless, in bytes: no secret is so short.
+const SHORT: usize = 7;
+
+/// Whether a value at this path may be shown.
+fn is_open(path: &str) -> bool {
+    let within = |open: &&str| {
+        let below = path.strip_prefix(*open);
+        below.is_some_and(|below| below.is_empty() || below.starts_with(['.', '[']))
+    };
+    OPEN.iter().any(within)
+}
+
+/// A value as reports show it at `path`: the text, or only that it is one.
+pub(crate) fn shown(path: &str, text: &str) -> String {
+    if !is_open(path) && text.len() > SHORT {
+        return "a text that is not shown".to_owned();
+    }
+    let mut shown: String = text.chars().take(80).collect();
+    if shown.len() < text.len() {
+        shown.push_str("..");
+    }
+    format!("`{shown}`")
+}
+
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) enum Origin {
@@ -120,10 +166,13 @@ impl Faults {
         let colon = if fault.path.is_empty() { "" } else { ": " };
         let (path, message) = (printable(&fault.path), printable(&fault.message));
         let mut report = format!("{place}: {path}{colon}{message}\n");
+        // A file that is one flow map has everything on its lines.
+        let is_one_line = lines.iter().any(|line| line.starts_with('{'));
         if let Origin::File { line, column } = fault.origin
             && let Some(content) = lines.get(line.saturating_sub(1))
         {
-            report.push_str(&self.render_line(line, column, content));
+            let is_hidden = self.private.contains(&line) || !is_open(&fault.path) || is_one_line;
+            report.push_str(&render_line(line, column, content, is_hidden));
         }
         if let Some(hint) = &fault.hint {
             report.push_str(&format!("  hint: {}\n", printable(hint)));
@@ -131,22 +180,22 @@ impl Faults {
         report.push('\n');
         report
     }
+}
 
-    /// The line a fault is in, with a mark below the place.
-    fn render_line(&self, line: usize, column: usize, content: &str) -> String {
-        if self.private.contains(&line) {
-            return format!("  {line} | (not shown, a secret may stand here)\n");
-        }
-        let shown: String = content.chars().take(LONGEST_LINE).collect();
-        let mut report = format!("  {line} | {}\n", printable(&shown));
-        if column <= LONGEST_LINE {
-            let before: String = content.chars().take(column.saturating_sub(1)).collect();
-            let margin = line.to_string().len();
-            let indent = printable(&before).chars().count();
-            report.push_str(&format!("  {:margin$} | {:indent$}^\n", "", ""));
-        }
-        report
+/// The line a fault is in, with a mark below the place.
+fn render_line(line: usize, column: usize, content: &str, is_hidden: bool) -> String {
+    if is_hidden {
+        return format!("  {line} | (not shown, a secret may stand here)\n");
     }
+    let shown: String = content.chars().take(LONGEST_LINE).collect();
+    let mut report = format!("  {line} | {}\n", printable(&shown));
+    if column <= LONGEST_LINE {
+        let before: String = content.chars().take(column.saturating_sub(1)).collect();
+        let margin = line.to_string().len();
+        let indent = printable(&before).chars().count();
+        report.push_str(&format!("  {:margin$} | {:indent$}^\n", "", ""));
+    }
+    report
 }
 
 /// The text with control and direction characters spelled out: a file must not write to the operator's terminal.

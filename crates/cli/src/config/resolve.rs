@@ -261,8 +261,8 @@ impl Resolver<'_> {
     fn url(&mut self, text: &At<String>) -> Option<Uri> {
         let fault = |message: &str| text.fault(message.to_owned());
         let Ok(url) = text.value.parse::<Uri>() else {
-            self.faults
-                .push(text.fault(format!("not a URL: `{}`", text.value)));
+            // Not repeated: what is no URL may have a password in it.
+            self.faults.push(fault("not a URL"));
             return None;
         };
         if text.value.contains('@') {
@@ -276,10 +276,8 @@ impl Resolver<'_> {
             || url.host().is_none_or(str::is_empty)
         {
             let hint = "write it in full, like https://crm.example/mcp";
-            self.faults.push(
-                text.fault(format!("not an http or https URL: `{}`", text.value))
-                    .hint(hint),
-            );
+            self.faults
+                .push(fault("not an http or https URL").hint(hint));
         } else if text.value.contains('#') {
             self.faults.push(text.fault(format!(
                 "URL has a fragment (`#..`), which no server sees: `{}`",

@@ -4,6 +4,7 @@
 //! while its policies or its certificate cannot be used, whichever of the files has changed. The others are parts of their own
 //! since they withdraw rights: a revoked key or a stricter policy does not wait for somebody to correct another file.
 
+mod access;
 mod changes;
 mod configuration;
 mod files;
@@ -13,9 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use keepgate_admin::{Operators, Token};
 use keepgate_audit::{Kind, Reason, Record};
-use keepgate_authn::ApiKeys;
 use keepgate_gateway::settings::Upstream;
 use keepgate_gateway::{Gateway, Shared};
 use keepgate_policy::LoadErrors;
@@ -26,6 +25,7 @@ use tokio::task::JoinSet;
 use tokio_util::context::TokioContext;
 use tokio_util::sync::CancellationToken;
 
+use self::access::Access;
 use self::files::Contents;
 use super::CLOSE_PATIENCE;
 use super::bundles::{Bundles, News};
@@ -34,16 +34,17 @@ use super::kills::Tending;
 use super::open::Opened;
 use super::shadow;
 use super::source::{Reloaded, View};
-use super::watch::{Subject, Watched};
+use super::watch::{Subject, Watch, Watched};
 use crate::config::Configuration;
 use crate::failure::chain;
 use crate::logging::SetLog;
 
-/// Everything, in the order in which it is read: keys and policies before the stack that asks them.
-const ALL: [Subject; 5] = [
+/// Time after which a reload that is not over is reported; it goes on.
+const SLOW: Duration = Duration::from_secs(10);
+
+/// Everything but [`Access`], in the order in which it is read: policies before the stack that asks them.
+const ALL: [Subject; 3] = [
     Subject::Certificate,
-    Subject::Keys,
-    Subject::Token,
     Subject::Policy,
     Subject::Configuration,
 ];
@@ -55,7 +56,7 @@ pub(super) struct Reloader {
     /// The one in use; what needs a restart in it is as it was at the start.
     configuration: Configuration,
     pub(super) shared: Arc<Shared>,
-    operators: Arc<Operators>,
+    access: Arc<Access>,
     tls: Option<Tls>,
     admin_tls: Option<Tls>,
     gateway: Gateway,
@@ -98,8 +99,8 @@ impl Reloader {
             path,
             variables,
             configuration,
+            access: Access::new(&shared, operators, &gateway, &view, &data),
             shared,
-            operators,
             tls,
             admin_tls,
             gateway,
@@ -117,7 +118,6 @@ impl Reloader {
 
     /// The files that matter now.
     pub(super) fn watched(&self) -> Watched {
-        let state = &self.configuration.state;
         let mut configuration = vec![self.path.clone(), self.configuration.definitions.clone()];
         for server in self.configuration.gateway.servers.values() {
             match &server.upstream {
@@ -135,11 +135,6 @@ impl Reloader {
         Watched::from([
             (Subject::Configuration, configuration),
             (Subject::Policy, policies),
-            (Subject::Keys, vec![state.join(ApiKeys::FILE)]),
-            (
-                Subject::Token,
-                vec![state.join(Token::FILE), state.join(Operators::FILE)],
-            ),
             (
                 Subject::Certificate,
                 tls.flat_map(|tls| [tls.certificate.clone(), tls.key.clone()])
@@ -157,20 +152,32 @@ impl Reloader {
     /// Reads everything again.
     pub(super) async fn reload_all(&mut self) {
         self.bundles.look_now();
+        self.access.reload().await;
         self.reload(&ALL).await;
     }
 
     /// Reads again what changed.
     pub(super) async fn reload(&mut self, changed: &[Subject]) {
         for subject in ALL.iter().filter(|subject| changed.contains(subject)) {
+            let view = Arc::clone(&self.view);
             match subject {
-                Subject::Configuration => self.reload_configuration().await,
-                Subject::Policy => self.reload_policy().await,
-                Subject::Keys => self.reload_keys().await,
-                Subject::Token => self.reload_token(),
+                Subject::Configuration => {
+                    let work = self.reload_configuration();
+                    reported(&view, Reloaded::Configuration, work).await;
+                }
+                Subject::Policy => {
+                    reported(&view, Reloaded::Policy, self.reload_policy()).await;
+                }
                 Subject::Certificate => self.reload_certificates(),
+                Subject::Keys | Subject::Token => {}
             }
         }
+    }
+
+    /// Reloads who may come in, as long as it is polled: what changes from now on is noticed.
+    pub(super) fn follow_access(&self) -> impl Future<Output = ()> + Send + use<> {
+        let changes = Watch::start(Access::watched(&self.configuration.state));
+        Arc::clone(&self.access).follow(changes)
     }
 
     /// The policies.
@@ -272,54 +279,6 @@ impl Reloader {
         }
     }
 
-    /// The API keys.
-    async fn reload_keys(&self) {
-        let authn = Arc::clone(&self.shared.authn);
-        let loaded = tokio::task::spawn_blocking(move || authn.reload()).await;
-        let taken = match loaded {
-            Ok(Ok(count)) => {
-                tracing::info!(count, "keys reloaded");
-                true
-            }
-            Ok(Err(error)) => {
-                tracing::error!(
-                    error = chain(&error),
-                    "keys not taken, those known so far stay in force"
-                );
-                false
-            }
-            Err(error) => {
-                tracing::error!(%error, "keys not taken, those known so far stay in force");
-                false
-            }
-        };
-        self.view.set_fresh(Reloaded::Keys, taken);
-        let _within = self.data.enter();
-        self.gateway.end_unadmitted();
-    }
-
-    /// The operators and the admin token.
-    fn reload_token(&self) {
-        let operators = self.operators.reload();
-        match &operators {
-            Ok(count) => tracing::info!(count, "operators reloaded"),
-            Err(error) => tracing::error!(
-                error = chain(error),
-                "operators not taken, those known so far stay in force"
-            ),
-        }
-        let token = self.operators.bootstrap().reload();
-        match &token {
-            Ok(()) => tracing::info!("admin token reloaded"),
-            Err(error) => tracing::error!(
-                error = chain(error),
-                "admin token not taken, the last one stays in force"
-            ),
-        }
-        let taken = operators.is_ok() && token.is_ok();
-        self.view.set_fresh(Reloaded::Operators, taken);
-    }
-
     /// The certificates of our listeners.
     fn reload_certificates(&self) {
         self.reload_certificate(self.tls.as_ref(), Reloaded::Certificate);
@@ -412,4 +371,18 @@ impl Reloader {
         admin_stop.cancel();
         drop(tokio::time::timeout(Duration::from_secs(5), admin.join_all()).await);
     }
+}
+
+/// Does a reload. One that hangs, as on a disk that does not answer, is not over: the part is stale meanwhile, and that is logged.
+async fn reported(view: &View, part: Reloaded, work: impl Future<Output = ()>) {
+    let mut work = std::pin::pin!(work);
+    if tokio::time::timeout(SLOW, &mut work).await.is_ok() {
+        return;
+    }
+    tracing::error!(
+        part = part.name(),
+        "a reload is not over after {SLOW:?}: a file or a disk does not answer; the last good state stays active"
+    );
+    view.set_fresh(part, false);
+    work.await;
 }

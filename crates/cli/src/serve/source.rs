@@ -87,6 +87,13 @@ pub(super) enum Reloaded {
     AdminCertificate,
 }
 
+impl Reloaded {
+    /// The word of readiness and metrics.
+    pub(super) fn name(self) -> &'static str {
+        FRESH.get(self as usize).copied().unwrap_or_default()
+    }
+}
+
 impl View {
     /// A view of a gateway that does not serve yet.
     pub(super) fn new(settings: &Settings, opened: &Opened, ledger: &Arc<Ledger>) -> Arc<Self> {

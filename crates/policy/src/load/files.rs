@@ -235,7 +235,7 @@ fn read_capped(path: &Path, limit: u64) -> Result<String, String> {
 pub(crate) fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
     use std::io::Read;
     let mut bytes = Vec::new();
-    fs::File::open(path)
+    keepgate_files::open(path)
         .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
         .map_err(|error| format!("failed to read: {error}"))?;
     if bytes.len() as u64 > limit {

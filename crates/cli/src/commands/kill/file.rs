@@ -53,7 +53,7 @@ pub(super) fn written(
     let answer = json!({
         "kill": Set::of(kill), "via": "file", "file": path, "warnings": notes,
     });
-    Ok(context.output.print(&answer, |answer| {
+    context.output.report(&answer, |answer| {
         format!(
             "The gateway cannot be reached ({why}).\n\
              Written to {}: a gateway that runs there cuts off {} within a second,\n\
@@ -64,7 +64,8 @@ pub(super) fn written(
             kill.id,
             after_first(answer),
         )
-    })?)
+    });
+    Ok(())
 }
 
 /// Warnings for an operator whose act is in the file, the reason first.
@@ -139,7 +140,7 @@ pub(super) fn clear(
         members.insert("state".to_owned(), "cleared".into());
     }
     let answer = json!({"kill": shown, "via": "file", "file": file.path(), "warnings": notes});
-    Ok(context.output.print(&answer, |answer| {
+    context.output.report(&answer, |answer| {
         format!(
             "The gateway cannot be reached ({why}).\n\
              CLEARED {}: {}, in {}:\n\
@@ -149,7 +150,8 @@ pub(super) fn clear(
             file.path().display(),
             after_first(answer),
         )
-    })?)
+    });
+    Ok(())
 }
 
 /// The kill of this id, which has to be active.

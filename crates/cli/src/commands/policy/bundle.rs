@@ -224,7 +224,7 @@ fn wrong(path: &Path, error: &(dyn std::error::Error + 'static)) -> Failure {
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     use std::io::Read;
     let mut bytes = Vec::new();
-    std::fs::File::open(path)
+    keepgate_files::open(path)
         .and_then(|file| file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes))
         .map_err(|error| {
             Failure::new(

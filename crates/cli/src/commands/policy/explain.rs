@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use keepgate_mcp::visible::visible;
 use keepgate_policy::{Explanation, FailedAt, Outcome, Recorded, RuleReport};
 use serde::Serialize;
 
@@ -116,10 +117,10 @@ fn text(told: &Told, all: bool) -> String {
         ];
         text.push('\n');
         for (name, value) in lines {
-            line(&mut text, format_args!("  {name:<9} {value}"));
+            line(&mut text, format_args!("  {name:<9} {}", visible(value)));
         }
         for note in &about.notes {
-            line(&mut text, format_args!("  note      {note}"));
+            line(&mut text, format_args!("  note      {}", visible(note)));
         }
     }
     let layers = &told.explanation.layers;

@@ -2,7 +2,6 @@
 //! trust, and keys of bundles. A file with other content is another value of its key.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -100,7 +99,7 @@ fn named(configuration: &Configuration) -> Vec<Named> {
 
 fn content(path: &Path) -> Option<Vec<u8>> {
     let mut content = Vec::new();
-    let file = File::open(path).ok()?;
+    let file = keepgate_files::open(path).ok()?;
     file.take(MAX_BYTES).read_to_end(&mut content).ok()?;
     Some(content)
 }
