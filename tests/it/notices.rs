@@ -301,3 +301,33 @@ async fn progress_is_reported_only_to_the_question_that_asked_for_it() {
     assert_eq!(seen(&late).1.as_deref(), Some("response_foreign"));
     gate.open();
 }
+
+/// Tasks are passed on in neither direction, their notifications as little as their methods.
+#[tokio::test]
+async fn notifications_of_tasks_pass_in_neither_direction() {
+    let status = json!({"taskId": "t", "status": "completed"});
+    let note = notification("notifications/tasks/status", status.clone());
+    let event = note.clone();
+    let server = FakeServer::with_tools(move |heard| {
+        vec![
+            Say::sse(),
+            Say::text(&format!("data: {event}\n\n")),
+            Say::event(&said(&heard.json()["id"], "hello")),
+            Say::Close,
+        ]
+    })
+    .await;
+    let gateway = TestGateway::http(&server.url()).start().await;
+    let client = Client::new(gateway.addr).initialize("2025-11-25").await;
+    let refused = client.post(note).await;
+    assert_eq!(
+        seen(&refused).1.as_deref(),
+        Some("method_unknown"),
+        "{refused:?}"
+    );
+    assert!(server.heard_of("notifications/tasks/status").is_empty());
+    let call =
+        json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "echo"}});
+    let events = Events::of(client.open("POST", call.to_string()).await);
+    assert_eq!(events.messages().await, [said(&json!(7), "hello")]);
+}

@@ -10,8 +10,8 @@
 //! Tests count steps.
 //!
 //! **Pieces.** A secret may be cut, by events of a stream or by fragments of text, also within an escape. What ends a string
-//! and begins a pattern is masked at once ([`CERTAIN`] bytes or more), and so is what goes on with it in a later string. A
-//! cut within the first [`CERTAIN`] - 1 bytes lets those through and masks the rest. Nothing is held back, so streams flow
+//! and begins a pattern is masked at once ([`CERTAIN`] bytes or more), and so is what goes on with it in a later string. Keys
+//! and numbers are strings here, in the order of the text: a secret may begin in a key and go on in its value. A cut within the first [`CERTAIN`] - 1 bytes lets those through and masks the rest. Nothing is held back, so streams flow
 //! as they came.
 //!
 //! **Not caught:** pieces shorter than [`CERTAIN`] bytes one after the other; encodings other than those named, base64 or
@@ -88,9 +88,30 @@ pub(crate) struct Cut {
     state: State,
     /// The beginning of an escape that came after that.
     tail: Tail,
-    /// The place in the message, without indexes.
-    path: u64,
+    /// Places in a message, without indexes, where few bytes are enough to go on with it.
+    paths: [u64; 2],
     left: u8,
+}
+
+/// The place of a text in a message, without indexes.
+#[derive(Debug, Clone, Copy)]
+struct At {
+    here: u64,
+    /// Another place that what begins here may go on at.
+    next: u64,
+    /// Whether it uses up a string of those that a cut is followed for. Keys and numbers do not: there are many of them
+    /// between two fragments of a text.
+    counts: bool,
+}
+
+impl At {
+    fn value(path: u64) -> Self {
+        Self {
+            here: path,
+            next: path,
+            counts: true,
+        }
+    }
 }
 
 /// Notation of a text.
@@ -138,7 +159,7 @@ impl Mask {
 
     /// A line of text with every secret in it masked; `None` if there is none. `cuts` carries cuts from one line to the next.
     pub(crate) fn line(&self, text: &str, cuts: &mut Vec<Cut>) -> Option<String> {
-        let ranges = self.value(text.as_bytes(), Written::Plainly, 0, cuts);
+        let ranges = self.value(text.as_bytes(), Written::Plainly, At::value(0), cuts);
         if ranges.is_empty() {
             return None;
         }

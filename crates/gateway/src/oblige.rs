@@ -2,6 +2,7 @@
 
 mod arguments;
 mod cursor;
+mod encoded;
 mod pattern;
 mod place;
 mod pointer;

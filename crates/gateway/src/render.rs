@@ -221,7 +221,11 @@ fn not_found(asked: &Asked) -> String {
         Some(Method::PromptsGet) => "Unknown prompt",
         _ => "Resource not found",
     };
-    format!("{kind}: {}", asked.subject.as_deref().unwrap_or_default())
+    // What names several, or none, is not named.
+    match asked.subject.as_deref() {
+        Some(subject) if !subject.is_empty() => format!("{kind}: {subject}"),
+        Some(_) | None => kind.to_owned(),
+    }
 }
 
 /// Resources have a code of their own before 2026-07-28 (`server/resources`, -32002).

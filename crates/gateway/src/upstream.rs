@@ -15,7 +15,7 @@ use std::{
 };
 
 use ::http::HeaderValue;
-use keepgate_call::{Code, Principal, Refusal, Reply, ServerName, UpstreamId};
+use keepgate_call::{Code, Cut, Principal, Refusal, Reply, ServerName, UpstreamId};
 use keepgate_credential::CredentialSet;
 use keepgate_mcp::{
     encode,
@@ -24,6 +24,7 @@ use keepgate_mcp::{
     method::Method,
 };
 use keepgate_transport::http::client::ClientError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::Service;
 
 use crate::{
@@ -139,6 +140,7 @@ impl Upstreams {
                 http: Arc::clone(http),
                 session: state.session,
                 credentials: own.cloned(),
+                declines: Declines::default(),
             }),
             // The stream was the session.
             Kind::Sse(_) | Kind::Child(_) => None,
@@ -178,6 +180,8 @@ pub enum Link {
         session: Option<HeaderValue>,
         /// What the session was opened with, if the server wants credentials.
         credentials: Option<Arc<CredentialSet>>,
+        /// Questions that are declined, each by a request of its own.
+        declines: Declines,
     },
     /// A process, or an event stream.
     Duplex(duplex::Attached),
@@ -185,19 +189,35 @@ pub enum Link {
 
 impl Link {
     /// Answers a question of the server in the client's stead: no. Nobody waits for it.
-    pub fn decline(&self, id: &Id) {
-        let Some(answer) = declined(id) else { return };
+    ///
+    /// # Errors
+    /// If [`Declines::MAX`] answers before it are still on their way: the stream that brings more is ended.
+    pub fn decline(&self, id: &Id) -> Result<(), Cut> {
+        let Some(answer) = declined(id) else {
+            return Ok(());
+        };
+        let permit = self.declines().reserve()?;
         match self {
             Self::Http {
                 http,
                 session,
                 credentials,
+                ..
             } => http.tell(
                 answer.bytes().clone(),
                 session.clone(),
                 credentials.as_ref(),
+                Some(permit),
             ),
-            Self::Duplex(attached) => attached.decline(answer),
+            Self::Duplex(attached) => attached.decline(answer, permit),
+        }
+        Ok(())
+    }
+
+    fn declines(&self) -> &Declines {
+        match self {
+            Self::Http { declines, .. } => declines,
+            Self::Duplex(attached) => attached.declines(),
         }
     }
 
@@ -211,7 +231,8 @@ impl Link {
                 http,
                 session,
                 credentials,
-            } => http.tell(bytes, session.clone(), credentials.as_ref()),
+                ..
+            } => http.tell(bytes, session.clone(), credentials.as_ref(), None),
             Self::Duplex(_) => {}
         }
     }
@@ -248,10 +269,37 @@ impl Link {
                 http,
                 session,
                 credentials,
+                ..
             } => http.end(session.clone(), credentials.as_ref()),
             // A process or a stream ends when nobody holds it any more.
             Self::Duplex(_) => {}
         }
+    }
+}
+
+/// Bound on the declined questions of a session whose answers are on their way. Each takes a connection of its own, so a server
+/// that asks without end, and takes no answer, would take every descriptor.
+#[derive(Debug)]
+pub struct Declines(Arc<Semaphore>);
+
+impl Declines {
+    /// Answers on their way at once; a server that asks honestly has one or two.
+    const MAX: usize = 16;
+
+    fn reserve(&self) -> Result<OwnedSemaphorePermit, Cut> {
+        Arc::clone(&self.0).try_acquire_owned().map_err(|_full| {
+            let detail = format!(
+                "more than {} questions that were declined wait to be answered",
+                Self::MAX
+            );
+            Cut::Ended(Box::new(Refusal::new(Code::UpstreamFlood).detail(detail)))
+        })
+    }
+}
+
+impl Default for Declines {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(Self::MAX)))
     }
 }
 

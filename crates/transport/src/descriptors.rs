@@ -14,6 +14,25 @@ pub fn limit(most: usize) {
     LEFT.store(most, Ordering::Relaxed);
 }
 
+/// Whether an error came of a table of descriptors that is full, the process's or the machine's.
+pub(crate) fn is_exhausted(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let number = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::raw_os_error);
+        if number.is_some_and(|number| {
+            [nix::errno::Errno::EMFILE, nix::errno::Errno::ENFILE]
+                .iter()
+                .any(|errno| *errno as i32 == number)
+        }) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
 /// One descriptor of the share; given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Descriptor(());

@@ -37,6 +37,29 @@ async fn trap_06_bodies_policy_could_not_read_reach_no_server() {
     assert_eq!(gateway.refusals().await, vec!["media_type"; strange.len()]);
 }
 
+#[tokio::test]
+async fn a_body_that_is_no_chunks_is_refused_for_that_and_not_for_time() {
+    let (server, gateway) = open_gate().await;
+    let client = session(&gateway).await;
+    for body in [
+        "zz\r\n{}\r\n0\r\n\r\n",
+        "-1\r\n{}\r\n0\r\n\r\n",
+        "2\r\n{}XX0\r\n\r\n",
+    ] {
+        let request = format!(
+            "POST /up/mcp HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\naccept: application/json, text/event-stream\r\n\
+             mcp-session-id: {}\r\nmcp-protocol-version: 2025-11-25\r\ntransfer-encoding: chunked\r\n\r\n{body}",
+            gateway.addr,
+            client.sent("mcp-session-id").unwrap(),
+        );
+        let answer = client.raw(request.as_bytes(), LONG).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{body:?}: {answer}");
+        assert!(answer.contains("message_invalid"), "{body:?}: {answer}");
+        assert!(answer.contains("chunked framing"), "{body:?}: {answer}");
+    }
+    unheard(&server);
+}
+
 /// Header lines and bodies that two readers take for requests of different lengths, each with the end of its head.
 fn framed_in_two_ways(smuggled: &str) -> [String; 12] {
     let length = CALL.len();

@@ -50,8 +50,8 @@ async fn values_that_violate_the_schema_reach_no_server_where_that_is_asked_for(
     let table = [
         (json!({"path": "/srv/a", "max": 100, "tags": ["a"]}), None),
         (json!({"path": "/srv/a", "toolCallId": "dropped"}), None),
-        (json!({}), Some("`` violates `required`")),
-        (Value::Null, Some("`` violates `required`")),
+        (json!({}), Some("`/path` is missing (`required`)")),
+        (Value::Null, Some("`/path` is missing (`required`)")),
         (
             json!({"path": "/etc/shadow"}),
             Some("`/path` violates `pattern`"),

@@ -611,3 +611,128 @@ async fn tools_whose_names_no_kill_could_name_are_neither_shown_nor_called() {
     let line = "keepgate_tools_nameless_total{keepgate_server_name=";
     assert!(counted.contains(line), "{counted}");
 }
+
+/// A reader that ignores case finds a question, content or a list where we find none.
+#[tokio::test]
+async fn answers_with_a_key_that_is_read_in_another_case_are_refused() {
+    let asks = r#"{"a":{"method":"elicitation/create","params":{"mode":"url","url":"http://secret.example/","message":"x"}}}"#;
+    for result in [
+        format!(r#"{{"resultType":"complete","content":[],"InputRequests":{asks}}}"#),
+        format!(r#"{{"ResultType":"input_required","inputrequests":{asks}}}"#),
+        format!(r#"{{"resulttype":"input_required","content":[],"InputRequests":{asks}}}"#),
+        r#"{"content":[],"StructuredContent":{"secret":1}}"#.to_owned(),
+    ] {
+        withheld(
+            move |id| {
+                let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#);
+                Say::http("200 OK", "application/json", &body)
+            },
+            "upstream_invalid",
+        )
+        .await;
+    }
+    for error in [
+        r#"{"code":-32042,"message":"m","data":{"Elicitations":[{"mode":"url","url":"http://secret.example/"}]}}"#,
+        r#"{"code":-32042,"message":"m","Data":{"elicitations":[{"mode":"url","url":"http://secret.example/"}]}}"#,
+    ] {
+        withheld(
+            move |id| {
+                let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#);
+                vec![
+                    Say::sse(),
+                    Say::text(&format!("data: {body}\n\n")),
+                    Say::Close,
+                ]
+            },
+            "upstream_invalid",
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn an_item_with_its_name_in_another_case_is_not_listed() {
+    let server = FakeServer::start(|heard| {
+        if heard.json()["method"] != "tools/list" {
+            return behave(heard).unwrap_or_default();
+        }
+        let id = &heard.json()["id"];
+        let body = format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"result":{{"tools":[{{"name":"echo","inputSchema":{{"type":"object"}}}},{{"name":"delete","Name":"hidden","inputSchema":{{"type":"object"}}}}]}}}}"#
+        );
+        Say::http("200 OK", "application/json", &body)
+    })
+    .await;
+    let gateway = TestGateway::http(&server.url()).start().await;
+    let client = Client::new(gateway.addr).initialize("2025-11-25").await;
+    let listed = client.ask("tools/list", json!({})).await;
+    let text = String::from_utf8_lossy(&listed.body).into_owned();
+    assert!(text.contains("echo") && !text.contains("hidden"), "{text}");
+}
+
+/// An answer without a fault in its body, but for `members`.
+fn answer_with(id: &Value, members: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},{members}"result":{{"content":[]}}}}"#)
+}
+
+/// One in a single chunk, behind these lines of its head.
+fn chunked(id: &Value, lines: &str) -> Vec<Say> {
+    let body = answer_with(id, "");
+    let length = body.len();
+    vec![
+        head(&format!("content-type: application/json\r\n{lines}")),
+        Say::text(&format!("{length:x}\r\n{body}\r\n0\r\n\r\n")),
+        Say::Close,
+    ]
+}
+
+/// The answer to a request with this id.
+type Answering = fn(&Value) -> Vec<Say>;
+
+/// Faults of answers: the words of the refusal, and the answer.
+const FAULTS: [(&str, Answering); 7] = [
+    ("duplicate key", |id| {
+        let body = answer_with(id, &format!("\"id\":{id},"));
+        Say::http("200 OK", "application/json", &body)
+    }),
+    ("another `Content-Type`", |_id| {
+        Say::http("200 OK", "text/html", "<b>secret</b>")
+    }),
+    ("more than one `Content-Type`", |_id| {
+        let types = "text/event-stream\r\ncontent-type: application/json";
+        Say::http("200 OK", types, "{}")
+    }),
+    ("`charset`", |id| {
+        let body = answer_with(id, "");
+        Say::http("200 OK", "application/json; charset=utf-16", &body)
+    }),
+    ("`Content-Length` next to `Transfer-Encoding`", |id| {
+        chunked(id, "content-length: 5\r\ntransfer-encoding: chunked")
+    }),
+    ("`Transfer-Encoding`", |id| {
+        chunked(id, "transfer-encoding: gzip, chunked")
+    }),
+    ("broke off", |_id| {
+        vec![
+            head("content-type: application/json\r\ncontent-length: 99"),
+            Say::text("{\"secret\""),
+            Say::Close,
+        ]
+    }),
+];
+
+/// The refusal of an answer has its fault, in our words.
+#[tokio::test]
+async fn a_refused_answer_comes_with_what_is_wrong_with_it() {
+    for (detail, says) in FAULTS {
+        let (_server, _gateway, client) = hostile(move |heard| says(&heard.json()["id"])).await;
+        let answer = client.call("echo", json!({})).await;
+        let code = answer.code();
+        assert_eq!(code.as_deref(), Some("upstream_invalid"), "{answer:?}");
+        let text = text(&answer);
+        assert!(
+            text.contains(detail) && !text.contains("secret"),
+            "{detail}: {text}"
+        );
+    }
+}

@@ -299,3 +299,52 @@ async fn answers_on_a_retry_go_upstream_as_they_are() {
         body.to_string()
     );
 }
+
+/// More questions that are declined than are answered at once, on one stream: each answer is a connection.
+#[tokio::test]
+async fn questions_without_end_take_few_connections_and_end_their_stream() {
+    let server = FakeServer::start(|heard| {
+        let message = heard.json();
+        match message["method"].as_str() {
+            // An answer to a question is never taken.
+            None if heard.verb == "POST" => vec![Say::Hang],
+            Some("tools/call") => {
+                let ask = |number: usize| {
+                    let question = question(
+                        &format!("q{number}"),
+                        "sampling/createMessage",
+                        &json!({"messages": []}),
+                    );
+                    Say::event(&question)
+                };
+                let mut says = vec![Say::sse()];
+                says.extend((0..200).map(ask));
+                says.push(Say::Hang);
+                says
+            }
+            Some(_) | None => behave(heard).unwrap_or_default(),
+        }
+    })
+    .await;
+    let gateway = TestGateway::http(&server.url())
+        .policy(NO_SAMPLING)
+        .start()
+        .await;
+    let client = Client::new(gateway.addr).initialize("2025-11-25").await;
+    let messages = call(&client).await.messages().await;
+    let [ended] = messages.as_slice() else {
+        panic!("{messages:?}");
+    };
+    let data = &ended["error"]["data"];
+    assert_eq!(data["code"], "upstream_flood", "{ended}");
+    assert!(ended.to_string().contains("16 questions"), "{ended}");
+    let answers = server.heard();
+    let answers = answers.iter().filter(|heard| {
+        let message = heard.json();
+        heard.verb == "POST" && message.get("method").is_none()
+    });
+    assert!(answers.count() <= 16);
+    // Others have their places.
+    let other = Client::new(gateway.addr).initialize("2025-11-25").await;
+    assert_eq!(other.ask("tools/list", json!({})).await.status, 200);
+}

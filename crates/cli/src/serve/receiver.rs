@@ -115,7 +115,7 @@ impl Receiver {
         match self.endpoint.post(headers, body, &self.limits).await {
             // Whatever the body of a success is, nobody here wants it.
             Ok(Answer::Accepted | Answer::Message { .. } | Answer::Stream { .. })
-            | Err(UpstreamError::ContentType | UpstreamError::ContentEncoding { .. }) => Ok(()),
+            | Err(UpstreamError::ContentType(_) | UpstreamError::ContentEncoding { .. }) => Ok(()),
             Ok(Answer::Rejected { status, .. }) => {
                 if let (401, Some((source, held))) = (status, held) {
                     source.reject(&held);

@@ -3,7 +3,7 @@
 use zeroize::Zeroizing;
 
 use super::{
-    CERTAIN, CUTS, Cut, FOLLOWED, MIDDLE, Mask, Written,
+    At, CERTAIN, CUTS, Cut, FOLLOWED, MIDDLE, Mask, Written,
     automaton::{ROOT, State},
     encode::Alphabet,
     escape::{self, LONGEST},
@@ -83,7 +83,7 @@ struct Place<'a> {
     texts: &'a Texts<'a>,
     source: &'a [u8],
     written: Written,
-    path: u64,
+    at: At,
 }
 
 impl Place<'_> {
@@ -126,25 +126,13 @@ impl Found {
 }
 
 impl Mask {
-    /// The ranges of a key or number that hold a secret: nothing goes on from one to another.
-    pub(super) fn whole(&self, source: &[u8], written: Written) -> Vec<(usize, usize)> {
-        let texts = Texts::new(source, written);
-        let mut found = Found::default();
-        for reading in texts.readings() {
-            let text = reading.text();
-            let searched = self.search(text, text.len());
-            finished(reading, searched.ranges, &mut found.ranges);
-        }
-        found.merged(&texts)
-    }
-
-    /// The ranges of a string value at `path` that hold a secret: what it holds, what goes on elsewhere, and what began
+    /// The ranges of a key, string or number that hold a secret: what it holds, what goes on elsewhere, and what began
     /// elsewhere.
     pub(super) fn value(
         &self,
         source: &[u8],
         written: Written,
-        path: u64,
+        at: At,
         cuts: &mut Vec<Cut>,
     ) -> Vec<(usize, usize)> {
         if source.is_empty() {
@@ -156,7 +144,7 @@ impl Mask {
             texts: &texts,
             source,
             written,
-            path,
+            at,
         };
         self.resume(&place, &mut found, cuts);
         for reading in texts.readings() {
@@ -166,7 +154,7 @@ impl Mask {
             let cut = Cut {
                 state,
                 tail,
-                path,
+                paths: [at.here, at.next],
                 left: FOLLOWED,
             };
             follow_later(cuts, cut);
@@ -239,7 +227,7 @@ impl Mask {
         let mut before: Option<((State, Tail), Resumed)> = None;
         let mut bytes = 0;
         cuts.retain_mut(|cut| {
-            let is_here = cut.path == place.path;
+            let is_here = cut.paths.contains(&place.at.here);
             // Half an escape goes on where it was, or it is none.
             let resumed = if cut.tail.length > 0 && !is_here {
                 Resumed::default()
@@ -258,9 +246,11 @@ impl Mask {
             if resumed.bytes > 0 && (is_here || resumed.bytes >= CERTAIN) {
                 bytes = bytes.max(resumed.bytes);
                 found.open.extend(resumed.open.into_iter().flatten());
-                return false;
+                if resumed.bytes >= CERTAIN {
+                    return false;
+                }
             }
-            cut.left -= 1;
+            cut.left -= u8::from(place.at.counts);
             cut.left > 0
         });
         if bytes > 0 {
@@ -419,8 +409,9 @@ fn finished(reading: Reading<'_>, ranges: Vec<Range>, found: &mut Vec<(usize, us
 
 /// Notes a cut; the oldest makes room.
 fn follow_later(cuts: &mut Vec<Cut>, cut: Cut) {
-    let is_known =
-        |known: &Cut| known.state == cut.state && known.path == cut.path && known.tail == cut.tail;
+    let is_known = |known: &Cut| {
+        known.state == cut.state && known.paths == cut.paths && known.tail == cut.tail
+    };
     cuts.retain(|known| !is_known(known));
     if cuts.len() == CUTS {
         cuts.remove(0);

@@ -4,7 +4,7 @@ use std::hash::BuildHasher;
 
 use bytes::Bytes;
 
-use super::{Cut, MASK, Mask, Masked, Written, reading::Texts, steps};
+use super::{At, Cut, MASK, Mask, Masked, Written, reading::Texts, steps};
 
 /// The whole text, masked; `None` if nothing had to be.
 pub(super) fn masked(mask: &Mask, json: &[u8], cuts: &mut Vec<Cut>) -> Option<Masked> {
@@ -100,7 +100,18 @@ impl Walk<'_> {
             .unwrap_or(rest.len());
         steps::add(end);
         let word = rest.get(..end).unwrap_or_default();
-        if !self.mask.whole(word, Written::AsJson).is_empty() {
+        let path = self.path();
+        let at = At {
+            // A digit or two may be the same by chance, so a number goes on with six bytes or more.
+            here: self.mask.hasher.hash_one((path, "number")),
+            next: path,
+            counts: false,
+        };
+        if !self
+            .mask
+            .value(word, Written::AsJson, at, self.cuts)
+            .is_empty()
+        {
             self.put(self.at, self.at + end, format!("\"{MASK}\"").as_bytes());
             self.places += 1;
         }
@@ -113,24 +124,33 @@ impl Walk<'_> {
         let end = from + closing(rest);
         let raw = self.json.get(from..end).unwrap_or_default();
         self.at = end + 1;
-        let is_key = self.open.last().is_some_and(|open| open.awaits_key);
-        let ranges = if is_key {
-            let key = self
-                .mask
-                .hasher
-                .hash_one(Texts::new(raw, Written::AsJson).text());
-            if let Some(open) = self.open.last_mut() {
-                open.awaits_key = false;
-                open.key = key;
-            }
-            self.mask.whole(raw, Written::AsJson)
+        let awaits_key = self.open.last().is_some_and(|open| open.awaits_key);
+        let at = if awaits_key {
+            self.key(raw)
         } else {
-            let path = self.path();
-            self.mask.value(raw, Written::AsJson, path, self.cuts)
+            At::value(self.path())
         };
+        let ranges = self.mask.value(raw, Written::AsJson, at, self.cuts);
         self.places += ranges.len();
         for (begins, ends) in ranges {
             self.put(from + begins, from + ends, MASK.as_bytes());
+        }
+    }
+
+    /// The place of a key. Keys of objects at one place continue each other, and a key continues in its own value.
+    fn key(&mut self, raw: &[u8]) -> At {
+        let hasher = &self.mask.hasher;
+        let key = hasher.hash_one(Texts::new(raw, Written::AsJson).text());
+        let mut here = 0;
+        if let Some(open) = self.open.last_mut() {
+            open.awaits_key = false;
+            open.key = key;
+            here = hasher.hash_one((open.path, "keys"));
+        }
+        At {
+            here,
+            next: self.path(),
+            counts: false,
         }
     }
 

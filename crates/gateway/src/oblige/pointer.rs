@@ -2,6 +2,7 @@
 //!
 //! Matching goes down with whoever walks the value: at each level a pointer keeps the set of its steps that may come next.
 
+use keepgate_mcp::fold::folded;
 use smallvec::SmallVec;
 
 /// The most steps of a pointer; each is a bit of a set.
@@ -61,7 +62,7 @@ impl Pointer {
                 continue;
             }
             next |= match step {
-                Step::Named(wanted) if wanted == name => 2 << at,
+                Step::Named(wanted) if is_same(wanted, name) => 2 << at,
                 Step::Named(_) => 0,
                 Step::Any => 2 << at,
                 Step::Deep => 1 << at,
@@ -83,6 +84,14 @@ impl Pointer {
     fn ends(&self, states: u64) -> bool {
         states >> self.0.len() & 1 == 1
     }
+}
+
+/// Whether some reader takes one name for the other: one that ignores case finds what stands under another spelling.
+fn is_same(wanted: &str, name: &str) -> bool {
+    if wanted.is_ascii() && name.is_ascii() {
+        return wanted.eq_ignore_ascii_case(name);
+    }
+    wanted == name || folded(wanted) == folded(name)
 }
 
 fn step(text: &str) -> Option<Step> {
@@ -169,7 +178,10 @@ mod tests {
             ("", &[][..], true),
             ("", &["a"], false),
             ("/a", &["a"], true),
-            ("/a", &["A"], false),
+            // As a reader sees it that ignores case, but no other name.
+            ("/a", &["A"], true),
+            ("/Items/*/ssn", &["items", "0", "\u{17f}SN"], true),
+            ("/a", &["\u{430}"], false),
             ("/a", &["a", "b"], false),
             ("/a~1b/c~0", &["a/b", "c~"], true),
             ("/", &[""], true),

@@ -3,6 +3,7 @@
 use keepgate_mcp::json::{Kind, Raw};
 
 use super::{
+    encoded::runs,
     place::{Frame, Inner},
     text::{NESTED, brackets, documents, parsed, plain},
 };
@@ -96,7 +97,7 @@ fn told_in(string: Raw<'_>, counts_one: bool, nested: u8) -> u64 {
 /// In a text, where an object that is alone in it counts if `counts_one`.
 fn within_text(text: &str, counts_one: bool, nested: u8) -> u64 {
     if memchr::memchr2(b'{', b'[', text.as_bytes()).is_none() {
-        return 0;
+        return encoded(text, nested);
     }
     if nested == NESTED {
         return brackets(text);
@@ -114,13 +115,29 @@ fn within_text(text: &str, counts_one: bool, nested: u8) -> u64 {
         let alone = several || (counts_one && document.starts_with('{'));
         inner.max(u64::from(alone && is_one(document)))
     });
-    let sum = each.sum();
+    let mut sum: u64 = each.sum();
+    let mut copied = 0;
+    let ends = found.ranges.iter().copied();
+    for (from, to) in ends.chain([(text.len(), text.len())]) {
+        sum = sum.saturating_add(encoded(text.get(copied..from).unwrap_or_default(), nested));
+        copied = to;
+    }
     // What cannot be read to its end is counted by what might be a record.
     if found.doubtful {
         brackets(text).max(sum)
     } else {
         sum
     }
+}
+
+/// In texts that are base64 within a text.
+fn encoded(text: &str, nested: u8) -> u64 {
+    if nested == NESTED {
+        return 0;
+    }
+    let each = runs(text).into_iter();
+    each.map(|run| within_text(&run.inner, false, nested + 1))
+        .sum()
 }
 
 /// In data.
@@ -191,6 +208,19 @@ mod tests {
             (r#"{"content":[{"text":"[1,2]\n[3,4]\n[5,6]"}]}"#, 3),
             (r#"{"content":[{"text":"as in [1], [2] and [ ]"}]}"#, 0),
             (r#"{"content":[{"text":"\"[{},{}]\""}]}"#, 2),
+            // [{},{},{"a":"bcdefgh"}], in prose and in data.
+            (
+                r#"{"content":[{"text":"see W3t9LHt9LHsiYSI6ImJjZGVmZ2gifV0= ok"}]}"#,
+                3,
+            ),
+            (
+                r#"{"structuredContent":{"a":"W3t9LHt9LHsiYSI6ImJjZGVmZ2gifV0"}}"#,
+                3,
+            ),
+            (
+                r#"{"content":[{"text":"[{}] W3t9LHt9LHsiYSI6ImJjZGVmZ2gifV0="}]}"#,
+                4,
+            ),
             // Cut off, and keys that stand twice.
             (r#"{"content":[{"text":"[{\"a\":1},{\"a\":2},{\"a\""}]}"#, 4),
             (r#"{"content":[{"text":"{\"a\":[{},{}],\"a\":1}"}]}"#, 4),

@@ -20,12 +20,13 @@ use keepgate_transport::{
     http::upstream::StreamError,
     memory::Budget,
 };
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
 
 use self::replies::{Cuttable, item, requested};
 use super::{
-    child, http,
+    Declines, child, http,
     matching::{self, Matching},
     too_long,
 };
@@ -100,6 +101,8 @@ pub struct Attached {
     /// Whether the server knows already that its client is ready.
     ready: bool,
     is_shared: bool,
+    /// Questions that are declined.
+    declines: Declines,
     /// Of the credential a process was started with; `None` where each message has the credential of its moment.
     generation: Option<u64>,
 }
@@ -113,6 +116,7 @@ impl Attached {
             listener: Mutex::default(),
             ready: false,
             is_shared: false,
+            declines: Declines::default(),
             generation: None,
         }
     }
@@ -151,7 +155,11 @@ impl Attached {
         }
     }
 
-    pub(super) fn decline(&self, answer: Response) {
+    pub(super) fn declines(&self) -> &Declines {
+        &self.declines
+    }
+
+    pub(super) fn decline(&self, answer: Response, permit: OwnedSemaphorePermit) {
         // Now, and not when the task runs: by then the credential may have been ended.
         let Some(envelope) = self.connection.own_envelope() else {
             return;
@@ -161,6 +169,7 @@ impl Attached {
             if let Err(error) = connection.respond(&answer, envelope).await {
                 debug!(%error, "a question could not be declined");
             }
+            drop(permit);
         });
     }
 

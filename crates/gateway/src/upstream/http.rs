@@ -21,6 +21,7 @@ use keepgate_transport::{
     },
     memory::Weighed,
 };
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
@@ -30,7 +31,7 @@ pub mod sse;
 use self::incoming::Incoming;
 pub(super) use self::incoming::broken;
 use super::{
-    Link,
+    Declines, Link,
     matching::{self, Matched, Matching},
     too_long,
 };
@@ -130,6 +131,7 @@ impl Http {
         message: Bytes,
         session: Option<HeaderValue>,
         credentials: Option<&Arc<CredentialSet>>,
+        permit: Option<OwnedSemaphorePermit>,
     ) {
         // Now, and not when the task runs: by then the credential may have been ended.
         let Some((mut headers, credential)) = own(session, credentials, &self.switch) else {
@@ -150,6 +152,7 @@ impl Http {
             if !matches!(tokio::time::timeout(COURTESY, posted).await, Ok(Ok(_))) {
                 debug!(server = %http.name, "the server did not take note of a message");
             }
+            drop(permit);
         });
     }
 
@@ -264,7 +267,7 @@ async fn answered(
                     Answer::Message(Message::Response(response))
                 }
                 // To a `GET`: no stream.
-                None => return Err(failed(UpstreamError::ContentType)),
+                None => return Err(failed(UpstreamError::ContentType("it is no event stream"))),
             }
         }
         Received::Stream { head, events } => {
@@ -345,6 +348,7 @@ fn open(
             http: Arc::clone(http),
             session,
             credentials: credential.map(|credential| Arc::clone(&credential.set)),
+            declines: Declines::default(),
         });
     }
 }
@@ -371,7 +375,12 @@ fn response(http: &Http, mut matching: Matching, body: Weighed) -> Result<Respon
             Matched::Other(_) | Matched::Foreign(_) => Err(refused()),
         },
         Ok(Body::Batch(_)) => Err(refused()),
-        Err(error) => Err(Refusal::new(Code::UpstreamInvalid).source(error)),
+        Err(error) => {
+            let detail = error.to_string();
+            Err(Refusal::new(Code::UpstreamInvalid)
+                .detail(detail)
+                .source(error))
+        }
     }
 }
 
@@ -474,9 +483,21 @@ pub(super) fn refusal_of(error: &UpstreamError) -> Refusal {
     if matches!(error, UpstreamError::Inflated) {
         return inflated();
     }
-    error
-        .status()
-        .map_or_else(|| Refusal::new(code_of(error)), refused_with)
+    let refusal = || {
+        let code = code_of(error);
+        // The kind of the fault alone: the server's own words stay out.
+        let detail = if matches!(error, UpstreamError::ContentEncoding { .. }) {
+            "a content encoding that is not read".to_owned()
+        } else {
+            error.to_string()
+        };
+        let refusal = Refusal::new(code);
+        if matches!(code, Code::UpstreamInvalid | Code::Overloaded) {
+            return refusal.detail(detail);
+        }
+        refusal
+    };
+    error.status().map_or_else(refusal, refused_with)
 }
 
 /// The refusal of what a server refuses by an HTTP status.
@@ -489,6 +510,7 @@ pub(crate) fn refused_with(status: u16) -> Refusal {
 fn code_of(error: &UpstreamError) -> Code {
     match error {
         UpstreamError::NoMemory(_) => Code::MemoryFull,
+        UpstreamError::NoDescriptor(_) => Code::Overloaded,
         // Of no consequence: whoever refused the clearance has the reason.
         UpstreamError::NotCleared
         | UpstreamError::Connect(_)
@@ -502,7 +524,8 @@ fn code_of(error: &UpstreamError) -> Code {
         | UpstreamError::Status { .. } => Code::UpstreamRefused,
         UpstreamError::TooLarge { .. }
         | UpstreamError::Truncated(_)
-        | UpstreamError::ContentType
+        | UpstreamError::ContentType(_)
+        | UpstreamError::Framing(_)
         | UpstreamError::Inflated
         | UpstreamError::ContentEncoding { .. } => Code::UpstreamInvalid,
     }

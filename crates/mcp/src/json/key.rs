@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
+use super::scan::{Place, Watched};
 use super::text;
 use crate::error::{DecodeError, DecodeFault};
 use crate::fold::folded;
@@ -12,9 +13,9 @@ use crate::steps;
 /// Keys of objects up to this size are compared pair by pair; larger objects are sorted, so that no choice of keys is slow.
 const PAIRWISE: usize = 12;
 
-/// The members of `params` and `_meta` we or a policy read. Another spelling of one of them is refused even when it stands
-/// alone: a peer that ignores case would read what we did not.
-const READ: Names<24> = Names::new([
+/// The members of `params` and `_meta` we or a policy read, of what clients and servers ask. Another spelling of one of them is
+/// refused even when it stands alone: a peer that ignores case would read what we did not.
+const PARAMS: Names<37> = Names::new([
     "_meta",
     "name",
     "arguments",
@@ -39,7 +40,82 @@ const READ: Names<24> = Names::new([
     "io.modelcontextprotocol/clientInfo",
     "io.modelcontextprotocol/clientCapabilities",
     "io.modelcontextprotocol/logLevel",
+    "io.modelcontextprotocol/subscriptionId",
+    "mode",
+    "url",
+    "message",
+    "elicitationId",
+    "requestedSchema",
+    "messages",
+    "systemPrompt",
+    "includeContext",
+    "modelPreferences",
+    "maxTokens",
+    "tools",
+    "status",
 ]);
+
+/// The members of `result` that we, a policy or an obligation read.
+const RESULT: Names<25> = Names::new([
+    "_meta",
+    "resultType",
+    "inputRequests",
+    "requestState",
+    "content",
+    "structuredContent",
+    "isError",
+    "nextCursor",
+    "tools",
+    "prompts",
+    "resources",
+    "resourceTemplates",
+    "tasks",
+    "task",
+    "roots",
+    "contents",
+    "messages",
+    "completion",
+    "cacheScope",
+    "capabilities",
+    "protocolVersion",
+    "supportedVersions",
+    "serverInfo",
+    "instructions",
+    "action",
+]);
+
+/// The members of an item of a list.
+const ITEM: Names<9> = Names::new([
+    "name",
+    "uri",
+    "uriTemplate",
+    "taskId",
+    "inputSchema",
+    "outputSchema",
+    "annotations",
+    "execution",
+    "description",
+]);
+
+/// The members of `capabilities` in an answer.
+const CAPABILITIES: Names<7> = Names::new([
+    "tasks",
+    "tools",
+    "prompts",
+    "resources",
+    "logging",
+    "completions",
+    "extensions",
+]);
+
+/// The members of a question within a result.
+const QUESTION: Names<2> = Names::new(["method", "params"]);
+
+/// The members of `error`.
+const ERROR: Names<3> = Names::new(["code", "message", "data"]);
+
+/// The members of `error.data`.
+const DATA: Names<1> = Names::new(["elicitations"]);
 
 /// The members of a JSON-RPC message.
 const ROOT: Names<6> = Names::new(["jsonrpc", "id", "method", "params", "result", "error"]);
@@ -78,6 +154,23 @@ impl<const COUNT: usize> Names<COUNT> {
             .iter()
             .find(|name| key.eq_ignore_ascii_case(name.as_bytes()));
         variant.is_some_and(|name| name.as_bytes() != key)
+    }
+}
+
+/// Whether `key` is another spelling of a member that is read in an object at `place`.
+fn is_variant(place: Place, key: &[u8]) -> bool {
+    match place {
+        Place::Params | Place::Meta | Place::Watched(Watched::Asked) => PARAMS.has_variant(key),
+        Place::Result => RESULT.has_variant(key),
+        Place::Error => ERROR.has_variant(key),
+        Place::Watched(Watched::Data) => DATA.has_variant(key),
+        Place::Watched(Watched::Item) => ITEM.has_variant(key),
+        Place::Watched(Watched::Question) => QUESTION.has_variant(key),
+        Place::Watched(Watched::Capabilities) => CAPABILITIES.has_variant(key),
+        // Members of the message are compared where they are read; names of questions are the server's own.
+        Place::Root
+        | Place::Watched(Watched::Questions | Watched::Items | Watched::Elicitations)
+        | Place::Elsewhere => false,
     }
 }
 
@@ -226,21 +319,23 @@ impl Keys {
         Ok(())
     }
 
-    /// Refuses keys of the innermost object that differ in case only and, if `reads`, other spellings of keys we read.
+    /// Refuses keys of the innermost object that are another spelling of one that is read at `place`, and keys that differ in
+    /// case only, but for `error.data`, most of which nobody reads.
     pub(super) fn case_variants(
         &self,
         source: &[u8],
         mark: Mark,
-        reads: bool,
+        place: Place,
     ) -> Result<(), DecodeError> {
         let open = self.open.get(mark.base..).unwrap_or_default();
-        if reads {
-            let variant = open
-                .iter()
-                .find(|key| READ.has_variant(self.text(source, **key)));
-            if let Some(key) = variant {
-                return Err(fault(DecodeFault::CaseVariantKey, key.quote));
-            }
+        let variant = open
+            .iter()
+            .find(|key| is_variant(place, self.text(source, **key)));
+        if let Some(key) = variant {
+            return Err(fault(DecodeFault::CaseVariantKey, key.quote));
+        }
+        if place == Place::Watched(Watched::Data) {
+            return Ok(());
         }
         let plain =
             open.len() <= PAIRWISE && open.iter().all(|key| self.text(source, *key).is_ascii());

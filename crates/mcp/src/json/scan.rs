@@ -33,8 +33,31 @@ pub(crate) enum Place {
     Error,
     /// `params._meta` or `result._meta`
     Meta,
+    /// Within one of these, where members are read by name and their places are not kept.
+    Watched(Watched),
     /// Anywhere else: only grammar and equal keys are judged.
     Elsewhere,
+}
+
+/// The part of a result or an error whose members decide: what is shown, and what a person is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Watched {
+    /// `error.data`
+    Data,
+    /// `error.data.elicitations`
+    Elicitations,
+    /// `result.inputRequests`
+    Questions,
+    /// One of those.
+    Question,
+    /// The parameters of a question or an elicitation.
+    Asked,
+    /// A list of a result.
+    Items,
+    /// One of its items.
+    Item,
+    /// `result.capabilities`
+    Capabilities,
 }
 
 /// A member of `params`, `result`, `error` or `_meta`.
@@ -184,7 +207,7 @@ impl<'a> Scanner<'a> {
             Some(b'"') => self.string().map(|_| ()),
             Some(b'{') if place == Place::Elsewhere => self.object(depth),
             Some(b'{') => self.watched(depth, place),
-            Some(b'[') => self.array(depth),
+            Some(b'[') => self.array(depth, place),
             Some(b't') => self.word(b"true"),
             Some(b'f') => self.word(b"false"),
             Some(b'n') => self.word(b"null"),
@@ -304,7 +327,18 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    fn array(&mut self, depth: usize) -> Step {
+    fn array(&mut self, depth: usize, place: Place) -> Step {
+        let inner = match place {
+            Place::Watched(Watched::Elicitations) => Place::Watched(Watched::Asked),
+            Place::Watched(Watched::Items) => Place::Watched(Watched::Item),
+            Place::Root
+            | Place::Params
+            | Place::Result
+            | Place::Error
+            | Place::Meta
+            | Place::Watched(_)
+            | Place::Elsewhere => Place::Elsewhere,
+        };
         self.deeper(depth)?;
         self.at += 1;
         if self.peek() == Some(b']') {
@@ -313,7 +347,7 @@ impl<'a> Scanner<'a> {
         }
         loop {
             self.space();
-            self.value(depth + 1, Place::Elsewhere)?;
+            self.value(depth + 1, inner)?;
             match self.peek() {
                 Some(b',') => self.at += 1,
                 Some(b']') => {
@@ -363,9 +397,8 @@ impl<'a> Scanner<'a> {
             self.value(depth + 1, inner)?;
             self.record(place, key, name, start);
             if self.closes()? {
-                let reads = matches!(place, Place::Params | Place::Meta);
                 // Equal keys first: they are the plainer fault.
-                let judged = self.keys.case_variants(self.text, mark, reads);
+                let judged = self.keys.case_variants(self.text, mark, place);
                 return self.keys.close(self.text, mark).and(judged);
             }
         }
@@ -430,9 +463,27 @@ impl<'a> Scanner<'a> {
                 return Err(fault(kind, key.quote as usize));
             }
             (Place::Params | Place::Result, b"_meta") => Place::Meta,
-            (Place::Params | Place::Result | Place::Error | Place::Meta | Place::Elsewhere, _) => {
-                Place::Elsewhere
+            (Place::Result, b"inputRequests") => Place::Watched(Watched::Questions),
+            (Place::Result, b"capabilities") => Place::Watched(Watched::Capabilities),
+            (
+                Place::Result,
+                b"tools" | b"prompts" | b"resources" | b"resourceTemplates" | b"tasks" | b"roots",
+            ) => Place::Watched(Watched::Items),
+            (Place::Error, b"data") => Place::Watched(Watched::Data),
+            (Place::Watched(Watched::Data), b"elicitations") => {
+                Place::Watched(Watched::Elicitations)
             }
+            (Place::Watched(Watched::Questions), _) => Place::Watched(Watched::Question),
+            (Place::Watched(Watched::Question), b"params") => Place::Watched(Watched::Asked),
+            (
+                Place::Params
+                | Place::Result
+                | Place::Error
+                | Place::Meta
+                | Place::Watched(_)
+                | Place::Elsewhere,
+                _,
+            ) => Place::Elsewhere,
         })
     }
 
@@ -440,7 +491,7 @@ impl<'a> Scanner<'a> {
     fn record(&mut self, place: Place, key: Key, name: Span, start: usize) {
         let value = self.span(start);
         match place {
-            Place::Elsewhere => {}
+            Place::Watched(_) | Place::Elsewhere => {}
             Place::Root => {
                 let slot = match self.keys.text(self.text, key) {
                     b"jsonrpc" => &mut self.envelope.jsonrpc,

@@ -5,6 +5,7 @@ use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
 use super::{Body, Message, Request, Response, decode};
+use crate::error::DecodeFault;
 use crate::json::{Limits, Raw};
 use crate::method::{Method, Subject};
 use crate::{DecodeError, Id};
@@ -268,6 +269,58 @@ fn trap_01_case_variants_of_keys_we_read_are_refused() {
             -32700 key differs from another in case only at byte `50` <- {"jsonrpc":"2.0","id":1,"result":{"isError":false,"iserror":true}}
             request 1 tools/call     <- {"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"b","arguments":{"-a":1,"-A":2}}}"#]],
     );
+}
+
+/// Messages of servers with a key that is read, written in another case: alone, or next to the one that is read.
+const VARIANTS: [&str; 27] = [
+    r#"{"jsonrpc":"2.0","id":1,"result":{"ResultType":"input_required"}}"#,
+    r#"{"jsonrpc":"2.0","id":1,"result":{"resulttype":"input_required"}}"#,
+    r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","InputRequests":{}}}"#,
+    r#"{"jsonrpc":"2.0","id":1,"result":{"inputrequest\u017f":{}}}"#,
+    r#"{"jsonrpc":"2.0","id":1,"result":{"inputRequests":{"a":{"Method":"roots/list"}}}}"#,
+    r#"{"jsonrpc":"2.0","id":1,"result":{"inputRequests":{"a":{"method":"m","Params":{}}}}}"#,
+    r#"{"jsonrpc":"2.0","id":1,"result":{"inputRequests":{"a":{"method":"m","params":{"Mode":"url"}}}}}"#,
+    r#"{"jsonrpc":"2.0","id":1,"result":{"inputRequests":{"a":{"method":"m"},"A":{"method":"m"}}}}"#,
+    r#"{"jsonrpc":"2.0","id":1,"result":{"StructuredContent":{}}}"#,
+    r#"{"jsonrpc":"2.0","id":1,"result":{"CONTENT":[]}}"#,
+    r#"{"jsonrpc":"2.0","id":1,"result":{"iserror":true}}"#,
+    r#"{"jsonrpc":"2.0","id":1,"result":{"Tools":[]}}"#,
+    r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[],"nextcursor":"a"}}"#,
+    r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"a","Name":"b"}]}}"#,
+    r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"a"},{"name":"b","InputSchema":{}}]}}"#,
+    r#"{"jsonrpc":"2.0","id":1,"result":{"prompts":[{"name":"a","NAME":"b"}]}}"#,
+    r#"{"jsonrpc":"2.0","id":1,"result":{"resources":[{"uri":"a:","Uri":"b:"}]}}"#,
+    r#"{"jsonrpc":"2.0","id":1,"result":{"resourceTemplates":[{"UriTemplate":"b:"}]}}"#,
+    r#"{"jsonrpc":"2.0","id":1,"result":{"capabilities":{"Tasks":{}}}}"#,
+    r#"{"jsonrpc":"2.0","id":1,"result":{"Capabilities":{"tasks":{}}}}"#,
+    r#"{"jsonrpc":"2.0","id":1,"result":{"_Meta":{}}}"#,
+    r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32042,"message":"m","Data":{}}}"#,
+    r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"Code":-32042,"message":"m"}}"#,
+    r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32042,"message":"m","data":{"Elicitations":[]}}}"#,
+    r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32042,"message":"m","data":{"elicitations":[{"URL":"a:"}]}}}"#,
+    r#"{"jsonrpc":"2.0","id":1,"method":"elicitation/create","params":{"Mode":"url"}}"#,
+    r#"{"jsonrpc":"2.0","id":1,"method":"elicitation/create","params":{"mode":"form","U\u0052L":"a:"}}"#,
+];
+
+#[test]
+fn keys_of_servers_that_are_read_in_another_case_are_refused() {
+    for text in VARIANTS {
+        let error = decode(Bytes::from_static(text.as_bytes()), &Limits::reply());
+        let fault = error.err().map(|error| error.fault);
+        assert_eq!(fault, Some(DecodeFault::CaseVariantKey), "{text}");
+    }
+    // What is data of a tool, or means nothing to anybody here.
+    for text in [
+        r#"{"jsonrpc":"2.0","id":1,"result":{"structuredContent":{"Items":[],"items":[]}}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","Text":"a"}]}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"a","inputSchema":{"Name":1}}]}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"result":{"tools":["Name",1,null,[{"Name":1}]]}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"m","data":{"Host":1,"host":2}}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"m","data":[{"Elicitations":1}]}}"#,
+    ] {
+        let read = decode(Bytes::from_static(text.as_bytes()), &Limits::reply());
+        assert!(read.is_ok(), "{text}: {read:?}");
+    }
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub struct Unusable {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ValueFault {
     /// The value at this place breaks this keyword.
-    #[error("`{pointer}` violates `{keyword}`")]
+    #[error("{}", violation(.pointer, .keyword))]
     Violated {
         /// The place in `arguments`: a JSON pointer (RFC 6901), cut after 128 characters.
         pointer: Box<str>,
@@ -40,6 +40,18 @@ pub enum ValueFault {
     /// The schema asks for more looks than arguments of this size are worth.
     #[error("validation takes too many steps")]
     TooCostly,
+}
+
+/// The fault in words: a client's author has no schema at hand.
+fn violation(pointer: &str, keyword: &str) -> String {
+    match (pointer, keyword) {
+        (missing, "required" | "dependentRequired") => {
+            format!("`{missing}` is missing (`{keyword}`)")
+        }
+        (pointer, "false") => format!("`{pointer}` is not allowed by the schema"),
+        ("", keyword) => format!("the arguments violate `{keyword}`"),
+        (pointer, keyword) => format!("`{pointer}` violates `{keyword}`"),
+    }
 }
 
 /// A schema, read for validation. The first node is its root's.

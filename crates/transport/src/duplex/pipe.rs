@@ -105,7 +105,7 @@ impl Posts {
             Ok(Answer::Accepted) => Ok(()),
             // A success is acceptance whatever it holds, so these do not come.
             Ok(Answer::Message { .. } | Answer::Stream { .. }) => {
-                Err(failed(UpstreamError::ContentType))
+                Err(failed(UpstreamError::ContentType("it is no event stream")))
             }
             Err(error) => Err(failed(error)),
         }

@@ -36,7 +36,11 @@ use keepgate_net::{ConnectError, Connected, Connector};
 use tokio::time::{Instant, timeout};
 use tokio_util::{either::Either, task::TaskTracker};
 
-use crate::{alarm::Alarm, clearance::Carried, descriptors::Descriptor};
+use crate::{
+    alarm::Alarm,
+    clearance::Carried,
+    descriptors::{self, Descriptor},
+};
 
 use self::shared::{Driver, Shared, StreamPlace, Streams};
 use super::{
@@ -101,7 +105,7 @@ impl Maker {
 
     async fn make_unhurried(&self) -> Result<Made, UpstreamError> {
         let descriptor =
-            Descriptor::take().map_err(|source| UpstreamError::Connect(source.into()))?;
+            Descriptor::take().map_err(|source| UpstreamError::NoDescriptor(source.into()))?;
         let socket = self.connect().await?;
         let chosen_h2 = match &socket {
             Either::Left(_) => false,
@@ -123,7 +127,10 @@ impl Maker {
             | ConnectError::Tcp(_)
             | ConnectError::Proxy { .. }
             | ConnectError::Tunnel { .. }
-            | ConnectError::Handshake(_)) => UpstreamError::Connect(error.into()),
+            | ConnectError::Handshake(_)) => match descriptors::is_exhausted(&error) {
+                true => UpstreamError::NoDescriptor(error.into()),
+                false => UpstreamError::Connect(error.into()),
+            },
         })
     }
 

@@ -406,7 +406,8 @@ enum Content {
     Json,
     Events,
     Nothing,
-    Other,
+    /// Neither, for this reason.
+    Other(&'static str),
 }
 
 /// The body without its content coding.
@@ -419,6 +420,7 @@ fn decoded(headers: &HeaderMap, body: Received, limits: &Limits) -> Result<Decod
 /// Sorts a response into the shapes MCP knows.
 async fn classify(response: Response<Received>, limits: &Limits) -> Result<Answer, UpstreamError> {
     let status = response.status().as_u16();
+    framing(response.headers())?;
     match status {
         200..=299 => accept(response, limits).await,
         300..=399 => Err(UpstreamError::Redirect { status }),
@@ -467,7 +469,8 @@ async fn accept(response: Response<Received>, limits: &Limits) -> Result<Answer,
             Ok(Answer::Stream { head, events })
         }
         Content::Nothing if is_empty => Ok(Answer::Accepted),
-        Content::Nothing | Content::Other => Err(UpstreamError::ContentType),
+        Content::Nothing => Err(UpstreamError::ContentType("it has no `Content-Type`")),
+        Content::Other(why) => Err(UpstreamError::ContentType(why)),
     }
 }
 
@@ -487,21 +490,56 @@ fn content(headers: &HeaderMap) -> Content {
     };
     // Two of them could be read in two ways.
     if types.next().is_some() {
-        return Content::Other;
+        return Content::Other("it has more than one `Content-Type`");
     }
-    let essence = value
-        .as_bytes()
-        .split(|&byte| byte == b';')
-        .next()
-        .unwrap_or_default();
-    let essence = essence.trim_ascii();
+    let mut parts = value.as_bytes().split(|&byte| byte == b';');
+    let essence = parts.next().unwrap_or_default().trim_ascii();
+    if !parts.all(is_utf8) {
+        return Content::Other("its `charset` is not UTF-8");
+    }
     if essence.eq_ignore_ascii_case(b"application/json") {
         Content::Json
     } else if essence.eq_ignore_ascii_case(b"text/event-stream") {
         Content::Events
     } else {
-        Content::Other
+        Content::Other("it is of another `Content-Type`")
     }
+}
+
+/// Whether a parameter of a content type leaves the text UTF-8, which JSON and event streams are (RFC 8259 §8.1).
+fn is_utf8(parameter: &[u8]) -> bool {
+    let mut halves = parameter.splitn(2, |&byte| byte == b'=');
+    let name = halves.next().unwrap_or_default().trim_ascii();
+    let value = halves.next().unwrap_or_default().trim_ascii();
+    let plain: Vec<u8> = value.iter().copied().filter(|byte| *byte != b'"').collect();
+    !name.eq_ignore_ascii_case(b"charset")
+        || [&b"utf-8"[..], b"utf8", b"us-ascii"]
+            .iter()
+            .any(|known| plain.eq_ignore_ascii_case(known))
+}
+
+/// Refuses a head that another reader may see another body behind: a length next to a transfer coding, whatever it is, and any
+/// coding but `chunked`, once (RFC 9112 §6.3).
+fn framing(headers: &HeaderMap) -> Result<(), UpstreamError> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else {
+        return Ok(());
+    };
+    if headers.contains_key(CONTENT_LENGTH) {
+        return Err(UpstreamError::Framing(
+            "`Content-Length` next to `Transfer-Encoding`",
+        ));
+    }
+    let is_chunked = coding
+        .as_bytes()
+        .trim_ascii()
+        .eq_ignore_ascii_case(b"chunked");
+    if codings.next().is_some() || !is_chunked {
+        return Err(UpstreamError::Framing(
+            "a `Transfer-Encoding` other than `chunked`, or more than one",
+        ));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `POST`: one message, or in 2025-03-26 a batch of them.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, header};
@@ -153,9 +153,29 @@ fn unread(error: ReadError) -> Refusal {
                 .over("limits.read_deadline")
                 .source(error);
         }
+        ReadError::Broken(ref cause) if is_malformed(&**cause) => {
+            return Refusal::new(Code::MessageInvalid)
+                .detail("the chunked framing of the body is malformed")
+                .source(error);
+        }
         ReadError::Broken(_) => Code::BodyIncomplete,
     };
     Refusal::new(code).source(error)
+}
+
+/// Whether a body broke off since its bytes are no chunks, and not since they stopped.
+fn is_malformed(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(cause);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return matches!(
+                error.kind(),
+                io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData
+            );
+        }
+        next = error.source();
+    }
+    false
 }
 
 fn undecoded(error: keepgate_mcp::DecodeError) -> Refusal {

@@ -21,8 +21,6 @@ enum Shape {
     Id,
     Text,
     Number,
-    /// A number, or null for none.
-    Bound,
 }
 
 /// A member of `params`.
@@ -35,25 +33,15 @@ const PROGRESS: &[Member] = &[
     ("total", Shape::Number),
     ("message", Shape::Text),
 ];
-const TASK_STATUS: &[Member] = &[
-    ("taskId", Shape::Text),
-    ("status", Shape::Text),
-    ("statusMessage", Shape::Text),
-    ("createdAt", Shape::Text),
-    ("lastUpdatedAt", Shape::Text),
-    ("ttl", Shape::Bound),
-    ("pollInterval", Shape::Number),
-];
-
 /// The members a notification of a client may have in addition to `_meta`; `None` for what is none.
 fn members(method: &Method) -> Option<&'static [Member]> {
+    // Nothing of tasks: they are passed on in neither direction.
     // Not by exhaustion: a method added to the specification has no members until they are written down here.
     [
         (Method::Initialized, &[][..]),
         (Method::RootsChanged, &[]),
         (Method::Cancelled, CANCELLED),
         (Method::Progress, PROGRESS),
-        (Method::TaskStatus, TASK_STATUS),
     ]
     .into_iter()
     .find_map(|(known, members)| (known == *method).then_some(members))
@@ -136,7 +124,6 @@ impl Shape {
             Self::Id => Id::from_raw(value).is_some(),
             Self::Text => value.kind() == Kind::String,
             Self::Number => value.kind() == Kind::Number,
-            Self::Bound => matches!(value.kind(), Kind::Number | Kind::Null),
         }
     }
 }

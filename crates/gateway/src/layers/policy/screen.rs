@@ -158,6 +158,7 @@ impl Screened {
                 }
                 // A question without an id is a notification by form alone.
                 let known = method.is_notification()
+                    && *method != Method::TaskStatus
                     && self
                         .bound
                         .call
@@ -168,7 +169,7 @@ impl Screened {
                 }
                 known.then_some(Message::Notification(notification))
             }
-            Some(Message::Request(question)) => self.question(question),
+            Some(Message::Request(question)) => self.question(question)?,
             Some(Message::Response(response)) => Some(Message::Response(self.streamed(response)?)),
         };
         Ok((item.message.is_some() || item.id.is_some() || item.retry.is_some()).then_some(item))
@@ -361,12 +362,15 @@ impl Screened {
     }
 
     /// A question of the server on a stream: goes on, or is declined in the client's stead.
-    fn question(&self, question: Request) -> Option<Message> {
+    ///
+    /// # Errors
+    /// If so many were declined that the server has not taken the answers yet.
+    fn question(&self, question: Request) -> Result<Option<Message>, Cut> {
         let call = &self.bound.call;
         let Binding::Held(session) = &self.bound.session else {
             // 2026-07-28: servers must not put requests on streams.
             warn!(server = %call.server, "dropped a request on a stream that has none");
-            return None;
+            return Ok(None);
         };
         let permitted = call.revision.era() == Era::Stateful
             && call
@@ -378,13 +382,13 @@ impl Screened {
             && (*question.method() == Method::Ping
                 || self.allows(question.method(), question.params()).is_ok());
         if allowed {
-            return Some(Message::Request(question));
+            return Ok(Some(Message::Request(question)));
         }
         warn!(server = %call.server, method = question.method().as_str(), "declined a question of the server");
         if let Some(link) = session.link.get() {
-            link.decline(question.id());
+            link.decline(question.id())?;
         }
-        None
+        Ok(None)
     }
 
     /// Questions inside a result (2026-07-28 `basic/patterns/mrtr`): all of them, or the result is withheld.

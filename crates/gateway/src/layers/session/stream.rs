@@ -67,7 +67,7 @@ impl Kept {
         {
             warn!(server = %self.session().server, "dropped a question: its id waits for an answer, or too many do");
             if let Some(link) = self.session().link.get() {
-                link.decline(question.id());
+                link.decline(question.id())?;
             }
             item.message = None;
         }

@@ -5,6 +5,7 @@ use aho_corasick::AhoCorasick;
 use super::{
     super::{
         cursor::Cursor,
+        encoded::runs,
         pattern::{self, MASK},
         records,
         text::{NESTED, brackets, documents, folded, names, parsed, unescaped},
@@ -127,6 +128,38 @@ impl Pass<'_> {
     }
 
     fn prose(&mut self, text: &str, is_shown: bool) -> Prose {
+        match self.encoded(text) {
+            None => self.plain_prose(text, is_shown),
+            Some(said) => match self.plain_prose(&said, is_shown) {
+                Prose::Same => Prose::Left(said),
+                changed @ (Prose::Left(_) | Prose::Withheld) => changed,
+            },
+        }
+    }
+
+    /// The text with what is left of each text in base64 in it; `None` if nothing changed.
+    fn encoded(&mut self, text: &str) -> Option<String> {
+        let mut out = String::new();
+        let mut copied = 0;
+        for run in runs(text) {
+            let said = self.deeper(&run.inner, |pass| pass.text(&run.inner, true));
+            let Some(said) = said else { continue };
+            out.push_str(text.get(copied..run.from).unwrap_or_default());
+            if said == MASK {
+                out.push_str(MASK);
+            } else {
+                out.push_str(&run.encode(&said));
+            }
+            copied = run.to;
+        }
+        if copied == 0 {
+            return None;
+        }
+        out.push_str(text.get(copied..).unwrap_or_default());
+        Some(out)
+    }
+
+    fn plain_prose(&mut self, text: &str, is_shown: bool) -> Prose {
         let plain = unescaped(text);
         if self.names_field(text, is_shown)
             || plain

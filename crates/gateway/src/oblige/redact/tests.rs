@@ -349,6 +349,48 @@ fn base64_is_looked_into_or_withheld() {
     assert_eq!(left(&asks(&[place("/a")], &[]), image), image);
 }
 
+/// Results with base64 of a text where a text may stand, its place as `BASE64`.
+const ENCODED: [&str; 6] = [
+    r#"{"content":[{"type":"text","text":"BASE64"}]}"#,
+    r#"{"content":[{"type":"text","text":"see BASE64 ok"}]}"#,
+    r#"{"content":[{"type":"text","text":"data:application/json;base64,BASE64"}]}"#,
+    r#"{"content":[{"type":"text","text":"{\"a\":1} BASE64"}]}"#,
+    r#"{"structuredContent":{"x":["BASE64"]}}"#,
+    r#"{"content":[],"_meta":{"x":"BASE64"}}"#,
+];
+
+#[test]
+fn base64_is_looked_into_wherever_a_text_stands() {
+    let json = r#"{"name":"Al","ssn":"078-05-1120"}"#;
+    let prose = "The ssn: 078-05-1120 is this, and nothing else matters";
+    let mail = "please write to albert@example.com about the thing";
+    let rows = "[{\"id\":1},{\"id\":2},{\"id\":3}]";
+    let (field, email) = (field("ssn"), pattern(PatternClass::Email));
+    for shape in ENCODED {
+        for (rules, text) in [
+            (asks(std::slice::from_ref(&field), &[]), json),
+            (asks(std::slice::from_ref(&field), &[]), prose),
+            (asks(std::slice::from_ref(&email), &[]), mail),
+            (asks(&[], &[cap(2, None)]), rows),
+        ] {
+            let once = STANDARD.encode(text);
+            for base64 in [once.clone(), STANDARD.encode(format!("again {once}"))] {
+                let left = left(&rules, &shape.replace("BASE64", &base64));
+                assert!(!left.contains(&base64), "{text} in {shape}: {left}");
+            }
+            let honest = shape.replace("BASE64", &STANDARD.encode("[{\"id\":10000000}]"));
+            assert_eq!(left(&rules, &honest), honest);
+        }
+    }
+    let rules = asks(&[pattern(PatternClass::Email)], &[]);
+    let shown = left(
+        &rules,
+        &ENCODED[1].replace("BASE64", &STANDARD.encode(mail)),
+    );
+    let wanted = STANDARD.encode("please write to [redacted] about the thing");
+    assert_eq!(shown, ENCODED[1].replace("BASE64", &wanted));
+}
+
 #[test]
 fn records_are_cut_and_it_is_said() {
     let rules = asks(&[], &[cap(2, None)]);

@@ -209,16 +209,19 @@ impl Evaluation<'_> {
     fn parts(&mut self, parts: &Parts, value: Raw<'_>, way: Way<'_>) -> Verdict {
         match parts {
             Parts::Required(names) => {
-                let is_held = self.has_all(value, names)?;
-                self.held(is_held, "required", way)
+                let missing = self.missing(value, names)?;
+                self.present(missing, "required", way)
             }
             Parts::RequiredWith(name, names) => {
-                let applies = self.has_all(value, std::slice::from_ref(name))?;
-                let is_held = !applies || self.has_all(value, names)?;
-                self.held(is_held, "dependentRequired", way)
+                if self.missing(value, std::slice::from_ref(name))?.is_some() {
+                    return Ok(());
+                }
+                let missing = self.missing(value, names)?;
+                self.present(missing, "dependentRequired", way)
             }
             Parts::AppliedWith(name, place) => {
-                if value.is_object() && self.has_all(value, std::slice::from_ref(name))? {
+                let missing = self.missing(value, std::slice::from_ref(name))?;
+                if value.is_object() && missing.is_none() {
                     self.apply(*place, value, way)?;
                 }
                 Ok(())
@@ -309,17 +312,29 @@ impl Evaluation<'_> {
     }
 
     /// Whether an object has all these members; what is no object lacks none.
-    fn has_all(&mut self, value: Raw<'_>, names: &[Box<str>]) -> Result<bool, ValueFault> {
+    /// The first of `names` that an object does not have.
+    fn missing<'a>(
+        &mut self,
+        value: Raw<'_>,
+        names: &'a [Box<str>],
+    ) -> Result<Option<&'a str>, ValueFault> {
         if !value.is_object() {
-            return Ok(true);
+            return Ok(None);
         }
         for name in names {
             self.walk(value)?;
             if value.member(name).is_none() {
-                return Ok(false);
+                return Ok(Some(name));
             }
         }
-        Ok(true)
+        Ok(None)
+    }
+
+    /// The fault of a member that is missing has the place where it would be.
+    fn present(&self, missing: Option<&str>, keyword: &'static str, way: Way<'_>) -> Verdict {
+        missing.map_or(Ok(()), |name| {
+            Err(self.violated(keyword, Way::Member(&way, name)))
+        })
     }
 
     fn members(&mut self, members: &Members, value: Raw<'_>, way: Way<'_>) -> Verdict {

@@ -29,7 +29,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     (
         r#"{"type":"object","required":["path"]}"#,
         r#"{}"#,
-        "`` violates `required`",
+        "`/path` is missing (`required`)",
     ),
     (
         r#"{"properties":{"n":{"type":"integer"}}}"#,
@@ -144,7 +144,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     (
         r#"{"properties":{"a":{"prefixItems":[{"type":"string"}],"items":false}}}"#,
         r#"{"a":["x",2]}"#,
-        "`/a/1` violates `false`",
+        "`/a/1` is not allowed by the schema",
     ),
     (
         r#"{"properties":{"a":{"items":[{"type":"string"}],"additionalItems":{"type":"null"}}}}"#,
@@ -164,7 +164,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     (
         r#"{"patternProperties":{"^x-":{"type":"string"}},"additionalProperties":false}"#,
         r#"{"x-a":"1","y":2}"#,
-        "`/y` violates `false`",
+        "`/y` is not allowed by the schema",
     ),
     (
         r#"{"propertyNames":{"maxLength":2}}"#,
@@ -174,47 +174,47 @@ const TABLE: &[(&str, &str, &str)] = &[
     (
         r#"{"maxProperties":1}"#,
         r#"{"a":1,"b":2}"#,
-        "`` violates `maxProperties`",
+        "the arguments violate `maxProperties`",
     ),
     (
         r#"{"dependentRequired":{"a":["b"]}}"#,
         r#"{"a":1}"#,
-        "`` violates `dependentRequired`",
+        "`/b` is missing (`dependentRequired`)",
     ),
     (
         r#"{"dependencies":{"a":["b"]}}"#,
         r#"{"a":1}"#,
-        "`` violates `dependentRequired`",
+        "`/b` is missing (`dependentRequired`)",
     ),
     (
         r#"{"dependentSchemas":{"a":{"required":["b"]}}}"#,
         r#"{"a":1}"#,
-        "`` violates `required`",
+        "`/b` is missing (`required`)",
     ),
     (
         r#"{"anyOf":[{"required":["a"]},{"required":["b"]}]}"#,
         r#"{"c":1}"#,
-        "`` violates `anyOf`",
+        "the arguments violate `anyOf`",
     ),
     (
         r#"{"oneOf":[{"required":["a"]},{"required":["b"]}]}"#,
         r#"{"a":1,"b":1}"#,
-        "`` violates `oneOf`",
+        "the arguments violate `oneOf`",
     ),
     (
         r#"{"allOf":[{"required":["a"]},{"required":["b"]}]}"#,
         r#"{"a":1}"#,
-        "`` violates `required`",
+        "`/b` is missing (`required`)",
     ),
     (
         r#"{"not":{"required":["a"]}}"#,
         r#"{"a":1}"#,
-        "`` violates `not`",
+        "the arguments violate `not`",
     ),
     (
         r#"{"if":{"required":["a"]},"then":{"required":["b"]},"else":{"required":["c"]}}"#,
         r#"{"a":1,"c":1}"#,
-        "`` violates `required`",
+        "`/b` is missing (`required`)",
     ),
     (
         r##"{"properties":{"t":{"$ref":"#/$defs/tree"}},"$defs":{"tree":{"properties":{"n":{"type":"number"},"k":{"items":{"$ref":"#/$defs/tree"}}}}}}"##,

@@ -68,9 +68,15 @@ pub enum UpstreamError {
     /// Too much is held already, for all calls together.
     #[error("there is no memory left for the upstream's answer")]
     NoMemory(#[source] Spent),
-    /// A success whose body is neither JSON nor an event stream.
-    #[error("the upstream's answer is neither JSON nor an event stream")]
-    ContentType,
+    /// A body that cannot be taken for JSON or an event stream, by its content type.
+    #[error("the upstream's answer is neither JSON nor an event stream: {0}")]
+    ContentType(&'static str),
+    /// A head that leaves open where the body ends, or how it is coded.
+    #[error("the upstream's answer is framed in more than one way: {0}")]
+    Framing(&'static str),
+    /// No file descriptor is left in this process; nothing was sent.
+    #[error("no file descriptor is left for connections to servers")]
+    NoDescriptor(#[source] BoxError),
     /// A compressed body that inflates to too much.
     #[error("the upstream's answer inflates to more than {MAX_RATIO} times its size")]
     Inflated,
@@ -98,7 +104,9 @@ impl UpstreamError {
             | Self::TooLarge { .. }
             | Self::Truncated(_)
             | Self::NoMemory(_)
-            | Self::ContentType
+            | Self::ContentType(_)
+            | Self::Framing(_)
+            | Self::NoDescriptor(_)
             | Self::Inflated
             | Self::ContentEncoding { .. } => None,
         }
@@ -121,7 +129,10 @@ impl UpstreamError {
     pub fn is_before_sending(&self) -> bool {
         matches!(
             self,
-            Self::Connect(_) | Self::ConnectTimeout { .. } | Self::NotCleared
+            Self::Connect(_)
+                | Self::ConnectTimeout { .. }
+                | Self::NoDescriptor(_)
+                | Self::NotCleared
         )
     }
 }

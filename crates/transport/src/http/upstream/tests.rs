@@ -380,7 +380,7 @@ async fn html_never_comes_through() {
     let error = post(&response("200 OK", "text/html", page), Then::KeepAlive)
         .await
         .unwrap_err();
-    assert!(matches!(error, UpstreamError::ContentType), "{error:?}");
+    assert!(matches!(error, UpstreamError::ContentType(_)), "{error:?}");
     match post(
         &response("404 Not Found", "text/html", page),
         Then::KeepAlive,
@@ -501,7 +501,7 @@ async fn events_of_a_gzip_stream_come_one_by_one() {
 async fn two_content_types_are_none() {
     let answer = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-type: text/html\r\ncontent-length: 2\r\n\r\n{}";
     let error = post(answer, Then::KeepAlive).await.unwrap_err();
-    assert!(matches!(error, UpstreamError::ContentType), "{error:?}");
+    assert!(matches!(error, UpstreamError::ContentType(_)), "{error:?}");
 }
 
 #[tokio::test]
@@ -613,6 +613,48 @@ async fn get_and_delete_say_what_the_server_says() {
         .await
         .unwrap();
     assert!(matches!(answer, Answer::Accepted), "{answer:?}");
+}
+
+#[tokio::test]
+async fn an_answer_that_may_be_framed_in_two_ways_is_refused() {
+    let json = "9\r\n{\"a\": 12}\r\n0\r\n\r\n";
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+    for lines in [
+        "content-length: 5\r\ntransfer-encoding: chunked\r\n",
+        "transfer-encoding: chunked\r\ncontent-length: 9\r\n",
+        "transfer-encoding: chunked\r\ncontent-length: 9999\r\n",
+        "transfer-encoding: gzip, chunked\r\n",
+        "transfer-encoding: chunked, chunked\r\n",
+        "transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n",
+        "transfer-encoding: identity\r\n",
+    ] {
+        let answer = format!("{head}{lines}\r\n{json}");
+        let error = post(&answer, Then::Close).await.unwrap_err();
+        assert!(
+            matches!(error, UpstreamError::Framing(_)),
+            "{lines}: {error:?}"
+        );
+    }
+    let answer = format!("{head}transfer-encoding: Chunked\r\n\r\n{json}");
+    let answer = post(&answer, Then::Close).await.unwrap();
+    assert!(matches!(answer, Answer::Message { .. }), "{answer:?}");
+}
+
+#[tokio::test]
+async fn only_utf_8_is_read() {
+    for (media, is_read) in [
+        ("application/json; charset=utf-16", false),
+        ("application/json;CHARSET=\"UTF-16LE\"", false),
+        ("application/json; v=1; charset=latin1", false),
+        ("application/json; charset=UTF-8", true),
+        ("application/json; charset=\"utf8\"", true),
+        ("application/json; v=1", true),
+    ] {
+        let answer =
+            format!("HTTP/1.1 200 OK\r\ncontent-type: {media}\r\ncontent-length: 2\r\n\r\n{{}}");
+        let read = post(&answer, Then::Close).await;
+        assert_eq!(read.is_ok(), is_read, "{media}: {read:?}");
+    }
 }
 
 #[tokio::test]

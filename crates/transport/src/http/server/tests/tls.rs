@@ -73,7 +73,7 @@ async fn a_reloaded_certificate_is_shown_and_a_bad_one_is_not() {
         .unwrap_err()
         {
             // The echo is no JSON; it was reached, which is the point.
-            UpstreamError::ContentType | UpstreamError::Status { .. } => true,
+            UpstreamError::ContentType(_) | UpstreamError::Status { .. } => true,
             UpstreamError::Connect(_) => false,
             other => panic!("{other:?}"),
         }
