@@ -164,6 +164,22 @@ pub(crate) enum Command {
     /// End the children a killed gateway leaves; what the gateway starts, not people
     #[command(name = keepgate_transport::stdio::REAPER_COMMAND, hide = true)]
     Reap,
+    /// Write a kill into its file; what `kill set` starts, not people
+    #[command(name = KILL_ENTRY, hide = true)]
+    KillEntry(KillEntry),
+}
+
+/// Command of the process that writes a kill into its file.
+pub(crate) const KILL_ENTRY: &str = "kill-entry";
+
+/// A kill, as JSON on standard input, and its place.
+#[derive(Debug, Args)]
+pub(crate) struct KillEntry {
+    /// State directory
+    pub(crate) state: PathBuf,
+    /// Make the directory if it is not there
+    #[arg(long)]
+    pub(crate) make: bool,
 }
 
 /// A child process to become.

@@ -96,6 +96,7 @@ pub(crate) fn run(command: Command, context: &mut Context<'_>) -> Result<(), Fai
         }
         Command::Reap => keepgate_transport::stdio::reap_children()
             .map_err(|error| Failure::caused(Exit::Start, &error)),
+        Command::KillEntry(wish) => kill::enter(&wish),
     }
 }
 

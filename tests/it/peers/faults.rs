@@ -8,6 +8,7 @@ mod audit_log;
 mod clock;
 mod commands;
 mod first_start;
+mod frozen;
 mod kills;
 mod migration;
 mod reload;

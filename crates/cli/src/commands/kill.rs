@@ -1,6 +1,9 @@
 //! `kill set|clear|list|drill`: the switch, by the operators' API; and without it, by the file beside the database.
 
 mod file;
+mod writer;
+
+pub(super) use writer::enter;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -73,8 +76,7 @@ fn set(wish: &SetKill, context: &mut Context<'_>) -> Result<(), Failure> {
     };
     let (entry, may_make) = (Set::of(&kill), gateway.may_make);
     std::thread::spawn(move || {
-        // A disk that hangs keeps this thread, and not the command.
-        let _unheard = report.send(Outcome::Written(file::write(&state, may_make, entry)));
+        let _unheard = report.send(Outcome::Written(writer::write(&state, may_make, &entry)));
     });
     match (why, outcome.recv_timeout(WRITES)) {
         (why, Ok(Outcome::Written(Ok(path)))) => {

@@ -1,6 +1,6 @@
 //! Kills without a gateway that answers: written to the file next to the database, where one finds them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Instant, SystemTime};
 
 use keepgate_admin::Known;
@@ -15,15 +15,14 @@ use crate::failure::Failure;
 use crate::known::without_gateway;
 
 /// Writes the kill where a gateway finds it: one that runs within a second, one that starts before it listens.
-pub(super) fn write(state: &Path, may_make: bool, entry: Set) -> Result<PathBuf, Failure> {
+pub(super) fn write(state: &Path, may_make: bool, entry: Set) -> Result<(), Failure> {
     // Making the directory of a mistyped path would look like success.
     if !may_make {
         exists(state)?;
     }
     let mut file = KillFile::new(state);
     file.append(&[Entry::Set(entry)])
-        .map_err(|error| failed(&error))?;
-    Ok(file.path().to_path_buf())
+        .map_err(|error| failed(&error))
 }
 
 fn exists(state: &Path) -> Result<(), Failure> {
