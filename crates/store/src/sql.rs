@@ -16,6 +16,8 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
+use tokio::sync::Semaphore;
+
 use crate::kill::{Acts, Clear, Kill, Set};
 
 /// How long another process may hold the database before we give up on it for this time.
@@ -131,6 +133,40 @@ pub(crate) async fn soon<T>(
     }
 }
 
+/// Acts on files at once, of all databases together: behind a disk that hangs, threads must not pile up.
+static AT_DISK: Semaphore = Semaphore::const_new(16);
+
+/// Runs an act that may wait for a disk in a task of its own, and gives up on it after [`PATIENCE`]. It keeps its place until the
+/// disk answers, so a disk that hangs takes as many tasks and threads as there are places, and no more.
+async fn at_disk<T: Send + 'static>(
+    act: impl Future<Output = Result<T, DatabaseError>> + Send + 'static,
+) -> Result<T, DatabaseError> {
+    soon(async {
+        let place = AT_DISK.acquire().await;
+        let place = place.map_err(|_closed| DatabaseError::Slow)?;
+        let acting = tokio::spawn(async move {
+            let done = act.await;
+            drop(place);
+            done
+        });
+        acting.await.unwrap_or(Err(DatabaseError::Slow))
+    })
+    .await
+}
+
+/// Runs what blocks its thread on one where that holds up nobody. Within [`at_disk`] it has its bounds.
+async fn blocking<T: Send + 'static>(
+    act: impl FnOnce() -> Result<T, DatabaseError> + Send + 'static,
+) -> Result<T, DatabaseError> {
+    let acting = tokio::task::spawn_blocking(act);
+    acting.await.unwrap_or(Err(DatabaseError::Slow))
+}
+
+/// Whether the file of a database is there; `None` where the disk does not answer.
+pub(crate) async fn exists(path: PathBuf) -> Option<bool> {
+    at_disk(blocking(move || Ok(path.exists()))).await.ok()
+}
+
 impl Database {
     /// Name of the file in the state directory.
     pub(crate) const FILE: &str = crate::DATABASE;
@@ -141,16 +177,8 @@ impl Database {
         state_directory: &Path,
     ) -> Result<Option<Vec<Held>>, DatabaseError> {
         let path = state_directory.join(Self::FILE);
-        let has_journal = ["-wal", "-journal"].iter().any(|suffix| {
-            let mut name = path.clone().into_os_string();
-            name.push(suffix);
-            // What cannot be inspected may be there.
-            match fs::metadata(name) {
-                Ok(found) => found.len() > 0,
-                Err(error) => error.kind() != io::ErrorKind::NotFound,
-            }
-        });
-        if has_journal {
+        let beneath = path.clone();
+        if at_disk(blocking(move || Ok(has_journal(&beneath)))).await? {
             return Ok(None);
         }
         let options = SqliteConnectOptions::new()
@@ -166,7 +194,7 @@ impl Database {
                 .map_err(failed("read"))
         })
         .await?;
-        let inode = inode(&path)?;
+        let inode = inode(path.clone()).await?;
         let database = Self { pool, path, inode };
         let kills = database.kills_of_any_schema().await;
         database.close().await;
@@ -176,8 +204,8 @@ impl Database {
     /// Opens the database of `state_directory`, makes it when there is none, and brings it up to date.
     pub(crate) async fn open(state_directory: &Path) -> Result<Self, DatabaseError> {
         let path = state_directory.join(Self::FILE);
-        make(&path)?;
-        soon(async {
+        make(path.clone()).await?;
+        at_disk(async {
             let pool = SqlitePoolOptions::new()
                 .max_connections(1)
                 .acquire_timeout(PATIENCE)
@@ -188,7 +216,7 @@ impl Database {
                 .run(&pool)
                 .await
                 .map_err(DatabaseError::Migrate)?;
-            let inode = inode(&path)?;
+            let inode = number(path.clone()).await?;
             Ok(Self { pool, path, inode })
         })
         .await
@@ -261,7 +289,7 @@ impl Database {
                            cleared_by = iif(cleared_at IS NULL, excluded.cleared_by, cleared_by), \
                            cleared_reason = iif(cleared_at IS NULL, excluded.cleared_reason, cleared_reason), \
                            cleared_at = coalesce(cleared_at, excluded.cleared_at)";
-        if inode(&self.path)? != self.inode {
+        if inode(self.path.clone()).await? != self.inode {
             return Err(DatabaseError::Gone {
                 path: self.path.clone(),
             });
@@ -297,9 +325,13 @@ impl Database {
         .await
     }
 
-    /// Whether the file is still the one that was opened.
-    pub(crate) fn is_there(&self) -> bool {
-        inode(&self.path).is_ok_and(|inode| inode == self.inode)
+    /// Whether the file is still the one that was opened. Where the disk does not answer it is: what is written next fails by
+    /// itself.
+    pub(crate) async fn is_there(&self) -> bool {
+        match inode(self.path.clone()).await {
+            Ok(inode) => inode == self.inode,
+            Err(error) => matches!(error, DatabaseError::Slow),
+        }
     }
 
     /// Gives the file back.
@@ -308,21 +340,34 @@ impl Database {
     }
 }
 
+/// Whether a journal may hold more than the file of the database.
+fn has_journal(path: &Path) -> bool {
+    ["-wal", "-journal"].iter().any(|suffix| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        // What cannot be inspected may be there.
+        match fs::metadata(name) {
+            Ok(found) => found.len() > 0,
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        }
+    })
+}
+
 /// Makes the file of a database where there is none.
-fn make(path: &Path) -> Result<(), DatabaseError> {
-    let made = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(path);
-    // One that can only be read is opened all the same: what it holds counts.
-    if let Err(source) = made
-        && !path.exists()
-    {
-        let path = path.to_path_buf();
-        return Err(DatabaseError::File { path, source });
-    }
-    Ok(())
+async fn make(path: PathBuf) -> Result<(), DatabaseError> {
+    at_disk(blocking(move || {
+        let made = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&path);
+        match made {
+            // One that can only be read is opened all the same: what it holds counts.
+            Err(source) if !path.exists() => Err(DatabaseError::File { path, source }),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }))
+    .await
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {
@@ -337,26 +382,33 @@ fn options(path: &Path) -> SqliteConnectOptions {
 /// file's inode too.
 pub(crate) async fn connect(
     path: &Path,
-    migrations: &Migrator,
+    migrations: Migrator,
 ) -> Result<(SqliteConnection, u64), DatabaseError> {
-    make(path)?;
-    soon(async {
-        let mut connection = options(path).connect().await.map_err(failed("open"))?;
+    make(path.to_path_buf()).await?;
+    let path = path.to_path_buf();
+    at_disk(async move {
+        let mut connection = options(&path).connect().await.map_err(failed("open"))?;
         migrations
             .run_direct(None, &mut connection, false)
             .await
             .map_err(DatabaseError::Migrate)?;
-        Ok((connection, inode(path)?))
+        Ok((connection, number(path).await?))
     })
     .await
 }
 
-pub(crate) fn inode(path: &Path) -> Result<u64, DatabaseError> {
-    fs::metadata(path)
-        .map(|metadata| metadata.ino())
-        .map_err(|_gone| DatabaseError::Gone {
-            path: path.to_path_buf(),
-        })
+/// Number of the file at `path`.
+pub(crate) async fn inode(path: PathBuf) -> Result<u64, DatabaseError> {
+    at_disk(number(path)).await
+}
+
+async fn number(path: PathBuf) -> Result<u64, DatabaseError> {
+    blocking(move || {
+        fs::metadata(&path)
+            .map(|metadata| metadata.ino())
+            .map_err(|_gone| DatabaseError::Gone { path })
+    })
+    .await
 }
 
 fn kill(row: &sqlx::sqlite::SqliteRow) -> Result<Held, sqlx::Error> {

@@ -60,7 +60,7 @@ fn migrations() -> Migrator {
 impl Database {
     pub(super) async fn open(state_directory: &Path) -> Result<Self, DatabaseError> {
         let path = state_directory.join(FILE);
-        let (connection, inode) = connect(&path, &migrations()).await?;
+        let (connection, inode) = connect(&path, migrations()).await?;
         Ok(Self {
             connection,
             path,
@@ -74,8 +74,8 @@ impl Database {
     }
 
     /// Fails when the file was removed or replaced: writes to it would be lost.
-    pub(super) fn check(&self) -> Result<(), DatabaseError> {
-        if inode(&self.path)? == self.inode {
+    pub(super) async fn check(&self) -> Result<(), DatabaseError> {
+        if inode(self.path.clone()).await? == self.inode {
             return Ok(());
         }
         let path = self.path.clone();
@@ -134,7 +134,7 @@ impl Database {
         row: &ApprovalRow,
         caps: &Caps,
     ) -> Result<Insertion, DatabaseError> {
-        self.check()?;
+        self.check().await?;
         let mut transaction = begin(&mut self.connection).await?;
         if let Some(refused) = refusal(&mut transaction, row, caps).await? {
             return Ok(refused);
@@ -158,7 +158,7 @@ impl Database {
         terms: &Terms,
         is_enough: &(impl Fn(&[DecisionRow]) -> bool + Send + Sync),
     ) -> Result<Decided, DatabaseError> {
-        self.check()?;
+        self.check().await?;
         let now = integer(decision.decided_ms);
         let mut transaction = begin(&mut self.connection).await?;
         let Some(before) = one(&mut transaction, tenant, id).await? else {
@@ -231,7 +231,7 @@ impl Database {
         decision_id: &str,
         now_ms: u64,
     ) -> Result<bool, DatabaseError> {
-        self.check()?;
+        self.check().await?;
         let now = integer(now_ms);
         let mut transaction = begin(&mut self.connection).await?;
         let query = sqlx::query(sql::CONSUME)
@@ -260,7 +260,7 @@ impl Database {
         use_id: &str,
         now_ms: u64,
     ) -> Result<bool, DatabaseError> {
-        self.check()?;
+        self.check().await?;
         let query = sqlx::query(sql::SEND)
             .bind(tenant.as_str())
             .bind(use_id)
@@ -276,7 +276,7 @@ impl Database {
         released: bool,
         now_ms: u64,
     ) -> Result<(), DatabaseError> {
-        self.check()?;
+        self.check().await?;
         let word = if released { "released" } else { "returned" };
         let mut transaction = begin(&mut self.connection).await?;
         let query = sqlx::query(sql::SETTLE)
@@ -302,7 +302,7 @@ impl Database {
         id: &str,
         end: &ApprovalEnd,
     ) -> Result<Option<ApprovalState>, DatabaseError> {
-        self.check()?;
+        self.check().await?;
         let query = sqlx::query(sql::END)
             .bind(integer(end.at_ms))
             .bind(integer(end.at_ms))

@@ -19,7 +19,7 @@ impl Database {
         doubt: &str,
         now_ms: u64,
     ) -> Result<(), DatabaseError> {
-        self.check()?;
+        self.check().await?;
         for tenant in self.tenants().await? {
             let query = sqlx::query(sql::ABANDON)
                 .bind(integer(now_ms))
@@ -38,7 +38,7 @@ impl Database {
         doubt: &str,
         now_ms: u64,
     ) -> Result<(), DatabaseError> {
-        self.check()?;
+        self.check().await?;
         let query = sqlx::query(sql::ABANDON_ONE)
             .bind(integer(now_ms))
             .bind(doubt)
@@ -85,7 +85,7 @@ impl Database {
         id: &str,
         transition: &Transition,
     ) -> Result<(), DatabaseError> {
-        self.check()?;
+        self.check().await?;
         let tenant = tenant.as_str();
         let of_row = |bit: u32| {
             sqlx::query(sql::NOTE)

@@ -49,7 +49,7 @@ impl Database {
         now_ms: u64,
         limit: u32,
     ) -> Result<Vec<Arc<str>>, DatabaseError> {
-        self.check()?;
+        self.check().await?;
         let mut all = Vec::new();
         for statement in [sql::EXPIRE_PENDING, sql::EXPIRE_APPROVED] {
             let query = sqlx::query(statement)
@@ -162,7 +162,7 @@ impl Database {
         tenant: &Tenant,
         ids: impl Iterator<Item = &str>,
     ) -> Result<u64, DatabaseError> {
-        self.check()?;
+        self.check().await?;
         let mut transaction = begin(&mut self.connection).await?;
         let mut count = 0;
         for id in ids {
@@ -187,7 +187,7 @@ impl Database {
 
     /// Makes a key the one that seals; without one, notes that it is lost.
     pub(super) async fn use_key(&mut self, id: Option<&str>) -> Result<(), DatabaseError> {
-        self.check()?;
+        self.check().await?;
         let query = match id {
             Some(id) => sqlx::query(sql::USE_KEY).bind(id),
             None => sqlx::query(sql::LOSE_KEY),
@@ -215,7 +215,7 @@ impl Database {
         &mut self,
         rows: &[(ApprovalRow, Resealed)],
     ) -> Result<(), DatabaseError> {
-        self.check()?;
+        self.check().await?;
         let mut transaction = begin(&mut self.connection).await?;
         for (row, new) in rows {
             let query = sqlx::query(sql::RESEAL)

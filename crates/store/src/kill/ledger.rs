@@ -206,7 +206,9 @@ impl Ledger {
             health: Mutex::default(),
             compacted: Mutex::default(),
         });
-        let exists = state_directory.join(Database::FILE).exists();
+        let file = state_directory.join(Database::FILE);
+        // One nobody can look at may be there.
+        let exists = crate::sql::exists(file).await.unwrap_or(true);
         let from_database = ledger.load_database().await;
         let from_file = ledger.read_file().await;
         let damaged = from_file.as_ref().map_or_else(

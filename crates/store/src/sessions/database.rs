@@ -87,7 +87,7 @@ impl Database {
     /// Opens the database of `state_directory`, makes it when there is none, and brings it up to date.
     pub(super) async fn open(state_directory: &Path) -> Result<Self, DatabaseError> {
         let path = state_directory.join(super::FILE);
-        let (connection, inode) = sql::connect(&path, &migrations()).await?;
+        let (connection, inode) = sql::connect(&path, migrations()).await?;
         Ok(Self {
             connection,
             path,
@@ -125,7 +125,7 @@ impl Database {
 
     /// Writes what has changed; durable when this returns.
     pub(super) async fn write(&mut self, batch: &Batch) -> Result<(), DatabaseError> {
-        if inode(&self.path)? != self.inode {
+        if inode(self.path.clone()).await? != self.inode {
             let path = self.path.clone();
             return Err(DatabaseError::Gone { path });
         }

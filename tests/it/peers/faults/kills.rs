@@ -370,6 +370,30 @@ async fn a_compaction_that_fails_leaves_the_file_as_it_was() {
     }
 }
 
+/// A disk that hangs under the database alone, from the start and later: kills are set in time, and the gateway ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_hangs_holds_up_neither_kills_nor_the_end() {
+    const HANGS: &str = "any,open state/keepgate.db 1+ delay=600000\n";
+    for from_the_start in [true, false] {
+        let home = home();
+        let shim = Shim::new(&home);
+        if from_the_start {
+            shim.obey(HANGS);
+        }
+        let gate = serve(home, &shim).await;
+        shim.obey(HANGS);
+        for _ in 0..3 {
+            let done = kill(&gate, &SET).await;
+            let answer = done.json();
+            assert_eq!(answer["kill"]["state"], "active", "{answer}");
+            assert_eq!(done.code, Some(0), "{answer}");
+        }
+        let mut process = gate.process;
+        process.signal(Signal::SIGTERM);
+        process.ended(PATIENCE / 2).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn many_kills_are_listed_on_many_pages() {
     let count = if std::env::var_os("SOAK").is_some() {

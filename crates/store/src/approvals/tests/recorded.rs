@@ -110,7 +110,7 @@ async fn a_file_of_an_earlier_version_is_brought_up_to_date() {
         ..Migrator::DEFAULT
     };
     let path = directory.path().join(FILE);
-    let (mut connection, _) = connect(&path, &first).await.expect("made");
+    let (mut connection, _) = connect(&path, first).await.expect("made");
     let add = "INSERT INTO approvals (tenant, id, digest, caller, state, created_ms, expires_ms, uses_left, recorded, key_id, sealed) \
                VALUES ('a', ?, zeroblob(32), zeroblob(32), ?, 1000, 2000, 1, ?, 'k', zeroblob(7))";
     for (id, state, recorded) in [

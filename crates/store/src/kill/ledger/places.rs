@@ -40,7 +40,10 @@ impl Page {
 impl Ledger {
     pub(super) async fn is_database_there(&self) -> bool {
         let mut connected = self.database.lock().await;
-        let there = connected.database.as_ref().is_some_and(Database::is_there);
+        let there = match &connected.database {
+            Some(database) => database.is_there().await,
+            None => false,
+        };
         if !there && let Some(lost) = connected.database.take() {
             lost.close().await;
             self.tell_database(Some("the file was replaced or removed".to_owned()));
