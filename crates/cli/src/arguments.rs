@@ -112,7 +112,8 @@ pub(crate) enum Command {
     /// Run the gateway
     ///
     /// Reloads configuration, policies, keys and certificates when their files change and on SIGHUP; what cannot be
-    /// loaded changes nothing. SIGTERM and SIGINT end it after running calls, a second one at once.
+    /// loaded changes nothing. SIGTERM and SIGINT end it after running calls. A second one ends the
+    /// delay before that, a third ends it at once; SIGINT has no delay.
     Serve,
     /// Check configuration and policies, without network
     Check(Check),

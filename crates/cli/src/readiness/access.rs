@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use keepgate_admin::Role;
+use keepgate_approval::Unrelated;
+use keepgate_authn::KeyStatus;
 
 use super::privilege::shown;
+use super::state;
 use super::{Finding, Ground, Group, Item, first, names};
 use crate::config::{AuthMode, length};
 
@@ -86,13 +89,37 @@ fn approvals_asked(ground: &Ground<'_>) -> Finding {
     }
     let operators = keepgate_admin::read(&ground.configuration.state).unwrap_or_default();
     let mut active = operators.iter().filter(|it| it.revoked.is_none());
-    if active.any(|operator| operator.roles.contains(&Role::Approver)) {
-        return Finding::done("rules ask for consent, and there are approvers");
+    if !active.any(|operator| operator.roles.contains(&Role::Approver)) {
+        return Finding::missing(
+            "rules ask for consent, and nobody has the role `approver`",
+            "keepgate operators add NAME --role approver --group GROUP",
+        );
     }
-    Finding::missing(
-        "rules ask for consent, and nobody has the role `approver`",
-        "keepgate operators add NAME --role approver --group GROUP",
-    )
+    match ownerless(ground) {
+        Err(why) => state::unreadable(&why),
+        Ok(keys) if keys.is_empty() => {
+            Finding::done("rules ask for consent, and there are approvers")
+        }
+        Ok(keys) => Finding::missing(
+            format!(
+                "rules ask for consent, and nobody can approve what is not of `risk: low` for callers with these keys, which have no owner to compare an approver with: {}",
+                names(&keys)
+            ),
+            "keepgate keys create --subject <agent> --owner <operator>\napprovals: { unrelated: allow }",
+        ),
+    }
+}
+
+/// The keys that let in callers whom no approver can be compared with, where that matters.
+fn ownerless(ground: &Ground<'_>) -> Result<Vec<String>, String> {
+    let configuration = ground.configuration;
+    if configuration.approvals.unrelated == Unrelated::Allow || !state::uses_keys(configuration) {
+        return Ok(Vec::new());
+    }
+    let keys = state::keys(&configuration.state)?.into_iter();
+    let alone =
+        keys.filter(|key| key.status(ground.now) == KeyStatus::Active && key.owner.is_none());
+    Ok(alone.map(|key| key.id).collect())
 }
 
 fn sessions_end(ground: &Ground<'_>) -> Finding {

@@ -147,6 +147,8 @@ fn prepared() -> Bench {
         "crm",
         "--expires",
         "30d",
+        "--owner",
+        "sam",
     ]);
     assert_eq!(exit, Exit::Success);
     bench.drill(3);
@@ -229,6 +231,16 @@ fn keys_have_to_end_and_to_name_servers() {
         assert_eq!(bench.run(&create).0, Exit::Success);
         assert_eq!(bench.standing("keys_expire"), "missing", "{words:?}");
     }
+}
+
+#[test]
+fn keys_without_an_owner_are_reported_where_approvers_are_compared() {
+    let bench = prepared();
+    assert_eq!(bench.standing("approvals_asked"), "done");
+    let create = ["keys", "create", "--subject", "other", "--server", "crm"];
+    let (exit, _) = bench.run(&[&create[..], &["--expires", "30d"]].concat());
+    assert_eq!(exit, Exit::Success);
+    assert_eq!(bench.standing("approvals_asked"), "missing");
 }
 
 #[test]

@@ -36,8 +36,18 @@ pub(crate) enum Subject {
 /// The files and directories of each subject.
 pub(crate) type Watched = BTreeMap<Subject, Vec<PathBuf>>;
 
-/// A file as it was when last looked at: time, size and identity of its content.
-type Mark = (PathBuf, Option<(i64, i64, u64, u64)>);
+/// A file as it was when last looked at.
+type Mark = (PathBuf, Option<Look>);
+
+/// Size and identity of a file, and times of the last changes of its content and of itself: its owner and mode count too, since a
+/// file that is open to others is refused.
+#[derive(PartialEq, Eq)]
+struct Look {
+    content: (i64, i64),
+    file: (i64, i64),
+    size: u64,
+    inode: u64,
+}
 
 /// Watches files until dropped.
 pub(crate) struct Watch {
@@ -191,13 +201,11 @@ fn collect(path: &Path, depth: usize, marks: &mut Vec<Mark>) {
         }
         return;
     }
-    let mark = metadata.map(|metadata| {
-        (
-            metadata.mtime(),
-            metadata.mtime_nsec(),
-            metadata.size(),
-            metadata.ino(),
-        )
+    let mark = metadata.map(|metadata| Look {
+        content: (metadata.mtime(), metadata.mtime_nsec()),
+        file: (metadata.ctime(), metadata.ctime_nsec()),
+        size: metadata.size(),
+        inode: metadata.ino(),
     });
     marks.push((path.to_path_buf(), mark));
 }

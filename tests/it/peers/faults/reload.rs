@@ -1,5 +1,8 @@
 //! A reload that hangs.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+
 use keepgate_tests::{FakeServer, Say, upstream::said};
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -85,6 +88,24 @@ async fn a_pipe_in_place_of_a_file_is_a_bad_file() {
     }
     for report in ["policies not taken", "configuration not taken"] {
         assert_eq!(gate.said(report), 1, "{report}");
+    }
+    gate.end().await;
+}
+
+/// Nobody writes to the file again when its mode is corrected.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_whose_mode_is_corrected_is_loaded() {
+    let home = Home::new().keys().url("up", "http://127.0.0.1:9/mcp");
+    let _key = home.key("ada").await;
+    let gate = home.serve().await;
+    let path = gate.home.path("state/keys.json");
+    let set = |mode| std::fs::set_permissions(&path, Permissions::from_mode(mode)).expect("a mode");
+    for (mode, is_good) in [(0o666, false), (0o600, true)] {
+        set(mode);
+        until("the keys to be looked at", async || {
+            (gate.part("keys").await == "ok") == is_good
+        })
+        .await;
     }
     gate.end().await;
 }

@@ -43,6 +43,10 @@ pub(super) fn whole(approval: &Value) -> String {
     destination(&mut lines, call);
     lines.add("caller", &caller(at(call, "/caller")));
     terms(&mut lines, at(call, "/requirement"));
+    if is_incomparable(call) {
+        let note = "the caller has no owner to compare an approver with: nobody may approve it, except with `approvals.unrelated: allow`";
+        lines.add("note", note);
+    }
     for credential in items(call, "/credentials") {
         lines.add("credential", &text(credential));
     }
@@ -107,6 +111,13 @@ fn caller(caller: &Value) -> String {
         }
     }
     who
+}
+
+/// Whether no approver can be compared with the caller, where the risk needs that.
+fn is_incomparable(call: &Value) -> bool {
+    at(call, "/requirement/risk") == "high"
+        && at(call, "/caller/kind") != "anonymous"
+        && !at(call, "/caller/owner").is_string()
 }
 
 fn terms(lines: &mut Lines, requirement: &Value) {
@@ -192,10 +203,7 @@ mod tests {
             "amounts": [1, 2.50, {"deep": null}],
         });
         let approval = json!({
-            "id": "ap_1",
-            "state": "pending",
-            "shown": "0123456789abcdef0123",
-            "uses_left": 1,
+            "id": "ap_1", "state": "pending", "shown": "0123456789abcdef0123", "uses_left": 1,
             "call": {
                 "server": "crm", "method": "tools/call", "subject": "pay\u{202e}", "destination": {"address": "npx pay\u{200b}", "environment": ["A\u{202e}"]},
                 "arguments": arguments.to_string(),
@@ -224,6 +232,7 @@ mod tests {
             approvers    1 of any operator who may approve, in step 2
             risk         high
             valid for    null s after the approval
+            note         the caller has no owner to compare an approver with: nobody may approve it, except with `approvals.unrelated: allow`
             uses         1 left
             asked        -
             expires      -

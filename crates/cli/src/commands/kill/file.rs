@@ -19,6 +19,7 @@ pub(super) fn write(state: &Path, may_make: bool, entry: Set) -> Result<(), Fail
     // Making the directory of a mistyped path would look like success.
     if !may_make {
         exists(state)?;
+        is_used(state)?;
     }
     let mut file = KillFile::new(state);
     file.append(&[Entry::Set(entry)])
@@ -31,6 +32,19 @@ fn exists(state: &Path) -> Result<(), Failure> {
     }
     let missing = format!("no state directory: `{}`", state.display());
     Err(Failure::new(Exit::State, missing))
+}
+
+/// Fails where no gateway has ever run: a kill in a directory that none starts with cuts nothing off.
+fn is_used(state: &Path) -> Result<(), Failure> {
+    let files = [keepgate_admin::Token::FILE, KillFile::FILE];
+    if files.iter().any(|file| state.join(file).exists()) {
+        return Ok(());
+    }
+    let unused = format!(
+        "no gateway has run with the state directory `{}`: is it the right one?",
+        state.display()
+    );
+    Err(Failure::new(Exit::State, unused))
 }
 
 fn failed(error: &FileError) -> Failure {
