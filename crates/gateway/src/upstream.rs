@@ -191,7 +191,7 @@ impl Link {
     /// Answers a question of the server in the client's stead: no. Nobody waits for it.
     ///
     /// # Errors
-    /// If [`Declines::MAX`] answers before it are still on their way: the stream that brings more is ended.
+    /// If 16 answers before it are still on their way: the stream that brings more is ended.
     pub fn decline(&self, id: &Id) -> Result<(), Cut> {
         let Some(answer) = declined(id) else {
             return Ok(());

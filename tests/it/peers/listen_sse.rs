@@ -104,7 +104,8 @@ async fn sdk_clients_over_http_and_sse_work_as_with_the_server_itself() {
                 reports.push(run(client, &words, &[]).await.json());
             }
             assert_eq!(reports[0]["failed"], false, "{}", reports[0]);
-            assert!(reports[0]["tools"].as_array().expect("tools").len() > 1);
+            let tools = reports[0]["tools"].as_array().expect("tools");
+            assert!(tools.len() > 1, "{}", reports[0]);
             for report in &mut reports {
                 let tools = report["tools"].as_array_mut().expect("tools");
                 // It can only be called as a task, so it is hidden.
