@@ -18,7 +18,7 @@ const CHILD: &str = env!("CARGO_BIN_EXE_keepgate-fake-child");
 /// The operator's words, which no client may see.
 const REASON: &str = "leaked to a contractor";
 
-fn kill(gateway: &TestGateway, word: &str, target: Option<&str>) -> Applied {
+pub(super) fn kill(gateway: &TestGateway, word: &str, target: Option<&str>) -> Applied {
     let wish = Wish {
         scope: Scope::parse(word, target).unwrap(),
         tenant: None,

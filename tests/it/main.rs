@@ -17,6 +17,7 @@ mod cors;
 mod credentials;
 mod deploy;
 mod front;
+mod held_calls;
 mod hostile_client;
 mod hostile_upstream;
 mod kill;

@@ -26,6 +26,7 @@ pub struct Builder {
     policy: String,
     keys: bool,
     audit: Option<keepgate_audit::Settings>,
+    approvals: Option<keepgate_approval::Settings>,
 }
 
 /// A running gateway. Dropping it ends it.
@@ -93,6 +94,12 @@ impl TestGateway {
             .expect("a key");
         self.gateway.shared().authn.reload().expect("keys");
         made.secret.to_string()
+    }
+
+    /// Its approvals. Only for a gateway that has them.
+    pub fn approvals(&self) -> keepgate_approval::Approvals {
+        let approvals = self.gateway.shared().approvals.clone();
+        approvals.expect("approvals")
     }
 
     /// Closes the log: from now on nothing can be recorded.
@@ -201,6 +208,7 @@ impl Builder {
             policy: ALLOW_ALL.to_owned(),
             keys: false,
             audit: None,
+            approvals: None,
         }
     }
 
@@ -215,6 +223,13 @@ impl Builder {
     #[must_use]
     pub fn keys(mut self) -> Self {
         self.keys = true;
+        self
+    }
+
+    /// With approvals; see [`crate::approvals`].
+    #[must_use]
+    pub fn approvals(mut self, settings: keepgate_approval::Settings) -> Self {
+        self.approvals = Some(settings);
         self
     }
 
@@ -265,6 +280,12 @@ impl Builder {
         };
         let shared =
             Shared::new(log.clone(), Arc::new(policy), Arc::new(authn)).expect("randomness");
+        let shared = match self.approvals {
+            Some(settings) => {
+                shared.with_approvals(crate::approvals::open(directory.path(), &log, settings))
+            }
+            None => shared,
+        };
         let gateway = Gateway::new(&self.settings, Arc::new(shared)).expect("a gateway");
         let enforced = gateway.enforce();
         let listener = Listener::bind(([127, 0, 0, 1], 0).into(), ListenerSettings::default())

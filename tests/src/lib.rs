@@ -8,6 +8,7 @@
     reason = "a harness fails its test by panicking; JSON values index without it"
 )]
 
+pub mod approvals;
 pub mod client;
 pub mod gateway;
 pub mod sse;

@@ -33,6 +33,5 @@ pub use link::{ConsoleUrl, push_encoded, without_default_port};
 pub use outcome::{Denial, HeldEnd, Use};
 pub use rekey::{RekeyError, Rekeyed};
 pub use settings::{HoldTimes, Settings, Unrelated};
-pub use state::STATE_PREFIX;
 pub use view::{DecisionView, View, ViewError};
 pub use waiters::HeldPlace;

@@ -12,8 +12,9 @@ use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 
 use crate::{Approvals, CallDigest, FrozenCall, StoreKey, approvals::millis, digest};
 
-/// Beginning by which a state of ours differs from a server's.
-pub const STATE_PREFIX: &str = "keepgate.1.";
+/// Beginning of the states of all gateways. The id of the key follows, by which a state of ours differs from one of a gateway
+/// behind this one.
+const STATE_PREFIX: &str = "keepgate.1.";
 /// Longest state that is read, in bytes.
 const MAX_STATE: usize = 1024;
 /// Bytes before the id: kind, round, two times, digest.
@@ -43,6 +44,18 @@ impl Approvals {
         sealed(&*self.key()?, (caller, server), state)
     }
 
+    /// Whether a text is a state that was sealed with the key of this store, and not a server's own or another gateway's. None
+    /// is while there is no key: calls that need an approval are refused then.
+    pub async fn is_own_state(&self, text: &str) -> bool {
+        if !text.starts_with(STATE_PREFIX) {
+            return false;
+        }
+        // The first use of a process finds the key. What cannot be read now leaves the key that is known.
+        let _is_whole = self.resume().await.is_ok();
+        self.key()
+            .is_some_and(|key| sealed_with(&key, text).is_some())
+    }
+
     /// Opens what [`Self::seal_state`] made for this caller and server. `None` for everything else, and when it is over.
     pub async fn open_state(
         &self,
@@ -70,11 +83,21 @@ fn sealed(key: &StoreKey, holder: Holder<'_>, state: &CallState) -> Option<Strin
         &mut body,
     );
     let sealed = [&nonce[..], &body, tag.ok()?.as_ref()].concat();
-    Some(format!("{STATE_PREFIX}{}", URL_SAFE_NO_PAD.encode(sealed)))
+    let id = key.id();
+    Some(format!(
+        "{STATE_PREFIX}{id}.{}",
+        URL_SAFE_NO_PAD.encode(sealed)
+    ))
+}
+
+/// The sealed part of a state, if its prefix names this key.
+fn sealed_with<'a>(key: &StoreKey, text: &'a str) -> Option<&'a str> {
+    let named = text.strip_prefix(STATE_PREFIX)?;
+    named.strip_prefix(key.id())?.strip_prefix('.')
 }
 
 fn opened(key: &StoreKey, holder: Holder<'_>, text: &str) -> Option<CallState> {
-    let text = text.strip_prefix(STATE_PREFIX)?;
+    let text = sealed_with(key, text)?;
     if text.len() > MAX_STATE {
         return None;
     }

@@ -31,4 +31,4 @@ pub use refusal::{ApprovalNote, Code, Fault, Limit, Refusal, WaitAnswer};
 pub use reply::{Answer, Cut, Events, Follow, Item, Reply, Step};
 pub use target::{EndpointPath, HttpTransport, ServerName, Tenant};
 pub use trace::Trace;
-pub use wait::{BroughtState, CallState, Wait};
+pub use wait::{BroughtState, CallState, HalfOpen, Wait};

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use keepgate_call::{Ask, Call, Code, Refusal, WaitAnswer};
+use keepgate_call::{Ask, Call, Code, Refusal, Reply, WaitAnswer};
 use keepgate_mcp::{
     Era, EraError, encode, error,
     id::Id,
@@ -272,10 +272,7 @@ fn round(refusal: &Refusal) -> Option<String> {
         encode::escape(state)
     );
     if let Some(link) = link {
-        let message = format!(
-            "A person has to approve this call before it is made ({}): open the page to decide, or to see who may.",
-            approval.id
-        );
+        let message = link_text(&approval.id);
         let _infallible = write!(
             result,
             r#","inputRequests":{{"{LINK_REQUEST}":{{"method":"elicitation/create","params":{{"mode":"url","message":{},"url":{}}}}}}}"#,
@@ -290,6 +287,47 @@ fn round(refusal: &Refusal) -> Option<String> {
         envelope::member(refusal)
     );
     Some(result)
+}
+
+/// Text that asks a client's user to follow the link of an approval.
+fn link_text(approval: &str) -> String {
+    format!(
+        "A person has to approve this call before it is made ({approval}): open the page to decide, or to see who may."
+    )
+}
+
+/// Id of the question that asks the client of a session to show the link of a held call, and of the elicitation.
+pub fn link_id(call: &Call) -> Option<Id> {
+    Id::from_text(&format!("keepgate-{}", call.id))
+}
+
+/// The question that asks the client of a session to show the link of a held call (2025-11-25 `client/elicitation`).
+pub fn link_question(call: &Call) -> Option<Message> {
+    let (id, approval) = (link_id(call)?, call.wait.held()?);
+    let params = format!(
+        r#"{{"mode":"url","message":{},"url":{},"elicitationId":{}}}"#,
+        encode::escape(&link_text(approval)),
+        encode::escape(call.wait.link()?),
+        id.as_json()
+    );
+    decoded(encode::request(
+        &id,
+        &Method::ElicitationCreate,
+        Some(&params),
+    ))
+}
+
+/// The notice that somebody has decided over a held call whose link was shown. `None` for one that waits still.
+pub fn link_completed(call: &Call, reply: &Result<Reply, Refusal>) -> Option<Message> {
+    let waits = |refusal: &Refusal| refusal.code == Code::ApprovalPending;
+    if call.wait.link().is_none() || reply.as_ref().is_err_and(waits) {
+        return None;
+    }
+    let params = format!(r#"{{"elicitationId":{}}}"#, link_id(call)?.as_json());
+    decoded(encode::notification(
+        &Method::ElicitationCompleted,
+        Some(&params),
+    ))
 }
 
 /// The sentence: the code's own words, then what the authors of the rules said, or the detail.

@@ -3,6 +3,7 @@
 mod calls;
 mod channel;
 mod definition;
+mod links;
 mod restore;
 mod row;
 mod seal;
@@ -21,7 +22,7 @@ use keepgate_store::{kill::Facts, sessions::SessionDigest};
 use keepgate_transport::memory::Charge;
 use tokio_util::sync::CancellationToken;
 
-use self::{calls::SessionCalls, seal::Seal, table::Usage};
+use self::{calls::SessionCalls, links::Links, seal::Seal, table::Usage};
 pub use self::{
     calls::{Running, RunningCall, TrackedCall},
     channel::{Channel, Messages},
@@ -77,6 +78,8 @@ pub struct Session {
     pub(crate) lists: OnceLock<Lists>,
     /// The changes of lists its client has heard of.
     pub(crate) announced: Arc<Announced>,
+    /// The links its client was asked to show.
+    pub(crate) links: Links,
     /// What policy obliges to in this session.
     pub(crate) standing: Standing,
     /// Ends everything that runs in the session.
@@ -133,6 +136,7 @@ impl Session {
             catalog: Catalog::default(),
             lists: OnceLock::new(),
             announced: Arc::default(),
+            links: Links::default(),
             standing: Standing::default(),
             ended: CancellationToken::new(),
             revision: OnceLock::new(),

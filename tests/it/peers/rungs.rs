@@ -1,5 +1,6 @@
 //! Rungs of the ladder: what clients of each era get while a call waits for a person, and what runs in the end.
 
+mod link;
 mod rounds;
 mod sent;
 mod stream;

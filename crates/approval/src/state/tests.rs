@@ -5,7 +5,7 @@ use std::sync::Arc;
 use keepgate_call::{CallState, Caller, CallerKind, Proof, ServerName, Tenant};
 use proptest::prelude::*;
 
-use super::{STATE_PREFIX, opened, sealed};
+use super::{STATE_PREFIX, opened, sealed, sealed_with};
 use crate::StoreKey;
 
 fn caller(subject: &str) -> Caller {
@@ -63,11 +63,35 @@ fn a_state_opens_only_as_it_was_given() {
     }
 }
 
+#[test]
+fn a_state_names_its_key() {
+    let (key, other) = (key(), key());
+    let (agent, crm) = (caller("agent"), server("crm"));
+    let given = CallState {
+        approval: Arc::from("ap_0123456789abcdef"),
+        digest: [7; 32],
+        expires_ms: 60_000,
+        round: 3,
+        began_ms: 5,
+    };
+    let text = sealed(&key, (&agent, &crm), &given).expect("a state");
+    assert!(sealed_with(&key, &text).is_some());
+    assert_eq!(sealed_with(&other, &text), None);
+    // Of this key, and yet none that opens.
+    let named = format!("{STATE_PREFIX}{}.AAAA", key.id());
+    assert_eq!(sealed_with(&key, &named), Some("AAAA"));
+    assert_eq!(opened(&key, (&agent, &crm), &named), None);
+    for foreign in [STATE_PREFIX, "keepgate.1.AAAA", key.id(), ""] {
+        assert_eq!(sealed_with(&key, foreign), None, "{foreign}");
+    }
+}
+
 proptest! {
     #[test]
     fn nothing_else_is_a_state(text in ".{0,300}") {
         let (key, agent, crm) = (key(), caller("agent"), server("crm"));
-        for text in [text.clone(), format!("{STATE_PREFIX}{text}")] {
+        let named = format!("{STATE_PREFIX}{}.{text}", key.id());
+        for text in [text.clone(), format!("{STATE_PREFIX}{text}"), named] {
             prop_assert_eq!(opened(&key, (&agent, &crm), &text), None);
         }
     }

@@ -29,7 +29,7 @@ use keepgate_telemetry::trace::Carrier;
 use keepgate_transport::{Body, http::server::Peer};
 use tower::Service;
 
-use super::authn::Identified;
+use super::{authn::Identified, room::Continuing};
 use crate::{
     active::StackServers,
     layers::{kill, limit::CallerRate},
@@ -85,6 +85,8 @@ struct Arrived {
     transport: HttpTransport,
     peer: Option<SocketAddr>,
     headers: HeaderMap,
+    /// Whether the gateway drains, so that nothing begins with it.
+    is_draining: bool,
 }
 
 impl Endpoint {
@@ -144,6 +146,7 @@ impl Service<Identified> for Endpoint {
                 transport,
                 peer,
                 headers,
+                is_draining: extensions.get::<Continuing>().is_some(),
             };
             match (transport, method, channel) {
                 (HttpTransport::Streamable, Method::POST, _) => inner.post(arrived, body).await,
@@ -211,7 +214,7 @@ impl Inner {
             }
             None => {}
         }
-        let call = Arc::new(self.call(&arrived, &mirrored, revision, ask)?);
+        let call = Arc::new(self.call(&arrived, &mirrored, revision, ask));
         let asked = Asked::of(&call);
         match self.run(Arc::clone(&call)).await {
             Ok(reply) => Ok(answer::respond(&self, &call, reply)),
@@ -227,14 +230,34 @@ impl Inner {
             .find(&arrived.caller, &arrived.server, id.as_bytes())
     }
 
+    /// The call of a message that was posted.
+    ///
+    /// # Errors
+    /// `draining` for one that does not go on with what has begun, where only such may come.
+    async fn posted(
+        &self,
+        arrived: &Arrived,
+        mirrored: &Mirrored<'_>,
+        revision: Revision,
+        message: Message,
+    ) -> Result<Call, Refusal> {
+        let approvals = self.shared.approvals.as_ref();
+        let (ask, state) = state::taken(approvals, Ask::Message(message)).await?;
+        if arrived.is_draining && state.is_none() {
+            return Err(Refusal::new(Code::Draining));
+        }
+        let mut call = self.call(arrived, mirrored, revision, ask);
+        call.wait.state = state;
+        Ok(call)
+    }
+
     fn call(
         &self,
         arrived: &Arrived,
         mirrored: &Mirrored<'_>,
         revision: Revision,
         ask: Ask,
-    ) -> Result<Call, Refusal> {
-        let (ask, state) = state::taken(ask)?;
+    ) -> Call {
         let received = SystemTime::now();
         let (id, random) = self.shared.ids.next(received);
         let trace = match &ask {
@@ -248,7 +271,7 @@ impl Inner {
             Ask::Message(_) | Ask::Listen | Ask::End => Trace::default(),
         };
         let stateful = revision.era() == Era::Stateful;
-        Ok(Call {
+        Call {
             transport: arrived.transport,
             // 2026-07-28 has no sessions: a session id means nothing there and is not looked at.
             session: mirrored
@@ -257,7 +280,7 @@ impl Inner {
                 .map(|id| Bytes::copy_from_slice(id.as_bytes())),
             passed: passed(&arrived.headers, mirrored, stateful),
             peer: arrived.peer,
-            wait: Wait::new(stateful, state),
+            wait: Wait::new(stateful),
             trace,
             ..Call::new(
                 id,
@@ -268,7 +291,7 @@ impl Inner {
                 revision,
                 ask,
             )
-        })
+        }
     }
 }
 

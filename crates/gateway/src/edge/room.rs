@@ -9,6 +9,7 @@ use std::sync::{
 use http::{Request, Response};
 use hyper::body::Incoming;
 use keepgate_call::{Code, Refusal};
+use keepgate_mcp::{method::Method, revision::Revision};
 use keepgate_transport::Body;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
@@ -23,7 +24,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// From now on every request is refused; those that run go on.
+    /// From now on every request is refused but the next round of a call that waits; those that run go on.
     pub fn drain(&self) {
         self.draining.cancel();
     }
@@ -100,13 +101,35 @@ impl Drop for Opened {
     }
 }
 
+/// Marks a request that came while the gateway drains and may be the next round of a call that waits for a person: the endpoint
+/// finds out, and rejects all others.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Continuing;
+
+/// Whether a request may bring a `requestState` of ours. Its client takes any error for the end of the call, and gets another
+/// round instead, which it makes at another replica.
+fn may_continue<B>(request: &Request<B>) -> bool {
+    let is = |name: &str, values: &[&str]| {
+        let value = request
+            .headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok());
+        value.is_some_and(|value| values.contains(&value))
+    };
+    let methods = [Method::ToolsCall, Method::PromptsGet, Method::ResourcesRead];
+    let methods = methods.each_ref().map(Method::as_str);
+    request.method() == http::Method::POST
+        && is("mcp-protocol-version", &[Revision::V2026_07_28.as_str()])
+        && is("mcp-method", &methods)
+}
+
 impl Around<Request<Incoming>> for Room {
     type Out = Request<Incoming>;
     type Reply = Response<Body>;
 
     async fn run<N, F>(
         &self,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
         next: N,
     ) -> Result<Response<Body>, Refusal>
     where
@@ -114,7 +137,10 @@ impl Around<Request<Incoming>> for Room {
         F: Future<Output = Result<Response<Body>, Refusal>> + Send,
     {
         if self.load.is_draining() {
-            return Err(Refusal::new(Code::Draining));
+            if !may_continue(&request) {
+                return Err(Refusal::new(Code::Draining));
+            }
+            request.extensions_mut().insert(Continuing);
         }
         let before = self.load.running.fetch_add(1, Ordering::Relaxed);
         let _place = Place(Arc::clone(&self.load));

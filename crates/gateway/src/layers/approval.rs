@@ -105,31 +105,45 @@ impl RequireApproval {
         let call = &bound.call;
         let first = frozen();
         let state = self.state(approvals, call, &first, decision).await?;
+        let wait = |id| PendingCall {
+            gate: self,
+            approvals,
+            bound,
+            call,
+            request,
+            id,
+            settings: &settings,
+            state: state.as_ref(),
+        };
+        if let Some(state) = state.as_ref().filter(|_| self.load.is_draining()) {
+            return Err(elsewhere(&wait(&state.approval), state, &first, decision));
+        }
         let entered = match approvals.enter(call, first).await {
             Err(Denial::Pending { id, expires_in }) => {
-                let wait = PendingCall {
-                    gate: self,
-                    approvals,
-                    call,
-                    request,
-                    id: &id,
-                    settings: &settings,
-                    state: state.as_ref(),
-                };
+                let wait = wait(&id);
                 match wait.held().await? {
                     Held::Answered(answer) => {
                         let denial = Denial::Pending { id, expires_in };
                         return Err(denied(denial, call, decision, answer));
                     }
-                    Held::Again(answer, lent) => {
+                    Held::Again(round, lent) => {
                         self.unchanged(bound, tool, request, decision)?;
-                        // Before the approval is used: a call without a place would use it up for nothing.
-                        lent.map_or(Ok(()), LentPlaces::take_back)?;
                         let again = frozen();
-                        let answer = match answer {
+                        let answer = match round {
                             Some(round) => wait.round(round, &again, expires_in),
                             None => WaitAnswer::Plain,
                         };
+                        // Before the approval is used: a call without a place would use it up for nothing.
+                        if let Some(Err(full)) = lent.map(LentPlaces::take_back) {
+                            let is_pending = approvals.is_pending(&call.caller.tenant, &id).await;
+                            let denial = Denial::Pending { id, expires_in };
+                            let pending = denied(denial, call, decision, answer);
+                            return Err(if is_pending {
+                                pending
+                            } else {
+                                without_place(full, &pending)
+                            });
+                        }
                         let entered = approvals.enter_held(call, again, &id).await;
                         entered.map_err(|denial| denied(denial, call, decision, answer))
                     }
@@ -368,6 +382,37 @@ fn denied(denial: Denial, call: &Call, decision: &Decision, answer: WaitAnswer) 
             refusal
         }
     }
+}
+
+/// The refusal of a round that came while the gateway drains: its client makes the next one at another replica.
+fn elsewhere(
+    wait: &PendingCall<'_>,
+    state: &CallState,
+    frozen: &FrozenCall,
+    decision: &Decision,
+) -> Refusal {
+    let left = state.expires_ms.saturating_sub(wait.approvals.now_ms());
+    let (id, expires_in) = (Arc::clone(&state.approval), Duration::from_millis(left));
+    let answer = wait.elsewhere(frozen, expires_in);
+    denied(
+        Denial::Pending { id, expires_in },
+        wait.call,
+        decision,
+        answer,
+    )
+}
+
+/// The refusal of a call that was decided over and finds no place at its server: its approval is there for the next attempt.
+fn without_place(mut full: Refusal, pending: &Refusal) -> Refusal {
+    let wait = full.limit.and_then(|limit| limit.wait);
+    full.approval = pending.approval.as_deref().map(|note| {
+        Box::new(ApprovalNote {
+            id: Arc::clone(&note.id),
+            retry: wait.unwrap_or(note.retry),
+            answer: WaitAnswer::Plain,
+        })
+    });
+    full
 }
 
 /// The refusal of a call whose approval ended before it could be used.

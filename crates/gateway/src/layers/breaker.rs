@@ -110,7 +110,11 @@ impl Breaker {
     }
 }
 
-fn circuit_open(wait: Duration) -> Refusal {
+pub(super) fn session_suspended(wait: Duration) -> Refusal {
+    Refusal::new(Code::SessionSuspended).limit("limits.denial_breaker", wait)
+}
+
+pub(super) fn circuit_open(wait: Duration) -> Refusal {
     Refusal::new(Code::UpstreamCircuitOpen).limit("limits.breaker", wait)
 }
 
@@ -128,13 +132,16 @@ impl Around<Bound> for Breaker {
             return next(bound).await;
         };
         let purse = purse(&bound);
+        let call = Arc::clone(&bound.call);
+        let tries = &call.wait.half_open;
+        let sessions = &self.budgets.sessions;
         let session = match self.session {
-            Some(settings) => Some(self.budgets.sessions.admit(&purse, settings).map_err(
-                |wait| Refusal::new(Code::SessionSuspended).limit("limits.denial_breaker", wait),
-            )?),
+            Some(settings) => {
+                let admitted = sessions.admit(&purse, settings, &tries.session);
+                Some(admitted.map_err(session_suspended)?)
+            }
             None => None,
         };
-        let call = Arc::clone(&bound.call);
         let keys = Keys::new(call.caller.principal(), &call.caller.tenant, &call.server);
         let circuits = &self.budgets.servers;
         let admitted = match self.server {
@@ -144,7 +151,9 @@ impl Around<Bound> for Breaker {
                 None
             }
             Some(settings) => {
-                let admitted = circuits.admit(&keys, settings).map_err(circuit_open)?;
+                let admitted = circuits
+                    .admit(&keys, settings, tries)
+                    .map_err(circuit_open)?;
                 Some((admitted, settings))
             }
             None => None,

@@ -226,6 +226,7 @@ impl Around<Arc<Call>> for Bind {
             Found::None => return stateless(&self.changes, call, next).await,
             Found::Opening(opening) => {
                 note(&call, &opening.session);
+                opening.session.links.declare(shows_links(&call));
                 let bound = Bound {
                     call,
                     session: Binding::Opening(Arc::clone(&opening.session)),
@@ -246,6 +247,11 @@ impl Around<Arc<Call>> for Bind {
         note(&call, &session);
         if !is_handshake(&call) {
             in_use.serves();
+        }
+        if let Ask::Message(Message::Response(response)) = &call.ask
+            && session.links.answered(response)
+        {
+            return Ok(Answer::Accepted.into());
         }
         let refusal = |refusal| self.refusal(&call, refusal);
         let answered = answered(&session, &call).map_err(refusal)?;
@@ -301,6 +307,14 @@ fn answered(session: &Session, call: &Call) -> Result<Option<(Id, Method)>, Refu
         return Err(Refusal::new(Code::ResponseForeign));
     }
     Ok(question)
+}
+
+/// Whether an `initialize` declares that its client sends users to URLs.
+fn shows_links(call: &Call) -> bool {
+    let capabilities = call.request().and_then(|it| it.param("capabilities"));
+    let elicitation = capabilities.and_then(|all| all.member("elicitation"));
+    let url = elicitation.and_then(|elicitation| elicitation.member("url"));
+    url.is_some_and(|url| url.is_object())
 }
 
 /// Whether a message is the end of the handshake, which is no use of the session yet.

@@ -7,7 +7,7 @@ use std::{
     num::NonZeroU32,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -91,42 +91,61 @@ pub struct Trial<'a, K: Eq + Hash + Clone> {
     breakers: &'a Breakers<K>,
     key: &'a K,
     settings: Breaker,
-    trying: bool,
+    /// Whether it is the one call that may try; noted at the call, which may lend that to others.
+    is_trying: &'a AtomicBool,
 }
 
 impl<K: Eq + Hash + Clone> Breakers<K> {
-    /// Asks for leave.
+    /// Asks for leave, and notes in `is_trying` whether it is that of the one call that may try.
     ///
     /// # Errors
     /// How long to wait.
-    pub fn admit<'a>(&'a self, key: &'a K, settings: Breaker) -> Result<Trial<'a, K>, Duration> {
-        let trial = |trying| Trial {
+    pub fn admit<'a>(
+        &'a self,
+        key: &'a K,
+        settings: Breaker,
+        is_trying: &'a AtomicBool,
+    ) -> Result<Trial<'a, K>, Duration> {
+        self.take_back(key, is_trying)?;
+        Ok(Trial {
             breakers: self,
             key,
             settings,
-            trying,
-        };
+            is_trying,
+        })
+    }
+
+    /// Lets another call try while this one waits.
+    pub fn lend(&self, key: &K, is_trying: &AtomicBool) {
+        if is_trying.swap(false, Ordering::AcqRel) {
+            self.undecided(key);
+        }
+    }
+
+    /// Asks for leave again, for a call that has waited.
+    ///
+    /// # Errors
+    /// The time to wait.
+    pub fn take_back(&self, key: &K, is_trying: &AtomicBool) -> Result<(), Duration> {
         if self.failing.load(Ordering::Acquire) == 0 {
-            return Ok(trial(false));
+            return Ok(());
         }
         let mut shard = self.shard(key);
-        let Some(tally) = shard.tallies.get_mut(key) else {
-            return Ok(trial(false));
+        let tally = shard.tallies.get_mut(key);
+        let Some((tally, until)) = tally.and_then(|it| it.open_until.map(|until| (it, until)))
+        else {
+            return Ok(());
         };
-        match tally.open_until {
-            None => Ok(trial(false)),
-            Some(until) => {
-                let left = until.saturating_duration_since(Instant::now());
-                if !left.is_zero() {
-                    return Err(left);
-                }
-                if tally.trying {
-                    return Err(TRYING);
-                }
-                tally.trying = true;
-                Ok(trial(true))
-            }
+        let left = until.saturating_duration_since(Instant::now());
+        if !left.is_zero() {
+            return Err(left);
         }
+        if tally.trying {
+            return Err(TRYING);
+        }
+        tally.trying = true;
+        is_trying.store(true, Ordering::Release);
+        Ok(())
     }
 
     /// Whether the breaker is open, for what is no evidence about the thing behind it and so must not take the place of the one
@@ -246,11 +265,11 @@ impl Tally {
 impl<K: Eq + Hash + Clone> Trial<'_, K> {
     /// Whether this is the one call that may try while the breaker is open.
     pub fn is_trying(&self) -> bool {
-        self.trying
+        self.is_trying.load(Ordering::Acquire)
     }
 
     /// Says how it went. Whether the breaker is open for it now.
-    pub fn opine(mut self, opinion: Opinion) -> bool {
+    pub fn opine(self, opinion: Opinion) -> bool {
         let opened = match opinion {
             Opinion::Good => {
                 self.breakers.good(self.key);
@@ -259,22 +278,20 @@ impl<K: Eq + Hash + Clone> Trial<'_, K> {
             Opinion::Bad => self.breakers.failed(self.key, self.settings, false),
             Opinion::None => return false,
         };
-        self.trying = false;
+        self.is_trying.store(false, Ordering::Release);
         opened
     }
 }
 
 impl<K: Eq + Hash + Clone> Drop for Trial<'_, K> {
     fn drop(&mut self) {
-        if self.trying {
-            self.breakers.undecided(self.key);
-        }
+        self.breakers.lend(self.key, self.is_trying);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{num::NonZeroU32, time::Duration};
+    use std::{num::NonZeroU32, sync::atomic::AtomicBool, time::Duration};
 
     use super::{Breaker, Breakers, Opinion};
 
@@ -289,8 +306,39 @@ mod tests {
 
     fn say(breakers: &Breakers<&str>, settings: Breaker, opinions: &[Opinion]) {
         for opinion in opinions {
-            breakers.admit(&"a", settings).unwrap().opine(*opinion);
+            let trying = AtomicBool::default();
+            let trial = breakers.admit(&"a", settings, &trying);
+            trial.unwrap().opine(*opinion);
         }
+    }
+
+    fn admits_not(breakers: &Breakers<&str>, key: &'static str, settings: Breaker) -> bool {
+        let trying = AtomicBool::default();
+        breakers.admit(&key, settings, &trying).is_err()
+    }
+
+    #[test]
+    fn a_call_that_waits_lets_others_try() {
+        use Opinion::{Bad, Good};
+        let breakers = Breakers::default();
+        say(&breakers, RESTS_NOT, &[Bad, Bad, Bad]);
+        let (waiting, other) = (AtomicBool::default(), AtomicBool::default());
+        let trial = breakers.admit(&"a", RESTS_NOT, &waiting).unwrap();
+        breakers.lend(&"a", &waiting);
+        assert!(!trial.is_trying());
+        let tries = breakers.admit(&"a", RESTS_NOT, &other).unwrap();
+        // Whoever has waited asks again, and its end leaves the trial of the other alone.
+        assert!(breakers.take_back(&"a", &waiting).is_err());
+        drop(trial);
+        assert!(admits_not(&breakers, "a", RESTS_NOT), "the other tries");
+        drop(tries);
+        let trial = breakers.admit(&"a", RESTS_NOT, &waiting).unwrap();
+        breakers.lend(&"a", &waiting);
+        assert_eq!(breakers.take_back(&"a", &waiting), Ok(()));
+        assert!(trial.is_trying());
+        assert!(admits_not(&breakers, "a", RESTS_NOT), "it tries again");
+        trial.opine(Good);
+        assert_eq!(breakers.open(), 0);
     }
 
     #[test]
@@ -305,8 +353,8 @@ mod tests {
         ] {
             let breakers = Breakers::default();
             say(&breakers, RESTS, opinions);
-            assert_eq!(breakers.admit(&"a", RESTS).is_err(), open, "{opinions:?}");
-            assert!(breakers.admit(&"b", RESTS).is_ok());
+            assert_eq!(admits_not(&breakers, "a", RESTS), open, "{opinions:?}");
+            assert!(!admits_not(&breakers, "b", RESTS));
             assert_eq!(breakers.open(), usize::from(open));
         }
     }
@@ -316,26 +364,26 @@ mod tests {
         use Opinion::{Bad, Good};
         let breakers = Breakers::default();
         say(&breakers, RESTS_NOT, &[Bad, Bad, Bad]);
-        let trial = breakers.admit(&"a", RESTS_NOT).unwrap();
-        assert!(
-            breakers.admit(&"a", RESTS_NOT).is_err(),
-            "two tried at once"
-        );
+        let trying = AtomicBool::default();
+        let trial = breakers.admit(&"a", RESTS_NOT, &trying).unwrap();
+        assert!(admits_not(&breakers, "a", RESTS_NOT), "two tried at once");
         drop(trial);
-        let trial = breakers.admit(&"a", RESTS_NOT).unwrap();
+        let trial = breakers.admit(&"a", RESTS_NOT, &trying).unwrap();
         trial.opine(Bad);
         assert_eq!(breakers.open(), 1);
-        breakers.admit(&"a", RESTS_NOT).unwrap().opine(Good);
+        say(&breakers, RESTS_NOT, &[Good]);
         assert_eq!(breakers.open(), 0);
         say(&breakers, RESTS, &[Bad, Bad]);
-        assert!(breakers.admit(&"a", RESTS).is_ok(), "the row began anew");
+        assert!(!admits_not(&breakers, "a", RESTS), "the row began anew");
     }
 
     #[test]
     fn the_table_is_bounded() {
         let breakers = Breakers::default();
         for key in 0..200_000_u32 {
-            breakers.admit(&key, RESTS).unwrap().opine(Opinion::Bad);
+            let trying = AtomicBool::default();
+            let trial = breakers.admit(&key, RESTS, &trying);
+            trial.unwrap().opine(Opinion::Bad);
         }
         let held: usize = breakers
             .shards

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use keepgate_call::{Principal, ServerName, Tenant};
+use keepgate_call::{HalfOpen, Principal, ServerName, Tenant};
 
 use super::breaker::{Breaker, Breakers, Opinion, Trial};
 
@@ -92,14 +92,30 @@ impl Circuits {
         &'a self,
         keys: &'a Keys,
         settings: Breaker,
+        tries: &'a HalfOpen,
     ) -> Result<Admitted<'a>, Duration> {
         Ok(Admitted {
-            caller: self.callers.admit(&keys.caller, settings)?,
-            all: self.all.admit(&keys.all, settings)?,
+            caller: self.callers.admit(&keys.caller, settings, &tries.caller)?,
+            all: self.all.admit(&keys.all, settings, &tries.all)?,
             circuits: self,
             keys,
             settings,
         })
+    }
+
+    /// Lets other calls try while this one waits.
+    pub fn lend(&self, keys: &Keys, tries: &HalfOpen) {
+        self.callers.lend(&keys.caller, &tries.caller);
+        self.all.lend(&keys.all, &tries.all);
+    }
+
+    /// Asks for leave again, for a call that has waited.
+    ///
+    /// # Errors
+    /// The time to wait.
+    pub fn take_back(&self, keys: &Keys, tries: &HalfOpen) -> Result<(), Duration> {
+        self.callers.take_back(&keys.caller, &tries.caller)?;
+        self.all.take_back(&keys.all, &tries.all)
     }
 
     /// As [`Self::admit`], for what has no opinion of the server: it must not take the place of the one call that tries.
@@ -264,7 +280,7 @@ impl LastCallers {
 mod tests {
     use std::{num::NonZeroU32, time::Duration};
 
-    use keepgate_call::{Caller, CallerKind, Proof, ServerName, Tenant};
+    use keepgate_call::{Caller, CallerKind, HalfOpen, Proof, ServerName, Tenant};
 
     use super::{Breaker, Circuits, Keys, LastCallers, Opinion};
 
@@ -290,7 +306,8 @@ mod tests {
             let (who, outcome) = step.split_once(':').unwrap();
             let (who, alone) = (who.trim_end_matches('!'), who.ends_with('!'));
             let keys = keys(who);
-            let Ok(admitted) = circuits.admit(&keys, THREE) else {
+            let tries = HalfOpen::default();
+            let Ok(admitted) = circuits.admit(&keys, THREE, &tries) else {
                 continue;
             };
             let opinion = match outcome {
@@ -335,7 +352,8 @@ mod tests {
         let keys = keys("a");
         let mut suspect = None;
         for _ in 0..3 {
-            let admitted = circuits.admit(&keys, THREE).unwrap();
+            let tries = HalfOpen::default();
+            let admitted = circuits.admit(&keys, THREE, &tries).unwrap();
             suspect = admitted.report(Opinion::Bad, || false);
         }
         let suspect = suspect.unwrap();

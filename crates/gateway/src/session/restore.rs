@@ -123,6 +123,7 @@ impl Sessions {
             session.revision.set(opened.revision),
             session.lists.set(opened.lists),
         );
+        session.links.declare(opened.shows_links);
         session.standing.restore(opened.rules);
         session.set_kept();
         if (restoring.is_killed)(&session) {

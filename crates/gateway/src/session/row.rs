@@ -47,6 +47,9 @@ struct Content {
     rules: Vec<WrittenRules>,
     #[serde(default)]
     lists: Lists,
+    /// Whether its client shows links.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    links: bool,
 }
 
 /// The caller, without the claims of its token: each call brings its own.
@@ -86,6 +89,7 @@ pub(super) struct Opened {
     pub(super) link: LinkState,
     pub(super) rules: Vec<Arc<Rules>>,
     pub(super) lists: Lists,
+    pub(super) shows_links: bool,
 }
 
 impl RowKey {
@@ -147,6 +151,7 @@ impl RowKey {
             },
             rules: rules.iter().map(|rules| rules.written()).collect(),
             lists: session.lists.get().copied().unwrap_or_default(),
+            links: session.links.is_declared(),
         };
         let content = serde_json::to_vec(&content).ok()?;
         Some(SessionRow {
@@ -192,6 +197,7 @@ impl RowKey {
                 .map(|rules| rules.map(Arc::new))
                 .collect::<Option<_>>()?,
             lists: content.lists,
+            shows_links: content.links,
         })
     }
 }

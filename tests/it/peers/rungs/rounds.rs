@@ -76,12 +76,13 @@ async fn a_state_is_worth_nothing_but_to_whom_and_for_what_it_was_given() {
             "{answer:?}"
         );
     };
-    // Another call, another caller, another server's state under our beginning, changed, cut, and of another kind.
+    // Another call, another caller, another server's state under our key's id, changed, cut, and of another kind.
     refused(&round(&client, 2, &given).await);
     refused(&round(&agent(&gate, &people.owned), 1, &given).await);
+    let (named, _sealed) = given.rsplit_once('.').expect("the id of a key");
     for text in [
-        "keepgate.1.",
-        "keepgate.1.AAAA",
+        &format!("{named}."),
+        &format!("{named}.AAAA"),
         &given[..given.len() - 1],
         &format!("{given}A"),
     ] {

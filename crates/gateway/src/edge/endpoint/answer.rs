@@ -1,6 +1,7 @@
 //! From a reply to an HTTP response.
 
 use std::{
+    panic::{self, AssertUnwindSafe},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -14,7 +15,7 @@ use keepgate_mcp::{id::Id, message::Message, sse::Event};
 use keepgate_transport::{Body, sse::relay};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::{Inner, detach::Drained, empty};
 use crate::{
@@ -218,7 +219,16 @@ impl Stream for Finished {
         if this.over {
             return Poll::Ready(None);
         }
-        let next = ready!(this.events.as_mut().poll_next(cx));
+        let events = &mut this.events;
+        let polled = panic::catch_unwind(AssertUnwindSafe(|| events.as_mut().poll_next(cx)));
+        let next = match polled {
+            Ok(polled) => ready!(polled),
+            Err(_panic) => {
+                error!(decision = %this.decision, "the stream of an answer ended in a panic");
+                this.events = Box::pin(stream::empty());
+                Some(Err(Cut::Ended(Box::new(Refusal::new(Code::Internal)))))
+            }
+        };
         let (cut, is_owed) = match this.follow.step(next.as_ref()) {
             Step::Answer(_) | Step::Other => return Poll::Ready(next),
             Step::End {
@@ -247,3 +257,6 @@ impl Stream for Finished {
         Poll::Ready(last.map(Ok))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use futures_core::Stream;
@@ -34,12 +34,15 @@ impl Future for Detached {
     type Output = Result<Reply, Refusal>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(running) = self.running.as_mut() else {
+        // Taken out while it is polled: what ends in a panic does not run on.
+        let Some(mut running) = self.running.take() else {
             return Poll::Pending;
         };
-        let output = ready!(running.as_mut().poll(cx));
-        self.running = None;
-        Poll::Ready(output)
+        let polled = running.as_mut().poll(cx);
+        if polled.is_pending() {
+            self.running = Some(running);
+        }
+        polled
     }
 }
 
@@ -76,14 +79,14 @@ impl Stream for Drained {
     type Item = Result<Item, Cut>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Some(events) = self.events.as_mut() else {
+        let Some(mut events) = self.events.take() else {
             return Poll::Ready(None);
         };
-        let item = ready!(events.as_mut().poll_next(cx));
-        if item.is_none() {
-            self.events = None;
+        let polled = events.as_mut().poll_next(cx);
+        if !matches!(polled, Poll::Ready(None)) {
+            self.events = Some(events);
         }
-        Poll::Ready(item)
+        polled
     }
 }
 

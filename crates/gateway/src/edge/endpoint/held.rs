@@ -15,7 +15,7 @@ use std::{
 use futures_core::Stream;
 use futures_util::{StreamExt, stream};
 use http::Response;
-use keepgate_call::{Call, Code, Cut, Events, Item, Refusal, Reply};
+use keepgate_call::{Call, Cut, Events, Item, Refusal, Reply};
 use keepgate_mcp::{
     id::Id,
     message::{Message, Notification},
@@ -28,12 +28,11 @@ use tokio::{
     time::{Instant, Interval, MissedTickBehavior, interval_at},
 };
 use tokio_util::task::TaskTracker;
-use tracing::error;
 
 use super::{
     Inner,
     answer::{self, Settled},
-    run::Run,
+    run::{Run, panicked},
 };
 use crate::render::{self, Asked};
 
@@ -77,10 +76,7 @@ impl Future for HeldRun {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let reply = ready!(Pin::new(&mut self.reply).poll(context));
         self.is_over = true;
-        Poll::Ready(reply.unwrap_or_else(|_gone| {
-            error!("a held request ended in a panic");
-            Err(Refusal::new(Code::Internal))
-        }))
+        Poll::Ready(reply.unwrap_or_else(|_gone| Err(panicked(&self.call))))
     }
 }
 
@@ -184,6 +180,7 @@ pub(super) fn respond(inner: &Arc<Inner>, call: &Arc<Call>, run: HeldRun) -> Res
         call: Arc::clone(call),
         stage: Stage::Waiting {
             run,
+            question: render::link_question(call),
             progress: Progress::of(call, inner.limits.keep_alive),
         },
     };
@@ -201,6 +198,8 @@ struct Held {
 enum Stage {
     Waiting {
         run: HeldRun,
+        /// The link that the client is to show, until it was sent.
+        question: Option<Message>,
         progress: Option<Progress>,
     },
     Answering(Events),
@@ -239,9 +238,16 @@ impl Stream for Held {
         loop {
             let (reply, progress) = match &mut this.stage {
                 Stage::Answering(events) => return events.as_mut().poll_next(context),
-                Stage::Waiting { run, progress } => match Pin::new(run).poll(context) {
+                Stage::Waiting {
+                    run,
+                    question,
+                    progress,
+                } => match Pin::new(run).poll(context) {
                     Poll::Ready(reply) => (reply, progress.take()),
                     Poll::Pending => {
+                        if let Some(question) = question.take() {
+                            return Poll::Ready(Some(Ok(Item::from(question))));
+                        }
                         let Some(progress) = progress else {
                             return Poll::Pending;
                         };
@@ -250,11 +256,13 @@ impl Stream for Held {
                     }
                 },
             };
+            let completed = one(render::link_completed(&this.call, &reply));
             let events = this.answer(reply);
-            this.stage = Stage::Answering(match progress {
+            let events = match progress {
                 Some(progress) => progress.before(events),
                 None => events,
-            });
+            };
+            this.stage = Stage::Answering(Box::pin(completed.chain(events)));
         }
     }
 }
@@ -298,11 +306,12 @@ mod tests {
     fn held(call: &Arc<Call>) -> (HeldRun, Arc<AtomicBool>) {
         let ran = Arc::new(AtomicBool::new(false));
         let mark = Arc::clone(&ran);
-        let run = Run::Tied(Box::pin(async move {
+        let running = async move {
             sleep(TIME).await;
             mark.store(true, Ordering::Relaxed);
             Ok(Answer::Accepted.into())
-        }));
+        };
+        let run = Run::tied(call, Box::pin(running));
         (HeldRun::new(run, call, &TaskTracker::new()), ran)
     }
 

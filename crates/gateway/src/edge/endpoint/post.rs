@@ -5,12 +5,12 @@ use std::{io, sync::Arc};
 use bytes::Bytes;
 use http::{HeaderMap, Response, header};
 use hyper::body::Incoming;
-use keepgate_call::{Ask, Code, Refusal};
+use keepgate_call::{Code, Refusal};
 use keepgate_mcp::{
     DecodeFault, EraError,
     era::classify,
     error,
-    message::{self, Body as Decoded, Message},
+    message::{self, Body as Decoded},
 };
 use keepgate_transport::{
     Body,
@@ -77,12 +77,9 @@ impl Inner {
         };
         match body {
             Decoded::Single(message) => {
-                let call = Arc::new(self.call(
-                    &arrived,
-                    &mirrored,
-                    framing.revision,
-                    Ask::Message(narrowed(message, framing.revision)?),
-                )?);
+                let message = narrowed(message, framing.revision)?;
+                let call = self.posted(&arrived, &mirrored, framing.revision, message);
+                let call = Arc::new(call.await?);
                 let reply = match held::begun(self.begin(&call), &call, &self.shared.tasks).await {
                     Begun::Held(run) => return Ok(held::respond(&self, &call, run)),
                     Begun::Over(reply) => self.challenged(&call, reply),
@@ -93,18 +90,16 @@ impl Inner {
                 }
             }
             Decoded::Batch(messages) => {
-                let calls: Result<Vec<_>, Refusal> = messages
-                    .into_iter()
-                    .map(|message: Message| {
-                        let message = narrowed(message, framing.revision)?;
-                        let ask = Ask::Message(message);
-                        let mut call = self.call(&arrived, &mirrored, framing.revision, ask)?;
-                        // The answers of a batch go out together: one that is held would hold up all.
-                        call.wait.may_stream = false;
-                        Ok(call)
-                    })
-                    .collect();
-                batch::run(&self, calls?).await
+                let mut calls = Vec::with_capacity(messages.len());
+                for message in messages {
+                    let message = narrowed(message, framing.revision)?;
+                    let call = self.posted(&arrived, &mirrored, framing.revision, message);
+                    let mut call = call.await?;
+                    // The answers of a batch go out together: one that is held would hold up all.
+                    call.wait.may_stream = false;
+                    calls.push(call);
+                }
+                batch::run(&self, calls).await
             }
         }
     }

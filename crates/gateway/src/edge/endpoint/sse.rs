@@ -83,7 +83,7 @@ impl Inner {
             return Err(Refusal::new(Code::NotAcceptable));
         }
         let nothing = Mirrored::default();
-        let call = self.call(arrived, &nothing, Revision::V2024_11_05, Ask::Listen)?;
+        let call = self.call(arrived, &nothing, Revision::V2024_11_05, Ask::Listen);
         let call = Arc::new(call);
         match self.opened(&call) {
             Ok(response) => Ok(response),
@@ -181,8 +181,9 @@ impl Inner {
         if framing.era == Era::Stateless {
             return Err(Refusal::new(Code::RevisionUnsupported).detail(framing.revision.as_str()));
         }
-        let message = Ask::Message(narrowed(message, framing.revision)?);
-        let call = Arc::new(self.call(&arrived, &mirrored, framing.revision, message)?);
+        let message = narrowed(message, framing.revision)?;
+        let call = self.posted(&arrived, &mirrored, framing.revision, message);
+        let call = Arc::new(call.await?);
         let Some(channel) = channel else {
             // The layers know why: there was none, it is another caller's, it is closed, or a kill has closed it.
             return Ok(self.at_once(&call).await);

@@ -1,7 +1,9 @@
 //! Our own `requestState` in a request: taken out before anything else sees the message, so that no server hears of it. What it is
-//! worth is decided where the call waits (`layers/approval.rs`).
+//! worth is decided where the call waits (`layers/approval.rs`). That of another gateway behind this one is its server's own.
 
-use keepgate_approval::STATE_PREFIX;
+use std::borrow::Cow;
+
+use keepgate_approval::Approvals;
 use keepgate_call::{Ask, BroughtState, Code, Refusal};
 use keepgate_mcp::message::{Message, Request};
 
@@ -14,12 +16,18 @@ const RESPONSES: &str = "inputResponses";
 ///
 /// # Errors
 /// `internal` if what is left is no message, which cannot be.
-pub(super) fn taken(ask: Ask) -> Result<(Ask, Option<BroughtState>), Refusal> {
-    let Some((request, text)) = own(&ask) else {
+pub(super) async fn taken(
+    approvals: Option<&Approvals>,
+    ask: Ask,
+) -> Result<(Ask, Option<BroughtState>), Refusal> {
+    let (Some(approvals), Some((request, text))) = (approvals, state(&ask)) else {
         return Ok((ask, None));
     };
+    if !approvals.is_own_state(&text).await {
+        return Ok((ask, None));
+    }
     let brought = BroughtState {
-        text,
+        text: text.into(),
         is_declined: is_declined(request),
     };
     let params = request.params();
@@ -30,15 +38,12 @@ pub(super) fn taken(ask: Ask) -> Result<(Ask, Option<BroughtState>), Refusal> {
     Ok((Ask::Message(Message::Request(request)), Some(brought)))
 }
 
-/// The request that is asked, and the state of ours in it.
-fn own(ask: &Ask) -> Option<(&Request, Box<str>)> {
+/// The request that is asked, and the state in it.
+fn state(ask: &Ask) -> Option<(&Request, Cow<'_, str>)> {
     let Ask::Message(Message::Request(request)) = ask else {
         return None;
     };
-    let state = request.param(STATE)?.string()?;
-    state
-        .starts_with(STATE_PREFIX)
-        .then(|| (request, state.into()))
+    Some((request, request.param(STATE)?.string()?))
 }
 
 /// Whether the client's user does not want to follow the link: then nobody there waits.

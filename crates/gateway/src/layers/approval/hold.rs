@@ -39,7 +39,7 @@ pub(super) async fn hold(
 
 /// Waits until a held call is not wanted any more.
 async fn unwanted(call: &Call, clock: &WallClock) {
-    while !call.is_left() && still_wanted(call, clock).is_ok() {
+    while !call.is_left() && !call.wait.is_declined() && still_wanted(call, clock).is_ok() {
         tokio::time::sleep(LOOK).await;
     }
 }

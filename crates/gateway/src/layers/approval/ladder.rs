@@ -9,6 +9,8 @@ pub(super) enum Rung {
     Link,
     /// The client makes the call again by itself; each round is held (2026-07-28 `basic/patterns/mrtr`).
     Rounds,
+    /// The call is held, and the client is asked on its response stream to send its user to the link of the approval.
+    StreamLink,
     /// The call is held, and its response stream shows that it lives.
     Stream,
     /// A result, or an error: it waits, make the same call again. Every client can take it.
@@ -20,7 +22,8 @@ pub(super) enum Rung {
 pub(super) struct Situation {
     /// Era of its revision.
     pub(super) era: Era,
-    /// Whether this request declares that its client sends users to URLs, and there is one to send them to.
+    /// Whether its client declares, on this request or for its session, that it sends users to URLs, and there is one to send
+    /// them to.
     pub(super) has_link: bool,
     /// Whether it is the first round.
     pub(super) is_first: bool,
@@ -36,6 +39,7 @@ impl Situation {
         match self.era {
             Era::Stateless if self.is_first && self.has_link => Rung::Link,
             Era::Stateless if self.is_held => Rung::Rounds,
+            Era::Stateful if self.is_held && self.may_stream && self.has_link => Rung::StreamLink,
             Era::Stateful if self.is_held && self.may_stream => Rung::Stream,
             Era::Stateless | Era::Stateful => Rung::Answer,
         }
@@ -72,13 +76,15 @@ mod tests {
                                 may_stream,
                                 is_held,
                             };
-                            // Era, link in the first round, open stream, held.
-                            let row = (era, has_link && is_first, may_stream, is_held);
+                            // A link in the first round alone, and in sessions, which have no rounds.
+                            let links = has_link && (is_first || era == Era::Stateful);
+                            let row = (era, links, may_stream, is_held);
                             let rung = match row {
                                 (Era::Stateless, true, _, _) => Rung::Link,
                                 (Era::Stateless, false, _, true) => Rung::Rounds,
                                 (Era::Stateless, false, _, false) => Rung::Answer,
-                                (Era::Stateful, _, true, true) => Rung::Stream,
+                                (Era::Stateful, true, true, true) => Rung::StreamLink,
+                                (Era::Stateful, false, true, true) => Rung::Stream,
                                 (Era::Stateful, _, false, _) => Rung::Answer,
                                 (Era::Stateful, _, true, false) => Rung::Answer,
                             };

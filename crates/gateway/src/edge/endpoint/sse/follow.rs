@@ -21,7 +21,7 @@ use super::{
     },
     Posted, end, refuse,
 };
-use crate::{layers::kill, upstream::http::refused_with};
+use crate::{layers::kill, render, upstream::http::refused_with};
 
 /// Pauses before a stream is asked for again: the shortest, doubled by each attempt that brings nothing, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -115,6 +115,22 @@ impl Posted {
 
     /// Reports on the stream that a call is held, until it is not.
     async fn held(
+        &self,
+        call: &Call,
+        run: HeldRun,
+        interval: Duration,
+    ) -> (Result<Reply, Refusal>, Option<Progress>) {
+        if let Some(question) = render::link_question(call) {
+            self.channel.send(question).await;
+        }
+        let (reply, progress) = self.reported(call, run, interval).await;
+        if let Some(completed) = render::link_completed(call, &reply) {
+            self.channel.send(completed).await;
+        }
+        (reply, progress)
+    }
+
+    async fn reported(
         &self,
         call: &Call,
         mut run: HeldRun,
@@ -248,7 +264,7 @@ impl Posted {
             last_event_id: last.and_then(|id| std::str::from_utf8(id).ok()),
             ..Mirrored::default()
         };
-        let call = Arc::new(inner.call(&self.arrived, &mirrored, revision, Ask::Listen)?);
+        let call = Arc::new(inner.call(&self.arrived, &mirrored, revision, Ask::Listen));
         let reply = inner.run(Arc::clone(&call)).await?;
         match reply.answer {
             Answer::Stream(events) => {
