@@ -25,8 +25,10 @@ allow contains "the server's definition" if {
 
 allow contains "a method that the server's definition names" if {
 	input.method != "tools/call"
-	input.method in object.get(mapping, "methods", [])
+	method_named
 }
+
+method_named if input.method in object.get(mapping, "methods", [])
 
 deny contains problem if {
 	input.method == "tools/call"
@@ -36,7 +38,7 @@ deny contains problem if {
 deny contains {"code": "method_not_allowed", "message": "the server's definition allows tools only"} if {
 	input.phase == "call"
 	input.method != "tools/call"
-	not input.method in object.get(mapping, "methods", [])
+	not method_named
 }
 
 # A list has no arguments: a tool is shown unless its name says that it does what nobody may.
@@ -169,8 +171,9 @@ stated contains lower(leaf.value) if {
 stated contains "?" if {
 	some leaf in leaves
 	leaf.name in object_names
-	not is_string(leaf.value)
-	not leaf.value in [null, {}]
+	value := leaf.value
+	not is_string(value)
+	not value in [null, {}]
 }
 
 # What the tool's name says, when nothing else does: `get_account`, `list_cases`. Each of its words must be known.
@@ -247,7 +250,8 @@ query_names := {"q", "queries", "statement", "statements"} if not mapping.query
 texts := {leaf |
 	some leaf in leaves
 	holds_query(leaf.name)
-	not leaf.value in [null, {}]
+	value := leaf.value
+	not value in [null, {}]
 	not free(leaf)
 }
 
@@ -275,7 +279,10 @@ free(leaf) if {
 
 language(leaf) := "soql" if contains(leaf.name, "soql")
 
-language(leaf) := lower(object.get(mapping, "language", "sql")) if not contains(leaf.name, "soql")
+language(leaf) := lower(object.get(mapping, "language", "sql")) if {
+	name := leaf.name
+	not contains(name, "soql")
+}
 
 parsed_sql := {parsed |
 	some leaf in texts
@@ -323,7 +330,8 @@ problems contains {"code": "query_unreadable", "message": sprintf("the query can
 
 problems contains {"code": "query_unreadable", "message": "a query must be a text"} if {
 	some leaf in texts
-	not is_string(leaf.value)
+	value := leaf.value
+	not is_string(value)
 }
 
 # A part of a query: what another query in it reads is not looked at.

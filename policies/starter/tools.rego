@@ -77,10 +77,11 @@ deny contains {"code": "argument_unknown", "message": "the tool is not called wi
 deny contains {"code": "sql_not_select", "message": "only one SELECT from the tables of the desk is allowed"} if {
 	input.server.name == "crm"
 	input.tool.name == "query_database"
-	not reads_only(input.arguments.sql)
+	not reads_only
 }
 
-reads_only(text) if {
+reads_only if {
+	text := input.arguments.sql
 	is_string(text)
 	parsed := sql.parse(text, "postgres")
 	parsed.ok

@@ -4,7 +4,8 @@
     opa_oracle.py check   asks again and compares; exits 1 where a record differs
 
 OPA 1.20.2 runs in process, out of the wheel that install.sh unpacks into .peers/opa. Builtin errors are strict. An argument
-reaches a function through `input`, so that OPA's type checker does not see it; sets, which JSON lacks, stand in the text.
+reaches a function through `input`, so that OPA's type checker does not see it; sets, which JSON lacks, are in the text.
+Expressions written by hand are asked as the value of a rule: OPA compiles a query on its own a little otherwise.
 """
 
 import hashlib
@@ -217,6 +218,13 @@ def written():
             yield call, json.loads(given or "{}")
 
 
+def steady(call, given):
+    """Whether OPA answers the same each time. `%p` is an address of its memory. `regex.template_match` shares its cache with
+    `regex.match`, so that a template that is also a pattern is anchored or not, by what happens to be in the cache."""
+    template = call.startswith("regex.template_match") and given.get("a") in PATTERNS
+    return not template and not (call.startswith("sprintf") and given.get("a") == "%p")
+
+
 def families():
     for family in FAMILIES:
         yield family, generated(family)
@@ -230,8 +238,9 @@ class Oracle:
     def __init__(self):
         self.asked = 0
         self.engine = None
+        self.rules = (RECORDS / "language.rego").read_text().partition("package oracle\n")[2]
 
-    def verdict(self, call, given):
+    def verdict(self, call, given, as_rule=False):
         from opa_bindings import OpaEngine, OpaError
 
         if self.asked % 200 == 0:
@@ -239,8 +248,12 @@ class Oracle:
                 self.engine.close()
             self.engine = OpaEngine()
         self.asked += 1
+        asked = f"x := {call}"
         try:
-            found = self.engine.eval_query(f"x := {call}; t := type_name(x)", given)
+            if as_rule:
+                self.engine.add_policy("oracle.rego", f"package oracle\n\n{self.rules}\n\nasked := {call}\n")
+                asked = "x := data.oracle.asked"
+            found = self.engine.eval_query(f"{asked}; t := type_name(x)", given)
         except OpaError as error:
             if error.code in ("internal", "panic"):
                 return None  # no verdict: it panicked, or what it came to is no JSON, such as the number `+1`
@@ -272,9 +285,9 @@ def records(oracle):
         seen, entries = set(), []
         for call, given in expressions:
             key = hashlib.sha256(line([call, given]).encode()).digest()
-            if key not in seen:
+            if key not in seen and steady(call, given):
                 seen.add(key)
-                verdict = oracle.verdict(call, given)
+                verdict = oracle.verdict(call, given, family == "language")
                 if verdict:
                     entries.append(record(call, given, verdict))
         yield family, "[\n" + ",\n".join(line(entry) for entry in entries) + "\n]\n", len(entries)

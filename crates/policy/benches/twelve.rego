@@ -33,8 +33,10 @@ allow contains "release managers deploy in office hours" if {
 
 deny contains {"code": "sql_not_select", "message": "only SELECT is allowed"} if {
 	input.tool.name == "query_database"
-	not startswith(lower(trim_space(input.arguments.sql)), "select")
+	not selects
 }
+
+selects if startswith(lower(trim_space(input.arguments.sql)), "select")
 
 deny contains {"code": "too_many_rows", "message": "ask for at most 100 rows"} if {
 	input.tool.name == "query_database"
@@ -54,8 +56,10 @@ deny contains {"code": "external_mail", "message": "mail goes to our own domain 
 
 deny contains {"code": "foreign_network", "message": "production is reached from our own network only"} if {
 	input.server.environment == "production"
-	not net.cidr_contains("10.0.0.0/8", input.request.ip)
+	not from_own_network
 }
+
+from_own_network if net.cidr_contains("10.0.0.0/8", input.request.ip)
 
 approve contains {"code": "destructive", "approvers": ["group:crm-leads"], "quorum": 1, "ttl": "15m"} if {
 	input.tool.name in {"delete_account", "merge_accounts"}

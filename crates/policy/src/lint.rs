@@ -44,6 +44,7 @@ fn look(read: &[File]) -> Result<Vec<Problem>, Vec<Problem>> {
         .collect();
     let checked = load::check_files(&in_force, false)?;
     let mut found: Vec<Problem> = checked.sites.iter().flat_map(style).collect();
+    found.extend(checked.warnings.iter().cloned());
     found.extend(misplaced(&checked.sites));
     found.extend(varying(&checked));
     found.extend(unused(&in_force, &checked));

@@ -3,6 +3,7 @@
 //! All of it but reading runs on a helper thread with a large stack and a deadline, so that a hostile file costs the
 //! load and never the process.
 
+mod absence;
 mod advice;
 pub(crate) mod brackets;
 pub(crate) mod check;
@@ -15,6 +16,9 @@ pub(crate) mod locate;
 pub(crate) mod native;
 mod nearest;
 pub(crate) mod plan;
+mod presence;
+pub(crate) mod rewrite;
+mod scope;
 pub(crate) mod shape;
 pub(crate) mod style;
 pub(crate) mod survey;
@@ -26,6 +30,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use regorus::unstable::Module;
 use regorus::{Engine, Value};
 
 use crate::bundle;
@@ -192,6 +197,8 @@ impl Drop for Running {
 /// Modules parsed, surveyed and checked.
 pub(crate) struct Checked {
     pub(crate) data: Value,
+    /// What deserves a second look, found on the way.
+    pub(crate) warnings: Vec<Problem>,
     pub(crate) sites: Vec<Site>,
     pub(crate) graph: Graph,
 }
@@ -256,14 +263,16 @@ fn build(files: &[File], settings: &Settings) -> Result<Layer, Vec<Problem>> {
     let checked = check_files(files, false)?;
     let (sites, graph) = (&checked.sites, &checked.graph);
     let plan = |speaks: &dyn Fn(&Site) -> bool| {
-        Arc::new(plan::plan(files, sites, graph, speaks, settings.split))
+        plan::plan(files, sites, graph, speaks, settings.split)
+            .map(Arc::new)
+            .map_err(|error| vec![prepare_problem(files, &error)])
     };
     let reach = Reach::new(graph);
     let plans = Plans {
-        call: plan(&|site| reach.speaks(Phase::Call, site)),
-        list: plan(&|site| reach.speaks(Phase::List, site)),
-        connect: plan(&|site| reach.speaks(Phase::Connect, site)),
-        response: plan(&|site| reach.speaks(Phase::Response, site)),
+        call: plan(&|site| reach.speaks(Phase::Call, site))?,
+        list: plan(&|site| reach.speaks(Phase::List, site))?,
+        connect: plan(&|site| reach.speaks(Phase::Connect, site))?,
+        response: plan(&|site| reach.speaks(Phase::Response, site))?,
     };
     let wanted = Wanted::by(sites);
     let on_log = OnLog::by(sites);
@@ -369,8 +378,20 @@ fn checked(files: &[File], testing: bool) -> Result<Checked, Vec<Problem>> {
         modules.iter().map(|module| &**module),
         &sites,
     ));
+    let mut warnings = Vec::new();
     if problems.is_empty() {
-        Ok(Checked { data, sites, graph })
+        let modules: Vec<&Module> = modules.iter().map(|module| &**module).collect();
+        let found = presence::look(&modules, &sites, &data, &graph);
+        problems.extend(found.problems);
+        warnings = found.warnings;
+    }
+    if problems.is_empty() {
+        Ok(Checked {
+            data,
+            warnings,
+            sites,
+            graph,
+        })
     } else {
         Err(problems)
     }

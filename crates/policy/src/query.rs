@@ -10,6 +10,7 @@ use crate::engine;
 use crate::explain::InvalidInput;
 use crate::json;
 use crate::load::files::Kind;
+use crate::load::rewrite::rewrite;
 use crate::load::{self, brackets, locate};
 use crate::policy::Policy;
 use crate::problem::LoadErrors;
@@ -55,8 +56,9 @@ impl Policy {
         let mut engine = engine::bare().map_err(failed)?;
         for file in files.iter().filter(|file| file.kind == Kind::Rules) {
             let name = file.path.display().to_string();
+            let text = rewrite(&name, &file.text).map_err(failed)?;
             engine
-                .add_policy(name, file.text.to_string())
+                .add_policy(name, text.to_string())
                 .map_err(|error| failed(error.to_string()))?;
         }
         engine

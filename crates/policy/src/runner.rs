@@ -18,6 +18,7 @@ use regorus::Engine;
 use crate::coverage::{Coverage, Marks};
 use crate::engine;
 use crate::load::files::{self, File, Kind, LIBRARY};
+use crate::load::rewrite::rewrite;
 use crate::load::survey::Site;
 use crate::load::{self, check};
 use crate::problem::{LoadErrors, Problem};
@@ -242,8 +243,10 @@ fn build(files: &[File], data: &regorus::Value, marks: Option<&Marks>) -> Result
         .iter()
         .filter(|file| matches!(file.kind, Kind::Rules | Kind::Tests));
     for file in rules {
+        let name = file.path.display().to_string();
+        let rewritten = rewrite(&name, &file.text)?;
         engine
-            .add_policy(file.path.display().to_string(), file.text.to_string())
+            .add_policy(name, rewritten.to_string())
             .map_err(|error| text(&error))?;
     }
     engine

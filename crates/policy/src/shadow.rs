@@ -61,8 +61,9 @@ const SHADOWS: [(&str, u8, Guard); 26] = [
 type Replacement = fn(&[Value], &mut Patterns) -> Result<Value, String>;
 
 /// The functions that are replaced, since the evaluator's own answer differs from OPA's.
-const REPLACED: [(&str, u8, Replacement); 16] = [
+const REPLACED: [(&str, u8, Replacement); 17] = [
     ("count", 1, answers::count),
+    ("glob.quote_meta", 1, answers::quote_glob),
     ("lower", 1, answers::lower),
     ("upper", 1, answers::upper),
     ("net.cidr_contains", 2, |values, _| {

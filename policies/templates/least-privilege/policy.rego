@@ -6,13 +6,14 @@ allow contains sprintf("role %s", [role]) if {
 	input.tool.name in data.grants[role][input.server.name]
 }
 
-# Arguments: what must not be asked, whoever asks. `not` holds as well when the argument is missing or no text.
+# Arguments: what must not be asked, whoever asks. `not inside` holds as well when the argument is missing or no text.
 deny contains {"code": "path_outside", "message": "only below /srv/docs"} if {
 	input.tool.name in data.path_tools
-	not inside(input.arguments.path)
+	not inside
 }
 
-inside(path) if {
+inside if {
+	path := input.arguments.path
 	is_string(path)
 	startswith(path, "/srv/docs/")
 	not ".." in split(path, "/")

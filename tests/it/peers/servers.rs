@@ -28,13 +28,17 @@ allow contains "a tool of daily use" if input.tool.name in visible_tools[input.s
 
 deny contains {"code": "drafts_only", "message": "files are written in drafts/ alone"} if {
     input.tool.name == "write_file"
-    not contains(input.arguments.path, "/drafts/")
+    not into_drafts
 }
+
+into_drafts if contains(input.arguments.path, "/drafts/")
 
 deny contains {"code": "own_branches", "message": "branches begin with agent/"} if {
     input.tool.name == "git_create_branch"
-    not startswith(input.arguments.branch_name, "agent/")
+    not own_branch
 }
+
+own_branch if startswith(input.arguments.branch_name, "agent/")
 
 deny contains {"code": "no_admin", "message": "admins are not made here"} if {
     some entity in input.arguments.entities

@@ -19,6 +19,7 @@ use crate::load::check::{DECISIONS, OBLIGATIONS, PACKAGE};
 use crate::load::files::{File, Kind};
 use crate::load::locate;
 use crate::load::plan::OURS;
+use crate::load::rewrite;
 use crate::load::survey::{Mention, Site, What};
 use crate::mask;
 
@@ -122,12 +123,14 @@ pub(crate) fn rules(
     is_asked: impl Fn(&Site) -> bool,
 ) -> Result<Vec<RuleReport>, String> {
     let mut base = engine::bare()?;
+    let mut modules = Vec::new();
     for file in files.iter().filter(|file| file.kind == Kind::Rules) {
         let name = file.path.display().to_string();
-        base.add_policy(name, file.text.to_string())
+        modules.push(rewrite::parsed(&name, &file.text)?);
+        let text = rewrite::rewrite(&name, &file.text)?;
+        base.add_policy(name, text.to_string())
             .map_err(|error| error.to_string())?;
     }
-    let modules = base.get_modules().clone();
     base.add_data(data.clone())
         .map_err(|error| error.to_string())?;
     base.set_execution_timer_config(ExecutionTimerConfig {
@@ -348,9 +351,9 @@ impl Asker<'_> {
     fn with(&self, modules: impl Iterator<Item = String>) -> Option<Engine> {
         let mut engine = self.base.clone();
         for (number, module) in modules.enumerate() {
-            engine
-                .add_policy(format!("keepgate/explain_{number}.rego"), module)
-                .ok()?;
+            let name = format!("keepgate/explain_{number}.rego");
+            let module = rewrite::rewrite(&name, &module.into()).ok()?;
+            engine.add_policy(name, module.to_string()).ok()?;
         }
         engine.set_input(self.input.clone());
         let probe = || engine.eval_rule("data.keepgate.probe.ready".to_owned());

@@ -139,6 +139,37 @@ impl Graph {
         reached
     }
 
+    /// The nodes that `roots` go by: those that widen what a root takes when they hold, and those that narrow it. Both, where
+    /// one is negated at one place and not at another.
+    pub(crate) fn directions(
+        &self,
+        sites: &[Site],
+        roots: BTreeSet<String>,
+    ) -> (BTreeSet<String>, BTreeSet<String>) {
+        let nodes: Vec<String> = self.edges.keys().cloned().collect();
+        let mut waiting: Vec<(String, bool)> = roots.into_iter().map(|root| (root, true)).collect();
+        let mut seen: BTreeSet<(String, bool)> = waiting.iter().cloned().collect();
+        while let Some((node, widens)) = waiting.pop() {
+            for site in sites.iter().filter(|site| site.node() == node) {
+                for mention in &site.mentions {
+                    let mut reached = BTreeSet::new();
+                    targets(&nodes, &site.package, &mention.what, &mut reached);
+                    for next in reached {
+                        let next = (next, widens != mention.negated);
+                        if seen.insert(next.clone()) {
+                            waiting.push(next);
+                        }
+                    }
+                }
+            }
+        }
+        let of = |wanted: bool| {
+            let those = seen.iter().filter(move |(_, widens)| *widens == wanted);
+            those.map(|(node, _)| node.clone()).collect()
+        };
+        (of(true), of(false))
+    }
+
     /// Whether any node needs this one.
     pub(crate) fn is_needed(&self, node: &str) -> bool {
         self.edges

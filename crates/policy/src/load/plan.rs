@@ -15,6 +15,7 @@ use super::files::{File, Kind};
 use super::graph::Graph;
 use super::guard::Guard;
 use super::native::{self, Resolver};
+use super::rewrite::rewrite;
 use super::survey::Site;
 
 /// Begins the names this file gives to parts of sets.
@@ -84,7 +85,7 @@ pub(crate) fn plan(
     graph: &Graph,
     speaks: &dyn Fn(&Site) -> bool,
     split: bool,
-) -> Plan {
+) -> Result<Plan, String> {
     let mut edits = Edits::default();
     let mut plan = Plan::default();
     // Sets of which no rule is left, and which other rules still name.
@@ -125,10 +126,12 @@ pub(crate) fn plan(
             for (_, name) in emptied.iter().filter(|(path, _)| *path == file.path) {
                 text = format!("{text}\n{name} contains \"never\" if false\n").into();
             }
-            (file.path.display().to_string(), text)
+            let path = file.path.display().to_string();
+            let text = rewrite(&path, &text)?;
+            Ok((path, text))
         })
-        .collect();
-    plan
+        .collect::<Result<_, String>>()?;
+    Ok(plan)
 }
 
 /// The rules of one set.

@@ -37,6 +37,20 @@ impl Shape {
         } }))
     }
 
+    /// Whether every input that has the first `known` steps of this path has all of it.
+    pub(crate) fn always_has(&self, path: &[String], known: usize) -> bool {
+        let below = path
+            .iter()
+            .enumerate()
+            .try_fold(&self.0, |at, (index, step)| {
+                let required = at.get("required").and_then(Value::as_array);
+                let named = |name: &Value| name.as_str() == Some(step);
+                let there = index < known || required.is_some_and(|names| names.iter().any(named));
+                there.then(|| at.get("properties")?.get(step))?
+            });
+        below.is_some()
+    }
+
     /// The first step of a path that the input cannot have.
     pub(crate) fn unknown(&self, path: &[String]) -> Option<Unknown> {
         let mut at = &self.0;

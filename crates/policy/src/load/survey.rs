@@ -9,6 +9,7 @@ use regorus::unstable::{
 
 use super::guard::{self, Guard};
 use super::native;
+use super::scope::{self, Scope};
 use super::style::{self, Style};
 
 /// How a rule is declared.
@@ -75,6 +76,8 @@ pub(crate) fn node(package: &[String], name: &str) -> String {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mention {
     pub(crate) what: What,
+    /// Whether it is below a `not`.
+    pub(crate) negated: bool,
     pub(crate) line: u32,
     pub(crate) column: u32,
 }
@@ -116,7 +119,8 @@ pub(crate) fn survey(module: &Module) -> Vec<Site> {
 /// Aliases of a module and the full paths they stand for.
 type Imports = Vec<(String, Vec<String>)>;
 
-fn imports(module: &Module) -> Imports {
+/// What the imports of a module give names to.
+pub(crate) fn imports(module: &Module) -> Imports {
     module.imports.iter().filter_map(alias).collect()
 }
 
@@ -135,7 +139,12 @@ pub(crate) fn package(module: &Module) -> Vec<String> {
         .unwrap_or_default()
 }
 
-fn site(rule: &Rule, file: &std::path::Path, package: &[String], imports: &Imports) -> Site {
+fn site<'a>(
+    rule: &'a Rule,
+    file: &std::path::Path,
+    package: &[String],
+    imports: &'a Imports,
+) -> Site {
     let span = rule.span();
     let mut walk = Walk {
         imports,
@@ -143,13 +152,18 @@ fn site(rule: &Rule, file: &std::path::Path, package: &[String], imports: &Impor
         depth: 0,
         deepest: 0,
         loops: 0,
+        scope: Scope::default(),
+        negated: false,
     };
-    let (kind, refr, arity): (Kind, &Expr, usize) = match rule {
+    let (kind, refr, arity): (Kind, &'a Expr, usize) = match rule {
         Rule::Spec { head, bodies, .. } => {
+            walk.scope.enter(scope::parameters(head));
             for body in bodies {
-                walk.assign(body.assign.as_ref());
-                walk.query(&body.query);
+                let assigned = body.assign.as_ref().map(|assign| &*assign.value);
+                walk.query(&body.query, assigned.as_slice());
             }
+            let names = bodies.first().map(|body| scope::declared(&body.query));
+            walk.scope.enter(names.unwrap_or_default());
             walk.head(head)
         }
         Rule::Default {
@@ -287,7 +301,8 @@ fn root(expr: &Expr) -> &Expr {
     at
 }
 
-fn text(expr: &Expr) -> Option<String> {
+/// The value of a text.
+pub(crate) fn text(expr: &Expr) -> Option<String> {
     let (Expr::String { value, .. } | Expr::RawString { value, .. }) = expr else {
         return None;
     };
@@ -300,10 +315,15 @@ struct Walk<'a> {
     depth: usize,
     deepest: usize,
     loops: usize,
+    scope: Scope<'a>,
+    negated: bool,
 }
 
-impl Walk<'_> {
-    fn head<'r>(&mut self, head: &'r RuleHead) -> (Kind, &'r Expr, usize) {
+impl<'a> Walk<'a> {
+    fn head<'r>(&mut self, head: &'r RuleHead) -> (Kind, &'r Expr, usize)
+    where
+        'r: 'a,
+    {
         match head {
             RuleHead::Compr { refr, assign, .. } => {
                 self.indices(refr);
@@ -329,14 +349,16 @@ impl Walk<'_> {
         }
     }
 
-    fn assign(&mut self, assign: Option<&RuleAssign>) {
+    fn assign(&mut self, assign: Option<&'a RuleAssign>) {
         if let Some(assign) = assign {
             self.expr(&assign.value);
         }
     }
 
-    fn query(&mut self, query: &Query) {
+    /// Walks a body, and the terms that see its names.
+    fn query(&mut self, query: &'a Query, terms: &[&'a Expr]) {
         self.depth += 1;
+        self.scope.enter(scope::declared(query));
         for statement in &query.stmts {
             match &statement.literal {
                 Literal::SomeVars { .. } => {}
@@ -351,11 +373,25 @@ impl Walk<'_> {
                         self.expr(expr);
                     }
                 }
-                Literal::Expr { expr, .. } | Literal::NotExpr { expr, .. } => self.expr(expr),
-                Literal::Every { domain, query, .. } => {
+                Literal::Expr { expr, .. } => self.expr(expr),
+                Literal::NotExpr { expr, .. } => {
+                    self.negated = !self.negated;
+                    self.expr(expr);
+                    self.negated = !self.negated;
+                }
+                Literal::Every {
+                    key,
+                    value,
+                    domain,
+                    query,
+                    ..
+                } => {
                     self.loops += 1;
                     self.expr(domain);
-                    self.query(query);
+                    let names = key.iter().chain([value]).map(Span::text);
+                    self.scope.enter(names.collect());
+                    self.query(query, &[]);
+                    self.scope.leave();
                 }
             }
             for modifier in &statement.with_mods {
@@ -377,22 +413,24 @@ impl Walk<'_> {
             }
         }
         self.depth -= 1;
+        terms.iter().for_each(|term| self.expr(term));
+        self.scope.leave();
     }
 
-    fn expr(&mut self, expr: &Expr) {
+    fn expr(&mut self, expr: &'a Expr) {
         self.depth += 1;
         self.deepest = self.deepest.max(self.depth);
         self.inner(expr);
         self.depth -= 1;
     }
 
-    fn exprs(&mut self, exprs: &[Ref<Expr>]) {
+    fn exprs(&mut self, exprs: &'a [Ref<Expr>]) {
         for expr in exprs {
             self.expr(expr);
         }
     }
 
-    fn inner(&mut self, expr: &Expr) {
+    fn inner(&mut self, expr: &'a Expr) {
         match expr {
             Expr::String { .. }
             | Expr::RawString { .. }
@@ -408,15 +446,12 @@ impl Walk<'_> {
                 }
             }
             Expr::ArrayCompr { term, query, .. } | Expr::SetCompr { term, query, .. } => {
-                self.expr(term);
-                self.query(query);
+                self.query(query, &[term]);
             }
             Expr::ObjectCompr {
                 key, value, query, ..
             } => {
-                self.expr(key);
-                self.expr(value);
-                self.query(query);
+                self.query(query, &[key, value]);
             }
             Expr::Call { fcn, params, .. } => self.call(fcn, params),
             Expr::UnaryExpr { expr, .. } => self.expr(expr),
@@ -440,16 +475,20 @@ impl Walk<'_> {
         }
     }
 
-    fn reference(&mut self, expr: &Expr) {
+    fn reference(&mut self, expr: &'a Expr) {
         self.indices(expr);
         if let Some((path, open)) = chain(expr) {
+            // A name of the body's own is neither a rule nor an import.
+            if path.first().is_some_and(|name| self.scope.is_local(name)) {
+                return;
+            }
             let what = self.resolve(path, open);
             self.mention(root(expr).span(), what);
         }
     }
 
     /// Walks what stands in the brackets of a reference, and its root when that is computed.
-    fn indices(&mut self, expr: &Expr) {
+    fn indices(&mut self, expr: &'a Expr) {
         let mut at = expr;
         while let Expr::RefDot { refr, .. } | Expr::RefBrack { refr, .. } = at {
             if let Expr::RefBrack { index, .. } = at
@@ -465,7 +504,7 @@ impl Walk<'_> {
         }
     }
 
-    fn call(&mut self, fcn: &Expr, params: &[Ref<Expr>]) {
+    fn call(&mut self, fcn: &'a Expr, params: &'a [Ref<Expr>]) {
         let Some((path, _)) = chain(fcn) else {
             return self.expr(fcn);
         };
@@ -526,6 +565,7 @@ impl Walk<'_> {
     fn mention(&mut self, span: &Span, what: What) {
         self.mentions.push(Mention {
             what,
+            negated: self.negated,
             line: span.line,
             column: span.col,
         });

@@ -130,8 +130,9 @@ allow contains "support reads cases" if {
 }
 deny contains {"code": "sql_not_select", "message": "only SELECT is allowed"} if {
     input.tool.name == "query_database"
-    not startswith(lower(input.arguments.sql), "select")
+    not reads
 }
+reads if startswith(lower(input.arguments.sql), "select")
 approve contains {"code": "destructive", "approvers": ["group:crm-leads"], "quorum": 2, "ttl": "15m"} if {
     input.tool.name == "delete_account"
 }

@@ -31,6 +31,18 @@ pub(super) fn count(values: &[Value], _: &mut Patterns) -> Answer {
     Ok(Value::from(u64::try_from(length).unwrap_or(u64::MAX)))
 }
 
+/// Everything that means something in a glob, with a backslash before it.
+pub(super) fn quote_glob(values: &[Value], _: &mut Patterns) -> Answer {
+    let mut quoted = String::new();
+    for letter in text(values)?.chars() {
+        if matches!(letter, '*' | '?' | '\\' | '[' | ']' | '{' | '}') {
+            quoted.push('\\');
+        }
+        quoted.push(letter);
+    }
+    Ok(Value::from(quoted.as_str()))
+}
+
 /// One character for one, as Go maps them: no final sigma, no dot of its own.
 pub(super) fn lower(values: &[Value], _: &mut Patterns) -> Answer {
     let text = text(values)?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use regorus::Value;
-use regorus::unstable::comparison;
+use regorus::unstable::{BoolOp, comparison};
 use regorus::value::Object;
 
 use super::{Body, Helper, Rule, Step, Term};
@@ -78,7 +78,8 @@ impl Run<'_, '_> {
                     }
                 }
                 Step::Fails(term) => {
-                    if is_true(&self.value(term, frame)?) {
+                    let value = self.negated(term, frame)?;
+                    if value.is_none_or(|value| is_true(&value)) {
                         return Ok(false);
                     }
                 }
@@ -171,15 +172,10 @@ impl Run<'_, '_> {
             }
             Term::Lookup(sides) => {
                 let (base, step) = self.both(sides, frame)?;
-                match (&base, &step) {
-                    (_, Value::Undefined) => Ok(Value::Undefined),
-                    // The evaluator finds `"1"` by the number 1; nobody means that.
-                    (Value::Object(_), step) if step.as_string().is_err() => {
-                        let why = "an object in the data is looked into by what is no text";
-                        Err(Stop::Error(why.to_owned()))
-                    }
-                    (_, _) => Ok(base[&step].clone()),
+                if step == Value::Undefined {
+                    return Ok(Value::Undefined);
                 }
+                found(true, &base, &step)
             }
             Term::Call(function, arguments) => {
                 let Some(values) = self.values(arguments, frame)? else {
@@ -212,6 +208,78 @@ impl Run<'_, '_> {
             }
             // Nothing is run before it is resolved.
             Term::Named(..) => Err(Stop::Error("a name that was not resolved".to_owned())),
+        }
+    }
+
+    /// The value of what is negated; `None` when the negation has no answer, since something it needs is undefined (see
+    /// `load/absence.rs`).
+    fn negated(&mut self, term: &Term, frame: &mut [Value]) -> Result<Option<Value>, Stop> {
+        match term {
+            Term::Call(function, arguments) => match self.values(arguments, frame)? {
+                Some(values) => {
+                    let answer = function.call(&values, self.patterns);
+                    answer.map(Some).map_err(Stop::Error)
+                }
+                None => Ok(None),
+            },
+            Term::Helper(helper, arguments) => match self.values(arguments, frame)? {
+                Some(values) => self.helper(helper, &values).map(Some),
+                None => Ok(None),
+            },
+            Term::Compare(BoolOp::Eq, sides) => {
+                let (Some(one), Some(other)) =
+                    (self.side(&sides.0, frame)?, self.side(&sides.1, frame)?)
+                else {
+                    return Ok(None);
+                };
+                let differs = one == Value::Undefined || other == Value::Undefined;
+                Ok(Some(Value::Bool(!differs && one == other)))
+            }
+            Term::Member(sides) => {
+                let (value, collection) = self.both(sides, frame)?;
+                let defined = value != Value::Undefined && collection != Value::Undefined;
+                Ok(defined.then(|| Value::Bool(contains(&collection, &value))))
+            }
+            Term::Constant(_)
+            | Term::Input(_)
+            | Term::Data(_)
+            | Term::Local(_)
+            | Term::At(_)
+            | Term::Lookup(_)
+            | Term::Compare(BoolOp::Ne | BoolOp::Lt | BoolOp::Le | BoolOp::Gt | BoolOp::Ge, _)
+            | Term::Array(_)
+            | Term::Object(_)
+            | Term::Named(..) => self.side(term, frame),
+        }
+    }
+
+    /// A reference may be undefined, what is in its brackets and every other value may not.
+    fn side(&mut self, term: &Term, frame: &mut [Value]) -> Result<Option<Value>, Stop> {
+        match term {
+            Term::Helper(_, arguments) if arguments.is_empty() => self.value(term, frame).map(Some),
+            Term::Constant(_) | Term::Input(_) | Term::Data(_) | Term::Local(_) => {
+                self.value(term, frame).map(Some)
+            }
+            Term::At(sides) | Term::Lookup(sides) => {
+                let Some(base) = self.side(&sides.0, frame)? else {
+                    return Ok(None);
+                };
+                let step = self.value(&sides.1, frame)?;
+                if step == Value::Undefined {
+                    return Ok(None);
+                }
+                found(matches!(term, Term::Lookup(_)), &base, &step).map(Some)
+            }
+            Term::Call(..)
+            | Term::Helper(..)
+            | Term::Compare(..)
+            | Term::Member(_)
+            | Term::Array(_)
+            | Term::Object(_)
+            | Term::Named(..) => {
+                let value = self.value(term, frame)?;
+                Ok((value != Value::Undefined).then_some(value))
+            }
         }
     }
 
@@ -265,6 +333,16 @@ impl Run<'_, '_> {
         }
         Ok(result)
     }
+}
+
+/// What lies at a step; of the data when `in_data`.
+fn found(in_data: bool, base: &Value, step: &Value) -> Result<Value, Stop> {
+    // The evaluator finds `"1"` by the number 1; nobody means that.
+    if in_data && base.as_object().is_ok() && step.as_string().is_err() {
+        let why = "an object in the data is looked into by what is no text";
+        return Err(Stop::Error(why.to_owned()));
+    }
+    Ok(base[step].clone())
 }
 
 fn is_true(value: &Value) -> bool {

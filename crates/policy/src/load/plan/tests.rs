@@ -38,7 +38,7 @@ deny contains "earlier failure" if {
 	input.tool.name == "b"
 }
 
-deny contains "negated" if {
+allow contains "negated" if {
 	input.tool.name == "c"
 	not startswith(input.arguments.sql, "select")
 }
@@ -77,7 +77,7 @@ deny contains "smaller" if input.arguments.object < input.arguments.list
 
 deny contains "called" if contains(input.arguments.sql, "drop")
 
-deny contains "nested" if {
+allow contains "nested" if {
 	input.tool.name in {"e", "f"}
 	not startswith(lower(trim_space(input.arguments.sql)), "select ")
 }
@@ -86,12 +86,12 @@ deny contains "counted" if count(input.arguments.list) == 2
 
 deny contains "defaulted" if object.get(input.arguments, ["deep", "limit"], 7) == input.arguments.quorum
 
-deny contains "pattern" if {
+allow contains "pattern" if {
 	not regex.match(`^[a-z./]+$`, input.arguments.path)
 	input.tool.name == "write_file"
 }
 
-deny contains "not in" if {
+allow contains "not in" if {
 	input.tool.name == "search_cases"
 	not input.arguments.n in {1, "x"}
 }
@@ -101,7 +101,7 @@ deny contains "of the right kind" if {
 	input.arguments.path in input.arguments.list
 }
 
-deny contains "network" if {
+allow contains "network" if {
 	input.tool.name == "refund"
 	not net.cidr_contains("10.0.0.0/8", input.arguments.path)
 }
@@ -197,7 +197,7 @@ deny contains {"code": "grant"} if {
 	is_string(input.arguments.path)
 	not data.grants[input.server.name][input.arguments.path]
 }
-deny contains {"code": "listed"} if {
+allow contains {"code": "listed"} if {
 	input.tool.name == "write_file"
 	not input.arguments.list[0] in data.limits.user.names
 }
@@ -218,7 +218,7 @@ redact contains {"field": name} if {
 	some name in data.limits.user.names
 }
 
-deny contains {"code": "function"} if {
+allow contains {"code": "function"} if {
 	input.tool.name == "search_cases"
 	not short(input.arguments.path, 4)
 }
@@ -231,7 +231,7 @@ deny contains {"code": "function_that_fails"} if {
 	some item in input.arguments.list
 	loud(item) == "BAD"
 }
-deny contains {"code": "function_of_the_undefined"} if {
+allow contains {"code": "function_of_the_undefined"} if {
 	input.tool.name == "delete_account"
 	not short(input.arguments.missing, 4)
 }
@@ -297,15 +297,15 @@ deny contains "1" if {
 	input.tool.name == "a"
 	contains(input.arguments.sql, "drop")
 }
-deny contains "2" if {
+allow contains "2" if {
 	input.tool.name == "b"
 	not startswith(lower(trim_space(input.arguments.sql)), "select ")
 }
-deny contains "3" if {
+allow contains "3" if {
 	input.tool.name == "c"
 	not regex.match(`^[a-z./]+$`, input.arguments.path)
 }
-deny contains "4" if {
+allow contains "4" if {
 	input.tool.name == "d"
 	not input.arguments.n in {1, "x"}
 }
@@ -318,7 +318,7 @@ deny contains "6" if {
 	input.tool.name == "f"
 	to_number(input.arguments.quorum) > 1
 }
-deny contains "7" if {
+allow contains "7" if {
 	input.tool.name == "refund"
 	not object.get(input.arguments, "n", 9) < 4
 }
@@ -326,7 +326,7 @@ deny contains "8" if {
 	input.tool.name == "read_file"
 	split(input.arguments.path, "/") == ["a", "b"]
 }
-deny contains "9" if {
+allow contains "9" if {
 	input.tool.name == "write_file"
 	not is_string(input.arguments.path)
 }
@@ -334,12 +334,12 @@ deny contains "10" if {
 	input.tool.name == "send_mail"
 	input.arguments.list != input.arguments.object
 }
-deny contains "11" if {
+allow contains "11" if {
 	input.tool.name == "query_database"
 	not "bad" in input.arguments.list
 	not input.arguments.missing
 }
-deny contains "12" if {
+allow contains "12" if {
 	input.tool.name == "search_cases"
 	replace(input.arguments.path, "/", "") == "ab"
 	not lower(input.arguments.missing) == "x"
@@ -392,7 +392,7 @@ fn pairs() -> Vec<[Policy; 2]> {
         };
         Policy::load(&[starter()], &settings).unwrap()
     });
-    let (half, other) = FORMS.split_at(FORMS.find("deny contains \"negated\"").unwrap());
+    let (half, other) = FORMS.split_at(FORMS.find("allow contains \"negated\"").unwrap());
     let other = format!("package mcp.authz\n\n{other}");
     vec![
         pair(&[("a.rego", FORMS)]),
@@ -481,7 +481,7 @@ fn rules_that_are_guards_alone_leave_the_evaluator() {
     let folder = folder(&[("a.rego", FORMS)]);
     let files = crate::load::files::read(&[folder.path().to_owned()], &settings(), false).unwrap();
     let checked = crate::load::check_files(&files, false).unwrap();
-    let plan = plan(&files, &checked.sites, &checked.graph, &|_| true, true);
+    let plan = plan(&files, &checked.sites, &checked.graph, &|_| true, true).unwrap();
     let asks = |units: &[Unit]| {
         units
             .iter()
@@ -496,14 +496,14 @@ fn rules_that_are_guards_alone_leave_the_evaluator() {
     };
     assert_eq!(
         (asks(&plan.allow), checks(&plan.allow)),
-        (0, 1),
+        (0, 6),
         "{:#?}",
         plan.allow
     );
     // Left to the evaluator: a `with`.
     assert_eq!(
         (asks(&plan.deny), checks(&plan.deny)),
-        (1, 18),
+        (1, 13),
         "{:#?}",
         plan.deny
     );
@@ -552,7 +552,7 @@ fn asked(files: &[(&str, &str)]) -> usize {
     let folder = folder(files);
     let files = crate::load::files::read(&[folder.path().to_owned()], &settings(), false).unwrap();
     let checked = crate::load::check_files(&files, false).unwrap();
-    let plan = plan(&files, &checked.sites, &checked.graph, &|_| true, true);
+    let plan = plan(&files, &checked.sites, &checked.graph, &|_| true, true).unwrap();
     let asks = plan
         .units()
         .filter(|unit| matches!(unit.then, Then::Ask(_)));

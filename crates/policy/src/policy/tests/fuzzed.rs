@@ -35,7 +35,8 @@ fn json() -> impl Strategy<Value = serde_json::Value> {
 thread_local! {
     static GUARDED: Policy = policy(
         "package mcp.authz\nallow contains \"all\" if input.tool\n\
-         deny contains {\"code\": \"sql_not_select\"} if not startswith(lower(input.arguments.sql), \"select\")\n\
+         deny contains {\"code\": \"sql_not_select\"} if not reads\n\
+         reads if startswith(lower(input.arguments.sql), \"select\")\n\
          deny contains {\"code\": \"always\"} if input.tool.name == \"blocked\"\n",
     );
     static STARTER: Policy =
