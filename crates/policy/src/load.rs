@@ -197,7 +197,7 @@ impl Drop for Running {
 /// Modules parsed, surveyed and checked.
 pub(crate) struct Checked {
     pub(crate) data: Value,
-    /// What deserves a second look, found on the way.
+    /// Warnings found on the way.
     pub(crate) warnings: Vec<Problem>,
     pub(crate) sites: Vec<Site>,
     pub(crate) graph: Graph,

@@ -1,4 +1,4 @@
-//! What must be there for a negation to have an answer.
+//! Values without which a negation has no answer.
 //!
 //! `not f(input.a)` is undefined to OPA where `input.a` is: arguments are bound before the negation. The evaluator has it
 //! true, and so an allowance that relies on it is wider than its author thinks. Bound first are the arguments of calls,
@@ -23,7 +23,7 @@ pub(crate) struct Needed<'a> {
     pub(crate) way: Vec<String>,
 }
 
-/// What a negated statement needs and the bodies around it do not test, and the ways of what they test.
+/// The values a negated statement needs and the bodies around it do not test, and the ways of those they test.
 pub(crate) fn needed<'a>(
     statement: &'a LiteralStmt,
     scope: &Scope<'a>,
@@ -95,7 +95,7 @@ fn side<'a>(expr: &'a Expr, scope: &Scope<'a>, found: &mut Vec<&'a Expr>) {
     }
 }
 
-/// What a value is made of that may be undefined.
+/// The parts of a value that may be undefined.
 fn value<'a>(expr: &'a Expr, scope: &Scope<'a>, found: &mut Vec<&'a Expr>) {
     let may_be_undefined = if let Expr::Var { span, .. } = expr {
         let name = span.text();

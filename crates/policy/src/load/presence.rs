@@ -17,16 +17,16 @@ use super::shape::Shape;
 use super::survey::{self, Kind, Site, node};
 use crate::problem::Problem;
 
-/// What was found in all modules.
+/// Findings in all modules.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
-    /// What keeps the policy from being loaded.
+    /// Problems for which the policy is not loaded.
     pub(crate) problems: Vec<Problem>,
-    /// What deserves a second look.
+    /// Warnings.
     pub(crate) warnings: Vec<Problem>,
 }
 
-/// Looks at all negations of rules in force. The graph must have no cycle.
+/// Looks at all negations of active rules. The graph must have no cycle.
 pub(crate) fn look(modules: &[&Module], sites: &[Site], data: &Value, graph: &Graph) -> Found {
     let roots = |wanted: &dyn Fn(&str) -> bool| -> BTreeSet<String> {
         let deciding = sites.iter().filter(|site| {

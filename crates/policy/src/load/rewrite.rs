@@ -75,7 +75,7 @@ type Group = Vec<Edit>;
 
 struct Rewriter<'a> {
     imports: &'a Imports,
-    /// How many names were given so far.
+    /// Names given so far.
     bound: usize,
     groups: Vec<Group>,
 }
@@ -143,7 +143,7 @@ impl<'a> Visitor<'a> for Rewriter<'_> {
     }
 }
 
-/// Where a place ends: that of a text ends before its closing quote, and so does what a text ends.
+/// The end of a place: that of a text ends before its closing quote, and so does what a text ends.
 fn ends(span: &regorus::unstable::Span) -> usize {
     let end = span.end as usize;
     let quoted = span.source.contents().as_bytes().get(end).copied();

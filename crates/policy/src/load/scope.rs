@@ -1,4 +1,4 @@
-//! Which names are a body's own, and a walk over a module that knows them.
+//! The names a body declares, and a walk over a module that knows them.
 //!
 //! A name that a body declares hides a rule or an import of the same name, in the body, in what is nested in it and in
 //! the head it belongs to. The evaluator looks names up in the same order.

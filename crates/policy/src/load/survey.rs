@@ -119,7 +119,7 @@ pub(crate) fn survey(module: &Module) -> Vec<Site> {
 /// Aliases of a module and the full paths they stand for.
 type Imports = Vec<(String, Vec<String>)>;
 
-/// What the imports of a module give names to.
+/// The names of a module's imports, and their paths.
 pub(crate) fn imports(module: &Module) -> Imports {
     module.imports.iter().filter_map(alias).collect()
 }

@@ -335,7 +335,7 @@ impl Run<'_, '_> {
     }
 }
 
-/// What lies at a step; of the data when `in_data`.
+/// The value at a step; of the data when `in_data`.
 fn found(in_data: bool, base: &Value, step: &Value) -> Result<Value, Stop> {
     // The evaluator finds `"1"` by the number 1; nobody means that.
     if in_data && base.as_object().is_ok() && step.as_string().is_err() {

@@ -1,3 +1,5 @@
+//! Negations that are refused, warned of and let through.
+
 use std::path::PathBuf;
 
 use crate::lint;

@@ -1,3 +1,5 @@
+//! Texts before and after.
+
 use super::rewrite;
 
 /// The rewritten body of a module with these lines.
