@@ -11,8 +11,11 @@ pub(crate) mod entry;
 pub(crate) mod files;
 pub(crate) mod graph;
 pub(crate) mod guard;
+mod header;
 mod import;
+mod literals;
 pub(crate) mod locate;
+mod metadata;
 pub(crate) mod native;
 mod nearest;
 pub(crate) mod plan;
@@ -372,7 +375,12 @@ fn checked(files: &[File], testing: bool) -> Result<Checked, Vec<Problem>> {
     }
     let sites = sites(&mut engine);
     let graph = Graph::new(&sites);
-    let mut problems = check::check(&sites, &data, &graph, testing);
+    let optional: Vec<Vec<String>> = files
+        .iter()
+        .filter(|file| file.kind == Kind::Rules)
+        .flat_map(|file| metadata::optional(&file.text))
+        .collect();
+    let mut problems = check::check(&sites, (&data, &optional), &graph, testing);
     let modules = engine.get_modules();
     problems.extend(import::problems(
         modules.iter().map(|module| &**module),

@@ -303,14 +303,33 @@ fn sprintf(values: &[Value]) -> Result<(), &'static str> {
     let Some(format) = text(values, 0) else {
         return Ok(());
     };
-    let wide = format
-        .split(|letter: char| !letter.is_ascii_digit())
-        .any(|digits| digits.len() > 3);
-    if wide || format.contains('*') {
-        Err("a width is out of range")
-    } else {
-        Ok(())
+    verbs(format).map(drop)
+}
+
+/// How many values a format takes. The evaluator knows these verbs, a width or a precision, and no other flag than that
+/// of `%+v`.
+pub(crate) fn verbs(format: &str) -> Result<usize, &'static str> {
+    let mut letters = format.chars().peekable();
+    let mut verbs = 0;
+    while let Some(letter) = letters.next() {
+        if letter != '%' || letters.next_if_eq(&'%').is_some() {
+            continue;
+        }
+        verbs += 1;
+        letters.next_if_eq(&'.');
+        let mut digits = 0;
+        while letters.next_if(char::is_ascii_digit).is_some() {
+            digits += 1;
+        }
+        match letters.next() {
+            _ if digits > 3 => return Err("a width is out of range"),
+            None => return Err("a verb is missing at the end"),
+            Some('+') if digits == 0 && letters.next_if_eq(&'v').is_some() => {}
+            Some(verb) if "svbcdoOxXeEfFgGq".contains(verb) => {}
+            Some(_) => return Err("a verb is none of `s v d q b c o O x X e E f F g G`"),
+        }
     }
+    Ok(verbs)
 }
 
 fn shift(values: &[Value]) -> Result<(), &'static str> {

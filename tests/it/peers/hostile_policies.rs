@@ -34,11 +34,11 @@ const HARMFUL: [(&str, Option<&str>); 11] = [
         LATE,
     ),
     (
-        "x := concat(\",\", [s | some a in data.many; s := sprintf(\"%1000000d\", [a])])\n\tcount(x) < 0",
+        "x := concat(\",\", [s | some a in data.many; s := sprintf(concat(\"\", [\"%1000000\", \"d\"]), [a])])\n\tcount(x) < 0",
         FAILED,
     ),
     (
-        "x := replace(sprintf(\"%01000d\", [1]), \"\", sprintf(\"%0100000d\", [1]))\n\tcount(x) < 0",
+        "x := replace(sprintf(concat(\"\", [\"%01000\", \"d\"]), [1]), \"\", \"y\")\n\tcount(x) < 0",
         FAILED,
     ),
     ("count(net.cidr_expand(\"10.0.0.0/8\")) < 0", FAILED),

@@ -11,6 +11,7 @@ use regorus::unstable::BUILTINS;
 
 use super::entry;
 use super::graph::{Fault, Graph, Readers, meet};
+use super::literals::{self, Given};
 use super::nearest::nearest;
 use super::shape::Shape;
 use super::survey::{Kind, Mention, Site, What, node};
@@ -59,9 +60,16 @@ const BARRED: [(&str, &str); 5] = [
     ("opa.runtime", "the environment is not part of the input"),
 ];
 
-/// Checks `sites` (all rules, tests among them when `testing`) against each other and against the data.
-pub(crate) fn check(sites: &[Site], data: &Value, graph: &Graph, testing: bool) -> Vec<Problem> {
-    let check = Check::new(sites, data, testing);
+/// Checks `sites` (all rules, tests among them when `testing`) against each other and against the data, and what of it
+/// may be absent.
+pub(crate) fn check(
+    sites: &[Site],
+    (data, optional): (&Value, &[Vec<String>]),
+    graph: &Graph,
+    testing: bool,
+) -> Vec<Problem> {
+    let mut check = Check::new(sites, data, testing);
+    check.optional = optional;
     let mut problems = Vec::new();
     match graph.fault() {
         Some(Fault::Cycle(nodes)) => problems.push(check.cycle(&nodes)),
@@ -96,6 +104,8 @@ pub(crate) fn check(sites: &[Site], data: &Value, graph: &Graph, testing: bool) 
 struct Check<'a> {
     sites: &'a [Site],
     data: &'a Value,
+    /// Paths that may lead nowhere: they are declared.
+    optional: &'a [Vec<String>],
     testing: bool,
     shape: Shape,
     /// What the rules on the decision log see.
@@ -114,6 +124,7 @@ impl<'a> Check<'a> {
         let mut check = Self {
             sites,
             data,
+            optional: &[],
             testing,
             shape: Shape::input(),
             event: Shape::event(),
@@ -289,15 +300,15 @@ impl<'a> Check<'a> {
                     None => problem.hint("the fields are listed in `policies/schema/input.schema.json`"),
                 }
             }),
-            What::Data { path, aliased, .. } => self.data_path(path).map_or_else(
-                || self.whole_package(path, *aliased, &at),
+            What::Data { path, .. } => self.data_path(path).map_or_else(
+                || self.whole_package(path, &at),
                 |message| {
                     let hint = "a rule that reads what is not there never holds, and under `not` always does";
                     Some(at(message).hint(hint))
                 },
             ),
             What::Name(_) => None,
-            What::Call { path, arity } => self.call(site, path, *arity, &at),
+            What::Call { path, given, .. } => self.call(site, path, given, &at),
             What::With { target, .. } => {
                 let fine = self.testing || target.first().is_some_and(|first| first == "input");
                 (!fine).then(|| {
@@ -322,23 +333,12 @@ impl<'a> Check<'a> {
     }
 
     /// The evaluator takes a package for finished when it has seen the first of its files, and rules of the others
-    /// then miss what they need, silently. It does so only when the package is named as a whole, which an import of
-    /// it does as well.
-    fn whole_package(
-        &self,
-        path: &[String],
-        aliased: usize,
-        at: &dyn Fn(String) -> Problem,
-    ) -> Option<Problem> {
-        let named = if aliased == 0 {
-            path
-        } else {
-            path.get(..aliased).unwrap_or(path)
-        };
+    /// then miss what they need, silently. It does so only when the package is named as a whole.
+    fn whole_package(&self, path: &[String], at: &dyn Fn(String) -> Problem) -> Option<Problem> {
         let package = self
             .spread
             .iter()
-            .find(|package| package.starts_with(named))?
+            .find(|package| package.starts_with(path))?
             .join(".");
         Some(
             at(format!(
@@ -360,7 +360,11 @@ impl<'a> Check<'a> {
             .packages
             .iter()
             .any(|package| full.starts_with(&format!("{package}.")));
+        let declared = |optional: &Vec<String>| {
+            path.starts_with(optional) || !path.is_empty() && optional.starts_with(path)
+        };
         let found = path.is_empty()
+            || self.optional.iter().any(declared)
             || self
                 .packages
                 .iter()
@@ -390,10 +394,10 @@ impl<'a> Check<'a> {
         &self,
         site: &Site,
         path: &[String],
-        arity: usize,
+        given: &[Given],
         at: &dyn Fn(String) -> Problem,
     ) -> Option<Problem> {
-        let name = path.join(".");
+        let (name, arity) = (path.join("."), given.len());
         let local = node(&site.package, &name);
         if let Some(arities) = self
             .functions
@@ -419,10 +423,13 @@ impl<'a> Check<'a> {
             return Some(at(format!("`{name}` in a rule in force")).hint(*why));
         }
         if let Some(takes) = functions::arity(&name) {
-            return (arity != takes).then(|| {
+            if arity == takes {
+                return self.literal(&name, given, at);
+            }
+            return Some(
                 at(format!("`{name}` called with {arity} arguments"))
-                    .hint(format!("it takes {takes}"))
-            });
+                    .hint(format!("it takes {takes}")),
+            );
         }
         let Some((_, takes)) = BUILTINS.get(name.as_str()) else {
             return Some(self.unknown(&name, at));
@@ -430,8 +437,28 @@ impl<'a> Check<'a> {
         let takes = usize::from(*takes);
         let output = arity == takes + 1 && !shadow::covers(&name);
         let variadic = matches!(name.as_str(), "walk");
-        (arity != takes && !output && !variadic).then(|| {
-            at(format!("`{name}` called with {arity} arguments")).hint(format!("it takes {takes}"))
+        if arity != takes && !output && !variadic {
+            let problem = at(format!("`{name}` called with {arity} arguments"));
+            return Some(problem.hint(format!("it takes {takes}")));
+        }
+        self.literal(&name, given, at)
+    }
+
+    /// The fault of arguments that are written out. A test may call what fails.
+    fn literal(
+        &self,
+        name: &str,
+        given: &[Given],
+        at: &dyn Fn(String) -> Problem,
+    ) -> Option<Problem> {
+        if self.testing {
+            return None;
+        }
+        let wrong = literals::wrong(name, given)?;
+        let problem = at(wrong.message);
+        Some(match wrong.hint {
+            Some(hint) => problem.hint(hint),
+            None => problem,
         })
     }
 

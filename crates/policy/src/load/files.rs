@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::header;
 use crate::problem::Problem;
 use crate::settings::Settings;
 
@@ -87,10 +88,20 @@ pub(crate) fn found(
 /// The files, one of which must have rules; `place` is named where none has.
 pub(crate) fn with_rules(files: Vec<File>, place: &Path) -> Result<Vec<File>, Vec<Problem>> {
     if files.iter().any(|file| file.kind == Kind::Rules) {
-        return Ok(files);
+        return Ok(files.into_iter().map(normalized).collect());
     }
     let hint = "rules live in files named `*.rego`; `policies/starter` is a place to begin";
     Err(vec![Problem::whole(place, "no policy file").hint(hint)])
+}
+
+fn normalized(file: File) -> File {
+    match file.kind {
+        Kind::Rules | Kind::Tests => File {
+            text: header::normalized(&file.text),
+            ..file
+        },
+        Kind::Json | Kind::Yaml => file,
+    }
 }
 
 /// Whether a text comes with the gateway: it is in force already, or a layer of its own.

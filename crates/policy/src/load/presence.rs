@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use regorus::Value;
-use regorus::unstable::{Expr, Literal, LiteralStmt, Module, Query, Rule};
+use regorus::unstable::{Expr, Literal, LiteralStmt, Module, Query, Rule, Span};
 
 use super::absence::{self, Imports, Needed};
 use super::check::{DECISIONS, LOG, OBLIGATIONS, PACKAGE};
@@ -75,6 +75,8 @@ struct Looker<'s> {
 
 impl<'a> Visitor<'a> for Looker<'_> {
     fn root(&mut self, _: &'a Expr, _: Option<&'a Expr>, _: &Scope<'a>) {}
+
+    fn declared(&mut self, _: &'a Span) {}
 
     fn negation(&mut self, statement: &'a LiteralStmt, _: &'a Query, scope: &Scope<'a>) {
         let Some(site) = self.site else { return };

@@ -1,6 +1,6 @@
 //! Texts as the evaluator is given them, so that it means by them what OPA means.
 //!
-//! Two things are written out that the evaluator has otherwise. An import of a package has it evaluate the whole package
+//! Three things are written out that the evaluator has otherwise. Variables get names that no rule has. An import of a package has it evaluate the whole package
 //! wherever the name is used, so names of imports become full paths. And what a negation needs ([`super::absence`]) is
 //! bound before it. Lines stay where they are; nothing else changes.
 
@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use regorus::Source;
-use regorus::unstable::{BUILTINS, Expr, LiteralStmt, Module, Parser, Query};
+use regorus::unstable::{BUILTINS, Expr, LiteralStmt, Module, Parser, Query, Rule, RuleHead, Span};
 
 use super::absence::{self, Imports};
 use super::brackets;
@@ -21,7 +21,7 @@ const MAX_ROUNDS: usize = 16;
 
 /// The text to evaluate in place of a module's own.
 pub(crate) fn rewrite(name: &str, text: &Arc<str>) -> Result<Arc<str>, String> {
-    let mut text = Arc::clone(text);
+    let mut text = renamed(name, text)?;
     let mut bound = 0;
     for _ in 0..MAX_ROUNDS {
         if !text.contains("import") && !text.contains("not") {
@@ -42,6 +42,68 @@ pub(crate) fn rewrite(name: &str, text: &Arc<str>) -> Result<Arc<str>, String> {
         text = apply(&text, rewriter.groups).into();
     }
     Ok(text)
+}
+
+/// The text with other names for variables that have the name of a rule: the evaluator takes the rule for the variable
+/// in the head of a rule.
+fn renamed(name: &str, text: &Arc<str>) -> Result<Arc<str>, String> {
+    let module = parsed(name, text)?;
+    let mut renamer = Renamer {
+        rules: BTreeSet::new(),
+        edits: Vec::new(),
+    };
+    for rule in &module.policy {
+        let refr = match &**rule {
+            Rule::Default { refr, .. } => refr,
+            Rule::Spec { head, .. } => match head {
+                RuleHead::Compr { refr, .. }
+                | RuleHead::Set { refr, .. }
+                | RuleHead::Func { refr, .. } => refr,
+            },
+        };
+        if let Expr::Var { span, .. } = scope::root(refr) {
+            renamer.rules.insert(span.text());
+        }
+    }
+    scope::walk(&module, &mut renamer, |_, _| {});
+    if renamer.edits.is_empty() {
+        return Ok(Arc::clone(text));
+    }
+    Ok(apply(text, renamer.edits).into())
+}
+
+struct Renamer<'a> {
+    rules: BTreeSet<&'a str>,
+    edits: Vec<Group>,
+}
+
+impl<'a> Renamer<'a> {
+    fn rename(&mut self, name: &'a Span) {
+        if self.rules.contains(name.text()) {
+            self.edits.push(vec![Edit {
+                start: name.start as usize,
+                end: name.end as usize,
+                text: format!("{OURS}own_{}", name.text()),
+            }]);
+        }
+    }
+}
+
+impl<'a> Visitor<'a> for Renamer<'a> {
+    fn root(&mut self, root: &'a Expr, called: Option<&'a Expr>, scope: &Scope<'a>) {
+        if let Expr::Var { span, .. } = root
+            && called.is_none()
+            && scope.is_local(span.text())
+        {
+            self.rename(span);
+        }
+    }
+
+    fn declared(&mut self, name: &'a Span) {
+        self.rename(name);
+    }
+
+    fn negation(&mut self, _: &'a LiteralStmt, _: &'a Query, _: &Scope<'a>) {}
 }
 
 /// A module out of its text, with the limits of the evaluator.
@@ -100,6 +162,8 @@ impl<'a> Visitor<'a> for Rewriter<'_> {
         }
     }
 
+    fn declared(&mut self, _: &'a Span) {}
+
     fn negation(&mut self, statement: &'a LiteralStmt, query: &'a Query, scope: &Scope<'a>) {
         let (needed, _) = absence::needed(statement, scope, self.imports);
         if needed.is_empty() {
@@ -144,7 +208,7 @@ impl<'a> Visitor<'a> for Rewriter<'_> {
 }
 
 /// The end of a place: that of a text ends before its closing quote, and so does what a text ends.
-fn ends(span: &regorus::unstable::Span) -> usize {
+fn ends(span: &Span) -> usize {
     let end = span.end as usize;
     let quoted = span.source.contents().as_bytes().get(end).copied();
     end + usize::from(matches!(quoted, Some(b'"' | b'`')))

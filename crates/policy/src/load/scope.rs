@@ -4,7 +4,7 @@
 //! the head it belongs to. The evaluator looks names up in the same order.
 
 use regorus::unstable::{
-    AssignOp, Expr, Literal, LiteralStmt, Module, Query, Rule, RuleBody, RuleHead,
+    AssignOp, Expr, Literal, LiteralStmt, Module, Query, Rule, RuleBody, RuleHead, Span,
 };
 
 /// The names declared around a place, and the bodies it is in, outermost first.
@@ -47,6 +47,8 @@ impl<'a> Scope<'a> {
 pub(crate) trait Visitor<'a> {
     /// A name a reference begins with; `called` where it names a function.
     fn root(&mut self, root: &'a Expr, called: Option<&'a Expr>, scope: &Scope<'a>);
+    /// A name that is declared without an expression: by `some x` and `every x in ..`.
+    fn declared(&mut self, name: &'a Span);
     /// A negated statement of `query`.
     fn negation(&mut self, statement: &'a LiteralStmt, query: &'a Query, scope: &Scope<'a>);
 }
@@ -230,7 +232,9 @@ impl<'a, V: Visitor<'a>> Walk<'a, '_, V> {
 
     fn statement(&mut self, statement: &'a LiteralStmt, query: &'a Query) {
         match &statement.literal {
-            Literal::SomeVars { .. } => {}
+            Literal::SomeVars { vars, .. } => {
+                vars.iter().for_each(|name| self.visitor.declared(name));
+            }
             Literal::SomeIn {
                 key,
                 value,
@@ -254,6 +258,9 @@ impl<'a, V: Visitor<'a>> Walk<'a, '_, V> {
                 ..
             } => {
                 self.expr(domain);
+                for name in key.iter().chain([value]) {
+                    self.visitor.declared(name);
+                }
                 let names = key.iter().chain([value]).map(|span| span.text());
                 self.scope.enter(names.collect());
                 self.body(query, Vec::new());

@@ -9,6 +9,7 @@ use regorus::unstable::{
 };
 
 use super::guard::constant;
+use super::metadata;
 
 /// A place in a file: line and column.
 pub(crate) type Place = (u32, u32);
@@ -28,6 +29,8 @@ pub(crate) struct Style {
     pub(crate) keys: Vec<(String, Place)>,
     /// Of a test whose cases are data: the key of a case, and the statements that go through them.
     pub(crate) cases: Option<Cases>,
+    /// The code a test is expected to fail with.
+    pub(crate) expects: Option<String>,
 }
 
 /// How the cases of a test are gone through.
@@ -48,6 +51,7 @@ pub(crate) fn style(rule: &Rule) -> Style {
         conditional: !bodies.is_empty(),
         keys: keys(head),
         cases: cases(head, bodies),
+        expects: metadata::expected(rule.span().source.contents(), rule.span().line),
         ..Style::default()
     };
     for body in bodies {

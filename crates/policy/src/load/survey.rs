@@ -8,6 +8,7 @@ use regorus::unstable::{
 };
 
 use super::guard::{self, Guard};
+use super::literals::Given;
 use super::native;
 use super::scope::{self, Scope};
 use super::style::{self, Style};
@@ -87,16 +88,16 @@ pub(crate) struct Mention {
 pub(crate) enum What {
     /// `input.a.b`
     Input { path: Vec<String>, open: bool },
-    /// `data.a.b`; the first `aliased` parts came out of an import.
-    Data {
-        path: Vec<String>,
-        open: bool,
-        aliased: usize,
-    },
+    /// `data.a.b`
+    Data { path: Vec<String>, open: bool },
     /// A bare name that is neither: a local variable or a rule of the same package.
     Name(String),
     /// A call.
-    Call { path: Vec<String>, arity: usize },
+    Call {
+        path: Vec<String>,
+        arity: usize,
+        given: Vec<Given>,
+    },
     /// `with target as replacement`; the replacement is empty when it is no name.
     With {
         target: Vec<String>,
@@ -530,6 +531,7 @@ impl<'a> Walk<'a> {
             What::Call {
                 path,
                 arity: params.len(),
+                given: params.iter().map(|param| given(param)).collect(),
             },
         );
     }
@@ -545,9 +547,7 @@ impl<'a> Walk<'a> {
     }
 
     fn resolve(&self, path: Vec<String>, open: bool) -> What {
-        let written = path.len();
         let mut path = self.aliased(path);
-        let aliased = path.len() - written;
         match path.first().map(String::as_str) {
             Some("input") => What::Input {
                 path: path.split_off(1),
@@ -556,7 +556,6 @@ impl<'a> Walk<'a> {
             Some("data") => What::Data {
                 path: path.split_off(1),
                 open,
-                aliased,
             },
             Some(_) | None => What::Name(path.into_iter().next().unwrap_or_default()),
         }
@@ -569,6 +568,19 @@ impl<'a> Walk<'a> {
             line: span.line,
             column: span.col,
         });
+    }
+}
+
+/// An argument, as far as it is written out.
+fn given(expr: &Expr) -> Given {
+    let items = if let Expr::Array { items, .. } = expr {
+        Some(items.len())
+    } else {
+        None
+    };
+    Given {
+        value: guard::constant(expr),
+        items,
     }
 }
 

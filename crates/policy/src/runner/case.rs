@@ -11,8 +11,9 @@ use super::{Case, Outcome, Part};
 use crate::load::files::File;
 use crate::load::locate;
 use crate::load::survey::{self, Site};
+use crate::settings::Settings;
 
-/// Longest a single test may take.
+/// Longest a single test may take: it may make many decisions.
 const TEST_LIMIT: Duration = Duration::from_secs(5);
 /// What the names of rules begin with that tell the cases of a test.
 const TELLS: &str = "keepgate_cases_";
@@ -44,9 +45,20 @@ pub(super) fn run(engine: &mut Engine, site: &Site) -> Case {
     let (outcome, parts, prints) = if name.starts_with("todo_") {
         (Outcome::Skipped, Vec::new(), Vec::new())
     } else {
-        let value = ask(engine, &survey::node(&site.package, &name));
-        let prints = engine.take_prints().unwrap_or_default();
-        let (outcome, parts) = judged(engine, site, &name, value);
+        let node = survey::node(&site.package, &name);
+        let (outcome, parts, prints) = if let Some(expected) = &site.style.expects {
+            let outcome = fails(engine, &node, expected);
+            (
+                outcome,
+                Vec::new(),
+                engine.take_prints().unwrap_or_default(),
+            )
+        } else {
+            let value = ask(engine, &node, TEST_LIMIT).map_err(|failure| failure.text);
+            let prints = engine.take_prints().unwrap_or_default();
+            let (outcome, parts) = judged(engine, site, &name, value);
+            (outcome, parts, prints)
+        };
         (outcome, parts, prints)
     };
     Case {
@@ -58,6 +70,23 @@ pub(super) fn run(engine: &mut Engine, site: &Site) -> Case {
         parts,
         prints,
         elapsed: started.elapsed(),
+    }
+}
+
+/// Whether a test fails as it expects: by an error, or by taking longer than a decision may.
+fn fails(engine: &mut Engine, node: &str, expected: &str) -> Outcome {
+    let limit = match expected {
+        "policy_error" => TEST_LIMIT,
+        "policy_timeout" => Settings::default().decision_limit,
+        _ => {
+            let why = format!("`expect` is `policy_error` or `policy_timeout`, not `{expected}`");
+            return Outcome::Error(why);
+        }
+    };
+    match ask(engine, node, limit) {
+        Err(failure) if failure.late == (expected == "policy_timeout") => Outcome::Passed,
+        Err(failure) => Outcome::Error(failure.text),
+        Ok(_) => Outcome::Failed,
     }
 }
 
@@ -83,12 +112,13 @@ fn judged(
     let told = ask(
         engine,
         &survey::node(&site.package, &format!("{TELLS}{name}")),
+        TEST_LIMIT,
     );
     // What goes through the cases printed it all again.
     drop(engine.take_prints());
     let told = match told {
         Ok(told) => told,
-        Err(error) => return (Outcome::Error(error), Vec::new()),
+        Err(failure) => return (Outcome::Error(failure.text), Vec::new()),
     };
     let mut parts: BTreeMap<String, bool> = BTreeMap::new();
     for key in keys(&told) {
@@ -153,10 +183,19 @@ fn word(key: &Value) -> String {
     }
 }
 
-/// Evaluates a rule; the error says why and where.
-fn ask(engine: &mut Engine, rule: &str) -> Result<Value, String> {
+/// Why a rule has no value.
+struct Failure {
+    /// Why and where.
+    text: String,
+    /// Whether it took too long.
+    late: bool,
+}
+
+/// Evaluates a rule for at most `limit`.
+fn ask(engine: &mut Engine, rule: &str, limit: Duration) -> Result<Value, Failure> {
+    let deadline = Instant::now() + limit;
     engine.set_execution_timer_config(ExecutionTimerConfig {
-        limit: TEST_LIMIT,
+        limit,
         check_interval: std::num::NonZeroU32::MIN.saturating_add(31),
     });
     engine.set_input(Value::new_object());
@@ -165,9 +204,15 @@ fn ask(engine: &mut Engine, rule: &str) -> Result<Value, String> {
         Ok(Err(error)) => {
             let text = error.to_string();
             let place = locate::arrow(&text).map_or(String::new(), |place| format!("{place}: "));
-            Err(format!("{place}{}", locate::message(&text)))
+            Err(Failure {
+                text: format!("{place}{}", locate::message(&text)),
+                late: Instant::now() >= deadline,
+            })
         }
-        Err(_) => Err("the evaluator panicked".to_owned()),
+        Err(_) => Err(Failure {
+            text: "the evaluator panicked".to_owned(),
+            late: false,
+        }),
     }
 }
 

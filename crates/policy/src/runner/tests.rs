@@ -22,6 +22,43 @@ fn the_shipped_policies_pass_their_tests() {
 }
 
 #[test]
+fn a_test_may_expect_to_fail() {
+    let folder = folder(&[
+        (
+            "a.rego",
+            "package mcp.authz\n\nallow contains \"x\" if lower(input.arguments.path) == \"x\"\n",
+        ),
+        (
+            "a_test.rego",
+            "package mcp.authz_test\n\nimport data.mcp.authz\n\n\
+             # METADATA\n# custom:\n#   expect: policy_error\n\
+             test_errs if authz.allow with input.arguments.path as 5\n\
+             # METADATA\n# custom:\n#   expect: policy_error\n\
+             test_does_not if authz.allow with input.arguments.path as \"x\"\n\
+             # METADATA\n# custom:\n#   expect: policy_timeout\n\
+             test_late if count([1 | some a in numbers.range(1, 9000); some b in numbers.range(1, 9000); a == b]) == 1\n\
+             # METADATA\n# custom:\n#   expect: policy_timeout\n\
+             test_errs_early if lower(input.arguments.x) == \"x\" with input.arguments.x as 5\n\
+             # METADATA\n# custom:\n#   expect: policy_eror\n\
+             test_misspelt if true\n",
+        ),
+    ]);
+    let report = run(&[folder.path().to_owned()], &Options::default())
+        .unwrap_or_else(|errors| panic!("{errors}"));
+    let told: Vec<_> = report
+        .cases
+        .iter()
+        .map(|case| match &case.outcome {
+            Outcome::Passed => "passed",
+            Outcome::Failed => "failed",
+            Outcome::Error(_) => "error",
+            Outcome::Skipped => "skipped",
+        })
+        .collect();
+    assert_eq!(told, ["passed", "failed", "passed", "error", "error"]);
+}
+
+#[test]
 fn every_outcome_is_told_with_its_place() {
     let folder = folder(&[
         (

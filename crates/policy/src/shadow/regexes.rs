@@ -13,14 +13,22 @@ use super::re2;
 
 /// Most patterns an engine keeps compiled; a pattern may come out of the arguments.
 const MAX_PATTERNS: usize = 512;
-/// Largest compiled pattern, in bytes.
+/// Largest compiled pattern of those of which many are kept, in bytes.
 const MAX_PATTERN: usize = 100 * 1024;
+/// Largest compiled pattern at all: `^.{1,500}$` is one of the large.
+const MAX_LARGE: usize = 1024 * 1024;
+/// Most large patterns an engine keeps compiled.
+const MAX_LARGE_PATTERNS: usize = 32;
 
 type Answer = Result<Value, String>;
 
 /// Compiled patterns, owned by one evaluator.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Patterns(HashMap<Arc<str>, Regex>);
+pub(crate) struct Patterns {
+    compiled: HashMap<Arc<str>, Regex>,
+    /// Number of those that are large.
+    large: usize,
+}
 
 impl Patterns {
     fn with<T>(
@@ -28,32 +36,37 @@ impl Patterns {
         pattern: &Arc<str>,
         search: impl FnOnce(&Regex) -> T,
     ) -> Result<T, String> {
-        if let Some(regex) = self.0.get(pattern) {
+        if let Some(regex) = self.compiled.get(pattern) {
             return Ok(search(regex));
         }
-        let regex = compiled(pattern)?;
+        let (regex, is_large) = compiled(pattern)?;
         let found = search(&regex);
-        if self.0.len() < MAX_PATTERNS {
-            self.0.insert(Arc::clone(pattern), regex);
+        let has_room = !is_large || self.large < MAX_LARGE_PATTERNS;
+        if self.compiled.len() < MAX_PATTERNS && has_room {
+            self.large += usize::from(is_large);
+            self.compiled.insert(Arc::clone(pattern), regex);
         }
         Ok(found)
     }
 }
 
-fn compiled(pattern: &str) -> Result<Regex, String> {
+/// A pattern, and whether it is large.
+fn compiled(pattern: &str) -> Result<(Regex, bool), String> {
     let translated = re2::translate(pattern).map_err(|why| format!("no valid pattern: {why}"))?;
-    RegexBuilder::new(&translated)
-        .size_limit(MAX_PATTERN)
-        .build()
-        .map_err(|error| {
-            let large = matches!(error, regex::Error::CompiledTooBig(_));
-            let why = if large {
-                "the pattern is too large"
-            } else {
-                "no valid pattern"
-            };
-            why.to_owned()
-        })
+    let within = |size| RegexBuilder::new(&translated).size_limit(size).build();
+    match within(MAX_PATTERN) {
+        Err(regex::Error::CompiledTooBig(_)) => within(MAX_LARGE).map(|regex| (regex, true)),
+        built => built.map(|regex| (regex, false)),
+    }
+    .map_err(|error| {
+        let large = matches!(error, regex::Error::CompiledTooBig(_));
+        let why = if large {
+            "the pattern is too large"
+        } else {
+            "no valid pattern"
+        };
+        why.to_owned()
+    })
 }
 
 fn text(values: &[Value], index: usize) -> Result<&Arc<str>, String> {
