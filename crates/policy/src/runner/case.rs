@@ -183,9 +183,9 @@ fn word(key: &Value) -> String {
     }
 }
 
-/// Why a rule has no value.
+/// The failure of a rule.
 struct Failure {
-    /// Why and where.
+    /// Reason and place.
     text: String,
     /// Whether it took too long.
     late: bool,

@@ -147,10 +147,10 @@ fn what_is_written_out_is_checked() {
             "no SQL dialect `postgress` [did you mean `postgres`?]",
         ),
     ] {
-        let told = authz(&format!("deny contains \"x\" if {call}")).concat();
+        let problem = authz(&format!("deny contains \"x\" if {call}")).concat();
         assert!(
-            told.starts_with("a.rego:2:") && told.contains(found),
-            "{call}: {told}"
+            problem.starts_with("a.rego:2:") && problem.contains(found),
+            "{call}: {problem}"
         );
     }
 }
