@@ -27,6 +27,7 @@ mod egress;
 mod faults;
 mod floods;
 mod gate;
+mod grants;
 mod hostile_policies;
 mod import;
 mod keys;

@@ -323,6 +323,7 @@ impl Judge {
             response: None,
             history: HistoryFacts::NONE,
             labels: &[],
+            approval: None,
             id: "",
             request: RequestFacts {
                 unix_nanos: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),

@@ -19,7 +19,7 @@ use keepgate_store::{
 use tokio::sync::{Notify, OnceCell};
 
 use crate::{
-    CallDigest, FrozenCall, HeldPlace, Person, Settings, eligibility,
+    Attempt, CallDigest, FrozenCall, HeldPlace, LastWord, Person, Settings,
     keyring::KeyState,
     outcome::{Denial, EndedUse, HeldEnd, Use},
     records,
@@ -197,7 +197,13 @@ impl Approvals {
     ///
     /// # Errors
     /// [`Denial`] when there is none to use.
-    pub async fn enter(&self, call: &Arc<Call>, frozen: FrozenCall) -> Result<Use, Denial> {
+    pub async fn enter(
+        &self,
+        call: &Arc<Call>,
+        frozen: FrozenCall,
+        attempt: &dyn Attempt,
+    ) -> Result<Use, Denial> {
+        let entrant = (call, &frozen, attempt);
         self.resume().await.map_err(unavailable)?;
         let tenant = &call.caller.tenant;
         let digest = CallDigest::of(&*self.usable_key()?, tenant, &frozen);
@@ -214,7 +220,7 @@ impl Approvals {
             };
             match row.state {
                 ApprovalState::Approved => {
-                    match self.take(&row, &decisions, call, &frozen, now).await? {
+                    match self.take(&row, &decisions, entrant, now).await? {
                         Taking::Taken(used) => return Ok(used),
                         // It asks again.
                         Taking::Revoked => {}
@@ -242,7 +248,9 @@ impl Approvals {
         call: &Arc<Call>,
         frozen: FrozenCall,
         id: &Arc<str>,
+        attempt: &dyn Attempt,
     ) -> Result<Use, Denial> {
+        let entrant = (call, &frozen, attempt);
         let tenant = &call.caller.tenant;
         let digest = CallDigest::of(&*self.usable_key()?, tenant, &frozen);
         let ended = |end| Denial::Ended {
@@ -258,7 +266,7 @@ impl Approvals {
             }
             match row.state {
                 ApprovalState::Approved => {
-                    match self.take(&row, &decisions, call, &frozen, now).await? {
+                    match self.take(&row, &decisions, entrant, now).await? {
                         Taking::Taken(used) => return Ok(used),
                         Taking::Revoked => return Err(ended(HeldEnd::Changed)),
                         Taking::Lost => {}
@@ -325,8 +333,7 @@ impl Approvals {
         &self,
         row: &ApprovalRow,
         decisions: &[DecisionRow],
-        call: &Arc<Call>,
-        frozen: &FrozenCall,
+        (call, frozen, attempt): (&Arc<Call>, &FrozenCall, &dyn Attempt),
         now: SystemTime,
     ) -> Result<Taking, Denial> {
         let before = self.opened(row);
@@ -335,6 +342,27 @@ impl Approvals {
                 .await
                 .map_err(unavailable)?;
             return Ok(Taking::Revoked);
+        }
+        let approved = self.approved(row, before.as_ref(), decisions, frozen);
+        let more = match attempt.evaluate(&approved) {
+            LastWord::Allow => None,
+            LastWord::Approve(requirement) => Some(requirement),
+            LastWord::Deny => return Err(Denial::Policy),
+        };
+        if let Some(requirement) = more.filter(|more| **more != frozen.requirement) {
+            let outline = frozen.clone().outline();
+            let stricter = FrozenCall {
+                requirement: *requirement,
+                ..outline
+            };
+            if let Err((code, message)) =
+                self.meets_terms(row, before.as_ref(), decisions, &stricter)
+            {
+                self.finish(row, None, (code, &message))
+                    .await
+                    .map_err(unavailable)?;
+                return Ok(Taking::Revoked);
+            }
         }
         // What the log lacks did not happen: it is written by the next look.
         let has_request = row.recorded & REQUEST_RECORDED != 0;
@@ -355,88 +383,13 @@ impl Approvals {
             return Ok(Taking::Lost);
         };
         let shown = before.shown();
-        let used = Use::new(self, row, &use_id, call, before.outline());
+        let used = Use::new(self, row, &use_id, call, (before.outline(), approved));
         taken.claim();
         // On record before it is made; else the use is given back as it is dropped.
         if !records::consumed(&self.0.log, row, frozen, (decision_id, &shown), now).await {
             return Err(Denial::Unavailable("the use is not recorded".into()));
         }
         Ok(Taking::Taken(used))
-    }
-
-    /// Whether an approval may still be used: no kill since, approvers who still may, terms that are no stricter.
-    fn still_holds(
-        &self,
-        row: &ApprovalRow,
-        before: Option<&FrozenCall>,
-        decisions: &[DecisionRow],
-        frozen: &FrozenCall,
-    ) -> Result<(), (&'static str, String)> {
-        let Some(before) = before else {
-            return Err(("key_lost", String::new()));
-        };
-        let since = moment(row.created_ms);
-        let surroundings = &self.0.surroundings;
-        for facts in [before.facts(&row.tenant), frozen.facts(&row.tenant)] {
-            if let Some(kill) = surroundings.killed(&facts, since) {
-                return Err(("killed", kill.to_string()));
-            }
-        }
-        if before.destination != frozen.destination {
-            let message = "the server of this name is reached in another way now";
-            return Err(("destination_changed", message.to_owned()));
-        }
-        if before.credentials != frozen.credentials {
-            return Err(("credential_changed", String::new()));
-        }
-        if before.sent != frozen.sent {
-            return Err((
-                "arguments_changed",
-                "policy sets other arguments now".to_owned(),
-            ));
-        }
-        let settings = self.settings();
-        // Uses and time by the terms of now, too: those of then are in the row.
-        let now_allows = &frozen.requirement;
-        let used = before.requirement.uses.saturating_sub(row.uses_left);
-        let age_ms = millis(self.now()).saturating_sub(row.decided_ms.unwrap_or_default());
-        if used >= now_allows.uses || age_ms >= now_allows.valid_for_s.saturating_mul(1000) {
-            return Err(("terms_changed", "policy grants less now".to_owned()));
-        }
-        let people = self.agreed(decisions, frozen, &settings);
-        // By the terms of then and of now: neither rules nor people may have become fewer.
-        if [before, frozen]
-            .iter()
-            .all(|call| eligibility::is_enough(&people, call))
-        {
-            Ok(())
-        } else {
-            Err(("approver_ineligible", String::new()))
-        }
-    }
-
-    /// Operators who have approved and still may.
-    pub(crate) fn agreed(
-        &self,
-        decisions: &[DecisionRow],
-        call: &FrozenCall,
-        settings: &Settings,
-    ) -> Vec<Person> {
-        let yes = decisions.iter().filter(|decision| decision.approves);
-        yes.filter_map(|decision| self.0.surroundings.person(&decision.operator_id))
-            .filter(|person| self.may_decide(person, call, settings).is_ok())
-            .collect()
-    }
-
-    /// Whether a person may decide over a call.
-    pub(crate) fn may_decide(
-        &self,
-        person: &Person,
-        call: &FrozenCall,
-        settings: &Settings,
-    ) -> Result<(), eligibility::Ineligible> {
-        let is_operator = |name: &str| self.0.surroundings.is_operator(name);
-        eligibility::check(person, call, settings, is_operator)
     }
 
     /// Adds a request.

@@ -92,6 +92,13 @@ pub struct Requirement {
     pub policy: Arc<str>,
 }
 
+impl Requirement {
+    /// Kind of the grant, as policy names it.
+    pub fn kind(&self) -> &'static str {
+        if self.uses > 1 { "uses" } else { "once" }
+    }
+}
+
 /// Demand of one rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

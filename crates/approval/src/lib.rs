@@ -6,10 +6,12 @@
 //! [`keepgate_store::approvals`], sealed with the [`StoreKey`].
 
 mod approvals;
+mod attempt;
 mod decide;
 mod digest;
 mod eligibility;
 mod frozen;
+mod holds;
 mod key;
 mod keyring;
 mod link;
@@ -24,6 +26,7 @@ mod view;
 mod waiters;
 
 pub use approvals::{Approvals, Surroundings};
+pub use attempt::{Attempt, LastWord};
 pub use decide::{DecideError, Verdict};
 pub use digest::CallDigest;
 pub use eligibility::{Ineligible, Person};

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use keepgate_call::{Call, Tenant};
+use keepgate_call::{Approved, Call, Tenant};
 use keepgate_store::approvals::{ApprovalRow, ApprovalState};
 
 use crate::{
@@ -42,6 +42,8 @@ pub enum Denial {
         /// The end.
         end: HeldEnd,
     },
+    /// Policy denies the call, which an approval is there for.
+    Policy,
     /// A limit is reached, named by its key.
     Limit(&'static str, Duration),
     /// The store or the audit log does not answer.
@@ -85,6 +87,8 @@ pub struct Use {
     pub(crate) call: Arc<Call>,
     /// The request as it was made, without its arguments: a kill of its scope since then takes the approval back.
     asked: Box<FrozenCall>,
+    /// The approval as policy saw it.
+    approved: Approved,
     /// Time of the request.
     created_ms: u64,
 }
@@ -96,7 +100,7 @@ impl Use {
         row: &ApprovalRow,
         id: &str,
         call: &Arc<Call>,
-        asked: FrozenCall,
+        (asked, approved): (FrozenCall, Approved),
     ) -> Self {
         Self {
             approvals: approvals.clone(),
@@ -105,6 +109,7 @@ impl Use {
             approval: Arc::clone(&row.id),
             call: Arc::clone(call),
             asked: Box::new(asked),
+            approved,
             created_ms: row.created_ms,
         }
     }
@@ -112,6 +117,11 @@ impl Use {
     /// Id of the approval.
     pub fn approval(&self) -> &Arc<str> {
         &self.approval
+    }
+
+    /// The approval as policy saw it.
+    pub fn approved(&self) -> &Approved {
+        &self.approved
     }
 
     /// Lets the call go to its server. For the last moment before anything of it leaves: whoever takes the approval back until

@@ -9,6 +9,8 @@ use std::sync::{
 use bytes::Bytes;
 use keepgate_mcp::message::Message;
 
+use crate::Approved;
+
 /// Noted on the way down and back; read by who sends the call and who records it.
 #[derive(Debug, Default)]
 pub struct Carried {
@@ -16,6 +18,7 @@ pub struct Carried {
     changed: OnceLock<Box<Changed>>,
     undeclared: OnceLock<Box<[Cow<'static, str>]>>,
     approval: OnceLock<Arc<str>>,
+    approved: OnceLock<Box<Approved>>,
     is_cancelled: AtomicBool,
     detail: AtomicU8,
     redacted: AtomicU64,
@@ -92,6 +95,16 @@ impl Carried {
     /// The approval it uses, or waits for.
     pub fn approval(&self) -> Option<&str> {
         self.approval.get().map(|id| &**id)
+    }
+
+    /// Notes the approval it was permitted by, as policy saw it. Once.
+    pub fn permit(&self, approved: Approved) {
+        let _first = self.approved.set(Box::new(approved));
+    }
+
+    /// The approval it was permitted by; none until then.
+    pub fn approved(&self) -> Option<&Approved> {
+        self.approved.get().map(|approved| &**approved)
     }
 
     /// What is sent instead of the client's message.

@@ -3,6 +3,7 @@
 //! Data only. Nothing here decides, waits or does IO; the layers in `gateway` carry these values and the crates of the
 //! floor above produce them. The crate stays small on purpose: what only one crate needs lives in that crate.
 
+mod approved;
 mod beside;
 mod call;
 mod caller;
@@ -18,6 +19,7 @@ mod target;
 pub mod trace;
 mod wait;
 
+pub use approved::Approved;
 pub use beside::{Beside, BesideNote};
 pub use call::{Ask, Call, Origin, Passed};
 pub use caller::{Caller, CallerKind, Proof};

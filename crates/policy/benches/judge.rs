@@ -115,6 +115,7 @@ impl Scene {
             response: None,
             history: HistoryFacts::NONE,
             labels: &[],
+            approval: None,
             id: "",
             request: RequestFacts {
                 unix_nanos: 1_795_170_600_000_000_000,

@@ -41,10 +41,29 @@ pub struct Facts<'a> {
     pub history: &'a HistoryFacts<'a>,
     /// The labels the session carries so far.
     pub labels: &'a [Arc<str>],
+    /// The approval the call is about to use, or has used; none before somebody has agreed.
+    pub approval: Option<ApprovalFacts<'a>>,
     /// The request that carried the call.
     pub request: RequestFacts,
     /// The id the decision is recorded under; empty when it is not.
     pub id: &'a str,
+}
+
+/// An approval of the very call that is evaluated.
+#[derive(Debug, Clone, Copy)]
+pub struct ApprovalFacts<'a> {
+    /// Groups of the operators who agreed, sorted, without repetition.
+    pub groups: &'a [Arc<str>],
+    /// Seconds since the last of them agreed.
+    pub age_s: u64,
+    /// Whether an operator has changed the arguments.
+    pub is_edited: bool,
+    /// Kind of its grant.
+    pub kind: &'a str,
+    /// Uses that are left, this one among them.
+    pub uses_left: u32,
+    /// End of its use, in seconds of Unix time.
+    pub until_s: u64,
 }
 
 /// What a decision is for.

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use regorus::Value;
 use regorus::value::Object;
+use time::OffsetDateTime;
 
 use crate::facts::{
-    CompletionKind, Counts, Facts, HistoryFacts, Phase, RequestFacts, ResourceFacts, ResponseFacts,
-    SessionFacts, Subject,
+    ApprovalFacts, CompletionKind, Counts, Facts, HistoryFacts, Phase, RequestFacts, ResourceFacts,
+    ResponseFacts, SessionFacts, Subject,
 };
 use crate::json::{self, JsonError};
 
@@ -36,6 +37,32 @@ pub(crate) enum InputError {
     /// A time no calendar has.
     #[error("time out of range: `{0}`")]
     Time(u64),
+}
+
+/// The approval, in the phases that are about the call itself: whoever may see a tool may do so before anybody has agreed.
+fn approval_of<'a>(facts: &'a Facts<'_>) -> Option<&'a ApprovalFacts<'a>> {
+    match facts.phase {
+        Phase::Call | Phase::Response => facts.approval.as_ref(),
+        Phase::Connect | Phase::List | Phase::ServerRequest => None,
+    }
+}
+
+/// The time at these nanoseconds of Unix time.
+fn moment(unix_nanos: u64) -> Result<OffsetDateTime, InputError> {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_nanos))
+        .map_err(|_| InputError::Time(unix_nanos))
+}
+
+fn rfc3339(when: OffsetDateTime) -> String {
+    format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
+        when.year(),
+        u8::from(when.month()),
+        when.day(),
+        when.hour(),
+        when.minute(),
+        when.second()
+    )
 }
 
 macro_rules! words {
@@ -82,7 +109,10 @@ words!(
     day,
     definition,
     denials,
+    edited,
     flow,
+    grant,
+    groups,
     history,
     host,
     hour,
@@ -90,6 +120,7 @@ words!(
     initiated_by,
     ip,
     is_error,
+    kind,
     labels,
     list,
     message,
@@ -122,7 +153,10 @@ words!(
     tool,
     transport,
     undeclared,
+    until,
+    until_ns,
     uri,
+    uses_left,
     value,
     version,
     weekday,
@@ -148,14 +182,17 @@ impl Words {
             Part::Method => Some(Value::from(facts.method)),
             Part::Request => Some(self.request(&facts.request)?),
             // A list without a session is the same after whatever was asked before.
-            Part::History | Part::Flow | Part::Approval
+            Part::History | Part::Flow | Part::Approval | Part::Grant
                 if facts.phase == Phase::List && facts.session.is_none() =>
             {
                 None
             }
             Part::History => Some(self.history(facts.history)),
             Part::Flow => Some(self.flow(facts.labels)),
-            Part::Approval => Some(self.unapproved()),
+            Part::Approval => Some(self.approval(approval_of(facts))),
+            Part::Grant => approval_of(facts)
+                .map(|approval| self.grant(approval))
+                .transpose()?,
             Part::Arguments => self.arguments(facts, subject)?,
             Part::Response => match facts.response {
                 Some(response) if facts.phase == Phase::Response => Some(self.response(&response)?),
@@ -185,6 +222,7 @@ impl Words {
             Part::Completion => &self.completion,
             Part::Definition => &self.definition,
             Part::Flow => &self.flow,
+            Part::Grant => &self.grant,
             Part::History => &self.history,
             Part::Method => &self.method,
             Part::Params => &self.params,
@@ -212,11 +250,33 @@ impl Words {
         }
     }
 
-    /// Nobody can be asked yet, so nobody has agreed.
-    fn unapproved(&self) -> Value {
+    fn approval(&self, facts: Option<&ApprovalFacts<'_>>) -> Value {
         let mut approval = Object::new();
-        put(&mut approval, &self.present, Value::Bool(false));
+        put(&mut approval, &self.present, Value::Bool(facts.is_some()));
+        if let Some(facts) = facts {
+            let groups = facts.groups.iter();
+            let groups = groups.map(|group| Value::String(Arc::clone(group)));
+            let groups = Value::from(groups.collect::<Vec<_>>());
+            put(&mut approval, &self.groups, groups);
+            put(&mut approval, &self.age_s, Value::from(facts.age_s));
+            put(&mut approval, &self.edited, Value::Bool(facts.is_edited));
+        }
         done(approval)
+    }
+
+    fn grant(&self, facts: &ApprovalFacts<'_>) -> Result<Value, InputError> {
+        let until_ns = facts.until_s.saturating_mul(1_000_000_000);
+        let mut grant = Object::new();
+        put(&mut grant, &self.kind, Value::from(facts.kind));
+        let uses_left = Value::from(u64::from(facts.uses_left));
+        put(&mut grant, &self.uses_left, uses_left);
+        put(
+            &mut grant,
+            &self.until,
+            Value::from(rfc3339(moment(until_ns)?)),
+        );
+        put(&mut grant, &self.until_ns, Value::from(until_ns));
+        Ok(done(grant))
     }
 
     /// The parts that one kind of subject has.
@@ -368,22 +428,12 @@ impl Words {
     }
 
     fn request(&self, facts: &RequestFacts) -> Result<Value, InputError> {
-        let when = time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(facts.unix_nanos))
-            .map_err(|_| InputError::Time(facts.unix_nanos))?;
-        let text = format!(
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
-            when.year(),
-            u8::from(when.month()),
-            when.day(),
-            when.hour(),
-            when.minute(),
-            when.second()
-        );
+        let when = moment(facts.unix_nanos)?;
         let weekday = self
             .weekdays
             .get(usize::from(when.weekday().number_days_from_monday()));
         let mut request = Object::new();
-        put(&mut request, &self.time, Value::from(text));
+        put(&mut request, &self.time, Value::from(rfc3339(when)));
         put(&mut request, &self.time_ns, Value::from(facts.unix_nanos));
         put(
             &mut request,

@@ -47,9 +47,9 @@ pub use explain::{
     ExplainError, Explanation, FailedAt, InvalidInput, LayerReport, Looked, Outcome, RuleReport,
 };
 pub use facts::{
-    CallerFacts, CallerFields, ClientFacts, ClientFields, CompletionKind, Counts, Facts,
-    FactsError, HistoryFacts, Item, Phase, RequestFacts, ResourceFacts, ResponseFacts, ServerFacts,
-    ServerFields, SessionFacts, Subject, ToolFacts, ToolFields,
+    ApprovalFacts, CallerFacts, CallerFields, ClientFacts, ClientFields, CompletionKind, Counts,
+    Facts, FactsError, HistoryFacts, Item, Phase, RequestFacts, ResourceFacts, ResponseFacts,
+    ServerFacts, ServerFields, SessionFacts, Subject, ToolFacts, ToolFields,
 };
 pub use functions::SQL_DIALECTS;
 pub use json::{NumberFault, number_fault};

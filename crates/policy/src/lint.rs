@@ -93,7 +93,7 @@ fn style(site: &Site) -> Vec<Problem> {
 }
 
 /// Fields that are not there in lists of 2026-07-28: these may vary with the caller, not with the session or what it did.
-const VARYING: [&str; 4] = ["session", "history", "flow", "approval"];
+const VARYING: [&str; 5] = ["session", "history", "flow", "approval", "grant"];
 
 /// Rules of lists that read what lists of the newest revision do not have.
 fn varying(checked: &Checked) -> Vec<Problem> {

@@ -317,6 +317,7 @@ impl<'a> Asked<'a> {
             response: None,
             history: HistoryFacts::NONE,
             labels: &[],
+            approval: None,
             id: "",
             request: RequestFacts {
                 unix_nanos: WHEN,

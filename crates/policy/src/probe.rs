@@ -160,6 +160,7 @@ impl Asking<'_> {
                 response: None,
                 history: HistoryFacts::NONE,
                 labels: &[],
+                approval: None,
                 id: "",
                 request: RequestFacts {
                     unix_nanos: self.unix_nanos,

@@ -7,13 +7,17 @@ use crate::json;
 use crate::mask;
 
 /// Parts of an input that differ from call to call without making another call of it.
-const PASSING: [&str; 6] = [
+const PASSING: [&str; 10] = [
     "/request",
     "/session/id",
     "/session/age_s",
     "/history",
     "/client/version",
     "/caller/auth_time",
+    "/approval/age_s",
+    "/grant/uses_left",
+    "/grant/until",
+    "/grant/until_ns",
 ];
 
 /// One recorded decision.

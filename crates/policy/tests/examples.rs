@@ -128,6 +128,7 @@ mod examples {
             response: None,
             history: HistoryFacts::NONE,
             labels: &[],
+            approval: None,
             request: RequestFacts {
                 unix_nanos: 1_795_170_600_000_000_000,
                 ip: None,

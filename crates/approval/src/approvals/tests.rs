@@ -128,7 +128,7 @@ impl Gate {
     }
 
     async fn enter(&self, frozen: FrozenCall) -> Result<Use, Denial> {
-        self.approvals.enter(&call(), frozen).await
+        self.approvals.enter(&call(), frozen, &()).await
     }
 
     /// Asks, and gives the id of what waits.
@@ -553,12 +553,12 @@ async fn a_restart_keeps_what_waits_and_alerts_what_was_under_way() {
         gate.records()
             .contains(&"approval.ended indeterminate".to_owned())
     );
-    let entered = next.enter(&call(), frozen()).await;
+    let entered = next.enter(&call(), frozen(), &()).await;
     assert!(
         matches!(entered, Err(Denial::Pending { .. })),
         "never made twice: {entered:?}"
     );
-    let again = next.enter(&call(), other).await;
+    let again = next.enter(&call(), other, &()).await;
     assert!(
         matches!(again, Err(Denial::Pending { ref id, .. }) if *id == waiting),
         "{again:?}"
@@ -587,6 +587,7 @@ async fn of_many_retries_at_once_one_is_made() {
     }
 }
 
+mod attempts;
 mod held;
 mod keys;
 mod races;

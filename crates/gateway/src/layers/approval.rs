@@ -3,6 +3,7 @@
 //! An approval is used up here, before the intent is recorded; see `keepgate_approval`. Where there is none, the call is
 //! refused and waits for a decision, and the same call later uses it.
 
+mod attempt;
 mod held;
 mod hold;
 mod ladder;
@@ -10,7 +11,11 @@ mod pending;
 mod release;
 mod rounds;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use keepgate_approval::{
     Approvals, Denial, Destination, Duty, FrozenCall, FrozenCaller, HeldEnd, Requirement, Risk,
@@ -27,6 +32,7 @@ use keepgate_policy::{self as policy, Approval, Decision, Effect, ToolFacts};
 
 pub use self::release::Release;
 use self::{
+    attempt::ApprovedCall,
     held::{LentPlaces, ServerPlaces},
     pending::{Held, PendingCall},
 };
@@ -95,13 +101,22 @@ impl RequireApproval {
         tool: Option<&ToolFacts>,
         decision: &Decision,
         terms: &Approval,
-    ) -> Result<Arc<Release>, Refusal> {
+    ) -> Result<(Arc<Release>, Decision), Refusal> {
         let cannot_ask = || refused(Code::ApprovalRequired, decision);
         let approvals = self.approvals.as_ref().ok_or_else(cannot_ask)?;
         let request = frozen_request(&bound.call).ok_or_else(cannot_ask)?;
         let settings = approvals.settings();
         // Made again after the wait: its arguments may be a megabyte, and a held call has them in its message already.
         let frozen = || self.freeze(bound, request, decision, terms, &settings);
+        let attempt = ApprovedCall {
+            gate: self,
+            bound,
+            tool,
+            request,
+            before: decision,
+            settings: &settings,
+            outcome: Mutex::default(),
+        };
         let call = &bound.call;
         let first = frozen();
         let state = self.state(approvals, call, &first, decision).await?;
@@ -118,7 +133,7 @@ impl RequireApproval {
         if let Some(state) = state.as_ref().filter(|_| self.load.is_draining()) {
             return Err(elsewhere(&wait(&state.approval), state, &first, decision));
         }
-        let entered = match approvals.enter(call, first).await {
+        let entered = match approvals.enter(call, first, &attempt).await {
             Err(Denial::Pending { id, expires_in }) => {
                 let wait = wait(&id);
                 match wait.held().await? {
@@ -144,16 +159,22 @@ impl RequireApproval {
                                 without_place(full, &pending)
                             });
                         }
-                        let entered = approvals.enter_held(call, again, &id).await;
-                        entered.map_err(|denial| denied(denial, call, decision, answer))
+                        let entered = approvals.enter_held(call, again, &id, &attempt).await;
+                        entered.map_err(|denial| attempt.denied(denial, answer))
                     }
                 }
             }
-            entered => entered.map_err(|denial| denied(denial, call, decision, WaitAnswer::Plain)),
+            entered => entered.map_err(|denial| attempt.denied(denial, WaitAnswer::Plain)),
         };
         let used = entered?;
+        let last = attempt.decision()?;
         call.carried.note_approval(used.approval());
-        Ok(Release::new(used, decision))
+        call.carried.permit(used.approved().clone());
+        // Asked for by the first decision, obliged to by the last.
+        let mut decision = decision.clone();
+        decision.obligations = last.obligations;
+        decision.revision = last.revision;
+        Ok((Release::new(used, &decision), decision))
     }
 
     /// The state of ours that the client has brought back, for this very call.
@@ -375,6 +396,8 @@ fn denied(denial: Denial, call: &Call, decision: &Decision, answer: WaitAnswer) 
             call.carried.note_approval(&id);
             ended(&id, end, decision)
         }
+        // The refusal itself is kept by whoever evaluated.
+        Denial::Policy => refused(Code::PolicyDenied, decision),
         Denial::Limit(name, wait) => refused(Code::RateLimited, decision).limit(name, wait),
         Denial::Unavailable(cause) => {
             let mut refusal = refused(Code::ApprovalUnavailable, decision);
@@ -437,12 +460,13 @@ impl Gate<Judged> for RequireApproval {
 
     async fn pass(&self, judged: Judged) -> Result<Permitted, Refusal> {
         let (bound, tool, decision) = judged.into_parts();
-        let release = match &decision.effect {
-            Effect::Allow => None,
+        let (release, decision) = match &decision.effect {
+            Effect::Allow => (None, decision),
             // Boxed: most calls need none of it, and their futures are moved often.
             Effect::Approve(terms) => {
                 let entered = self.enter(&bound, tool.as_ref(), &decision, terms);
-                Some(Box::pin(entered).await?)
+                let (release, decision) = Box::pin(entered).await?;
+                (Some(release), decision)
             }
             // The evaluation refuses these itself; a denied call that came this far is a bug, and still denied.
             Effect::Deny => return Err(Refusal::new(Code::PolicyDenied)),

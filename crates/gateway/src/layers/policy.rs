@@ -10,7 +10,7 @@ mod set;
 
 use std::sync::Arc;
 
-use keepgate_call::{Ask, Call, Caller, Code, Origin, Refusal, trace::Judgement};
+use keepgate_call::{Approved, Ask, Call, Caller, Code, Origin, Refusal, trace::Judgement};
 use keepgate_mcp::{
     Era,
     json::Kind,
@@ -89,7 +89,7 @@ impl Gate<Known> for Judge {
             // Policy sees the message that is sent: without the arguments that were dropped.
             Ask::Message(Message::Request(request)) => {
                 let request = known.bound.call.judged_request().unwrap_or(request);
-                self.judge(&known.bound, known.tool.as_ref(), request, fault)?
+                self.judge(&known.bound, known.tool.as_ref(), request, (fault, None))?
             }
         };
         if let Some(spans) = &known.bound.call.trace.spans {
@@ -122,7 +122,21 @@ impl Judge {
         tool: Option<&ToolFacts>,
         request: &Request,
     ) -> Result<Decision, Refusal> {
-        self.judge(bound, tool, request, None)
+        self.judge(bound, tool, request, (None, None))
+    }
+
+    /// Evaluates a call for its last time, with the approval that it is about to use.
+    ///
+    /// # Errors
+    /// The refusal, when it is denied with it.
+    pub(super) fn evaluate_approved(
+        &self,
+        bound: &Bound,
+        tool: Option<&ToolFacts>,
+        request: &Request,
+        approved: &Approved,
+    ) -> Result<Decision, Refusal> {
+        self.judge(bound, tool, request, (None, Some(approved)))
     }
 
     /// A notification: part of the protocol for a caller that may connect at all.
@@ -149,7 +163,7 @@ impl Judge {
         bound: &Bound,
         tool: Option<&ToolFacts>,
         request: &Request,
-        fault: Option<Refusal>,
+        (fault, approved): (Option<Refusal>, Option<&Approved>),
     ) -> Result<Decision, Refusal> {
         if !bound
             .call
@@ -163,7 +177,7 @@ impl Judge {
             .history
             .past(&self.policy, key, bound.call.tool().as_deref());
         let seen = past.facts();
-        let side = Side::of(bound, &self.knowledge, &past, &seen)?;
+        let side = Side::of(bound, &self.knowledge, &past, &seen)?.with(approved);
         let connect = self.connect(&side, request.method().as_str())?;
         if let Some(fault) = fault {
             return Err(self.faulty(&side, tool, request, fault));

@@ -12,6 +12,7 @@ pub(crate) enum Part {
     Completion,
     Definition,
     Flow,
+    Grant,
     History,
     Method,
     Params,
@@ -30,7 +31,7 @@ pub(crate) enum Part {
 
 impl Part {
     /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::Approval,
         Self::Arguments,
         Self::Caller,
@@ -38,6 +39,7 @@ impl Part {
         Self::Completion,
         Self::Definition,
         Self::Flow,
+        Self::Grant,
         Self::History,
         Self::Method,
         Self::Params,
@@ -79,6 +81,7 @@ impl Part {
             Self::Completion => "completion",
             Self::Definition => "definition",
             Self::Flow => "flow",
+            Self::Grant => "grant",
             Self::History => "history",
             Self::Method => "method",
             Self::Params => "params",

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::*;
 use crate::facts::{
-    CallerFacts, CallerFields, ClientFacts, ClientFields, HistoryFacts, ResponseFacts, ServerFacts,
-    ServerFields, ToolFacts, ToolFields,
+    ApprovalFacts, CallerFacts, CallerFields, ClientFacts, ClientFields, HistoryFacts,
+    ResponseFacts, ServerFacts, ServerFields, ToolFacts, ToolFields,
 };
 use crate::schema::INPUT as SCHEMA;
 
@@ -80,6 +80,7 @@ fn documents() -> Vec<(&'static str, Value)> {
         response: None,
         history: HistoryFacts::NONE,
         labels: &[],
+        approval: None,
         id: "",
         request: RequestFacts {
             unix_nanos: 1_795_170_600_123_456_789,
@@ -107,6 +108,7 @@ fn documents() -> Vec<(&'static str, Value)> {
         response: None,
         history: HistoryFacts::NONE,
         labels: &[],
+        approval: None,
         id: "",
         request: RequestFacts {
             ip: None,
@@ -115,6 +117,7 @@ fn documents() -> Vec<(&'static str, Value)> {
         ..full
     };
     let words = Words::new();
+    let groups = [Arc::from("crm")];
     let of = |method: &'static str, subject: Subject<'_>| {
         Document::new(
             &words,
@@ -136,6 +139,25 @@ fn documents() -> Vec<(&'static str, Value)> {
         (
             "tool, nothing known",
             Document::new(&words, &bare).value(Wanted::ALL).unwrap(),
+        ),
+        (
+            "tool, approved",
+            Document::new(
+                &words,
+                &Facts {
+                    approval: Some(ApprovalFacts {
+                        groups: &groups,
+                        age_s: 7,
+                        is_edited: false,
+                        kind: "once",
+                        uses_left: 1,
+                        until_s: 1_795_171_000,
+                    }),
+                    ..full
+                },
+            )
+            .value(Wanted::ALL)
+            .unwrap(),
         ),
         (
             "tool in a list",
@@ -363,6 +385,7 @@ fn what_was_promised_is_checked() {
         response: None,
         history: HistoryFacts::NONE,
         labels: &[],
+        approval: None,
         id: "",
         request: RequestFacts {
             unix_nanos: 0,

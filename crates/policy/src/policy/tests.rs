@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod approved;
 mod definition;
 mod fuzzed;
 mod layers;
@@ -89,6 +90,7 @@ pub(crate) fn facts<'a>(
         response: None,
         history: HistoryFacts::NONE,
         labels: &[],
+        approval: None,
         id: "",
         request: RequestFacts {
             unix_nanos: 1_763_618_690_000_000_000,

@@ -11,7 +11,7 @@ use crate::{Denial, Destination, FrozenCall, HeldEnd, Verdict};
 impl Gate {
     /// Answer of a held call once it is woken.
     async fn woken(&self, id: &Arc<str>, frozen: FrozenCall) -> Result<crate::Use, Denial> {
-        self.approvals.enter_held(&call(), frozen, id).await
+        self.approvals.enter_held(&call(), frozen, id, &()).await
     }
 
     /// Number of requests that wait.

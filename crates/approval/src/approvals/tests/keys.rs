@@ -27,12 +27,12 @@ fn write(path: &Path, bytes: &[u8]) {
 
 /// Whether calls that need an approval are refused since there is no key.
 async fn is_unusable(approvals: &Approvals) -> bool {
-    let entered = approvals.enter(&call(), frozen()).await;
+    let entered = approvals.enter(&call(), frozen(), &()).await;
     approvals.key_problem().is_some() && matches!(entered, Err(Denial::Unavailable(_)))
 }
 
 async fn asks(approvals: &Approvals) -> Arc<str> {
-    match approvals.enter(&call(), frozen()).await {
+    match approvals.enter(&call(), frozen(), &()).await {
         Err(Denial::Pending { id, .. }) => id,
         other => panic!("{other:?}"),
     }
@@ -177,7 +177,10 @@ async fn a_change_of_keys_survives_a_crash_at_each_step() {
             waiting,
             "{step}: joined, under the new key too"
         );
-        let used = next.enter(&call(), other).await.expect("still approved");
+        let used = next
+            .enter(&call(), other, &())
+            .await
+            .expect("still approved");
         assert_eq!(*used.approval(), approved, "{step}");
         assert!(
             !gate.records().iter().any(|it| it.ends_with("key_lost")),

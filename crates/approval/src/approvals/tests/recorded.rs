@@ -69,7 +69,7 @@ async fn each_decision_of_a_quorum_is_recorded_though_the_log_did_not_take_it() 
     gate.log.close();
     assert_eq!(decide(&gate.approvals, &id, "ann").await, "pending");
     let next = gate.with_a_log();
-    assert!(next.enter(&call(), both.clone()).await.is_err());
+    assert!(next.enter(&call(), both.clone(), &()).await.is_err());
     assert_eq!(decide(&next, &id, "bob").await, "approved");
     let expected = [
         "approval.requested destructive agent -",
@@ -78,7 +78,7 @@ async fn each_decision_of_a_quorum_is_recorded_though_the_log_did_not_take_it() 
     ];
     assert_eq!(gate.all(), expected);
     next.tend().await.expect("tended");
-    assert!(next.enter(&call(), both).await.is_ok());
+    assert!(next.enter(&call(), both, &()).await.is_ok());
     assert_eq!(gate.all()[..3], expected, "once each");
     assert_eq!(gate.all().len(), 4);
 }
@@ -91,9 +91,9 @@ async fn nothing_is_used_while_a_decision_is_not_on_record() {
     assert_eq!(decide(&gate.approvals, &id, "ann").await, "approved");
     assert!(gate.enter(frozen()).await.is_err());
     let next = gate.with_a_log();
-    assert!(next.enter(&call(), frozen()).await.is_err());
+    assert!(next.enter(&call(), frozen(), &()).await.is_err());
     next.tend().await.expect("tended");
-    assert!(next.enter(&call(), frozen()).await.is_ok());
+    assert!(next.enter(&call(), frozen(), &()).await.is_ok());
 }
 
 /// Something that ends what waits, and its record.

@@ -40,7 +40,7 @@ impl Release {
                 refusal
             }
             // A use is there, so nothing is asked for and no limit met.
-            Denial::Pending { .. } | Denial::Denied { .. } | Denial::Limit(..) => {
+            Denial::Pending { .. } | Denial::Denied { .. } | Denial::Policy | Denial::Limit(..) => {
                 refused(Code::ApprovalUnavailable, &self.decision)
             }
         }

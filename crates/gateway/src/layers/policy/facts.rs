@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use keepgate_call::{Caller, Code, Refusal};
+use keepgate_call::{Approved, Caller, Code, Refusal};
 use keepgate_mcp::{Era, host::Host, method::Reference, uri};
 use keepgate_policy::{
-    ClientFacts, CompletionKind, Facts, HistoryFacts, Item, Phase, RequestFacts, ResourceFacts,
-    ServerFacts, SessionFacts,
+    ApprovalFacts, ClientFacts, CompletionKind, Facts, HistoryFacts, Item, Phase, RequestFacts,
+    ResourceFacts, ServerFacts, SessionFacts,
 };
 
 use super::super::session::Bound;
@@ -24,6 +24,7 @@ pub(super) struct Side<'a> {
     request: RequestFacts,
     history: &'a HistoryFacts<'a>,
     labels: &'a [Arc<str>],
+    approved: Option<&'a Approved>,
 }
 
 impl<'a> Side<'a> {
@@ -57,7 +58,13 @@ impl<'a> Side<'a> {
             request: knowledge.request(&bound.call, size),
             history: seen,
             labels: past.labels(),
+            approved: bound.call.carried.approved(),
         })
+    }
+
+    /// The same call with the approval that it is about to use.
+    pub(super) fn with(self, approved: Option<&'a Approved>) -> Self {
+        Self { approved, ..self }
     }
 
     /// Who asks.
@@ -97,9 +104,21 @@ impl<'a> Side<'a> {
             response: None,
             history: self.history,
             labels: self.labels,
+            approval: self.approved.map(approval_facts),
             id: call.id.as_str(),
             request: self.request,
         }
+    }
+}
+
+fn approval_facts(approved: &Approved) -> ApprovalFacts<'_> {
+    ApprovalFacts {
+        groups: &approved.groups,
+        age_s: approved.age_s,
+        is_edited: approved.is_edited,
+        kind: approved.kind,
+        uses_left: approved.uses_left,
+        until_s: approved.until_s,
     }
 }
 
