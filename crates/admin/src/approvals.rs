@@ -229,9 +229,12 @@ impl Desk {
 fn refused(error: &DecideError, id: &str) -> Refused {
     match error {
         DecideError::Unknown => Refused::NoApproval(id.to_owned()),
-        DecideError::Closed(_) | DecideError::Sent | DecideError::Twice | DecideError::Sealed => {
-            Refused::Closed(error.to_string())
-        }
+        DecideError::TooEarly
+        | DecideError::WindowOver
+        | DecideError::Closed(_)
+        | DecideError::Sent
+        | DecideError::Twice
+        | DecideError::Sealed => Refused::Closed(error.to_string()),
         DecideError::NotShown => Refused::NotShown,
         DecideError::Ineligible(
             Ineligible::NotNamed

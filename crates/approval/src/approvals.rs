@@ -11,15 +11,16 @@ use keepgate_audit::Log;
 use keepgate_call::{Call, Caller, Tenant};
 use keepgate_store::{
     approvals::{
-        ApprovalRow, ApprovalState, ApprovalStore, Caps, DatabaseError, DecisionRow, Insertion,
-        MAX_SEALED, REQUEST_RECORDED, Transition,
+        ApprovalRow, ApprovalState, ApprovalStore, CallKey, Caps, DatabaseError, DecisionRow,
+        GrantSession, Insertion, MAX_SEALED, REQUEST_RECORDED, Transition,
     },
     kill::Facts,
 };
 use tokio::sync::{Notify, OnceCell};
 
 use crate::{
-    Attempt, CallDigest, FrozenCall, HeldPlace, LastWord, Person, Settings,
+    Attempt, CallDigest, FrozenCall, HeldPlace, Person, Settings,
+    bound::BoundSessions,
     keyring::KeyState,
     outcome::{Denial, EndedUse, HeldEnd, Use},
     records,
@@ -71,6 +72,8 @@ pub(crate) struct Inner {
     pub(crate) resumed: OnceCell<()>,
     /// The kills up to which open requests were looked through.
     pub(crate) looked_through: Mutex<Option<(usize, Option<Arc<str>>)>>,
+    /// Sessions that grants are bound to.
+    pub(crate) bound: BoundSessions,
     /// Uses that have ended, until the store has them.
     pub(crate) ended: Mutex<Vec<EndedUse>>,
     /// Held while these are put into the store: whoever gets it finds all of them there that ended before.
@@ -148,6 +151,7 @@ impl Approvals {
             settings: ArcSwap::from_pointee(settings),
             resumed: OnceCell::new(),
             looked_through: Mutex::default(),
+            bound: BoundSessions::default(),
             ended: Mutex::default(),
             settling: tokio::sync::Mutex::default(),
             recording: tokio::sync::Mutex::default(),
@@ -209,9 +213,14 @@ impl Approvals {
         let digest = CallDigest::of(&*self.usable_key()?, tenant, &frozen);
         for _ in 0..ATTEMPTS {
             let now = self.now();
-            let found = self.0.store.find(tenant, &digest.0, millis(now)).await;
+            let session = self.session(attempt, &frozen, now)?;
+            let key = CallKey {
+                digest: digest.0,
+                session,
+            };
+            let found = self.0.store.find(tenant, &key, millis(now)).await;
             let Some((row, decisions)) = found.map_err(unavailable)? else {
-                match self.ask(tenant, digest, &frozen, now).await {
+                match self.ask(tenant, key, &frozen, now).await {
                     Asked::Answer(denial) => return Err(denial),
                     Asked::Decided => {}
                     Asked::InUse(id) => self.end_of_use(tenant, digest, id).await?,
@@ -336,33 +345,24 @@ impl Approvals {
         (call, frozen, attempt): (&Arc<Call>, &FrozenCall, &dyn Attempt),
         now: SystemTime,
     ) -> Result<Taking, Denial> {
+        if let Some(begins_in) = not_yet(row, now) {
+            let id = Arc::clone(&row.id);
+            return Err(Denial::NotYet { id, begins_in });
+        }
         let before = self.opened(row);
-        if let Err((code, message)) = self.still_holds(row, before.as_ref(), decisions, frozen) {
+        let approved = self.approved(row, before.as_ref(), decisions, frozen);
+        let holds = match self.still_holds(row, before.as_ref(), decisions, frozen) {
+            Ok(()) => {
+                let now = (frozen, attempt.evaluate(&approved));
+                self.last_word(row, before.as_ref(), decisions, now)?
+            }
+            Err(changed) => Err(changed),
+        };
+        if let Err((code, message)) = holds {
             self.finish(row, None, (code, &message))
                 .await
                 .map_err(unavailable)?;
             return Ok(Taking::Revoked);
-        }
-        let approved = self.approved(row, before.as_ref(), decisions, frozen);
-        let more = match attempt.evaluate(&approved) {
-            LastWord::Allow => None,
-            LastWord::Approve(requirement) => Some(requirement),
-            LastWord::Deny => return Err(Denial::Policy),
-        };
-        if let Some(requirement) = more.filter(|more| **more != frozen.requirement) {
-            let outline = frozen.clone().outline();
-            let stricter = FrozenCall {
-                requirement: *requirement,
-                ..outline
-            };
-            if let Err((code, message)) =
-                self.meets_terms(row, before.as_ref(), decisions, &stricter)
-            {
-                self.finish(row, None, (code, &message))
-                    .await
-                    .map_err(unavailable)?;
-                return Ok(Taking::Revoked);
-            }
         }
         // What the log lacks did not happen: it is written by the next look.
         let has_request = row.recorded & REQUEST_RECORDED != 0;
@@ -374,9 +374,16 @@ impl Approvals {
         let no_randomness = || Denial::Unavailable("no random bytes".into());
         let use_id = random_id("au_").ok_or_else(no_randomness)?;
         let decision_id = call.id.as_str();
+        let session = self.session(attempt, frozen, now)?;
         let (tenant, store) = (&row.tenant, &self.0.store);
         let taken = store
-            .consume(tenant, &row.id, &use_id, decision_id, millis(now))
+            .consume(
+                tenant,
+                &row.id,
+                (&use_id, decision_id),
+                session,
+                millis(now),
+            )
             .await
             .map_err(unavailable)?;
         let Some((taken, before)) = taken.zip(before) else {
@@ -392,16 +399,35 @@ impl Approvals {
         Ok(Taking::Taken(used))
     }
 
+    /// Number of the call's session, if anything is bound to it, or is to be.
+    fn session(
+        &self,
+        attempt: &dyn Attempt,
+        frozen: &FrozenCall,
+        now: SystemTime,
+    ) -> Result<Option<GrantSession>, Denial> {
+        let session = attempt.session();
+        let known = |session| match frozen.requirement.is_session_bound {
+            true => self.0.bound.enter(session, now),
+            false => self.0.bound.find(session, now),
+        };
+        let number = session.as_ref().and_then(known);
+        if frozen.requirement.is_session_bound && number.is_none() {
+            return Err(Denial::Unavailable("the session has ended".into()));
+        }
+        Ok(number)
+    }
+
     /// Adds a request.
     async fn ask(
         &self,
         tenant: &Tenant,
-        digest: CallDigest,
+        key: CallKey,
         frozen: &FrozenCall,
         now: SystemTime,
     ) -> Asked {
         let settings = self.settings();
-        let row = match self.row(tenant, digest, frozen, now) {
+        let row = match self.row(tenant, key, frozen, now) {
             Ok(row) => row,
             Err(denial) => return Asked::Answer(denial),
         };
@@ -445,7 +471,7 @@ impl Approvals {
     fn row(
         &self,
         tenant: &Tenant,
-        digest: CallDigest,
+        call: CallKey,
         frozen: &FrozenCall,
         now: SystemTime,
     ) -> Result<ApprovalRow, Denial> {
@@ -463,13 +489,15 @@ impl Approvals {
         Ok(ApprovalRow {
             tenant: tenant.clone(),
             id: id.into(),
-            digest: digest.0,
+            digest: call.digest,
             caller: CallDigest::of_caller(&key, tenant, frozen),
             state: ApprovalState::Pending,
             created_ms,
             expires_ms: created_ms.saturating_add(requirement.ttl_s.saturating_mul(1000)),
             decided_ms: None,
             usable_until_ms: None,
+            not_before_ms: requirement.not_before_ms(),
+            session: call.session.filter(|_| requirement.is_session_bound),
             uses_left: requirement.uses,
             cooldown_until_ms: None,
             end: None,
@@ -488,6 +516,13 @@ impl Approvals {
 
 pub(crate) fn unavailable(error: DatabaseError) -> Denial {
     Denial::Unavailable(error.into())
+}
+
+/// Time until an approval may be used, when that has not come.
+fn not_yet(row: &ApprovalRow, now: SystemTime) -> Option<Duration> {
+    let begins_ms = row.not_before_ms.unwrap_or_default();
+    let left = begins_ms.saturating_sub(millis(now));
+    (left > 0).then(|| Duration::from_millis(left))
 }
 
 fn denied(row: &ApprovalRow, now: SystemTime) -> Denial {

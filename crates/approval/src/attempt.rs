@@ -2,7 +2,7 @@
 
 use keepgate_call::Approved;
 
-use crate::Requirement;
+use crate::{CallSession, Requirement};
 
 /// The last word of policy on a call that has an approval, asked before the approval is used.
 #[derive(Debug)]
@@ -19,11 +19,18 @@ pub enum LastWord {
 pub trait Attempt: Sync {
     /// Evaluates policy once more, with the approval that the call is about to use.
     fn evaluate(&self, approved: &Approved) -> LastWord;
+
+    /// Its session, which a grant may be bound to.
+    fn session(&self) -> Option<CallSession>;
 }
 
 #[cfg(test)]
 impl Attempt for () {
     fn evaluate(&self, _approved: &Approved) -> LastWord {
         LastWord::Allow
+    }
+
+    fn session(&self) -> Option<CallSession> {
+        None
     }
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use keepgate_call::Tenant;
 use keepgate_store::approvals::{ApprovalState, DatabaseError, Decided, DecisionRow, Terms};
 
-use crate::{Approvals, Ineligible, Person, View, approvals::millis, eligibility};
+use crate::{Approvals, Ineligible, Person, Requirement, View, approvals::millis, eligibility};
 
 /// Time an operator waits for the store and the audit log.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -45,6 +45,14 @@ pub enum DecideError {
         "what you were shown is not what waits: look again, and send the `shown` of what you see"
     )]
     NotShown,
+    /// A yes of now could not be used.
+    #[error(
+        "a yes of now would end before the window begins in which it may be used: decide later"
+    )]
+    TooEarly,
+    /// The window is over.
+    #[error("the window in which it may be used is over")]
+    WindowOver,
     /// The reason is missing, too long or has control characters.
     #[error("a reason of 1 to {MAX_REASON} bytes without control characters is needed")]
     Reason,
@@ -141,8 +149,12 @@ impl Approvals {
         }
         let now = self.now();
         decision.decided_ms = millis(now);
+        if decision.approves {
+            check_window(&frozen.requirement, decision.decided_ms)?;
+        }
+        let until_ms = frozen.requirement.usable_until_ms(decision.decided_ms);
         let terms = Terms {
-            valid_ms: frozen.requirement.valid_for_s.saturating_mul(1000),
+            valid_ms: until_ms.saturating_sub(decision.decided_ms),
             cooldown_ms: u64::try_from(settings.cooldown.as_millis()).unwrap_or(u64::MAX),
         };
         let (approvals, call) = (self.clone(), Arc::clone(&frozen));
@@ -207,6 +219,18 @@ impl Approvals {
         let found = self.0.store.get(tenant, id).await?;
         let (row, decisions) = found.ok_or(DecideError::Unknown)?;
         Ok(self.view(&row, &decisions))
+    }
+}
+
+/// Whether a yes of now could be used at all.
+fn check_window(requirement: &Requirement, now_ms: u64) -> Result<(), DecideError> {
+    let until_ms = requirement.usable_until_ms(now_ms);
+    if until_ms <= now_ms {
+        return Err(DecideError::WindowOver);
+    }
+    match requirement.not_before_ms() {
+        Some(not_before_ms) if until_ms <= not_before_ms => Err(DecideError::TooEarly),
+        Some(_) | None => Ok(()),
     }
 }
 

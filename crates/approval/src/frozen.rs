@@ -86,16 +86,67 @@ pub struct Requirement {
     pub ttl_s: u64,
     /// Seconds a yes may be used.
     pub valid_for_s: u64,
+    /// Whether a yes is for the session alone that it was asked in. Not written where it is not: so it is with all that came later.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_session_bound: bool,
+    /// Window in which a yes may be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<GrantWindow>,
     /// Risk the rule names.
     pub risk: Risk,
     /// Revision of the policy.
     pub policy: Arc<str>,
 }
 
+/// Window in which a yes may be used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrantWindow {
+    /// The first second, of Unix time.
+    pub not_before_s: u64,
+    /// The first second after it; 0 when there is none to come.
+    pub until_s: u64,
+    /// As the rules name it.
+    pub text: Box<str>,
+}
+
+impl GrantWindow {
+    /// Whether it is open.
+    pub(crate) fn is_open(&self, now_ms: u64) -> bool {
+        (self.not_before_s..self.until_s).contains(&(now_ms / 1000))
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
 impl Requirement {
+    /// End of the use of a yes that is given now, in milliseconds of Unix time.
+    pub(crate) fn usable_until_ms(&self, now_ms: u64) -> u64 {
+        let end = now_ms.saturating_add(self.valid_for_s.saturating_mul(1000));
+        let window = self.window.as_ref();
+        window.map_or(end, |window| end.min(window.until_s.saturating_mul(1000)))
+    }
+
+    /// Begin of its use, where it has one.
+    pub(crate) fn not_before_ms(&self) -> Option<u64> {
+        let window = self
+            .window
+            .as_ref()
+            .filter(|window| window.not_before_s > 0);
+        window.map(|window| window.not_before_s.saturating_mul(1000))
+    }
+
     /// Kind of the grant, as policy names it.
     pub fn kind(&self) -> &'static str {
-        if self.uses > 1 { "uses" } else { "once" }
+        match self.uses {
+            _ if self.window.is_some() => "window",
+            _ if self.is_session_bound => "session",
+            0 | 1 => "once",
+            2.. => "uses",
+        }
     }
 }
 
@@ -208,6 +259,8 @@ pub(crate) mod tests {
                 uses: 1,
                 ttl_s: 900,
                 valid_for_s: 900,
+                is_session_bound: false,
+                window: None,
                 risk: Risk::High,
                 policy: "r1".into(),
             },

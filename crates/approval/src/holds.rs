@@ -6,7 +6,7 @@ use keepgate_call::Approved;
 use keepgate_store::approvals::{ApprovalRow, DecisionRow};
 
 use crate::{
-    Approvals, FrozenCall, Person, Settings,
+    Approvals, Denial, FrozenCall, LastWord, Person, Settings,
     approvals::{millis, moment},
     eligibility,
 };
@@ -60,6 +60,18 @@ impl Approvals {
         let Some(before) = before else {
             return Err(("key_lost", String::new()));
         };
+        // Bound by the terms of then is checked by the store.
+        let (then, now) = (&before.requirement, &frozen.requirement);
+        if now.is_session_bound && !then.is_session_bound {
+            let message = "policy grants it for one session now";
+            return Err(("terms_changed", message.to_owned()));
+        }
+        let now_ms = millis(self.now());
+        let windows = [&then.window, &now.window];
+        if !windows.into_iter().flatten().all(|it| it.is_open(now_ms)) {
+            let message = "policy has another window now";
+            return Err(("terms_changed", message.to_owned()));
+        }
         let settings = self.settings();
         // Uses and time by the terms of now, too: those of then are in the row.
         let now_allows = &frozen.requirement;
@@ -77,6 +89,31 @@ impl Approvals {
             Ok(())
         } else {
             Err(("approver_ineligible", String::new()))
+        }
+    }
+
+    /// Whether an approval meets what policy answers when it has seen it.
+    ///
+    /// # Errors
+    /// [`Denial::Policy`] when policy denies the call.
+    pub(crate) fn last_word(
+        &self,
+        row: &ApprovalRow,
+        before: Option<&FrozenCall>,
+        decisions: &[DecisionRow],
+        (frozen, word): (&FrozenCall, LastWord),
+    ) -> Result<Result<(), Changed>, Denial> {
+        match word {
+            LastWord::Allow => Ok(Ok(())),
+            LastWord::Deny => Err(Denial::Policy),
+            LastWord::Approve(requirement) if *requirement == frozen.requirement => Ok(Ok(())),
+            LastWord::Approve(requirement) => {
+                let stricter = FrozenCall {
+                    requirement: *requirement,
+                    ..frozen.clone().outline()
+                };
+                Ok(self.meets_terms(row, before, decisions, &stricter))
+            }
         }
     }
 

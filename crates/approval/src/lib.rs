@@ -7,6 +7,7 @@
 
 mod approvals;
 mod attempt;
+mod bound;
 mod decide;
 mod digest;
 mod eligibility;
@@ -27,10 +28,11 @@ mod waiters;
 
 pub use approvals::{Approvals, Surroundings};
 pub use attempt::{Attempt, LastWord};
+pub use bound::CallSession;
 pub use decide::{DecideError, Verdict};
 pub use digest::CallDigest;
 pub use eligibility::{Ineligible, Person};
-pub use frozen::{Destination, Duty, FrozenCall, FrozenCaller, Requirement, Risk};
+pub use frozen::{Destination, Duty, FrozenCall, FrozenCaller, GrantWindow, Requirement, Risk};
 pub use key::{KeyError, StoreKey};
 pub use link::{ConsoleUrl, push_encoded, without_default_port};
 pub use outcome::{Denial, HeldEnd, Use};

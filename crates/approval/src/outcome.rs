@@ -42,6 +42,13 @@ pub enum Denial {
         /// The end.
         end: HeldEnd,
     },
+    /// Somebody has agreed, and the window in which it may be used has not begun.
+    NotYet {
+        /// Id of the request.
+        id: Arc<str>,
+        /// Time until it begins.
+        begins_in: Duration,
+    },
     /// Policy denies the call, which an approval is there for.
     Policy,
     /// A limit is reached, named by its key.

@@ -78,7 +78,9 @@ pub enum Unrelated {
 impl Settings {
     /// Longest time a request may wait.
     pub const MAX_TTL: Duration = Duration::from_secs(24 * 60 * 60);
-    /// Longest time a yes may be used.
+    /// Longest time until the end of a window.
+    pub const MAX_WINDOW: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+    /// Longest time a yes may be used, but for one with a window.
     pub const MAX_VALID_FOR: Duration = Duration::from_secs(8 * 60 * 60);
     /// Open requests of one tenant: some megabytes for whoever looks through them.
     pub const MAX_PENDING: u32 = 10_000;

@@ -57,6 +57,7 @@ impl Approvals {
             self.record_late(tenant).await?;
             self.expire(tenant).await?;
         }
+        self.end_with_sessions(&tenants).await?;
         self.void().await?;
         let minute = millis(self.now()) / 60_000;
         if self.0.pruned_minute.swap(minute, Ordering::Relaxed) != minute {

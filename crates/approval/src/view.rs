@@ -29,6 +29,8 @@ pub struct View {
     pub expires_at: String,
     /// Time of the decision.
     pub decided_at: Option<String>,
+    /// Begin of its use, where that is later than the decision.
+    pub usable_from: Option<String>,
     /// End of its use.
     pub usable_until: Option<String>,
     /// Uses that are left.
@@ -124,6 +126,7 @@ impl Approvals {
             created_at: time(row.created_ms),
             expires_at: time(row.expires_ms),
             decided_at: row.decided_ms.map(time),
+            usable_from: row.not_before_ms.map(time),
             usable_until: row.usable_until_ms.map(time),
             uses_left: row.uses_left,
             shown: call.as_ref().map(FrozenCall::shown),

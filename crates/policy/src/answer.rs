@@ -12,6 +12,7 @@ use regorus::Value;
 use regorus::value::Object;
 
 use crate::decision::{Approval, ApprovalDuty, Reason, Risk};
+use crate::window::Window;
 
 /// Most reasons that are reported.
 const MAX_REASONS: usize = 16;
@@ -121,6 +122,16 @@ pub(crate) fn approval(set: &Value) -> Result<(Approval, Vec<Reason>), Odd> {
     Ok((joined.unwrap_or_else(plain_terms), reasons))
 }
 
+/// Keys of a grant.
+const GRANT_KEYS: &[&str] = &[
+    "kind",
+    "uses",
+    "valid_for",
+    "not_before",
+    "until",
+    "timezone",
+];
+
 /// Keys of an `approve` entry.
 pub(crate) const APPROVE_KEYS: &[&str] = &[
     "code",
@@ -163,8 +174,7 @@ fn terms(object: &Object) -> Result<Approval, Odd> {
     terms.ttl = field(object, "ttl").map(period).transpose()?;
     terms.is_default_ttl = terms.ttl.is_none();
     if let Some(grant) = field(object, "grant") {
-        (terms.uses, terms.valid_for) = grant_of(grant)?;
-        terms.is_default_valid_for = terms.valid_for.is_none();
+        grant_of(grant, &mut terms)?;
     }
     terms.risk = match field(object, "risk") {
         None => Risk::High,
@@ -185,24 +195,47 @@ fn terms(object: &Object) -> Result<Approval, Odd> {
     Ok(terms)
 }
 
-/// Uses of a yes, and the time it may be used: `{"kind": "once"}` or `{"kind": "uses", "uses": 5}`, each with `valid_for`.
-fn grant_of(grant: &Value) -> Result<(u32, Option<Duration>), Odd> {
+/// Uses of a yes, and the time it may be used: `once`, `uses` with their number, `session` and `window`, each with `valid_for`.
+fn grant_of(grant: &Value, terms: &mut Approval) -> Result<(), Odd> {
     let Value::Object(grant) = grant else {
         return Err("`grant` is no object");
     };
-    only(grant, &["kind", "uses", "valid_for"])?;
-    let uses = match (field(grant, "kind"), field(grant, "uses")) {
-        (Some(Value::String(kind)), None) if **kind == *"once" => 1,
-        (Some(Value::String(kind)), Some(uses)) if **kind == *"uses" => match uses.as_u64() {
-            Ok(uses @ 1..=MAX_USES) => u32::try_from(uses).unwrap_or(1),
-            Ok(_) | Err(_) => return Err("`uses` is out of range"),
-        },
-        (Some(_) | None, _) => {
-            return Err("`kind` is neither once nor uses, or `uses` does not fit it");
-        }
+    only(grant, GRANT_KEYS)?;
+    let uses = match field(grant, "uses").map(Value::as_u64) {
+        None => None,
+        Some(Ok(uses @ 1..=MAX_USES)) => Some(u32::try_from(uses).unwrap_or(1)),
+        Some(Ok(_) | Err(_)) => return Err("`uses` is out of range"),
     };
-    let valid_for = field(grant, "valid_for").map(period).transpose()?;
-    Ok((uses, valid_for))
+    let kind = match field(grant, "kind") {
+        Some(Value::String(kind)) => &**kind,
+        Some(_) | None => return Err("a grant has no `kind`"),
+    };
+    terms.valid_for = field(grant, "valid_for").map(period).transpose()?;
+    let (has_end, default_uses) = match (kind, uses) {
+        ("once", None) | ("uses", Some(_)) => (false, 1),
+        // A session has many calls; a window bounds the time, not their number.
+        ("session", _) => (true, u32::try_from(MAX_USES).unwrap_or(1)),
+        ("window", _) => (true, 1),
+        (_, _) => return Err("`kind` is not one of a grant, or `uses` does not fit it"),
+    };
+    terms.uses = uses.unwrap_or(default_uses);
+    terms.is_session_bound = kind == "session";
+    terms.is_default_valid_for = terms.valid_for.is_none() && !has_end;
+    let text = |key| match field(grant, key) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err("a time of a window is no text"),
+    };
+    let edges = (text("not_before")?, text("until")?, text("timezone")?);
+    match (kind, edges) {
+        ("window", (not_before, Some(until), zone)) => {
+            terms.windows = vec![Window::parse(not_before, until, zone)?];
+            Ok(())
+        }
+        ("window", (_, None, _)) => Err("a window has no `until`"),
+        (_, (None, None, None)) => Ok(()),
+        (_, _) => Err("`not_before`, `until` and `timezone` are of windows"),
+    }
 }
 
 fn entries(set: &Value) -> Result<&regorus::value::Set, Odd> {

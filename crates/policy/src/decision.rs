@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::obligations::Obligations;
+use crate::window::Window;
 
 /// The answer to one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +55,10 @@ pub struct Approval {
     pub valid_for: Option<Duration>,
     /// Whether a rule named no such time: then the default is the longest.
     pub is_default_valid_for: bool,
+    /// Whether a yes is for the session alone that it was asked in.
+    pub is_session_bound: bool,
+    /// Windows in which a yes may be used, sorted, without repetition: in all of them at once.
+    pub windows: Vec<Window>,
     /// Risk of the call.
     pub risk: Risk,
 }
@@ -104,6 +109,10 @@ impl Approval {
         self.uses = self.uses.min(other.uses);
         self.valid_for = shorter(self.valid_for, other.valid_for);
         self.is_default_valid_for |= other.is_default_valid_for;
+        self.is_session_bound |= other.is_session_bound;
+        self.windows.extend(other.windows.iter().cloned());
+        self.windows.sort();
+        self.windows.dedup();
         self.risk = self.risk.max(other.risk);
     }
 }
@@ -111,17 +120,43 @@ impl Approval {
 impl Approval {
     /// Time the request stays open, where `default` is the operator's.
     pub fn ttl_or(&self, default: Duration) -> Duration {
-        limited(self.ttl, self.is_default_ttl, default)
+        limited(self.ttl, self.is_default_ttl, (default, default))
     }
 
-    /// Time a yes may be used, where `default` is the operator's.
-    pub fn valid_for_or(&self, default: Duration) -> Duration {
-        limited(self.valid_for, self.is_default_valid_for, default)
+    /// Time a yes may be used, where `default` is the operator's, and `longest` that of a grant with an end of its own.
+    pub fn valid_for_or(&self, default: Duration, longest: Duration) -> Duration {
+        let longest = longest.max(default);
+        limited(
+            self.valid_for,
+            self.is_default_valid_for,
+            (default, longest),
+        )
+    }
+
+    /// The window in which a yes may be used, in seconds of Unix time: the one that is open, else the next; none where no rule
+    /// names one.
+    ///
+    /// # Errors
+    /// [`NoWindow`] when there is none to come.
+    pub fn window(&self, now_s: u64) -> Result<Option<(u64, u64)>, NoWindow> {
+        if self.windows.is_empty() {
+            return Ok(None);
+        }
+        Window::meet(&self.windows, now_s).map(Some).ok_or(NoWindow)
     }
 }
 
-fn limited(time: Option<Duration>, is_default: bool, default: Duration) -> Duration {
-    let time = time.unwrap_or(default);
+/// The window of an approval is over, its windows do not meet, or the next is too far ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no window in which this may be used is to come")]
+pub struct NoWindow;
+
+fn limited(
+    time: Option<Duration>,
+    is_default: bool,
+    (default, longest): (Duration, Duration),
+) -> Duration {
+    let time = time.unwrap_or(if is_default { default } else { longest });
     if is_default { time.min(default) } else { time }
 }
 
@@ -157,6 +192,9 @@ impl Reason {
     pub const POLICY_INVALID_RESULT: &'static str = "policy_invalid_result";
     /// A rule asked for an obligation that cannot be carried out.
     pub const OBLIGATION_UNSUPPORTED: &'static str = "obligation_unsupported";
+
+    /// No window in which an approval may be used is to come.
+    pub const NO_WINDOW: &'static str = "no_window";
 
     /// The method is part of the protocol's own working and is not judged.
     pub const PROTOCOL: &'static str = "protocol";
@@ -211,26 +249,59 @@ mod tests {
         let time = || proptest::option::of((1..100_u64).prop_map(Duration::from_secs));
         let risk = prop_oneof![Just(Risk::Low), Just(Risk::High)];
         let steps = 1..3_u32;
-        (approvers, 1..4_u32, time(), 1..5_u32, time(), risk, steps).prop_map(
-            |(approvers, quorum, ttl, uses, valid_for, risk, step)| {
-                let approvers: Vec<Arc<str>> = approvers.into_iter().map(Into::into).collect();
-                Approval {
-                    duties: vec![ApprovalDuty {
-                        step,
-                        approvers: approvers.clone(),
-                        quorum,
-                    }],
+        let grant = (
+            any::<bool>(),
+            any::<bool>(),
+            proptest::option::of(windows()),
+        );
+        (
+            approvers,
+            1..4_u32,
+            time(),
+            1..5_u32,
+            time(),
+            risk,
+            steps,
+            grant,
+        )
+            .prop_map(
+                |(
                     approvers,
                     quorum,
-                    is_default_ttl: ttl.is_none(),
                     ttl,
                     uses,
-                    is_default_valid_for: valid_for.is_none(),
                     valid_for,
                     risk,
-                }
-            },
-        )
+                    step,
+                    (has_end, bound, window),
+                )| {
+                    let approvers: Vec<Arc<str>> = approvers.into_iter().map(Into::into).collect();
+                    Approval {
+                        duties: vec![ApprovalDuty {
+                            step,
+                            approvers: approvers.clone(),
+                            quorum,
+                        }],
+                        approvers,
+                        quorum,
+                        is_default_ttl: ttl.is_none(),
+                        ttl,
+                        uses,
+                        is_default_valid_for: valid_for.is_none() && !has_end,
+                        valid_for,
+                        is_session_bound: bound,
+                        windows: window.into_iter().collect(),
+                        risk,
+                    }
+                },
+            )
+    }
+
+    fn windows() -> impl Strategy<Value = Window> {
+        (0..90_u64, 1..90_u64).prop_map(|(from, long)| Window::Fixed {
+            not_before_s: from,
+            until_s: from + long,
+        })
     }
 
     proptest! {
@@ -246,7 +317,17 @@ mod tests {
                 prop_assert!(joined.risk >= one.risk);
                 let default = Duration::from_secs(50);
                 prop_assert!(joined.ttl_or(default) <= one.ttl_or(default));
-                prop_assert!(joined.valid_for_or(default) <= one.valid_for_or(default));
+                prop_assert!(joined.valid_for_or(default, 2 * default) <= one.valid_for_or(default, 2 * default));
+                prop_assert!(joined.is_session_bound >= one.is_session_bound);
+                // At no time may the joined one be used, and this one not.
+                for now in 0..200 {
+                    let is_open = |terms: &Approval| match terms.window(now) {
+                        Ok(Some((from, to))) => from <= now && now < to,
+                        Ok(None) => true,
+                        Err(NoWindow) => false,
+                    };
+                    prop_assert!(!is_open(&joined) || is_open(one), "{now}");
+                }
             }
         }
     }

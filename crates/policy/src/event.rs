@@ -250,6 +250,14 @@ pub(crate) fn result(decision: &Decision) -> Value {
         if let Some(valid_for) = approval.valid_for {
             members.value("valid_for_s", Value::from(valid_for.as_secs()));
         }
+        if approval.is_session_bound {
+            members.value("session_bound", Value::Bool(true));
+        }
+        if !approval.windows.is_empty() {
+            let windows = approval.windows.iter();
+            let windows = windows.map(|window| Value::from(window.to_string()));
+            members.value("windows", Value::from(windows.collect::<Vec<_>>()));
+        }
         if approval.risk == Risk::Low {
             members.text("risk", approval.risk.as_str());
         }

@@ -170,8 +170,15 @@ fn summary(decision: &Decision, layers: &[LayerReport]) -> String {
                 0 | 1 => String::new(),
                 more => format!(" in {more} steps"),
             };
+            let session = if approval.is_session_bound {
+                " for this session"
+            } else {
+                ""
+            };
+            let windows = approval.windows.iter();
+            let windows: String = windows.map(|window| format!(", {window}")).collect();
             let places = places(layers, &["approve"]);
-            format!("Needs {how_many}{who}{steps}: {reasons}{places}")
+            format!("Needs {how_many}{who}{steps}{session}{windows}: {reasons}{places}")
         }
         Effect::Deny => {
             let first = decision.reasons.first();

@@ -40,8 +40,9 @@ mod settings;
 mod shadow;
 mod shadow_mode;
 mod sources;
+mod window;
 
-pub use decision::{Approval, ApprovalDuty, Decision, Effect, Reason, Risk, Visible};
+pub use decision::{Approval, ApprovalDuty, Decision, Effect, NoWindow, Reason, Risk, Visible};
 pub use event::{EventWriter, Judged, Labels, TraceIds, Written};
 pub use explain::{
     ExplainError, Explanation, FailedAt, InvalidInput, LayerReport, Looked, Outcome, RuleReport,
@@ -65,6 +66,7 @@ pub use recorded::Recorded;
 pub use settings::Settings;
 pub use shadow_mode::{Beside, OtherList, Shadow, Would};
 pub use sources::{Source, Sources};
+pub use window::Window;
 
 /// The decision log's file in the state directory.
 pub const DECISION_FILE: &str = "decisions.jsonl";

@@ -49,7 +49,7 @@ mod examples {
             ..Options::default()
         };
         let policies = policies();
-        assert_eq!(policies.len(), 12);
+        assert_eq!(policies.len(), 15);
         for folder in policies {
             let name = folder.display();
             let report = runner::run(std::slice::from_ref(&folder), &options)

@@ -27,8 +27,8 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use self::database::Database;
 pub use self::model::{
-    ActiveKey, ApprovalEnd, ApprovalRow, ApprovalState, Caps, Decided, DecisionRow, Doubt,
-    Insertion, PageQuery, Resealed, Terms, Transition,
+    ActiveKey, ApprovalEnd, ApprovalRow, ApprovalState, CallKey, Caps, Decided, DecisionRow, Doubt,
+    GrantSession, Insertion, PageQuery, Resealed, Terms, Transition,
 };
 use crate::locked;
 pub use crate::sql::DatabaseError;
@@ -160,11 +160,11 @@ impl ApprovalStore {
     pub async fn find(
         &self,
         tenant: &Tenant,
-        digest: &[u8; 32],
+        call: &CallKey,
         now_ms: u64,
     ) -> Result<Option<(ApprovalRow, Vec<DecisionRow>)>, DatabaseError> {
-        let (tenant, digest) = (tenant.clone(), *digest);
-        self.run_soon(move |it| Box::pin(async move { it.find(&tenant, &digest, now_ms).await }))
+        let (tenant, call) = (tenant.clone(), *call);
+        self.run_soon(move |it| Box::pin(async move { it.find(&tenant, &call, now_ms).await }))
             .await
     }
 
@@ -257,8 +257,8 @@ impl ApprovalStore {
         &self,
         tenant: &Tenant,
         id: &str,
-        use_id: &str,
-        decision_id: &str,
+        (use_id, decision_id): (&str, &str),
+        session: Option<GrantSession>,
         now_ms: u64,
     ) -> Result<Option<TakenUse>, DatabaseError> {
         let (id, decision_id): (Box<str>, Box<str>) = (id.into(), decision_id.into());
@@ -267,7 +267,7 @@ impl ApprovalStore {
         self.run_soon(move |it| {
             Box::pin(async move {
                 let taken = it
-                    .consume(&tenant, &id, &use_id, &decision_id, now_ms)
+                    .consume(&tenant, &id, (&use_id, &decision_id), session, now_ms)
                     .await;
                 if taken.is_err() {
                     let mut loose = locked(&loose);
@@ -364,6 +364,20 @@ impl ApprovalStore {
     ) -> Result<Vec<ApprovalRow>, DatabaseError> {
         let (tenant, after): (_, Box<str>) = (tenant.clone(), after.into());
         self.run(move |it| Box::pin(async move { it.open_rows(&tenant, &after, limit).await }))
+            .await
+    }
+
+    /// Open requests of a tenant that are bound to sessions, at most `limit`, with these.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn bound(
+        &self,
+        tenant: &Tenant,
+        limit: u32,
+    ) -> Result<Vec<(Arc<str>, GrantSession)>, DatabaseError> {
+        let tenant = tenant.clone();
+        self.run(move |it| Box::pin(async move { it.bound(&tenant, limit).await }))
             .await
     }
 

@@ -588,6 +588,7 @@ async fn of_many_retries_at_once_one_is_made() {
 }
 
 mod attempts;
+mod grants;
 mod held;
 mod keys;
 mod races;

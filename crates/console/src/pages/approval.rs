@@ -1,6 +1,9 @@
 //! One approval: everything that would be sent, who asks, who has decided, and the decision.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use askama::Template;
 use bytes::Bytes;
@@ -312,7 +315,6 @@ pub(super) fn one_line(text: &str) -> String {
 
 /// The button of a yes and the sentence next to it: exactly what the yes is for.
 fn covers(requirement: &Requirement) -> (String, String) {
-    let within = length(requirement.valid_for_s);
     let (button, runs) = match requirement.uses {
         1 => ("Approve once".to_owned(), "run once".to_owned()),
         uses => (
@@ -320,16 +322,32 @@ fn covers(requirement: &Requirement) -> (String, String) {
             format!("run {uses} times"),
         ),
     };
+    let mut button = button;
+    let mut within = format!("within {}", length(requirement.valid_for_s));
+    if let Some(window) = &requirement.window {
+        let time =
+            |seconds: u64| keepgate_store::kill::text(UNIX_EPOCH + Duration::from_secs(seconds));
+        let (from, until) = (time(window.not_before_s), time(window.until_s));
+        button = format!("{button}, in its window");
+        within = match window.not_before_s {
+            0 => format!("until {until} at the latest"),
+            1.. => format!("not before {from}, and until {until} at the latest"),
+        };
+    }
+    if requirement.is_session_bound {
+        button = "Approve for this session".to_owned();
+        within = format!("in this session alone, {within}");
+    }
     let others = "With other arguments it asks again.";
     let is_one_of_several =
         requirement.duties.len() > 1 || requirement.duties.iter().any(|it| it.quorum > 1);
     if is_one_of_several {
         let covers = format!(
-            "Yours is one of several approvals. Once all that are needed are there, this very call may {runs}, within {within} of the last one. {others}"
+            "Yours is one of several approvals. Once all that are needed are there, this very call may {runs}, {within} of the last one. {others}"
         );
         return ("Add my approval".to_owned(), covers);
     }
-    let covers = format!("A yes lets this very call {runs}, within {within}. {others}");
+    let covers = format!("A yes lets this very call {runs}, {within}. {others}");
     (button, covers)
 }
 
@@ -435,6 +453,7 @@ fn identifiers(view: &View) -> Vec<FactLine> {
     add("Requested", Some(&view.created_at));
     add("Waits until", Some(&view.expires_at));
     add("Decided", view.decided_at.as_deref());
+    add("Usable from", view.usable_from.as_deref());
     add("Usable until", view.usable_until.as_deref());
     facts
 }

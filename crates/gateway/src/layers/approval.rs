@@ -11,15 +11,11 @@ mod pending;
 mod release;
 mod rounds;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use keepgate_approval::{
-    Approvals, Denial, Destination, Duty, FrozenCall, FrozenCaller, HeldEnd, Requirement, Risk,
-    Settings as Terms,
+    Approvals, CallSession, Denial, Destination, Duty, FrozenCall, FrozenCaller, GrantWindow,
+    HeldEnd, Requirement, Risk, Settings as Terms,
 };
 use keepgate_call::{ApprovalNote, Call, CallState, Code, Refusal, ServerName, WaitAnswer};
 use keepgate_mcp::{
@@ -28,7 +24,7 @@ use keepgate_mcp::{
     message::{Message, Request},
     method::{Method, Subject},
 };
-use keepgate_policy::{self as policy, Approval, Decision, Effect, ToolFacts};
+use keepgate_policy::{self as policy, Approval, Decision, Effect, Reason, ToolFacts};
 
 pub use self::release::Release;
 use self::{
@@ -60,6 +56,8 @@ pub struct RequireApproval {
     references: BTreeMap<ServerName, Arc<[Arc<str>]>>,
     destinations: BTreeMap<ServerName, Arc<Destination>>,
     places: ServerPlaces,
+    /// Time a session lives after its last call.
+    idle: Duration,
 }
 
 /// A call that may be made. Only this file makes one.
@@ -91,6 +89,7 @@ impl RequireApproval {
             references: settings.references(),
             destinations: destinations(settings),
             places: ServerPlaces::new(settings, &shared.budgets),
+            idle: settings.limits.session_idle,
         }
     }
 
@@ -107,18 +106,23 @@ impl RequireApproval {
         let request = frozen_request(&bound.call).ok_or_else(cannot_ask)?;
         let settings = approvals.settings();
         // Made again after the wait: its arguments may be a megabyte, and a held call has them in its message already.
-        let frozen = || self.freeze(bound, request, decision, terms, &settings);
-        let attempt = ApprovedCall {
-            gate: self,
-            bound,
-            tool,
-            request,
-            before: decision,
-            settings: &settings,
-            outcome: Mutex::default(),
+        let frozen = || {
+            self.freeze(
+                bound,
+                request,
+                decision,
+                terms,
+                (&settings, approvals.now_ms()),
+            )
         };
+        let attempt = ApprovedCall::new(
+            (self, approvals, &settings),
+            (bound, tool, request),
+            decision,
+        );
         let call = &bound.call;
         let first = frozen();
+        has_window(&first.requirement, decision)?;
         let state = self.state(approvals, call, &first, decision).await?;
         let wait = |id| PendingCall {
             gate: self,
@@ -166,15 +170,7 @@ impl RequireApproval {
             }
             entered => entered.map_err(|denial| attempt.denied(denial, WaitAnswer::Plain)),
         };
-        let used = entered?;
-        let last = attempt.decision()?;
-        call.carried.note_approval(used.approval());
-        call.carried.permit(used.approved().clone());
-        // Asked for by the first decision, obliged to by the last.
-        let mut decision = decision.clone();
-        decision.obligations = last.obligations;
-        decision.revision = last.revision;
-        Ok((Release::new(used, &decision), decision))
+        attempt.permitted(entered?)
     }
 
     /// The state of ours that the client has brought back, for this very call.
@@ -201,6 +197,14 @@ impl RequireApproval {
         let own = state.filter(|state| digest.is_some_and(|own| *own.as_bytes() == state.digest));
         let invalid = || refused(Code::RequestStateInvalid, decision);
         own.map(Some).ok_or_else(invalid)
+    }
+
+    /// The session of a call, as grants are bound to it.
+    fn session(&self, bound: &Bound) -> CallSession {
+        match bound.session.session() {
+            Some(session) => CallSession::Opened(session.ended.clone(), (*session.public).into()),
+            None => CallSession::Caller(bound.call.caller.session_key().clone(), self.idle),
+        }
     }
 
     /// Whether policy still has the same terms for a call that was held: else the client's next attempt meets the new ones.
@@ -248,7 +252,7 @@ impl RequireApproval {
         request: &Request,
         decision: &Decision,
         terms: &Approval,
-        defaults: &Terms,
+        (defaults, now_ms): (&Terms, u64),
     ) -> FrozenCall {
         let call = &bound.call;
         let session = bound.session.session();
@@ -273,7 +277,7 @@ impl RequireApproval {
                 let (name, version) = facts.name_and_version();
                 (name.into(), version.into())
             }),
-            requirement: requirement(decision, terms, defaults),
+            requirement: requirement(decision, terms, (defaults, now_ms)),
             decision_id: call.id.as_str().into(),
         }
     }
@@ -352,7 +356,11 @@ fn caller(call: &Call) -> FrozenCaller {
     }
 }
 
-fn requirement(decision: &Decision, terms: &Approval, defaults: &Terms) -> Requirement {
+fn requirement(
+    decision: &Decision,
+    terms: &Approval,
+    (defaults, now_ms): (&Terms, u64),
+) -> Requirement {
     let reasons = decision.reasons.iter();
     let duties = terms.duties.iter().map(|duty| Duty {
         approvers: duty.approvers.clone(),
@@ -360,7 +368,11 @@ fn requirement(decision: &Decision, terms: &Approval, defaults: &Terms) -> Requi
         step: duty.step,
     });
     let ttl = terms.ttl_or(defaults.ttl).min(Terms::MAX_TTL);
-    let valid_for = terms.valid_for_or(defaults.valid_for);
+    let longest = match terms.windows.is_empty() {
+        true => Terms::MAX_VALID_FOR,
+        false => Terms::MAX_WINDOW,
+    };
+    let valid_for = terms.valid_for_or(defaults.valid_for, longest);
     Requirement {
         reasons: reasons
             .map(|reason| (Arc::clone(&reason.code), Arc::clone(&reason.message)))
@@ -368,13 +380,42 @@ fn requirement(decision: &Decision, terms: &Approval, defaults: &Terms) -> Requi
         duties: duties.collect(),
         uses: terms.uses,
         ttl_s: ttl.as_secs(),
-        valid_for_s: valid_for.min(Terms::MAX_VALID_FOR).as_secs(),
+        valid_for_s: valid_for.min(longest).as_secs(),
+        is_session_bound: terms.is_session_bound,
+        window: window(terms, now_ms),
         risk: match terms.risk {
             policy::Risk::Low => Risk::Low,
             policy::Risk::High => Risk::High,
         },
         policy: Arc::clone(&decision.revision),
     }
+}
+
+/// Whether an approval could be used at all.
+fn has_window(requirement: &Requirement, decision: &Decision) -> Result<(), Refusal> {
+    if requirement
+        .window
+        .as_ref()
+        .is_none_or(|window| window.until_s > 0)
+    {
+        return Ok(());
+    }
+    let mut refusal = refused(Code::PolicyDenied, decision);
+    let message = "no window in which this may be approved is to come";
+    refusal.reasons = vec![(Reason::NO_WINDOW.into(), message.into())];
+    Err(refusal)
+}
+
+/// The window in which an approval may be used; an empty one where none is to come.
+fn window(terms: &Approval, now_ms: u64) -> Option<GrantWindow> {
+    let found = terms.window(now_ms / 1000);
+    let (not_before_s, until_s) = found.unwrap_or(Some((0, 0)))?;
+    let names = terms.windows.iter().map(ToString::to_string);
+    Some(GrantWindow {
+        not_before_s,
+        until_s,
+        text: names.collect::<Vec<_>>().join(", and ").into(),
+    })
 }
 
 /// The refusal of a call that has no approval to use.
@@ -395,6 +436,9 @@ fn denied(denial: Denial, call: &Call, decision: &Decision, answer: WaitAnswer) 
         Denial::Ended { id, end } => {
             call.carried.note_approval(&id);
             ended(&id, end, decision)
+        }
+        Denial::NotYet { id, begins_in } => {
+            noted(Code::ApprovalPending, id, begins_in, WaitAnswer::Plain)
         }
         // The refusal itself is kept by whoever evaluated.
         Denial::Policy => refused(Code::PolicyDenied, decision),
@@ -460,6 +504,9 @@ impl Gate<Judged> for RequireApproval {
 
     async fn pass(&self, judged: Judged) -> Result<Permitted, Refusal> {
         let (bound, tool, decision) = judged.into_parts();
+        if let Some(approvals) = &self.approvals {
+            approvals.note_call(|| self.session(&bound));
+        }
         let (release, decision) = match &decision.effect {
             Effect::Allow => (None, decision),
             // Boxed: most calls need none of it, and their futures are moved often.

@@ -118,6 +118,35 @@ fn questions_join() {
 }
 
 #[test]
+fn grants_join_by_the_strictest() {
+    let (approval, _) = approval(&set(
+        r#"[{"code": "a", "grant": {"kind": "session"}},
+            {"code": "b", "grant": {"kind": "window", "not_before": "22:00", "until": "02:00", "timezone": "Europe/Berlin", "uses": 3}},
+            {"code": "c", "grant": {"kind": "uses", "uses": 5, "valid_for": "2h"}}]"#,
+    ))
+    .unwrap();
+    assert!(approval.is_session_bound);
+    assert_eq!((approval.uses, approval.windows.len()), (3, 1));
+    let hours = |count: u64| Duration::from_secs(count * 3600);
+    assert_eq!(approval.valid_for_or(hours(1), hours(8)), hours(2));
+    // A grant with an end of its own has that; one without is as long as the default.
+    let valid_for = |json: &str| {
+        super::approval(&set(json))
+            .unwrap()
+            .0
+            .valid_for_or(hours(1), hours(8))
+    };
+    assert_eq!(
+        valid_for(r#"[{"code": "a", "grant": {"kind": "session"}}]"#),
+        hours(8)
+    );
+    assert_eq!(
+        valid_for(r#"[{"code": "a", "grant": {"kind": "session"}}, "plain"]"#),
+        hours(1)
+    );
+}
+
+#[test]
 fn questions_that_cannot_be_put_are_odd() {
     for json in [
         r#"[{"code": "a", "quorum": 0}]"#,
@@ -139,6 +168,16 @@ fn questions_that_cannot_be_put_are_odd() {
         r#"[{"code": "a", "approvers": "group:x"}]"#,
         r#"[{"code": "a", "approver": ["group:x"]}]"#,
         r#"[{"quorum": 2}]"#,
+        r#"[{"code": "a", "grant": {}}]"#,
+        r#"[{"code": "a", "grant": {"kind": "forever"}}]"#,
+        r#"[{"code": "a", "grant": {"kind": "once", "uses": 2}}]"#,
+        r#"[{"code": "a", "grant": {"kind": "uses"}}]"#,
+        r#"[{"code": "a", "grant": {"kind": "session", "uses": 0}}]"#,
+        r#"[{"code": "a", "grant": {"kind": "session", "until": "2026-12-01T22:00:00Z"}}]"#,
+        r#"[{"code": "a", "grant": {"kind": "window"}}]"#,
+        r#"[{"code": "a", "grant": {"kind": "window", "until": 5}}]"#,
+        r#"[{"code": "a", "grant": {"kind": "window", "until": "soon"}}]"#,
+        r#"[{"code": "a", "grant": {"kind": "window", "until": "02:00", "not_before": "22:00"}}]"#,
     ] {
         assert!(approval(&set(json)).is_err(), "{json}");
     }

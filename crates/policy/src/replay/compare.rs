@@ -101,12 +101,15 @@ impl Compared {
             let duties = approval.get("duties").and_then(Value::as_array);
             duties.cloned().unwrap_or_default()
         };
+        let windows = |approval: &Value| texts(approval.get("windows"));
+        let freed = (before.get("session_bound").is_some() && after.get("session_bound").is_none())
+            || !windows(before).is_subset(&windows(after));
         let kept = duties(after);
         let gone = duties(before).iter().any(|duty| !kept.contains(duty));
         let detail = format!("approval: {before} -> {after}");
         self.note(
             "approval changed",
-            others || fewer || longer || more || gone,
+            others || fewer || longer || more || gone || freed,
             detail,
         );
     }

@@ -7,14 +7,15 @@ use sqlx::{
     Row, SqlStr, Sqlite, SqliteConnection,
     migrate::{Migration, MigrationType, Migrator},
     query::Query,
-    sqlite::SqliteArguments,
+    sqlite::{SqliteArguments, SqliteRow},
 };
 
 use super::rows::{decision, ids, row, rows, small, unsigned};
 use super::statements as sql;
 use super::transaction::begin;
 use super::{
-    ApprovalEnd, ApprovalRow, ApprovalState, Caps, Decided, DecisionRow, FILE, Insertion, Terms,
+    ApprovalEnd, ApprovalRow, ApprovalState, CallKey, Caps, Decided, DecisionRow, FILE,
+    GrantSession, Insertion, Terms,
 };
 use crate::sql::{DatabaseError, connect, failed, inode, integer};
 
@@ -51,8 +52,15 @@ fn migrations() -> Migrator {
         SqlStr::from_static(include_str!("../../migrations/approvals/0003_recorded.sql")),
         false,
     );
+    let grants = Migration::new(
+        4,
+        Cow::Borrowed("grants"),
+        MigrationType::Simple,
+        SqlStr::from_static(include_str!("../../migrations/approvals/0004_grants.sql")),
+        false,
+    );
     Migrator {
-        migrations: Cow::Owned(vec![approvals, sent, recorded]),
+        migrations: Cow::Owned(vec![approvals, sent, recorded, grants]),
         ..Migrator::DEFAULT
     }
 }
@@ -85,10 +93,10 @@ impl Database {
     pub(super) async fn find(
         &mut self,
         tenant: &Tenant,
-        digest: &[u8; 32],
+        call: &CallKey,
         now_ms: u64,
     ) -> Result<Option<(ApprovalRow, Vec<DecisionRow>)>, DatabaseError> {
-        match decisive(&mut self.connection, tenant, digest, now_ms).await? {
+        match decisive(&mut self.connection, tenant, call, now_ms).await? {
             Some(id) => self.get(tenant, &id).await,
             None => Ok(None),
         }
@@ -142,8 +150,7 @@ impl Database {
         let added = add(&mut transaction, row).await?;
         if added == 0 {
             // Its time may be over without anybody having noted it: then the next look expires it.
-            let call = (&row.tenant, &row.digest);
-            let open = id_with(&mut transaction, sql::OPEN_WITH, call).await?;
+            let open = open_with(&mut transaction, row).await?;
             return Ok(open.map_or(Insertion::Full, Insertion::Joined));
         }
         transaction.commit().await.map_err(failed("write to"))?;
@@ -227,8 +234,8 @@ impl Database {
         &mut self,
         tenant: &Tenant,
         id: &str,
-        use_id: &str,
-        decision_id: &str,
+        (use_id, decision_id): (&str, &str),
+        session: Option<GrantSession>,
         now_ms: u64,
     ) -> Result<bool, DatabaseError> {
         self.check().await?;
@@ -237,7 +244,8 @@ impl Database {
         let query = sqlx::query(sql::CONSUME)
             .bind(tenant.as_str())
             .bind(id)
-            .bind(now);
+            .bind(now)
+            .bind(session.as_ref().map(|session| &session[..]));
         let taken = query.fetch_optional(&mut *transaction).await;
         if taken.map_err(failed("write to"))?.is_none() {
             return Ok(false);
@@ -341,15 +349,17 @@ async fn refusal(
     row: &ApprovalRow,
     caps: &Caps,
 ) -> Result<Option<Insertion>, DatabaseError> {
-    let call = (&row.tenant, &row.digest);
-    if let Some(open) = id_with(connection, sql::OPEN_WITH, call).await? {
+    if let Some(open) = open_with(connection, row).await? {
         return Ok(Some(Insertion::Joined(open)));
     }
     // Decided after the caller looked: a request added now would outlive that decision.
-    let decided = decisive(connection, &row.tenant, &row.digest, row.created_ms).await?;
+    let (digest, session) = (row.digest, row.session);
+    let call = CallKey { digest, session };
+    let decided = decisive(connection, &row.tenant, &call, row.created_ms).await?;
     if decided.is_some() {
         return Ok(Some(Insertion::Decided));
     }
+    let call = (&row.tenant, &row.digest);
     if let Some(used) = id_with(connection, sql::IN_USE, call).await? {
         return Ok(Some(Insertion::InUse(used)));
     }
@@ -384,10 +394,26 @@ async fn id_with(
     let query = sqlx::query(statement)
         .bind(tenant.as_str())
         .bind(&digest[..]);
-    let found = query.fetch_optional(connection).await;
-    let id = found
-        .map_err(failed("read"))?
-        .map(|found| found.try_get::<String, _>("id"));
+    id_of(query.fetch_optional(connection).await)
+}
+
+/// The pending request that another one like `row` would join.
+async fn open_with(
+    connection: &mut SqliteConnection,
+    row: &ApprovalRow,
+) -> Result<Option<std::sync::Arc<str>>, DatabaseError> {
+    let query = sqlx::query(sql::OPEN_WITH)
+        .bind(row.tenant.as_str())
+        .bind(&row.digest[..])
+        .bind(row.session.as_ref().map(|session| &session[..]));
+    id_of(query.fetch_optional(connection).await)
+}
+
+fn id_of(
+    found: Result<Option<SqliteRow>, sqlx::Error>,
+) -> Result<Option<std::sync::Arc<str>>, DatabaseError> {
+    let found = found.map_err(failed("read"))?;
+    let id = found.map(|found| found.try_get::<String, _>("id"));
     let id = id.transpose().map_err(failed("understand"))?;
     Ok(id.map(Into::into))
 }
@@ -396,16 +422,14 @@ async fn id_with(
 async fn decisive(
     connection: &mut SqliteConnection,
     tenant: &Tenant,
-    digest: &[u8; 32],
+    call: &CallKey,
     now_ms: u64,
 ) -> Result<Option<String>, DatabaseError> {
-    let now = integer(now_ms);
     let query = sqlx::query(sql::FIND)
         .bind(tenant.as_str())
-        .bind(&digest[..])
-        .bind(now)
-        .bind(now)
-        .bind(now);
+        .bind(&call.digest[..])
+        .bind(integer(now_ms))
+        .bind(call.session.as_ref().map(|session| &session[..]));
     let found = query.fetch_optional(connection).await;
     let id = found
         .map_err(failed("read"))?
@@ -439,7 +463,9 @@ async fn add(connection: &mut SqliteConnection, row: &ApprovalRow) -> Result<u64
         .bind(integer(row.expires_ms))
         .bind(i64::from(row.uses_left))
         .bind(&*row.key_id)
-        .bind(&row.sealed[..]);
+        .bind(&row.sealed[..])
+        .bind(row.not_before_ms.map(integer))
+        .bind(row.session.as_ref().map(|session| &session[..]));
     let added = query.execute(connection).await;
     added
         .map(|added| added.rows_affected())

@@ -64,6 +64,18 @@ impl ApprovalState {
     }
 }
 
+/// Number of a session that grants are bound to: random, and of one process.
+pub type GrantSession = [u8; 16];
+
+/// A call that looks for an approval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallKey {
+    /// Digest of the call.
+    pub digest: [u8; 32],
+    /// Its session, if grants are bound to that.
+    pub session: Option<GrantSession>,
+}
+
 /// A request as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApprovalRow {
@@ -85,6 +97,10 @@ pub struct ApprovalRow {
     pub decided_ms: Option<u64>,
     /// End of its use.
     pub usable_until_ms: Option<u64>,
+    /// Begin of its use, where that is later than the decision.
+    pub not_before_ms: Option<u64>,
+    /// Session it is bound to, where it is bound to one.
+    pub session: Option<GrantSession>,
     /// Uses that are left.
     pub uses_left: u32,
     /// End of the time in which an equal request is denied at once.

@@ -6,11 +6,12 @@ use sqlx::Row;
 use super::{ApprovalStore, statements};
 
 /// The partial index by which each of these finds its rows: by the key of the table it would look through all of a tenant.
-const INDEXES: [(&str, &str); 12] = [
+const INDEXES: [(&str, &str); 13] = [
     ("COUNTS", "approvals_pending_of_caller"),
     ("EXPIRE_PENDING", "approvals_pending"),
     ("EXPIRE_APPROVED", "approvals_approved"),
     ("LIVE", "approvals_live"),
+    ("BOUND", "approvals_of_session"),
     ("UNRECORDED", "approvals_unrecorded"),
     ("UNRECORDED", "approval_decisions_unrecorded"),
     ("UNRECORDED", "approval_uses_unrecorded"),

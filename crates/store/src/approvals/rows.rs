@@ -5,7 +5,7 @@ use std::sync::Arc;
 use keepgate_call::Tenant;
 use sqlx::{Row, sqlite::SqliteRow};
 
-use super::{ApprovalEnd, ApprovalRow, ApprovalState, DecisionRow};
+use super::{ApprovalEnd, ApprovalRow, ApprovalState, DecisionRow, GrantSession};
 use crate::sql::{DatabaseError, failed};
 
 pub(super) fn unsigned(row: &SqliteRow, column: &str) -> Result<u64, sqlx::Error> {
@@ -27,6 +27,13 @@ pub(super) fn digest(row: &SqliteRow, column: &str) -> Result<[u8; 32], sqlx::Er
     bytes
         .try_into()
         .map_err(|_other_length| sqlx::Error::Decode("not a digest".into()))
+}
+
+/// The session a request is bound to.
+pub(super) fn session(row: &SqliteRow) -> Result<Option<GrantSession>, sqlx::Error> {
+    let bytes: Option<Vec<u8>> = row.try_get("session")?;
+    let session = bytes.map(TryInto::try_into).transpose();
+    session.map_err(|_other_length| sqlx::Error::Decode("not a session".into()))
 }
 
 pub(super) fn row(row: &SqliteRow) -> Result<ApprovalRow, sqlx::Error> {
@@ -57,6 +64,8 @@ pub(super) fn row(row: &SqliteRow) -> Result<ApprovalRow, sqlx::Error> {
         expires_ms: unsigned(row, "expires_ms")?,
         decided_ms: maybe(row, "decided_ms")?,
         usable_until_ms: maybe(row, "usable_until_ms")?,
+        not_before_ms: maybe(row, "not_before_ms")?,
+        session: session(row)?,
         uses_left: small(row, "uses_left")?,
         cooldown_until_ms: maybe(row, "cooldown_until_ms")?,
         end,

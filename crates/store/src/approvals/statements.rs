@@ -23,17 +23,19 @@ macro_rules! statements {
 
 statements! {
     /// The request that decides over a digest.
-    FIND = concat!("SELECT id FROM approvals WHERE tenant = ? AND digest = ? AND state IN ('pending', 'approved', 'denied') \
-            AND ((state = 'approved' AND uses_left > 0 AND usable_until_ms > ? AND ", not_overtaken!(), ") \
-            OR (state = 'pending' AND expires_ms > ?) \
-            OR (state = 'denied' AND cooldown_until_ms > ?)) \
+    FIND = concat!("SELECT id FROM approvals WHERE tenant = ?1 AND digest = ?2 AND state IN ('pending', 'approved', 'denied') \
+            AND ((state = 'approved' AND uses_left > 0 AND usable_until_ms > ?3 AND (session IS NULL OR session = ?4) \
+            AND ", not_overtaken!(), ") \
+            OR (state = 'pending' AND expires_ms > ?3 AND (session IS NULL OR session = ?4)) \
+            OR (state = 'denied' AND cooldown_until_ms > ?3)) \
             ORDER BY CASE state WHEN 'approved' THEN 0 WHEN 'pending' THEN 1 ELSE 2 END, created_ms DESC LIMIT 1");
     /// One request.
     ONE = "SELECT * FROM approvals WHERE tenant = ? AND id = ?";
     /// Its state alone: the sealed part may be a megabyte.
     STATE = "SELECT state FROM approvals WHERE tenant = ? AND id = ?";
     /// The pending request with a digest.
-    OPEN_WITH = "SELECT id FROM approvals WHERE tenant = ? AND digest = ? AND state = 'pending'";
+    OPEN_WITH = "SELECT id FROM approvals WHERE tenant = ?1 AND digest = ?2 AND state = 'pending' \
+                 AND (session IS NULL OR session = ?3)";
     /// Counts for the limits.
     COUNTS = "SELECT \
         coalesce((SELECT requests FROM approval_totals WHERE tenant = ?1 AND state = 'pending'), 0) AS everybody, \
@@ -43,8 +45,8 @@ statements! {
         coalesce((SELECT pending_bytes FROM approval_shares WHERE tenant = ?1 AND caller = ?2), 0) AS share, \
         (SELECT count(*) FROM approvals WHERE tenant = ?1 AND caller = ?2 AND created_ms > ?3) AS lately";
     /// Adds a request.
-    ADD = "INSERT INTO approvals (tenant, id, digest, caller, state, created_ms, expires_ms, uses_left, recorded, key_id, sealed) \
-           VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, 0, ?, ?) ON CONFLICT DO NOTHING";
+    ADD = "INSERT INTO approvals (tenant, id, digest, caller, state, created_ms, expires_ms, uses_left, recorded, key_id, sealed, \
+           not_before_ms, session) VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, 0, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
     /// Counts a decision.
     DECIDE = "INSERT INTO approval_decisions (tenant, approval, operator_id, operator, approves, decided_ms, shown, reason, state) \
               SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 FROM approvals \
@@ -61,7 +63,8 @@ statements! {
     /// Takes a use of an approved request.
     CONSUME = concat!("UPDATE approvals SET uses_left = uses_left - 1, \
                state = CASE WHEN uses_left = 1 THEN 'consumed' ELSE state END \
-               WHERE tenant = ? AND id = ? AND state = 'approved' AND uses_left > 0 AND usable_until_ms > ? AND ",
+               WHERE tenant = ?1 AND id = ?2 AND state = 'approved' AND uses_left > 0 AND usable_until_ms > ?3 \
+               AND coalesce(not_before_ms, 0) <= ?3 AND (session IS NULL OR session = ?4) AND ",
                not_overtaken!(), " RETURNING uses_left");
     /// Notes the use.
     USE = "INSERT INTO approval_uses (tenant, id, approval, state, decision_id, consumed_ms) VALUES (?, ?, ?, 'consumed', ?, ?)";
@@ -111,6 +114,9 @@ statements! {
                        AND state = 'approved' RETURNING id";
     /// Open requests of a tenant.
     LIVE = "SELECT * FROM approvals WHERE tenant = ? AND id > ? AND state IN ('pending', 'approved') ORDER BY id LIMIT ?";
+    /// Open requests of a tenant that are bound to sessions.
+    BOUND = "SELECT id, session FROM approvals INDEXED BY approvals_of_session \
+             WHERE tenant = ? AND session IS NOT NULL AND state IN ('pending', 'approved') LIMIT ?";
     /// Requests of a tenant, sealed with another key than this one.
     SEALED_OTHERWISE = "SELECT * FROM approvals WHERE tenant = ? AND id > ? AND key_id <> ? ORDER BY id LIMIT ?";
     /// Seals a request again.

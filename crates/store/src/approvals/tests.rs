@@ -5,8 +5,8 @@ use std::sync::Arc;
 use keepgate_call::Tenant;
 
 use super::{
-    ApprovalEnd, ApprovalRow, ApprovalState, ApprovalStore, Caps, Decided, DecisionRow, Insertion,
-    PageQuery, TakenUse, Terms,
+    ApprovalEnd, ApprovalRow, ApprovalState, ApprovalStore, CallKey, Caps, Decided, DecisionRow,
+    Insertion, PageQuery, TakenUse, Terms,
 };
 
 const CAPS: Caps = Caps {
@@ -37,12 +37,21 @@ fn row(number: u8) -> ApprovalRow {
         expires_ms: 2_000,
         decided_ms: None,
         usable_until_ms: None,
+        not_before_ms: None,
+        session: None,
         uses_left: 1,
         cooldown_until_ms: None,
         end: None,
         recorded: 0,
         key_id: "k".into(),
         sealed: Box::from([1, 2, 3]),
+    }
+}
+
+fn key(number: u8) -> CallKey {
+    CallKey {
+        digest: [number; 32],
+        session: None,
     }
 }
 
@@ -191,7 +200,7 @@ async fn a_use_is_taken_once_and_given_back_when_nothing_was_sent() {
     two.uses_left = 2;
     let (_directory, store) = store(&[row(1), two]).await;
     let consume = async |id: &str, use_id: &str, at| {
-        let taken = store.consume(&tenant(), id, use_id, "d", at).await;
+        let taken = store.consume(&tenant(), id, (use_id, "d"), None, at).await;
         taken.expect("consumed").map(TakenUse::claim).is_some()
     };
     assert!(!consume("ap_1", "au_0", 1_100).await, "nobody has decided");
@@ -266,7 +275,9 @@ async fn of_two_that_race_one_wins() {
                 let (store, id) = (store.clone(), Arc::clone(&racing.id));
                 tokio::spawn(async move {
                     let use_id = format!("au_{number}");
-                    let taken = store.consume(&tenant(), &id, &use_id, "d", at).await;
+                    let taken = store
+                        .consume(&tenant(), &id, (&use_id, "d"), None, at)
+                        .await;
                     taken.expect("consumed").map(TakenUse::claim).is_some()
                 })
             })
@@ -289,7 +300,9 @@ async fn of_two_that_race_one_wins() {
 async fn a_revocation_holds_for_a_use_under_way() {
     let (_directory, store) = store(&[row(1)]).await;
     approve(&store, "ap_1", 1_200).await;
-    let taken = store.consume(&tenant(), "ap_1", "au_1", "d", 1_300).await;
+    let taken = store
+        .consume(&tenant(), "ap_1", ("au_1", "d"), None, 1_300)
+        .await;
     taken.expect("consumed").expect("taken").claim();
     let ended = store
         .end(&tenant(), "ap_1", ended_at(1_400))
@@ -307,7 +320,7 @@ async fn a_revocation_holds_for_a_use_under_way() {
 async fn what_is_found_is_what_decides() {
     let (_directory, store) = store(&[row(1)]).await;
     let find = async |at| {
-        let found = store.find(&tenant(), &[1; 32], at).await.expect("found");
+        let found = store.find(&tenant(), &key(1), at).await.expect("found");
         found.map(|(row, _)| row.state)
     };
     assert_eq!(find(1_500).await, Some(ApprovalState::Pending));
@@ -315,7 +328,7 @@ async fn what_is_found_is_what_decides() {
     approve(&store, "ap_1", 1_900).await;
     assert_eq!(find(2_100).await, Some(ApprovalState::Approved));
     assert_eq!(find(2_900).await, None, "it was not used in time");
-    let foreign = store.find(&Tenant::new("b"), &[1; 32], 2_100).await;
+    let foreign = store.find(&Tenant::new("b"), &key(1), 2_100).await;
     assert_eq!(foreign.expect("found"), None);
     let expired = store.expire(&tenant(), 2_900, 10).await.expect("expired");
     assert_eq!(expired.len(), 1);
@@ -356,7 +369,9 @@ async fn a_no_takes_back_each_older_yes_to_the_same_call() {
             let (_directory, store) = store(&[older, row(2)]).await;
             approve(&store, "ap_1", 1_200).await;
             if taken > 0 {
-                let taken = store.consume(&tenant(), "ap_1", "au_1", "d", 1_250).await;
+                let taken = store
+                    .consume(&tenant(), "ap_1", ("au_1", "d"), None, 1_250)
+                    .await;
                 taken.expect("consumed").expect("taken").claim();
             }
             let settle = async |sent| {
@@ -382,9 +397,11 @@ async fn a_no_takes_back_each_older_yes_to_the_same_call() {
             settle(false).await;
             assert_eq!(state(&store, "ap_1").await, expected, "{case:?}");
             for (at, expected) in [(1_500, Some(ApprovalState::Denied)), (1_900, None)] {
-                let found = store.find(&tenant(), &[1; 32], at).await.expect("found");
+                let found = store.find(&tenant(), &key(1), at).await.expect("found");
                 assert_eq!(found.map(|(row, _)| row.state), expected, "{case:?} {at}");
-                let again = store.consume(&tenant(), "ap_1", "au_2", "d", at).await;
+                let again = store
+                    .consume(&tenant(), "ap_1", ("au_2", "d"), None, at)
+                    .await;
                 assert!(again.expect("answered").is_none(), "{case:?} {at}");
             }
         }
@@ -403,7 +420,9 @@ async fn nothing_is_asked_while_a_decision_counts_or_a_use_may_come_back() {
     assert_eq!(ask(2, 1_100).await, joined);
     approve(&store, "ap_1", 1_200).await;
     assert_eq!(ask(2, 1_300).await, Insertion::Decided);
-    let taken = store.consume(&tenant(), "ap_1", "au_1", "d", 1_300).await;
+    let taken = store
+        .consume(&tenant(), "ap_1", ("au_1", "d"), None, 1_300)
+        .await;
     taken.expect("consumed").expect("taken").claim();
     let in_use = Insertion::InUse("ap_1".into());
     assert_eq!(ask(2, 1_400).await, in_use);
@@ -420,7 +439,9 @@ async fn nothing_is_asked_while_a_decision_counts_or_a_use_may_come_back() {
     assert_eq!(ask(4, 3_200).await, Insertion::Inserted);
     // One that was sent comes back no more, however long its call takes.
     approve(&store, "ap_4", 3_300).await;
-    let taken = store.consume(&tenant(), "ap_4", "au_2", "d", 3_400).await;
+    let taken = store
+        .consume(&tenant(), "ap_4", ("au_2", "d"), None, 3_400)
+        .await;
     taken.expect("consumed").expect("taken").claim();
     assert!(store.send(&tenant(), "au_2", 3_500).await.expect("sent"));
     assert_eq!(ask(5, 3_600).await, Insertion::Inserted);
@@ -470,7 +491,9 @@ async fn pages_follow_each_other_newest_first() {
 async fn what_an_earlier_process_left_is_indeterminate() {
     let (directory, store) = store(&[row(1)]).await;
     approve(&store, "ap_1", 1_200).await;
-    let taken = store.consume(&tenant(), "ap_1", "au_1", "d", 1_300).await;
+    let taken = store
+        .consume(&tenant(), "ap_1", ("au_1", "d"), None, 1_300)
+        .await;
     taken.expect("consumed").expect("taken").claim();
     drop(store);
     let store = ApprovalStore::new(directory.path());
@@ -498,7 +521,7 @@ async fn a_file_that_was_replaced_takes_nothing() {
     assert!(store.insert(row(2), &CAPS).await.is_err());
     assert!(
         store
-            .consume(&tenant(), "ap_1", "au_1", "d", 1_100)
+            .consume(&tenant(), "ap_1", ("au_1", "d"), None, 1_100)
             .await
             .is_err()
     );
@@ -569,5 +592,6 @@ async fn a_denial_stays_for_its_cooldown() {
     assert_eq!(prune(1_600).await, 1);
 }
 
+mod grants;
 mod recorded;
 mod shares;

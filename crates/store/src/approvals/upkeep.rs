@@ -7,9 +7,9 @@ use keepgate_call::Tenant;
 use sqlx::{Row, sqlite::SqliteRow};
 
 use super::{
-    ActiveKey, ApprovalRow, ApprovalState, PageQuery, Resealed,
+    ActiveKey, ApprovalRow, ApprovalState, GrantSession, PageQuery, Resealed,
     database::{Database, one, read},
-    rows::{ids, unsigned},
+    rows::{ids, session, unsigned},
     statements as sql,
     transaction::begin,
 };
@@ -73,6 +73,25 @@ impl Database {
             .bind(after)
             .bind(i64::from(limit));
         read(&mut self.connection, query).await
+    }
+
+    pub(super) async fn bound(
+        &mut self,
+        tenant: &Tenant,
+        limit: u32,
+    ) -> Result<Vec<(Arc<str>, GrantSession)>, DatabaseError> {
+        let query = sqlx::query(sql::BOUND)
+            .bind(tenant.as_str())
+            .bind(i64::from(limit));
+        let found = query.fetch_all(&mut self.connection).await;
+        let bound = |row: &SqliteRow| {
+            let (id, session): (String, _) = (row.try_get("id")?, session(row)?);
+            Ok(session.map(|session| (id.into(), session)))
+        };
+        let found = found.map_err(failed("read"))?;
+        let all: Result<Vec<Option<_>>, _> = found.iter().map(bound).collect();
+        let all = all.map_err(failed("understand"))?;
+        Ok(all.into_iter().flatten().collect())
     }
 
     pub(super) async fn page(

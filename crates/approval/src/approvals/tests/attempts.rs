@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use keepgate_call::Approved;
 
 use super::{Gate, call, frozen};
-use crate::{Attempt, Denial, LastWord, Requirement, Verdict};
+use crate::{Attempt, CallSession, Denial, LastWord, Requirement, Verdict};
 
 /// A policy with one answer, which notes what it was shown.
 struct Policy {
@@ -24,6 +24,10 @@ impl Attempt for Policy {
     fn evaluate(&self, approved: &Approved) -> LastWord {
         self.shown.lock().expect("a lock").push(approved.clone());
         (self.word)()
+    }
+
+    fn session(&self) -> Option<CallSession> {
+        None
     }
 }
 

@@ -53,6 +53,9 @@ pub(super) fn whole(approval: &Value) -> String {
     lines.add("uses", &format!("{} left", at(approval, "/uses_left")));
     lines.of("asked", approval, "/created_at");
     lines.of("expires", approval, "/expires_at");
+    if at(approval, "/usable_from").is_string() {
+        lines.of("usable from", approval, "/usable_from");
+    }
     if at(approval, "/usable_until").is_string() {
         lines.of("usable until", approval, "/usable_until");
     }
@@ -144,6 +147,12 @@ fn terms(lines: &mut Lines, requirement: &Value) {
     lines.of("risk", requirement, "/risk");
     let seconds = at(requirement, "/valid_for_s");
     lines.add("valid for", &format!("{seconds} s after the approval"));
+    if at(requirement, "/is_session_bound") == true {
+        lines.add("session", "for the session alone that it was asked in");
+    }
+    if at(requirement, "/window").is_object() {
+        lines.of("window", requirement, "/window/text");
+    }
 }
 
 /// Writes a JSON text on lines for people, with numbers and strings as they came.

@@ -1,35 +1,69 @@
 //! The last evaluation of a call before it uses an approval: with the approval in policy's input.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-use keepgate_approval::{Attempt, Denial, LastWord, Settings};
+use keepgate_approval::{Approvals, Attempt, CallSession, Denial, LastWord, Settings, Use};
 use keepgate_call::{Approved, Refusal, WaitAnswer};
 use keepgate_mcp::message::Request;
 use keepgate_policy::{Decision, Effect, ToolFacts};
 
 use super::{
     super::{policy::unsupported, session::Bound},
-    RequireApproval, denied, refused, requirement,
+    Release, RequireApproval, denied, refused, requirement,
 };
 
 /// A call that may use an approval, and the outcome of its last evaluation.
 pub(super) struct ApprovedCall<'a> {
-    pub(super) gate: &'a RequireApproval,
-    pub(super) bound: &'a Bound,
-    pub(super) tool: Option<&'a ToolFacts>,
-    pub(super) request: &'a Request,
+    gate: &'a RequireApproval,
+    bound: &'a Bound,
+    tool: Option<&'a ToolFacts>,
+    request: &'a Request,
     /// The decision that asked for the approval.
-    pub(super) before: &'a Decision,
-    pub(super) settings: &'a Settings,
-    pub(super) outcome: Mutex<Option<Result<Decision, Refusal>>>,
+    before: &'a Decision,
+    terms: &'a Settings,
+    approvals: &'a Approvals,
+    outcome: Mutex<Option<Result<Decision, Refusal>>>,
 }
 
-impl ApprovedCall<'_> {
+impl<'a> ApprovedCall<'a> {
+    /// A call that `before` wants an approval for.
+    pub(super) fn new(
+        (gate, approvals, terms): (&'a RequireApproval, &'a Approvals, &'a Settings),
+        (bound, tool, request): (&'a Bound, Option<&'a ToolFacts>, &'a Request),
+        before: &'a Decision,
+    ) -> Self {
+        Self {
+            gate,
+            bound,
+            tool,
+            request,
+            before,
+            terms,
+            approvals,
+            outcome: Mutex::default(),
+        }
+    }
+
+    /// The call with the use that was taken for it: asked for by the first decision, and obliged to by the last.
+    ///
+    /// # Errors
+    /// The refusal, if there is no last decision.
+    pub(super) fn permitted(&self, used: Use) -> Result<(Arc<Release>, Decision), Refusal> {
+        let last = self.decision()?;
+        let carried = &self.bound.call.carried;
+        carried.note_approval(used.approval());
+        carried.permit(used.approved().clone());
+        let mut decision = self.before.clone();
+        decision.obligations = last.obligations;
+        decision.revision = last.revision;
+        Ok((Release::new(used, &decision), decision))
+    }
+
     /// The decision to go by, once an approval was taken; else the refusal.
     ///
     /// # Errors
     /// The refusal.
-    pub(super) fn decision(&self) -> Result<Decision, Refusal> {
+    fn decision(&self) -> Result<Decision, Refusal> {
         let outcome = self.outcome.lock();
         let outcome = outcome
             .unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -80,7 +114,9 @@ impl Attempt for ApprovedCall<'_> {
             Ok(decision) => match &decision.effect {
                 Effect::Allow => LastWord::Allow,
                 Effect::Approve(terms) => {
-                    LastWord::Approve(Box::new(requirement(decision, terms, self.settings)))
+                    let now_ms = self.approvals.now_ms();
+                    let own = (self.terms, now_ms);
+                    LastWord::Approve(Box::new(requirement(decision, terms, own)))
                 }
                 Effect::Deny => LastWord::Deny,
             },
@@ -88,5 +124,9 @@ impl Attempt for ApprovedCall<'_> {
         let outcome = self.outcome.lock();
         *outcome.unwrap_or_else(std::sync::PoisonError::into_inner) = Some(evaluated);
         word
+    }
+
+    fn session(&self) -> Option<CallSession> {
+        Some(self.gate.session(self.bound))
     }
 }

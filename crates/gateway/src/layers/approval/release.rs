@@ -40,9 +40,11 @@ impl Release {
                 refusal
             }
             // A use is there, so nothing is asked for and no limit met.
-            Denial::Pending { .. } | Denial::Denied { .. } | Denial::Policy | Denial::Limit(..) => {
-                refused(Code::ApprovalUnavailable, &self.decision)
-            }
+            Denial::Pending { .. }
+            | Denial::Denied { .. }
+            | Denial::NotYet { .. }
+            | Denial::Policy
+            | Denial::Limit(..) => refused(Code::ApprovalUnavailable, &self.decision),
         }
     }
 }

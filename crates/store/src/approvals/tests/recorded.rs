@@ -64,7 +64,9 @@ async fn each_end_and_each_use_in_doubt_is_found_until_it_is_noted() {
     approve(&store, "ap_2", 1_200).await;
     let operator_id = "ann".into();
     note(&store, "ap_2", Transition::Decided { operator_id }).await;
-    let taken = store.consume(&tenant(), "ap_2", "au_1", "d", 1_300).await;
+    let taken = store
+        .consume(&tenant(), "ap_2", ("au_1", "d"), None, 1_300)
+        .await;
     taken
         .expect("consumed")
         .map(TakenUse::claim)
