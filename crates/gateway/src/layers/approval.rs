@@ -29,7 +29,7 @@ use keepgate_policy::{self as policy, Approval, Decision, Effect, Reason, ToolFa
 pub use self::release::Release;
 use self::{
     attempt::ApprovedCall,
-    held::{LentPlaces, ServerPlaces},
+    held::ServerPlaces,
     pending::{Held, PendingCall},
 };
 use super::{
@@ -152,19 +152,8 @@ impl RequireApproval {
                             Some(round) => wait.round(round, &again, expires_in),
                             None => WaitAnswer::Plain,
                         };
-                        // Before the approval is used: a call without a place would use it up for nothing.
-                        if let Some(Err(full)) = lent.map(LentPlaces::take_back) {
-                            let is_pending = approvals.is_pending(&call.caller.tenant, &id).await;
-                            let denial = Denial::Pending { id, expires_in };
-                            let pending = denied(denial, call, decision, answer);
-                            return Err(if is_pending {
-                                pending
-                            } else {
-                                without_place(full, &pending)
-                            });
-                        }
-                        let entered = approvals.enter_held(call, again, &id, &attempt).await;
-                        entered.map_err(|denial| attempt.denied(denial, answer))
+                        let wait = (expires_in, answer);
+                        attempt.enter_held((&id, again), lent, wait).await
                     }
                 }
             }

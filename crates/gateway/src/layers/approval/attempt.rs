@@ -1,15 +1,22 @@
 //! The last evaluation of a call before it uses an approval: with the approval in policy's input.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use keepgate_approval::{Approvals, Attempt, CallSession, Denial, LastWord, Settings, Use};
+use keepgate_approval::{
+    Approvals, Attempt, CallSession, Denial, FrozenCall, LastWord, Settings, Use,
+};
 use keepgate_call::{Approved, Refusal, WaitAnswer};
 use keepgate_mcp::message::Request;
 use keepgate_policy::{Decision, Effect, ToolFacts};
 
 use super::{
     super::{policy::unsupported, session::Bound},
-    Release, RequireApproval, denied, refused, requirement,
+    Release, RequireApproval, denied,
+    held::LentPlaces,
+    refused, requirement, without_place,
 };
 
 /// A call that may use an approval, and the outcome of its last evaluation.
@@ -42,6 +49,37 @@ impl<'a> ApprovedCall<'a> {
             approvals,
             outcome: Mutex::default(),
         }
+    }
+
+    /// Takes a use for a call that was held, once its server has a place for it again.
+    ///
+    /// # Errors
+    /// The refusal of a call that has none.
+    pub(super) async fn enter_held(
+        &self,
+        (id, again): (&Arc<str>, FrozenCall),
+        lent: Option<LentPlaces<'_>>,
+        (expires_in, answer): (Duration, WaitAnswer),
+    ) -> Result<Use, Refusal> {
+        let call = &self.bound.call;
+        // Before the approval is used: a call without a place would use it up for nothing.
+        if let Some(Err(full)) = lent.map(LentPlaces::take_back) {
+            let is_pending = self.approvals.is_pending(&call.caller.tenant, id).await;
+            let id = Arc::clone(id);
+            let pending = denied(
+                Denial::Pending { id, expires_in },
+                call,
+                self.before,
+                answer,
+            );
+            return Err(if is_pending {
+                pending
+            } else {
+                without_place(full, &pending)
+            });
+        }
+        let entered = self.approvals.enter_held(call, again, id, self).await;
+        entered.map_err(|denial| self.denied(denial, answer))
     }
 
     /// The call with the use that was taken for it: asked for by the first decision, and obliged to by the last.
