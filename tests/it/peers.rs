@@ -37,6 +37,7 @@ mod listen_sse;
 mod logs;
 mod matrix;
 mod mutual_tls;
+mod notifications;
 mod nulls;
 mod opa;
 mod operations;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use keepgate_approval::View;
 use keepgate_call::Tenant;
 use keepgate_store::kill::Scope;
+use serde::Serialize;
 
 use crate::{
     approvals::{ApprovalListing, ApprovalPage, Decision, Revocation},
@@ -15,11 +16,20 @@ use crate::{
     operators::{Operator, Operators, Permission},
     refused::Refused,
     service::Admin,
-    source::Source,
+    source::{Source, TestNotification},
 };
 
 /// Result of an act.
 type Acted<T> = Result<T, Refused>;
+
+/// The answer to a test message that was delivered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TestedNotification {
+    /// The target.
+    pub target: String,
+    /// Always so.
+    pub delivered: bool,
+}
 
 fn check(operator: &Operator, permission: Permission) -> Acted<()> {
     if operator.may(permission) {
@@ -93,6 +103,32 @@ impl<S: Source> Admin<S> {
         check(operator, Permission::Revoke)?;
         let approvals = &self.inner.approvals;
         approvals.revoke(operator, which, revocation).await
+    }
+
+    /// Sends a test message to a target of notifications.
+    pub async fn test_notification(
+        &self,
+        operator: &Operator,
+        target: &str,
+    ) -> Acted<TestedNotification> {
+        check(operator, Permission::Notify)?;
+        let sent = self.inner.source.test_notification(target, &operator.name);
+        match sent.await {
+            TestNotification::Delivered => Ok(TestedNotification {
+                target: target.to_owned(),
+                delivered: true,
+            }),
+            TestNotification::Failed(reason) => Err(Refused::Undelivered(reason)),
+            TestNotification::Unknown { known } => {
+                let known = match known.len() {
+                    0 => "none is configured".to_owned(),
+                    _ => format!("there are {}", known.join(", ")),
+                };
+                Err(Refused::NoTarget(format!(
+                    "no target of notifications is called `{target}`; {known}"
+                )))
+            }
+        }
     }
 
     /// A page of kills.

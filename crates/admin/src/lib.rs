@@ -15,6 +15,7 @@ mod source;
 mod status;
 mod token;
 
+pub use acts::TestedNotification;
 pub use approvals::{ApprovalListing, ApprovalPage, Decision, Revocation};
 pub use kills::{
     DrillCut, DrillReport, KillClearing, KillDrill, KillListing, KillOutcome, KillPage, KillPlaces,
@@ -26,6 +27,8 @@ pub use operators::{
 };
 pub use refused::Refused;
 pub use service::{Admin, BodyLimits, PeerConnection, Response, complete, read_body};
-pub use source::{Known, Part, Process, Server, Session, Source};
+pub use source::{
+    Known, Part, Process, Server, Session, Source, TestNotification, TestingNotification,
+};
 pub use status::{BundleStatus, InForce, Plugin, PolicyStatus};
 pub use token::{Token, TokenError};

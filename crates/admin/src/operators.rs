@@ -67,6 +67,8 @@ pub enum Permission {
     Approve,
     /// To take back an approval.
     Revoke,
+    /// To send a test message to a target of notifications.
+    Notify,
 }
 
 impl Role {
@@ -99,7 +101,7 @@ impl Role {
     pub fn may(self, permission: Permission) -> bool {
         match permission {
             Permission::Read => true,
-            Permission::Drill | Permission::Set => {
+            Permission::Drill | Permission::Set | Permission::Notify => {
                 matches!(self, Self::Admin | Self::SecurityResponder | Self::Sre)
             }
             Permission::Clear => matches!(self, Self::Admin | Self::SecurityResponder),

@@ -42,6 +42,10 @@ pub enum Refused {
     NotShown,
     /// The operator may not decide over this call.
     Ineligible(String),
+    /// The configuration has no such target of notifications; the message has those it has.
+    NoTarget(String),
+    /// The target did not take the message.
+    Undelivered(String),
     /// Approvals cannot be read or written now.
     Unavailable,
     /// The audit log cannot be read now.
@@ -84,6 +88,8 @@ impl Refused {
             Self::Closed(_) => "approval.closed",
             Self::NotShown => "approval.not_shown",
             Self::Ineligible(_) => "approval.ineligible",
+            Self::NoTarget(_) => "notification.unknown",
+            Self::Undelivered(_) => "notification.undelivered",
             Self::Unavailable => "approval.unavailable",
             Self::Log => "audit.unreadable",
             Self::OutcomeUnknown => "approval.outcome_unknown",
@@ -96,7 +102,10 @@ impl Refused {
             Self::Host => StatusCode::MISDIRECTED_REQUEST,
             Self::Origin | Self::Role | Self::Own | Self::Ineligible(_) => StatusCode::FORBIDDEN,
             Self::Token => StatusCode::UNAUTHORIZED,
-            Self::Path | Self::Unknown(_) | Self::NoApproval(_) => StatusCode::NOT_FOUND,
+            Self::Path | Self::Unknown(_) | Self::NoApproval(_) | Self::NoTarget(_) => {
+                StatusCode::NOT_FOUND
+            }
+            Self::Undelivered(_) => StatusCode::BAD_GATEWAY,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Media => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Body => StatusCode::PAYLOAD_TOO_LARGE,
@@ -118,9 +127,12 @@ impl Refused {
             Self::Method(_) => "this page does not take this method".into(),
             Self::Media => "the body must be plain `application/json`".into(),
             Self::Body => "the body is too long, or did not arrive in time".into(),
-            Self::Request(why) | Self::Over(why) | Self::Closed(why) | Self::Ineligible(why) => {
-                why.clone().into()
-            }
+            Self::Request(why)
+            | Self::Over(why)
+            | Self::Closed(why)
+            | Self::Ineligible(why)
+            | Self::NoTarget(why) => why.clone().into(),
+            Self::Undelivered(why) => format!("the target did not take the message: {why}").into(),
             Self::Unknown(id) => format!("no kill has this id: `{id}`").into(),
             Self::NoApproval(id) => format!("no approval has this id: `{id}`").into(),
             Self::NotShown => "what you were shown is not what waits".into(),
@@ -155,6 +167,10 @@ impl Refused {
             Self::Closed(_) => "GET /api/v1/approvals/{id} shows what was decided",
             Self::NotShown => "look again, and send the `shown` of what you see",
             Self::Ineligible(_) => "the approval names who may: call.requirement.duties",
+            Self::NoTarget(_) => "approvals.notify in the configuration has them",
+            Self::Undelivered(_) => {
+                "check the URL and the secret its references name, and the way there"
+            }
             Self::Unavailable => "/readyz and the log have the cause",
             Self::Log => "/readyz and the log have the cause",
             Self::OutcomeUnknown => "GET /api/v1/approvals/{id} shows it once the store answers",
@@ -188,6 +204,8 @@ impl Refused {
             | Self::Closed(_)
             | Self::NotShown
             | Self::Ineligible(_)
+            | Self::NoTarget(_)
+            | Self::Undelivered(_)
             | Self::Unavailable
             | Self::Log
             | Self::OutcomeUnknown => None,

@@ -25,17 +25,20 @@ pub(crate) enum Route {
     Decide(String),
     /// The end of one.
     Revoke(String),
+    /// A test message to a target of notifications.
+    TestNotification(String),
 }
 
 /// Paths that are more than read, with their methods, as the description has them.
 #[cfg(test)]
-pub(crate) const ACTS: [(&str, &[&str]); 6] = [
+pub(crate) const ACTS: [(&str, &[&str]); 7] = [
     ("/api/v1/approvals", &["get"]),
     ("/api/v1/approvals/{id}", &["delete", "get"]),
     ("/api/v1/approvals/{id}/decision", &["post"]),
     ("/api/v1/kills", &["get", "post"]),
     ("/api/v1/kills/{id}", &["delete"]),
     ("/api/v1/kills/drill", &["post"]),
+    ("/api/v1/notifications/{target}/test", &["post"]),
 ];
 
 const READ: &str = "GET, HEAD";
@@ -53,6 +56,9 @@ impl Route {
         }
         if let Some(rest) = path.strip_prefix("/api/v1/approvals") {
             return Self::approval(method, rest);
+        }
+        if let Some(rest) = path.strip_prefix("/api/v1/notifications/") {
+            return Self::notification(method, rest);
         }
         let rest = path.strip_prefix("/api/v1/kills").ok_or(Refused::Path)?;
         match rest {
@@ -101,6 +107,20 @@ impl Route {
         }
     }
 
+    /// Route of a target of notifications, by its path after the part that all of them have.
+    fn notification(method: &Method, rest: &str) -> Result<Self, Refused> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        let target = rest.strip_suffix("/test").ok_or(Refused::Path)?;
+        if target.is_empty() || target.len() > 64 || !target.bytes().all(plain) {
+            return Err(Refused::Path);
+        }
+        if *method == Method::POST {
+            Ok(Self::TestNotification(target.to_owned()))
+        } else {
+            Err(Refused::Method("POST"))
+        }
+    }
+
     /// What the asker must be allowed; `None` for what everybody sees who reaches the listener.
     pub(crate) fn needs(&self) -> Option<Permission> {
         match self {
@@ -113,6 +133,7 @@ impl Route {
             Self::Set => Some(Permission::Set),
             Self::Clear(_) => Some(Permission::Clear),
             Self::Drill => Some(Permission::Drill),
+            Self::TestNotification(_) => Some(Permission::Notify),
         }
     }
 }

@@ -221,6 +221,9 @@ impl<S: Source> Admin<S> {
                 let which = (&tenant, &*id);
                 shown(&self.revoke(&operator, which, &revocation).await?)
             }
+            Route::TestNotification(target) => {
+                shown(&self.test_notification(&operator, &target).await?)
+            }
         }
     }
 

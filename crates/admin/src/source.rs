@@ -1,6 +1,7 @@
 //! What the listener shows, as the binary supplies it.
 
 use std::borrow::Cow;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use keepgate_store::kill::{Kill, Scope};
@@ -33,6 +34,26 @@ pub trait Source: Send + Sync + 'static {
 
     /// How the policies and their bundles stand.
     fn policy(&self) -> PolicyStatus;
+
+    /// Sends a test message to a target of notifications, on behalf of an operator. Bounded in time.
+    fn test_notification<'a>(&'a self, target: &'a str, by: &'a str) -> TestingNotification<'a>;
+}
+
+/// A test message under way.
+pub type TestingNotification<'a> = Pin<Box<dyn Future<Output = TestNotification> + Send + 'a>>;
+
+/// Outcome of a test message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TestNotification {
+    /// The target took it.
+    Delivered,
+    /// It did not, for this reason.
+    Failed(String),
+    /// The configuration has no such target.
+    Unknown {
+        /// Those it has.
+        known: Vec<String>,
+    },
 }
 
 /// Whether the gateway knows a name.
@@ -208,5 +229,9 @@ impl<S: Source> Source for Arc<S> {
 
     fn policy(&self) -> PolicyStatus {
         S::policy(self)
+    }
+
+    fn test_notification<'a>(&'a self, target: &'a str, by: &'a str) -> TestingNotification<'a> {
+        S::test_notification(self, target, by)
     }
 }

@@ -16,7 +16,7 @@ use keepgate_store::{
     },
     kill::Facts,
 };
-use tokio::sync::{Notify, OnceCell};
+use tokio::sync::{Notify, OnceCell, watch};
 
 use crate::{
     Attempt, CallDigest, FrozenCall, HeldPlace, Person, Settings,
@@ -86,6 +86,8 @@ pub(crate) struct Inner {
     pub(crate) pruned_minute: AtomicU64,
     /// Those who wait for a transition.
     pub(crate) waiters: Waiters,
+    /// Changes after a transition.
+    pub(crate) changes: watch::Sender<()>,
     /// Calls that are held.
     held: Arc<HeldCalls>,
 }
@@ -158,6 +160,7 @@ impl Approvals {
             use_ended: Notify::new(),
             pruned_minute: AtomicU64::new(0),
             waiters: Waiters::default(),
+            changes: watch::Sender::new(()),
             held: Arc::default(),
         }))
     }
@@ -439,7 +442,9 @@ impl Approvals {
             bytes: Settings::MAX_PENDING_BYTES,
             caller_bytes: Settings::MAX_PENDING_BYTES_PER_CALLER,
         };
-        let inserted = match self.0.store.insert(row.clone(), &caps).await {
+        let targets = settings.targets_of(&frozen.requirement);
+        let inserted = self.0.store.insert_notifying(row.clone(), targets, &caps);
+        let inserted = match inserted.await {
             Ok(inserted) => inserted,
             Err(error) => return Asked::Answer(unavailable(error)),
         };
@@ -450,6 +455,7 @@ impl Approvals {
                 // On record before anybody hears of it.
                 if records::requested(&self.0.log, &row, Some(frozen), now).await {
                     self.note_recorded(&row, &Transition::Requested).await;
+                    self.0.changes.send_replace(());
                     pending(&row, now)
                 } else {
                     Denial::Unavailable("the request is not recorded yet".into())

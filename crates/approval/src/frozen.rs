@@ -96,6 +96,9 @@ pub struct Requirement {
     pub risk: Risk,
     /// Revision of the policy.
     pub policy: Arc<str>,
+    /// Targets of notifications that the rules name; all where they name none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notify: Vec<Arc<str>>,
 }
 
 /// Window in which a yes may be used.
@@ -263,6 +266,7 @@ pub(crate) mod tests {
                 window: None,
                 risk: Risk::High,
                 policy: "r1".into(),
+                notify: Vec::new(),
             },
             decision_id: "d1".into(),
         }

@@ -49,6 +49,7 @@ impl Approvals {
             );
         }
         self.0.waiters.wake(tenant, id);
+        self.0.changes.send_replace(());
     }
 
     /// Writes the records that the log has not taken at once: until then an approval is not used.

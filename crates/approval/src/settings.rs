@@ -1,8 +1,8 @@
 //! Limits and times of approvals, as the configuration names them.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use crate::ConsoleUrl;
+use crate::{ConsoleUrl, Requirement};
 
 /// Settings of approvals; [`Default`] has the documented defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct Settings {
     pub requests_per_minute: u32,
     /// Operators who cannot be compared with the caller (`approvals.unrelated`).
     pub unrelated: Unrelated,
+    /// Targets of notifications (`approvals.notify`).
+    pub targets: BTreeSet<Arc<str>>,
     /// The console that answers link to (`admin.public_url`); none where operators have no browser.
     pub console: Option<ConsoleUrl>,
 }
@@ -76,6 +78,15 @@ pub enum Unrelated {
 }
 
 impl Settings {
+    /// Targets that are notified of a request: those its rules name, else all.
+    pub(crate) fn targets_of(&self, requirement: &Requirement) -> Vec<Arc<str>> {
+        if requirement.notify.is_empty() {
+            self.targets.iter().cloned().collect()
+        } else {
+            requirement.notify.clone()
+        }
+    }
+
     /// Longest time a request may wait.
     pub const MAX_TTL: Duration = Duration::from_secs(24 * 60 * 60);
     /// Longest time until the end of a window.
@@ -102,6 +113,7 @@ impl Default for Settings {
             pending_per_caller: 20,
             requests_per_minute: 10,
             unrelated: Unrelated::default(),
+            targets: BTreeSet::new(),
             console: None,
         }
     }

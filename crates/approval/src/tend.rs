@@ -22,6 +22,8 @@ const TURNS: usize = 16;
 const PAGE: u32 = 32;
 /// Time after its end for which a request is kept, in milliseconds: 90 days.
 const RETENTION_MS: u64 = 90 * 24 * 60 * 60 * 1000;
+/// Time after its end for which a request is reported to a target that is not configured any more, in milliseconds: a day.
+const UNSENT_MS: u64 = 24 * 60 * 60 * 1000;
 /// Sealed bytes of requests that are over: what agents ask for must not fill the disk.
 const RETAINED_BYTES: u64 = 256 * 1024 * 1024;
 
@@ -69,7 +71,7 @@ impl Approvals {
     }
 
     /// The tenants that have requests.
-    async fn tenants(&self) -> Result<Vec<Tenant>, DatabaseError> {
+    pub(crate) async fn tenants(&self) -> Result<Vec<Tenant>, DatabaseError> {
         let totals = self.0.store.totals().await?.into_iter();
         let mut tenants: Vec<_> = totals.map(|(tenant, _, _)| tenant).collect();
         tenants.dedup();
@@ -80,6 +82,8 @@ impl Approvals {
         let now = millis(self.now());
         let before = now.saturating_sub(RETENTION_MS);
         let store = &self.0.store;
+        let stale = now.saturating_sub(UNSENT_MS);
+        store.prune_notices(tenant, stale, now).await?;
         store.prune(tenant, before, now, BATCH).await?;
         for _ in 0..TURNS {
             let removed = store.prune_to(tenant, RETAINED_BYTES, now, BATCH).await?;

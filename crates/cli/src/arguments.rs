@@ -14,7 +14,8 @@ mod kill;
 mod policy;
 
 pub(crate) use approvals::{
-    Approvals, Grants, ListApprovals, OneApproval, RevokeGrant, Verdict, WatchApprovals, Where,
+    Approvals, Grants, ListApprovals, NotifyTest, OneApproval, RevokeGrant, Verdict,
+    WatchApprovals, Where,
 };
 pub(crate) use bundle::{BuildBundle, Bundle, Keys as BundleKeys, SignBundle, VerifyBundle};
 pub(crate) use decisions::{EvalPolicy, ExplainPolicy, From, RecordPolicy, ReplayPolicy};

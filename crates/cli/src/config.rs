@@ -13,6 +13,7 @@ mod environment;
 mod expand;
 mod fault;
 mod nearest;
+pub(crate) mod notify;
 mod raw;
 mod resolve;
 mod state;
@@ -24,6 +25,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use keepgate_approval::ConsoleUrl;
@@ -45,6 +47,7 @@ use decode::Decode;
 pub(crate) use decode::{duration, length};
 pub(crate) use fault::printable;
 pub(crate) use nearest::nearest;
+pub use notify::{NotifyKind, NotifyTarget, NotifyUrl};
 pub(crate) use resolve::request::{is_reserved_header, is_secret as is_secret_parameter};
 pub(crate) use state::state_directory;
 
@@ -83,6 +86,8 @@ pub struct Configuration {
     pub state: PathBuf,
     /// Times and limits of approvals.
     pub approvals: keepgate_approval::Settings,
+    /// Targets of notifications, by name.
+    pub notify: BTreeMap<Arc<str>, NotifyTarget>,
     /// Directories with policies; one at least, or a bundle.
     pub policies: Vec<PathBuf>,
     /// Bundles of policies, of all and of tenants.

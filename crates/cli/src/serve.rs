@@ -10,6 +10,7 @@ mod event_key;
 mod kills;
 mod known;
 mod listen;
+mod notifications;
 mod open;
 mod receiver;
 mod reload;
@@ -82,6 +83,12 @@ pub(crate) fn run(path: PathBuf, variables: Vec<(OsString, OsString)>) -> Result
     ended
 }
 
+fn abort(tasks: impl Iterator<Item = JoinHandle<()>>) {
+    for task in tasks {
+        task.abort();
+    }
+}
+
 /// The gateway from its first to its last moment.
 async fn serve(
     configuration: Configuration,
@@ -103,7 +110,9 @@ async fn serve(
     let bundles = Arc::clone(&opened.bundles);
     let exporter = telemetry::start(&configuration.telemetry, &opened.shared)?;
     let log = decisions::start(&configuration, &opened.shared, &open::node())?;
-    let view = View::new(&configuration.gateway, &opened, kills.ledger());
+    let notifications = notifications::start(&configuration, &opened.shared)?;
+    let notified = notifications.clone();
+    let view = View::new(&configuration.gateway, &opened, kills.ledger(), notified);
     let tasks = accompany(runtimes, &gateway, logging, &configuration.state);
 
     let (data_stop, admin_stop) = (CancellationToken::new(), CancellationToken::new());
@@ -127,19 +136,18 @@ async fn serve(
     // Before anybody is told that it is ready: what changes from then on is noticed.
     let mut changes = watch::Watch::start(reloader.watched());
     let access = runtimes.operators().spawn(reloader.follow_access());
-    let mut looking = runtimes
-        .within_data(async { bundles.start(&reloader.shared) })
-        .await;
+    let looking = async { bundles.start(&reloader.shared) };
+    let mut looking = runtimes.within_data(looking).await;
     view.set_serving(true);
     tracing::info!("ready");
     reload_until_the_end(&mut signals, &mut changes, &mut looking, &mut reloader).await;
     looking.end();
     signals.drain_window(&view, reloader.drain_delay()).await;
     let end = async {
-        reloader
-            .end(data_stop, data, tending, admin_stop, admin)
-            .await;
+        let ending = reloader.end(data_stop, data, tending, admin_stop, admin);
+        ending.await;
         decisions::end(log).await;
+        notifications::end(notifications).await;
         telemetry::end(exporter).await;
     };
     tokio::select! {
@@ -147,9 +155,7 @@ async fn serve(
         () = signals.end() => tracing::warn!("ended by a second signal: calls that ran have no outcome on record, `keepgate audit verify` counts them"),
     }
     approvals::end(approving).await;
-    for task in tasks.into_iter().chain([access]) {
-        task.abort();
-    }
+    abort(tasks.into_iter().chain([access]));
     runtimes.within_data(bundles.close()).await;
     runtimes.within_operators(kills.ledger().close()).await;
     Ok(())

@@ -230,6 +230,9 @@ fn hint(refused: &Refused) -> &'static str {
         Refused::Host => "Use the address of the listener, or add the name to admin.hosts.",
         Refused::Body => "A form of this console is a few kilobytes.",
         Refused::Token => "Over http a cookie is too little: every act takes your operator token.",
+        Refused::NoTarget(_) | Refused::Undelivered(_) => {
+            "The configuration has the targets of notifications, the log has the cause."
+        }
         Refused::Over(_) | Refused::Method(_) | Refused::Media | Refused::Request(_) => {
             "Go back and try again."
         }

@@ -8,10 +8,12 @@ mod algorithm;
 mod compact;
 mod der;
 mod jwk;
+mod mac;
 mod pem;
 mod public;
 
 pub use algorithm::{Algorithm, MacAlgorithm, SignatureAlgorithm};
 pub use compact::{Compact, Header, MalformedToken, UnreadableHeader, encode};
 pub use jwk::{Jwk, KeySet, MAX_KEYS, MAX_SET_BYTES};
+pub use mac::hmac_sha256;
 pub use pem::{KeyError, SigningKey, VerifyingKey};

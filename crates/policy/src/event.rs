@@ -317,6 +317,11 @@ fn obliged(obligations: &Obligations) -> Value {
         "labels",
         labels.map(|label| Value::from(&**label)).collect(),
     );
+    let targets = obligations.notify.iter();
+    list(
+        "notify",
+        targets.map(|target| Value::from(&**target)).collect(),
+    );
     if let Some(most) = obligations.max_bytes {
         members.value("max_bytes", Value::from(most));
     }

@@ -29,6 +29,8 @@ pub struct Obligations {
     pub credential: Option<Arc<str>>,
     /// Labels the session carries once the call is answered.
     pub labels: BTreeSet<Arc<str>>,
+    /// Targets (`approvals.notify`) that are notified of the approval the call needs, instead of all.
+    pub notify: BTreeSet<Arc<str>>,
 }
 
 /// Something nobody may see of a result.
@@ -182,6 +184,7 @@ impl Obligations {
         self.max_records.extend(other.max_records);
         self.limits.extend(other.limits);
         self.labels.extend(other.labels);
+        self.notify.extend(other.notify);
         self.max_bytes = least(self.max_bytes, other.max_bytes);
         self.timeout = least(self.timeout, other.timeout);
         self.audit = self.audit.max(other.audit);

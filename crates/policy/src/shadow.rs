@@ -306,7 +306,7 @@ fn sprintf(values: &[Value]) -> Result<(), &'static str> {
     verbs(format).map(drop)
 }
 
-/// How many values a format takes. The evaluator knows these verbs, a width or a precision, and no other flag than that
+/// The number of values a format takes. The evaluator knows these verbs, a width or a precision, and no other flag than that
 /// of `%+v`.
 pub(crate) fn verbs(format: &str) -> Result<usize, &'static str> {
     let mut letters = format.chars().peekable();

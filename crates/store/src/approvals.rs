@@ -9,6 +9,7 @@
 
 mod database;
 mod model;
+mod notices;
 mod recorded;
 mod rows;
 mod shares;
@@ -30,6 +31,7 @@ pub use self::model::{
     ActiveKey, ApprovalEnd, ApprovalRow, ApprovalState, CallKey, Caps, Decided, DecisionRow, Doubt,
     GrantSession, Insertion, PageQuery, Resealed, Terms, Transition,
 };
+pub use self::notices::{NoticeRow, NoticeSent};
 use crate::locked;
 pub use crate::sql::DatabaseError;
 use crate::sql::PATIENCE;
@@ -215,9 +217,7 @@ impl ApprovalStore {
     /// # Errors
     /// [`DatabaseError`].
     pub async fn insert(&self, row: ApprovalRow, caps: &Caps) -> Result<Insertion, DatabaseError> {
-        let caps = *caps;
-        self.run_soon(move |it| Box::pin(async move { it.insert(&row, &caps).await }))
-            .await
+        self.insert_notifying(row, Vec::new(), caps).await
     }
 
     /// Counts a decision; the request is approved once all decisions so far are enough, and denied with the first no, which

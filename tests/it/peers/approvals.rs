@@ -56,8 +56,12 @@ pub(super) async fn holding_with(
 ) -> (Gate, People) {
     let home = Home::new().url("up", &server.url()).keys();
     let home = home.with(|it| it["approvals"] = json!({"hold": hold}));
-    let home = home.with(change);
-    home.policy(POLICY);
+    staffed(home.with(change), POLICY).await
+}
+
+/// As [`holding_with`], in a home that is configured, with this policy.
+pub(super) async fn staffed(home: Home, policy: &str) -> (Gate, People) {
+    home.policy(policy);
     let key = home.key("agent").await.1;
     let ann = operator(&home, "ann", &["--role", "approver"]).await;
     let owned = home

@@ -33,7 +33,7 @@ enum Effect {
 type Change = fn(&mut Value);
 
 /// The keys, and a change of each. A key stands for those below it.
-const KEYS: [(&str, Change, Effect); 40] = {
+const KEYS: [(&str, Change, Effect); 41] = {
     use Effect::{Applied, Restart, Taken};
     [
         (
@@ -70,7 +70,7 @@ const KEYS: [(&str, Change, Effect); 40] = {
         ),
         (
             "admin.listen",
-            |it| it["admin"] = json!({"listen": "[::1]:0"}),
+            |it| it["admin"]["listen"] = json!("[::1]:0"),
             Restart,
         ),
         (
@@ -149,6 +149,15 @@ const KEYS: [(&str, Change, Effect); 40] = {
             "approvals",
             |it| it["approvals"] = json!({"ttl": "5m"}),
             Taken,
+        ),
+        (
+            "approvals.notify",
+            |it| {
+                it["approvals"] = json!({"notify": {"first": {
+                    "kind": "generic", "url": "http://127.0.0.1:1", "secret": "env:NONE",
+                }}});
+            },
+            Restart,
         ),
         (
             "audit.durability",
@@ -249,6 +258,8 @@ async fn gate() -> (FakeServer, Gate) {
     let server =
         FakeServer::with_tools(|heard| Say::json(&said(&heard.json()["id"], "done"))).await;
     let home = Home::new().url("up", &server.url());
+    // Notifications need it.
+    let home = home.with(|it| it["admin"]["public_url"] = json!("https://first.example"));
     for folder in ["other", "defined"] {
         std::fs::create_dir(home.path(folder)).expect("a folder");
     }

@@ -8,7 +8,7 @@ use keepgate_store::kill::{Ledger, Scope, Switch};
 
 use super::*;
 use crate::operators::Role;
-use crate::source::{Known, Part, Process, Server, Session};
+use crate::source::{Known, Part, Process, Server, Session, TestNotification, TestingNotification};
 use crate::status::{BundleStatus, InForce, Plugin, PolicyStatus};
 use crate::token::Token;
 
@@ -20,6 +20,18 @@ pub(super) struct Fake {
 }
 
 impl Source for Fake {
+    fn test_notification<'a>(&'a self, target: &'a str, _by: &'a str) -> TestingNotification<'a> {
+        Box::pin(async move {
+            match target {
+                "ops" => TestNotification::Delivered,
+                "down" => TestNotification::Failed("HTTP 500".to_owned()),
+                _ => TestNotification::Unknown {
+                    known: vec!["ops".to_owned()],
+                },
+            }
+        })
+    }
+
     fn parts(&self) -> Vec<Part> {
         let failing = self.failing.load(Ordering::Relaxed);
         let state = if failing { "full" } else { "ok" };
@@ -430,7 +442,7 @@ fn the_description_names_every_page_and_no_other() {
     for (path, methods) in crate::route::ACTS {
         for method in methods {
             let method = method.to_uppercase().parse().unwrap();
-            let path = path.replace("{id}", "k_0");
+            let path = path.replace("{id}", "k_0").replace("{target}", "ops");
             assert!(Route::at(&method, &path).is_ok(), "{method} {path}");
         }
     }

@@ -17,6 +17,8 @@ pub(crate) enum Approvals {
     Deny(Verdict),
     /// Print calls as they come to wait, until interrupted
     Watch(WatchApprovals),
+    /// Send a test message to a target of notifications
+    NotifyTest(NotifyTest),
 }
 
 /// Commands over approvals that may be used.
@@ -43,6 +45,15 @@ pub(crate) struct ListApprovals {
 pub(crate) struct WatchApprovals {
     #[command(flatten)]
     pub(crate) place: Where,
+}
+
+/// Arguments of `approvals notify-test`.
+#[derive(Debug, Args)]
+pub(crate) struct NotifyTest {
+    /// Its name in `approvals.notify`
+    pub(crate) target: String,
+    #[command(flatten)]
+    pub(crate) api: Api,
 }
 
 /// One approval.

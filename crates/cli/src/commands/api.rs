@@ -344,7 +344,7 @@ fn refused(status: StatusCode, answer: &Value) -> Failure {
     };
     let exit = match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Exit::Forbidden,
-        StatusCode::NOT_FOUND | StatusCode::CONFLICT => Exit::Negative,
+        StatusCode::NOT_FOUND | StatusCode::CONFLICT | StatusCode::BAD_GATEWAY => Exit::Negative,
         StatusCode::BAD_REQUEST => Exit::Usage,
         _ => Exit::Start,
     };

@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use super::Context;
 use super::api::Gateway;
 use crate::arguments::{
-    Approvals, Grants, ListApprovals, OneApproval, RevokeGrant, Verdict, WatchApprovals, Where,
+    Approvals, Grants, ListApprovals, NotifyTest, OneApproval, RevokeGrant, Verdict,
+    WatchApprovals, Where,
 };
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -33,6 +34,7 @@ pub(super) fn run(command: Approvals, context: &mut Context<'_>) -> Result<(), F
         Approvals::Approve(verdict) => decide(&verdict, "approve", context),
         Approvals::Deny(verdict) => decide(&verdict, "deny", context),
         Approvals::Watch(wish) => watch(&wish, context),
+        Approvals::NotifyTest(wish) => notify_test(&wish, context),
     }
 }
 
@@ -210,4 +212,16 @@ fn watch(wish: &WatchApprovals, context: &mut Context<'_>) -> Result<(), Failure
         known.retain(|id| ids.contains(id));
         std::thread::sleep(WATCH);
     }
+}
+
+/// `approvals notify-test`.
+fn notify_test(wish: &NotifyTest, context: &mut Context<'_>) -> Result<(), Failure> {
+    let gateway = Gateway::of(&wish.api, context)?;
+    let path = format!("/api/v1/notifications/{}/test", part(&wish.target)?);
+    let answer = gateway.ask(Method::POST, &path, None)?;
+    context.output.report(&answer, |answer| {
+        let target = text(at(answer, "/target"));
+        format!("delivered: `{target}` took the test message\n")
+    });
+    Ok(())
 }

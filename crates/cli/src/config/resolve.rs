@@ -7,6 +7,7 @@ mod credentials;
 mod decisions;
 mod definitions;
 mod egress;
+mod notify;
 mod plaintext;
 mod policies;
 pub(crate) mod request;
@@ -62,8 +63,8 @@ pub(crate) fn resolve(
     let oauth = resolver.auth(&raw.auth, &listen, public_url.as_ref(), tls.is_some());
     let credentials = resolver.credentials(&raw.credentials);
     let decisions = resolver.decisions(&raw.decisions, &credentials);
-    let status = raw.status.as_ref();
-    let status = status.and_then(|status| resolver.upload(status, &credentials));
+    let status = resolver.status(raw.status.as_ref(), &credentials);
+    let notify = resolver.notify(&raw.approvals.notify, admin.as_ref(), &credentials);
     let mut servers = resolver.servers(raw.servers, &credentials);
     resolver.definitions(files, &mut servers, &credentials);
     let telemetry = resolver.telemetry(&raw.telemetry, &variables);
@@ -82,14 +83,13 @@ pub(crate) fn resolve(
         servers,
         credentials,
     };
-    // One kind today: that it was understood is all there is to know.
-    let raw::Store::Sqlite = raw.state.store;
     Some(Configuration {
         listen: listen.iter().map(|address| address.value).collect(),
         trusted_proxies: resolver.networks(&raw.trusted_proxies),
         public_url,
         tls,
         approvals: resolver.approvals(&raw.approvals, admin.as_ref()),
+        notify,
         admin: admin?,
         auth: raw.auth.mode.value,
         oauth,
@@ -175,6 +175,8 @@ impl Resolver<'_> {
 
     /// Reads the parts that all others need: the format's version, and the way to other machines.
     fn begin(&mut self, raw: &Raw, proxies: ProxyVariables) {
+        // One kind today: that it was understood is all there is to know.
+        let raw::Store::Sqlite = raw.state.store;
         self.version(raw.version.as_ref());
         self.set_egress(raw.egress.as_ref(), proxies);
     }

@@ -16,6 +16,7 @@ mod egress;
 mod expansion;
 mod golden;
 mod memory;
+mod notify;
 mod plaintext;
 
 /// A directory in which the usual names exist.
@@ -499,6 +500,8 @@ fn the_page_names_every_key() {
     for path in paths {
         let path = path.replace("servers.crm.", "servers.<name>.");
         let path = path.replace("servers.files.", "servers.<name>.");
+        let path = path.replace("notify.tickets.", "notify.<name>.");
+        let path = path.replace("notify.oncall.", "notify.<name>.");
         // Below these the names are the operator's.
         let maps = ["env", "mounts", "tools", "query", "headers"];
         let path = maps.into_iter().fold(path, |path, map| {

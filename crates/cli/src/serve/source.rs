@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
-use keepgate_admin::{Known, Operators, Part, PolicyStatus, Process, Server, Session, Source};
+use keepgate_admin::{
+    Known, Operators, Part, PolicyStatus, Process, Server, Session, Source, TestNotification,
+    TestingNotification,
+};
 use keepgate_audit::State;
 use keepgate_authn::KeyState;
 use keepgate_call::ServerName;
@@ -17,6 +20,7 @@ use keepgate_telemetry::metrics::{About, Unit};
 use super::approvals::Around;
 use super::bundles::{self, Bundles};
 use super::certificates::Certificates;
+use super::notifications::Notifications;
 use super::open::Opened;
 
 /// The servers of the settings, in the order of their names.
@@ -51,6 +55,7 @@ pub(super) struct View {
     bundles: Arc<Bundles>,
     operators: Arc<Operators>,
     around: Arc<Around>,
+    notifications: Option<Arc<Notifications>>,
     serving: AtomicBool,
     /// Whether the last reload of each part was taken; the last good one stays in force otherwise.
     fresh: [AtomicBool; FRESH.len()],
@@ -96,7 +101,12 @@ impl Reloaded {
 
 impl View {
     /// A view of a gateway that does not serve yet.
-    pub(super) fn new(settings: &Settings, opened: &Opened, ledger: &Arc<Ledger>) -> Arc<Self> {
+    pub(super) fn new(
+        settings: &Settings,
+        opened: &Opened,
+        ledger: &Arc<Ledger>,
+        notifications: Option<Arc<Notifications>>,
+    ) -> Arc<Self> {
         let view = Arc::new(Self {
             servers: ArcSwap::from_pointee(inventory(settings)),
             shared: Arc::clone(&opened.shared),
@@ -105,6 +115,7 @@ impl View {
             bundles: Arc::clone(&opened.bundles),
             operators: Arc::clone(&opened.operators),
             around: Arc::clone(&opened.around),
+            notifications,
             serving: AtomicBool::new(false),
             fresh: [const { AtomicBool::new(true) }; FRESH.len()],
             restart: ArcSwap::default(),
@@ -428,6 +439,7 @@ impl Source for View {
             super::kills::part(&self.ledger),
             self.around.part(),
         ];
+        parts.extend(self.notifications.iter().map(|all| all.part()));
         for (name, fresh) in FRESH.into_iter().zip(&self.fresh) {
             // Stale is not unready: the last good one serves on.
             let state = match (self.gone(name), fresh.load(Ordering::Relaxed)) {
@@ -516,5 +528,14 @@ impl Source for View {
     fn policy(&self) -> PolicyStatus {
         let key = self.shared.log.public_key();
         self.bundles.status(key.origin(), &self.shared.policy)
+    }
+
+    fn test_notification<'a>(&'a self, target: &'a str, by: &'a str) -> TestingNotification<'a> {
+        Box::pin(async move {
+            match &self.notifications {
+                Some(notifications) => notifications.test(target, by).await,
+                None => TestNotification::Unknown { known: Vec::new() },
+            }
+        })
     }
 }

@@ -7,7 +7,7 @@ use super::{Bench, run_with};
 use crate::arguments::Arguments;
 
 /// A way to fail for each command, and the code it ends with.
-const TABLE: [(&[&str], u8); 40] = [
+const TABLE: [(&[&str], u8); 41] = [
     (&["serve"], 3),
     (&["check"], 3),
     (&["health"], 3),
@@ -48,6 +48,7 @@ const TABLE: [(&[&str], u8); 40] = [
         3,
     ),
     (&["approvals", "watch"], 3),
+    (&["approvals", "notify-test", "a"], 3),
     (&["grants", "list"], 3),
     (&["grants", "revoke", "a", "--reason", "a"], 3),
     (&["state", "rekey"], 3),

@@ -447,6 +447,9 @@ fn identifiers(view: &View) -> Vec<FactLine> {
         add("Session", call.session.as_deref());
         add("Tool definition", call.fingerprint.as_deref());
         add("Policy", Some(&call.requirement.policy));
+        for target in &call.requirement.notify {
+            add("Notifies", Some(target));
+        }
         add("Decision id", Some(&call.decision_id));
     }
     add("Approval", Some(&view.id));

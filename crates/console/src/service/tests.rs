@@ -7,7 +7,8 @@ use std::time::SystemTime;
 
 use http_body_util::Full;
 use keepgate_admin::{
-    Kills, Known, Operators, Part, PolicyStatus, Process, Role, Server, Session, Token, add, revoke,
+    Kills, Known, Operators, Part, PolicyStatus, Process, Role, Server, Session, TestNotification,
+    TestingNotification, Token, add, revoke,
 };
 use keepgate_store::kill::{Kill, Ledger, Scope, Switch};
 
@@ -46,6 +47,18 @@ impl keepgate_approval::Surroundings for Fake {
 }
 
 impl Source for Fake {
+    fn test_notification<'a>(&'a self, target: &'a str, _by: &'a str) -> TestingNotification<'a> {
+        Box::pin(async move {
+            match target {
+                "ops" => TestNotification::Delivered,
+                "down" => TestNotification::Failed("HTTP 500".to_owned()),
+                _ => TestNotification::Unknown {
+                    known: vec!["ops".to_owned()],
+                },
+            }
+        })
+    }
+
     fn parts(&self) -> Vec<Part> {
         vec![Part::ready("policy", self.text.clone())]
     }

@@ -34,7 +34,7 @@ use self::{
 };
 use super::{
     catalog::Catalogs,
-    policy::{Judge, Judged},
+    policy::{Judge, Judged, unsupported},
     session::Bound,
 };
 use crate::{
@@ -101,10 +101,11 @@ impl RequireApproval {
         decision: &Decision,
         terms: &Approval,
     ) -> Result<(Arc<Release>, Decision), Refusal> {
-        let cannot_ask = || refused(Code::ApprovalRequired, decision);
+        let (call, cannot_ask) = (&bound.call, || refused(Code::ApprovalRequired, decision));
         let approvals = self.approvals.as_ref().ok_or_else(cannot_ask)?;
-        let request = frozen_request(&bound.call).ok_or_else(cannot_ask)?;
+        let request = frozen_request(call).ok_or_else(cannot_ask)?;
         let settings = approvals.settings();
+        are_known(decision, &settings)?;
         // Made again after the wait: its arguments may be a megabyte, and a held call has them in its message already.
         let frozen = || {
             self.freeze(
@@ -120,7 +121,6 @@ impl RequireApproval {
             (bound, tool, request),
             decision,
         );
-        let call = &bound.call;
         let first = frozen();
         has_window(&first.requirement, decision)?;
         let state = self.state(approvals, call, &first, decision).await?;
@@ -152,8 +152,8 @@ impl RequireApproval {
                             Some(round) => wait.round(round, &again, expires_in),
                             None => WaitAnswer::Plain,
                         };
-                        let wait = (expires_in, answer);
-                        attempt.enter_held((&id, again), lent, wait).await
+                        let asked = (&id, again);
+                        attempt.enter_held(asked, lent, (expires_in, answer)).await
                     }
                 }
             }
@@ -377,6 +377,7 @@ fn requirement(
             policy::Risk::High => Risk::High,
         },
         policy: Arc::clone(&decision.revision),
+        notify: targets(decision).cloned().collect(),
     }
 }
 
@@ -405,6 +406,20 @@ fn window(terms: &Approval, now_ms: u64) -> Option<GrantWindow> {
         until_s,
         text: names.collect::<Vec<_>>().join(", and ").into(),
     })
+}
+
+/// Refuses a request that somebody is to hear of whom nobody knows.
+fn are_known(decision: &Decision, settings: &Terms) -> Result<(), Refusal> {
+    if targets(decision).all(|target| settings.targets.contains(target)) {
+        return Ok(());
+    }
+    Err(unsupported("notify", &decision.revision))
+}
+
+/// Targets of notifications that policy names.
+fn targets(decision: &Decision) -> impl Iterator<Item = &Arc<str>> {
+    let obligations = decision.obligations.as_deref();
+    obligations.into_iter().flat_map(|all| &all.notify)
 }
 
 /// The refusal of a call that has no approval to use.
@@ -497,6 +512,10 @@ impl Gate<Judged> for RequireApproval {
             approvals.note_call(|| self.session(&bound));
         }
         let (release, decision) = match &decision.effect {
+            // Notifications are of approvals: a call that needs none is made without one.
+            Effect::Allow if targets(&decision).next().is_some() => {
+                return Err(unsupported("notify", &decision.revision));
+            }
             Effect::Allow => (None, decision),
             // Boxed: most calls need none of it, and their futures are moved often.
             Effect::Approve(terms) => {

@@ -44,6 +44,9 @@ pub(crate) fn read(name: &str, set: &Value, into: &mut Obligations) -> Result<()
             "labels" => {
                 into.labels.insert(label(entry)?);
             }
+            "notify" => {
+                into.notify.insert(target(entry)?);
+            }
             _ => return Err(UNSUPPORTED),
         }
     }
@@ -228,8 +231,17 @@ fn credential(entry: &Value, into: &mut Obligations) -> Result<(), Odd> {
 }
 
 fn label(entry: &Value) -> Result<Arc<str>, Odd> {
+    word(entry).ok_or("a label is no plain word")
+}
+
+/// The name of a target of notifications.
+fn target(entry: &Value) -> Result<Arc<str>, Odd> {
+    word(entry).ok_or("a target of `notify` is no name")
+}
+
+fn word(entry: &Value) -> Option<Arc<str>> {
     match entry {
-        Value::String(label) if is_code(label) => Ok(Arc::clone(label)),
+        Value::String(word) if is_code(word) => Some(Arc::clone(word)),
         Value::String(_)
         | Value::Null
         | Value::Bool(_)
@@ -237,6 +249,6 @@ fn label(entry: &Value) -> Result<Arc<str>, Odd> {
         | Value::Array(_)
         | Value::Set(_)
         | Value::Object(_)
-        | Value::Undefined => Err("a label is no plain word"),
+        | Value::Undefined => None,
     }
 }

@@ -123,6 +123,7 @@ fn shape(set: &str) -> &'static str {
         "audit" => "write `{\"level\": \"summary\"}`: metadata, summary or full",
         "credential" => "write `{\"ref\": \"vault:secret/x#y\"}`",
         "labels" => "write one word",
+        "notify" => "write the name of a target of `approvals.notify`",
         _ => "write a text, or `{\"code\": \"..\", \"message\": \"..\"}`",
     }
 }

@@ -494,8 +494,8 @@ fn obligations_are_never_dropped() {
         "allow allowed"
     );
     assert_eq!(
-        with("notify contains \"#sec\" if input.tool"),
-        "deny obligation_unsupported"
+        with("notify contains entry if some entry in [\"#sec\"]"),
+        "deny policy_invalid_result"
     );
     assert_eq!(
         with("set_arguments contains lower(5) if input.tool"),

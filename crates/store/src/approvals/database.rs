@@ -1,6 +1,6 @@
 //! The transitions of approvals in SQLite.
 
-use std::{borrow::Cow, path::Path};
+use std::{borrow::Cow, path::Path, sync::Arc};
 
 use keepgate_call::Tenant;
 use sqlx::{
@@ -59,8 +59,15 @@ fn migrations() -> Migrator {
         SqlStr::from_static(include_str!("../../migrations/approvals/0004_grants.sql")),
         false,
     );
+    let notices = Migration::new(
+        5,
+        Cow::Borrowed("notices"),
+        MigrationType::Simple,
+        SqlStr::from_static(include_str!("../../migrations/approvals/0005_notices.sql")),
+        false,
+    );
     Migrator {
-        migrations: Cow::Owned(vec![approvals, sent, recorded, grants]),
+        migrations: Cow::Owned(vec![approvals, sent, recorded, grants, notices]),
         ..Migrator::DEFAULT
     }
 }
@@ -140,6 +147,7 @@ impl Database {
     pub(super) async fn insert(
         &mut self,
         row: &ApprovalRow,
+        targets: &[Arc<str>],
         caps: &Caps,
     ) -> Result<Insertion, DatabaseError> {
         self.check().await?;
@@ -152,6 +160,14 @@ impl Database {
             // Its time may be over without anybody having noted it: then the next look expires it.
             let open = open_with(&mut transaction, row).await?;
             return Ok(open.map_or(Insertion::Full, Insertion::Joined));
+        }
+        for target in targets {
+            let notice = sqlx::query(sql::ADD_NOTICE)
+                .bind(row.tenant.as_str())
+                .bind(&**target)
+                .bind(&*row.id);
+            let added = notice.execute(&mut *transaction).await;
+            added.map_err(failed("write to"))?;
         }
         transaction.commit().await.map_err(failed("write to"))?;
         Ok(Insertion::Inserted)

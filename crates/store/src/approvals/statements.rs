@@ -162,6 +162,27 @@ statements! {
             ORDER BY coalesce(usable_until_ms, decided_ms, expires_ms), id LIMIT ?";
     /// Removes one that has ended, and by a trigger what belongs to it.
     REMOVE = "DELETE FROM approvals WHERE tenant = ? AND id = ? AND state NOT IN ('pending', 'approved')";
+    /// Adds a target that is notified of a request.
+    ADD_NOTICE = "INSERT INTO approval_notices (tenant, target, approval) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
+    /// Notifications that are due to a target: the request as long as it waits, a reminder after half of that time, the decision, and
+    /// an end that no decision made.
+    DUE_NOTICES = "SELECT its.approval, its.sent FROM approval_notices AS its \
+                   CROSS JOIN approvals AS about ON about.tenant = its.tenant AND about.id = its.approval \
+                   WHERE its.tenant = ?1 AND its.target = ?2 AND its.approval > ?3 AND (\
+                   (about.state = 'pending' AND about.recorded & 1 <> 0 AND (its.sent = 0 \
+                   OR (its.sent = 1 AND 2 * ?4 >= about.created_ms + about.expires_ms))) \
+                   OR (about.state IN ('approved', 'denied', 'consumed') AND its.sent < 3) \
+                   OR about.state IN ('expired', 'cancelled', 'revoked')) ORDER BY its.approval LIMIT ?5";
+    /// Notes the last event a target has got.
+    NOTE_NOTICE = "UPDATE approval_notices SET sent = max(sent, ?) WHERE tenant = ? AND target = ? AND approval = ?";
+    /// Notes that a target has got all.
+    END_NOTICE = "DELETE FROM approval_notices WHERE tenant = ? AND target = ? AND approval = ?";
+    /// Removes notifications of which nothing more can come: what was used up gives no use back after its time.
+    PRUNE_NOTICES = "DELETE FROM approval_notices WHERE tenant = ?1 AND target > '' AND EXISTS (SELECT 1 FROM approvals AS about \
+                     WHERE about.tenant = approval_notices.tenant AND about.id = approval_notices.approval \
+                     AND about.state NOT IN ('pending', 'approved') AND ((about.state = 'consumed' \
+                     AND approval_notices.sent >= 3 AND about.usable_until_ms <= ?2) \
+                     OR coalesce(about.usable_until_ms, about.decided_ms, about.expires_ms) < ?3))";
     /// The key that seals.
     KEY = "SELECT id, is_lost FROM approval_keys WHERE only = 1";
     /// Makes a key the one that seals.

@@ -593,5 +593,6 @@ async fn a_denial_stays_for_its_cooldown() {
 }
 
 mod grants;
+mod notices;
 mod recorded;
 mod shares;

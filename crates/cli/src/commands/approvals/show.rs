@@ -144,6 +144,10 @@ fn terms(lines: &mut Lines, requirement: &Value) {
             &format!("{} of {who}{step}", at(duty, "/quorum")),
         );
     }
+    let targets: Vec<_> = items(requirement, "/notify").map(text).collect();
+    if !targets.is_empty() {
+        lines.add("notifies", &targets.join(", "));
+    }
     lines.of("risk", requirement, "/risk");
     let seconds = at(requirement, "/valid_for_s");
     lines.add("valid for", &format!("{seconds} s after the approval"));

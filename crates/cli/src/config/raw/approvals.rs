@@ -1,5 +1,6 @@
 //! `approvals`: how long requests wait, how long a yes may be used, and what one caller may ask.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use keepgate_approval::{HoldTimes, Settings, Unrelated};
 use crate::config::decode::{At, Decode, Fields, choice, written};
 use crate::config::document::Node;
 use crate::config::fault::Faults;
+use crate::config::notify::RawTarget;
 
 use super::standard;
 
@@ -23,12 +25,13 @@ pub(crate) struct Approvals {
     pub(crate) pending_per_caller: NonZeroUsize,
     pub(crate) requests_per_minute: NonZeroUsize,
     pub(crate) unrelated: Unrelated,
+    pub(crate) notify: BTreeMap<String, At<RawTarget>>,
 }
 
 impl Decode for Approvals {
     fn decode(node: &Node, path: &str, faults: &mut Faults) -> Option<Self> {
         let mut fields = Fields::new(node, path, faults)?;
-        fields.later(&["tools", "slack", "webhooks"]);
+        fields.later(&["tools", "slack"]);
         let defaults = Settings::default();
         let count = |count: u32| {
             let count = usize::try_from(count).unwrap_or(usize::MAX);
@@ -51,6 +54,7 @@ impl Decode for Approvals {
             requests_per_minute: fields
                 .or("requests_per_minute", count(defaults.requests_per_minute)),
             unrelated: fields.or("unrelated", defaults.unrelated),
+            notify: fields.or("notify", BTreeMap::new()),
         };
         fields.finish();
         Some(approvals)

@@ -28,11 +28,12 @@ impl Resolver<'_> {
             pending_per_caller: count(raw.pending_per_caller),
             requests_per_minute: count(raw.requests_per_minute),
             unrelated: raw.unrelated,
+            targets: raw.notify.keys().map(|name| name.as_str().into()).collect(),
             console: admin.and_then(|admin| admin.public_url.clone()),
         }
     }
 
-    fn at_most(&mut self, time: &At<Duration>, bound: Duration, name: &str) -> Duration {
+    pub(super) fn at_most(&mut self, time: &At<Duration>, bound: Duration, name: &str) -> Duration {
         if time.value > bound {
             self.faults
                 .push(time.fault(format!("the longest is {name}")));

@@ -26,6 +26,15 @@ impl Resolver<'_> {
         }
     }
 
+    /// The receiver of status reports, where there is one.
+    pub(super) fn status(
+        &mut self,
+        raw: Option<&RawUpload>,
+        credentials: &Settings,
+    ) -> Option<Upload> {
+        raw.and_then(|raw| self.upload(raw, credentials))
+    }
+
     pub(super) fn upload(&mut self, raw: &RawUpload, credentials: &Settings) -> Option<Upload> {
         let ca = raw.ca.as_ref().map(|path| self.file(path));
         let token = raw.token.as_ref().map(|text| {

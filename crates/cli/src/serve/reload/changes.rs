@@ -10,7 +10,7 @@ use keepgate_credential::{Place, Use};
 use keepgate_gateway::settings::{Limits, Server, Settings, Upstream};
 use keepgate_sandbox::Files;
 
-use crate::config::{self, Admin, AuthMode, Configuration, Drain, Remote};
+use crate::config::{self, Admin, AuthMode, Configuration, Drain, NotifyUrl, Remote};
 
 /// A configuration to run with.
 pub(super) struct Merged {
@@ -82,6 +82,7 @@ pub(super) fn merge(used: &Configuration, new: Configuration) -> Merged {
         status,
         decisions,
         mut approvals,
+        notify,
         durability,
         header_timeout,
         connections,
@@ -128,6 +129,8 @@ pub(super) fn merge(used: &Configuration, new: Configuration) -> Merged {
     let admin_tls = restart.keep_kind("admin.tls", used.admin.tls.as_ref(), admin_tls);
     // Links lead to where the listener in use takes them.
     approvals.console.clone_from(&used.approvals.console);
+    // Policy names those that are there.
+    approvals.targets.clone_from(&used.approvals.targets);
     let configuration = Configuration {
         listen: restart.keep("listen", &used.listen, &listen),
         trusted_proxies: restart.keep("trusted_proxies", &used.trusted_proxies, &trusted_proxies),
@@ -155,6 +158,7 @@ pub(super) fn merge(used: &Configuration, new: Configuration) -> Merged {
         status: restart.keep("status", &used.status, &status),
         decisions: restart.keep("decisions", &used.decisions, &decisions),
         approvals,
+        notify: restart.keep("approvals.notify", &used.notify, &notify),
         durability: restart.keep("audit.durability", &used.durability, &durability),
         header_timeout: restart.keep(
             "limits.header_timeout",
@@ -319,7 +323,16 @@ fn reads_vault(configuration: &Configuration) -> bool {
         let Use { reference, .. } = upload.token.as_ref()?;
         Some(reference)
     });
-    let mut references = bundles.chain(tokens);
+    let targets = configuration.notify.values().flat_map(|target| {
+        let url = match &target.url {
+            NotifyUrl::Secret(url) => Some(url),
+            NotifyUrl::Plain(_) => None,
+        };
+        url.into_iter()
+            .chain(&target.secret)
+            .map(|wanted| &wanted.reference)
+    });
+    let mut references = bundles.chain(tokens).chain(targets);
     references.any(|reference| matches!(reference.place(), Place::Vault { .. }))
 }
 

@@ -93,6 +93,9 @@ fn named(configuration: &Configuration) -> Vec<Named> {
         ),
         ("telemetry", metrics.and_then(|it| it.collector.ca.clone())),
     ];
+    let targets = configuration.notify.values();
+    let targets = targets.filter_map(|target| Some(("approvals.notify", target.ca.clone()?)));
+    files.extend(targets);
     files.extend(others.into_iter().filter_map(|(key, ca)| Some((key, ca?))));
     files
 }

@@ -172,6 +172,7 @@ fn view_of(text: &str, json: &str, duty: Duty) -> View {
                 window: None,
                 risk: Risk::High,
                 policy: text.into(),
+                notify: vec![text.into()],
             },
             decision_id: text.into(),
         }),

@@ -100,4 +100,5 @@ fn comes_too_late(obligations: &Obligations) -> bool {
     !obligations.set_arguments.is_empty()
         || obligations.credential.is_some()
         || obligations.timeout.is_some()
+        || !obligations.notify.is_empty()
 }

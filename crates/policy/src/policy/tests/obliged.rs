@@ -192,9 +192,16 @@ fn an_obligation_of_another_shape_refuses() {
             "{rules}"
         );
     }
+}
+
+#[test]
+fn targets_of_notifications_join() {
+    let rules = "notify contains \"sec\" if input.tool\nnotify contains \"ops\" if input.tool";
+    let decision = decided(rules);
+    let notify = decision.obligations.expect("obligations").notify;
     assert_eq!(
-        codes(&decided(r#"notify contains "sec" if input.tool"#)),
-        "deny obligation_unsupported"
+        notify.iter().map(|it| &**it).collect::<Vec<_>>(),
+        ["ops", "sec"]
     );
 }
 
