@@ -435,7 +435,7 @@ async fn the_alerts_fire_when_they_should() {
 }
 
 /// Labels that are named like metrics.
-const LABELS: [&str; 17] = [
+const LABELS: [&str; 19] = [
     "keepgate_certificate",
     "keepgate_bundle",
     "keepgate_server_name",
@@ -453,6 +453,8 @@ const LABELS: [&str; 17] = [
     "keepgate_provider",
     "keepgate_limit",
     "keepgate_state",
+    "keepgate_target",
+    "keepgate_outcome",
 ];
 
 /// The metrics that a text names and the gateway does not have.
@@ -478,7 +480,12 @@ async fn every_metric_is_documented_and_every_shown_one_exists() {
     let home = Home::new().url("up", &server.url()).with(|it| {
         it["decisions"] = json!({"upload": {"url": "http://127.0.0.1:9/"}});
         it["shadow"] = json!({"policies": it["policies"].clone()});
+        let target =
+            json!({"kind": "generic", "url": "http://127.0.0.1:9/", "secret": "env:NOTIFY"});
+        it["approvals"] = json!({"notify": {"ops": target}});
+        it["admin"]["public_url"] = json!("https://console.example");
     });
+    let home = home.env("NOTIFY", "0123456789abcdef0123456789");
     let authority = Authority::new();
     let (home, ..) = secure(home, &authority);
     let gate = home.serve().await;

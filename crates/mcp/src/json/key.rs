@@ -120,21 +120,27 @@ const DATA: Names<1> = Names::new(["elicitations"]);
 /// The members of a JSON-RPC message.
 const ROOT: Names<6> = Names::new(["jsonrpc", "id", "method", "params", "result", "error"]);
 
-/// Names with the lengths they have, to pass over most keys with one test.
+/// Names by their length: most keys are compared with none of them, and others with one or two.
 struct Names<const COUNT: usize> {
     names: [&'static str; COUNT],
-    lengths: u64,
+    /// The names of each length, a bit for each place in `names`.
+    by_length: [u64; 64],
 }
 
 impl<const COUNT: usize> Names<COUNT> {
+    #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
     const fn new(names: [&'static str; COUNT]) -> Self {
-        let mut lengths = 0;
+        let mut by_length = [0; 64];
         let mut left: &[&str] = &names;
+        let mut bit = 1;
         while let [name, rest @ ..] = left {
-            lengths |= 1 << name.len();
+            // A longer name, or one more than there are bits, does not compile.
+            assert!(bit != 0);
+            by_length[name.len()] |= bit;
+            bit <<= 1;
             left = rest;
         }
-        Self { names, lengths }
+        Self { names, by_length }
     }
 
     /// Whether `key` is another spelling of one of the names, equal to it but for case.
@@ -146,14 +152,20 @@ impl<const COUNT: usize> Names<COUNT> {
                 .iter()
                 .any(|name| folded.eq_ignore_ascii_case(name));
         }
-        if key.len() > 63 || self.lengths >> key.len() & 1 == 0 {
-            return false;
+        let mut left = self.by_length.get(key.len()).copied().unwrap_or(0);
+        while left != 0 {
+            let name = self.names.get(left.trailing_zeros() as usize);
+            let name = name.map_or(&[][..], |name| name.as_bytes());
+            if name == key {
+                return false;
+            }
+            // No two names are spellings of one another.
+            if name.eq_ignore_ascii_case(key) {
+                return true;
+            }
+            left &= left - 1;
         }
-        let variant = self
-            .names
-            .iter()
-            .find(|name| key.eq_ignore_ascii_case(name.as_bytes()));
-        variant.is_some_and(|name| name.as_bytes() != key)
+        false
     }
 }
 
