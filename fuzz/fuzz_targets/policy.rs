@@ -82,6 +82,7 @@ fn judge(policy: &Policy) {
         arguments: Some(r#"{"sql": "select a from b", "n": 3, "s": [1, {"k": "v"}]}"#),
         response: None,
         history: HistoryFacts::NONE,
+        approval: None,
         labels: &[],
         id: "",
         request: RequestFacts {
