@@ -36,8 +36,10 @@ allow contains "operators do what they must" if {
 
 deny contains {"code": "sql_not_select", "message": "only SELECT is allowed"} if {
 	input.tool.name == "query_database"
-	not startswith(lower(trim_space(input.arguments.sql)), "select ")
+	not is_select
 }
+
+is_select if startswith(lower(trim_space(input.arguments.sql)), "select ")
 
 deny contains {"code": "sql_several", "message": "one statement at a time"} if {
 	input.tool.name == "query_database"
@@ -57,13 +59,17 @@ deny contains {"code": "limit_missing", "message": "say how many rows you need, 
 
 deny contains {"code": "format_unknown", "message": "reports leave as CSV or JSON only"} if {
 	input.tool.name == "export_report"
-	not input.arguments.format in {"csv", "json"}
+	not is_known_format
 }
+
+is_known_format if input.arguments.format in {"csv", "json"}
 
 deny contains {"code": "case_id", "message": "a case is named CASE- and digits"} if {
 	input.tool.name in {"follow_case", "get_case"}
-	not regex.match(`^CASE-[0-9]{1,9}$`, input.arguments.case_id)
+	not is_case_id
 }
+
+is_case_id if regex.match(`^CASE-[0-9]{1,9}$`, input.arguments.case_id)
 
 # What somebody must look at first.
 
